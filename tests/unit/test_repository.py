@@ -1,0 +1,105 @@
+"""The repository polices its own files: commands, versions, names and configuration agree with each other."""
+
+import ast
+import os
+import re
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "wsnova_statsd"
+
+TEST_COMMAND = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/python -m tests"
+DEMO_COMMAND = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[demo]' && .venv/bin/wsnova-statsd demo"
+
+TOP_LEVEL = {
+    ".ci",
+    ".git",
+    ".gitignore",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "README.md",
+    "examples",
+    "pyproject.toml",
+    "setup.cfg",
+    "setup.py",
+    "tests",
+    "wsnova_statsd",
+}
+
+
+def _lines(name: str) -> list[str]:
+    return (ROOT / name).read_text(encoding="utf-8").splitlines()
+
+
+def _version() -> str:
+    """The version as setuptools reads it: a plain string assigned in `__init__.py`, found without importing it."""
+    for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id="__version__")], value=ast.Constant(value=str(version)))
+                | ast.AnnAssign(target=ast.Name(id="__version__"), value=ast.Constant(value=str(version)))
+            ):
+                return version
+    raise AssertionError("wsnova_statsd/__init__.py assigns no literal string to __version__")
+
+
+def _imports(path: Path) -> set[str]:
+    """Every dotted name that a file imports, with and without the last part of `from a import b`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def _files_importing(library: str) -> set[str]:
+    return {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(name == library or name.startswith(f"{library}.") for name in _imports(path))
+    }
+
+
+def test_the_readme_gives_the_test_command_and_the_demo_command_each_as_one_line() -> None:
+    readme = _lines("README.md")
+    assert TEST_COMMAND in readme
+    assert DEMO_COMMAND in readme
+
+
+def test_the_contributing_page_gives_the_same_test_command() -> None:
+    assert TEST_COMMAND in _lines("CONTRIBUTING.md")
+
+
+def test_ci_ends_with_the_readmes_test_command_and_can_be_executed() -> None:
+    assert _lines(".ci/run")[-1] == TEST_COMMAND
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_the_topmost_version_of_the_changelog_is_the_packages_version() -> None:
+    versions = [found[1] for line in _lines("CHANGELOG.md") if (found := re.match(r"## \[([^\]]+)\]", line))]
+    assert versions
+    assert versions[0] == _version()
+
+
+def test_the_top_level_holds_only_what_the_design_allows() -> None:
+    ignored = [line.strip("/") for line in _lines(".gitignore") if line]
+    found = {path.name for path in ROOT.iterdir()}
+    assert {name for name in found - TOP_LEVEL if not any(fnmatch(name, pattern) for pattern in ignored)} == set()
+
+
+def test_pyproject_holds_only_the_build_system_and_ruff() -> None:
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(tables) == {"build-system", "tool"}
+    assert set(tables["tool"]) == {"ruff"}
+
+
+def test_the_two_halves_of_datadog_are_each_imported_in_one_file() -> None:
+    """import-linter sees an outside library only as a whole, so the line inside `datadog` is drawn here."""
+    assert _files_importing("datadog.dogstatsd") <= {"reporters/statsd.py"}
+    assert _files_importing("datadog.api") <= {"dashboards/push.py"}

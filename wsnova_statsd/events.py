@@ -1,0 +1,283 @@
+"""The catalogue: every event with its measurements and their units, metadata keys, category, level and moment.
+
+Pure data, no threads. This is the only place where an event's name is spelled; everything else uses the constants.
+`client_id` is metadata of every event and stands in every entry. The source is the guide's "Full Event List" and
+telemetry notes; durations are integer nanoseconds of a monotonic clock, `system_time` integer nanoseconds since the
+epoch, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+Level = Literal["detailed", "standard", "minimal", "any"]
+Category = Literal["connection", "message", "subscription", "error", "auth", "heartbeat", "system"]
+
+PREFIX: Final = "websockex_nova."
+
+CONNECTION_STARTED: Final = PREFIX + "connection.started"
+CONNECTION_COMPLETED: Final = PREFIX + "connection.completed"
+CONNECTION_DISCONNECTED: Final = PREFIX + "connection.disconnected"
+CONNECTION_RECONNECT_ATTEMPT: Final = PREFIX + "connection.reconnect.attempt"
+CONNECTION_RECONNECT_SUCCESS: Final = PREFIX + "connection.reconnect.success"
+CONNECTION_RECONNECT_FAILED: Final = PREFIX + "connection.reconnect.failed"
+MESSAGE_RECEIVED: Final = PREFIX + "message.received"
+MESSAGE_SENT: Final = PREFIX + "message.sent"
+MESSAGE_DECODE_STARTED: Final = PREFIX + "message.decode.started"
+MESSAGE_DECODE_COMPLETED: Final = PREFIX + "message.decode.completed"
+MESSAGE_ENCODE_STARTED: Final = PREFIX + "message.encode.started"
+MESSAGE_ENCODE_COMPLETED: Final = PREFIX + "message.encode.completed"
+MESSAGE_PROCESS_STARTED: Final = PREFIX + "message.process.started"
+MESSAGE_PROCESS_COMPLETED: Final = PREFIX + "message.process.completed"
+MESSAGE_PROCESS_SLOW: Final = PREFIX + "message.process.slow"
+MESSAGE_PROCESS_STUCK: Final = PREFIX + "message.process.stuck"
+MESSAGE_BATCH_PROCESSED: Final = PREFIX + "message.batch_processed"
+SUBSCRIPTION_SUBSCRIBE_STARTED: Final = PREFIX + "subscription.subscribe.started"
+SUBSCRIPTION_SUBSCRIBE_COMPLETED: Final = PREFIX + "subscription.subscribe.completed"
+SUBSCRIPTION_UNSUBSCRIBE_STARTED: Final = PREFIX + "subscription.unsubscribe.started"
+SUBSCRIPTION_UNSUBSCRIBE_COMPLETED: Final = PREFIX + "subscription.unsubscribe.completed"
+ERROR_OCCURRED: Final = PREFIX + "error.occurred"
+ERROR_HANDLED: Final = PREFIX + "error.handled"
+AUTH_STARTED: Final = PREFIX + "auth.started"
+AUTH_COMPLETED: Final = PREFIX + "auth.completed"
+AUTH_FAILED: Final = PREFIX + "auth.failed"
+AUTH_REFRESH_STARTED: Final = PREFIX + "auth.refresh.started"
+AUTH_REFRESH_COMPLETED: Final = PREFIX + "auth.refresh.completed"
+HEARTBEAT_SENT: Final = PREFIX + "heartbeat.sent"
+HEARTBEAT_RECEIVED: Final = PREFIX + "heartbeat.received"
+HEARTBEAT_MISSED: Final = PREFIX + "heartbeat.missed"
+SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
+
+# Told by the bus itself, and by the client about itself: outside the guide's prefix and outside the catalogue.
+HANDLER_FAILURE: Final = "telemetry.handler.failure"
+CLIENT_CLOSED: Final = "telemetry.client.closed"
+
+ERROR_TYPES: Final = (
+    "connection",
+    "handshake",
+    "timeout",
+    "decode",
+    "encode",
+    "handler",
+    "auth",
+    "rate_limit",
+    "subscription",
+    "protocol",
+    "telemetry",
+)
+SEVERITIES: Final = ("warning", "error", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """What one event carries and when it is emitted.
+
+    `level` is the least level that emits it; `minimal_when` names a metadata key and the values with which it belongs
+    to the minimal level all the same. `toggle` is the profile's switch for it, None if it is never removed.
+    """
+
+    name: str
+    category: Category
+    level: Level
+    toggle: str | None
+    measurements: Mapping[str, str]
+    metadata: tuple[str, ...]
+    moment: str
+    minimal_when: tuple[str, frozenset[object]] | None = None
+
+
+_TIME = "system_time"
+_ERROR_MAJOR = ("severity", frozenset[object]({"error", "critical"}))
+_FINAL_ONLY = ("final", frozenset[object]({True}))
+_UNITS: Final = {
+    "system_time": "nanoseconds since the epoch",
+    "duration": "nanoseconds",
+    "delay": "nanoseconds",
+    "rtt": "nanoseconds",
+    "cpu_time": "nanoseconds",
+    "process_time": "nanoseconds",
+    "process_time_max": "nanoseconds",
+    "window": "nanoseconds",
+    "size": "bytes",
+    "total_size": "bytes",
+    "attempt": "attempts",
+    "count": "messages",
+    "errors": "messages",
+    "cpu_percent": "percent",
+    "rss_bytes": "bytes",
+    "threads": "threads",
+    "open_fds": "descriptors",
+    "gc_collections": "collections",
+    "ctx_switches": "switches",
+    "tcp_rtt": "nanoseconds",
+    "tcp_retransmits": "segments",
+    "tcp_lost": "segments",
+}
+_TOGGLES: Final = {
+    "connection": "connection_events",
+    "subscription": "connection_events",
+    "auth": "connection_events",
+    "error": "error_events",
+    "message": "message_events",
+    "heartbeat": "heartbeat_events",
+    "system": None,
+}
+
+
+def _spec(
+    name: str,
+    level: Level,
+    measurements: str,
+    metadata: str,
+    moment: str,
+    *,
+    always: bool = False,
+    minimal_when: tuple[str, frozenset[object]] | None = None,
+) -> EventSpec:
+    category: Category = name.removeprefix(PREFIX).split(".")[0]  # type: ignore[assignment]  # the names above are right
+    units = MappingProxyType({key: _UNITS[key] for key in measurements.split()})
+    toggle = None if always else _TOGGLES[category]
+    return EventSpec(name, category, level, toggle, units, ("client_id", *metadata.split()), moment, minimal_when)
+
+
+_SPECS = (
+    _spec(CONNECTION_STARTED, "minimal", _TIME, "uri reconnect", "before name lookup and TCP, for retries too"),
+    _spec(CONNECTION_COMPLETED, "minimal", "duration", "uri reconnect", "the upgrade is accepted"),
+    _spec(
+        CONNECTION_DISCONNECTED,
+        "minimal",
+        "system_time duration",
+        "uri reason detail",
+        "exactly once per completed, before close() returns",
+    ),
+    _spec(
+        CONNECTION_RECONNECT_ATTEMPT,
+        "standard",
+        "attempt delay system_time",
+        "uri cause",
+        "a retry starts to dial; then connection.started",
+    ),
+    _spec(
+        CONNECTION_RECONNECT_SUCCESS,
+        "minimal",
+        "attempt duration",
+        "uri",
+        "upgraded, and authenticated where that is required; duration from the loss to usable",
+    ),
+    _spec(
+        CONNECTION_RECONNECT_FAILED,
+        "standard",
+        "attempt duration",
+        "uri reason final",
+        "a try failed; final once per outage, when max_attempts is passed",
+        minimal_when=_FINAL_ONLY,
+    ),
+    _spec(
+        MESSAGE_RECEIVED,
+        "standard",
+        "size system_time",
+        "type",
+        "once per whole data message, its type known, before process.started",
+    ),
+    _spec(MESSAGE_SENT, "standard", "size system_time", "type", "after the socket write returned"),
+    _spec(MESSAGE_DECODE_STARTED, "detailed", "system_time size", "", "before the protocol decodes one message"),
+    _spec(MESSAGE_DECODE_COMPLETED, "detailed", "duration size", "type result", "always follows decode.started"),
+    _spec(MESSAGE_ENCODE_STARTED, "detailed", _TIME, "type", "before the protocol encodes one message"),
+    _spec(MESSAGE_ENCODE_COMPLETED, "detailed", "duration size", "type result", "always follows encode.started"),
+    _spec(MESSAGE_PROCESS_STARTED, "detailed", _TIME, "type", "before one decoded message is handled"),
+    _spec(
+        MESSAGE_PROCESS_COMPLETED,
+        "standard",
+        "duration",
+        "type result",
+        "after one message was handled, also when the handler raised",
+    ),
+    _spec(
+        MESSAGE_PROCESS_SLOW,
+        "minimal",
+        "duration",
+        "type result",
+        "after a message that took strictly longer than the profile's slow_after",
+        always=True,
+    ),
+    _spec(
+        MESSAGE_PROCESS_STUCK,
+        "minimal",
+        "duration cpu_time",
+        "type stack",
+        "a handler still runs after 10 s, once per message",
+        always=True,
+    ),
+    _spec(
+        MESSAGE_BATCH_PROCESSED,
+        "minimal",
+        "count total_size errors process_time process_time_max window",
+        "direction",
+        "once a second while there is traffic, and at close",
+        always=True,
+    ),
+    _spec(
+        SUBSCRIPTION_SUBSCRIBE_STARTED,
+        "standard",
+        _TIME,
+        "channel restored",
+        "before the subscribe message is written",
+    ),
+    _spec(
+        SUBSCRIPTION_SUBSCRIBE_COMPLETED,
+        "standard",
+        "duration",
+        "channel result confirmed restored",
+        "acknowledged, rejected, timed out or interrupted",
+    ),
+    _spec(
+        SUBSCRIPTION_UNSUBSCRIBE_STARTED,
+        "standard",
+        _TIME,
+        "channel restored",
+        "before the unsubscribe message is written",
+    ),
+    _spec(
+        SUBSCRIPTION_UNSUBSCRIBE_COMPLETED,
+        "standard",
+        "duration",
+        "channel result confirmed restored",
+        "acknowledged, rejected, timed out or interrupted",
+    ),
+    _spec(
+        ERROR_OCCURRED,
+        "standard",
+        _TIME,
+        "error error_type severity error_id",
+        "once per detected fault",
+        minimal_when=_ERROR_MAJOR,
+    ),
+    _spec(
+        ERROR_HANDLED,
+        "minimal",
+        "duration",
+        "error_type action error_id",
+        "at most once per error_id, when service continues",
+    ),
+    _spec(AUTH_STARTED, "standard", _TIME, "", "before the login is sent"),
+    _spec(AUTH_COMPLETED, "standard", "duration", "expires_in", "the credentials were accepted"),
+    _spec(AUTH_FAILED, "minimal", "duration", "reason phase", "the credentials were not accepted, or no answer came"),
+    _spec(AUTH_REFRESH_STARTED, "standard", _TIME, "", "before the credentials are renewed"),
+    _spec(AUTH_REFRESH_COMPLETED, "standard", "duration", "expires_in", "the renewed credentials were accepted"),
+    _spec(HEARTBEAT_SENT, "any", _TIME, "", "a ping was written"),
+    _spec(HEARTBEAT_RECEIVED, "any", "rtt", "", "the pong to our ping arrived"),
+    _spec(HEARTBEAT_MISSED, "any", _TIME, "", "no pong within the profile's pong_timeout"),
+    _spec(
+        SYSTEM_SAMPLED,
+        "any",
+        "cpu_percent rss_bytes threads open_fds gc_collections ctx_switches tcp_rtt tcp_retransmits tcp_lost",
+        "worker",
+        "every sampling interval of the system sampler",
+        always=True,
+    ),
+)
+
+CATALOGUE: Final[Mapping[str, EventSpec]] = MappingProxyType({spec.name: spec for spec in _SPECS})

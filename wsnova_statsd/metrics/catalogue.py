@@ -1,0 +1,126 @@
+"""The two default lists: what the StatsD reporter and the Prometheus reporter send. Data only.
+
+The StatsD list maps every event to counters and gauges with client and type tags, as the guide's custom handler does;
+each gauge of a duration or size has a distribution beside it, since a gauge keeps one value per 10 s. The Prometheus
+list is the guide's own, with `connection.completed.count`, which the guide's first query reads and its list forgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .. import events
+from ..events import CATALOGUE
+from ..profiles import Profile, resolve
+from .definitions import Definition, counter, distribution, gauge, sum_, summary
+
+_CLIENT = {"client": "client_id"}
+_TYPE = {**_CLIENT, "type": "type"}
+_ERROR = {**_CLIENT, "type": "error_type"}
+_MS = ("native", "millisecond")
+
+
+def _name(event: str) -> str:
+    return "websocket." + event.removeprefix(events.PREFIX)
+
+
+def _measure(
+    name: str, event: str, measurement: str, tags: dict[str, str], unit: tuple[str, str] | None
+) -> Iterator[Definition]:
+    """A gauge and, for percentiles, its companion distribution."""
+    yield gauge(name, event, measurement, tags, unit)
+    yield distribution(f"{name}.distribution", event, measurement, tags, unit)
+
+
+def _duration(name: str, event: str, tags: dict[str, str], measurement: str = "duration") -> Iterator[Definition]:
+    return _measure(name, event, measurement, tags, _MS)
+
+
+def _connection() -> Iterator[Definition]:
+    up = "websocket.connection.up"
+    yield counter(_name(events.CONNECTION_STARTED), events.CONNECTION_STARTED, _CLIENT)
+    completed = events.CONNECTION_COMPLETED
+    yield counter(_name(completed), completed, _CLIENT)
+    yield from _duration("websocket.connection.duration", completed, _CLIENT)
+    yield gauge(up, completed, 1, _CLIENT, state=True)
+    gone = events.CONNECTION_DISCONNECTED
+    yield counter(_name(gone), gone, {**_CLIENT, "reason": "reason"})
+    yield from _duration("websocket.connection.lifetime", gone, _CLIENT)
+    yield gauge(up, gone, 0, _CLIENT, state=True)
+    attempt, success = events.CONNECTION_RECONNECT_ATTEMPT, events.CONNECTION_RECONNECT_SUCCESS
+    yield counter(_name(attempt), attempt, _CLIENT)
+    yield from _duration("websocket.connection.reconnect.delay", attempt, _CLIENT, "delay")
+    yield counter(_name(success), success, _CLIENT)
+    yield from _duration("websocket.connection.reconnect.duration", success, _CLIENT)
+    failed = events.CONNECTION_RECONNECT_FAILED
+    yield counter(_name(failed), failed, {**_CLIENT, "final": "final"})
+
+
+def _messages() -> Iterator[Definition]:
+    for event in (events.MESSAGE_RECEIVED, events.MESSAGE_SENT):
+        yield counter(_name(event), event, _TYPE)
+        yield from _measure(f"{_name(event)}.size", event, "size", _TYPE, None)
+        yield sum_(f"{_name(event)}.bytes", event, "size", _TYPE)
+    for event in (events.MESSAGE_DECODE_STARTED, events.MESSAGE_ENCODE_STARTED, events.MESSAGE_PROCESS_STARTED):
+        yield counter(_name(event), event, _TYPE)
+    for event in (events.MESSAGE_DECODE_COMPLETED, events.MESSAGE_ENCODE_COMPLETED, events.MESSAGE_PROCESS_COMPLETED):
+        yield counter(_name(event), event, {**_TYPE, "result": "result"})
+        yield from _duration(_name(event).removesuffix("completed") + "duration", event, _TYPE)
+    for event in (events.MESSAGE_PROCESS_SLOW, events.MESSAGE_PROCESS_STUCK):
+        yield counter(_name(event), event, _TYPE)
+    batch = events.MESSAGE_BATCH_PROCESSED
+    way = {**_CLIENT, "direction": "direction"}
+    for last, measurement in (("count", "count"), ("bytes", "total_size"), ("errors", "errors")):
+        yield sum_(f"websocket.message.batch.{last}", batch, measurement, way)
+
+
+def _rest() -> Iterator[Definition]:
+    for started, completed in (
+        (events.SUBSCRIPTION_SUBSCRIBE_STARTED, events.SUBSCRIPTION_SUBSCRIBE_COMPLETED),
+        (events.SUBSCRIPTION_UNSUBSCRIBE_STARTED, events.SUBSCRIPTION_UNSUBSCRIBE_COMPLETED),
+    ):
+        yield counter(_name(started), started, _CLIENT)
+        yield counter(_name(completed), completed, {**_CLIENT, "result": "result"})
+        yield from _duration(_name(completed).removesuffix("completed") + "duration", completed, _CLIENT)
+    severity = {**_ERROR, "severity": "severity"}
+    yield counter(_name(events.ERROR_OCCURRED), events.ERROR_OCCURRED, severity)
+    yield counter(_name(events.ERROR_HANDLED), events.ERROR_HANDLED, _ERROR)
+    yield from _duration("websocket.error.recovery.duration", events.ERROR_HANDLED, _ERROR)
+    yield counter(_name(events.AUTH_STARTED), events.AUTH_STARTED, _CLIENT)
+    yield counter(_name(events.AUTH_FAILED), events.AUTH_FAILED, {**_CLIENT, "reason": "reason", "phase": "phase"})
+    yield counter(_name(events.AUTH_REFRESH_STARTED), events.AUTH_REFRESH_STARTED, _CLIENT)
+    for completed in (events.AUTH_COMPLETED, events.AUTH_REFRESH_COMPLETED):
+        yield counter(_name(completed), completed, _CLIENT)
+        yield from _duration(_name(completed).removesuffix("completed") + "duration", completed, _CLIENT)
+    for event in (events.HEARTBEAT_SENT, events.HEARTBEAT_RECEIVED, events.HEARTBEAT_MISSED):
+        yield counter(_name(event), event, _CLIENT)
+    yield from _duration("websocket.heartbeat.rtt", events.HEARTBEAT_RECEIVED, _CLIENT, "rtt")
+
+
+_STATSD = (*_connection(), *_messages(), *_rest())
+
+
+def statsd_metrics(profile: str | Profile | None = None) -> list[Definition]:
+    """The default StatsD list; with a profile, only the metrics of events which that profile lets out."""
+    if profile is None:
+        return list(_STATSD)
+    chosen = resolve(profile)
+    return [one for one in _STATSD if chosen.level_of(CATALOGUE[one.event]) != "none"]
+
+
+def prometheus_metrics() -> list[Definition]:
+    """The guide's Prometheus list, in its order, completed by the counter that its first dashboard query reads."""
+    link, kind = ["client_id", "uri"], ["client_id", "type"]
+    completed = events.CONNECTION_COMPLETED
+    return [
+        counter(f"{events.CONNECTION_STARTED}.count", tags=link),
+        counter(f"{completed}.count", tags=link),
+        distribution(f"{completed}.duration", tags=link, unit=_MS, buckets=[10, 100, 500, 1000, 5000]),
+        counter(f"{events.MESSAGE_RECEIVED}.count", tags=kind),
+        counter(f"{events.MESSAGE_SENT}.count", tags=kind),
+        summary(f"{events.MESSAGE_RECEIVED}.size", tags=kind),
+        summary(f"{events.MESSAGE_SENT}.size", tags=kind),
+        distribution(f"{events.MESSAGE_PROCESS_COMPLETED}.duration", tags=kind, unit=_MS),
+        counter(f"{events.ERROR_OCCURRED}.count", tags=["client_id", "error_type"]),
+        counter(f"{events.SUBSCRIPTION_SUBSCRIBE_COMPLETED}.count", tags=["client_id", "channel"]),
+    ]

@@ -1,0 +1,236 @@
+"""Metric definitions: frozen data that says which event becomes which metric. They do nothing.
+
+Every reporter, dashboard and document reads the same definitions. Everything is checked where it is written:
+ConfigurationError says what was given and what is allowed. The naming rule is the guide's ("Prometheus Integration"):
+without `event=`, `a.b.c` is measurement `c` of event `a.b`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final, Literal
+
+from ..errors import ConfigurationError, one_of
+
+Kind = Literal["counter", "sum", "gauge", "summary", "distribution"]
+Keep = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
+Tags = Iterable[str] | Mapping[str, str]
+Unit = str | tuple[str, str] | None
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
+_TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*\Z")
+_MAX_NAME: Final = 200
+_REDIRECTING: Final = ("host", "dd.internal")  # tag keys by which the Agent moves a metric to another host
+
+# How many of a unit make the largest of its dimension; the guide's native unit is the nanosecond.
+_TIME: Final = {"native": 10**9, "nanosecond": 10**9, "microsecond": 10**6, "millisecond": 10**3, "second": 1}
+_SIZE: Final = {"byte": 10**6, "kilobyte": 10**3, "megabyte": 1}
+_DIMENSIONS: Final = (_TIME, _SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric: what is counted, under which name, with which tags.
+
+    `measurement` is a key of the event's measurements, a number for a gauge that states a fact (connection.up), or
+    None for a counter. `tags` are pairs (tag name, metadata key). `keep` sees measurements and metadata. A `state`
+    gauge is sent at every flush until its client is closed; other gauges when there is a new sample.
+    """
+
+    name: str
+    kind: Kind
+    event: str
+    measurement: str | float | None
+    tags: tuple[tuple[str, str], ...] = ()
+    unit: tuple[str, str] | None = None
+    keep: Keep | None = None
+    buckets: tuple[float, ...] | None = None
+    state: bool = False
+
+    @property
+    def divisor(self) -> float | None:
+        """What a measurement is divided by to convert its unit, None where there is nothing to convert."""
+        if self.unit is None or self.unit[0] == self.unit[1]:
+            return None
+        for table in _DIMENSIONS:
+            if self.unit[0] in table:
+                return table[self.unit[0]] / table[self.unit[1]]
+        return None
+
+
+def counter(name: str, event: str | None = None, tags: Tags = (), keep: Keep | None = None) -> Definition:
+    """How often an event occurs; its measurements do not matter."""
+    _check_name(name)
+    _check_keep(name, keep)
+    source = event if event is not None else _split(name)[0]
+    return Definition(name, "counter", _check_event(name, source), None, _tags(name, tags), keep=keep)
+
+
+def sum_(
+    name: str,
+    event: str | None = None,
+    measurement: str | None = None,
+    tags: Tags = (),
+    unit: Unit = None,
+    keep: Keep | None = None,
+) -> Definition:
+    """The measurement added up, sent as a count."""
+    return _measured("sum", name, event, measurement, tags, unit, keep)
+
+
+def gauge(
+    name: str,
+    event: str | None = None,
+    measurement: str | float | None = None,
+    tags: Tags = (),
+    unit: Unit = None,
+    keep: Keep | None = None,
+    state: bool = False,
+) -> Definition:
+    """The measurement's last value. A number as measurement is a value that the event itself states."""
+    return _measured("gauge", name, event, measurement, tags, unit, keep, state=state)
+
+
+def summary(
+    name: str,
+    event: str | None = None,
+    measurement: str | None = None,
+    tags: Tags = (),
+    unit: Unit = None,
+    keep: Keep | None = None,
+) -> Definition:
+    """The measurement's statistics per host: a DogStatsD histogram, a Prometheus summary."""
+    return _measured("summary", name, event, measurement, tags, unit, keep)
+
+
+def distribution(
+    name: str,
+    event: str | None = None,
+    measurement: str | None = None,
+    tags: Tags = (),
+    unit: Unit = None,
+    keep: Keep | None = None,
+    buckets: Iterable[float] | None = None,
+) -> Definition:
+    """The measurement's distribution over all hosts: a DogStatsD distribution, a Prometheus histogram."""
+    bounds = None if buckets is None else _buckets(name, buckets)
+    return _measured("distribution", name, event, measurement, tags, unit, keep, buckets=bounds)
+
+
+def _measured(
+    kind: Kind,
+    name: str,
+    event: str | None,
+    measurement: str | float | None,
+    tags: Tags,
+    unit: Unit,
+    keep: Keep | None,
+    *,
+    buckets: tuple[float, ...] | None = None,
+    state: bool = False,
+) -> Definition:
+    _check_name(name)
+    _check_keep(name, keep)
+    if event is None:
+        event, last = _split(name)
+        measurement = last if measurement is None else measurement
+    elif measurement is None:
+        raise ConfigurationError(
+            f"metric {name!r} has event= but no measurement=; name one of the event's measurements"
+        )
+    if isinstance(measurement, str):
+        if not measurement:
+            raise ConfigurationError(f"metric {name!r} has an empty measurement; name one of the event's measurements")
+    elif kind != "gauge" or isinstance(measurement, bool) or not _finite(measurement):
+        raise ConfigurationError(f"metric {name!r} has measurement {measurement!r}; give the name of a measurement")
+    return Definition(
+        name, kind, _check_event(name, event), measurement, _tags(name, tags), _unit(name, unit), keep, buckets, state
+    )
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not _NAME.match(name) or len(name) > _MAX_NAME:
+        raise ConfigurationError(
+            f"metric name {_short(name)} is not usable; allowed: letters, digits, _ and single dots, "
+            f"beginning with a letter, at most {_MAX_NAME} characters"
+        )
+
+
+def _check_event(name: str, event: str) -> str:
+    if not isinstance(event, str) or not event:
+        raise ConfigurationError(f"metric {name!r} has event {event!r}; give a name such as ws.events.MESSAGE_RECEIVED")
+    return event
+
+
+def _check_keep(name: str, keep: Keep | None) -> None:
+    if keep is not None and not callable(keep):
+        raise ConfigurationError(f"metric {name!r} has keep {keep!r}; give a function (measurements, metadata) -> bool")
+
+
+def _split(name: str) -> tuple[str, str]:
+    event, _, measurement = name.rpartition(".")
+    if not event:
+        raise ConfigurationError(
+            f"metric name {name!r} names no event; write <event>.<measurement>, or give event= and measurement="
+        )
+    return event, measurement
+
+
+def _tags(name: str, tags: Tags) -> tuple[tuple[str, str], ...]:
+    if isinstance(tags, str):
+        raise ConfigurationError(
+            f"metric {name!r} has tags {tags!r}; give a list of metadata keys or a mapping, not a string"
+        )
+    pairs = tuple(tags.items()) if isinstance(tags, Mapping) else tuple((tag, tag) for tag in tags)
+    for tag, key in pairs:
+        if (
+            not isinstance(tag, str)
+            or not _TAG.match(tag)
+            or len(tag) > _MAX_NAME
+            or not isinstance(key, str)
+            or not key
+        ):
+            raise ConfigurationError(
+                f"metric {name!r} has the tag {_short(tag)} from {_short(key)}; a tag name begins with a letter and "
+                "holds letters, digits and _ . / -, its metadata key is a non-empty string"
+            )
+        if tag.split(":")[0].lower().startswith(_REDIRECTING) and (tag.lower() == "host" or "." in tag):
+            raise ConfigurationError(
+                f"metric {name!r} has the tag {tag!r}, which moves it to another host in the Agent"
+            )
+    if len({tag for tag, _ in pairs}) != len(pairs):
+        raise ConfigurationError(f"metric {name!r} has a tag twice: {[tag for tag, _ in pairs]}")
+    return pairs
+
+
+def _unit(name: str, unit: Unit) -> tuple[str, str] | None:
+    if unit is None:
+        return None
+    pair = (unit, unit) if isinstance(unit, str) else tuple(unit)
+    known = [one for table in _DIMENSIONS for one in table]
+    if len(pair) != 2 or any(part not in known for part in pair):
+        raise one_of(f"unit of metric {name!r}", unit, [f"a pair (from, to) of {', '.join(known)}"])
+    if not any(pair[0] in table and pair[1] in table for table in _DIMENSIONS):
+        raise ConfigurationError(f"unit of metric {name!r} is {unit!r}; a time converts to a time, a size to a size")
+    return pair[0], pair[1]
+
+
+def _buckets(name: str, buckets: Iterable[float]) -> tuple[float, ...]:
+    bounds = tuple(buckets)
+    fine = bounds and all(not isinstance(bound, bool) and _finite(bound) for bound in bounds)
+    if not fine or any(low >= high for low, high in pairwise(bounds)):
+        raise ConfigurationError(f"metric {name!r} has buckets {list(bounds)!r}; give finite, strictly rising numbers")
+    return tuple(float(bound) for bound in bounds)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

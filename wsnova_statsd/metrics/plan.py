@@ -1,0 +1,170 @@
+"""The hot path: one event's definitions turned into one handler that writes rows of a store.
+
+Definitions with the same `keep` share a row, found by one look-up with the raw tag values; cleaning, series and caps
+happen when a row is made. Threads: the handler runs in any emitting thread and takes no lock, but to make a row.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, Final, cast
+
+from .. import process
+from ..wire import MAX_TAG
+from .definitions import Definition, Keep
+from .reading import MISSING, number, tags_of
+from .store import OVERFLOW_TAGS, Column, Row, Series, Store
+
+Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], None]
+_SAMPLED: Final = frozenset({"summary", "distribution"})
+_USUAL: Final = 1 << 62  # numbers within it need no closer look
+_OVERFLOW: Final = object()  # no tag value equals it
+
+
+class Plan:
+    """The rows of one event and one `keep`: which tag values tell them apart, which measurements they hold."""
+
+    def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
+        self.store = store
+        self.local = threading.local()  # .rows: this thread's table; replaced in a child
+        self.definitions = tuple(definitions)
+        self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))
+        self.measurements = tuple(
+            dict.fromkeys(one.measurement for one in self.definitions if one.measurement is not None)
+        )
+        self.counters = tuple(one for one in self.definitions if one.measurement is None)
+        store.register(self)
+
+    def forget(self) -> None:
+        """In a child: no thread of the parent is here, and its tables are not the store's any more."""
+        self.local = threading.local()
+
+    def row(self, metadata: Mapping[str, Any]) -> Row:
+        """The calling thread's row for these tag values, made if need be. The slow path of the handler."""
+        rows: dict[Hashable, Row] | None = getattr(self.local, "rows", None)
+        if rows is None:
+            rows = self.local.rows = self.store.table()
+        values = tuple(_key_part(metadata.get(key, MISSING)) for key in self.keys)
+        key: Hashable = values[0] if len(values) == 1 else values
+        row = rows.get(key)
+        if row is None:
+            row = self._new_row(dict(zip(self.keys, values, strict=True)))
+            series = row.series()
+            if any(one.tags is OVERFLOW_TAGS for one in series):
+                key = (_OVERFLOW, *map(id, series))  # shared by all that end there: endless values take no memory
+                row = rows.get(key, row)
+            rows[key] = row
+            self.store.on_new_row()
+        return row
+
+    def _new_row(self, values: Mapping[str, Any]) -> Row:
+        with self.store.lock:
+            counters = tuple(self._series_locked(one, values) for one in self.counters)
+            return Row(counters, tuple(self._column_locked(name, values) for name in self.measurements))
+
+    def _column_locked(self, measurement: str | float, values: Mapping[str, Any]) -> Column:
+        by_kind: dict[str, list[Series]] = {"gauge": [], "sum": [], "summary": [], "distribution": []}
+        for one in self.definitions:
+            if one.measurement == measurement:
+                by_kind[one.kind].append(self._series_locked(one, values))
+        sampled = (*by_kind["summary"], *by_kind["distribution"])
+        return Column(tuple(by_kind["gauge"]), tuple(by_kind["sum"]), sampled)
+
+    def _series_locked(self, one: Definition, values: Mapping[str, Any]) -> Series:
+        tags = tags_of(one.tags, values)
+        return self.store.series_locked(one.name, one.kind, tags, one.divisor, one.state)
+
+    def writer(self) -> Handler:
+        """The function that counts one occurrence, compiled: a loop over columns would cost half as much again."""
+        scope: dict[str, Any] = {
+            "plan": self,
+            "alive": process.ALIVE,
+            "in_child": process.in_child,
+            "number": number,
+            "limit": self.store.max_samples,
+        }
+        exec(compile(self._source(), f"<{self.definitions[0].event}>", "exec"), scope)  # data stands in it by repr only
+        return cast(Handler, scope["count"])
+
+    def _source(self) -> str:
+        key = ", ".join(f"metadata[{key!r}]" for key in self.keys)
+        lines = [
+            "def count(event, measurements, metadata, config):",
+            "    if not alive[0]:",
+            "        in_child()",
+            "    try:",
+            f"        row = plan.local.rows[{key or '()'}]",
+            "    except (KeyError, AttributeError, TypeError):",
+            "        row = plan.row(metadata)",
+            "    n = row.n + 1",
+        ]
+        sampling = any(one.kind in _SAMPLED for one in self.definitions)
+        if sampling:
+            lines.append("    keep = n >= row.due")
+        if self.measurements:
+            lines.append("    " + ", ".join(f"c{i}" for i in range(len(self.measurements))) + ", = row.columns")
+        for index, measurement in enumerate(self.measurements):
+            lines += self._column_source(f"c{index}", measurement)
+        if sampling:
+            full = " or ".join(f"len(c{i}.samples) >= limit" for i in range(len(self.measurements)))
+            lines += [f"    if keep and (row.due or {full}):", "        row.thin(n, limit)"]
+        return "\n".join([*lines, "    row.n = n", ""])
+
+    def _column_source(self, column: str, measurement: str | float) -> list[str]:
+        kinds = {one.kind for one in self.definitions if one.measurement == measurement}
+        write = []
+        if "gauge" in kinds:
+            write.append(f"        {column}.last.value = value")
+        if "sum" in kinds:
+            write.append(f"        {column}.total += value")
+        if kinds & _SAMPLED:
+            write += ["        if keep:", f"            {column}.samples.append(value)"]
+        if not isinstance(measurement, str):
+            return [f"    value = {measurement!r}", "    if True:", *write]
+        return [
+            f"    value = measurements.get({measurement!r}, plan)",  # the plan itself: no measurement is it
+            "    kind = value.__class__",
+            f"    if (kind is not int and kind is not float) or not {-_USUAL} < value < {_USUAL}:",
+            "        checked = number(value)",
+            "        if checked is None:",
+            f"            {column}.miss += 1",
+            "            row.bad += value is not plan",
+            "        value = checked",
+            "    if value is not None:",
+            *write,
+        ]
+
+
+def _key_part(value: object) -> Hashable:
+    """A tag value as part of a row's key: short, and hashable."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TAG else value[:MAX_TAG]
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)[:MAX_TAG]
+    return value
+
+
+def handler(store: Store, definitions: Iterable[Definition]) -> Handler:
+    """One handler for all definitions of one event. A `keep` that raises takes no other definition along."""
+    groups: dict[Keep | None, list[Definition]] = {}
+    for one in definitions:
+        groups.setdefault(one.keep, []).append(one)
+    writers = [(keep, Plan(store, members).writer()) for keep, members in groups.items()]
+    if len(writers) == 1 and writers[0][0] is None:
+        return writers[0][1]
+
+    def choose(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
+        fault: Exception | None = None
+        for keep, write in writers:
+            try:
+                if keep is None or keep(measurements, metadata):
+                    write(event, measurements, metadata, config)
+            except Exception as error:
+                fault = error
+        if fault is not None:
+            raise fault  # the bus tells of it, once every definition had its turn
+
+    return choose

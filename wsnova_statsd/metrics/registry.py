@@ -1,0 +1,85 @@
+"""HandlerRegistry: definitions grouped by event, one handler attached per event.
+
+Threads: add, attach and detach from any thread, one at a time (a lock); the handlers run in the emitting threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from ..errors import ConfigurationError
+from ..telemetry import Bus
+from .definitions import Definition
+from .plan import handler
+from .store import Store
+
+_ID = "wsnova_statsd.metrics"
+
+
+class HandlerRegistry:
+    """Definitions and the store they count into. `attach` puts one handler per event on a bus, `detach` those off it.
+
+    Raises ConfigurationError for a metric name of two kinds or units, and for the same definition twice.
+    """
+
+    def __init__(self, metrics: Iterable[Definition] = (), store: Store | None = None) -> None:
+        self.store = store if store is not None else Store()
+        self._lock = threading.Lock()  # guards the fields below; never held while a handler runs
+        self._by_event: dict[str, list[Definition]] = {}
+        self._first: dict[str, Definition] = {}
+        self._bus: Bus | None = None
+        self._attached: set[str] = set()
+        for definition in metrics:
+            self.add(definition)
+
+    @property
+    def handlers(self) -> Mapping[str, list[Definition]]:
+        """The definitions by event, in the order they were added."""
+        with self._lock:
+            return {event: list(definitions) for event, definitions in self._by_event.items()}
+
+    def add(self, definition: Definition) -> None:
+        """Count one more metric; at once, if attached."""
+        if not isinstance(definition, Definition):
+            raise ConfigurationError(f"a metric is {definition!r}; make one with ws.counter, ws.sum_, ws.gauge, ...")
+        with self._lock:
+            first = self._first.setdefault(definition.name, definition)
+            if (first.kind, first.unit, first.state) != (definition.kind, definition.unit, definition.state):
+                raise ConfigurationError(
+                    f"metric {definition.name!r} is a {definition.kind} in {definition.unit} here and a "
+                    f"{first.kind} in {first.unit} elsewhere; a name keeps its kind and unit"
+                )
+            members = self._by_event.setdefault(definition.event, [])
+            if definition in members:
+                raise ConfigurationError(f"metric {definition.name!r} is defined twice for {definition.event!r}")
+            members.append(definition)
+            if self._bus is not None:
+                self._attach_locked(definition.event)
+
+    def attach(self, bus: Bus) -> None:
+        """Attach one handler per event. Raises ConfigurationError if attached already."""
+        with self._lock:
+            if self._bus is not None:
+                raise ConfigurationError("this registry is attached already; detach it first, or make another one")
+            self._bus = bus
+            for event in self._by_event:
+                self._attach_locked(event)
+
+    def _attach_locked(self, event: str) -> None:
+        assert self._bus is not None
+        handler_id = (_ID, id(self), event)
+        function = handler(self.store, self._by_event[event])
+        if event in self._attached:
+            self._bus.detach(handler_id)
+        self._bus.attach(handler_id, event, function)
+        self._attached.add(event)
+
+    def detach(self) -> None:
+        """Detach exactly the handlers that attach put on; what was counted stays in the store."""
+        with self._lock:
+            if self._bus is not None:
+                for event in self._attached:
+                    self._bus.detach((_ID, id(self), event))
+                self._attached.clear()
+                self._bus = None

@@ -1,0 +1,269 @@
+"""The store: what was counted, by series. Each reporter owns one.
+
+Emitting threads write rows: one row per thread, event and combination of tag values, so each has one writer and no
+lock; a row is cumulative and never reset by its reader. Gauges are one shared cell per series. The flush thread folds
+what rows gained into series; a series remembers what was delivered (the cursor). Samples are thinned where they are
+written, at most `max_samples` per row and flush, with the exact count beside them.
+Threads: rows belong to the thread that made them; series are changed under `lock`, by the thread that flushes or makes
+a row, except a gauge's `value`, which any emitter assigns. A thread that ends leaves its rows to the next fold.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, Final, Protocol
+
+from .. import process
+from .definitions import Kind
+
+OVERFLOW_TAGS: Final = ("overflow:true",)
+
+
+class Series:
+    """One metric with one set of tags, as it is shipped. `wire` is a place for the reporter's own notes."""
+
+    __slots__ = (
+        *("name", "kind", "tags", "divisor", "state"),
+        *("total", "delivered", "lost", "value", "fresh", "ended", "batches", "wire"),
+    )
+
+    def __init__(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> None:
+        self.name = name
+        self.kind = kind
+        self.tags = tags
+        self.divisor = divisor
+        self.state = state
+        self.total: float = 0  # counter, sum: what was emitted; summary, distribution: how many samples
+        self.delivered: float = 0
+        self.lost: float = 0
+        self.value: float | None = None  # gauge: the last value, unconverted
+        self.fresh = False
+        self.ended = False  # a state gauge whose client is closed
+        self.batches: list[tuple[list[float], int]] = []  # kept samples, and how many they stand for
+        self.wire: Any = None
+
+    def take_samples(self, kept: list[float], stood_for: int, limit: int) -> None:
+        """Add a window's samples; when too many wait, thin them all to one density, so that none weighs more."""
+        self.total += stood_for
+        self.batches.append((kept, stood_for))
+        if len(self.batches) > 1 and sum(len(values) for values, _ in self.batches) > limit:
+            density = min(len(values) / stood for values, stood in self.batches)
+            density = min(density, limit / 2 / sum(stood for _, stood in self.batches))
+            merged: list[float] = []
+            for values, stood in self.batches:
+                merged += random.sample(values, min(len(values), max(1, round(stood * density))))
+            self.batches = [(merged, sum(stood for _, stood in self.batches))]
+
+
+class _Fan:
+    """Takes the value of a measurement that several gauges show, or none."""
+
+    __slots__ = ("gauges",)
+
+    def __init__(self, gauges: tuple[Series, ...]) -> None:
+        self.gauges = gauges
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "gauges":
+            object.__setattr__(self, name, value)
+            return
+        for gauge in self.gauges:
+            gauge.value = value
+
+    value: float | None  # write-only
+
+
+class Column:
+    """One measurement of one row. `last`, `total`, `samples` and `miss` are the writer's, the rest the folder's."""
+
+    __slots__ = (
+        *("last", "miss", "samples", "total"),
+        *("carry", "gauges", "missed", "old", "old_used", "sampled", "summed", "total_folded"),
+    )
+
+    def __init__(self, gauges: tuple[Series, ...], summed: tuple[Series, ...], sampled: tuple[Series, ...]) -> None:
+        self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges)
+        self.total: float = 0
+        self.samples: list[float] = []
+        self.miss = 0  # occurrences without a usable value
+        self.gauges = gauges
+        self.summed = summed
+        self.sampled = sampled
+        self.total_folded: float = 0
+        self.missed = 0
+        self.old: list[float] = []
+        self.old_used = 0
+        self.carry: list[float] = []
+
+
+class Row:
+    """What one thread saw of one event with one combination of tag values."""
+
+    __slots__ = ("bad", "bad_folded", "columns", "counters", "due", "every", "folded", "n", "refused")
+
+    def __init__(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> None:
+        self.refused = refused  # counted as invalid: its name is unusable, or of another kind
+        self.n = 0  # occurrences; the writer's, raised after everything else of an occurrence is written
+        self.bad = 0  # values that are no numbers
+        self.due = 0  # the next occurrence whose samples are kept; 0: every one
+        self.every = 1
+        self.columns = columns
+        self.counters = counters
+        self.folded = self.bad_folded = 0  # the folder's
+
+    def series(self) -> list[Series]:
+        """Every series this row counts for."""
+        columns = [one for column in self.columns for one in (*column.gauges, *column.summed, *column.sampled)]
+        return [*self.counters, *columns]
+
+    def thin(self, n: int, limit: int) -> None:
+        """Writer: halve what is kept when it is full; choose the next occurrence to keep, at random around `every`."""
+        if any(len(column.samples) >= limit for column in self.columns):
+            self.every *= 2
+            for column in self.columns:
+                kept = column.samples  # halved in place: the folder may have taken this very list a moment ago
+                pairs = zip(kept[::2], kept[1::2], strict=False)
+                kept[:] = [pair[random.getrandbits(1)] for pair in pairs]
+        self.due = n + random.randrange(1, 2 * self.every) if self.every > 1 else 0
+
+
+class _Token:
+    """Lives in a thread's locals; its death tells that the thread has ended."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Shard:
+    """The rows of one thread: tables by plan."""
+
+    __slots__ = ("tables", "token")
+
+    def __init__(self, token: weakref.ref[_Token]) -> None:
+        self.token = token
+        self.tables: list[dict[Hashable, Row]] = []
+
+
+def _nothing() -> None:
+    pass
+
+
+class Forgetful(Protocol):
+    """Something that keeps tables of rows in thread-locals."""
+
+    def forget(self) -> None: ...
+
+
+class Store:
+    """Series and rows of one reporter. `max_series` is per metric name, `max_samples` per row and fold."""
+
+    def __init__(self, max_series: int = 2000, max_samples: int = 5000) -> None:
+        self.max_series = max_series
+        self.max_samples = max_samples
+        self.on_new_row: Callable[[], None] = _nothing  # called by the emitting thread, without the lock
+        self._plans: list[Forgetful] = []
+        self._reset()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: what was counted belongs to the parent; counting starts afresh."""
+        self._reset()
+        for plan in self._plans:
+            plan.forget()
+
+    def register(self, plan: Forgetful) -> None:
+        """Have a plan forget its threads' tables in a child."""
+        self._plans.append(plan)
+
+    def _reset(self) -> None:
+        self.lock = threading.Lock()  # guards everything below
+        self.series: dict[tuple[str, tuple[str, ...]], Series] = {}
+        self.invalid = 0  # values that are no numbers, folded
+        self.overflowed = 0  # rows that had to share an overflow series
+        self._per_name: dict[str, int] = {}
+        self._shards: list[_Shard] = []
+        self._local = threading.local()
+
+    def table(self) -> dict[Hashable, Row]:
+        """A new table of rows for the calling thread, folded from now on."""
+        local = self._local
+        shard: _Shard | None = getattr(local, "shard", None)
+        if shard is None:
+            local.token = token = _Token()
+            shard = local.shard = _Shard(weakref.ref(token))
+            with self.lock:
+                self._shards.append(shard)
+        table: dict[Hashable, Row] = {}
+        shard.tables.append(table)
+        return table
+
+    def series_locked(
+        self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None = None, state: bool = False
+    ) -> Series:
+        """The series of this name and tags, or the name's overflow series where there are too many."""
+        assert self.lock.locked()
+        series = self.series.get((name, tags))
+        if series is None:
+            if self._per_name.get(name, 0) >= self.max_series:
+                tags = OVERFLOW_TAGS
+                self.overflowed += 1
+                series = self.series.get((name, tags))
+            if series is None:
+                series = self.series[name, tags] = Series(name, kind, tags, divisor, state)
+                self._per_name[name] = self._per_name.get(name, 0) + 1
+        return series
+
+    def fold(self) -> list[Series]:
+        """Bring what every row gained since the last fold into the series; returns all series."""
+        with self.lock:
+            living = []
+            for shard in self._shards:
+                ended = shard.token() is None  # asked before the rows are read: what it wrote is all there
+                for table in shard.tables:
+                    for row in table.copy().values():
+                        if row.n != row.folded:
+                            self._fold_row_locked(row)
+                if not ended:
+                    living.append(shard)
+            self._shards = living
+            return list(self.series.values())
+
+    def _fold_row_locked(self, row: Row) -> None:
+        n, bad = row.n, row.bad
+        gained, row.folded = n - row.folded, n
+        self.invalid += gained if row.refused else bad - row.bad_folded
+        row.bad_folded = bad
+        for series in row.counters:
+            series.total += gained
+        for column in row.columns:
+            miss = column.miss
+            valued, column.missed = gained - (miss - column.missed), miss
+            if valued:
+                for series in column.gauges:
+                    series.fresh = True
+            total = column.total
+            for series in column.summed:
+                series.total += total - column.total_folded
+            column.total_folded = total
+            if column.sampled:
+                _fold_samples(row, column, valued, self.max_samples)
+
+
+def _fold_samples(row: Row, column: Column, valued: int, limit: int) -> None:
+    """Take the kept samples. `valued` was read before: a value whose occurrence is not counted yet waits as carry.
+
+    The writer may still append to the list it fetched before the swap; what came late is found there the next time.
+    """
+    kept = column.carry + column.old[column.old_used :]
+    column.old, column.samples = column.samples, []
+    kept += column.old
+    column.old_used = len(column.old)
+    row.every, row.due = 1, 0
+    kept, column.carry = kept[:valued], kept[valued:]
+    if kept:
+        for series in column.sampled:
+            series.take_samples(kept, valued, limit)
+    else:  # counted, but no value at hand yet: they are told with the next one
+        column.missed += valued

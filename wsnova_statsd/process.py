@@ -1,0 +1,90 @@
+"""What is true of a process: whether it is a forked child, and that it ends. One page, no thread.
+
+Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked child, whoever forked it (uWSGI forks
+without Python's hooks). A hot path reads that byte and calls `in_child()` when it is 0; components registered with
+`on_fork` then drop what they inherited, once.
+Exit: one atexit hook, registered at import so that it runs after the callbacks of everybody who registered later:
+clients close first, then reporters flush, all within EXIT_SECONDS.
+Threads: registration from any thread; `in_child` runs in the child's first thread that notices; the exit hook in the
+thread that ends the interpreter. Never starts a thread, never takes a lock.
+"""
+
+from __future__ import annotations
+
+import atexit
+import mmap
+import os
+import time
+import weakref
+from typing import Final, Protocol
+
+EXIT_SECONDS: Final = 1.0
+_MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
+
+
+class ForkAware(Protocol):
+    """A component with inherited state to drop. The hook must only assign: no lock, no I/O, no logging."""
+
+    def after_fork(self) -> None: ...
+
+
+class ExitAware(Protocol):
+    """A component with something to bring home. `deadline` is on time.monotonic()."""
+
+    def at_exit(self, deadline: float) -> None: ...
+
+
+def _fork_mark() -> mmap.mmap | bytearray:
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(_MADV_WIPEONFORK)
+    except (AttributeError, OSError, ValueError):  # no Linux, or an old kernel: then only forks with hooks are noticed
+        return bytearray(1)
+    return page
+
+
+ALIVE: Final = _fork_mark()
+ALIVE[0] = 1
+
+_fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_clients: weakref.WeakSet[ExitAware] = weakref.WeakSet()
+_reporters: weakref.WeakSet[ExitAware] = weakref.WeakSet()
+
+
+def on_fork(component: ForkAware) -> None:
+    """Have `component.after_fork()` called in every child; held weakly."""
+    _fork_aware.add(component)
+
+
+def at_exit(component: ExitAware, *, client: bool = False) -> None:
+    """Have `component.at_exit(deadline)` called at interpreter exit, clients before all others; held weakly."""
+    (_clients if client else _reporters).add(component)
+
+
+def in_child() -> None:
+    """Tell every component, once per child, that this process is a fork of the one that made them."""
+    if not ALIVE[0]:
+        ALIVE[0] = 1
+        for component in list(_fork_aware):
+            component.after_fork()
+
+
+def _by_hook() -> None:
+    ALIVE[0] = 0  # a no-op where the kernel wiped the page
+    in_child()
+
+
+def _exit() -> None:
+    deadline = time.monotonic() + EXIT_SECONDS
+    for component in [*_clients, *_reporters]:
+        component.at_exit(deadline)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_by_hook)
+atexit.register(_exit)
+
+
+def thread_name(role: str, name: str = "") -> str:
+    """The name of one of our threads: `wsnova-<role>`, with `-<name>` where there can be several."""
+    return f"wsnova-{role}-{name}" if name else f"wsnova-{role}"

@@ -1,0 +1,197 @@
+"""Profiles: which events leave a client, and how patient it is. Three values and no branch on their names.
+
+Pure data, no threads. The numbers are those of the guide's "Profile-Based Telemetry" and the tables of the event
+notes; the first seven fields carry the names of the guide's configuration keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from .errors import ConfigurationError, known_keys, one_of
+from .events import EventSpec
+
+_RANK: Final = {"any": 0, "minimal": 0, "standard": 1, "detailed": 2}
+LEVELS: Final = ("minimal", "standard", "detailed")
+
+# key: (">" or "<", the limit); the KPI's unit is in its key. None: reported without a verdict.
+KpiTargets = Mapping[str, tuple[str, float] | None]
+KPI_KEYS: Final = (
+    "connection_success_rate",
+    "connection_time_ms",
+    "reconnection_success_rate",
+    "time_to_reconnect_s",
+    "processing_time_ms",
+    "throughput_per_s",
+    "message_error_rate",
+    "error_recovery_rate",
+    "error_to_alert_s",
+)
+
+
+def _targets(
+    success: float, connect: float, back: float, process: float, errors: float, alert: float | None
+) -> KpiTargets:
+    limits = (
+        (">", success),
+        ("<", connect),
+        (">", 0.99),
+        ("<", back),
+        ("<", process),
+        None,
+        ("<", errors),
+        (">", 0.99),
+        None if alert is None else ("<", alert),
+    )
+    return MappingProxyType(dict(zip(KPI_KEYS, limits, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a client tells and how it retries. Change single values with `replace`.
+
+    Times are seconds. `max_attempts` counts the tries since the link was last stable before the alarm is raised; the
+    client goes on after it unless `give_up`. `metadata_filter` may be a callable from metadata to metadata.
+    Raises ConfigurationError for a value out of range, at once.
+    """
+
+    name: str
+    level: str
+    connection_events: bool
+    message_events: bool
+    error_events: bool
+    heartbeat_events: bool
+    metadata_filter: bool | Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ping_interval: float
+    pong_timeout: float
+    first_retry: float
+    retry_base: float
+    retry_cap: float
+    max_attempts: int
+    stable_after: float
+    kpi_targets: KpiTargets = field(repr=False)
+    give_up: bool = False
+    slow_after: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigurationError(f"a profile's name is {self.name!r}; give a non-empty string")
+        if self.level not in LEVELS:
+            raise one_of("a profile's level", self.level, LEVELS)
+        for key in ("connection_events", "message_events", "error_events", "heartbeat_events", "give_up"):
+            if not isinstance(getattr(self, key), bool):
+                raise one_of(f"a profile's {key}", getattr(self, key), (True, False))
+        if not isinstance(self.metadata_filter, bool) and not callable(self.metadata_filter):
+            raise one_of("a profile's metadata_filter", self.metadata_filter, (True, False, "a callable"))
+        for key in (
+            "ping_interval",
+            "pong_timeout",
+            "first_retry",
+            "retry_base",
+            "retry_cap",
+            "stable_after",
+            "slow_after",
+        ):
+            _check_seconds(key, getattr(self, key), zero=key in ("first_retry", "stable_after", "slow_after"))
+        if self.retry_cap < self.retry_base:
+            raise ConfigurationError(
+                f"a profile's retry_cap is {self.retry_cap}, below its retry_base {self.retry_base}"
+            )
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            raise ConfigurationError(f"a profile's max_attempts is {self.max_attempts!r}; give a whole number from 1")
+        known_keys("kpi_targets", self.kpi_targets, KPI_KEYS)
+
+    def replace(self, **changes: Any) -> Profile:
+        """This profile with some fields changed; ConfigurationError names an unknown field and the known ones."""
+        known_keys("a profile", changes, [one.name for one in fields(self)])
+        return replace(self, **changes)
+
+    def level_of(self, spec: EventSpec) -> str:
+        """How much of one event leaves under this profile: `all` of it, its `major` ones or `none`. By value only."""
+        if spec.toggle is not None and not getattr(self, spec.toggle):
+            return "none"
+        if _RANK[spec.level] <= _RANK[self.level]:
+            return "all"
+        return "major" if spec.minimal_when is not None else "none"
+
+    def emits(self, spec: EventSpec, metadata: Mapping[str, Any] = MappingProxyType({})) -> bool:
+        """True if this event with this metadata leaves under this profile."""
+        share = self.level_of(spec)
+        if share == "major" and spec.minimal_when is not None:
+            key, values = spec.minimal_when
+            return metadata.get(key) in values
+        return share == "all"
+
+
+def _check_seconds(key: str, value: object, *, zero: bool) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]  # number says it compares
+        lowest = "zero or more" if zero else "more than zero"
+        raise ConfigurationError(f"a profile's {key} is {value!r}; give seconds, {lowest}")
+
+
+FINANCIAL: Final = Profile(
+    name="financial",
+    level="detailed",
+    connection_events=True,
+    message_events=True,
+    error_events=True,
+    heartbeat_events=True,
+    metadata_filter=False,
+    ping_interval=5.0,
+    pong_timeout=3.0,
+    first_retry=0.0,
+    retry_base=0.05,
+    retry_cap=2.0,
+    max_attempts=20,
+    stable_after=5.0,
+    kpi_targets=_targets(0.999, 500.0, 2.0, 10.0, 0.0001, 5.0),
+)
+STANDARD: Final = Profile(
+    name="standard",
+    level="standard",
+    connection_events=True,
+    message_events=False,
+    error_events=True,
+    heartbeat_events=False,
+    metadata_filter=True,
+    ping_interval=20.0,
+    pong_timeout=10.0,
+    first_retry=0.5,
+    retry_base=0.5,
+    retry_cap=30.0,
+    max_attempts=10,
+    stable_after=10.0,
+    kpi_targets=_targets(0.99, 1000.0, 5.0, 50.0, 0.001, None),
+)
+LIGHTWEIGHT: Final = Profile(
+    name="lightweight",
+    level="minimal",
+    connection_events=True,
+    message_events=False,
+    error_events=True,
+    heartbeat_events=False,
+    metadata_filter=True,
+    ping_interval=60.0,
+    pong_timeout=20.0,
+    first_retry=1.0,
+    retry_base=1.0,
+    retry_cap=60.0,
+    max_attempts=5,
+    stable_after=10.0,
+    kpi_targets=_targets(0.99, 1000.0, 5.0, 50.0, 0.001, None),
+)
+PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({one.name: one for one in (FINANCIAL, STANDARD, LIGHTWEIGHT)})
+
+
+def resolve(profile: str | Profile) -> Profile:
+    """The profile itself, or the one of this name; ConfigurationError names the known ones."""
+    if isinstance(profile, Profile):
+        return profile
+    if isinstance(profile, str) and profile in PROFILES:
+        return PROFILES[profile]
+    raise one_of("profile", profile, [*PROFILES, "a ws.Profile"])

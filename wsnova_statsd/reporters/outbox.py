@@ -1,0 +1,92 @@
+"""Events and service checks on their way to the Agent: cleaned where they are given, queued, bounded.
+
+Any thread puts, the thread that flushes takes; a deque's ends are atomic, so no lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .. import wire
+from ..errors import one_of
+
+CAPACITY: Final = 1000
+MAX_AGE: Final = 3600.0  # seconds; an older event would tell of another day
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event or service check: the DogStatsd method that sends it, and its clean arguments."""
+
+    method: str
+    arguments: dict[str, Any]
+    born: float
+
+
+class Outbox:
+    """A bounded queue of messages. With `strict` an unknown alert type or status raises, else a known one stands in."""
+
+    def __init__(self, strict: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._strict = strict
+        self._clock = clock
+        self._queue: deque[Message] = deque()
+        self.lost = 0  # too many, or too old; written under the flush lock or by a put that found the queue full
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def event(
+        self, title: object, text: object, alert_type: str, tags: tuple[str, ...], key: object, room: int
+    ) -> None:
+        """Queue an event that takes at most `room` bytes with these tags."""
+        if alert_type not in wire.ALERT_TYPES:
+            if self._strict:
+                raise one_of("alert_type", alert_type, wire.ALERT_TYPES)
+            alert_type = "info"
+        clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "(no title)"
+        clean_key = wire.clean_field(key) if key else ""
+        while tags and wire.size(",".join(tags)) > room // 2:
+            tags = tags[:-1]
+        fitted, text = wire.fit_event(clean_title, wire.clean_text(text, wire.MAX_TEXT), tags, clean_key, room)
+        arguments = {"title": fitted, "message": text, "alert_type": alert_type, "tags": list(tags)}
+        self._put("event", {**arguments, "aggregation_key": clean_key or None})
+
+    def check(self, name: object, status: object, tags: tuple[str, ...], message: object, room: int) -> None:
+        """Queue a service check that takes at most `room` bytes."""
+        if isinstance(status, bool) or status not in wire.STATUSES:
+            if self._strict:
+                raise one_of("status", status, wire.STATUSES)
+            status = 3
+        clean = wire.clean_name(name) or "unnamed"
+        while tags and wire.size(",".join(tags)) > room // 2:
+            tags = tags[:-1]
+        left = room - wire.size(",".join(tags)) - len(clean) - len("_sc||0|#|m:")
+        text = wire.cut_bytes(wire.clean_message(message, wire.MAX_TEXT).replace("m:", "m_"), left)
+        arguments = {"check_name": clean, "status": status, "tags": list(tags), "message": text or None}
+        self._put("service_check", arguments)
+
+    def _put(self, method: str, arguments: dict[str, Any]) -> None:
+        if len(self._queue) >= CAPACITY:
+            self.lost += 1  # the newest gives way: the first of an incident tells most
+            return
+        self._queue.append(Message(method, arguments, self._clock()))
+
+    def ship(self, send: Callable[[Message], bool]) -> bool:
+        """Send what waits, oldest first, until one is refused. True if nothing is left. Under the flush lock."""
+        while self._queue:
+            message = self._queue[0]
+            if self._clock() - message.born > MAX_AGE:
+                self.lost += 1
+            elif not send(message):
+                return False
+            self._queue.popleft()
+        return True
+
+    def clear(self) -> None:
+        """In a child: what waits is the parent's."""
+        self._queue = deque()
+        self.lost = 0

@@ -1,0 +1,129 @@
+"""Where the Agent listens and what every line carries: arguments first, then the DD_* variables. No socket, no thread.
+
+The variables are those of Datadog's own clients; DD_TAGS, DD_ENV, DD_SERVICE and DD_VERSION are settled here once,
+because the official client ignores the first and would append the others a second time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from .. import wire
+from ..errors import ConfigurationError
+
+DEFAULT_SOCKET: Final = "/var/run/datadog/dsd.socket"
+DEFAULT_PORT: Final = 8125
+_UNIX_SCHEMES: Final = ("unix", "unixgram", "unixstream")
+_TRUE: Final = frozenset({"true", "yes", "1", "on"})
+_UNIFIED: Final = (("env", "DD_ENV"), ("service", "DD_SERVICE"), ("version", "DD_VERSION"))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where datagrams go: `path` of a Unix socket (a plain path or unix[gram|stream]://), or `host` and UDP `port`."""
+
+    host: str | None
+    port: int | None
+    path: str | None
+
+    @property
+    def limit(self) -> int:
+        """The largest datagram, in bytes."""
+        return wire.UNIX_BYTES if self.path is not None else wire.UDP_BYTES
+
+    def __str__(self) -> str:
+        return self.path if self.path is not None else f"{self.host}:{self.port}"
+
+
+def address(
+    host: str | None, port: int | None, socket_path: str | None, environ: Mapping[str, str] = os.environ
+) -> Address:
+    """The Agent's address. Raises ConfigurationError for values that are no address, and for both kinds at once."""
+    if socket_path is not None:
+        if host is not None or port is not None:
+            raise ConfigurationError(
+                f"both socket_path {socket_path!r} and host or port are given; give one of the two"
+            )
+        if not isinstance(socket_path, str | os.PathLike) or not os.fspath(socket_path):
+            raise ConfigurationError(f"socket_path is {socket_path!r}; give the path of the Agent's Unix socket")
+        return Address(None, None, os.fspath(socket_path))
+    if host is None and port is None:
+        url = environ.get("DD_DOGSTATSD_URL")
+        if url:
+            return _from_url(url)
+        if not environ.get("DD_AGENT_HOST") and not environ.get("DD_DOGSTATSD_PORT") and os.path.exists(DEFAULT_SOCKET):
+            return Address(None, None, DEFAULT_SOCKET)
+    if host is not None and (not isinstance(host, str) or not host):
+        raise ConfigurationError(f"host is {host!r}; give a name or an address")
+    given = port if port is not None else environ.get("DD_DOGSTATSD_PORT") or DEFAULT_PORT
+    return Address(host or environ.get("DD_AGENT_HOST") or "localhost", _port(given, port is None), None)
+
+
+def _from_url(url: str) -> Address:
+    parts = urlsplit(url)
+    if parts.scheme in _UNIX_SCHEMES and (parts.path or parts.netloc):
+        return Address(None, None, url if parts.scheme != "unix" else parts.netloc + parts.path)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme != "udp" or not parts.hostname:
+        raise ConfigurationError(f"DD_DOGSTATSD_URL is {url!r}; allowed: udp://host:port and unix:///path")
+    return Address(parts.hostname, _port(DEFAULT_PORT if port is None else port, True), None)
+
+
+def _port(value: object, from_environment: bool) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        name = "DD_DOGSTATSD_PORT" if from_environment else "port"
+        raise ConfigurationError(f"{name} is {value!r}; allowed: 1 to 65535, the Agent's default is {DEFAULT_PORT}")
+    return value
+
+
+def constant_tags(
+    given: Iterable[str] | Mapping[str, object] | str, environ: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """The tags of every line: the argument's, then DD_ENV, DD_SERVICE and DD_VERSION, then DD_TAGS and DATADOG_TAGS.
+
+    Of the unified keys env, service and version the first one found stands.
+    """
+    if isinstance(given, str):
+        raise ConfigurationError(f"tags is the string {given!r}; give a list such as ['team:md'] or a mapping")
+    candidates = list(wire.clean_tags(given))
+    candidates += [f"{key}:{environ[name]}" for key, name in _UNIFIED if environ.get(name)]
+    for name in ("DD_TAGS", "DATADOG_TAGS"):
+        candidates += environ.get(name, "").replace(",", " ").split()
+    tags: list[str] = []
+    seen: set[str] = set()
+    for tag in wire.clean_tags(candidates):
+        key = tag.partition(":")[0]
+        if key in seen and key in dict(_UNIFIED):
+            continue
+        seen.add(key)
+        tags.append(tag)
+    entity = environ.get("DD_ENTITY_ID")  # the one dd.internal tag that is meant to be there
+    if entity:
+        tags.append("dd.internal.entity_id:" + wire.clean_field(entity).replace(" ", "_"))
+    return tuple(tags)
+
+
+def namespace(value: str | None) -> str:
+    """The prefix of every name, with its dot, or ''. Raises ConfigurationError if it cannot begin a name."""
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str) or wire.clean_name(value) != value or len(value) > wire.MAX_NAME // 2:
+        raise ConfigurationError(
+            f"namespace is {value!r}; allowed: letters, digits, _ and ., beginning with a letter, "
+            f"at most {wire.MAX_NAME // 2} characters"
+        )
+    return value.rstrip(".") + "."
+
+
+def disabled(environ: Mapping[str, str] = os.environ) -> bool:
+    """True if DD_DOGSTATSD_DISABLE switches everything off; the official client still sends events and checks."""
+    return environ.get("DD_DOGSTATSD_DISABLE", "").strip().lower() in _TRUE

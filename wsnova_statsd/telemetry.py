@@ -1,0 +1,217 @@
+"""The bus: named events, and the handlers attached to them.
+
+A handler is called as `function(event, measurements, metadata, config)` in the thread that emits, in the order of
+attachment. It may attach, detach and execute; it must return soon and must not change the mappings it is given, which
+other handlers see too. What it raises reaches neither the emitter nor the other handlers: it stays attached, and
+`telemetry.handler.failure` tells (one log record with traceback per handler and minute).
+
+Threads: every method from any thread. Handler tables are copied on write under a lock; `execute` reads one reference
+and takes none. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import process
+from .errors import ConfigurationError, HandlerExists, HandlerNotFound
+from .events import HANDLER_FAILURE
+
+Measurements = Mapping[str, Any]
+Metadata = Mapping[str, Any]
+HandlerFunction = Callable[[str, Measurements, Metadata, Any], object]
+
+_log = logging.getLogger(__name__)
+_LOG_EVERY: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One attachment, as `list_handlers` tells it."""
+
+    handler_id: Hashable
+    event: str
+    function: HandlerFunction
+    config: Any
+
+
+class EventSlot:
+    """One event of one bus. An emitter keeps it, asks `if slot.handlers:` (17 ns) and builds nothing for nobody."""
+
+    __slots__ = ("_bus", "event", "handlers")
+
+    def __init__(self, bus: Bus, event: str) -> None:
+        self._bus = bus
+        self.event = event
+        # (handler_id, function, config) each; replaced as a whole under the bus's lock, read without it
+        self.handlers: tuple[tuple[Hashable, HandlerFunction, Any], ...] = ()
+
+    def emit(self, measurements: Measurements, metadata: Metadata) -> None:
+        """Call every handler of this event in the calling thread."""
+        event = self.event
+        for handler_id, function, config in self.handlers:
+            try:
+                function(event, measurements, metadata, config)
+            except Exception as error:
+                self._bus.report_failure(event, handler_id, config, error)
+
+
+class Bus:
+    """An isolated set of events and handlers. `clock` is for the rate limit of its log."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards _slots, _events_of, _quiet_until and handler_errors
+        self._slots: dict[str, EventSlot] = {}
+        self._events_of: dict[Hashable, tuple[str, ...]] = {}
+        self._quiet_until: dict[Hashable, float] = {}
+        self.handler_errors = 0
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held the lock. The handlers stay."""
+        self._lock = threading.Lock()
+
+    def slot(self, event: str) -> EventSlot:
+        """The slot of this event, made if need be; it stays the same for the life of the bus."""
+        with self._lock:
+            return self._slot_locked(event)
+
+    def _slot_locked(self, event: str) -> EventSlot:
+        assert self._lock.locked()
+        slot = self._slots.get(event)
+        if slot is None:
+            slot = EventSlot(self, event)
+            self._slots = {**self._slots, event: slot}  # execute reads the old or the new table, never one in change
+        return slot
+
+    def attach(self, handler_id: Hashable, event: str, function: HandlerFunction, config: Any = None) -> None:
+        """Attach one handler to one event. Raises HandlerExists if the id is taken on this bus."""
+        self.attach_many(handler_id, (event,), function, config)
+
+    def attach_many(
+        self, handler_id: Hashable, events: Iterable[str], function: HandlerFunction, config: Any = None
+    ) -> None:
+        """Attach one handler to several events under one id. Raises HandlerExists if the id is taken on this bus."""
+        if isinstance(events, str):
+            raise ConfigurationError(f"attach_many takes a list of events, given the string {events!r}; use attach")
+        names = tuple(dict.fromkeys(events))
+        for name in names:
+            if not isinstance(name, str) or not name:
+                raise ConfigurationError(
+                    f"an event is a non-empty string such as ws.events.MESSAGE_RECEIVED, not {name!r}"
+                )
+        if not names:
+            raise ConfigurationError(f"handler {handler_id!r} is attached to no event; give at least one")
+        if not callable(function):
+            raise ConfigurationError(
+                f"handler {handler_id!r} is {function!r}; give a callable (event, measurements, metadata, config)"
+            )
+        with self._lock:
+            if handler_id in self._events_of:
+                raise HandlerExists(
+                    f"a handler with the id {handler_id!r} is attached already; detach it first, or choose another id"
+                )
+            self._events_of[handler_id] = names
+            for name in names:
+                slot = self._slot_locked(name)
+                slot.handlers = (*slot.handlers, (handler_id, function, config))
+
+    def detach(self, handler_id: Hashable) -> None:
+        """Detach the handler from all its events. Raises HandlerNotFound. A call under way elsewhere still ends."""
+        with self._lock:
+            names = self._events_of.pop(handler_id, None)
+            if names is None:
+                raise HandlerNotFound(f"no handler has the id {handler_id!r}; list_handlers() tells the attached ones")
+            self._quiet_until.pop(handler_id, None)
+            for name in names:
+                slot = self._slots[name]
+                slot.handlers = tuple(entry for entry in slot.handlers if entry[0] != handler_id)
+
+    def list_handlers(self, prefix: str = "") -> list[Handler]:
+        """The handlers of all events at or below a dotted prefix, all for the empty one, in order of attachment."""
+        prefix = prefix.rstrip(".")
+        return [
+            Handler(handler_id, slot.event, function, config)
+            for slot in self._slots.values()
+            if not prefix or slot.event == prefix or slot.event.startswith(prefix + ".")
+            for handler_id, function, config in slot.handlers
+        ]
+
+    def execute(self, event: str, measurements: Measurements, metadata: Metadata) -> None:
+        """Emit one event: call its handlers here and now. Raises nothing that a handler raised."""
+        slot = self._slots.get(event)
+        if slot is not None:
+            for handler_id, function, config in slot.handlers:
+                try:
+                    function(event, measurements, metadata, config)
+                except Exception as error:
+                    self.report_failure(event, handler_id, config, error)
+
+    @contextmanager
+    def span(self, prefix: str, metadata: Metadata) -> Iterator[dict[str, Any]]:
+        """Emit `prefix.start`, then `prefix.stop`, or `prefix.exception` and raise on.
+
+        Start measures monotonic_time and system_time, the others duration and monotonic_time (ns). What the body puts
+        into the yielded dict joins the metadata of the last event.
+        """
+        began = time.monotonic_ns()
+        self.execute(f"{prefix}.start", {"monotonic_time": began, "system_time": time.time_ns()}, metadata)
+        extra: dict[str, Any] = {}
+        try:
+            yield extra
+        except BaseException as error:
+            ended = time.monotonic_ns()
+            self.execute(
+                f"{prefix}.exception",
+                {"duration": ended - began, "monotonic_time": ended},
+                {**metadata, **extra, **_fault(error)},
+            )
+            raise
+        ended = time.monotonic_ns()
+        self.execute(f"{prefix}.stop", {"duration": ended - began, "monotonic_time": ended}, {**metadata, **extra})
+
+    def report_failure(self, event: str, handler_id: Hashable, config: Any, error: Exception) -> None:
+        """Count, log and tell that a handler raised. A failing handler of that event is counted and logged only."""
+        now = self._clock()
+        with self._lock:
+            self.handler_errors += 1
+            speak = now >= self._quiet_until.get(handler_id, now)
+            if speak and handler_id in self._events_of:  # a detached handler leaves no entry behind
+                self._quiet_until[handler_id] = now + _LOG_EVERY
+        if speak:
+            _log.error(
+                "telemetry handler %r raised at %s; it stays attached, further faults of it are not logged for %d s",
+                handler_id,
+                event,
+                _LOG_EVERY,
+                exc_info=error,
+            )
+        if event != HANDLER_FAILURE:
+            self.execute(
+                HANDLER_FAILURE,
+                {"monotonic_time": time.monotonic_ns(), "system_time": time.time_ns()},
+                {"event_name": event, "handler_id": handler_id, "handler_config": config, **_fault(error)},
+            )
+
+
+def _fault(error: BaseException) -> dict[str, Any]:
+    return {"kind": "error", "reason": error, "stacktrace": "".join(traceback.format_exception(error))}
+
+
+DEFAULT: Final = Bus()
+
+attach = DEFAULT.attach
+attach_many = DEFAULT.attach_many
+detach = DEFAULT.detach
+execute = DEFAULT.execute
+list_handlers = DEFAULT.list_handlers
+slot = DEFAULT.slot
+span = DEFAULT.span

@@ -1,0 +1,385 @@
+"""A real WebSocket server on the loopback interface, with a script for what it says. Needs the `test` extra.
+
+    with WebSocketServer(send_messages(['{"n": 1}'])) as server, ws.Client(server.url) as client: ...
+
+`stop()` then `start()` is an outage on the same port; `drop_all()` is a cut cable; `close_all()` a polite goodbye.
+
+Threads, all daemons named `wsnova-test-server...`: one accepts; each connection has one that runs the script and one
+that reads. Every method from any thread. Never listens on anything but the given host, never outlives `stop()` by
+more than a script that does not return.
+"""
+
+from __future__ import annotations
+
+import functools
+import select
+import socket
+import ssl as tls
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Self, TypeVar, cast
+
+from wsnova_statsd.errors import MissingExtra
+from wsnova_statsd.testing.tcp import Ending, LoopbackPort, cut, server_url
+
+try:
+    from websockets.exceptions import ConnectionClosed
+    from websockets.frames import Frame, Opcode
+    from websockets.http11 import Request, Response
+    from websockets.protocol import Event, State
+    from websockets.sync.server import Server, ServerConnection, serve
+    from websockets.typing import Subprotocol
+except ImportError as error:
+    raise MissingExtra("websockets", "test") from error
+
+_CLOSE_SECONDS: Final = 0.5  # a loopback peer that has not answered a close frame by then is not going to
+_TLS_SECONDS: Final = 5.0
+
+_T = TypeVar("_T")
+
+Message = str | bytes
+Script = Callable[["ScriptedConnection"], None]
+ProcessRequest = Callable[[ServerConnection, Request], Response | None]
+
+
+class ScriptedConnection(ServerConnection):
+    """One accepted connection, as a script gets it: a `websockets` server connection that can also `drop()`."""
+
+    def __init__(
+        self, sock: socket.socket, protocol: Any, server: Server, *, owner: WebSocketServer, **options: Any
+    ) -> None:
+        self.owner = owner
+        self.raw = sock
+        self.ready = False  # until then it has no state yet
+        self._fragments: list[bytes] = []
+        self._text = True
+        name = owner._register(self)  # before the TLS handshake, so that stop() can cut that short too
+        threading.current_thread().name = name
+        if owner.ssl is not None:
+            self.raw = owner.ssl.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            try:
+                self.raw.settimeout(_TLS_SECONDS)
+                self.raw.do_handshake()
+            except OSError:
+                self.raw.close()
+                raise
+            sock = cast(socket.socket, _LockedTls(self.raw))
+        super().__init__(sock, protocol, server, **options)
+        self.recv_events_thread.name = f"{name}-read"
+        self.ready = True
+
+    def drop(self) -> None:
+        """End the TCP connection now, without a close frame."""
+        cut(self.raw)
+
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        if self.keepalive_thread is not None:
+            self.keepalive_thread.name = f"{threading.current_thread().name}-ping"
+
+    def process_event(self, event: Event) -> None:
+        """Record what arrives, whether or not the script ever reads it. Called in the reading thread."""
+        if isinstance(event, Request):
+            self.owner._record(request=event)
+        elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if event.opcode is not Opcode.CONT:
+                self._fragments, self._text = [], event.opcode is Opcode.TEXT
+            self._fragments.append(bytes(event.data))
+            if event.fin:
+                data = b"".join(self._fragments)
+                # recv() answers invalid UTF-8 with close code 1007; the record keeps it legible
+                self.owner._record(message=data.decode(errors="backslashreplace") if self._text else data)
+        super().process_event(event)
+
+    def recv_events(self) -> None:
+        try:
+            super().recv_events()
+        finally:
+            self.owner._record()  # the state has just become CLOSED
+
+
+class _LockedTls:
+    """The part of a TLS socket that `websockets` uses, with reads and writes that never overlap.
+
+    `websockets` reads in one thread and writes in another, which OpenSSL does not allow on one connection. The lock is
+    held around each non-blocking call, never while waiting.
+    """
+
+    def __init__(self, sock: tls.SSLSocket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._timeout: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._timeout = seconds
+
+    def recv(self, size: int) -> bytes:
+        return self._retry(functools.partial(self._sock.recv, size))
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._retry(functools.partial(self._sock.send, view)) :]
+
+    def shutdown(self, how: int) -> None:
+        # SSLSocket.shutdown() forgets the TLS layer at once, and a read in another thread would then see ciphertext
+        socket.socket.shutdown(self._sock, how)
+
+    def _retry(self, call: Callable[[], _T]) -> _T:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            try:
+                with self._lock:
+                    return call()
+            except tls.SSLWantReadError:
+                events = select.POLLIN
+            except tls.SSLWantWriteError:
+                events = select.POLLOUT
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError("the TLS peer is stuck")
+            poller = select.poll()
+            poller.register(self._sock, events)
+            poller.poll(50)  # in slices: close() in another thread wakes nobody, but the next call sees it
+
+
+class WebSocketServer:
+    """A WebSocket server for tests: what it says is its `script(connection)`, run for each connection in its thread.
+
+    The script is `echo` unless given; when it returns, the connection is closed with code 1000. A ConnectionClosed
+    that leaves it is the ordinary end; any other error closes with 1011 and is logged by `websockets.server`.
+    `ssl` is an ssl.SSLContext, `ping_interval` seconds or None for no pings, `compression` "deflate" or None.
+    `process_request(connection, request)` may return a Response that refuses the upgrade. `port` 0 takes a free one,
+    and keeps it over `stop()` and `start()`. Counts and records go on over both.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        ssl: tls.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        subprotocols: Sequence[str] | None = None,
+        ping_interval: float | None = None,
+        process_request: ProcessRequest | None = None,
+        compression: str | None = None,
+    ) -> None:
+        self.script: Script = echo if script is None else script
+        self.ssl = ssl
+        self.host = host
+        self.stopping = threading.Event()
+        self._options: dict[str, Any] = {
+            "subprotocols": cast(Sequence[Subprotocol] | None, subprotocols),
+            "ping_interval": ping_interval,
+            "process_request": process_request,
+            "process_response": self._answering,
+            "compression": compression,
+            "close_timeout": _CLOSE_SECONDS,
+            "open_timeout": _TLS_SECONDS,
+            "max_size": None,
+            "max_queue": None,  # what arrives is recorded even if the script does not read
+        }
+        self._wanted_port = port
+        self._port: LoopbackPort | None = None
+        self._changed = threading.Condition()  # guards what follows; reentrant, so that predicates may use properties
+        self._server: Server | None = None
+        self._live: list[ScriptedConnection] = []
+        self._sockets = 0
+        self._connections = 0
+        self._received: list[Message] = []
+        self._requests: list[Request] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port, known from the first `start()` on; it stays the same while the server is stopped."""
+        if self._port is None:
+            raise RuntimeError("this server has no port yet; start() it first")
+        return self._port.port
+
+    @property
+    def url(self) -> str:
+        """The address to dial, `ws://` or `wss://`; the latter names localhost, as certificates do."""
+        return server_url(self.host, self.port, self.ssl)
+
+    @property
+    def connections(self) -> int:
+        """How many upgrades were accepted so far; counted before the client gets to know."""
+        with self._changed:
+            return self._connections
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open right now."""
+        return len(self._open())
+
+    @property
+    def received(self) -> list[Message]:
+        """Every data message from clients so far, in order of arrival; a copy."""
+        with self._changed:
+            return list(self._received)
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every handshake request so far, refused ones too, with `.path` and `.headers`; a copy."""
+        with self._changed:
+            return list(self._requests)
+
+    def wait_for(self, predicate: Callable[[], bool], timeout: float = 5.0) -> bool:
+        """Wait up to `timeout` seconds until the predicate holds; whether it does.
+
+        It is asked again after each request, accepted upgrade, message and end of a connection.
+        """
+        with self._changed:
+            return self._changed.wait_for(predicate, timeout)
+
+    def start(self) -> None:
+        """Listen and accept. Raises RuntimeError if it does already, OSError if the given port is taken."""
+        with self._changed:
+            if self._server is not None:
+                raise RuntimeError("this server has been started already")
+            if self._port is None:
+                self._port = LoopbackPort(self.host, self._wanted_port)
+            create = cast(type[ServerConnection], functools.partial(ScriptedConnection, owner=self))
+            server = serve(self._run, sock=self._port.listen(), create_connection=create, **self._options)
+            self._server = server
+            self.stopping = threading.Event()  # a new one: a script left over from before the stop keeps its own
+        # The threads that `websockets` starts for connections inherit being daemons from this one
+        threading.Thread(target=server.serve_forever, name="wsnova-test-server", daemon=True).start()
+
+    def stop(self, timeout: float = 5.0, *, drop: bool = False) -> None:
+        """Stop listening and end every connection, with close code 1001 or, given `drop`, without a word.
+
+        Raises TimeoutError if a script does not end within `timeout` seconds.
+        """
+        with self._changed:
+            server, self._server = self._server, None
+            self.stopping.set()
+        if server is None:
+            return
+        deadline = time.monotonic() + timeout
+        # It joins the threads of all connections without a limit, so it gets a thread of its own
+        closer = threading.Thread(target=server.shutdown, args=(False,), name="wsnova-test-server-stop", daemon=True)
+        closer.start()
+        server.socket_closed.wait(timeout)  # from here on nobody new comes in
+        if not drop:
+            self.close_all(1001)
+        while closer.is_alive():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"a script still runs after {timeout} s; let it wait on the server's stopping event")
+            self.drop_all()  # who has not answered by now, and handshakes under way
+            closer.join(0.02)
+
+    def drop_all(self) -> None:
+        """End every TCP connection now, without a close frame."""
+        with self._changed:
+            live = list(self._live)
+        for connection in live:
+            connection.drop()
+
+    def close_all(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye on every open connection, and wait half a second at most for the answers."""
+        threads = [
+            threading.Thread(target=connection.close, args=(code, reason), name="wsnova-test-server-close", daemon=True)
+            for connection in self._open()
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 2 * _CLOSE_SECONDS
+        for thread in threads:  # a send() that is stuck holds the connection's lock, and close() waits for it
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def send_all(self, message: Message) -> None:
+        """Send one message on every open connection; one that ends meanwhile is skipped."""
+        for connection in self._open():
+            with suppress(ConnectionClosed):
+                connection.send(message)
+
+    def _open(self) -> list[ScriptedConnection]:
+        with self._changed:
+            return [each for each in self._live if each.ready and each.state is State.OPEN]
+
+    def _register(self, connection: ScriptedConnection) -> str:
+        """Take note of a new connection; the name for its thread."""
+        with self._changed:
+            self._live = [*(each for each in self._live if each.raw.fileno() >= 0), connection]
+            self._sockets += 1
+            return f"wsnova-test-server-{self._sockets}"
+
+    def _record(self, *, request: Request | None = None, message: Message | None = None) -> None:
+        with self._changed:
+            if request is not None:
+                self._requests.append(request)
+            if message is not None:
+                self._received.append(message)
+            self._changed.notify_all()
+
+    def _answering(self, _connection: ServerConnection, _request: Request, response: Response) -> None:
+        """Count the upgrade before its answer is sent, so that a client that is connected finds itself counted."""
+        if response.status_code == 101:
+            with self._changed:
+                self._connections += 1
+                self._changed.notify_all()
+
+    def _run(self, connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            self.script(cast(ScriptedConnection, connection))
+
+
+# Ready scripts, for WebSocketServer(script)
+
+
+def echo(connection: ScriptedConnection) -> None:
+    """Send every message back."""
+    for message in connection:
+        connection.send(message)
+
+
+def silent(connection: ScriptedConnection) -> None:
+    """Read every message and say nothing."""
+    for _message in connection:
+        pass
+
+
+def answers(reply: Callable[[Message], Message | None]) -> Script:
+    """Answer every message with `reply(message)`, unless that is None."""
+
+    def script(connection: ScriptedConnection) -> None:
+        for message in connection:
+            answer = reply(message)
+            if answer is not None:
+                connection.send(answer)
+
+    return script
+
+
+def send_messages(messages: Iterable[Message], then: Ending = "wait") -> Script:
+    """Send these messages to every client; then wait for it to leave, close with code 1000, or drop."""
+    prepared = list(messages)
+
+    def script(connection: ScriptedConnection) -> None:
+        for message in prepared:
+            connection.send(message)
+        if then == "wait":
+            silent(connection)
+        elif then == "drop":
+            connection.drop()
+
+    return script
+
+
+def closes(code: int = 1000, reason: str = "") -> Script:
+    """Accept every upgrade, then close with this code and reason at once."""
+    return lambda connection: connection.close(code, reason)

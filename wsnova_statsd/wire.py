@@ -1,0 +1,154 @@
+"""DogStatsD as pure functions: clean names, tags and texts, values, and the packing of values by bytes.
+
+No thread, no I/O. What comes in may be any object, of any size; what comes out can stand in a datagram without
+forging a second metric (the Agent has no escape for LF, `|` and `,` but `\\n` in events). The rules are those of the
+Agent's own parser; the limits: 200 characters for a name or tag, 4000 for an event's text, 100 for its key, 8192
+bytes for a datagram.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+UDP_BYTES: Final = 1432
+UNIX_BYTES: Final = 8192
+EVENT_BYTES: Final = 8192
+MAX_NAME: Final = 200
+MAX_TAG: Final = 200
+MAX_TEXT: Final = 4000
+MAX_KEY: Final = 100
+CUT_MARK: Final = "...[cut]"
+ALERT_TYPES: Final = ("error", "warning", "info", "success")
+STATUSES: Final = (0, 1, 2, 3)
+
+_NOT_NAME: Final = re.compile(r"[^A-Za-z0-9_.]")
+_NOT_TAG: Final = re.compile(r"[^\w\-:./]")
+_NOT_FIELD: Final = re.compile(r"[^\w\-:./ ]")
+_REDIRECTING: Final = ("host:", "dd.internal.")
+
+
+def text(value: object) -> str:
+    """Any object as text that UTF-8 can carry; what raises when asked for its text becomes its class's name."""
+    if not isinstance(value, str):
+        try:
+            value = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        except Exception:  # a user's __str__ may raise anything; telemetry never breaks the observed
+            value = type(value).__name__
+    return value.encode("utf-8", "replace").decode("utf-8") if _has_surrogate(value) else value
+
+
+def _has_surrogate(value: str) -> bool:
+    return not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def clean_name(name: object) -> str:
+    """A metric or check name: letters, digits, `_` and `.`, beginning with a letter; '' if nothing is left."""
+    clean = _NOT_NAME.sub("_", text(name)[: MAX_NAME + 50])
+    if clean and not (clean[0].isascii() and clean[0].isalpha()):
+        clean = clean.lstrip("_.0123456789")
+    return clean[:MAX_NAME]
+
+
+def clean_tag(tag: object) -> str:
+    """One tag: what is not word, `-`, `:`, `.` or `/` becomes `_`; at most 200 characters, none ends in `:`.
+
+    '' if nothing is left, or if it would move the metric to another host (`host`, `dd.internal.*`).
+    """
+    clean = _NOT_TAG.sub("_", text(tag)[:MAX_TAG]).rstrip(":").lstrip(":")
+    return "" if clean.lower().startswith(_REDIRECTING) or clean.lower() == "host" else clean
+
+
+def clean_tags(tags: Iterable[object] | Mapping[object, object] | str | None) -> tuple[str, ...]:
+    """Tags from a list of `key:value` texts or a mapping; None values and empty tags drop out, none stands twice."""
+    if not tags:
+        return ()
+    if isinstance(tags, Mapping):
+        raw: Iterable[object] = (
+            f"{text(key)}:{text(value)}" for key, value in tags.items() if value is not None and text(value)
+        )
+    else:
+        raw = (tags,) if isinstance(tags, str | bytes) else (tag for tag in tags if tag is not None)
+    return tuple(dict.fromkeys(tag for tag in map(clean_tag, raw) if tag))
+
+
+def clean_text(value: object, limit: int) -> str:
+    """An event's title or text, before its escaping: CR LF and CR become LF, other control characters a space.
+
+    A literal backslash-n would read back as a line feed; it cannot be told from one (there is no escape for it).
+    """
+    flat = text(value)[: 4 * limit].replace("\r\n", "\n").replace("\r", "\n")
+    flat = "".join(char if char == "\n" or char >= " " else " " for char in flat)
+    return flat if len(flat) <= limit else flat[: limit - len(CUT_MARK)] + CUT_MARK
+
+
+def clean_field(value: object, limit: int = MAX_KEY) -> str:
+    """A field without any escape, such as an aggregation key: what could end it becomes `_`."""
+    return _NOT_FIELD.sub("_", text(value)[:limit]).strip()
+
+
+def clean_message(value: object, limit: int) -> str:
+    """A service check's message: one line without `|`."""
+    return " ".join(clean_text(value, limit).split("\n")).replace("|", "_").strip()
+
+
+def fit_event(title: str, message: str, tags: Sequence[str], key: str, room: int) -> tuple[str, str]:
+    """Title and text cut, with a mark, so that the whole event stays within `room` bytes once escaped."""
+    fixed = len(f"_e{{{MAX_TEXT},{EVENT_BYTES}}}:|") + len("|t:warning") + size(",".join(tags)) + 2
+    fixed += size(key) + 3 if key else 0
+    title = cut_bytes(title, min(room // 4, room - fixed))
+    return title, cut_bytes(message, room - fixed - _escaped_size(title))
+
+
+def cut_bytes(value: str, room: int) -> str:
+    """The text cut to `room` bytes as an event's escaped field, a mark at the end where it was cut."""
+    if _escaped_size(value) <= room:
+        return value
+    room -= len(CUT_MARK)
+    low, high = 0, len(value)
+    while low < high:  # bisection: the size grows with every character
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _escaped_size(value[:middle]) <= room else (low, middle - 1)
+    return value[:low] + CUT_MARK
+
+
+def size(value: str) -> int:
+    """Length in bytes, the only length that counts on the wire."""
+    return len(value) if value.isascii() else len(value.encode("utf-8"))
+
+
+def _escaped_size(value: str) -> int:
+    return size(value) + value.count("\n")
+
+
+def format_value(value: float) -> str | None:
+    """A number as text, exactly: integers whole, floats by repr. None for what the Agent would drop."""
+    if isinstance(value, int):
+        return str(value) if abs(value) < 1 << 1023 else None
+    return repr(float(value)) if math.isfinite(value) else None
+
+
+def rate_of(weight: int) -> float:
+    """The sample rate that makes the Agent count a value `weight` times.
+
+    The Agent truncates 1/rate to an integer; the next float below 1/n never truncates to n-1.
+    """
+    return math.nextafter(1 / weight, 0)
+
+
+def pack_values(values: Sequence[str], room: int) -> Iterator[tuple[str, int]]:
+    """Values joined by `:` in pieces of at most `room` bytes, with their numbers of values, none emptier than need be.
+
+    A single value longer than the room makes a piece of its own; the caller drops what does not fit a datagram.
+    """
+    start, used = 0, 0
+    for index, value in enumerate(values):
+        length = len(value) + 1
+        if used and used + length - 1 > room:
+            yield ":".join(values[start:index]), index - start
+            start, used = index, 0
+        used += length
+    if used:
+        yield ":".join(values[start:]), len(values) - start
