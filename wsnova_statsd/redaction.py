@@ -42,14 +42,14 @@ _OVERHANG: Final = 300  # more than user-info and host can have, see _url
 _URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,19})://(?P<authority>[^/]*)(?P<path>.*)")
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[\w.\-]{1,253})(?::([0-9]{0,5}))?")
 _OPAQUE: Final = re.compile(r"(?=[^0-9]*[0-9])[\w.\-~=+%]{32,}")  # a listen key or a JWT as a path segment
-_USER_IN_PATH: Final = re.compile(r"[^@]*:[^@]*@")
 
 # A text without any of these holds nothing that the searches below could find.
 _SUSPECT: Final = re.compile(r"[:=@?#]|bearer|basic", re.IGNORECASE)
 _URL_IN_TEXT: Final = re.compile(r"(?<![A-Za-z0-9+.\-])[A-Za-z0-9+.\-]*+://[^\s\"'<>]*")
-_TARGET: Final = re.compile(r"(?<![^\s\"'(=])(/[^\s?#\"']*+)[?#][^\s\"']*+")  # "GET /ws?key=1"
+_TARGET: Final = re.compile(r"(?<![^\s\"'(=])(/[^\s?#\"']{0,512}+)[?#][^\s\"']*+")  # "GET /ws?key=1"
 _SCHEME: Final = re.compile(
-    r"(bearer|basic)(?:[\s:=+]|%20)++(?:tokens?\b[\s:=]++)?+(?!auth)[^\s,;\"'&]++", re.IGNORECASE
+    r"(bearer|basic)(?:[\s:=+]|%20)++(?:tokens?\b[\s:=]++)?+(?!auth(?:entication|orization)?(?:[\s,;]|\.?\Z))[^\s,;\"'&]++",
+    re.IGNORECASE,
 )
 _KEY: Final = re.compile(
     r"(?<![\w.\-])(?<!://)((?:(?:api|listen) )?+[\w.\-]++)\\*[\"']?\s*+[:=]++>?\s*+", re.IGNORECASE
@@ -139,8 +139,7 @@ class _Walk:
     def add(self, into: dict[str, object], key: object, value: object, depth: int) -> None:
         text = _text(key) if self.spend() else None
         name = redact_text(text, _MAX_KEY) if text is not None and len(text) <= _MAX_KEY else None
-        # A key that is there stays: b"type" must not take the place of "type".
-        if name is not None and name not in into and not _is_dropped(name):
+        if name is not None and name not in into and not _is_dropped(name):  # b"type" must not replace "type"
             into[name] = self.value(value, depth)
 
     def value(self, value: object, depth: int) -> object:
@@ -164,9 +163,8 @@ class _Walk:
                 for key, item in islice(value.items(), self.left):
                     self.add(into, key, item, depth)
                 return into
-            # ("Authorization", "..."): a header as a pair
             if not isinstance(value, Set) and len(value) == 2 and isinstance(value[0], str) and is_sensitive(value[0]):
-                return REDACTED
+                return REDACTED  # ("Authorization", "..."): a header as a pair
             items = [self.value(item, depth) for item in islice(value, self.left) if self.spend()]
             return tuple(items) if isinstance(value, tuple) else items
         except Exception:  # a foreign container's own code: the key stays, its content does not
@@ -194,8 +192,7 @@ def _clean(text: str, window: int) -> str:
     """Cut to the window, drop control and invisible characters; LF stays, any other blank becomes a space."""
     cut = text[:window]
     if not cut.isprintable():
-        # Before any search: "pass\0word=x" must not slip through.
-        cut = cut.replace("\r", "\n")
+        cut = cut.replace("\r", "\n")  # before any search: "pass\0word=x" must not slip through
         cut = "".join(c if c.isprintable() or c == "\n" else " " if c.isspace() else "" for c in cut)
     if len(text) <= window:
         return cut
@@ -212,11 +209,13 @@ def _url(found: re.Match[str]) -> str:
 
 def _segment(segment: str) -> str:
     """One segment of a path, without parameters and without what looks like a key."""
-    segment = _USER_IN_PATH.sub(f"{REDACTED}@", segment.partition(";")[0])
+    segment = segment.partition(";")[0]
+    user, at, host = segment.rpartition("@")
+    if at and ":" in user:
+        segment = f"{REDACTED}@{host}"
     key, equals, _ = segment.partition("=")
-    if equals and is_sensitive(key):
-        return f"{key}={REDACTED}"
-    return REDACTED if _OPAQUE.fullmatch(segment) else segment
+    hidden = f"{key}={REDACTED}" if equals and is_sensitive(key) else segment
+    return REDACTED if _OPAQUE.fullmatch(segment) else hidden
 
 
 def _pairs(text: str) -> str:
@@ -236,8 +235,7 @@ def _pairs(text: str) -> str:
 def _value_end(text: str, found: re.Match[str]) -> int:
     """Where the value of a sensitive key ends: too late rather than too early."""
     start = found.end()
-    line_end = text.find("\n", start)
-    line_end = len(text) if line_end < 0 else line_end
+    line_end = text.find("\n", start) % (len(text) + 1)  # without an LF, the end of the text
     if ":" in found[0] and not text[text.rfind("\n", 0, found.start()) + 1 : found.start()].strip():
         return line_end  # a header line
     if opening := _QUOTE.match(text, start):

@@ -194,9 +194,8 @@ class DogStatsDReceiver:
             selector.register(woken, selectors.EVENT_READ)
             while woken not in [key.fileobj for key, _ in selector.select()]:
                 self._take_batch(sock)
-            # What had arrived before stop() still counts.
             while self._take_batch(sock) and time.monotonic() < self._stop_by:
-                pass
+                pass  # what had arrived before stop() still counts
 
     def _take_batch(self, sock: socket.socket) -> bool:
         """Store what is there, up to one batch; tells whether there may be more."""
@@ -237,13 +236,9 @@ class DogStatsDReceiver:
 
 
 def _tag_set(tags: Tags) -> frozenset[str]:
-    if tags is None:
-        return frozenset()
-    if isinstance(tags, str):  # one tag, not its letters
-        return frozenset({tags})
     if isinstance(tags, Mapping):
         return frozenset(f"{key}:{value}" for key, value in tags.items())
-    return frozenset(tags)
+    return frozenset({tags} if isinstance(tags, str) else tags or ())  # a text is one tag, not its letters
 
 
 def _unlink(path: str, made: os.stat_result) -> None:

@@ -40,7 +40,7 @@ _TLS_SECONDS: Final = 5.0
 _T = TypeVar("_T")
 
 Message = str | bytes
-Script = Callable[["ScriptedConnection"], None]
+Script = Callable[["ScriptedConnection"], object]  # what it returns is not looked at
 ProcessRequest = Callable[[ServerConnection, Request], Response | None]
 
 
@@ -57,6 +57,7 @@ class ScriptedConnection(ServerConnection):
         self._text = True
         name = owner._register(self)  # before the TLS handshake, so that stop() can cut that short too
         threading.current_thread().name = name
+        owner._track(threading.current_thread())
         if owner.ssl is not None:
             self.raw = owner.ssl.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             try:
@@ -68,6 +69,7 @@ class ScriptedConnection(ServerConnection):
             sock = cast(socket.socket, _LockedTls(self.raw))
         super().__init__(sock, protocol, server, **options)
         self.recv_events_thread.name = f"{name}-read"
+        owner._track(self.recv_events_thread)
         self.ready = True
 
     def drop(self) -> None:
@@ -78,6 +80,7 @@ class ScriptedConnection(ServerConnection):
         super().start_keepalive()
         if self.keepalive_thread is not None:
             self.keepalive_thread.name = f"{threading.current_thread().name}-ping"
+            self.owner._track(self.keepalive_thread)
 
     def process_event(self, event: Event) -> None:
         """Record what arrives, whether or not the script ever reads it. Called in the reading thread."""
@@ -190,6 +193,7 @@ class WebSocketServer:
         self._changed = threading.Condition()  # guards what follows; reentrant, so that predicates may use properties
         self._server: Server | None = None
         self._live: list[ScriptedConnection] = []
+        self._threads: list[threading.Thread] = []
         self._sockets = 0
         self._connections = 0
         self._received: list[Message] = []
@@ -257,30 +261,28 @@ class WebSocketServer:
             self._server = server
             self.stopping = threading.Event()  # a new one: a script left over from before the stop keeps its own
         # The threads that `websockets` starts for connections inherit being daemons from this one
-        threading.Thread(target=server.serve_forever, name="wsnova-test-server", daemon=True).start()
+        self._spawn(server.serve_forever)
 
     def stop(self, timeout: float = 5.0, *, drop: bool = False) -> None:
         """Stop listening and end every connection, with close code 1001 or, given `drop`, without a word.
 
-        Raises TimeoutError if a script does not end within `timeout` seconds.
+        Raises TimeoutError if a script does not end within `timeout` seconds; calling it again waits for that again.
         """
+        deadline = time.monotonic() + timeout
         with self._changed:
             server, self._server = self._server, None
             self.stopping.set()
-        if server is None:
-            return
-        deadline = time.monotonic() + timeout
-        # It joins the threads of all connections without a limit, so it gets a thread of its own
-        closer = threading.Thread(target=server.shutdown, args=(False,), name="wsnova-test-server-stop", daemon=True)
-        closer.start()
-        server.socket_closed.wait(timeout)  # from here on nobody new comes in
-        if not drop:
-            self.close_all(1001)
-        while closer.is_alive():
+        if server is not None:
+            # It joins the threads of all connections without a limit, so it gets a thread of its own
+            self._spawn(server.shutdown, False, name="-stop")
+            server.socket_closed.wait(timeout)  # from here on nobody new comes in
+            if not drop:
+                self.close_all(1001)
+        while (remaining := self._running()) and threading.current_thread() not in remaining:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"a script still runs after {timeout} s; let it wait on the server's stopping event")
             self.drop_all()  # who has not answered by now, and handshakes under way
-            closer.join(0.02)
+            remaining[0].join(0.02)
 
     def drop_all(self) -> None:
         """End every TCP connection now, without a close frame."""
@@ -291,13 +293,8 @@ class WebSocketServer:
 
     def close_all(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye on every open connection, and wait half a second at most for the answers."""
-        threads = [
-            threading.Thread(target=connection.close, args=(code, reason), name="wsnova-test-server-close", daemon=True)
-            for connection in self._open()
-        ]
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + 2 * _CLOSE_SECONDS
+        threads = [self._spawn(each.close, code, reason, name="-close") for each in self._open()]
+        deadline = time.monotonic() + _CLOSE_SECONDS + 0.1
         for thread in threads:  # a send() that is stuck holds the connection's lock, and close() waits for it
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -306,6 +303,21 @@ class WebSocketServer:
         for connection in self._open():
             with suppress(ConnectionClosed):
                 connection.send(message)
+
+    def _spawn(self, target: Callable[..., object], *args: object, name: str = "") -> threading.Thread:
+        thread = threading.Thread(target=target, args=args, name=f"wsnova-test-server{name}", daemon=True)
+        thread.start()
+        self._track(thread)
+        return thread
+
+    def _track(self, thread: threading.Thread) -> None:
+        """Have stop() wait for this running thread."""
+        with self._changed:
+            self._threads = [*self._running(), thread]
+
+    def _running(self) -> list[threading.Thread]:
+        with self._changed:
+            return [thread for thread in self._threads if thread.is_alive()]
 
     def _open(self) -> list[ScriptedConnection]:
         with self._changed:

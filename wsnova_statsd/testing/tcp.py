@@ -32,7 +32,7 @@ _TLS_SECONDS: Final = 5.0
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Ending = Literal["wait", "close", "drop"]
-Script = Callable[["Connection"], None]
+Script = Callable[["Connection"], object]  # what it returns is not looked at
 
 
 def server_frame(
@@ -261,6 +261,7 @@ class TcpServer:
         self._port: LoopbackPort | None = None
         self._changed = threading.Condition()  # guards what follows
         self._listener: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
         self._threads: dict[threading.Thread, Connection] = {}
         self._accepted = 0
 
@@ -304,23 +305,31 @@ class TcpServer:
             self.stopping = threading.Event()  # a new one: a script left over from before the stop keeps its own
             self._listener = self._port.listen()
             arguments = (self._listener, self.stopping)
-        threading.Thread(target=self._accept, args=arguments, name="wsnova-test-tcp", daemon=True).start()
+            self._acceptor = threading.Thread(target=self._accept, args=arguments, name="wsnova-test-tcp", daemon=True)
+            self._acceptor.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Stop listening and cut every connection. Raises TimeoutError if a script does not end within `timeout`."""
+        """Stop listening and cut every connection.
+
+        Raises TimeoutError if a script does not end within `timeout` seconds; calling it again waits for that again.
+        """
+        deadline = time.monotonic() + timeout
         with self._changed:
             listener, self._listener = self._listener, None
             self.stopping.set()
-            running = dict(self._threads)
-        if listener is None:
-            return
-        deadline = time.monotonic() + timeout
-        cut(listener)  # wakes accept() on Linux; closing alone would not
-        listener.close()
+        if listener is not None:
+            cut(listener)  # wakes accept() on Linux; closing alone would not
+            listener.close()
+        if self._acceptor is not None:
+            self._acceptor.join(timeout)
+        with self._changed:
+            running = {thread: its for thread, its in self._threads.items() if thread is not threading.current_thread()}
         for connection in running.values():
             cut(connection.socket)
-        for thread in running.keys() - {threading.current_thread()}:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for thread, connection in running.items():
+            while thread.is_alive() and time.monotonic() < deadline:
+                cut(connection.socket)  # again: the first may have met the moment in which TLS takes the socket over
+                thread.join(0.02)
             if thread.is_alive():
                 raise TimeoutError(f"the script of {thread.name} still runs after {timeout} s; let it wait on stopping")
 
@@ -328,19 +337,19 @@ class TcpServer:
         while True:
             try:
                 sock, _ = listener.accept()
-            except OSError:  # stop() has closed it
-                return
+            except OSError:
+                if stopping.wait(0.05):  # stop() has closed it; else no descriptor was free
+                    return
+                continue
             connection = Connection(sock, stopping)
             with self._changed:
-                if stopping.is_set():  # accepted behind the back of stop(), which will not cut this one
-                    sock.close()
-                    return
                 self._accepted += 1
                 name = f"wsnova-test-tcp-{self._accepted}"
                 thread = threading.Thread(target=self._run, args=(connection,), name=name, daemon=True)
+                thread.start()
+                self._threads = {each: its for each, its in self._threads.items() if each.is_alive()}
                 self._threads[thread] = connection
                 self._changed.notify_all()
-            thread.start()
 
     def _run(self, connection: Connection) -> None:
         try:
@@ -352,7 +361,6 @@ class TcpServer:
         finally:
             connection.close()
             with self._changed:
-                del self._threads[threading.current_thread()]
                 self._changed.notify_all()
 
 
@@ -398,7 +406,8 @@ def refuses(status: int, headers: Headers = (), body: bytes = b"") -> Script:
     phrase = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else "Refused"
 
     def script(connection: Connection) -> None:
-        connection.read_request()
+        if not connection.request:  # the proxy has read it already
+            connection.read_request()
         connection.respond(f"{status} {phrase}", headers, body)
 
     return script

@@ -1,0 +1,197 @@
+"""Client: what users hold. It makes the parts, starts and stops them, and passes calls on; the parts decide.
+
+Threads: with `on_message` the client's own thread `wsnova-client-<id>` is the owner of the connection; without it the
+thread that iterates or receives is, while it does. Every method from any thread, also from inside on_message; nothing
+starts in the constructor.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl as tls
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+from .. import events, process, profiles, telemetry
+from ..clock import CLOCK
+from ..errors import ConfigurationError, ConnectionFailed, NotConnected
+from ..profiles import Profile
+from .connection import Connection, State
+from .emitter import Emitter
+from .faults import Faults
+from .frames import BINARY, NORMAL, TEXT, Violation
+from .inbound import NOTHING, Inbound
+from .options import Headers, Options, target
+from .outbound import Outbound
+from .protocol import JsonProtocol, Protocol
+from .reconnect import Stopped
+from .types import MessageTypes
+
+_log = logging.getLogger(__name__)
+_living: weakref.WeakSet[Client] = weakref.WeakSet()
+_naming = threading.Lock()  # guards the choice of a free default id
+
+
+class Client:
+    """A WebSocket client that reconnects by its profile and emits telemetry on the bus.
+
+    `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown).
+    `on_message(message)` runs in the client's own thread; without it, iterate over the client or call receive().
+    `on_error(error)` is told of every fault, `on_reconnect()` of every new link. `ssl` is an SSLContext, certificates
+    are verified by default. `proxy` is None (direct), 'env' or http://host:port. Times are seconds, sizes bytes.
+    Raises ConfigurationError at once for what is not usable.
+    """
+
+    def __init__(
+        self,
+        url: str | Callable[[], str],
+        client_id: str | None = None,
+        profile: str | Profile = "standard",
+        protocol: Protocol | None = None,
+        on_message: Callable[[Any], object] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
+        headers: Headers | Callable[[], Headers] = None,
+        subprotocols: Iterable[str] = (),
+        ssl: tls.SSLContext | None = None,
+        proxy: str | None = None,
+        connect_timeout: float = 10.0,
+        max_message_bytes: int = 16 * 2**20,
+        max_buffered_bytes: int = 64 * 2**20,
+        reconnect: bool = True,
+        on_reconnect: Callable[[], object] | None = None,
+        bus: telemetry.Bus | None = None,
+    ) -> None:
+        if isinstance(subprotocols, str):
+            raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
+        with _naming:
+            self._options = Options(
+                url=url,
+                client_id=_free_id(url) if client_id is None else client_id,
+                profile=profiles.resolve(profile),
+                protocol=protocol if protocol is not None else JsonProtocol(),
+                on_message=on_message,
+                on_error=on_error,
+                headers=headers,
+                subprotocols=tuple(subprotocols),
+                ssl=ssl,
+                proxy=proxy,
+                connect_timeout=connect_timeout,
+                max_message_bytes=max_message_bytes,
+                max_buffered_bytes=max_buffered_bytes,
+                reconnect=reconnect,
+                on_reconnect=on_reconnect,
+            )
+            _living.add(self)
+        self._bus = bus if bus is not None else telemetry.DEFAULT
+        self._life: _Life | None = None
+        self._starting = threading.Lock()  # guards _life
+        process.at_exit(self, client=True)
+
+    @property
+    def client_id(self) -> str:
+        """The id that tags everything this client tells."""
+        return self._options.client_id
+
+    @property
+    def profile(self) -> Profile:
+        """The profile in force."""
+        return self._options.profile
+
+    @property
+    def state(self) -> State:
+        """Where the client stands."""
+        life = self._life
+        return State.IDLE if life is None else life.connection.state
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self, timeout: float | None = None) -> Client:
+        """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
+
+        Raises ConnectionFailed after `timeout` seconds or max_attempts; the client is stopped then and may be started
+        again.
+        """
+        with self._starting:
+            life = self._life
+            if life is None or life.connection.state is State.CLOSED:
+                life = self._life = _Life(self._options, self._bus)
+                life.launch()
+        life.await_first(timeout)
+        return self
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread."""
+        life = self._life
+        if life is not None:
+            life.close(timeout, "local")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until the client is closed; False after `timeout` seconds. A client that was never started is not waited for."""
+        life = self._life
+        return life is None or life.over.wait(timeout)
+
+    def reconnect(self) -> None:
+        """Drop the connection and dial now, or end the wait for the next try."""
+        life = self._life
+        if life is None:
+            raise NotConnected("the client was not started; call start()")
+        life.connection.redial()
+
+    def at_exit(self, deadline: float) -> None:
+        """At interpreter exit, before reporters flush."""
+        if self._life is not None:
+            self._life.close(max(0.05, (deadline - time.monotonic()) / 2), "shutdown")
+
+    def __enter__(self) -> Client:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<wsnova_statsd.Client {self.client_id} {self.state.value}>"
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def send(self, message: Any, wait: float = 0.0) -> None:
+        """Encode and send one message; returns after the socket write.
+
+        Raises EncodeError, and NotConnected while there is no link, after waiting up to `wait` seconds for one.
+        """
+        self._running().outbound.send(message, wait)
+
+    def send_text(self, text: str, wait: float = 0.0) -> None:
+        """Send one text frame as it is. Raises NotConnected."""
+        self._running().outbound.write(TEXT, text.encode(), "text", wait)
+
+    def send_binary(self, data: bytes | bytearray | memoryview, wait: float = 0.0) -> None:
+        """Send one binary frame as it is. Raises NotConnected."""
+        self._running().outbound.write(BINARY, bytes(data), "binary", wait)
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """One message, not timed as processing. Raises TimeoutError after `timeout` seconds, NotConnected at the end."""
+        return self._iterated().receive(timeout)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Messages, one after the other; the loop body is timed as their processing. Starts the client."""
+        if self._options.on_message is not None:
+            raise ConfigurationError("this client has on_message; make it without to iterate")
+        self.start()
+        return self._iterated().messages()
+
+    def _running(self) -> _Life:
+        life = self._life
+        if life is None:
+            raise NotConnected("the client was not started; call start(), or use it as a context manager")
+        return life
+
+    def _iterated(self) -> _Life:
+        if self._options.on_message is not None:
+            raise ConfigurationError("this client has on_message; make it without to receive")
+        return self._running()

@@ -1,0 +1,218 @@
+"""A dial: name, TCP, proxy and TLS under one deadline that another thread can cancel.
+
+All addresses of a name are tried, alternating between IPv6 and IPv4, a new one every 250 ms or as soon as one fails
+(RFC 8305); the first to connect wins. Threads: `connect`, `secure`, `recv` and `send` in the owner's thread, `cancel`
+from any. A name is resolved in a daemon thread of its own, because nothing can interrupt a resolver: past the deadline
+it is left to itself. Sockets are non-blocking throughout; the deadline counts on time.monotonic().
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import itertools
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from .. import process
+from ..errors import ConnectionFailed
+
+_STAGGER: Final = 0.25
+_READ: Final = selectors.EVENT_READ
+_WRITE: Final = selectors.EVENT_WRITE
+_Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_Address = tuple[Any, ...]  # one row of getaddrinfo: family, kind, protocol, canonical name, address
+_T = TypeVar("_T")
+Stream = socket.socket | ssl.SSLSocket
+
+
+class Dial:
+    """One attempt, `timeout` seconds in all. Every failure is a ConnectionFailed with a bounded cause."""
+
+    def __init__(self, timeout: float) -> None:
+        self._deadline = time.monotonic() + timeout
+        self._timeout = timeout
+        self._cancelled = threading.Event()
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+
+    def cancel(self) -> None:
+        """End the dial now; its thread gets ConnectionFailed. Any thread, any number of times."""
+        self._cancelled.set()
+        try:
+            self._waker.send(b"x")
+        except OSError:  # the dial is over
+            pass
+
+    def close(self) -> None:
+        """Give the dial's own descriptors back; the connected socket stays."""
+        self._waker.close()
+        self._woken.close()
+
+    # -- name and TCP -------------------------------------------------------------------------------------------------
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A connected TCP socket, by whichever address of the name answers first."""
+        addresses = self._resolve(host, port)
+        waiting: dict[socket.socket, str] = {}
+        fault: OSError | None = None
+        selector = _Selector()
+        selector.register(self._woken, _READ)
+        try:
+            next_start = time.monotonic()
+            while addresses or waiting:
+                if addresses and (not waiting or time.monotonic() >= next_start):
+                    family, kind, protocol, _, address = addresses.pop(0)
+                    next_start = time.monotonic() + _STAGGER
+                    try:
+                        sock = _begin(family, kind, protocol, address)
+                    except OSError as error:
+                        fault = error
+                        continue
+                    waiting[sock] = str(address)
+                    selector.register(sock, _WRITE)
+                pause = max(0.0, next_start - time.monotonic()) if addresses else self._left()
+                for key, _ in selector.select(min(pause, self._left())):
+                    if key.fileobj is self._woken:
+                        continue
+                    sock = key.fileobj  # type: ignore[assignment]  # what was registered above
+                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not code:
+                        del waiting[sock]
+                        return sock
+                    fault = OSError(code, errno.errorcode.get(code, str(code)))
+                    selector.unregister(sock)
+                    del waiting[sock]
+                    sock.close()
+                self._check()
+        finally:
+            selector.close()
+            for sock in waiting:
+                sock.close()
+        raise _failed(fault, f"{host} port {port}")
+
+    def _resolve(self, host: str, port: int) -> list[_Address]:
+        try:
+            ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return _alternate(self._look_up(host, port))
+        return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)]
+
+    def _look_up(self, host: str, port: int) -> list[_Address]:
+        answer: list[list[_Address] | OSError | UnicodeError] = []
+        waker = self._waker
+
+        def look_up() -> None:
+            try:
+                answer.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
+            except (OSError, UnicodeError) as error:
+                answer.append(error)
+            try:
+                waker.send(b"x")
+            except OSError:  # nobody waits any more
+                pass
+
+        threading.Thread(target=look_up, name=process.thread_name("resolve"), daemon=True).start()
+        while not answer:
+            self._wait(self._woken, _READ, f"the name {host!r} is not resolved")
+            try:
+                self._woken.recv(64)
+            except BlockingIOError:
+                pass
+        if isinstance(answer[0], OSError | UnicodeError):
+            raise ConnectionFailed(f"the name {host!r} cannot be resolved: {answer[0]}", cause="dns")
+        return answer[0]
+
+    # -- TLS and the bytes of a handshake -----------------------------------------------------------------------------
+
+    def secure(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+        """The socket under TLS, its certificate checked against `host` as the context says."""
+        try:
+            secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+        except (OSError, ValueError) as error:
+            raise ConnectionFailed(f"TLS with {host} cannot begin: {error}", cause="tls") from error
+        try:
+            self._retry(secured, secured.do_handshake, _READ, "the TLS handshake is not over")
+        except OSError as error:  # SSLError and CertificateError are OSErrors
+            secured.close()
+            raise ConnectionFailed(f"TLS with {host} failed: {error}", cause="tls") from error
+        except ConnectionFailed:
+            secured.close()
+            raise
+        return secured
+
+    def recv(self, sock: Stream, size: int) -> bytes:
+        """Some bytes, or b'' at the end of the stream."""
+        return self._retry(sock, lambda: sock.recv(size), _READ, "the server's answer is not here")
+
+    def send(self, sock: Stream, data: bytes) -> None:
+        """All of the bytes."""
+        rest = memoryview(data)
+        while rest:
+            sent = self._retry(sock, partial(sock.send, rest), _WRITE, "the request is not out")
+            rest = rest[sent:]
+
+    def _retry(self, sock: Stream, work: Callable[[], _T], ready: int, unfinished: str) -> _T:
+        while True:
+            self._check(unfinished)
+            try:
+                return work()
+            except BlockingIOError:
+                self._wait(sock, ready, unfinished)
+            except ssl.SSLWantReadError:
+                self._wait(sock, _READ, unfinished)
+            except ssl.SSLWantWriteError:
+                self._wait(sock, _WRITE, unfinished)
+
+    def _wait(self, sock: Stream, events: int, unfinished: str) -> None:
+        """Until the socket is ready; ConnectionFailed at the deadline and when cancelled."""
+        self._check(unfinished)
+        with _Selector() as selector:
+            if sock is not self._woken:
+                selector.register(self._woken, _READ)
+            selector.register(sock, events)
+            selector.select(self._left())
+        self._check(unfinished)
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _check(self, unfinished: str = "there is no connection") -> None:
+        if self._cancelled.is_set():
+            raise ConnectionFailed("the dial was cancelled", cause="cancelled")
+        if time.monotonic() >= self._deadline:
+            raise ConnectionFailed(f"{unfinished} after connect_timeout={self._timeout:g} s", cause="timeout")
+
+
+def _begin(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        code = sock.connect_ex(address)
+        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            raise OSError(code, errno.errorcode.get(code, str(code)))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _alternate(addresses: list[_Address]) -> list[_Address]:
+    """IPv6 and IPv4 in turn, each in the resolver's order: a broken family costs 250 ms, not the deadline."""
+    first = [one for one in addresses if one[0] == addresses[0][0]]
+    second = [one for one in addresses if one[0] != addresses[0][0]]
+    return [one for pair in itertools.zip_longest(first, second) for one in pair if one is not None]
+
+
+def _failed(fault: OSError | None, where: str) -> ConnectionFailed:
+    code = fault.errno if fault is not None else None
+    cause = "refused" if code == errno.ECONNREFUSED else "unreachable"
+    return ConnectionFailed(f"no address of {where} answered; the last fault was {fault}", cause=cause)

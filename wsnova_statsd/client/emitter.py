@@ -1,0 +1,73 @@
+"""What a client says: its events on the bus, as its profile lets them out, with client_id and the metadata filter.
+
+Which event leaves is decided here once per profile; a hot path keeps an event's slot and asks `if slot.handlers:`.
+Called in whatever thread emits; holds no lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..events import CATALOGUE
+from ..profiles import Profile
+from ..redaction import filter_metadata
+from ..telemetry import Bus, EventSlot, Metadata
+
+_log = logging.getLogger(__name__)
+# Free text is cleaned where it arises; what else an event carries is the catalogue's own and bounded.
+_FREE: Final = frozenset({"error", "detail", "stack"})
+
+
+class _Filtered(EventSlot):
+    """A slot whose metadata passes the profile's own filter first. A filter that raises costs the metadata only."""
+
+    __slots__ = ("_filter", "_slot")
+
+    def __init__(self, slot: EventSlot, profile: Profile) -> None:
+        self._slot = slot
+        self._filter: Any = profile.metadata_filter
+
+    @property
+    def handlers(self) -> Any:  # type: ignore[override]  # the real slot's, always
+        return self._slot.handlers
+
+    def emit(self, measurements: Mapping[str, Any], metadata: Metadata) -> None:
+        try:
+            metadata = dict(self._filter(metadata))
+        except Exception:
+            _log.exception("the metadata_filter raised; the event goes out without metadata")
+            metadata = {}
+        self._slot.emit(measurements, metadata)
+
+
+class Emitter:
+    """The events of one client."""
+
+    def __init__(self, bus: Bus, profile: Profile, client_id: str) -> None:
+        self._bus = bus
+        self._profile = profile
+        self._client_id = client_id
+        self._silent = EventSlot(bus, "")  # never attached to
+        self._slots = {name: self._open(name) for name in CATALOGUE}
+
+    def _open(self, event: str) -> EventSlot:
+        if self._profile.level_of(CATALOGUE[event]) == "none":
+            return self._silent
+        slot = self._bus.slot(event)
+        return _Filtered(slot, self._profile) if callable(self._profile.metadata_filter) else slot
+
+    def slot(self, event: str) -> EventSlot:
+        """The event's slot, or one that nobody hears if the profile keeps the event in."""
+        return self._slots[event]
+
+    def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:
+        """Emit an event that is not per message."""
+        slot = self._slots[event]
+        if not slot.handlers or not self._profile.emits(CATALOGUE[event], metadata):
+            return
+        metadata = {"client_id": self._client_id, **metadata}
+        if self._profile.metadata_filter is True:
+            metadata = filter_metadata(metadata, keep=[key for key in CATALOGUE[event].metadata if key not in _FREE])
+        slot.emit(measurements, metadata)

@@ -1,0 +1,96 @@
+"""Errors as events: each fault told once, and told as handled at most once when service goes on.
+
+Any thread of a client; the ids are drawn from one counter per process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ..events import ERROR_HANDLED, ERROR_OCCURRED
+from ..redaction import describe_error
+from .emitter import Emitter
+
+_log = logging.getLogger(__name__)
+_LOG_EVERY: Final = 60.0
+_OPEN: Final = 1000  # faults of one outage that wait to be told as handled
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault that was told."""
+
+    error_id: str
+    error_type: str
+    began_ns: int
+
+
+class Faults:
+    """The faults of one client. `on_error` is the user's and may raise what it likes."""
+
+    def __init__(self, emitter: Emitter, client_id: str, redacts: bool, on_error: Callable[[Exception], object] | None):
+        self._emit = emitter
+        self._client_id = client_id
+        self._redacts = redacts
+        self._on_error = on_error
+        self._outage: deque[Fault] = deque(maxlen=_OPEN)  # the owner's
+        self._log_at: dict[str, float] = {}
+        self._lock = threading.Lock()  # guards _log_at
+
+    def text(self, error: BaseException) -> str:
+        """An error as one line; redacted where the profile filters metadata."""
+        return describe_error(error) if self._redacts else f"{type(error).__name__}: {error}"
+
+    def occurred(self, error: Exception, error_type: str, severity: str) -> Fault:
+        """Tell of a fault."""
+        fault = Fault(f"e{next(_numbers)}", error_type, time.monotonic_ns())
+        self._emit(
+            ERROR_OCCURRED,
+            {"system_time": time.time_ns()},
+            error=self.text(error),
+            error_type=error_type,
+            severity=severity,
+            error_id=fault.error_id,
+        )
+        if self._on_error is not None:
+            try:
+                self._on_error(error)
+            except Exception:
+                self.log("on_error raised", exc_info=True)
+        return fault
+
+    def handled(self, fault: Fault, action: str) -> None:
+        """Tell that service goes on after this fault."""
+        self._emit(
+            ERROR_HANDLED,
+            {"duration": time.monotonic_ns() - fault.began_ns},
+            error_type=fault.error_type,
+            action=action,
+            error_id=fault.error_id,
+        )
+
+    def outage(self, fault: Fault) -> None:
+        """A fault that is handled when the link is back."""
+        self._outage.append(fault)
+
+    def restored(self) -> None:
+        """The link is back."""
+        while self._outage:
+            self.handled(self._outage.popleft(), "reconnected")
+
+    def log(self, what: str, *, exc_info: bool | BaseException = False) -> None:
+        """One record per kind of fault and minute; `exc_info` adds the traceback."""
+        now = time.monotonic()
+        with self._lock:
+            if now < self._log_at.get(what, now):
+                return
+            self._log_at[what] = now + _LOG_EVERY
+        _log.error("client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY, exc_info=exc_info)

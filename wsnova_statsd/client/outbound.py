@@ -1,0 +1,115 @@
+"""What is done to send a message: encode, format, write, count. It emits the events of sending.
+
+Runs in the caller's thread; one frame at a time under the link's message lock, which also guards the sums. A sender's
+last sums are told by the clock, a second after they began.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from .. import events
+from ..clock import CLOCK
+from ..errors import EncodeError, NotConnected
+from .batch import WINDOW_NS, Batch
+from .emitter import Emitter
+from .faults import Faults
+from .frames import BINARY, TEXT
+from .link import Link
+from .options import Options
+from .transport import frame
+from .types import MessageTypes
+
+_clock = time.monotonic_ns
+_OK: Final = "ok"
+
+
+class Outbound:
+    """The sending half of one client. `up(wait)` gives the link to send on, or raises NotConnected."""
+
+    def __init__(
+        self, options: Options, emit: Emitter, faults: Faults, types: MessageTypes, up: Callable[[float], Link]
+    ) -> None:
+        self._client_id = options.client_id
+        self._protocol = options.protocol
+        self._timeout = options.profile.ping_interval + options.profile.pong_timeout  # a peer stalled longer is dead
+        self._emit = emit
+        self._faults = faults
+        self._types = types
+        self._up = up
+        self._sent = emit.slot(events.MESSAGE_SENT)
+        self._encode_started = emit.slot(events.MESSAGE_ENCODE_STARTED)
+        self._encode_completed = emit.slot(events.MESSAGE_ENCODE_COMPLETED)
+        self._batch = Batch()
+        self._counting = threading.Lock()  # guards _batch
+
+    def send(self, message: Any, wait: float) -> None:
+        """Encode and send. Raises EncodeError, NotConnected."""
+        heard = self._sent.handlers or self._encode_started.handlers or self._encode_completed.handlers
+        kind = self._type(message) if heard else None
+        opcode, payload = self._encode(message, kind)
+        self.write(opcode, payload, kind or "", wait)
+
+    def _type(self, message: Any) -> str:
+        try:
+            return self._types(self._protocol.message_type(message))
+        except Exception:  # a protocol that cannot name what it may well encode
+            return self._types(None)
+
+    def _encode(self, message: Any, kind: str | None) -> tuple[int, bytes]:
+        if self._encode_started.handlers:
+            self._encode_started.emit({"system_time": time.time_ns()}, {"client_id": self._client_id, "type": kind})
+        began = _clock()
+        try:
+            encoded = self._protocol.encode(message)
+            opcode, payload = (TEXT, encoded.encode()) if isinstance(encoded, str) else (BINARY, bytes(encoded))
+        except Exception as error:
+            self._encoded(_clock() - began, 0, kind, "error")
+            self._count(0, error=True)
+            fault = EncodeError(f"a {type(message).__name__} cannot be encoded: {type(error).__name__}: {error}")
+            self._faults.occurred(fault, "encode", "error")
+            raise fault from error
+        self._encoded(_clock() - began, len(payload), kind, _OK)
+        return opcode, payload
+
+    def _encoded(self, duration: int, size: int, kind: str | None, result: str) -> None:
+        if self._encode_completed.handlers:
+            metadata = {"client_id": self._client_id, "type": kind, "result": result}
+            self._encode_completed.emit({"duration": duration, "size": size}, metadata)
+
+    def write(self, opcode: int, payload: bytes, kind: str, wait: float) -> None:
+        """Send one ready payload. Raises NotConnected; the link is over then, and the owner tells why."""
+        link = self._up(wait)
+        data = frame(opcode, payload)
+        if not link.sending.acquire(timeout=self._timeout):
+            raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
+        try:
+            link.send(data, self._timeout)
+        except NotConnected:
+            self._count(0, error=True)
+            raise
+        finally:
+            link.sending.release()
+        if self._sent.handlers:
+            metadata = {"client_id": self._client_id, "type": kind}
+            self._sent.emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
+        self._count(len(payload))
+
+    def _count(self, size: int, *, error: bool = False) -> None:
+        with self._counting:
+            batch = self._batch
+            first = not batch.due
+            batch.add(size, _clock())
+            batch.errors += error
+        if first:
+            CLOCK.call_later(WINDOW_NS / 1e9, self.flush)
+
+    def flush(self) -> None:
+        """Tell the sums of the last second."""
+        with self._counting:
+            sums = self._batch.take()
+        if sums is not None:
+            self._emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="sent")

@@ -1,0 +1,112 @@
+"""The retry policy: which failure is worth another try, how long to wait, when to raise the alarm.
+
+The only importer of tenacity. One `Retrying` per outage, around the connect step only; the outage itself is its first
+failed attempt, so that a server which accepts and closes meets a wait before every dial. The number of retries carries
+over from outage to outage until the link was stable. Used by the owner's thread; `wake` ends a sleep from any.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import tenacity
+from tenacity.wait import wait_base
+
+from ..errors import ConnectionFailed
+from ..profiles import Profile
+
+_T = TypeVar("_T")
+_FIRST_SPREAD: Final = 0.02  # seconds, where a profile retries at once
+_Random = Callable[[float, float], float]
+
+
+class Stopped(Exception):
+    """The client is closing; nothing is to be retried."""
+
+
+class RetryPolicy(wait_base):
+    """The profile's patience. Delays: `first_retry`, then `retry_base` doubling up to `retry_cap`, each spread around
+    its value with half of it as floor; at the cap within the last tenth below it."""
+
+    def __init__(self, profile: Profile, uniform: _Random = random.uniform) -> None:
+        self._profile = profile
+        self._uniform = uniform
+        self.retries = 0  # since the link was last stable
+        self.tries = 0  # retries, and a first dial that failed
+        self.alarmed = False  # once per outage
+
+    def settled(self) -> None:
+        """The link was stable: patience starts over."""
+        self.retries = self.tries = 0
+
+    def restored(self) -> None:
+        """The outage is over; another one may raise the alarm again."""
+        self.alarmed = False
+
+    def failed(self) -> bool:
+        """A dial failed. True if that raises the alarm: once per outage, when max_attempts is passed."""
+        if self.alarmed or self.tries < self._profile.max_attempts:
+            return False
+        self.alarmed = True
+        return True
+
+    def delay(self, retry_after: float | None = None) -> float:
+        """Seconds before the next retry."""
+        profile, uniform = self._profile, self._uniform
+        if retry_after is not None:
+            return retry_after + uniform(0.0, profile.retry_base)
+        if self.retries == 0:
+            first = profile.first_retry
+            return uniform(first / 2, first * 1.5) if first else uniform(0.0, _FIRST_SPREAD)
+        value = profile.retry_base * 2.0 ** min(self.retries - 1, 60)
+        if value < profile.retry_cap:
+            return min(uniform(value / 2, value * 1.5), profile.retry_cap)
+        return uniform(profile.retry_cap * 0.9, profile.retry_cap)
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        """Tenacity's question for the next wait."""
+        outcome = retry_state.outcome
+        error = outcome.exception() if outcome is not None else None
+        return self.delay(error.retry_after if isinstance(error, ConnectionFailed) else None)
+
+    def run(
+        self,
+        dial: Callable[[float], _T],
+        outage: ConnectionFailed | None,
+        closing: threading.Event,
+        wake: threading.Event,
+        gives_up: Callable[[], bool],
+    ) -> _T:
+        """Dial until it succeeds; `dial` is told how long was waited. After an `outage` a wait comes first.
+
+        Raises the last ConnectionFailed if `gives_up` says so, Stopped once `closing` is set, and whatever else `dial`
+        raises at once.
+        """
+        waited = 0.0
+
+        def attempt() -> _T:
+            nonlocal outage
+            if closing.is_set():
+                raise Stopped
+            if outage is not None:
+                lost, outage = outage, None
+                raise lost
+            return dial(waited)
+
+        def sleep(seconds: float) -> None:
+            nonlocal waited
+            waited = seconds
+            wake.wait(seconds)
+            wake.clear()
+
+        retrying = tenacity.Retrying(
+            wait=self,
+            stop=lambda retry_state: closing.is_set() or gives_up(),
+            retry=tenacity.retry_if_exception_type(ConnectionFailed),
+            sleep=sleep,
+            reraise=True,
+        )
+        return retrying(attempt)
