@@ -1,0 +1,51 @@
+"""Ships what a WebSocket client lives through to Datadog as StatsD metrics and events.
+
+    import wsnova_statsd as ws
+
+    with ws.Monitor(profile="financial"), ws.Client("wss://feed.example/ws", profile="financial") as client:
+        for message in client:
+            ...
+
+Importing it starts no thread, opens no socket and imports neither datadog nor any optional library.
+"""
+
+from . import errors, events, telemetry
+from .client.api import Client
+from .client.connection import State
+from .client.protocol import JsonProtocol, Protocol
+from .insight import alerts
+from .metrics.catalogue import prometheus_metrics, statsd_metrics
+from .metrics.definitions import counter, distribution, gauge, sum_, summary
+from .metrics.registry import HandlerRegistry
+from .monitor import Monitor
+from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
+from .reporters.statsd import StatsdReporter
+from .telemetry import Bus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FINANCIAL",
+    "LIGHTWEIGHT",
+    "STANDARD",
+    "Bus",
+    "Client",
+    "HandlerRegistry",
+    "JsonProtocol",
+    "Monitor",
+    "Profile",
+    "Protocol",
+    "State",
+    "StatsdReporter",
+    "alerts",
+    "counter",
+    "distribution",
+    "errors",
+    "events",
+    "gauge",
+    "prometheus_metrics",
+    "statsd_metrics",
+    "sum_",
+    "summary",
+    "telemetry",
+]

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
 import pytest
 import trustme
+import websocket
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.sync.client import ClientConnection, connect
@@ -27,8 +29,24 @@ from wsnova_statsd.testing.server import (
 )
 
 
-def _dial(server: WebSocketServer, context: ssl.SSLContext | None = None) -> ClientConnection:
-    return connect(server.url, ssl=context, compression=None, ping_interval=None, close_timeout=1, open_timeout=5)
+def _dial(server: WebSocketServer) -> ClientConnection:
+    return connect(server.url, compression=None, ping_interval=None, close_timeout=1, open_timeout=5)
+
+
+@contextmanager
+def _dial_tls(server: WebSocketServer, context: ssl.SSLContext) -> Iterator[websocket.WebSocket]:
+    # Not the client of `websockets`: its threads read and write one TLS connection at once, and a test here would now
+    # and then fail for that
+    client = websocket.create_connection(server.url, timeout=5, sslopt={"context": context})
+    try:
+        yield client
+    finally:
+        client.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _each(send: Callable[[str], object], kind: str) -> None:
+    for number in range(500):
+        send(f"{kind} {number}")
 
 
 def _ours() -> list[str]:
@@ -84,11 +102,26 @@ def test_what_clients_send_is_recorded(server: WebSocketServer) -> None:
 
 def test_messages_are_recorded_even_if_the_script_never_reads() -> None:
     """A script that waits for the stop does not keep the record empty, however much comes in."""
-    server = WebSocketServer(lambda _connection: server.stopping.wait() and None)
-    with server, _dial(server) as client:
+    done = threading.Event()
+    with WebSocketServer(lambda _connection: done.wait()) as server, _dial(server) as client:
         for number in range(100):
             client.send(str(number))
         assert server.wait_for(lambda: len(server.received) == 100)
+        done.set()
+
+
+def test_a_script_can_wait_for_the_stop() -> None:
+    """`stopping` is set when the server stops, and is a new event after a start."""
+
+    def script(_connection: ScriptedConnection) -> None:
+        running.stopping.wait()
+
+    running = WebSocketServer(script)
+    for _ in range(2):
+        with running, _dial(running):
+            assert not running.stopping.is_set()
+        assert running.stopping.is_set()
+    assert _ours() == []
 
 
 def test_waiting_in_vain_says_so(server: WebSocketServer) -> None:
@@ -195,13 +228,14 @@ def test_stopping_frees_a_send_that_is_stuck() -> None:
 def test_a_script_that_does_not_end_is_reported() -> None:
     """`stop` raises TimeoutError instead of hanging; the script ends later."""
     release = threading.Event()
-    server = WebSocketServer(lambda _connection: release.wait() and None)
+    server = WebSocketServer(lambda _connection: release.wait())
     server.start()
     with _dial(server):
         with pytest.raises(TimeoutError, match=r"still runs after 0\.1 s"):
             server.stop(timeout=0.1)
         release.set()
     server.stop()
+    assert _ours() == []
 
 
 def test_starting_twice_is_an_error_and_stopping_twice_is_not(server: WebSocketServer) -> None:
@@ -231,28 +265,24 @@ def test_its_threads_are_named_daemons() -> None:
 
 def test_it_speaks_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     """With an SSLContext the address is wss://localhost, and everything works as without."""
-    with WebSocketServer(ssl=server_tls) as server, _dial(server, client_tls) as client:
+    with WebSocketServer(ssl=server_tls) as server, _dial_tls(server, client_tls) as client:
         assert server.url == f"wss://localhost:{server.port}"
         client.send("x" * 1_000_000)
-        assert client.recv(5) == "x" * 1_000_000
-        server.close_all(1012)
-        with pytest.raises(ConnectionClosed):
-            client.recv(5)
-        assert client.close_code == 1012
+        assert client.recv() == "x" * 1_000_000
+        server.close_all(1012, "restart")
+        assert client.recv_data(control_frame=True) == (8, b"\x03\xf4restart")
 
 
 def test_tls_survives_traffic_in_both_directions_at_once(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """A server that reads in one thread and writes in two others loses and corrupts nothing."""
-    with WebSocketServer(ssl=server_tls) as server, _dial(server, client_tls) as client:
-        pushing = threading.Thread(target=lambda: [server.send_all(f"push {n}") for n in range(500)] and None)
-        sending = threading.Thread(target=lambda: [client.send(f"echo {n}") for n in range(500)] and None)
+    with WebSocketServer(ssl=server_tls) as server, _dial_tls(server, client_tls) as client:
+        pushing = threading.Thread(target=_each, args=(server.send_all, "push"))
         pushing.start()
-        sending.start()
-        got = [client.recv(5) for _ in range(1_000)]
+        _each(client.send, "echo")
+        got = [client.recv() for _ in range(1_000)]
         pushing.join()
-        sending.join()
     for kind in ("push", "echo"):
         assert [text for text in got if str(text).startswith(kind)] == [f"{kind} {n}" for n in range(500)]
 
@@ -260,14 +290,15 @@ def test_tls_survives_traffic_in_both_directions_at_once(
 def test_tls_connections_can_be_dropped(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     """`drop_all` cuts a TLS connection, and `stop` one that never begins its TLS handshake."""
     with WebSocketServer(ssl=server_tls) as server:
-        with _dial(server, client_tls) as client:
+        with _dial_tls(server, client_tls) as client:
             server.drop_all()
-            with pytest.raises(ConnectionClosedError) as caught:
-                client.recv(5)
-            assert caught.value.rcvd is None
+            with pytest.raises((websocket.WebSocketConnectionClosedException, OSError)):
+                client.recv_data(control_frame=True)
         with socket.create_connection((server.host, server.port)) as mute:
             server.stop(timeout=2)
-            assert mute.recv(1) == b""
+            # a reset, if the listener was closed before the server had accepted it
+            with suppress(ConnectionResetError):
+                assert mute.recv(1) == b""
     assert _ours() == []
 
 
@@ -323,8 +354,10 @@ def test_prepared_messages_then_an_ending(then: str, close_code: int | None) -> 
 
 def test_a_script_of_answers() -> None:
     """`answers` replies to each message, and not at all to None."""
-    replies: Callable[[str | bytes], str | None] = {"ping": "pong"}.get
-    with WebSocketServer(answers(replies)) as server, _dial(server) as client:
+    with (
+        WebSocketServer(answers(lambda message: "pong" if message == "ping" else None)) as server,
+        _dial(server) as client,
+    ):
         client.send("nothing to say to this")
         client.send("ping")
         assert client.recv(5) == "pong"

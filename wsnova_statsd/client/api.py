@@ -7,7 +7,6 @@ starts in the constructor.
 
 from __future__ import annotations
 
-import logging
 import ssl as tls
 import threading
 import time
@@ -16,22 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
-from .. import events, process, profiles, telemetry
-from ..clock import CLOCK
-from ..errors import ConfigurationError, ConnectionFailed, NotConnected
+from .. import process, profiles, telemetry
+from ..errors import ConfigurationError, NotConnected
 from ..profiles import Profile
-from .connection import Connection, State
-from .emitter import Emitter
-from .faults import Faults
-from .frames import BINARY, NORMAL, TEXT, Violation
-from .inbound import NOTHING, Inbound
+from .connection import State
+from .frames import BINARY, TEXT
+from .life import Life
 from .options import Headers, Options, target
-from .outbound import Outbound
 from .protocol import JsonProtocol, Protocol
-from .reconnect import Stopped
-from .types import MessageTypes
 
-_log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
 _naming = threading.Lock()  # guards the choice of a free default id
 
@@ -87,7 +79,7 @@ class Client:
             )
             _living.add(self)
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        self._life: _Life | None = None
+        self._life: Life | None = None
         self._starting = threading.Lock()  # guards _life
         process.at_exit(self, client=True)
 
@@ -118,7 +110,7 @@ class Client:
         with self._starting:
             life = self._life
             if life is None or life.connection.state is State.CLOSED:
-                life = self._life = _Life(self._options, self._bus)
+                life = self._life = Life(self._options, self._bus)
                 life.launch()
         life.await_first(timeout)
         return self
@@ -130,7 +122,7 @@ class Client:
             life.close(timeout, "local")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until the client is closed; False after `timeout` seconds. A client that was never started is not waited for."""
+        """Until the client is closed; False after `timeout` seconds. One that was never started is not waited for."""
         life = self._life
         return life is None or life.over.wait(timeout)
 
@@ -175,7 +167,7 @@ class Client:
         self._running().outbound.write(BINARY, bytes(data), "binary", wait)
 
     def receive(self, timeout: float | None = None) -> Any:
-        """One message, not timed as processing. Raises TimeoutError after `timeout` seconds, NotConnected at the end."""
+        """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""
         return self._iterated().receive(timeout)
 
     def __iter__(self) -> Iterator[Any]:
@@ -185,13 +177,23 @@ class Client:
         self.start()
         return self._iterated().messages()
 
-    def _running(self) -> _Life:
+    def _running(self) -> Life:
         life = self._life
         if life is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
         return life
 
-    def _iterated(self) -> _Life:
+    def _iterated(self) -> Life:
         if self._options.on_message is not None:
             raise ConfigurationError("this client has on_message; make it without to receive")
         return self._running()
+
+
+def _free_id(url: str | Callable[[], str]) -> str:
+    """The host and the lowest number that no living client has; under _naming."""
+    host = target(url).host if isinstance(url, str) else "client"
+    taken = {client.client_id for client in _living if client.state is not State.CLOSED}
+    number = 1
+    while f"{host}-{number}" in taken:
+        number += 1
+    return f"{host}-{number}"

@@ -46,6 +46,8 @@ class Connection:
         self.state = State.IDLE
         self.link: Link | None = None
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
+        self.last_failure: ConnectionFailed | None = None  # of a dial
+        self._undisposed: Link | None = None  # ended while its owner was in the user's code
         self.reason = "local"  # of the disconnected event of a close on purpose
         self._wake = threading.Event()  # ends the sleep before a retry
         self._dialer = Dialer(options)
@@ -63,7 +65,7 @@ class Connection:
 
     def next_received(self, until: float | None) -> Received | None:
         """The next message as it was received; None at `until` (time.monotonic()) or when the owner has to tell of
-        something. Loses and remakes the link on the way. Raises Stopped at the end, ConnectionFailed if that is final."""
+        something. Loses and remakes the link on the way. Raises Stopped, and ConnectionFailed if that is final."""
         while True:
             link = self.link
             if link is None:
@@ -189,6 +191,7 @@ class Connection:
         if error.cause == "cancelled":
             return
         self._cause = error.cause
+        self.last_failure = error.with_traceback(None)
         final = self._policy.failed()
         over = not self.options.reconnect
         kind = "handshake" if isinstance(error, HandshakeRefused) or error.cause == "handshake" else "connection"
@@ -269,12 +272,16 @@ class Connection:
         link.shutdown()
         self._tell_end(link, Loss(self.reason, "", fault=False))
 
-    def over(self) -> None:
-        """Nothing more comes of this life."""
+    def over(self, *, dispose: bool) -> None:
+        """Nothing more comes of this life. Only the owner may dispose of the descriptor: nobody reads then."""
         with self.changed:
-            link, self.link = self.link, None
+            link, self._undisposed = self.link or self._undisposed, None
+            self.link = None
             self.state = State.CLOSED
             self.changed.notify_all()
         if link is not None:
             self._tell_end(link, Loss(self.reason, "", fault=False))
-            link.dispose()
+            if dispose:
+                link.dispose()
+            else:
+                self._undisposed = link

@@ -93,4 +93,6 @@ class Faults:
             if now < self._log_at.get(what, now):
                 return
             self._log_at[what] = now + _LOG_EVERY
-        _log.error("client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY, exc_info=exc_info)
+        _log.error(
+            "client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY, exc_info=exc_info
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-import ssl
+import ssl as tls
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Options:
     on_error: Callable[[Exception], object] | None
     headers: Headers | Callable[[], Headers]
     subprotocols: tuple[str, ...]
-    ssl: ssl.SSLContext | None
+    ssl: tls.SSLContext | None
     proxy: str | None
     connect_timeout: float
     max_message_bytes: int
@@ -61,7 +61,9 @@ class Options:
         if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
             raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
         if not isinstance(self.protocol, Protocol):
-            raise ConfigurationError(f"protocol is {self.protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol")
+            raise ConfigurationError(
+                f"protocol is {self.protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol"
+            )
         for name in ("on_message", "on_error", "on_reconnect"):
             given = getattr(self, name)
             if given is not None and not callable(given):
@@ -71,7 +73,7 @@ class Options:
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not _TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
-        if self.ssl is not None and not isinstance(self.ssl, ssl.SSLContext):
+        if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
             raise ConfigurationError(f"ssl is {self.ssl!r}; give an ssl.SSLContext or None")
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
@@ -96,27 +98,31 @@ class Options:
             lines.append(f"Authorization: {where.authorization}")
         return lines
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> tls.SSLContext:
         """The TLS context: certificates and host names are verified unless one was given that does not."""
         return self.ssl if self.ssl is not None else _default_context()
 
 
 @functools.cache
-def _default_context() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def _default_context() -> tls.SSLContext:
+    return tls.create_default_context()
 
 
 def target(url: object) -> Target:
     """A WebSocket URL taken apart. Raises ConfigurationError, without the URL's secrets, if it is none."""
     if not isinstance(url, str):
-        raise ConfigurationError(f"url is {url!r}; give ws://host[:port]/path or wss://..., or a function returning one")
+        raise ConfigurationError(
+            f"url is {url!r}; give ws://host[:port]/path or wss://..., or a function returning one"
+        )
     try:
         parts: SplitResult = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"url {redact_url(url)!r} is not usable: {error}") from None
     if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0 or _CONTROL.search(url) or " " in url:
-        raise ConfigurationError(f"url is {redact_url(url)!r}; allowed: ws://host[:port]/path and wss://host[:port]/path")
+        raise ConfigurationError(
+            f"url is {redact_url(url)!r}; allowed: ws://host[:port]/path and wss://host[:port]/path"
+        )
     authorization = None
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -141,7 +147,9 @@ def header_lines(headers: Headers) -> list[str]:
         if not _TOKEN.match(name.strip()):
             raise ConfigurationError(f"header name {name[:50]!r} is not usable; allowed: letters, digits and -")
         if _CONTROL.search(value):
-            raise ConfigurationError(f"the value of header {name!r} holds a control character; it would inject a header")
+            raise ConfigurationError(
+                f"the value of header {name!r} holds a control character; it would inject a header"
+            )
         try:
             value.encode("latin-1")
         except UnicodeEncodeError:

@@ -54,7 +54,7 @@ class _Head:
 
 
 class Packer:
-    """Turns series into lines: with the reporter's prefix and constant tags, and the bytes its client adds to a line."""
+    """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each."""
 
     def __init__(self, prefix: str, tags: tuple[str, ...], suffix: int, limit: int) -> None:
         self._prefix = prefix
