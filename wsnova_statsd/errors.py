@@ -7,6 +7,7 @@
     |- HandlerNotFound        (LookupError)      no telemetry handler has this id
     |- ConnectionFailed       (ConnectionError)  the link could not be made, or not within the deadline
     |  |- HandshakeRefused                       the server answered the upgrade with another status
+    |  |- AuthRejected                           the server refused the credentials; not retried
     |- NotConnected           (ConnectionError)  there is no link to send on right now
     |- Forked                 (RuntimeError)     a client used in a forked child
     |- RequestError
@@ -14,6 +15,8 @@
     |  |- RequestInterrupted  (ConnectionError)  the link was lost before the reply
     |  |- RequestRejected                        the server replied with an error
     |- SubscriptionRejected                      the server refused a channel
+    |- RateLimited                               a send over the rate limit that was told not to wait
+    |- BufferFull                                more waits for a slow handler than the client may keep; reading pauses
     |- DecodeError            (ValueError)       bytes from the server that the protocol cannot read
     |- EncodeError            (ValueError)       a message the protocol cannot write
 
@@ -69,6 +72,13 @@ class HandshakeRefused(ConnectionFailed):
         self.status = status
 
 
+class AuthRejected(ConnectionFailed):
+    """The server refused the credentials; another try with the same ones is of no use."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, cause="auth")
+
+
 class NotConnected(WsnovaError, ConnectionError):
     """There is no link to send on right now; wait for it with `wait=`, or start the client."""
 
@@ -99,6 +109,14 @@ class RequestRejected(RequestError):
 
 class SubscriptionRejected(WsnovaError):
     """The server refused the channel."""
+
+
+class RateLimited(WsnovaError):
+    """The send would exceed the client's RateLimit, which was told not to wait."""
+
+
+class BufferFull(WsnovaError):
+    """What waits for a slow handler exceeds max_buffered_bytes; reading pauses until half of it is handled."""
 
 
 class DecodeError(WsnovaError, ValueError):

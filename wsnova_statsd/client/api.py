@@ -16,13 +16,15 @@ from types import TracebackType
 from typing import Any
 
 from .. import process, profiles, telemetry
-from ..errors import ConfigurationError, NotConnected
+from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
 from .connection import State
 from .frames import BINARY, TEXT
+from .headers import Headers
 from .life import Life
-from .options import Headers, Options, target
+from .options import Options, target
 from .protocol import JsonProtocol, Protocol
+from .rate_limit import RateLimit
 
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
 _naming = threading.Lock()  # guards the choice of a free default id
@@ -49,10 +51,15 @@ class Client:
         headers: Headers | Callable[[], Headers] = None,
         subprotocols: Iterable[str] = (),
         ssl: tls.SSLContext | None = None,
+        auth: Any = None,
+        subscriptions: Iterable[Any] = (),
         proxy: str | None = None,
         connect_timeout: float = 10.0,
         max_message_bytes: int = 16 * 2**20,
         max_buffered_bytes: int = 64 * 2**20,
+        compression: str | None = None,
+        rate_limit: RateLimit | None = None,
+        idle_timeout: float | None = None,
         reconnect: bool = True,
         on_reconnect: Callable[[], object] | None = None,
         bus: telemetry.Bus | None = None,
@@ -76,12 +83,18 @@ class Client:
                 max_buffered_bytes=max_buffered_bytes,
                 reconnect=reconnect,
                 on_reconnect=on_reconnect,
+                auth=auth,
+                subscriptions=subscriptions if isinstance(subscriptions, str) else tuple(subscriptions),  # type: ignore[arg-type]  # Options tells
+                rate_limit=rate_limit,
+                idle_timeout=idle_timeout,
+                compression=compression,
             )
             _living.add(self)
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._life: Life | None = None
         self._starting = threading.Lock()  # guards _life
         process.at_exit(self, client=True)
+        process.on_fork(self)
 
     @property
     def client_id(self) -> str:
@@ -109,8 +122,8 @@ class Client:
         """
         with self._starting:
             life = self._life
-            if life is None or life.connection.state is State.CLOSED:
-                life = self._life = Life(self._options, self._bus)
+            if life is None or life.connection.state in (State.CLOSED, State.FORKED):
+                life = self._life = Life(self._options, self._bus, self)
                 life.launch()
         life.await_first(timeout)
         return self
@@ -132,6 +145,12 @@ class Client:
         if life is None:
             raise NotConnected("the client was not started; call start()")
         life.connection.redial()
+
+    def after_fork(self) -> None:
+        """In a child: the connection is the parent's. Takes no lock, tells nothing."""
+        self._starting = threading.Lock()
+        if self._life is not None:
+            self._life.abandon()
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
@@ -166,6 +185,45 @@ class Client:
         """Send one binary frame as it is. Raises NotConnected."""
         self._running().outbound.write(BINARY, bytes(data), "binary", wait)
 
+    def request(self, message: Any, timeout: float = 5.0) -> Any:
+        """Send a request and wait for its reply, which is delivered to nobody else.
+
+        Raises RequestTimeout, RequestInterrupted if the link is lost first, RequestRejected if the reply is an error,
+        NotConnected. Any thread, also inside on_message and while a handler runs.
+        """
+        return self._running().dialogue.request(message, timeout)
+
+    def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
+        """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
+        return self._running().dialogue.expect(message, read, timeout)
+
+    def subscribe(self, channel: Any, timeout: float = 5.0) -> None:
+        """Want a channel, on this link and every later one, and wait for the server's confirmation.
+
+        Raises SubscriptionRejected, and the channel is not wanted then; RequestTimeout or RequestInterrupted, and it is
+        asked for again; NotConnected.
+        """
+        self._running().dialogue.subscribe(channel, timeout)
+
+    def unsubscribe(self, channel: Any, timeout: float = 5.0) -> None:
+        """Want a channel no more. Raises RequestTimeout, RequestInterrupted, SubscriptionRejected, NotConnected."""
+        self._running().dialogue.unsubscribe(channel, timeout)
+
+    @property
+    def wanted(self) -> list[Any]:
+        """The channels that are restored on every new link."""
+        return [] if self._life is None else self._life.dialogue.subscriptions.wanted
+
+    @property
+    def confirmed(self) -> list[Any]:
+        """The wanted channels that the server confirmed on this link."""
+        return [] if self._life is None else self._life.dialogue.subscriptions.confirmed
+
+    @property
+    def late_replies(self) -> int:
+        """Replies that came after their request had timed out; they are delivered to nobody."""
+        return 0 if self._life is None else self._life.requests.late
+
     def receive(self, timeout: float | None = None) -> Any:
         """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""
         return self._iterated().receive(timeout)
@@ -178,9 +236,13 @@ class Client:
         return self._iterated().messages()
 
     def _running(self) -> Life:
+        if not process.ALIVE[0]:
+            process.in_child()
         life = self._life
         if life is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
+        if life.connection.state is State.FORKED:
+            raise Forked("this client was started in the parent process; call start() in this one")
         return life
 
     def _iterated(self) -> Life:

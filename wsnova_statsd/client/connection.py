@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 from .. import events
-from ..errors import ConnectionFailed, HandshakeRefused, NotConnected
+from ..errors import BufferFull, ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .dialer import Dialer
 from .emitter import Emitter
 from .faults import Faults
 from .frames import NORMAL
+from .keeper import KEEPER, Kept
 from .link import Link, Loss, Received
 from .options import Options, Target
 from .reconnect import RetryPolicy, Stopped
@@ -34,10 +35,33 @@ class State(Enum):
     FORKED = "forked"
 
 
+class Hooks(Protocol):
+    """What a connection asks of the rest of the client; all in the owner's thread but those named."""
+
+    def before_dial(self) -> None: ...
+
+    def refused(self, error: ConnectionFailed) -> ConnectionFailed: ...
+
+    def log_in(self) -> None: ...
+
+    def linked(self, again: bool) -> None: ...
+
+    def unlinked(self) -> None: ...
+
+    def is_owner(self) -> bool:  # any thread
+        ...
+
+    def arrived(self) -> None:  # the keeper
+        ...
+
+    def neglected(self) -> None:  # the keeper
+        ...
+
+
 class Connection:
     """The link of one client, again and again."""
 
-    def __init__(self, options: Options, emitter: Emitter, faults: Faults, on_link: Callable[[], None]) -> None:
+    def __init__(self, options: Options, emitter: Emitter, faults: Faults, hooks: Hooks) -> None:
         self.options = options
         self.emit = emitter
         self.faults = faults
@@ -52,7 +76,9 @@ class Connection:
         self._wake = threading.Event()  # ends the sleep before a retry
         self._dialer = Dialer(options)
         self._policy = RetryPolicy(options.profile)
-        self._on_link = on_link
+        self._hooks = hooks
+        self._kept: Kept | None = None  # what the keeper knows of the link
+        self._new: Link | None = None  # upgraded, and logging in: the owner's only
         self._first = True  # no link was made yet
         self._cause = ""  # of the last failure, for the next attempt's event
 
@@ -69,6 +95,8 @@ class Connection:
         while True:
             link = self.link
             if link is None:
+                if self.state is State.FORKED:
+                    raise Forked("this client was started in the parent process; call start() in this one")
                 raise Stopped
             inbox = link.inbox
             if inbox:
@@ -88,10 +116,7 @@ class Connection:
         lost_ns = time.monotonic_ns()
         on_purpose = self.closing.is_set()
         self._tell_end(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
-        link.dispose()
-        with self.changed:
-            self.link = None
-            self.changed.notify_all()
+        self._drop(link)
         if on_purpose:
             raise Stopped
         error = ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
@@ -150,14 +175,52 @@ class Connection:
             policy.retries += 1
             self._tell_attempt(uri, waited)
         self.emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=uri, reconnect=retry)
+        self._hooks.before_dial()
         started_ns = time.monotonic_ns()
         try:
             link = self._dialer.link(target)
+        except ConnectionFailed as failed:
+            refused = self._hooks.refused(failed)
+            self._failed(refused, retry, began, uri)
+            raise refused from None
+        self.emit(events.CONNECTION_COMPLETED, {"duration": link.opened_ns - started_ns}, uri=uri, reconnect=retry)
+        try:
+            self._log_in(link)
         except ConnectionFailed as error:
             self._failed(error, retry, began, uri)
             raise
-        self.emit(events.CONNECTION_COMPLETED, {"duration": link.opened_ns - started_ns}, uri=uri, reconnect=retry)
         return self._connected(link, target, began)
+
+    def _log_in(self, link: Link) -> None:
+        """The link is the owner's alone until the login is accepted; one that is not ends it."""
+        self._new = link
+        self._kept = Kept(link, self.options.max_buffered_bytes, self._hooks.arrived, self._hooks.neglected)
+        KEEPER.watch(self._kept)
+        try:
+            self._hooks.log_in()
+        except BaseException as error:
+            self._tell_end(link, Loss(self.reason if self.closing.is_set() else "error", str(error)))
+            self._drop(link)
+            raise
+        finally:
+            self._new = None
+
+    def _drop(self, link: Link) -> None:
+        """Nothing more comes of this link."""
+        if self._kept is not None:
+            KEEPER.forget(self._kept)
+            self._kept = None
+        link.dispose()
+        with self.changed:
+            self.link = None
+            self.changed.notify_all()
+        self._hooks.unlinked()
+
+    def attend(self) -> None:
+        """Somebody waits for what arrives: have the keeper read if nobody does."""
+        kept = self._kept
+        if kept is not None:
+            KEEPER.ask(kept)
 
     def _connected(self, link: Link, target: Target, began: int | None) -> Link:
         with self.changed:
@@ -174,8 +237,8 @@ class Connection:
         self.faults.restored()
         if self.closing.is_set():  # whoever closes saw no link yet
             link.send_close(NORMAL)
-        elif not self._first:
-            self._on_link()
+        else:
+            self._hooks.linked(not self._first)
         return link
 
     def _tell_attempt(self, uri: str, waited: float) -> None:
@@ -196,7 +259,10 @@ class Connection:
         over = not self.options.reconnect
         kind = "handshake" if isinstance(error, HandshakeRefused) or error.cause == "handshake" else "connection"
         kind = "timeout" if error.cause == "timeout" else kind
-        self.faults.outage(self.faults.occurred(error, kind, "critical" if final or over else "warning"))
+        kind = "auth" if error.cause.startswith("auth") else kind
+        severity = "error" if isinstance(error, HandshakeRefused) else "warning"
+        critical = final or over or kind == "auth"
+        self.faults.outage(self.faults.occurred(error, kind, "critical" if critical else severity))
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.emit(
@@ -210,9 +276,15 @@ class Connection:
 
     def _tell_heartbeats(self, link: Link) -> None:
         while link.seen:
-            word, rtt = link.seen.popleft()
+            word, number = link.seen.popleft()
             if word == "received":
-                self.emit(events.HEARTBEAT_RECEIVED, {"rtt": rtt})
+                self.emit(events.HEARTBEAT_RECEIVED, {"rtt": number})
+            elif word == "full":
+                limit = self.options.max_buffered_bytes
+                error = BufferFull(
+                    f"{number} bytes wait for a handler, over max_buffered_bytes={limit}; reading pauses"
+                )
+                self.faults.handled(self.faults.occurred(error, "handler", "error"), "paused")
             else:
                 event = events.HEARTBEAT_SENT if word == "sent" else events.HEARTBEAT_MISSED
                 self.emit(event, {"system_time": time.time_ns()})
@@ -239,6 +311,8 @@ class Connection:
     def up(self, wait: float) -> Link:
         """The link to send on; waits up to `wait` seconds for one. Raises NotConnected."""
         link = self.link
+        if link is None and self._hooks.is_owner():
+            link = self._new  # the owner is logging in
         if link is not None and link.loss is None:
             return link
         with self.changed:
@@ -282,6 +356,25 @@ class Connection:
         if link is not None:
             self._tell_end(link, Loss(self.reason, "", fault=False))
             if dispose:
-                link.dispose()
+                self._drop(link)
             else:
                 self._undisposed = link
+
+    def neglected(self) -> None:
+        """wsnova-clock: the owner has been away for long; tell what the keeper saw."""
+        link = self.link
+        if link is not None:
+            self._tell_heartbeats(link)
+            loss = link.loss
+            if loss is not None and not self.closing.is_set():
+                self._tell_end(link, loss)
+
+    def abandon(self) -> None:
+        """In a forked child: the connection is the parent's. Takes no lock, tells nothing."""
+        self.emit.mute()
+        for link in (self.link, self._new, self._undisposed):
+            if link is not None:
+                link.abandon()
+        self.link = self._new = self._undisposed = self._kept = None
+        self.changed = threading.Condition()
+        self.state = State.FORKED

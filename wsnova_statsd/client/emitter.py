@@ -49,12 +49,12 @@ class Emitter:
         self._bus = bus
         self._profile = profile
         self._client_id = client_id
-        self._silent = EventSlot(bus, "")  # never attached to
+        self.silent = EventSlot(bus, "")  # never attached to
         self._slots = {name: self._open(name) for name in CATALOGUE}
 
     def _open(self, event: str) -> EventSlot:
         if self._profile.level_of(CATALOGUE[event]) == "none":
-            return self._silent
+            return self.silent
         slot = self._bus.slot(event)
         return _Filtered(slot, self._profile) if callable(self._profile.metadata_filter) else slot
 
@@ -71,3 +71,7 @@ class Emitter:
         if self._profile.metadata_filter is True:
             metadata = filter_metadata(metadata, keep=[key for key in CATALOGUE[event].metadata if key not in _FREE])
         slot.emit(measurements, metadata)
+
+    def mute(self) -> None:
+        """In a forked child: nothing is told any more."""
+        self._slots = dict.fromkeys(self._slots, self.silent)

@@ -49,3 +49,7 @@ class Heartbeat:
     def missed(self, now: float) -> bool:
         """True if the pong should have been here."""
         return self.deadline is not None and now >= self.deadline
+
+    def suspend(self) -> None:
+        """Nothing is read on purpose: a pong may be there and cannot be seen."""
+        self.deadline = None

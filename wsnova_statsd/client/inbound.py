@@ -18,6 +18,8 @@ from .faults import Faults
 from .frames import INVALID_DATA, TEXT, Violation
 from .link import Received
 from .options import Options
+from .protocol import Protocol
+from .requests import Requests
 from .types import INVALID, MessageTypes
 
 NOTHING: Final = object()  # a message that could not be read
@@ -30,7 +32,14 @@ class Inbound:
     """The receiving half of one client."""
 
     def __init__(
-        self, options: Options, emit: Emitter, faults: Faults, types: MessageTypes, breach: Callable[[Violation], None]
+        self,
+        options: Options,
+        emit: Emitter,
+        faults: Faults,
+        types: MessageTypes,
+        requests: Requests,
+        answer: Callable[[Any], bool],
+        breach: Callable[[Violation], None],
     ) -> None:
         self._client_id = options.client_id
         self._handler = options.on_message
@@ -38,6 +47,9 @@ class Inbound:
         self._type_of = options.protocol.message_type
         self._types = types
         self._faults = faults
+        self._requests = requests
+        self._answer = answer
+        self._has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
         self._breach = breach
         self._slow_ns = round(options.profile.slow_after * 1e9)
         self._emit = emit
@@ -95,6 +107,21 @@ class Inbound:
             self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # RFC 6455, section 8.1
         self._faults.handled(fault, "closed" if not_text else "skipped")
 
+    def consumed(self, message: Any, received: Received) -> bool:
+        """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
+        if not self._requests.active and not self._has_heartbeats:
+            return False
+        try:
+            mine = self._requests.active and self._requests.offer(message, received, owner=True)
+            if not mine and not (self._has_heartbeats and self._answer(message)):
+                return False
+        except Exception as error:  # the protocol's reading of a hostile message
+            self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
+            return False
+        self.begin()
+        self.finish(_OK)
+        return True
+
     def begin(self) -> None:
         """The decoded message is about to be handed out."""
         if self._process_started.handlers:
@@ -129,7 +156,7 @@ class Inbound:
     def handle(self, received: Received) -> None:
         """Decode one message and give it to on_message; what that raises is logged, told, and costs nothing else."""
         message = self.decode(received)
-        if message is NOTHING:
+        if message is NOTHING or self.consumed(message, received):
             return
         handler = self._handler
         self.begin()
@@ -164,3 +191,9 @@ class Inbound:
         sums = self.batch.take()
         if sums is not None:
             self._emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
+
+    def mute(self) -> None:
+        """In a forked child: nothing is told of the parent's connection any more."""
+        silent = self._emit.silent
+        self._decode_started = self._decode_completed = self._received = silent
+        self._process_started = self._process_completed = self._process_slow = silent

@@ -14,17 +14,29 @@ from typing import Any, Final
 
 from .. import events, process
 from ..clock import CLOCK
-from ..errors import ConfigurationError, ConnectionFailed, NotConnected
+from ..errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    Forked,
+    NotConnected,
+    RequestInterrupted,
+    RequestTimeout,
+    SubscriptionRejected,
+    WsnovaError,
+)
 from ..telemetry import Bus
 from .connection import Connection
+from .dialogue import Dialogue
 from .emitter import Emitter
 from .faults import Faults
 from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
 from .link import Link, Received
+from .login import Login
 from .options import Options
 from .outbound import Outbound
 from .reconnect import Stopped
+from .requests import Requests
 from .types import MessageTypes
 
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
@@ -33,15 +45,22 @@ _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose pee
 class Life:
     """The parts of a running client."""
 
-    def __init__(self, options: Options, bus: Bus) -> None:
+    def __init__(self, options: Options, bus: Bus, client: object) -> None:
         profile = options.profile
         emit = Emitter(bus, profile, options.client_id)
         faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
-        self.connection = Connection(options, emit, faults, self._reconnected)
-        self.outbound = Outbound(options, emit, faults, types, self.connection.up)
+        requests = Requests(options.protocol)
+        self.connection = connection = Connection(options, emit, faults, self)
+        self.outbound = Outbound(options, emit, faults, types, connection.up, connection.closing)
+        self.dialogue = Dialogue(
+            options, emit, faults, self.outbound, requests, connection.up, self.is_owner, connection.attend
+        )
         self.over = threading.Event()
-        self._inbound = Inbound(options, emit, faults, types, self._breach)
+        self.requests = requests
+        self._login = Login(options.auth, emit, faults, client, self._refused_for_good)
+        self._inbound = Inbound(options, emit, faults, types, requests, self.dialogue.answer_heartbeat, self._breach)
+        self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
         self._bus = bus
         self._faults = faults
@@ -50,6 +69,7 @@ class Life:
         self._ready = threading.Event()  # the first link stands, or never will
         self._finishing = threading.Lock()  # guards _finished
         self._finished = False
+        self._redialling = False  # a thread makes a link while nobody iterates
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -65,8 +85,9 @@ class Life:
             self._open_here(timeout)
         elif not self._ready.wait(timeout):
             self._give_up(timeout)
-        if self.connection.failure is not None:
-            raise self.connection.failure
+        failure = self.connection.failure or self._refusal
+        if failure is not None:
+            raise failure
         if self.over.is_set():
             raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
 
@@ -78,6 +99,7 @@ class Life:
             job = None if timeout is None else CLOCK.call_later(timeout, lambda: self.connection.ask_close("local"))
             try:
                 self.connection.open()
+                self._subscribe_first()
             except Stopped:
                 self._finish()
                 self._give_up(timeout)
@@ -107,26 +129,39 @@ class Life:
         with self._owned():
             try:
                 self.connection.open()
+                self._subscribe_first()
                 self._ready.set()
                 handle = self._inbound.handle
                 while True:
                     received = self._next(None)
                     if received is not None:
                         handle(received)
-            except (Stopped, ConnectionFailed):
+            except (Stopped, Forked, ConnectionFailed, SubscriptionRejected):
                 pass  # told already; start() or wait() tell their callers
             finally:
                 self._finish()
 
+    def _subscribe_first(self) -> None:
+        """The owner, on the first link: the channels given to the constructor. A rejection ends the client."""
+        if self._options.subscriptions:
+            try:
+                self.dialogue.subscribe_all(self._options.subscriptions, self._options.connect_timeout)
+            except SubscriptionRejected as error:
+                self._refusal = error
+                raise
+            except (RequestTimeout, RequestInterrupted, NotConnected):
+                pass  # told; what is wanted is restored or tried again
+
     def _next(self, until: float | None) -> Received | None:
-        """The next message as received, None at `until`; the sums of the last second are told on the way."""
-        due = self._inbound.batch.due
-        if not due:
-            return self.connection.next_received(until)
-        first = due / 1e9 if until is None else min(due / 1e9, until)
-        received = self.connection.next_received(first)
-        if received is None and time.monotonic_ns() >= due:
-            self._inbound.flush()
+        """The next message as received, None at `until`; what is due on the way is done."""
+        batch_due, due = self._inbound.batch.due, self.dialogue.next_due()
+        dues = [one for one in (until, batch_due / 1e9 if batch_due else None, due) if one is not None]
+        received = self.connection.next_received(min(dues) if dues else None)
+        if received is None:
+            if batch_due and time.monotonic_ns() >= batch_due:
+                self._inbound.flush()
+            if due is not None and time.monotonic() >= due:
+                self.dialogue.tick()
         return received
 
     def messages(self) -> Iterator[Any]:
@@ -139,7 +174,7 @@ class Life:
                     if received is None:
                         continue
                     message = inbound.decode(received)
-                    if message is not NOTHING:
+                    if message is not NOTHING and not inbound.consumed(message, received):
                         inbound.begin()
                         try:
                             yield message
@@ -160,7 +195,7 @@ class Life:
                     received = self._next(until)
                     if received is not None:
                         message = self._inbound.decode(received)
-                        if message is not NOTHING:
+                        if message is not NOTHING and not self._inbound.consumed(message, received):
                             self._inbound.skip_timing()
                             return message
                     elif until is not None and time.monotonic() >= until:
@@ -169,14 +204,71 @@ class Life:
                 self._finish()
                 raise NotConnected("the client is closed; nothing more will come") from None
 
-    def _reconnected(self) -> None:
-        """The owner has a new link."""
-        if self._options.on_reconnect is not None:
-            try:
+    # -- what the connection asks -------------------------------------------------------------------------------------
+
+    def before_dial(self) -> None:
+        self._login.before_dial()
+
+    def refused(self, error: ConnectionFailed) -> ConnectionFailed:
+        return self._login.refused(error)
+
+    def log_in(self) -> None:
+        self._login.perform()
+
+    def is_owner(self) -> bool:
+        return self._owner == threading.get_ident()
+
+    def arrived(self) -> None:
+        self.requests.wake()
+
+    def neglected(self) -> None:
+        CLOCK.call_later(0.0, self._stand_in)
+
+    def unlinked(self) -> None:
+        self._login.lost()
+        self.dialogue.lost()
+
+    def linked(self, again: bool) -> None:
+        """The owner has a usable link."""
+        try:
+            if again:
+                self.dialogue.restore()
+            else:
+                self.dialogue.greet()
+            if again and self._options.on_reconnect is not None:
                 self._options.on_reconnect()
-            except Exception as error:
-                self._faults.log("on_reconnect raised", exc_info=error)
-                self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
+        except Exception as error:
+            self._faults.log("on_reconnect or the protocol's greeting raised", exc_info=error)
+            self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
+
+    def _stand_in(self) -> None:
+        """wsnova-clock: the owner is away; tell what the keeper saw, and make a new link if nobody iterates."""
+        self.connection.neglected()
+        link = self.connection.link
+        if link is not None and link.loss is not None and self._options.on_message is None and not self._redialling:
+            self._redialling = True
+            name = process.thread_name("client", self._options.client_id)
+            threading.Thread(target=self._redial, name=name, daemon=True).start()
+
+    def _redial(self) -> None:
+        """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands again."""
+        try:
+            if self._owning.acquire(blocking=False):
+                self._owner = threading.get_ident()
+                try:
+                    self.connection.next_received(time.monotonic())
+                except (Stopped, Forked, ConnectionFailed):
+                    self._finish()
+                finally:
+                    self._owner = None
+                    self._owning.release()
+        finally:
+            self._redialling = False
+
+    def _refused_for_good(self, error: ConnectionFailed) -> None:
+        """wsnova-clock: a refresh was rejected."""
+        self.connection.failure = error
+        self.close(1.0, "error")
 
     def _breach(self, violation: Violation) -> None:
         link = self.connection.link
@@ -184,6 +276,12 @@ class Life:
             link.breach(violation)
 
     # -- the end ------------------------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's connection without a word. Takes no lock."""
+        self._finished = True
+        self._inbound.mute()
+        self.connection.abandon()
 
     def close(self, timeout: float, reason: str) -> None:
         """End this life within `timeout` seconds."""
@@ -219,6 +317,7 @@ class Life:
             first, self._finished = not self._finished, True
         self._inbound.flush()
         self.outbound.flush()
+        self.unlinked()
         self.connection.over(dispose=owned)
         if first:
             self._bus.execute(
@@ -238,7 +337,9 @@ class _Ownership:
         life, me = self._life, threading.get_ident()
         if life._owner == me:
             raise ConfigurationError("the client is being iterated in this very thread; leave that loop first")
-        if not life._owning.acquire(timeout=_LAST_RESORT):
+        while not life._owning.acquire(timeout=_LAST_RESORT):
+            if life._redialling:
+                continue
             raise ConfigurationError("another thread iterates over this client; only one thread at a time may")
         life._owner = me
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 import ssl as tls
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, one_of
 from ..profiles import Profile
 from ..redaction import redact_url
+from .auth import HeaderAuth, check_auth
+from .headers import CONTROL, TOKEN, Headers, header_lines
 from .protocol import Protocol
 from .proxy import parse_proxy
-
-Headers = Mapping[str, str] | Iterable[str] | Iterable[tuple[str, str]] | None
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110, section 5.6.2
+from .rate_limit import RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,11 @@ class Options:
     max_buffered_bytes: int
     reconnect: bool
     on_reconnect: Callable[[], object] | None
+    auth: Any = None
+    subscriptions: tuple[Any, ...] = ()
+    rate_limit: RateLimit | None = None
+    idle_timeout: float | None = None
+    compression: str | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.url):
@@ -71,19 +74,30 @@ class Options:
         if not callable(self.headers):
             header_lines(self.headers)
         for subprotocol in self.subprotocols:
-            if not isinstance(subprotocol, str) or not _TOKEN.match(subprotocol):
+            if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
         if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
             raise ConfigurationError(f"ssl is {self.ssl!r}; give an ssl.SSLContext or None")
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
-        number = isinstance(self.connect_timeout, int | float) and not isinstance(self.connect_timeout, bool)
-        if not number or not math.isfinite(self.connect_timeout) or self.connect_timeout <= 0:
-            raise ConfigurationError(f"connect_timeout is {self.connect_timeout!r}; give seconds, more than zero")
+        for name in ("connect_timeout", "idle_timeout"):
+            given = getattr(self, name)
+            if given is None and name == "idle_timeout":
+                continue
+            number = isinstance(given, int | float) and not isinstance(given, bool)
+            if not number or not math.isfinite(given) or given <= 0:
+                raise ConfigurationError(f"{name} is {given!r}; give seconds, more than zero")
+        check_auth(self.auth)
+        if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
+            raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; give ws.RateLimit(per_second, burst) or None")
+        if self.compression is not None:
+            raise one_of("compression", self.compression, (None,))
         for name in ("max_message_bytes", "max_buffered_bytes"):
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int) or given < 1:
                 raise ConfigurationError(f"{name} is {given!r}; give a number of bytes, from 1")
+        if isinstance(self.subscriptions, str):
+            raise ConfigurationError(f"subscriptions is the string {self.subscriptions!r}; give a list of channels")
         if not isinstance(self.reconnect, bool):
             raise ConfigurationError(f"reconnect is {self.reconnect!r}; allowed: True, False")
 
@@ -94,6 +108,8 @@ class Options:
     def header_lines(self, where: Target) -> list[str]:
         """The headers of this attempt, checked."""
         lines = header_lines(self.headers() if callable(self.headers) else self.headers)
+        if isinstance(self.auth, HeaderAuth):
+            lines += self.auth.headers()
         if where.authorization is not None and not any(line.lower().startswith("authorization:") for line in lines):
             lines.append(f"Authorization: {where.authorization}")
         return lines
@@ -119,7 +135,7 @@ def target(url: object) -> Target:
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"url {redact_url(url)!r} is not usable: {error}") from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0 or _CONTROL.search(url) or " " in url:
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0 or CONTROL.search(url) or " " in url:
         raise ConfigurationError(
             f"url is {redact_url(url)!r}; allowed: ws://host[:port]/path and wss://host[:port]/path"
         )
@@ -129,30 +145,3 @@ def target(url: object) -> Target:
         authorization = "Basic " + b64encode(pair.encode()).decode("ascii")
     secure = parts.scheme == "wss"
     return Target(url, parts.hostname, port or (443 if secure else 80), secure, redact_url(url), authorization)
-
-
-def header_lines(headers: Headers) -> list[str]:
-    """Headers as lines. Raises ConfigurationError for what would inject or break a header; values are never shown."""
-    if headers is None:
-        return []
-    if isinstance(headers, str | bytes):
-        raise ConfigurationError("headers is a string; give a mapping such as {'X-Key': '...'}")
-    given = headers.items() if isinstance(headers, Mapping) else headers
-    lines = []
-    for entry in given:
-        pair = entry.partition(":")[::2] if isinstance(entry, str) else entry
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise ConfigurationError("a header is neither 'Name: value' nor a pair of strings")
-        name, value = pair
-        if not _TOKEN.match(name.strip()):
-            raise ConfigurationError(f"header name {name[:50]!r} is not usable; allowed: letters, digits and -")
-        if _CONTROL.search(value):
-            raise ConfigurationError(
-                f"the value of header {name!r} holds a control character; it would inject a header"
-            )
-        try:
-            value.encode("latin-1")
-        except UnicodeEncodeError:
-            raise ConfigurationError(f"the value of header {name!r} is not latin-1; encode it first") from None
-        lines.append(f"{name.strip()}: {value.strip()}")
-    return lines

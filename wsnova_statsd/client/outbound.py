@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from .. import events
 from ..clock import CLOCK
-from ..errors import EncodeError, NotConnected
+from ..errors import EncodeError, NotConnected, RateLimited
 from .batch import WINDOW_NS, Batch
 from .emitter import Emitter
 from .faults import Faults
 from .frames import BINARY, TEXT
 from .link import Link
 from .options import Options
+from .rate_limit import TokenBucket
 from .transport import frame
 from .types import MessageTypes
 
@@ -31,7 +32,13 @@ class Outbound:
     """The sending half of one client. `up(wait)` gives the link to send on, or raises NotConnected."""
 
     def __init__(
-        self, options: Options, emit: Emitter, faults: Faults, types: MessageTypes, up: Callable[[float], Link]
+        self,
+        options: Options,
+        emit: Emitter,
+        faults: Faults,
+        types: MessageTypes,
+        up: Callable[[float], Link],
+        closing: threading.Event,
     ) -> None:
         self._client_id = options.client_id
         self._protocol = options.protocol
@@ -40,6 +47,10 @@ class Outbound:
         self._faults = faults
         self._types = types
         self._up = up
+        limit = options.rate_limit
+        self._limit = limit
+        self._bucket = TokenBucket(limit, time.monotonic()) if limit is not None else None
+        self._closing = closing
         self._sent = emit.slot(events.MESSAGE_SENT)
         self._encode_started = emit.slot(events.MESSAGE_ENCODE_STARTED)
         self._encode_completed = emit.slot(events.MESSAGE_ENCODE_COMPLETED)
@@ -47,7 +58,7 @@ class Outbound:
         self._counting = threading.Lock()  # guards _batch
 
     def send(self, message: Any, wait: float) -> None:
-        """Encode and send. Raises EncodeError, NotConnected."""
+        """Encode and send. Raises EncodeError, NotConnected, RateLimited."""
         heard = self._sent.handlers or self._encode_started.handlers or self._encode_completed.handlers
         kind = self._type(message) if heard else None
         opcode, payload = self._encode(message, kind)
@@ -81,8 +92,12 @@ class Outbound:
             self._encode_completed.emit({"duration": duration, "size": size}, metadata)
 
     def write(self, opcode: int, payload: bytes, kind: str, wait: float) -> None:
-        """Send one ready payload. Raises NotConnected; the link is over then, and the owner tells why."""
+        """Send one ready payload. Raises NotConnected - a link that broke is over, and the owner tells why - and
+        RateLimited."""
         link = self._up(wait)
+        if self._bucket is not None:
+            self._take_turn(self._bucket)
+            link = self._up(wait)
         data = frame(opcode, payload)
         if not link.sending.acquire(timeout=self._timeout):
             raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
@@ -97,6 +112,18 @@ class Outbound:
             metadata = {"client_id": self._client_id, "type": kind}
             self._sent.emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
         self._count(len(payload))
+
+    def _take_turn(self, bucket: TokenBucket) -> None:
+        pause = bucket.take(time.monotonic())
+        if not pause:
+            return
+        if self._limit is not None and not self._limit.wait:
+            limited = RateLimited(f"the rate limit {self._limit} is used up; the next send may go in {pause:.3f} s")
+            self._faults.handled(self._faults.occurred(limited, "rate_limit", "warning"), "raised")
+            raise limited
+        if self._closing.wait(pause):
+            bucket.give_back()
+            raise NotConnected("the client was closed while a send waited for the rate limit")
 
     def _count(self, size: int, *, error: bool = False) -> None:
         with self._counting:

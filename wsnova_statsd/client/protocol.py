@@ -1,18 +1,31 @@
 """Protocols: how a feed's messages are written, read and told apart. Called by the client, one message at a time.
 
-`Protocol` passes text and bytes through; subclass it for a dialect. What it raises from decode or encode is an error of
-that one message, never of the connection.
+`Protocol` passes text and bytes through and knows no replies; subclass it for a dialect. Every method but encode,
+decode and message_type has a default that means "this feed has no such thing". What decode, encode and message_type
+raise is an error of that one message, never of the connection. Methods run in the thread that sends or reads, so a
+protocol keeps no state that a lock would have to guard.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import ConfigurationError
 
 _TYPE_FIELDS: Final = ("type", "method", "action", "event", "e", "op", "channel")
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A server's answer about one channel. `subscribed` tells which request it answers, None if it may be either."""
+
+    channel: Hashable
+    accepted: bool
+    detail: str = ""
+    subscribed: bool | None = None
 
 
 class Protocol:
@@ -35,6 +48,54 @@ class Protocol:
         if isinstance(message, str):
             return "text"
         return "binary" if isinstance(message, bytes | bytearray | memoryview) else "unknown"
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
+        """A message made ready for a reply - `number` is unique for the client - and the key that its reply carries."""
+        raise ConfigurationError(
+            f"{type(self).__name__} cannot match replies; use ws.JsonRpcProtocol() or override request"
+        )
+
+    def reply_key(self, message: Any) -> Hashable | None:
+        """The key of the request that a received message answers, None if it answers none."""
+        return None
+
+    def reply_error(self, message: Any) -> str | None:
+        """What a reply says went wrong, None if nothing did."""
+        return None
+
+    # -- subscriptions ------------------------------------------------------------------------------------------------
+
+    def subscribe_message(self, channel: Any) -> Any:
+        """What subscribes to a channel."""
+        raise ConfigurationError(f"{type(self).__name__} cannot subscribe; override subscribe_message")
+
+    def unsubscribe_message(self, channel: Any) -> Any:
+        """What ends a subscription."""
+        raise ConfigurationError(f"{type(self).__name__} cannot unsubscribe; override unsubscribe_message")
+
+    def acknowledges(self) -> str:
+        """How the server answers a subscription: `none`, `ack` (see ack), or `reply`, by the subscribe request's id."""
+        return "none"
+
+    def ack(self, message: Any) -> Ack | None:
+        """What a received message says of a subscription, None if nothing."""
+        return None
+
+    def accepts(self, channel: Any, reply: Any) -> bool:
+        """With acknowledges() == 'reply': whether a reply that is no error confirms this channel."""
+        return True
+
+    # -- a link's life ------------------------------------------------------------------------------------------------
+
+    def greeting(self) -> list[Any]:
+        """Messages to send on every new link, once it is authenticated."""
+        return []
+
+    def heartbeat_answer(self, message: Any) -> Any | None:
+        """What to answer to an application heartbeat, None if the message is none. It is delivered to nobody else."""
+        return None
 
 
 class JsonProtocol(Protocol):
@@ -65,6 +126,43 @@ class JsonProtocol(Protocol):
     def decode(self, data: str | bytes) -> Any:
         return data if isinstance(data, bytes) else self._loads(data)
 
+    def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
+        """The message's own `id` is the key; it must have one."""
+        key = message.get("id") if isinstance(message, dict) else None
+        if not isinstance(key, int | str) or isinstance(key, bool):
+            raise ConfigurationError("a JsonProtocol request is a dict with an 'id'; JsonRpcProtocol sets it itself")
+        return message, key
+
+    def reply_key(self, message: Any) -> Hashable | None:
+        """The `id` of a message that has a `result` or an `error`."""
+        if isinstance(message, dict) and "id" in message and ("result" in message or "error" in message):
+            key = message["id"]
+            return key if isinstance(key, int | str) else None
+        return None
+
+    def reply_error(self, message: Any) -> str | None:
+        error = message.get("error")
+        return None if error is None else str(error.get("message", error) if isinstance(error, dict) else error)
+
+    def subscribe_message(self, channel: Any) -> Any:
+        return {"type": "subscribe", "channel": channel}
+
+    def unsubscribe_message(self, channel: Any) -> Any:
+        return {"type": "unsubscribe", "channel": channel}
+
+    def acknowledges(self) -> str:
+        return "ack"
+
+    def ack(self, message: Any) -> Ack | None:
+        """Type `subscribed`, `unsubscribed` or `error`, with the channel."""
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind not in ("subscribed", "unsubscribed", "error") or not isinstance(message.get("channel"), str):
+            return None
+        if kind == "error":
+            detail = str(message.get("message") or message.get("error") or "")
+            return Ack(message["channel"], accepted=False, detail=detail)
+        return Ack(message["channel"], accepted=True, subscribed=kind == "subscribed")
+
     def message_type(self, message: Any) -> str:
         """`response` or `error` for a JSON-RPC reply, else the first string among type, method, action, event, e, op
         and channel; `array`, `scalar` and `binary` for what has no fields."""
@@ -82,3 +180,73 @@ class JsonProtocol(Protocol):
         if isinstance(message, list | tuple):
             return "array"
         return "binary" if isinstance(message, bytes | bytearray | memoryview) else "scalar"
+
+
+class JsonRpcProtocol(JsonProtocol):
+    """JSON-RPC 2.0: requests get an id, replies are matched by it, a notification's type is its method.
+
+    Subscriptions are requests of `subscribe_method` with params `{"channels": [channel]}`; a reply whose result is a
+    list confirms the channels in it. An application heartbeat is a notification whose params' type is `test_request`;
+    it is answered with a request of `test_method`.
+    """
+
+    def __init__(
+        self,
+        subscribe_method: str = "public/subscribe",
+        unsubscribe_method: str = "public/unsubscribe",
+        test_method: str = "public/test",
+        loads: Callable[[str], Any] = json.loads,
+        dumps: Callable[[Any], str | bytes] | None = None,
+    ) -> None:
+        super().__init__(loads, dumps)
+        for name, given in (
+            ("subscribe_method", subscribe_method),
+            ("unsubscribe_method", unsubscribe_method),
+            ("test_method", test_method),
+        ):
+            if not isinstance(given, str) or not given:
+                raise ConfigurationError(
+                    f"JsonRpcProtocol's {name} is {given!r}; give a method such as 'public/subscribe'"
+                )
+        self._subscribe_method = subscribe_method
+        self._unsubscribe_method = unsubscribe_method
+        self._test_method = test_method
+
+    def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
+        """The message with `jsonrpc` and, unless it has one, an `id`."""
+        if not isinstance(message, dict):
+            raise ConfigurationError(f"a JSON-RPC request is a dict with a method, not {type(message).__name__}")
+        ready = {"jsonrpc": "2.0", "id": number, **message}
+        if not isinstance(ready["id"], int | str):
+            raise ConfigurationError(f"a JSON-RPC id is a number or a string, not {ready['id']!r}")
+        return ready, ready["id"]
+
+    def subscribe_message(self, channel: Any) -> Any:
+        return {"method": self._subscribe_method, "params": {"channels": [channel]}}
+
+    def unsubscribe_message(self, channel: Any) -> Any:
+        return {"method": self._unsubscribe_method, "params": {"channels": [channel]}}
+
+    def acknowledges(self) -> str:
+        return "reply"
+
+    def ack(self, message: Any) -> Ack | None:
+        return None
+
+    def accepts(self, channel: Any, reply: Any) -> bool:
+        result = reply.get("result") if isinstance(reply, dict) else None
+        return not isinstance(result, list) or channel in result
+
+    def heartbeat_answer(self, message: Any) -> Any | None:
+        if not isinstance(message, dict) or "id" in message:
+            return None
+        params = message.get("params")
+        if message.get("method") != "heartbeat" or not isinstance(params, dict) or params.get("type") != "test_request":
+            return None
+        return {"method": self._test_method, "params": {}}
+
+    def message_type(self, message: Any) -> str:
+        """A notification's method; `response`, `error` and the rest as JsonProtocol says."""
+        if isinstance(message, dict) and "id" not in message and isinstance(message.get("method"), str):
+            return str(message["method"])
+        return super().message_type(message)

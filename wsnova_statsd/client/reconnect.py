@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import tenacity
 from tenacity.wait import wait_base
 
-from ..errors import ConnectionFailed
+from ..errors import AuthRejected, ConnectionFailed, HandshakeRefused
 from ..profiles import Profile
 
 _T = TypeVar("_T")
@@ -64,12 +64,17 @@ class RetryPolicy(wait_base):
         value = profile.retry_base * 2.0 ** min(self.retries - 1, 60)
         if value < profile.retry_cap:
             return min(uniform(value / 2, value * 1.5), profile.retry_cap)
-        return uniform(profile.retry_cap * 0.9, profile.retry_cap)
+        return self._at_cap()
+
+    def _at_cap(self) -> float:
+        return self._uniform(self._profile.retry_cap * 0.9, self._profile.retry_cap)
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         """Tenacity's question for the next wait."""
         outcome = retry_state.outcome
         error = outcome.exception() if outcome is not None else None
+        if isinstance(error, HandshakeRefused) and error.retry_after is None:
+            return self._at_cap()  # an answer, not an outage: asking often helps nobody
         return self.delay(error.retry_after if isinstance(error, ConnectionFailed) else None)
 
     def run(
@@ -105,7 +110,9 @@ class RetryPolicy(wait_base):
         retrying = tenacity.Retrying(
             wait=self,
             stop=lambda retry_state: closing.is_set() or gives_up(),
-            retry=tenacity.retry_if_exception_type(ConnectionFailed),
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, ConnectionFailed) and not isinstance(error, AuthRejected)
+            ),
             sleep=sleep,
             reraise=True,
         )

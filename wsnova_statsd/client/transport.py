@@ -222,6 +222,22 @@ class Transport:
                 if left <= 0 or not self._wait_writable(left):
                     raise NotConnected("the peer takes no more bytes; the connection is given up") from None
 
+    def send_now(self, data: bytes) -> int:
+        """Write what goes at once; how many bytes that were. Raises NotConnected."""
+        try:
+            if self._tls is None:
+                return self._sock.send(data)
+            if not self._tls.acquire(blocking=False):
+                return 0
+            try:
+                return self._sock.send(data)
+            finally:
+                self._tls.release()
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+        except OSError as error:
+            raise NotConnected(f"the connection broke while sending: {error}") from error
+
     def _wait_writable(self, timeout: float) -> bool:
         with _Selector() as selector:
             selector.register(self._sock, selectors.EVENT_WRITE)

@@ -1,0 +1,94 @@
+"""Logging in: what `auth=` takes, and the ready ones. Credentials may be functions, asked each time; no repr shows one.
+
+An auth object has `login(client)`, called on every new link before it counts as usable, and to refresh. It returns the
+seconds until it has to be renewed, or None; it raises errors.AuthRejected if the server refuses the credentials, which
+stops the retries, and anything else for a failure worth another try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import AuthRejected, ConfigurationError
+from .headers import Headers, header_lines
+
+
+class LoginClient(Protocol):
+    """What login() may use of a client; the link is its own until login returns."""
+
+    def send(self, message: Any, wait: float = ...) -> None: ...
+
+    def request(self, message: Any, timeout: float = ...) -> Any: ...
+
+    def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = ...) -> bool: ...
+
+
+class HeaderAuth:
+    """Credentials in the upgrade's headers: a mapping, or a function asked for every attempt.
+
+    The server rejects them with HTTP 401 or 403.
+    """
+
+    def __init__(self, headers: Headers | Callable[[], Headers]) -> None:
+        if not callable(headers):
+            header_lines(headers)
+        self._headers = headers
+
+    def headers(self) -> list[str]:
+        """The header lines of one attempt, checked."""
+        return header_lines(self._headers() if callable(self._headers) else self._headers)
+
+    def login(self, client: LoginClient) -> float | None:
+        """Nothing more to do: the upgrade carried the credentials."""
+        return None
+
+    def __repr__(self) -> str:
+        return "HeaderAuth(***)"
+
+
+class MessageAuth:
+    """Credentials in a message, sent once the link stands: a message, or a function asked each time.
+
+    `accepted(message)` reads what comes back: True or a number of seconds of validity if it accepts, False if it
+    refuses, None if it is not the answer.
+    """
+
+    def __init__(
+        self, message: Any | Callable[[], Any], accepted: Callable[[Any], bool | float | None], timeout: float = 10.0
+    ) -> None:
+        if not callable(accepted):
+            raise ConfigurationError(
+                "MessageAuth's accepted is not callable; give a function message -> True, False or None"
+            )
+        self._message = message
+        self._accepted = accepted
+        self._timeout = timeout
+
+    def login(self, client: LoginClient) -> float | None:
+        """Send the message and read the answer. Raises AuthRejected, RequestTimeout."""
+        verdicts: list[bool | float] = []
+
+        def read(message: Any) -> bool | None:
+            verdict = self._accepted(message)
+            if verdict is None:
+                return None
+            verdicts.append(verdict)
+            return verdict is not False
+
+        message = self._message() if callable(self._message) else self._message
+        if not client.expect(message, read, self._timeout):
+            raise AuthRejected("the server refused the login message; check the credentials")
+        valid = verdicts[-1]
+        return None if isinstance(valid, bool) else float(valid)
+
+    def __repr__(self) -> str:
+        return "MessageAuth(***)"
+
+
+def check_auth(auth: object) -> None:
+    """Raise ConfigurationError, without showing it, for what cannot log in."""
+    if auth is not None and not callable(getattr(auth, "login", None)):
+        raise ConfigurationError(
+            f"auth is a {type(auth).__name__}; give ws.HeaderAuth, ws.MessageAuth or an object with login"
+        )

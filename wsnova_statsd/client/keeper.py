@@ -1,0 +1,195 @@
+"""The keeper, `wsnova-keeper`: one thread per process that stands in for the I/O of owners who are away.
+
+An owner is away when it has not read for a quarter of a second - it is in a handler, a loop body or a telemetry
+handler, or nobody iterates. The keeper then reads into the link's inbox, answers pings, sends due ones, and wakes who
+waits for an answer. It never waits for a lock, never calls the bus, the user's code, a decoder or a resolver.
+`watch`, `forget` and `ask` come from any thread; the rest runs in the keeper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from .. import process
+from .link import Link
+
+AWAY: Final = 0.25
+_LONG: Final = 1.0  # seconds after which somebody else tells what the owner should
+_log = logging.getLogger(__name__)
+
+
+class Kept:
+    """What the keeper knows of one link. `on_data` wakes whoever waits for an answer, `on_long` has others stand in."""
+
+    __slots__ = ("asked", "buffered", "full", "limit", "link", "on_data", "on_long", "registered", "told_at")
+
+    def __init__(self, link: Link, limit: int, on_data: Callable[[], None], on_long: Callable[[], None]) -> None:
+        self.link = link
+        self.limit = limit
+        self.on_data = on_data
+        self.on_long = on_long
+        self.asked = False
+        self.registered = -1  # the descriptor in the selector
+        self.full = False
+        self.buffered = 0
+        self.told_at = 0.0
+
+
+class Keeper:
+    """The links of this process, and the thread that keeps them."""
+
+    def __init__(self) -> None:
+        self._reset()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the links are the parent's, and so was the thread."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()  # guards the start of the thread
+        self._thread: threading.Thread | None = None
+        self._posts: deque[tuple[str, Kept]] = deque()  # what other threads ask for
+        self._waker: socket.socket | None = None
+
+    def watch(self, kept: Kept) -> None:
+        """Keep this link from now on; starts the thread with the first one."""
+        self._posts.append(("watch", kept))
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                woken, self._waker = socket.socketpair()
+                woken.setblocking(False)
+                self._waker.setblocking(False)
+                thread = threading.Thread(
+                    target=self._run, args=(woken, self._waker), name=process.thread_name("keeper"), daemon=True
+                )
+                with contextlib.suppress(RuntimeError):  # the interpreter is ending
+                    thread.start()
+                    self._thread = thread
+        self._wake()
+
+    def forget(self, kept: Kept) -> None:
+        """The link is over."""
+        self._posts.append(("forget", kept))
+        self._wake()
+
+    def ask(self, kept: Kept) -> None:
+        """Somebody waits for what this link receives: stand in at once if its owner does not read."""
+        self._posts.append(("ask", kept))
+        self._wake()
+
+    def _wake(self) -> None:
+        waker = self._waker
+        if waker is not None:
+            with contextlib.suppress(OSError):  # full: it is awake
+                waker.send(b"x")
+
+    # -- the keeper's thread ------------------------------------------------------------------------------------------
+
+    def _run(self, woken: socket.socket, waker: socket.socket) -> None:
+        links: set[Kept] = set()
+        selector = selectors.DefaultSelector()
+        selector.register(woken, selectors.EVENT_READ)
+        next_round = time.monotonic() + AWAY
+        while self._waker is waker:
+            try:
+                for key, _ in selector.select(max(0.0, next_round - time.monotonic())):
+                    if key.data is None:
+                        with contextlib.suppress(BlockingIOError):
+                            woken.recv(4096)
+                    else:
+                        self._serve(selector, key.data)
+                while self._posts:
+                    self._post(selector, links, *self._posts.popleft())
+                if time.monotonic() >= next_round:
+                    next_round = time.monotonic() + AWAY
+                    for kept in links:
+                        self._look(selector, kept)
+            except Exception:  # it cannot die: without it a slow handler would cost the connection
+                _log.exception("the keeper met a fault")
+
+    def _post(self, selector: selectors.BaseSelector, links: set[Kept], what: str, kept: Kept) -> None:
+        if what == "watch":
+            links.add(kept)
+        elif what == "forget":
+            links.discard(kept)
+            self._unregister(selector, kept)
+        else:
+            self._adopt(selector, kept)
+            self._serve(selector, kept)
+
+    def _look(self, selector: selectors.BaseSelector, kept: Kept) -> None:
+        """Four times a second and link: stand in for an owner who has gone away."""
+        link, now = kept.link, time.monotonic()
+        left = link.left
+        if link.loss is not None:
+            self._unregister(selector, kept)
+        elif not link.kept:
+            if kept.registered >= 0:
+                self._unregister(selector, kept)
+            if left is not None and now - left >= AWAY:
+                self._adopt(selector, kept)
+                self._serve(selector, kept)
+            return
+        else:
+            kept.buffered = sum(len(payload) for _, payload, _ in list(link.inbox))
+            if kept.full and kept.buffered <= kept.limit // 2:
+                kept.full = False
+                self._register(selector, kept)
+            self._serve(selector, kept)
+        waits = link.seen or link.loss is not None
+        if waits and left is not None and now - left >= _LONG and now - kept.told_at >= _LONG:
+            kept.told_at = now
+            kept.on_long()
+
+    def _adopt(self, selector: selectors.BaseSelector, kept: Kept) -> None:
+        if kept.link.loss is None and not kept.link.kept and kept.link.adopt():
+            kept.buffered = sum(len(payload) for _, payload, _ in list(kept.link.inbox))
+            kept.full = False
+            self._register(selector, kept)
+
+    def _serve(self, selector: selectors.BaseSelector, kept: Kept) -> None:
+        """One step of a link, without waiting."""
+        link = kept.link
+        if not link.kept:
+            self._unregister(selector, kept)
+            return
+        before, size = link.arrived, link.arrived_bytes
+        if link.keep(read=not kept.full):
+            kept.buffered += link.arrived_bytes - size
+            if kept.buffered > kept.limit:
+                kept.full = True
+                link.seen.append(("full", kept.buffered))
+                self._unregister(selector, kept)
+        if link.arrived != before or link.loss is not None:
+            kept.on_data()
+        if link.loss is not None:
+            self._unregister(selector, kept)
+
+    def _register(self, selector: selectors.BaseSelector, kept: Kept) -> None:
+        self._unregister(selector, kept)
+        descriptor = kept.link.fileno()
+        if descriptor >= 0:
+            with contextlib.suppress(ValueError, OSError):
+                if descriptor in selector.get_map():  # a closed link's, whose number was given out again
+                    selector.unregister(descriptor)
+                selector.register(descriptor, selectors.EVENT_READ, kept)
+                kept.registered = descriptor
+
+    def _unregister(self, selector: selectors.BaseSelector, kept: Kept) -> None:
+        descriptor, kept.registered = kept.registered, -1
+        key = selector.get_map().get(descriptor) if descriptor >= 0 else None
+        if key is not None and key.data is kept:
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                selector.unregister(descriptor)
+
+
+KEEPER: Final = Keeper()

@@ -1,0 +1,51 @@
+"""The send rate: a token bucket fed with time. One bucket per client, shared by all its senders."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+from ..errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `per_second` messages on average and `burst` at once; a send over it waits, or raises with wait=False."""
+
+    per_second: float
+    burst: int = 1
+    wait: bool = True
+
+    def __post_init__(self) -> None:
+        rate = self.per_second
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not math.isfinite(rate) or rate <= 0:
+            raise ConfigurationError(f"RateLimit's per_second is {rate!r}; give messages per second, more than zero")
+        if isinstance(self.burst, bool) or not isinstance(self.burst, int) or self.burst < 1:
+            raise ConfigurationError(f"RateLimit's burst is {self.burst!r}; give a number of messages, from 1")
+
+
+class TokenBucket:
+    """The tokens of one RateLimit. Every sender reserves its own place, so that none overtakes another."""
+
+    def __init__(self, limit: RateLimit, now: float) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()  # guards _tokens and _at
+        self._tokens = float(limit.burst)
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take a token; returns how many seconds until it is there. With wait=False nothing is taken if it is not."""
+        with self._lock:
+            limit = self._limit
+            self._tokens = min(limit.burst, self._tokens + (now - self._at) * limit.per_second)
+            self._at = now
+            wait = max(0.0, (1.0 - self._tokens) / limit.per_second)
+            if not wait or limit.wait:
+                self._tokens -= 1.0
+            return wait
+
+    def give_back(self) -> None:
+        """A sender that did not wait for its token."""
+        with self._lock:
+            self._tokens += 1.0

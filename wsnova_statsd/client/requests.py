@@ -1,0 +1,182 @@
+"""What waits for an answer: requests by id, subscriptions by channel, a login by its reader. A plain table with a lock.
+
+Any thread adds and waits; whoever decodes a message offers it: the owner, or a thread that waits and looks at what came
+while the owner is busy. A message may be offered by both; it answers once, and the owner swallows it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Final, Literal
+
+from .link import Received
+from .protocol import Protocol
+
+_REMEMBERED: Final = 1000  # keys whose late reply is known as one
+Result = Literal["ok", "rejected", "timeout", "interrupted"]
+
+
+class Pending:
+    """One expected answer. `wake` is set when it is there, and when there is something new to look through for it."""
+
+    __slots__ = ("answer", "deadline", "detail", "done", "key", "on_done", "read", "result", "wake")
+
+    def __init__(
+        self,
+        key: Hashable,
+        deadline: float,
+        read: Callable[[Any], bool | None] | None = None,
+        on_done: Callable[[Pending], None] | None = None,
+    ) -> None:
+        self.key = key
+        self.deadline = deadline  # on time.monotonic()
+        self.read = read  # for answers without a key: True, False, or None for "not the answer"
+        self.on_done = on_done
+        self.wake = threading.Event()
+        self.done = False
+        self.result: Result = "timeout"
+        self.answer: Any = None
+        self.detail = ""
+
+
+class Requests:
+    """The expected answers of one client. While not `active` an offer cannot match anything."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._lock = threading.Lock()  # guards the fields below
+        self._pending: dict[Hashable, Pending] = {}
+        self._readers: list[Pending] = []
+        self._past: OrderedDict[Hashable, None] = OrderedDict()  # keys that ran out of time
+        self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
+        self._numbers = itertools.count(1)
+        self.active = False  # read without the lock
+        self.late = 0  # answers that came after their deadline; delivered to nobody
+
+    def number(self) -> int:
+        """A number for a request, unique for this client."""
+        return next(self._numbers)
+
+    def add(self, pending: Pending) -> bool:
+        """Expect an answer. False if one with this key is expected already."""
+        with self._lock:
+            if pending.read is not None:
+                self._readers.append(pending)
+            elif pending.key in self._pending:
+                return False
+            else:
+                self._past.pop(pending.key, None)
+                self._pending[pending.key] = pending
+            self.active = True
+            return True
+
+    def offer(self, message: Any, entry: Received, *, owner: bool) -> bool:
+        """True if this message is an answer, or was found to be one: it is delivered to nobody else.
+
+        `entry` is what it was decoded from. A thread that waits (owner=False) leaves a mark, because the owner will
+        decode the same entry again when it comes to it.
+        """
+        keys = self._keys(message)
+        with self._lock:
+            if owner and self._met.pop(id(entry), None) is not None:
+                self._settle_active_locked()
+                return True
+            pending, result, detail = self._match_locked(message, keys)
+            if pending is None:
+                late = owner and any(self._past.pop(key, self) is None for key, _, _ in keys)
+                self.late += late
+                return late
+            if not owner:
+                self._met[id(entry)] = entry
+            self._settle_active_locked()
+        self._settle(pending, result, message, detail)
+        return True
+
+    def _keys(self, message: Any) -> list[tuple[Hashable, bool, str]]:
+        protocol = self._protocol
+        key = protocol.reply_key(message)
+        if key is not None:
+            error = protocol.reply_error(message)
+            return [(("reply", key), error is None, error or "")]
+        ack = protocol.ack(message)
+        if ack is None:
+            return []
+        names = {None: ("subscribe", "unsubscribe"), True: ("subscribe",), False: ("unsubscribe",)}[ack.subscribed]
+        return [((name, ack.channel), ack.accepted, ack.detail) for name in names]
+
+    def _match_locked(self, message: Any, keys: list[tuple[Hashable, bool, str]]) -> tuple[Pending | None, Result, str]:
+        assert self._lock.locked()
+        for key, accepted, detail in keys:
+            pending = self._pending.pop(key, None)
+            if pending is not None:
+                return pending, "ok" if accepted else "rejected", detail
+        for pending in self._readers:
+            verdict = pending.read(message) if pending.read is not None else None
+            if verdict is not None:
+                self._readers.remove(pending)
+                return pending, "ok" if verdict else "rejected", ""
+        return None, "ok", ""
+
+    def _settle_active_locked(self) -> None:
+        self.active = bool(self._pending or self._readers or self._past or self._met)
+
+    def drop(self, pending: Pending, result: Result) -> bool:
+        """Expect it no more: past its deadline, or for lack of a link. False if the answer came first."""
+        with self._lock:
+            if pending.read is not None:
+                if pending not in self._readers:
+                    return False
+                self._readers.remove(pending)
+            elif self._pending.get(pending.key) is not pending:
+                return False
+            else:
+                del self._pending[pending.key]
+                if result == "timeout":
+                    self._past[pending.key] = None
+                    if len(self._past) > _REMEMBERED:
+                        self._past.popitem(last=False)
+            self._settle_active_locked()
+        self._settle(pending, result, None, "")
+        return True
+
+    def interrupt(self) -> None:
+        """The link is lost: nothing that was expected comes any more."""
+        with self._lock:
+            lost = [*self._pending.values(), *self._readers]
+            self._met.clear()
+            self._past.clear()
+            self._settle_active_locked()
+        for pending in lost:
+            self.drop(pending, "interrupted")
+
+    def wake(self) -> None:
+        """Something arrived that nobody decoded yet: whoever waits looks through it."""
+        with self._lock:
+            waiting = [*self._pending.values(), *self._readers]
+        for pending in waiting:
+            pending.wake.set()
+
+    def expire(self, now: float) -> None:
+        """Give up what nobody waits for in person and is past its deadline."""
+        with self._lock:
+            late = [one for one in self._pending.values() if one.on_done is not None and one.deadline <= now]
+        for pending in late:
+            self.drop(pending, "timeout")
+
+    def next_deadline(self) -> float | None:
+        """When expire has something to do."""
+        if not self._pending:
+            return None
+        with self._lock:
+            return min((one.deadline for one in self._pending.values() if one.on_done is not None), default=None)
+
+    @staticmethod
+    def _settle(pending: Pending, result: Result, answer: Any, detail: str) -> None:
+        pending.result, pending.answer, pending.detail = result, answer, detail
+        if pending.on_done is not None:
+            pending.on_done(pending)
+        pending.done = True
+        pending.wake.set()
