@@ -1,0 +1,173 @@
+"""What scripted exchanges have in common: channels, credentials, heartbeats, and a test's controls.
+
+Threads: each connection is served in its own; every control from any. A session's lock holds an answer and what it
+changes together. Knows no dialect: what a call deserves is the subclass's.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from wsnova_statsd.errors import MissingExtra
+from wsnova_statsd.testing.server import Message, ScriptedConnection, WebSocketServer
+
+try:
+    from websockets.exceptions import ConnectionClosed
+except ImportError as error:
+    raise MissingExtra("websockets", "test") from error
+
+
+class Session:
+    """One connection's state. `lock` holds an answer and what it changes together, and keeps publish() out."""
+
+    def __init__(self, connection: ScriptedConnection, interval: float) -> None:
+        self.connection = connection
+        self.lock = threading.RLock()
+        self.channels: set[str] = set()
+        self.login_until = 0.0  # on time.monotonic()
+        self.unanswered = False  # a heartbeat
+        self.beat_every(interval)
+
+    def say(self, message: Any) -> None:
+        """Send a text as it is, anything else as JSON. Raises ConnectionClosed."""
+        text = message if isinstance(message, str) else json.dumps(message, separators=(",", ":"))
+        with self.lock:
+            self.connection.send(text)
+
+    def beat_every(self, interval: float) -> None:
+        """Heartbeats from now on; 0 for none."""
+        self.interval, self.unanswered = interval, False
+        self.due = time.monotonic() + interval
+
+    def hear(self) -> Message | None:
+        """What the client says next, None when a heartbeat is due before."""
+        try:
+            return self.connection.recv(max(0.0, self.due - time.monotonic()) if self.interval else None)
+        except TimeoutError:
+            return None
+
+
+class Exchange(WebSocketServer):
+    """What the two have in common: channels, credentials, heartbeats, and the controls for a test.
+
+    `credentials` maps ids to secrets, None accepts any pair. With `login_required` a subscription needs a login that
+    has not expired. `refused` are channels as `refuse` takes them. More options are WebSocketServer's, but the script.
+    """
+
+    beat: ClassVar[Any] = None  # what a heartbeat says
+
+    def __init__(
+        self,
+        *,
+        credentials: Mapping[str, str] | None = None,
+        login_required: bool = False,
+        refused: Iterable[str] = (),
+        beat_every: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(self._converse, **options)
+        self.credentials = credentials
+        self.login_required = login_required
+        self._beat_every = beat_every
+        self._refused = set(refused)  # _changed guards it and what follows
+        self._sessions: list[Session] = []
+        self._calls: list[Any] = []
+
+    def publish(self, channel: str, data: Any) -> int:
+        """Send data to every connection that is subscribed to the channel; how many there were."""
+        with self._changed:
+            sessions = list(self._sessions)
+        reached = 0
+        for session in sessions:
+            with session.lock, suppress(ConnectionClosed):
+                if channel in session.channels:
+                    session.say(self.notification(channel, data))
+                    reached += 1
+        return reached
+
+    def refuse(self, *channels: str) -> None:
+        """Refuse subscriptions to these channels from now on; those that stand go on."""
+        with self._changed:
+            self._refused.update(channels)
+
+    def allow(self, *channels: str) -> None:
+        """Refuse these channels no more."""
+        with self._changed:
+            self._refused.difference_update(channels)
+
+    def subscribers(self, channel: str) -> int:
+        """How many open connections are subscribed to the channel."""
+        with self._changed:
+            return sum(channel in session.channels for session in self._sessions)
+
+    def calls(self, name: str | None = None) -> list[Any]:
+        """What clients said so far, decoded, in order; with a name, the requests of this method or op only."""
+        with self._changed:
+            return [
+                call
+                for call in self._calls
+                if name is None or (isinstance(call, dict) and name in (call.get("method"), call.get("op")))
+            ]
+
+    def notification(self, channel: str, data: Any) -> Any:
+        """The message that carries a channel's data."""
+        raise NotImplementedError
+
+    def answer(self, session: Session, call: Any) -> None:
+        """Say what a call deserves; called with the session's lock held."""
+        raise NotImplementedError
+
+    def _converse(self, connection: ScriptedConnection) -> None:
+        session = Session(connection, self._beat_every)
+        with self._changed:
+            self._sessions.append(session)
+        try:
+            while True:
+                if session.interval and time.monotonic() >= session.due:
+                    if session.unanswered:
+                        connection.close(1000, "a heartbeat was not answered")
+                        return
+                    session.beat_every(session.interval)
+                    session.unanswered = True
+                    session.say(self.beat)
+                text = session.hear()
+                if text is not None:
+                    call = self._read(text)
+                    with session.lock:
+                        self.answer(session, call)
+                        self._note(call)
+        finally:
+            with self._changed:
+                self._sessions.remove(session)
+                self._changed.notify_all()
+
+    def _read(self, text: Message) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def _note(self, call: Any) -> None:
+        with self._changed:
+            self._calls.append(call)
+            self._changed.notify_all()
+
+    def permits(self, channel: str) -> bool:
+        """Whether a channel may be subscribed."""
+        with self._changed:
+            return channel not in self._refused
+
+    def knows(self, name: Any, secret: Any) -> bool:
+        """Whether these are credentials."""
+        if self.credentials is None:
+            return True
+        return isinstance(name, str) and name in self.credentials and self.credentials[name] == secret
+
+    def locks_out(self, session: Session) -> bool:
+        """Whether the session needs a login, and has none that still holds."""
+        return self.login_required and time.monotonic() >= session.login_until
