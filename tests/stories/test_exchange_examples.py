@@ -1,0 +1,48 @@
+"""The examples that speak an exchange's dialect, each run by itself against its scripted exchange."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PRINTED = {
+    "10_json_rpc_exchange.py": "clock: True\nprice: 64000.5\n",
+    "11_op_feed.py": "trades:BTC ['64000.5', '64001.0']\n",
+}
+
+
+def _run(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", f"examples/{name}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_runs_by_itself_and_prints_what_it_received(name: str) -> None:
+    """Login, subscription and data of each dialect work from end to end, without a word on stderr."""
+    done = _run(name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, PRINTED[name], "")
+
+
+def test_an_example_with_wrong_credentials_fails_at_its_login_and_shows_no_secret() -> None:
+    """A refused login raises AuthRejected from start, and the traceback does not hold the secret."""
+    done = _run("10_json_rpc_exchange.py", EXCHANGE_SECRET="hunter2")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "AuthRejected: the server refused the login message" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_has_at_most_forty_lines(name: str) -> None:
+    """An example is one idea that fits on a screen."""
+    assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) <= 40

@@ -1,0 +1,248 @@
+"""The test kit's scripted exchanges, seen by a client that is not ours."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
+from websockets.sync.client import ClientConnection, connect
+
+from wsnova_statsd.testing._exchange import Exchange
+from wsnova_statsd.testing.exchanges import (
+    BAD_REQUEST,
+    INVALID_CREDENTIALS,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    UNAUTHORIZED,
+    JsonRpcExchange,
+    OpFeed,
+)
+
+BEAT = {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}}
+SHORT = 0.05  # seconds between heartbeats that are to come soon
+
+
+def _dial(server: Exchange) -> ClientConnection:
+    return connect(server.url, compression=None, ping_interval=None, close_timeout=1, open_timeout=5)
+
+
+def _hear(link: ClientConnection) -> Any:
+    text = link.recv(timeout=5)
+    return text if text in ("ping", "pong") else json.loads(text)
+
+
+def _say(link: ClientConnection, message: Any) -> Any:
+    link.send(message if isinstance(message, str) else json.dumps(message))
+    return _hear(link)
+
+
+def _call(link: ClientConnection, method: str, **params: Any) -> Any:
+    """The result, or the (code, message) of the error; heartbeats that come before the reply are passed over."""
+    reply = _say(link, {"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
+    while reply == BEAT:
+        reply = _hear(link)
+    assert (reply["jsonrpc"], reply["id"]) == ("2.0", 7)
+    return reply["result"] if "result" in reply else (reply["error"]["code"], reply["error"]["message"])
+
+
+def _op(link: ClientConnection, op: str, *args: Any) -> Any:
+    return _say(link, {"op": op, "args": list(args)})
+
+
+@pytest.fixture
+def exchange() -> Iterator[JsonRpcExchange]:
+    with JsonRpcExchange() as running:
+        yield running
+
+
+@pytest.fixture
+def feed() -> Iterator[OpFeed]:
+    with OpFeed() as running:
+        yield running
+
+
+# -- JSON-RPC ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_subscription_is_confirmed_with_the_list_of_its_channels_and_then_served(exchange: JsonRpcExchange) -> None:
+    """public/subscribe answers with the channels; their data comes as subscription notifications."""
+    with _dial(exchange) as link:
+        assert _call(link, "public/subscribe", channels=["a", "b"]) == ["a", "b"]
+        assert exchange.publish("b", {"n": 1}) == 1
+        data = {"jsonrpc": "2.0", "method": "subscription", "params": {"channel": "b", "data": {"n": 1}}}
+        assert _hear(link) == data
+
+
+def test_data_reaches_the_subscribers_and_nobody_else(exchange: JsonRpcExchange) -> None:
+    """A publish tells how many connections it reached; one without the channel hears nothing of it."""
+    with _dial(exchange) as one, _dial(exchange) as other:
+        _call(one, "public/subscribe", channels=["a"])
+        _call(other, "public/subscribe", channels=["b"])
+        assert exchange.publish("a", 1) == 1
+        assert _hear(one)["params"] == {"channel": "a", "data": 1}
+        assert _call(other, "public/test") == {"version": "scripted"}  # the next it hears
+
+
+def test_what_is_published_after_a_confirmation_arrives_every_time(exchange: JsonRpcExchange) -> None:
+    """The confirmation and the subscription are one step: there is no gap in which data is lost."""
+    with _dial(exchange) as link:
+        for number in range(200):
+            _call(link, "public/subscribe", channels=[f"c{number}"])
+            assert exchange.publish(f"c{number}", number) == 1
+            assert _hear(link)["params"]["data"] == number
+
+
+def test_an_unsubscribed_channel_is_served_no_more(exchange: JsonRpcExchange) -> None:
+    """public/unsubscribe answers with the channels that it ended."""
+    with _dial(exchange) as link:
+        _call(link, "public/subscribe", channels=["a"])
+        assert _call(link, "public/unsubscribe", channels=["a", "never"]) == ["a"]
+        assert exchange.publish("a", 1) == 0
+
+
+def test_a_refused_channel_is_left_out_until_it_is_allowed(exchange: JsonRpcExchange) -> None:
+    """As on Deribit, what cannot be subscribed is missing in the result."""
+    exchange.refuse("a")
+    with _dial(exchange) as link:
+        assert _call(link, "public/subscribe", channels=["a", "b"]) == ["b"]
+        exchange.allow("a")
+        assert _call(link, "public/subscribe", channels=["a"]) == ["a"]
+
+
+def test_a_refused_channel_can_be_an_error_instead() -> None:
+    """With error_for_refused the whole request fails, and subscribes to nothing."""
+    with JsonRpcExchange(refused=["a"], error_for_refused=True) as exchange, _dial(exchange) as link:
+        assert _call(link, "public/subscribe", channels=["a", "b"]) == BAD_REQUEST
+        assert exchange.subscribers("b") == 0
+
+
+def test_a_login_gives_a_token_and_its_validity_or_error_13004() -> None:
+    """public/auth checks the pair of client_id and client_secret."""
+    with JsonRpcExchange(credentials={"me": "right"}, expires_in=60) as exchange, _dial(exchange) as link:
+        result = _call(link, "public/auth", client_id="me", client_secret="right")
+        assert set(result) == {"access_token", "refresh_token", "expires_in", "scope", "token_type"}
+        assert result["expires_in"] == 60
+        for name, secret in (("me", "wrong"), ("you", "right"), ("you", None), (None, None), (["me"], "right")):
+            assert _call(link, "public/auth", client_id=name, client_secret=secret) == INVALID_CREDENTIALS
+
+
+def test_where_a_login_is_required_it_has_to_hold_still() -> None:
+    """Without a login, and after one that has expired, a subscription is refused with error 13009."""
+    with JsonRpcExchange(login_required=True, expires_in=0) as exchange, _dial(exchange) as link:
+        assert _call(link, "public/subscribe", channels=["a"]) == UNAUTHORIZED
+        _call(link, "public/auth")
+        assert _call(link, "public/subscribe", channels=["a"]) == UNAUTHORIZED
+        exchange.expires_in = 60
+        _call(link, "public/auth")
+        assert _call(link, "public/subscribe", channels=["a"]) == ["a"]
+
+
+def test_heartbeats_come_once_they_are_asked_for_and_must_be_answered(exchange: JsonRpcExchange) -> None:
+    """A test_request that is answered by public/test is followed by another, one that is not by the end."""
+    with _dial(exchange) as link:
+        assert _call(link, "public/set_heartbeat", interval=SHORT) == "ok"
+        for _ in range(3):
+            assert _hear(link) == BEAT
+            assert _call(link, "public/test") == {"version": "scripted"}
+        assert _hear(link) == BEAT
+        with pytest.raises(ConnectionClosedOK) as ended:
+            _hear(link)
+        assert ended.value.rcvd is not None
+        assert ended.value.rcvd.reason == "a heartbeat was not answered"
+
+
+def test_heartbeats_end_when_they_are_asked_for_no_more(exchange: JsonRpcExchange) -> None:
+    """After public/disable_heartbeat a client may be as silent as it likes."""
+    with _dial(exchange) as link:
+        _call(link, "public/set_heartbeat", interval=SHORT)
+        assert _call(link, "public/disable_heartbeat") == "ok"
+        time.sleep(4 * SHORT)
+        assert abs(_call(link, "public/get_time") - time.time() * 1000) < 5000
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("no json", PARSE_ERROR),
+        ('"no object"', PARSE_ERROR),
+        ('{"method": "public/none"}', METHOD_NOT_FOUND),
+        ('{"method": ["public/test"]}', METHOD_NOT_FOUND),
+        ('{"method": "public/subscribe", "params": []}', INVALID_PARAMS),
+        ('{"method": "public/subscribe", "params": {"channels": "a"}}', INVALID_PARAMS),
+        ('{"method": "public/subscribe", "params": {"channels": [1]}}', INVALID_PARAMS),
+        ('{"method": "public/set_heartbeat", "params": {"interval": 0}}', INVALID_PARAMS),
+    ],
+)
+def test_what_cannot_be_answered_is_an_error(exchange: JsonRpcExchange, message: str, error: tuple[int, str]) -> None:
+    """A malformed call is told so, and without an id the answer has none either."""
+    with _dial(exchange) as link:
+        assert _say(link, message) == {"jsonrpc": "2.0", "error": {"code": error[0], "message": error[1]}}
+
+
+def test_a_cut_ends_the_connection_and_its_subscriptions(exchange: JsonRpcExchange) -> None:
+    """drop_all is an end without a close frame; what was said before is still known."""
+    with _dial(exchange) as link:
+        _call(link, "public/subscribe", channels=["a"])
+        assert exchange.subscribers("a") == 1
+        exchange.drop_all()
+        with pytest.raises(ConnectionClosedError):
+            _hear(link)
+        assert exchange.wait_for(lambda: exchange.subscribers("a") == 0)
+        assert [call["params"] for call in exchange.calls("public/subscribe")] == [{"channels": ["a"]}]
+        assert exchange.calls("public/auth") == []
+
+
+# -- ops and events ---------------------------------------------------------------------------------------------------
+
+
+def test_every_arg_of_an_op_gets_its_own_answer(feed: OpFeed) -> None:
+    """Both subscribe and unsubscribe answer per channel, and a refused one is an error event."""
+    feed.refuse("t:B")
+    with _dial(feed) as link:
+        assert _op(link, "subscribe", "t:A", "t:B") == {"event": "subscribe", "arg": "t:A"}
+        refusal = {"event": "error", "arg": "t:B", "code": "60018", "msg": "The channel doesn't exist"}
+        assert _hear(link) == refusal
+        assert (feed.publish("t:A", [1, 2]), feed.publish("t:B", [3])) == (1, 0)
+        assert _hear(link) == {"arg": "t:A", "data": [1, 2]}
+        assert _op(link, "unsubscribe", "t:A") == {"event": "unsubscribe", "arg": "t:A"}
+        assert feed.publish("t:A", [4]) == 0
+        assert [call["args"] for call in feed.calls("subscribe")] == [["t:A", "t:B"]]
+
+
+def test_a_feed_can_require_a_login() -> None:
+    """The pair of apiKey and passphrase opens the channels; a wrong one is an error event without an arg."""
+    with OpFeed(credentials={"key": "phrase"}, login_required=True) as feed, _dial(feed) as link:
+        assert _op(link, "subscribe", "a") == {"event": "error", "arg": "a", "code": "60011", "msg": "Please log in"}
+        for entry in ({"apiKey": "key", "passphrase": "wrong"}, {}, "key"):
+            assert _op(link, "login", entry) == {"event": "error", "code": "60009", "msg": "Login failed."}
+        right = {"apiKey": "key", "passphrase": "phrase"}
+        assert _op(link, "login", right) == {"event": "login", "code": "0", "msg": ""}
+        assert _op(link, "subscribe", "a") == {"event": "subscribe", "arg": "a"}
+
+
+def test_a_ping_text_is_answered_by_a_pong_text(feed: OpFeed) -> None:
+    """The client may ask for a sign of life."""
+    with _dial(feed) as link:
+        assert _say(link, "ping") == "pong"
+
+
+def test_a_feed_that_pings_leaves_a_client_that_is_silent() -> None:
+    """With beat_every the feed asks; a pong text keeps the connection, silence ends it."""
+    with OpFeed(beat_every=SHORT) as feed, _dial(feed) as link:
+        for _ in range(3):
+            assert _hear(link) == "ping"
+            link.send("pong")
+        assert _hear(link) == "ping"
+        with pytest.raises(ConnectionClosed):
+            _hear(link)
+        assert feed.calls().count("pong") == 3
+
+
+@pytest.mark.parametrize("message", ["no json", "[]", '{"op": "fly", "args": ["a"]}', '{"op": "subscribe"}'])
+def test_an_op_that_is_none_is_an_error_event(feed: OpFeed, message: str) -> None:
+    """A malformed op is told so."""
+    with _dial(feed) as link:
+        assert _say(link, message) == {"event": "error", "code": "60012", "msg": "Invalid request"}
