@@ -159,6 +159,7 @@ EVENING: Final = [
         severity="error",
         error_id="#2",
     ),
+    _row("error.handled", error_type="subscription", action="raised", error_id="#2"),
     _handled("subscription"),
     *_received("response"),  # to the refresh
     *_received("error"),  # to the refused channel

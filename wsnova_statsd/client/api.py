@@ -19,7 +19,7 @@ from .. import process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
 from .connection import State
-from .frames import BINARY, TEXT
+from .frames import BINARY
 from .headers import Headers
 from .life import Life
 from .options import Options, target
@@ -178,8 +178,8 @@ class Client:
         self._running().outbound.send(message, wait)
 
     def send_text(self, text: str, wait: float = 0.0) -> None:
-        """Send one text frame as it is. Raises NotConnected."""
-        self._running().outbound.write(TEXT, text.encode(), "text", wait)
+        """Send one text frame as it is. Raises EncodeError, NotConnected."""
+        self._running().outbound.send_text(text, wait)
 
     def send_binary(self, data: bytes | bytearray | memoryview, wait: float = 0.0) -> None:
         """Send one binary frame as it is. Raises NotConnected."""

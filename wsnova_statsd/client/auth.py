@@ -7,7 +7,7 @@ stops the retries, and anything else for a failure worth another try.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..errors import AuthRejected, ConfigurationError
@@ -25,19 +25,26 @@ class LoginClient(Protocol):
 
 
 class HeaderAuth:
-    """Credentials in the upgrade's headers: a mapping, or a function asked for every attempt.
+    """Credentials in the upgrade's headers: a mapping, whose values may be functions, or a function that gives one;
+    functions are asked for every attempt.
 
     The server rejects them with HTTP 401 or 403.
     """
 
-    def __init__(self, headers: Headers | Callable[[], Headers]) -> None:
-        if not callable(headers):
-            header_lines(headers)
-        self._headers = headers
+    def __init__(self, headers: Headers | Mapping[str, str | Callable[[], str]] | Callable[[], Headers]) -> None:
+        if isinstance(headers, Mapping):
+            headers = dict(headers)
+            header_lines({name: "" if callable(value) else value for name, value in headers.items()})
+        elif not callable(headers):
+            headers = header_lines(headers)
+        self._headers: Any = headers
 
     def headers(self) -> list[str]:
         """The header lines of one attempt, checked."""
-        return header_lines(self._headers() if callable(self._headers) else self._headers)
+        headers = self._headers() if callable(self._headers) else self._headers
+        if isinstance(headers, Mapping):
+            headers = {name: value() if callable(value) else value for name, value in headers.items()}
+        return header_lines(headers)
 
     def login(self, client: LoginClient) -> float | None:
         """Nothing more to do: the upgrade carried the credentials."""
@@ -80,7 +87,7 @@ class MessageAuth:
         if not client.expect(message, read, self._timeout):
             raise AuthRejected("the server refused the login message; check the credentials")
         valid = verdicts[-1]
-        return None if isinstance(valid, bool) else float(valid)
+        return None if isinstance(valid, bool) else valid
 
     def __repr__(self) -> str:
         return "MessageAuth(***)"

@@ -92,24 +92,22 @@ class Connection:
     def next_received(self, until: float | None) -> Received | None:
         """The next message as it was received; None at `until` (time.monotonic()) or when the owner has to tell of
         something. Loses and remakes the link on the way. Raises Stopped, and ConnectionFailed if that is final."""
-        while True:
-            link = self.link
-            if link is None:
-                if self.state is State.FORKED:
-                    raise Forked("this client was started in the parent process; call start() in this one")
-                raise Stopped
-            inbox = link.inbox
-            if inbox:
-                return inbox.popleft()
-            filled = link.fill(until)
-            if link.seen:
-                self._tell_heartbeats(link)
-            if filled:
-                return inbox.popleft()
-            if link.loss is not None:
-                self._lost(link, link.loss)
-            elif until is not None and time.monotonic() >= until:
-                return None
+        link = self.link
+        if link is None:
+            if self.state is State.FORKED:
+                raise Forked("this client was started in the parent process; call start() in this one")
+            raise Stopped
+        inbox = link.inbox
+        if inbox:
+            return inbox.popleft()
+        filled = link.fill(until)
+        if link.seen:
+            self._tell_heartbeats(link)
+        if filled:
+            return inbox.popleft()
+        if link.loss is not None:
+            self._lost(link, link.loss)
+        return None  # the caller looks what is due by now: a new link has deadlines of its own
 
     def _lost(self, link: Link, loss: Loss) -> None:
         """The link is over: tell it, and make another one or stop."""

@@ -1,45 +1,40 @@
-"""What a client says to a server and hears back: requests, subscriptions, logins. It emits subscription.* and auth.*.
+"""What a client says to a server and hears back: requests, subscriptions, heartbeats, greetings.
 
-Public calls run in any thread and wait there; an answer is found by the owner as it reads, or by the waiting thread
-itself, which looks through what the keeper read while the owner is busy. Restores after a reconnect are sent by the
-owner and wait for nobody.
+Public calls run in any thread and wait there (asking.py says how, channels.py about what). What the user's protocol
+raises in the owner's thread is told as an error, and costs nothing but its own message.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
-from .. import events
 from ..errors import (
     ConfigurationError,
     NotConnected,
+    RateLimited,
+    RequestError,
     RequestInterrupted,
     RequestRejected,
     RequestTimeout,
     SubscriptionRejected,
     WsnovaError,
 )
+from .asking import Asking, deadline
+from .channels import Channels
 from .emitter import Emitter
 from .faults import Faults
-from .frames import TEXT
 from .link import Link
 from .options import Options
 from .outbound import Outbound
 from .requests import Pending, Requests
-from .subscriptions import Subscriptions
 
-_RESTORE_TIMEOUT = 10.0
-_EVENTS = {
-    "subscribe": (events.SUBSCRIPTION_SUBSCRIBE_STARTED, events.SUBSCRIPTION_SUBSCRIBE_COMPLETED),
-    "unsubscribe": (events.SUBSCRIPTION_UNSUBSCRIBE_STARTED, events.SUBSCRIPTION_UNSUBSCRIBE_COMPLETED),
-}
+_ANSWER_TIMEOUT: Final = 10.0  # seconds after which nobody's answer is forgotten
 
 
 class Dialogue:
-    """The conversations of one client. `is_owner` says whether the calling thread reads the link; `attend` has the
-    keeper read it if nobody does."""
+    """The conversations of one client."""
 
     def __init__(
         self,
@@ -52,23 +47,21 @@ class Dialogue:
         is_owner: Callable[[], bool],
         attend: Callable[[], None],
     ) -> None:
-        self.subscriptions = Subscriptions()
-        self._options = options
         self._protocol = options.protocol
-        self._emit = emit
         self._faults = faults
         self._outbound = outbound
         self._requests = requests
-        self._up = up
-        self._is_owner = is_owner
-        self._attend = attend
+        self._asking = Asking(options.protocol, outbound, requests, up, is_owner, attend)
+        self._channels = Channels(options.protocol, emit, faults, outbound, requests, self._asking, up)
+        self.subscriptions = self._channels.subscriptions
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
     def request(self, message: Any, timeout: float) -> Any:
         """The reply. Raises RequestTimeout, RequestInterrupted, RequestRejected, NotConnected."""
+        until = deadline(timeout)
         ready, key = self._protocol.request(message, self._requests.number())
-        pending = Pending(("reply", key), time.monotonic() + timeout)
+        pending = Pending(("reply", key), until)
         self._ask(pending, ready)
         if pending.result == "timeout":
             error: WsnovaError = RequestTimeout(f"no reply to request {key!r} within timeout={timeout:g} s")
@@ -86,196 +79,50 @@ class Dialogue:
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float) -> bool:
         """Send a message and wait for one that `read` knows as its answer. Raises like request."""
-        pending = Pending(None, time.monotonic() + timeout, read)
+        pending = Pending(None, deadline(timeout), read)
         self._ask(pending, message)
         if pending.result == "timeout":
-            raise RequestTimeout(f"no answer within timeout={timeout:g} s")
+            why = f"; its reader raised {pending.fault!r}" if pending.fault is not None else ""
+            raise RequestTimeout(f"no answer within timeout={timeout:g} s{why}") from pending.fault
         if pending.result == "interrupted":
             raise RequestInterrupted("the connection was lost before the answer")
         return pending.result == "ok"
 
     def _ask(self, pending: Pending, message: Any) -> None:
         """Send, and wait until the pending answer is settled."""
-        link = self._up(0.0)
-        scanned = link.arrived
-        if not self._requests.add(pending):
+        asked = self._asking.expect(pending)
+        if asked is None:
             raise ConfigurationError(f"an answer to {pending.key!r} is awaited already; wait for it first")
-        try:
-            self._outbound.send(message, 0.0)
-            self._await(pending, link, scanned)
-        except BaseException:
-            self._requests.drop(pending, "interrupted")
-            raise
+        self._asking.send(asked, message)
+        self._asking.wait(asked)
 
-    def _await(self, pending: Pending, link: Link, scanned: int) -> None:
-        mine = self._is_owner()
-        if not mine:
-            self._attend()
-        while not pending.done:
-            left = pending.deadline - time.monotonic()
-            if left <= 0:
-                self._requests.drop(pending, "timeout")
-            elif link.loss is not None and link.arrived == scanned:
-                self._requests.drop(pending, "interrupted")
-            else:
-                if mine:
-                    link.pump(pending.deadline)
-                else:
-                    pending.wake.wait(left)
-                    pending.wake.clear()
-                if not pending.done:
-                    scanned = self._look_through(link, scanned)
+    # -- channels -----------------------------------------------------------------------------------------------------
 
-    def _look_through(self, link: Link, scanned: int) -> int:
-        """Offer what arrived and its owner did not come to yet. Returns how far this went."""
-        arrived = link.arrived
-        waiting = list(link.inbox)
-        for entry in waiting[max(0, len(waiting) - (arrived - scanned)) :] if arrived > scanned else ():
-            opcode, payload, _ = entry
-            try:
-                message = self._protocol.decode(payload.decode() if opcode == TEXT else payload)
-                self._requests.offer(message, entry, owner=False)
-            except Exception:  # the owner decodes it again, and tells
-                continue
-        return arrived
+    def subscribe(self, channel: Any, timeout: float) -> None:
+        """Want a channel and wait for its confirmation. Raises SubscriptionRejected, NotConnected, and RequestTimeout,
+        RequestInterrupted or RateLimited: after these three it is still wanted, and asked for again."""
+        self._channels.subscribe(channel, timeout)
 
-    # -- subscriptions ------------------------------------------------------------------------------------------------
-
-    def subscribe(self, channel: Hashable, timeout: float) -> None:
-        """Want a channel and wait for its confirmation. Raises SubscriptionRejected, RequestTimeout,
-        RequestInterrupted, NotConnected; after the two in the middle it is still wanted."""
-        self._up(0.0)
-        self.subscriptions.want(channel)
-        self._finish_subscribe([self._begin("subscribe", channel, timeout, None)])
-
-    def subscribe_all(self, channels: Iterable[Hashable], timeout: float) -> None:
-        """Want several at once, when a client starts."""
-        for channel in channels:
-            self.subscriptions.want(channel)
-        self._finish_subscribe([self._begin("subscribe", one, timeout, None) for one in self.subscriptions.wanted])
-
-    def _finish_subscribe(self, begun: list[tuple[Hashable, Pending | None, int, Link, int]]) -> None:
-        fault: WsnovaError | None = None
-        for channel, pending, began, link, scanned in begun:
-            if pending is not None:
-                self._await(pending, link, scanned)
-            result = self._completed("subscribe", channel, pending, began, restored=False)
-            fault = self._subscribed(channel, result, pending) or fault
-        if fault is not None:
-            raise fault
-
-    def _subscribed(self, channel: Hashable, result: str, pending: Pending | None) -> WsnovaError | None:
-        if result == "ok":
-            if pending is not None:
-                self.subscriptions.confirm(channel)
-            return None
-        if result == "interrupted":
-            return RequestInterrupted(
-                f"the connection was lost before channel {channel!r} was confirmed; it is still wanted"
-            )
-        if result == "timeout":
-            error: WsnovaError = RequestTimeout(f"channel {channel!r} was not confirmed in time; it is still wanted")
-            self.subscriptions.failed(channel, time.monotonic())
-        else:
-            self.subscriptions.unwant(channel)
-            detail = pending.detail if pending is not None else ""
-            error = SubscriptionRejected(f"the server refused channel {channel!r}: {detail or 'no reason given'}")
-        self._faults.occurred(error, "subscription", "error")
-        return error
-
-    def unsubscribe(self, channel: Hashable, timeout: float) -> None:
+    def unsubscribe(self, channel: Any, timeout: float) -> None:
         """Want a channel no more and wait for the confirmation. Raises like subscribe; it is unwanted in any case."""
-        self._up(0.0)
-        self.subscriptions.unwant(channel)
-        channel, pending, began, link, scanned = self._begin("unsubscribe", channel, timeout, None)
-        if pending is not None:
-            self._await(pending, link, scanned)
-        result = self._completed("unsubscribe", channel, pending, began, restored=False)
-        if result == "rejected":
-            raise SubscriptionRejected(f"the server refused to end channel {channel!r}")
-        if result == "timeout":
-            raise RequestTimeout(f"the end of channel {channel!r} was not confirmed in time")
-        if result == "interrupted":
-            raise RequestInterrupted(f"the connection was lost; channel {channel!r} ended with it")
+        self._channels.unsubscribe(channel, timeout)
 
-    def _begin(
-        self, verb: str, channel: Hashable, timeout: float, on_done: Callable[[Pending], None] | None
-    ) -> tuple[Hashable, Pending | None, int, Link, int]:
-        """Send what (un)subscribes; the pending answer is None where the server gives none."""
-        protocol, restored = self._protocol, on_done is not None
-        message = protocol.subscribe_message(channel) if verb == "subscribe" else protocol.unsubscribe_message(channel)
-        how, deadline = protocol.acknowledges(), time.monotonic() + timeout
-        pending: Pending | None = None
-        if how == "reply":
-            message, key = protocol.request(message, self._requests.number())
-            pending = Pending(("reply", key), deadline, None, on_done)
-        elif how == "ack":
-            pending = Pending((verb, channel), deadline, None, on_done)
-        link = self._up(0.0)
-        scanned = link.arrived
-        self._emit(_EVENTS[verb][0], {"system_time": time.time_ns()}, channel=channel, restored=restored)
-        began = time.monotonic_ns()
-        if pending is not None and not self._requests.add(pending):
-            raise ConfigurationError(f"channel {channel!r} is being {verb}d already; wait for that first")
+    def subscribe_all(self, channels: Iterable[Any], timeout: float) -> None:
+        """Owner: want several at once, when a client starts. Raises SubscriptionRejected - also for what the protocol
+        raises - RequestTimeout and RequestInterrupted."""
         try:
-            self._outbound.send(message, 0.0)
-        except WsnovaError:
-            if pending is None:
-                self._completed(verb, channel, Pending(None, 0.0), began, restored=restored)
-                raise
-            self._requests.drop(pending, "interrupted")
-        return channel, pending, began, link, scanned
-
-    def _completed(self, verb: str, channel: Hashable, pending: Pending | None, began: int, *, restored: bool) -> str:
-        result = "ok" if pending is None else str(pending.result)
-        if result == "ok" and pending is not None and pending.answer is not None:
-            try:
-                accepted = self._protocol.accepts(channel, pending.answer)
-            except Exception:  # a user's protocol, a server's reply
-                accepted = False
-            result = "ok" if accepted else "rejected"
-        self._emit(
-            _EVENTS[verb][1],
-            {"duration": time.monotonic_ns() - began},
-            channel=channel,
-            result=result,
-            confirmed=pending is not None and result == "ok",
-            restored=restored,
-        )
-        return result
-
-    def greet(self) -> None:
-        """Owner, on every new link: what the protocol says first."""
-        for message in self._protocol.greeting():
-            self._outbound.send(message, 0.0)
+            self._channels.subscribe_all(channels, timeout)
+        except RateLimited:  # told, and asked for again
+            pass
+        except (SubscriptionRejected, RequestError):
+            raise
+        except Exception as error:
+            raise SubscriptionRejected(f"a channel cannot be asked for: {self._faults.text(error)}") from error
 
     def restore(self) -> None:
         """Owner, on a later link: greet, and ask for every wanted channel again."""
         self.greet()
-        for channel in self.subscriptions.wanted:
-            self._restore(channel)
-
-    def _restore(self, channel: Hashable) -> None:
-        began = time.monotonic_ns()
-
-        def done(pending: Pending) -> None:
-            result = self._completed("subscribe", channel, pending, began, restored=True)
-            if result == "ok":
-                self.subscriptions.confirm(channel)
-            elif result != "interrupted":  # the next link restores it
-                self.subscriptions.failed(channel, time.monotonic())
-                error = SubscriptionRejected(f"channel {channel!r} could not be restored ({result}); it is tried again")
-                self._faults.occurred(error, "subscription", "error")
-
-        try:
-            _, pending, _, _, _ = self._begin("subscribe", channel, _RESTORE_TIMEOUT, done)
-        except WsnovaError as error:
-            self.subscriptions.failed(channel, time.monotonic())
-            self._faults.occurred(error, "subscription", "error")
-            return
-        if pending is None:
-            self._completed("subscribe", channel, None, began, restored=True)
-            self.subscriptions.confirm(channel)
+        self._channels.restore(self.subscriptions.wanted)
 
     def next_due(self) -> float | None:
         """When tick has something to do, on time.monotonic()."""
@@ -286,24 +133,52 @@ class Dialogue:
         """Owner: give up restores that are past their time, try again those whose pause is over."""
         now = time.monotonic()
         self._requests.expire(now)
-        for channel in self.subscriptions.due(now):
-            self._restore(channel)
+        self._channels.restore(self.subscriptions.due(now))
 
     def lost(self) -> None:
         """The link is gone, and with it every answer and confirmation."""
-        self._requests.interrupt()
         self.subscriptions.lost()
+        self._requests.interrupt()
+
+    # -- what the owner says unasked ----------------------------------------------------------------------------------
+
+    def greet(self) -> None:
+        """Owner, on every new link: what the protocol says first."""
+        try:
+            for message in self._protocol.greeting():
+                self._say(message)
+        except NotConnected:  # the loss is told by the owner
+            pass
+        except Exception as error:
+            self._told("the protocol's greeting raised", error)
 
     def answer_heartbeat(self, message: Any) -> bool:
         """Owner: True if the message is an application heartbeat, which is answered."""
         answer = self._protocol.heartbeat_answer(message)
         if answer is None:
             return False
-        if self._protocol.acknowledges() == "reply":
-            answer, key = self._protocol.request(answer, self._requests.number())
-            self._requests.add(Pending(("reply", key), time.monotonic() + _RESTORE_TIMEOUT, None, lambda pending: None))
         try:
-            self._outbound.send(answer, 0.0)
-        except NotConnected:  # the loss is told by the owner
+            self._say(answer)
+        except NotConnected:
             pass
+        except Exception as error:
+            self._told("a heartbeat could not be answered", error)
         return True
+
+    def _say(self, message: Any) -> None:
+        """Send what nobody waits for an answer to; one that is matched by id is swallowed."""
+        if self._protocol.acknowledges() != "reply":
+            self._outbound.send(message, 0.0)
+            return
+        message, key = self._protocol.request(message, self._requests.number())
+        asked = self._asking.expect(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
+        if asked is not None:
+            self._asking.send(asked, message)
+
+    def _said(self, pending: Pending) -> None:
+        if pending.result == "rejected":
+            self._told("the server refused", RequestRejected(f"the server refused {pending.key!r}: {pending.detail}"))
+
+    def _told(self, what: str, error: Exception) -> None:
+        self._faults.log(what, exc_info=error)
+        self._faults.handled(self._faults.occurred(error, "protocol", "error"), "continued")

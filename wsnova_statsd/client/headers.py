@@ -19,15 +19,16 @@ def header_lines(headers: Headers) -> list[str]:
         return []
     if isinstance(headers, str | bytes):
         raise ConfigurationError("headers is a string; give a mapping such as {'X-Key': '...'}")
-    given = headers.items() if isinstance(headers, Mapping) else headers
+    if not isinstance(headers, Iterable):
+        raise ConfigurationError(f"headers is {type(headers).__name__}; give a mapping such as {{'X-Key': '...'}}")
     lines = []
-    for entry in given:
-        pair = entry.partition(":")[::2] if isinstance(entry, str) else entry
+    for place, entry in enumerate(headers.items() if isinstance(headers, Mapping) else headers, 1):
+        pair = entry.split(":", 1) if isinstance(entry, str) else entry
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise ConfigurationError("a header is neither 'Name: value' nor a pair of strings")
+            raise ConfigurationError(f"header {place} is neither 'Name: value' nor a pair of strings")
         name, value = pair
-        if not TOKEN.match(name.strip()):
-            raise ConfigurationError(f"header name {name[:50]!r} is not usable; allowed: letters, digits and -")
+        if not TOKEN.match(name):  # it may be the secret itself, written into the wrong place
+            raise ConfigurationError(f"the name of header {place} is not usable; allowed: letters, digits and -")
         if CONTROL.search(value):
             raise ConfigurationError(
                 f"the value of header {name!r} holds a control character; it would inject a header"
@@ -36,5 +37,5 @@ def header_lines(headers: Headers) -> list[str]:
             value.encode("latin-1")
         except UnicodeEncodeError:
             raise ConfigurationError(f"the value of header {name!r} is not latin-1; encode it first") from None
-        lines.append(f"{name.strip()}: {value.strip()}")
+        lines.append(f"{name}: {value.strip()}")
     return lines

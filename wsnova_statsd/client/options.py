@@ -7,7 +7,7 @@ import math
 import ssl as tls
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -19,6 +19,7 @@ from .headers import CONTROL, TOKEN, Headers, header_lines
 from .protocol import Protocol
 from .proxy import parse_proxy
 from .rate_limit import RateLimit
+from .subscriptions import check_channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,13 @@ class Target:
 class Options:
     """What a Client was given."""
 
-    url: str | Callable[[], str]
+    url: str | Callable[[], str] = field(repr=False)
     client_id: str
     profile: Profile
     protocol: Protocol
     on_message: Callable[[Any], object] | None
     on_error: Callable[[Exception], object] | None
-    headers: Headers | Callable[[], Headers]
+    headers: Headers | Callable[[], Headers] = field(repr=False)
     subprotocols: tuple[str, ...]
     ssl: tls.SSLContext | None
     proxy: str | None
@@ -71,8 +72,8 @@ class Options:
             given = getattr(self, name)
             if given is not None and not callable(given):
                 raise ConfigurationError(f"{name} is {given!r}; give a function or None")
-        if not callable(self.headers):
-            header_lines(self.headers)
+        if not callable(self.headers):  # an iterator can be asked once only
+            object.__setattr__(self, "headers", header_lines(self.headers))
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
@@ -98,6 +99,10 @@ class Options:
                 raise ConfigurationError(f"{name} is {given!r}; give a number of bytes, from 1")
         if isinstance(self.subscriptions, str):
             raise ConfigurationError(f"subscriptions is the string {self.subscriptions!r}; give a list of channels")
+        for channel in self.subscriptions:
+            check_channel(channel)
+        if self.subscriptions and type(self.protocol).subscribe_message is Protocol.subscribe_message:
+            raise ConfigurationError(f"{type(self.protocol).__name__} cannot subscribe; override subscribe_message")
         if not isinstance(self.reconnect, bool):
             raise ConfigurationError(f"reconnect is {self.reconnect!r}; allowed: True, False")
 

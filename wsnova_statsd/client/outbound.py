@@ -57,12 +57,20 @@ class Outbound:
         self._batch = Batch()
         self._counting = threading.Lock()  # guards _batch
 
-    def send(self, message: Any, wait: float) -> None:
-        """Encode and send. Raises EncodeError, NotConnected, RateLimited."""
+    def send(self, message: Any, wait: float) -> Link:
+        """Encode and send; the link it went out on. Raises EncodeError, NotConnected, RateLimited."""
         heard = self._sent.handlers or self._encode_started.handlers or self._encode_completed.handlers
         kind = self._type(message) if heard else None
         opcode, payload = self._encode(message, kind)
-        self.write(opcode, payload, kind or "", wait)
+        return self.write(opcode, payload, kind or "", wait)
+
+    def send_text(self, text: str, wait: float) -> Link:
+        """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
+        try:
+            payload = text.encode()
+        except (AttributeError, UnicodeEncodeError) as error:
+            raise EncodeError(f"a {type(text).__name__} cannot be sent as text: {error}") from error
+        return self.write(TEXT, payload, "text", wait)
 
     def _type(self, message: Any) -> str:
         try:
@@ -76,7 +84,12 @@ class Outbound:
         began = _clock()
         try:
             encoded = self._protocol.encode(message)
-            opcode, payload = (TEXT, encoded.encode()) if isinstance(encoded, str) else (BINARY, bytes(encoded))
+            if isinstance(encoded, str):
+                opcode, payload = TEXT, encoded.encode()
+            elif isinstance(encoded, bytes | bytearray | memoryview):
+                opcode, payload = BINARY, bytes(encoded)
+            else:  # bytes(10**9) would be a gigabyte
+                raise TypeError(f"the protocol's encode gave {type(encoded).__name__}, not str or bytes")
         except Exception as error:
             self._encoded(_clock() - began, 0, kind, "error")
             self._count(0, error=True)
@@ -91,13 +104,14 @@ class Outbound:
             metadata = {"client_id": self._client_id, "type": kind, "result": result}
             self._encode_completed.emit({"duration": duration, "size": size}, metadata)
 
-    def write(self, opcode: int, payload: bytes, kind: str, wait: float) -> None:
-        """Send one ready payload. Raises NotConnected - a link that broke is over, and the owner tells why - and
-        RateLimited."""
+    def write(self, opcode: int, payload: bytes, kind: str, wait: float) -> Link:
+        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
+        owner tells why - and RateLimited."""
+        until = time.monotonic() + wait
         link = self._up(wait)
         if self._bucket is not None:
             self._take_turn(self._bucket)
-            link = self._up(wait)
+            link = self._up(max(0.0, until - time.monotonic()))
         data = frame(opcode, payload)
         if not link.sending.acquire(timeout=self._timeout):
             raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
@@ -112,6 +126,7 @@ class Outbound:
             metadata = {"client_id": self._client_id, "type": kind}
             self._sent.emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
         self._count(len(payload))
+        return link
 
     def _take_turn(self, bucket: TokenBucket) -> None:
         pause = bucket.take(time.monotonic())
@@ -121,7 +136,7 @@ class Outbound:
             limited = RateLimited(f"the rate limit {self._limit} is used up; the next send may go in {pause:.3f} s")
             self._faults.handled(self._faults.occurred(limited, "rate_limit", "warning"), "raised")
             raise limited
-        if self._closing.wait(pause):
+        if self._closing.wait(min(pause, threading.TIMEOUT_MAX)):
             bucket.give_back()
             raise NotConnected("the client was closed while a send waited for the rate limit")
 

@@ -11,11 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from ..errors import ConfigurationError
 
 _TYPE_FIELDS: Final = ("type", "method", "action", "event", "e", "op", "channel")
+
+
+def _is_id(value: object) -> TypeGuard[int | str]:
+    return isinstance(value, int | str) and not isinstance(value, bool)  # True == 1 would answer request 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class JsonProtocol(Protocol):
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         """The message's own `id` is the key; it must have one."""
         key = message.get("id") if isinstance(message, dict) else None
-        if not isinstance(key, int | str) or isinstance(key, bool):
+        if not _is_id(key):
             raise ConfigurationError("a JsonProtocol request is a dict with an 'id'; JsonRpcProtocol sets it itself")
         return message, key
 
@@ -137,7 +141,7 @@ class JsonProtocol(Protocol):
         """The `id` of a message that has a `result` or an `error`."""
         if isinstance(message, dict) and "id" in message and ("result" in message or "error" in message):
             key = message["id"]
-            return key if isinstance(key, int | str) else None
+            return key if _is_id(key) else None
         return None
 
     def reply_error(self, message: Any) -> str | None:
@@ -156,7 +160,7 @@ class JsonProtocol(Protocol):
     def ack(self, message: Any) -> Ack | None:
         """Type `subscribed`, `unsubscribed` or `error`, with the channel."""
         kind = message.get("type") if isinstance(message, dict) else None
-        if kind not in ("subscribed", "unsubscribed", "error") or not isinstance(message.get("channel"), str):
+        if kind not in ("subscribed", "unsubscribed", "error") or not _is_id(message.get("channel")):
             return None
         if kind == "error":
             detail = str(message.get("message") or message.get("error") or "")
@@ -167,11 +171,8 @@ class JsonProtocol(Protocol):
         """`response` or `error` for a JSON-RPC reply, else the first string among type, method, action, event, e, op
         and channel; `array`, `scalar` and `binary` for what has no fields."""
         if isinstance(message, dict):
-            if "id" in message:
-                if "result" in message:
-                    return "response"
-                if "error" in message:
-                    return "error"
+            if "id" in message and ("result" in message or "error" in message):
+                return "error" if "result" not in message or message.get("error") is not None else "response"
             for field in _TYPE_FIELDS:
                 kind = message.get(field)
                 if isinstance(kind, str) and kind:
@@ -217,7 +218,7 @@ class JsonRpcProtocol(JsonProtocol):
         if not isinstance(message, dict):
             raise ConfigurationError(f"a JSON-RPC request is a dict with a method, not {type(message).__name__}")
         ready = {"jsonrpc": "2.0", "id": number, **message}
-        if not isinstance(ready["id"], int | str):
+        if not _is_id(ready["id"]):
             raise ConfigurationError(f"a JSON-RPC id is a number or a string, not {ready['id']!r}")
         return ready, ready["id"]
 

@@ -23,6 +23,8 @@ class RateLimit:
             raise ConfigurationError(f"RateLimit's per_second is {rate!r}; give messages per second, more than zero")
         if isinstance(self.burst, bool) or not isinstance(self.burst, int) or self.burst < 1:
             raise ConfigurationError(f"RateLimit's burst is {self.burst!r}; give a number of messages, from 1")
+        if not isinstance(self.wait, bool):
+            raise ConfigurationError(f"RateLimit's wait is {self.wait!r}; allowed: True, False")
 
 
 class TokenBucket:

@@ -1,14 +1,15 @@
 """What waits for an answer: requests by id, subscriptions by channel, a login by its reader. A plain table with a lock.
 
 Any thread adds and waits; whoever decodes a message offers it: the owner, or a thread that waits and looks at what came
-while the owner is busy. A message may be offered by both; it answers once, and the owner swallows it.
+while the owner is busy. A message may be offered by both; it answers once, and the owner swallows it. The user's code
+is never called under the lock.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
@@ -16,13 +17,16 @@ from .link import Received
 from .protocol import Protocol
 
 _REMEMBERED: Final = 1000  # keys whose late reply is known as one
+_REMEMBERED_READERS: Final = 8
+_MAX_DETAIL: Final = 500  # of what a server says was wrong
 Result = Literal["ok", "rejected", "timeout", "interrupted"]
+_Keys = list[tuple[Hashable, bool, str]]
 
 
 class Pending:
     """One expected answer. `wake` is set when it is there, and when there is something new to look through for it."""
 
-    __slots__ = ("answer", "deadline", "detail", "done", "key", "on_done", "read", "result", "wake")
+    __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result", "wake")
 
     def __init__(
         self,
@@ -34,12 +38,13 @@ class Pending:
         self.key = key
         self.deadline = deadline  # on time.monotonic()
         self.read = read  # for answers without a key: True, False, or None for "not the answer"
-        self.on_done = on_done
+        self.on_done = on_done  # for answers that nobody waits for in person
         self.wake = threading.Event()
         self.done = False
         self.result: Result = "timeout"
         self.answer: Any = None
         self.detail = ""
+        self.fault: Exception | None = None  # the last thing that `read` raised
 
 
 class Requests:
@@ -51,14 +56,16 @@ class Requests:
         self._pending: dict[Hashable, Pending] = {}
         self._readers: list[Pending] = []
         self._past: OrderedDict[Hashable, None] = OrderedDict()  # keys that ran out of time
+        self._past_readers: deque[Pending] = deque(maxlen=_REMEMBERED_READERS)
         self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
         self._numbers = itertools.count(1)
         self.active = False  # read without the lock
         self.late = 0  # answers that came after their deadline; delivered to nobody
 
     def number(self) -> int:
-        """A number for a request, unique for this client."""
-        return next(self._numbers)
+        """A number for a request, unique for this client and not the id of one that is under way."""
+        with self._lock:
+            return next(number for number in self._numbers if ("reply", number) not in self._pending)
 
     def add(self, pending: Pending) -> bool:
         """Expect an answer. False if one with this key is expected already."""
@@ -73,6 +80,11 @@ class Requests:
             self.active = True
             return True
 
+    def expected(self, key: Hashable) -> Pending | None:
+        """What is expected under this key."""
+        with self._lock:
+            return self._pending.get(key)
+
     def offer(self, message: Any, entry: Received, *, owner: bool) -> bool:
         """True if this message is an answer, or was found to be one: it is delivered to nobody else.
 
@@ -80,14 +92,15 @@ class Requests:
         decode the same entry again when it comes to it.
         """
         keys = self._keys(message)
+        read = self._read(message)
         with self._lock:
             if owner and self._met.pop(id(entry), None) is not None:
                 self._settle_active_locked()
                 return True
-            pending, result, detail = self._match_locked(message, keys)
+            pending, result, detail = self._match_locked(keys, read)
             if pending is None:
-                late = owner and any(self._past.pop(key, self) is None for key, _, _ in keys)
-                self.late += late
+                late = owner and self._late_locked(keys, read)
+                self._settle_active_locked()
                 return late
             if not owner:
                 self._met[id(entry)] = entry
@@ -95,51 +108,86 @@ class Requests:
         self._settle(pending, result, message, detail)
         return True
 
-    def _keys(self, message: Any) -> list[tuple[Hashable, bool, str]]:
+    def _keys(self, message: Any) -> _Keys:
         protocol = self._protocol
         key = protocol.reply_key(message)
         if key is not None:
             error = protocol.reply_error(message)
-            return [(("reply", key), error is None, error or "")]
+            return [(("reply", key), error is None, (error or "")[:_MAX_DETAIL])]
         ack = protocol.ack(message)
         if ack is None:
             return []
         names = {None: ("subscribe", "unsubscribe"), True: ("subscribe",), False: ("unsubscribe",)}[ack.subscribed]
-        return [((name, ack.channel), ack.accepted, ack.detail) for name in names]
+        return [((name, ack.channel), ack.accepted, ack.detail[:_MAX_DETAIL]) for name in names]
 
-    def _match_locked(self, message: Any, keys: list[tuple[Hashable, bool, str]]) -> tuple[Pending | None, Result, str]:
+    def _read(self, message: Any) -> tuple[Pending, bool] | None:
+        """The first reader that takes the message for its answer, and what it makes of it."""
+        if not self._readers and not self._past_readers:
+            return None
+        with self._lock:
+            readers = [*self._readers, *self._past_readers]
+        for pending in readers:
+            try:
+                verdict = pending.read(message) if pending.read is not None else None
+            except Exception as error:  # the user's reader on any message a server may send: not its answer
+                pending.fault = error
+                continue
+            if verdict is not None:
+                return pending, bool(verdict)
+        return None
+
+    def _match_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> tuple[Pending | None, Result, str]:
         assert self._lock.locked()
         for key, accepted, detail in keys:
             pending = self._pending.pop(key, None)
             if pending is not None:
                 return pending, "ok" if accepted else "rejected", detail
-        for pending in self._readers:
-            verdict = pending.read(message) if pending.read is not None else None
-            if verdict is not None:
-                self._readers.remove(pending)
-                return pending, "ok" if verdict else "rejected", ""
+        if read is not None and read[0] in self._readers:
+            self._readers.remove(read[0])
+            self._past_readers.clear()
+            return read[0], "ok" if read[1] else "rejected", ""
         return None, "ok", ""
 
+    def _late_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> bool:
+        late = any(self._past.pop(key, self) is None for key, _, _ in keys)
+        if not late and read is not None and read[0] in self._past_readers:
+            self._past_readers.remove(read[0])
+            late = True
+        self.late += late
+        return late
+
     def _settle_active_locked(self) -> None:
-        self.active = bool(self._pending or self._readers or self._past or self._met)
+        self.active = bool(self._pending or self._readers or self._past or self._past_readers or self._met)
 
     def drop(self, pending: Pending, result: Result) -> bool:
         """Expect it no more: past its deadline, or for lack of a link. False if the answer came first."""
         with self._lock:
-            if pending.read is not None:
-                if pending not in self._readers:
-                    return False
-                self._readers.remove(pending)
-            elif self._pending.get(pending.key) is not pending:
+            if not self._remove_locked(pending):
                 return False
-            else:
-                del self._pending[pending.key]
-                if result == "timeout":
-                    self._past[pending.key] = None
-                    if len(self._past) > _REMEMBERED:
-                        self._past.popitem(last=False)
+            if result == "timeout" and pending.read is not None:
+                self._past_readers.append(pending)
+            elif result == "timeout":
+                self._past[pending.key] = None
+                if len(self._past) > _REMEMBERED:
+                    self._past.popitem(last=False)
             self._settle_active_locked()
         self._settle(pending, result, None, "")
+        return True
+
+    def forget(self, pending: Pending) -> None:
+        """Expect it no more, and tell nobody: its question never left."""
+        with self._lock:
+            self._remove_locked(pending)
+            self._settle_active_locked()
+
+    def _remove_locked(self, pending: Pending) -> bool:
+        assert self._lock.locked()
+        if pending in self._readers:
+            self._readers.remove(pending)
+        elif pending.read is None and self._pending.get(pending.key) is pending:
+            del self._pending[pending.key]
+        else:
+            return False
         return True
 
     def interrupt(self) -> None:
@@ -148,15 +196,14 @@ class Requests:
             lost = [*self._pending.values(), *self._readers]
             self._met.clear()
             self._past.clear()
+            self._past_readers.clear()
             self._settle_active_locked()
         for pending in lost:
             self.drop(pending, "interrupted")
 
     def wake(self) -> None:
-        """Something arrived that nobody decoded yet: whoever waits looks through it."""
-        with self._lock:
-            waiting = [*self._pending.values(), *self._readers]
-        for pending in waiting:
+        """Something arrived that nobody decoded yet: whoever waits looks through it. Called by the keeper."""
+        for pending in [*self._pending.copy().values(), *self._readers]:  # copies: the keeper waits for no lock
             pending.wake.set()
 
     def expire(self, now: float) -> None:

@@ -7,21 +7,39 @@ tried again, with growing pauses, until it succeeds or nobody wants it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable
-from typing import Final
+from collections.abc import Hashable
+from typing import Any, Final
+
+from ..errors import ConfigurationError
+from .faults import Fault
 
 _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0
+_UNDER_WAY: Final = float("inf")
+_OPEN: Final = 100  # faults of one channel that wait to be told as handled
+
+
+def check_channel(channel: Any) -> Hashable:
+    """The channel. Raises ConfigurationError for one that cannot be told from others."""
+    try:
+        hash(channel)
+    except TypeError:
+        raise ConfigurationError(
+            f"a channel is {type(channel).__name__}, which is not hashable; give a string, a number or a tuple"
+        ) from None
+    return channel  # type: ignore[no-any-return]
 
 
 class Subscriptions:
     """The channels of one client."""
 
-    def __init__(self, channels: Iterable[Hashable] = ()) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the fields below
-        self._wanted: dict[Hashable, None] = dict.fromkeys(channels)  # in the order they were asked for
+        self._wanted: dict[Hashable, None] = {}  # in the order they were asked for
         self._confirmed: set[Hashable] = set()
         self._retries: dict[Hashable, tuple[float, float]] = {}  # channel: due, pause
+        self._faults: dict[Hashable, list[Fault]] = {}  # told, and not handled yet
+        self.links = 0  # how many links were lost; a confirmation counts for its own link only
 
     @property
     def wanted(self) -> list[Hashable]:
@@ -35,10 +53,12 @@ class Subscriptions:
         with self._lock:
             return [channel for channel in self._wanted if channel in self._confirmed]
 
-    def want(self, channel: Hashable) -> None:
-        """Ask for a channel, from now on and on every later link."""
+    def want(self, channel: Hashable) -> bool:
+        """Ask for a channel, from now on and on every later link. True if nobody had."""
         with self._lock:
+            fresh = channel not in self._wanted
             self._wanted[channel] = None
+            return fresh
 
     def unwant(self, channel: Hashable) -> None:
         """Forget a channel."""
@@ -46,18 +66,27 @@ class Subscriptions:
             self._wanted.pop(channel, None)
             self._confirmed.discard(channel)
             self._retries.pop(channel, None)
+            self._faults.pop(channel, None)
 
-    def confirm(self, channel: Hashable) -> None:
-        """The server delivers it."""
+    def made(self, channel: Hashable, link: int, *, confirmed: bool) -> list[Fault]:
+        """The server delivers it - or was told to, where servers confirm nothing - on the link after `link` losses.
+        Returns the faults that are over with that."""
         with self._lock:
-            if channel in self._wanted:
+            if link != self.links or channel not in self._wanted:
+                return []
+            if confirmed:
                 self._confirmed.add(channel)
             self._retries.pop(channel, None)
+            return self._faults.pop(channel, [])
 
-    def failed(self, channel: Hashable, now: float) -> None:
-        """A restore failed; it is due again after a pause that doubles up to a minute."""
+    def failed(self, channel: Hashable, link: int, now: float, fault: Fault | None) -> None:
+        """It was not confirmed; on the same link it is due again after a pause that doubles up to a minute."""
         with self._lock:
-            if channel in self._wanted:
+            if channel not in self._wanted:
+                return
+            if fault is not None:
+                self._faults[channel] = [*self._faults.get(channel, []), fault][-_OPEN:]
+            if link == self.links:
                 _, pause = self._retries.get(channel, (0.0, _FIRST_RETRY / 2))
                 pause = min(pause * 2, _LONGEST_RETRY)
                 self._retries[channel] = (now + pause, pause)
@@ -65,6 +94,7 @@ class Subscriptions:
     def lost(self) -> None:
         """The link is gone, and every confirmation with it."""
         with self._lock:
+            self.links += 1
             self._confirmed.clear()
             self._retries.clear()
 
@@ -73,7 +103,7 @@ class Subscriptions:
         with self._lock:
             channels = [channel for channel, (at, _) in self._retries.items() if at <= now]
             for channel in channels:
-                self._retries[channel] = (float("inf"), self._retries[channel][1])  # under way
+                self._retries[channel] = (_UNDER_WAY, self._retries[channel][1])
             return channels
 
     def next_due(self) -> float | None:
@@ -81,5 +111,5 @@ class Subscriptions:
         if not self._retries:
             return None
         with self._lock:
-            at = min((at for at, _ in self._retries.values()), default=float("inf"))
-        return None if at == float("inf") else at
+            at = min((at for at, _ in self._retries.values()), default=_UNDER_WAY)
+        return None if at == _UNDER_WAY else at

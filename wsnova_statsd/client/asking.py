@@ -1,0 +1,143 @@
+"""Asking: a message goes out, and its thread waits for the answer. Calls the protocol, emits nothing.
+
+Any thread. An answer is found by the owner as it reads, or by the waiting thread itself, which looks through what the
+keeper read while the owner is busy. An owner that asks from inside the user's code reads on while it waits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import ConfigurationError, RequestTimeout
+from .frames import TEXT
+from .link import Link
+from .outbound import Outbound
+from .protocol import Protocol
+from .requests import Pending, Requests
+
+_LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should nobody have woken it
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is expected, on which link, and from which arrival on it can be."""
+
+    pending: Pending
+    link: Link
+    scanned: int
+
+
+def deadline(timeout: float) -> float:
+    """When `timeout` seconds are over, on time.monotonic(). Raises ConfigurationError for what is no timeout."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
+        raise ConfigurationError(f"timeout is {timeout!r}; give seconds, zero or more")
+    return time.monotonic() + timeout
+
+
+class Asking:
+    """Questions and answers of one client. `is_owner` says whether the calling thread reads the link; `attend` has the
+    keeper read it if nobody does."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        outbound: Outbound,
+        requests: Requests,
+        up: Callable[[float], Link],
+        is_owner: Callable[[], bool],
+        attend: Callable[[], None],
+    ) -> None:
+        self._protocol = protocol
+        self._outbound = outbound
+        self._requests = requests
+        self._up = up
+        self._is_owner = is_owner
+        self._attend = attend
+
+    def expect(self, pending: Pending) -> Asked | None:
+        """Before the question is sent: its answer belongs to whoever waits. None if one like it is expected already.
+        Raises NotConnected."""
+        link = self._up(0.0)
+        scanned = link.arrived
+        return Asked(pending, link, scanned) if self._requests.add(pending) else None
+
+    def send(self, asked: Asked, message: Any) -> None:
+        """Send the question. Raises what sending raises; nothing is expected then."""
+        try:
+            link = self._outbound.send(message, 0.0)
+        except BaseException:
+            self._requests.forget(asked.pending)
+            raise
+        if link is not asked.link:  # lost and made anew in between
+            asked.link, asked.scanned = link, 0
+
+    def wait(self, asked: Asked) -> None:
+        """Until there is an answer, or none can come any more."""
+        pending, link = asked.pending, asked.link
+        mine = self._attending()
+        try:
+            while not pending.done:
+                self._look_through(asked)
+                if pending.done:
+                    return
+                if pending.deadline <= time.monotonic():
+                    self._requests.drop(pending, "timeout")
+                elif link.loss is not None and link.arrived == asked.scanned:
+                    self._requests.drop(pending, "interrupted")
+                else:
+                    self._pause(asked, pending.deadline, mine)
+        except BaseException:
+            self._requests.drop(pending, "interrupted")
+            raise
+
+    def join(self, key: Hashable, until: float) -> None:
+        """Wait for the answer that another conversation expects under this key. Raises RequestTimeout."""
+        link, other = self._up(0.0), self._requests.expected(key)
+        if other is None:
+            return
+        asked = Asked(other, link, 0)
+        mine = self._attending()
+        while not other.done and link.loss is None:
+            if until <= time.monotonic():
+                raise RequestTimeout(f"an earlier question about {key!r} was not answered in time; nothing was sent")
+            self._look_through(asked)
+            if not other.done:
+                self._pause(asked, until, mine)
+
+    def _attending(self) -> bool:
+        mine = self._is_owner()
+        if not mine:
+            self._attend()
+        return mine
+
+    @staticmethod
+    def _pause(asked: Asked, until: float, mine: bool) -> None:
+        if mine:
+            asked.link.pump(until)
+            return
+        wake = asked.pending.wake
+        wake.wait(min(max(0.0, until - time.monotonic()), _LOOK))
+        wake.clear()
+        if asked.pending.done:
+            wake.set()  # two may wait for one answer
+
+    def _look_through(self, asked: Asked) -> None:
+        """Offer what arrived and its owner did not come to yet."""
+        link, scanned = asked.link, asked.scanned
+        arrived = link.arrived
+        if arrived == scanned:
+            return
+        waiting = list(link.inbox)
+        new = link.arrived + 1 - scanned  # at most: one may be in the inbox and not counted yet
+        for entry in waiting[max(0, len(waiting) - new) :]:
+            opcode, payload, _ = entry
+            try:
+                message = self._protocol.decode(payload.decode() if opcode == TEXT else payload)
+                self._requests.offer(message, entry, owner=False)
+            except Exception:  # the owner decodes it again, and tells
+                continue
+        asked.scanned = arrived
