@@ -1,0 +1,102 @@
+"""The token bucket: exact rates on a clock that only moves when told, places kept in order, nothing taken in vain."""
+
+import threading
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.client.rate_limit import TokenBucket
+from wsnova_statsd.testing.clock import FakeClock
+
+
+def test_a_burst_goes_at_once_and_the_next_waits_its_share() -> None:
+    """With 4 a second and a burst of 3, three tokens are there, and the fourth in a quarter of a second."""
+    clock = FakeClock()
+    bucket = TokenBucket(ws.RateLimit(4, burst=3), clock())
+    assert [bucket.take(clock()) for _ in range(4)] == [0.0, 0.0, 0.0, 0.25]
+
+
+def test_every_waiting_sender_has_a_place_of_its_own() -> None:
+    """Ten who ask at one moment are spread over the seconds to come, in their order."""
+    clock = FakeClock()
+    bucket = TokenBucket(ws.RateLimit(2), clock())
+    assert [bucket.take(clock()) for _ in range(10)] == [place / 2 for place in range(10)]
+
+
+def test_the_rate_is_exact_over_a_long_time() -> None:
+    """A sender that waits as long as it is told sends 1,000 messages in the time of 999 pauses."""
+    clock = FakeClock()
+    bucket = TokenBucket(ws.RateLimit(8), clock())
+    for _ in range(1_000):
+        clock.sleep(bucket.take(clock()))
+    assert clock() == 1_000.0 + 999 / 8
+
+
+def test_an_idle_client_saves_no_more_than_its_burst() -> None:
+    """After an hour of silence there are as many tokens as at the start."""
+    clock = FakeClock()
+    bucket = TokenBucket(ws.RateLimit(10, burst=5), clock())
+    clock.advance(3_600)
+    assert [bucket.take(clock()) for _ in range(6)] == [0.0] * 5 + [0.1]
+
+
+def test_a_refused_send_takes_nothing() -> None:
+    """With wait=False the pause stays the same however often one asks, and the token is there after it."""
+    clock = FakeClock()
+    bucket = TokenBucket(ws.RateLimit(4, wait=False), clock())
+    assert bucket.take(clock()) == 0.0
+    assert [bucket.take(clock()) for _ in range(5)] == [0.25] * 5
+    clock.advance(0.25)
+    assert bucket.take(clock()) == 0.0
+
+
+def test_a_token_that_was_not_used_is_the_next_ones() -> None:
+    """Who gives back leaves the place to those behind."""
+    clock = FakeClock()
+    bucket = TokenBucket(ws.RateLimit(1), clock())
+    assert [bucket.take(clock()), bucket.take(clock())] == [0.0, 1.0]
+    bucket.give_back()
+    assert bucket.take(clock()) == 1.0
+
+
+def test_readings_of_the_clock_may_arrive_out_of_order() -> None:
+    """Two threads that read the clock and then meet at the lock change nothing in the sum."""
+    bucket = TokenBucket(ws.RateLimit(1, burst=2), 10.0)
+    assert [bucket.take(12.0), bucket.take(11.0), bucket.take(12.0)] == [0.0, 1.0, 1.0]
+
+
+def test_many_threads_get_as_many_places() -> None:
+    """No two of 400 senders share a place, whichever thread they are in."""
+    bucket, places = TokenBucket(ws.RateLimit(4), 0.0), list[float]()
+
+    def send() -> None:
+        for _ in range(50):
+            places.append(bucket.take(0.0))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(places) == [place / 4 for place in range(400)]
+
+
+@pytest.mark.parametrize("rate", [0, -1, True, "5", None, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused_where_it_is_written(rate: Any) -> None:
+    """Only a positive, finite number is a rate."""
+    with pytest.raises(ws.errors.ConfigurationError, match="per_second"):
+        ws.RateLimit(rate)
+
+
+@pytest.mark.parametrize("options", [{"burst": 0}, {"burst": 1.5}, {"burst": True}, {"wait": "no"}])
+def test_a_burst_is_a_whole_number_and_wait_a_boolean(options: dict[str, Any]) -> None:
+    """What else is given is named in the error."""
+    with pytest.raises(ws.errors.ConfigurationError, match=next(iter(options))):
+        ws.RateLimit(1, **options)
+
+
+def test_a_client_takes_nothing_else_for_a_rate_limit() -> None:
+    """A bare number says neither burst nor unit."""
+    with pytest.raises(ws.errors.ConfigurationError, match="rate_limit"):
+        ws.Client("ws://localhost", rate_limit=5)  # type: ignore[arg-type]

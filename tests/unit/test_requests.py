@@ -1,0 +1,248 @@
+"""The table of expected answers: each is settled once, by whoever finds it; a late one is counted, not delivered."""
+
+import threading
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.client.protocol import Ack
+from wsnova_statsd.client.requests import Pending, Requests
+
+ENTRY = (1, b"", 0)
+
+
+def _entry() -> tuple[int, bytes, int]:
+    """Something a message was decoded from; only its identity counts."""
+    return (1, bytes(bytearray(b"x")), len([]))
+
+
+@pytest.fixture
+def requests() -> Requests:
+    return Requests(ws.JsonRpcProtocol())
+
+
+def _asked(requests: Requests, key: Any = 1, **options: Any) -> Pending:
+    pending = Pending(("reply", key), 10.0, **options)
+    assert requests.add(pending)
+    return pending
+
+
+def _reply(key: Any, **fields: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": key, **(fields or {"result": "pong"})}
+
+
+def test_a_reply_settles_its_request_and_no_other(requests: Requests) -> None:
+    """The id decides, whatever the order."""
+    first, second = _asked(requests, 1), _asked(requests, "two")
+    assert requests.offer(_reply("two"), ENTRY, owner=True)
+    assert (first.done, second.done, second.result, second.answer) == (False, True, "ok", _reply("two"))
+    assert requests.offer(_reply(1), ENTRY, owner=True)
+    assert (first.done, first.wake.is_set(), requests.active) == (True, True, False)
+
+
+def test_an_error_reply_rejects_with_what_the_server_said(requests: Requests) -> None:
+    """The reply is kept, and its message becomes the detail, cut to a bearable length."""
+    pending = _asked(requests)
+    requests.offer(_reply(1, error={"code": 7, "message": "no" * 5_000}), ENTRY, owner=True)
+    assert (pending.result, pending.answer["error"]["code"], len(pending.detail)) == ("rejected", 7, 500)
+
+
+@pytest.mark.parametrize(
+    "key", [[1], {"id": 1}, None, True, 1.0, 10**4_000, "1", -1, float("nan"), [[[]]], ""], ids=lambda key: str(key)[:9]
+)
+def test_a_hostile_id_answers_nothing_and_raises_nothing(requests: Requests, key: object) -> None:
+    """Such a message goes to the user like any other, and the request goes on waiting."""
+    pending = _asked(requests, 1)
+    assert not requests.offer(_reply(key), ENTRY, owner=True)
+    assert not pending.done
+
+
+def test_an_answer_nobody_asked_for_is_the_users(requests: Requests) -> None:
+    """A reply or an acknowledgement without a question is not swallowed."""
+    assert not requests.offer(_reply(1), ENTRY, owner=True)
+    acks = Requests(ws.JsonProtocol())
+    acks.add(Pending(("subscribe", "a"), 10.0))
+    for kind, channel in (("subscribed", "b"), ("unsubscribed", "a"), ("error", "b")):
+        assert not acks.offer({"type": kind, "channel": channel}, ENTRY, owner=True)
+
+
+def test_two_questions_of_one_key_are_not_expected_at_once(requests: Requests) -> None:
+    """The second is refused while the first waits, and accepted after it."""
+    pending = _asked(requests, 1)
+    assert not requests.add(Pending(("reply", 1), 10.0))
+    assert requests.expected(("reply", 1)) is pending
+    requests.offer(_reply(1), ENTRY, owner=True)
+    assert requests.expected(("reply", 1)) is None
+    assert requests.add(Pending(("reply", 1), 10.0))
+
+
+def test_numbers_avoid_the_ids_that_are_under_way(requests: Requests) -> None:
+    """An id of the user's own does not break a later request that gets a number."""
+    _asked(requests, 2)
+    assert [requests.number(), requests.number()] == [1, 3]
+
+
+def test_a_late_reply_is_counted_and_swallowed_once(requests: Requests) -> None:
+    """After a timeout the answer is nobody's; a second one of that id is an ordinary message."""
+    pending = _asked(requests)
+    assert requests.drop(pending, "timeout")
+    assert requests.active
+    assert requests.offer(_reply(1), ENTRY, owner=True)
+    assert (requests.late, requests.active, pending.result) == (1, False, "timeout")
+    assert not requests.offer(_reply(1), ENTRY, owner=True)
+    assert requests.late == 1
+
+
+def test_only_so_many_late_replies_are_remembered(requests: Requests) -> None:
+    """A server that never answers costs a bounded table; the oldest keys are forgotten first."""
+    for key in range(1_001):
+        requests.drop(_asked(requests, key), "timeout")
+    assert not requests.offer(_reply(0), ENTRY, owner=True)
+    assert requests.offer(_reply(1_000), ENTRY, owner=True)
+
+
+def test_an_answer_beats_the_deadline_that_comes_second(requests: Requests) -> None:
+    """What is settled is not dropped any more."""
+    pending = _asked(requests)
+    requests.offer(_reply(1), ENTRY, owner=True)
+    assert not requests.drop(pending, "timeout")
+    assert pending.result == "ok"
+
+
+def test_what_a_waiting_thread_found_is_swallowed_by_the_owner(requests: Requests) -> None:
+    """Both decode the same entry; the answer is given once and delivered never."""
+    pending, entry = _asked(requests), _entry()
+    assert requests.offer(_reply(1), entry, owner=False)
+    assert (pending.result, requests.active) == ("ok", True)
+    assert requests.offer(_reply(1), entry, owner=True)
+    assert (requests.late, requests.active) == (0, False)
+    assert not requests.offer(_reply(1), _entry(), owner=True)
+
+
+def test_a_waiting_thread_leaves_late_replies_to_the_owner(requests: Requests) -> None:
+    """The owner counts them, when it comes to them."""
+    requests.drop(_asked(requests), "timeout")
+    assert not requests.offer(_reply(1), ENTRY, owner=False)
+    assert requests.late == 0
+
+
+def test_a_lost_link_interrupts_everything_at_once(requests: Requests) -> None:
+    """Requests and logins end, and the keys of the old link mean nothing on the next."""
+    pending, login = _asked(requests), Pending(None, 10.0, lambda message: None)
+    requests.add(login)
+    requests.drop(_asked(requests, 2), "timeout")
+    requests.interrupt()
+    assert {pending.result, login.result} == {"interrupted"}
+    assert not requests.active
+    assert not requests.offer(_reply(2), ENTRY, owner=True)
+
+
+def test_what_nobody_waits_for_expires_and_the_rest_is_left_to_its_thread(requests: Requests) -> None:
+    """A restore is dropped at its deadline, a request by whoever waits for it."""
+    ended: list[Pending] = []
+    restore, request = Pending(("reply", 1), 5.0, None, ended.append), _asked(requests, 2)
+    requests.add(restore)
+    assert requests.next_deadline() == 5.0
+    requests.expire(4.999)
+    assert ended == []
+    requests.expire(20.0)
+    assert (ended, restore.result, request.done, requests.next_deadline()) == ([restore], "timeout", False, None)
+
+
+def test_a_question_that_never_left_is_forgotten_without_a_word(requests: Requests) -> None:
+    """Neither its end nor a late reply of it is told."""
+    ended: list[Pending] = []
+    pending = _asked(requests, 1, on_done=ended.append)
+    requests.forget(pending)
+    assert (ended, requests.active) == ([], False)
+
+
+def test_a_reader_knows_its_answer_among_other_messages(requests: Requests) -> None:
+    """None passes a message on, True and False settle it."""
+    verdicts = {"no": False, "yes": True}
+    for word, result in (("no", "rejected"), ("yes", "ok")):
+        login = Pending(None, 10.0, verdicts.get)
+        requests.add(login)
+        assert not requests.offer("something else", ENTRY, owner=True)
+        assert requests.offer(word, ENTRY, owner=True)
+        assert login.result == result
+
+
+def test_a_reader_that_raises_has_not_found_its_answer(requests: Requests) -> None:
+    """It was given a message it did not expect; the fault is kept for whoever asks why no answer came."""
+    login = Pending(None, 10.0, lambda message: message["ok"])
+    requests.add(login)
+    assert not requests.offer([1, 2], ENTRY, owner=True)
+    assert isinstance(login.fault, TypeError)
+    assert requests.offer({"ok": True}, ENTRY, owner=True)
+
+
+def test_a_reader_may_use_the_table_itself(requests: Requests) -> None:
+    """The user's code runs outside the lock."""
+    login = Pending(None, 10.0, lambda message: requests.number() > 0)
+    requests.add(login)
+    thread = threading.Thread(target=requests.offer, args=("hello", ENTRY), kwargs={"owner": True}, daemon=True)
+    thread.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert login.result == "ok"
+
+
+def test_a_late_answer_to_a_login_is_not_delivered_either(requests: Requests) -> None:
+    """It may hold a token; it is counted like a late reply."""
+    login = Pending(None, 10.0, lambda message: "token" in message or None)
+    requests.add(login)
+    requests.drop(login, "timeout")
+    assert not requests.offer({"price": 1}, ENTRY, owner=True)
+    assert requests.offer({"token": "t"}, ENTRY, owner=True)
+    assert (requests.late, requests.active) == (1, False)
+
+
+def test_an_acknowledgement_for_either_verb_answers_the_one_that_waits() -> None:
+    """An error names the channel, not what was asked."""
+    requests = Requests(ws.JsonProtocol())
+    ending = Pending(("unsubscribe", "a"), 10.0)
+    requests.add(ending)
+    assert requests.offer({"type": "error", "channel": "a", "message": "unknown"}, ENTRY, owner=True)
+    assert (ending.result, ending.detail) == ("rejected", "unknown")
+
+
+class _Broken(ws.Protocol):
+    def reply_key(self, message: Any) -> Any:
+        return message["id"]
+
+    def ack(self, message: Any) -> Ack | None:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("message", [{"id": [1]}, {"id": {}}, 5, {"id": None}])
+def test_what_a_protocol_raises_leaves_the_table_usable(message: Any) -> None:
+    """The message is at fault, not the requests under way: the caller tells, and the next reply is found."""
+    requests = Requests(_Broken())
+    pending = _asked(requests, "a")
+    with pytest.raises((TypeError, RuntimeError)):
+        requests.offer(message, ENTRY, owner=True)
+    assert requests.offer({"id": "a"}, ENTRY, owner=True)
+    assert pending.result == "ok"
+
+
+def test_every_request_of_many_threads_gets_its_own_reply(requests: Requests) -> None:
+    """Eight threads add 200 requests each while their replies come in from a ninth, in any order."""
+    asked: list[Pending] = []
+
+    def ask() -> None:
+        for _ in range(200):
+            pending = Pending(("reply", requests.number()), 10.0)
+            assert requests.add(pending)
+            asked.append(pending)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    answered = 0
+    while any(thread.is_alive() for thread in threads) or answered < len(asked):
+        for pending in asked[answered:]:
+            answered += requests.offer(_reply(pending.key[1]), ENTRY, owner=True)  # type: ignore[index]
+    assert [pending.answer["id"] for pending in asked] == [pending.key[1] for pending in asked]  # type: ignore[index]
+    assert (answered, requests.active) == (1_600, False)

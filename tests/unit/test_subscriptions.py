@@ -1,0 +1,146 @@
+"""The table of channels: wanted outlives a link, confirmed does not, and what failed is due again ever more rarely."""
+
+from collections.abc import Callable
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.client.faults import Fault
+from wsnova_statsd.client.subscriptions import Subscriptions, check_channel
+
+
+@pytest.fixture
+def channels() -> Subscriptions:
+    """Two wanted channels, the first of them confirmed."""
+    table = Subscriptions()
+    table.want("a")
+    table.want("b")
+    table.made("a", 0, confirmed=True)
+    return table
+
+
+def test_wanted_keeps_the_order_and_each_channel_once(channels: Subscriptions) -> None:
+    """Asking again is not news, and does not move a channel."""
+    assert [channels.want("a"), channels.want("c")] == [False, True]
+    assert channels.wanted == ["a", "b", "c"]
+
+
+def test_a_lost_link_takes_the_confirmations_only(channels: Subscriptions) -> None:
+    """Every channel is still wanted, none is confirmed."""
+    assert channels.confirmed == ["a"]
+    channels.lost()
+    assert (channels.wanted, channels.confirmed) == (["a", "b"], [])
+
+
+def test_a_confirmation_counts_for_its_own_link(channels: Subscriptions) -> None:
+    """One that a slow thread reports after the loss confirms nothing on the next link."""
+    channels.lost()
+    channels.made("b", 0, confirmed=True)
+    assert channels.confirmed == []
+    channels.made("b", 1, confirmed=True)
+    assert channels.confirmed == ["b"]
+
+
+def test_a_channel_nobody_wants_is_not_confirmed(channels: Subscriptions) -> None:
+    """An acknowledgement after the unsubscribe changes nothing."""
+    channels.unwant("b")
+    channels.made("b", 0, confirmed=True)
+    assert (channels.wanted, channels.confirmed) == (["a"], ["a"])
+
+
+def test_without_acknowledgements_a_channel_is_made_and_not_confirmed(channels: Subscriptions) -> None:
+    """What was only written ends the retries, and is not called confirmed."""
+    channels.failed("b", 0, 100.0, None)
+    channels.made("b", 0, confirmed=False)
+    assert (channels.next_due(), channels.confirmed) == (None, ["a"])
+
+
+def _fail_until(channels: Subscriptions, times: int, now: float) -> list[float]:
+    pauses = []
+    for _ in range(times):
+        channels.failed("b", 0, now, None)
+        due = channels.next_due()
+        assert due is not None
+        assert channels.due(due - 0.001) == []
+        assert channels.due(due) == ["b"]
+        pauses.append(due - now)
+        now = due
+    return pauses
+
+
+def test_the_pauses_double_up_to_a_minute_and_never_end(channels: Subscriptions) -> None:
+    """A channel that fails a hundred times is asked for once a minute."""
+    pauses = _fail_until(channels, 100, 1_000.0)
+    assert pauses[:7] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0]
+    assert set(pauses[7:]) == {60.0}
+
+
+def test_a_retry_under_way_is_not_due_again(channels: Subscriptions) -> None:
+    """Until its outcome is known nothing is due."""
+    channels.failed("b", 0, 1_000.0, None)
+    assert channels.due(1_001.0) == ["b"]
+    assert (channels.due(9_000.0), channels.next_due()) == ([], None)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda channels: channels.made("b", 0, confirmed=True),
+        lambda channels: channels.unwant("b"),
+        lambda channels: channels.lost(),
+    ],
+    ids=["made", "unwanted", "lost"],
+)
+def test_retries_end_with_their_cause(channels: Subscriptions, end: Callable[[Subscriptions], object]) -> None:
+    """A channel that is there, unwanted, or left to the next link's restore is not asked for again."""
+    channels.failed("b", 0, 1_000.0, None)
+    end(channels)
+    assert (channels.next_due(), channels.due(9_000.0)) == (None, [])
+
+
+def test_a_failure_of_a_lost_link_is_left_to_the_next_ones_restore(channels: Subscriptions) -> None:
+    """It is due nowhere, but its fault is remembered until the channel is there."""
+    fault = Fault("e1", "subscription", 0)
+    channels.lost()
+    channels.failed("b", 0, 1_000.0, fault)
+    assert channels.next_due() is None
+    assert channels.made("b", 1, confirmed=True) == [fault]
+
+
+def test_every_fault_of_a_channel_is_over_once_it_is_there(channels: Subscriptions) -> None:
+    """They are handed out once, in order, and those of other channels stay."""
+    faults = [Fault(f"e{number}", "subscription", 0) for number in range(3)]
+    for channel, fault in zip("bba", faults, strict=True):
+        channels.failed(channel, 0, 1_000.0, fault)
+    assert channels.made("b", 0, confirmed=True) == faults[:2]
+    assert channels.made("b", 0, confirmed=True) == []
+    assert channels.made("a", 0, confirmed=True) == faults[2:]
+
+
+def test_the_faults_of_a_channel_are_bounded(channels: Subscriptions) -> None:
+    """A server that refuses for days leaves the last hundred."""
+    for number in range(500):
+        channels.failed("b", 0, 1_000.0, Fault(f"e{number}", "subscription", 0))
+    kept = channels.made("b", 0, confirmed=True)
+    assert [kept[0].error_id, kept[-1].error_id, len(kept)] == ["e400", "e499", 100]
+
+
+@pytest.mark.parametrize("channel", [["a"], {"name": "a"}, {"a"}, (["a"],)])
+def test_a_channel_that_cannot_be_told_from_others_is_refused(channel: object) -> None:
+    """An unhashable channel is an error where it is written, in the constructor too."""
+    with pytest.raises(ws.errors.ConfigurationError, match="not hashable"):
+        check_channel(channel)
+    with pytest.raises(ws.errors.ConfigurationError, match="not hashable"):
+        ws.Client("ws://localhost", subscriptions=[channel])
+
+
+def test_a_protocol_that_cannot_subscribe_is_refused_with_subscriptions() -> None:
+    """The base protocol has no subscribe message, which is known before the client starts."""
+    with pytest.raises(ws.errors.ConfigurationError, match="subscribe_message"):
+        ws.Client("ws://localhost", protocol=ws.Protocol(), subscriptions=["a"])
+
+
+def test_a_single_string_is_not_a_list_of_channels() -> None:
+    """It would be taken apart into letters."""
+    with pytest.raises(ws.errors.ConfigurationError, match="list of channels"):
+        ws.Client("ws://localhost", subscriptions="trades")
