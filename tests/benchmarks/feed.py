@@ -1,7 +1,7 @@
 """A process that upgrades every connection and writes ready-made trade messages as fast as it can.
 
 It writes its port and serves `/?count=100000&size=330`: so many text messages of so many bytes, several frames in each
-send, 32 different ones in turn. Then it waits for the client to leave.
+send, 32 different ones in turn. Then it waits for the client's close frame and answers it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 from urllib.parse import parse_qs, urlsplit
 
-from wsnova_statsd.testing.tcp import TEXT, Connection, TcpServer, server_frame
+from wsnova_statsd.testing.tcp import CLOSE, TEXT, Connection, TcpServer, server_frame
 
 _DIFFERENT = 32
 _SEND = 65536  # bytes in one send, about
@@ -29,6 +29,15 @@ def trade(number: int, size: int) -> bytes:
     return text
 
 
+def answer_close(connection: Connection) -> None:
+    """Read until the client says goodbye, and say it too; else it would wait for that."""
+    while True:
+        opcode, payload = connection.read_frame()
+        if opcode == CLOSE:
+            connection.send(server_frame(CLOSE, payload))
+            return
+
+
 def serve(connection: Connection) -> None:
     """The script of one connection."""
     path = connection.read_request().split()[1].decode()
@@ -41,7 +50,7 @@ def serve(connection: Connection) -> None:
     for _ in range(count // per_send):
         connection.send(block)
     connection.send(block[: count % per_send * len(frames[0])])
-    connection.wait_closed()
+    answer_close(connection)
 
 
 def main() -> None:

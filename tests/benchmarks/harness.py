@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Final, Self
@@ -18,18 +19,31 @@ from typing import Final, Self
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROUNDS: Final = 5
 
-Measured = dict[str, list[float]]
+
+@dataclass(slots=True)
+class Costs:
+    """What one variant took in each round, in ns for each item: on the wall, and of processor time in this process."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+Measured = dict[str, Costs]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. With `ratios` (one per round) their median is judged, else `ours` itself."""
+    """One line of the table. With `ratios` (one per round) their median is judged, else `ours` itself.
+
+    `cpu_ratios` are the same in processor time, which other processes of a busy machine disturb less.
+    """
 
     what: str
     unit: str
     ours: float
     peer: float | None = None
     ratios: tuple[float, ...] = ()
+    cpu_ratios: tuple[float, ...] = ()
     at_least: float | None = None
     at_most: float | None = None
     note: str = ""
@@ -56,6 +70,7 @@ class Row:
             "lowest": min(self.ratios, default=None),
             "highest": max(self.ratios, default=None),
             "rounds": len(self.ratios),
+            "cpu_ratio": median(self.cpu_ratios) if self.cpu_ratios else None,
             "at_least": self.at_least,
             "at_most": self.at_most,
             "ok": self.ok,
@@ -63,16 +78,20 @@ class Row:
         }
 
 
-def times_faster(what: str, ours: list[float], peer: list[float], *, at_least: float | None, note: str = "") -> Row:
-    """How many times less ours takes, round by round; both in ns."""
-    ratios = tuple(theirs / own for own, theirs in zip(ours, peer, strict=True))
-    return Row(what, "ns", median(ours), median(peer), ratios, at_least=at_least, note=note)
+def _ratios(over: list[float], under: list[float]) -> tuple[float, ...]:
+    return tuple(one / other for one, other in zip(over, under, strict=True))
 
 
-def times_cost(what: str, ours: list[float], base: list[float], *, at_most: float, note: str = "") -> Row:
-    """What ours costs as a multiple of the base, round by round; both in ns."""
-    ratios = tuple(own / theirs for own, theirs in zip(ours, base, strict=True))
-    return Row(what, "ns", median(ours), median(base), ratios, at_most=at_most, note=note)
+def times_faster(what: str, ours: Costs, peer: Costs, *, at_least: float | None = None) -> Row:
+    """How many times less ours takes, round by round."""
+    wall, cpu = _ratios(peer.wall, ours.wall), _ratios(peer.cpu, ours.cpu)
+    return Row(what, "ns", median(ours.wall), median(peer.wall), wall, cpu, at_least=at_least)
+
+
+def times_cost(what: str, ours: Costs, base: Costs, *, at_most: float) -> Row:
+    """What ours costs as a multiple of the base, round by round."""
+    wall, cpu = _ratios(ours.wall, base.wall), _ratios(ours.cpu, base.cpu)
+    return Row(what, "ns", median(ours.wall), median(base.wall), wall, cpu, at_most=at_most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +106,15 @@ class Run:
     def alternate(self, variants: Mapping[str, Callable[[int], float]], n: int) -> Measured:
         """Measure every variant with `n` items in each round, after a short one to warm up; every other round goes
         backwards. A variant returns its cost per item, in ns."""
-        measured: Measured = {name: [] for name in variants}
+        measured: Measured = {name: Costs() for name in variants}
         for variant in variants.values():
             variant(max(1, n // 10))
         for index in range(ROUNDS):
-            names = list(variants) if index % 2 == 0 else list(reversed(variants))
-            for name in names:
+            for name in list(variants)[:: -1 if index % 2 else 1]:
                 gc.collect()  # what one variant left behind is not to be collected in the next one's time
-                measured[name].append(variants[name](n))
+                began = time.process_time_ns()
+                measured[name].wall.append(variants[name](n))
+                measured[name].cpu.append((time.process_time_ns() - began) / n)
         return measured
 
 

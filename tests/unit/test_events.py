@@ -67,7 +67,7 @@ heartbeat.missed                   | system_time                   |            
 system.sampled | cpu_percent rss_bytes threads open_fds gc_collections ctx_switches tcp_rtt tcp_retransmits tcp_lost | worker | | any
 """  # noqa: E501  a table of the events is read as one
 ROWS = [tuple(cell.strip() for cell in line.split("|")) for line in TABLE.strip().splitlines()]
-SPECS = pytest.mark.parametrize("spec", CATALOGUE.values(), ids=str)
+SPECS = pytest.mark.parametrize("spec", CATALOGUE.values(), ids=list(CATALOGUE))
 
 GUIDE = """
 connection: started completed disconnected reconnect.attempt reconnect.success reconnect.failed

@@ -86,7 +86,7 @@ def test_payloads_cannot_be_guessed(clock: FakeClock) -> None:
 
 
 def test_one_ping_at_a_time(clock: FakeClock) -> None:
-    """With a timeout longer than the interval, no second ping goes out while the first waits, and its deadline holds."""
+    """No second ping goes out while the first waits, and its deadline holds, if the timeout is the longer one."""
     heartbeat = Heartbeat(1.0, 10.0, clock())
     clock.advance(1)
     payload = _ping(heartbeat, clock)

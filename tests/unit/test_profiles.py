@@ -1,4 +1,4 @@
-"""Profiles: the numbers of the three, change by `replace`, and messages that name what was given and what is allowed."""
+"""Profiles: the numbers of the three, change by `replace`, and messages that name the given and the allowed."""
 
 import dataclasses
 import math
@@ -43,7 +43,7 @@ KPIS: dict[str, tuple[object, object, object]] = {
     "error_recovery_rate": ((">", 0.99), (">", 0.99), (">", 0.99)),
     "error_to_alert_s": (("<", 5), None, None),
 }
-THREE = pytest.mark.parametrize(("column", "profile"), enumerate((FINANCIAL, STANDARD, LIGHTWEIGHT)))
+THREE = pytest.mark.parametrize(("column", "profile"), list(enumerate((FINANCIAL, STANDARD, LIGHTWEIGHT))))
 
 SECONDS = ("ping_interval", "pong_timeout", "first_retry", "retry_base", "retry_cap", "stable_after", "slow_after")
 MAY_BE_ZERO = {"first_retry", "stable_after", "slow_after"}

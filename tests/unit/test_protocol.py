@@ -40,7 +40,9 @@ def test_anything_else_is_refused_with_advice(message: object) -> None:
         Protocol().encode(message)
 
 
-@pytest.mark.parametrize(("message", "kind"), [("a", "text"), (b"a", "binary"), (bytearray(), "binary"), (7, "unknown")])
+@pytest.mark.parametrize(
+    ("message", "kind"), [("a", "text"), (b"a", "binary"), (bytearray(), "binary"), (7, "unknown")]
+)
 def test_plain_messages_are_text_or_binary(message: object, kind: str) -> None:
     """A subclass that knows more overrides this."""
     assert Protocol().message_type(message) == kind
@@ -134,7 +136,7 @@ def test_a_round_trip_changes_nothing(message: object) -> None:
 
 
 def test_another_library_is_used_when_given() -> None:
-    """orjson's bytes go out as text; what it refuses is refused."""
+    """The bytes of orjson go out as text; what it refuses is refused."""
     protocol = JsonProtocol(loads=orjson.loads, dumps=orjson.dumps)
     assert protocol.encode({"ü": 1}) == '{"ü":1}'
     assert protocol.decode('{"a":1}') == {"a": 1}

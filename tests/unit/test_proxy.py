@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -48,12 +47,12 @@ def test_credentials_are_in_no_text() -> None:
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without any proxy variable."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    yield monkeypatch
+    return monkeypatch
 
 
 def test_none_is_direct(environment: pytest.MonkeyPatch) -> None:
@@ -104,7 +103,7 @@ def test_the_environment_is_asked_when_told_to(
 
 
 class _ScriptedDial:
-    """Stands for a Dial: one end of a socket pair is the proxy's, and what it says comes in the given pieces."""
+    """Stands for a Dial: what the proxy says comes in the given pieces."""
 
     def __init__(self, pieces: list[bytes | OSError]) -> None:
         self.pieces = pieces

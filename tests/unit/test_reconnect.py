@@ -15,7 +15,7 @@ from wsnova_statsd.client import connection as connection_module
 from wsnova_statsd.client.connection import Connection
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.client.faults import Faults
-from wsnova_statsd.client.link import Link, Loss
+from wsnova_statsd.client.link import Loss
 from wsnova_statsd.client.options import Options, Target, target
 from wsnova_statsd.client.protocol import Protocol
 from wsnova_statsd.client.reconnect import RetryPolicy, Stopped
@@ -60,13 +60,10 @@ class _Sleep(threading.Event):
 # Delays
 
 
-def _delays(profile: Profile, number: int, chance: Callable[[float, float], float]) -> list[float]:
+def _delay(profile: Profile, retries: int, chance: Callable[[float, float], float]) -> float:
     policy = RetryPolicy(profile, chance)
-    found = []
-    for _ in range(number):
-        found.append(policy.delay())
-        policy.retries += 1
-    return found
+    policy.retries = retries
+    return policy.delay()
 
 
 @pytest.mark.parametrize(
@@ -84,22 +81,15 @@ def _delays(profile: Profile, number: int, chance: Callable[[float, float], floa
 )
 def test_delays_double_up_to_the_cap(profile: Profile, lowest: list[float], highest: list[float]) -> None:
     """The first by its own rule, then half to one and a half of each step, at the cap within the last tenth."""
-    assert _delays(profile, 9, _lowest) == pytest.approx(lowest)
-    assert _delays(profile, 9, _highest) == pytest.approx(highest)
+    assert [_delay(profile, retries, _lowest) for retries in range(9)] == pytest.approx(lowest)
+    assert [_delay(profile, retries, _highest) for retries in range(9)] == pytest.approx(highest)
 
 
 @given(st.sampled_from(list(PROFILES.values())), st.integers(0, 10_000), st.floats(0, 1))
 def test_no_delay_leaves_its_bounds(profile: Profile, retries: int, chance: float) -> None:
     """After any number of retries, whatever chance says; only a financial first retry comes at once."""
-    policy = RetryPolicy(profile, lambda low, high: low + (high - low) * chance)
-    policy.retries = retries
     floor = 0.0 if retries == 0 and profile.first_retry == 0 else min(profile.retry_base, profile.retry_cap) / 2
-    assert floor <= policy.delay() <= profile.retry_cap
-
-
-def test_chance_spreads_the_delays() -> None:
-    """Clients that lost the same server do not come back in step."""
-    assert len({RetryPolicy(FINANCIAL).delay() for _ in range(50)}) > 40
+    assert floor <= _delay(profile, retries, lambda low, high: low + (high - low) * chance) <= profile.retry_cap
 
 
 @pytest.mark.parametrize("profile", [FINANCIAL, STANDARD, LIGHTWEIGHT])
@@ -122,6 +112,7 @@ def _run(
     *,
     outage: ConnectionFailed | None = None,
     gives_up: Callable[[], bool] = lambda: False,
+    wake: _Sleep | None = None,
 ) -> tuple[str, list[float]]:
     """The first success, and what each dial was told of its wait. Counts retries as a connection does."""
     waits: list[float] = []
@@ -135,22 +126,17 @@ def _run(
             raise outcome
         return outcome
 
-    return policy.run(dial, outage, threading.Event(), _Sleep(clock), gives_up), waits
+    return policy.run(dial, outage, threading.Event(), wake or _Sleep(clock), gives_up), waits
 
 
-def test_a_first_dial_meets_no_wait() -> None:
-    """The next ones do, and each is told how long it was."""
+def test_a_first_dial_meets_no_wait_and_one_after_an_outage_does() -> None:
+    """So that a server which accepts and closes is never dialled in a tight loop; each dial is told how long it was."""
     clock = FakeClock()
     refused = ConnectionFailed("no", cause="refused")
     link, waits = _run(RetryPolicy(STANDARD, _middle), iter([refused, refused, refused, "link"]), clock)
     assert link == "link"
     assert waits == [0.0, 0.5, 0.5, 1.0]
     assert clock.sleeps == waits[1:]
-
-
-def test_after_an_outage_a_wait_comes_first() -> None:
-    """So that a server which accepts and closes is never dialled in a tight loop."""
-    clock = FakeClock()
     assert _run(RetryPolicy(STANDARD, _middle), iter(["link"]), clock, outage=OUTAGE) == ("link", [0.5])
 
 
@@ -207,25 +193,15 @@ def test_closing_interrupts_the_wait_and_nothing_is_dialled_after_it() -> None:
     with pytest.raises(Stopped):
         RetryPolicy(FINANCIAL).run(dial, None, closing, wake, lambda: False)
     assert dials == [0.0]
-    with pytest.raises(Stopped):
-        RetryPolicy(FINANCIAL).run(dial, OUTAGE, closing, wake, lambda: False)
-    assert dials == [0.0]
 
 
 def test_a_wake_ends_one_wait() -> None:
     """`reconnect()` dials now; the wait after that is whole again."""
-    clock, wake = FakeClock(), _Sleep(FakeClock())
+    clock = FakeClock()
     wake = _Sleep(clock)
     wake.set()
-    outcomes = iter([ConnectionFailed("no"), ConnectionFailed("no"), None])
-
-    def dial(_waited: float) -> str:
-        outcome = next(outcomes)
-        if outcome is not None:
-            raise outcome
-        return "link"
-
-    assert RetryPolicy(STANDARD, _middle).run(dial, None, threading.Event(), wake, lambda: False) == "link"
+    refused = ConnectionFailed("no")
+    _run(RetryPolicy(STANDARD, _middle), iter([refused, refused, "link"]), clock, wake=wake)
     assert clock.sleeps == [0.5]
 
 
@@ -248,18 +224,6 @@ def test_the_alarm_is_raised_once_per_outage(profile: Profile) -> None:
     policy.restored()
     policy.settled()
     assert outage().count(True) == 1
-
-
-def test_patience_carries_over_until_the_link_is_stable() -> None:
-    """Delays and tries go on from outage to outage; settled() starts both over."""
-    policy, clock = RetryPolicy(STANDARD, _middle), FakeClock()
-    for _ in range(3):
-        _run(policy, iter(["link"]), clock, outage=OUTAGE)
-        policy.restored()
-    assert clock.sleeps == [0.5, 0.5, 1.0]
-    policy.settled()
-    _run(policy, iter(["link"]), clock, outage=OUTAGE)
-    assert clock.sleeps == [0.5, 0.5, 1.0, 0.5]
 
 
 # A connection under this policy
@@ -295,7 +259,7 @@ class _FakeLink:
 
 
 class _Server:
-    """Stands for the dialer of a connection: every dial does what `answers` says next."""
+    """A connection's dialer: every dial does what `answers` says next."""
 
     def __init__(self, clock: FakeClock, answers: Iterator[float | ConnectionFailed], end: float = 300.0) -> None:
         self.dials: list[float] = []
@@ -333,10 +297,8 @@ def _always(answer: float | ConnectionFailed) -> Iterator[float | ConnectionFail
         yield answer
 
 
-def _live(
-    monkeypatch: pytest.MonkeyPatch, clock: FakeClock, server: _Server, profile: Profile, bus: Bus | None = None
-) -> None:
-    """A connection's life with this server, until the server's end or until it gives up."""
+def _live(monkeypatch: pytest.MonkeyPatch, clock: FakeClock, server: _Server, profile: Profile) -> EventLog:
+    """The events of a connection's life with this server, until the server's end or until it gives up."""
     fake_time = SimpleNamespace(monotonic=clock, monotonic_ns=clock.ns, time_ns=clock.ns)
     monkeypatch.setattr(connection_module, "time", fake_time)
     monkeypatch.setattr(connection_module, "Dialer", lambda _options: server)
@@ -344,16 +306,18 @@ def _live(
     options = Options(
         "ws://feed.example", "md-1", profile, Protocol(), None, None, None, (), None, None, 10.0, 1024, 1024, True, None
     )
-    emitter = Emitter(bus if bus is not None else Bus(), profile, "md-1")
+    bus = Bus()
+    emitter = Emitter(bus, profile, "md-1")
     made = Connection(options, emitter, Faults(emitter, "md-1", True, None), lambda: None)
     made._wake = _Sleep(clock)
     server.connection = made
-    try:
-        made.open()
-        while True:
-            made.next_received(None)
-    except Stopped:
-        return
+    with capture_events(bus=bus) as log:
+        try:
+            made.open()
+            while True:
+                made.next_received(None)
+        except Stopped:
+            return log
 
 
 @pytest.fixture
@@ -387,31 +351,17 @@ def test_tries_of_links_that_never_were_stable_count_towards_the_alarm(
     """Twenty dials that were accepted and dropped leave no patience for the first that is refused."""
     refused = ConnectionFailed("no", cause="refused")
     server = _Server(clock, iter([*[0.0] * 21, *[refused] * 99]), end=60.0)
-    with _captured() as (bus, log):
-        _live(monkeypatch, clock, server, FINANCIAL, bus)
+    log = _live(monkeypatch, clock, server, FINANCIAL)
     finals = [one.metadata["final"] for one in log.of(events.CONNECTION_RECONNECT_FAILED)]
     assert len(finals) > 5
     assert finals == [True] + [False] * (len(finals) - 1)
-
-
-class _captured:  # noqa: N801  # reads as the function it wraps
-    """An own bus and the log of everything on it."""
-
-    def __enter__(self) -> tuple[Bus, EventLog]:
-        bus = Bus()
-        self._capture = capture_events(bus=bus)
-        return bus, self._capture.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._capture.__exit__(*error)
 
 
 def test_after_the_alarm_the_client_goes_on_at_the_cap(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     """One final failure per outage; retries do not end, and the last delays are the cap's."""
     refused = ConnectionFailed("no", cause="refused")
     server = _Server(clock, iter([60.0, *[refused] * 999]), end=600.0)
-    with _captured() as (bus, log):
-        _live(monkeypatch, clock, server, STANDARD, bus)
+    log = _live(monkeypatch, clock, server, STANDARD)
     failed = log.of(events.CONNECTION_RECONNECT_FAILED)
     assert [one.metadata["final"] for one in failed].count(True) == 1
     assert failed[9].metadata["final"]
@@ -423,22 +373,15 @@ def test_after_the_alarm_the_client_goes_on_at_the_cap(monkeypatch: pytest.Monke
     assert severities[1:] == ["warning"] * 9 + ["critical"] + ["warning"] * (len(severities) - 11)
 
 
-def test_give_up_ends_it_at_the_alarm(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
-    """With the last failure, after max_attempts retries."""
-    refused = ConnectionFailed("no", cause="refused")
-    server = _Server(clock, iter([60.0, *[refused] * 999]), end=6000.0)
-    with pytest.raises(ConnectionFailed) as caught:
-        _live(monkeypatch, clock, server, STANDARD.replace(give_up=True))
-    assert caught.value.cause == "refused"
-    assert len(server.dials) == 1 + STANDARD.max_attempts
-
-
-def test_a_first_connection_is_given_up_at_max_attempts(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
-    """Also without give_up: start() raises."""
-    server = _Server(clock, _always(ConnectionFailed("no", cause="refused")), end=6000.0)
-    with pytest.raises(ConnectionFailed):
-        _live(monkeypatch, clock, server, STANDARD)
-    assert len(server.dials) == STANDARD.max_attempts
+def test_giving_up_ends_it_at_the_alarm(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    """With the last failure, after max_attempts: by give_up, and for a first connection in any profile."""
+    for links, profile in ((0, STANDARD), (1, STANDARD.replace(give_up=True))):
+        refused = [ConnectionFailed("no", cause="refused")] * 99
+        server = _Server(clock, iter([*[60.0] * links, *refused]), end=6000.0)
+        with pytest.raises(ConnectionFailed) as caught:
+            _live(monkeypatch, clock, server, profile)
+        assert caught.value.cause == "refused"
+        assert len(server.dials) == links + STANDARD.max_attempts
 
 
 def test_a_url_that_cannot_be_had_is_retried_with_growing_delays(
@@ -455,8 +398,3 @@ def test_a_url_that_cannot_be_had_is_retried_with_growing_delays(
     server.url = url
     _live(monkeypatch, clock, server, FINANCIAL)
     assert len(server.asked) < 60  # at the cap of 2 s, one minute has some 35
-
-
-def test_links_satisfy_the_fake() -> None:
-    """The fake link has what the connection uses of a real one."""
-    assert {name for name in vars(_FakeLink) if not name.startswith("_")} <= set(dir(Link))
