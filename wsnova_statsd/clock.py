@@ -77,7 +77,7 @@ class Clock:
             if work is not None:
                 try:
                     work()
-                except Exception:
+                except BaseException:  # SystemExit too: the jobs of others wait behind this one
                     _log.exception("a job of the clock failed")
             del work, job  # an idle clock keeps nothing alive
 

@@ -26,6 +26,7 @@ A message says what was given, what is allowed and what to do next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class WsnovaError(Exception):
@@ -41,6 +42,11 @@ class MissingExtra(WsnovaError, ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed; install it with: pip install 'wsnova-statsd[{extra}]'")
+        self.library = library
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a pool of worker processes pickles what it raises
+        return type(self), (self.library, self.extra)
 
 
 class HandlerExists(WsnovaError, ValueError):
@@ -70,6 +76,9 @@ class HandshakeRefused(ConnectionFailed):
             retry_after=retry_after,
         )
         self.status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status,), vars(self)
 
 
 class AuthRejected(ConnectionFailed):

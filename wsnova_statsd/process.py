@@ -12,12 +12,14 @@ thread that ends the interpreter. Never starts a thread, never takes a lock.
 from __future__ import annotations
 
 import atexit
+import logging
 import mmap
 import os
 import time
 import weakref
 from typing import Final, Protocol
 
+_log = logging.getLogger(__name__)
 EXIT_SECONDS: Final = 1.0
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
 
@@ -77,7 +79,10 @@ def _by_hook() -> None:
 def _exit() -> None:
     deadline = time.monotonic() + EXIT_SECONDS
     for component in [*_clients, *_reporters]:
-        component.at_exit(deadline)
+        try:
+            component.at_exit(deadline)
+        except Exception:  # what the others have to bring home still comes home
+            _log.exception("%r failed at exit", component)
 
 
 if hasattr(os, "register_at_fork"):

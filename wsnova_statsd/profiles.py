@@ -104,6 +104,8 @@ class Profile:
         if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
             raise ConfigurationError(f"a profile's max_attempts is {self.max_attempts!r}; give a whole number from 1")
         known_keys("kpi_targets", self.kpi_targets, KPI_KEYS)
+        for key, target in self.kpi_targets.items():
+            _check_target(key, target)
 
     def replace(self, **changes: Any) -> Profile:
         """This profile with some fields changed; ConfigurationError names an unknown field and the known ones."""
@@ -132,6 +134,15 @@ def _check_seconds(key: str, value: object, *, zero: bool) -> None:
     if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]  # number says it compares
         lowest = "zero or more" if zero else "more than zero"
         raise ConfigurationError(f"a profile's {key} is {value!r}; give seconds, {lowest}")
+
+
+def _check_target(key: str, target: object) -> None:
+    match target:
+        case None | (">" | "<", int() | float()):
+            return
+    raise ConfigurationError(
+        f"a profile's kpi_targets has {target!r} for {key}; give ('>', limit), ('<', limit) or None"
+    )
 
 
 FINANCIAL: Final = Profile(

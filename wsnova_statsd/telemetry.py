@@ -79,9 +79,14 @@ class Bus:
         """In a child: another thread of the parent may have held the lock. The handlers stay."""
         self._lock = threading.Lock()
 
+    def _own_lock(self) -> threading.Lock:
+        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+            process.in_child()
+        return self._lock
+
     def slot(self, event: str) -> EventSlot:
         """The slot of this event, made if need be; it stays the same for the life of the bus."""
-        with self._lock:
+        with self._own_lock():
             return self._slot_locked(event)
 
     def _slot_locked(self, event: str) -> EventSlot:
@@ -114,7 +119,7 @@ class Bus:
             raise ConfigurationError(
                 f"handler {handler_id!r} is {function!r}; give a callable (event, measurements, metadata, config)"
             )
-        with self._lock:
+        with self._own_lock():
             if handler_id in self._events_of:
                 raise HandlerExists(
                     f"a handler with the id {handler_id!r} is attached already; detach it first, or choose another id"
@@ -126,7 +131,7 @@ class Bus:
 
     def detach(self, handler_id: Hashable) -> None:
         """Detach the handler from all its events. Raises HandlerNotFound. A call under way elsewhere still ends."""
-        with self._lock:
+        with self._own_lock():
             names = self._events_of.pop(handler_id, None)
             if names is None:
                 raise HandlerNotFound(f"no handler has the id {handler_id!r}; list_handlers() tells the attached ones")
@@ -136,7 +141,7 @@ class Bus:
                 slot.handlers = tuple(entry for entry in slot.handlers if entry[0] != handler_id)
 
     def list_handlers(self, prefix: str = "") -> list[Handler]:
-        """The handlers of all events at or below a dotted prefix, all for the empty one, in order of attachment."""
+        """The handlers of all events at or below a dotted prefix, all for the empty one; event by event."""
         prefix = prefix.rstrip(".")
         return [
             Handler(handler_id, slot.event, function, config)
@@ -181,7 +186,7 @@ class Bus:
     def report_failure(self, event: str, handler_id: Hashable, config: Any, error: Exception) -> None:
         """Count, log and tell that a handler raised. A failing handler of that event is counted and logged only."""
         now = self._clock()
-        with self._lock:
+        with self._own_lock():
             self.handler_errors += 1
             speak = now >= self._quiet_until.get(handler_id, now)
             if speak and handler_id in self._events_of:  # a detached handler leaves no entry behind

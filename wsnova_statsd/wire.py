@@ -70,7 +70,8 @@ def clean_tags(tags: Iterable[object] | Mapping[object, object] | str | None) ->
             f"{text(key)}:{text(value)}" for key, value in tags.items() if value is not None and text(value)
         )
     else:
-        raw = (tags,) if isinstance(tags, str | bytes) else (tag for tag in tags if tag is not None)
+        single = isinstance(tags, str | bytes) or not isinstance(tags, Iterable)
+        raw = (tags,) if single else (tag for tag in tags if tag is not None)
     return tuple(dict.fromkeys(tag for tag in map(clean_tag, raw) if tag))
 
 

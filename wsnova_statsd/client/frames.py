@@ -40,7 +40,7 @@ class Violation:
 class FrameReader:
     """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments."""
 
-    __slots__ = ("_chunks", "_fragments", "_have", "_limit", "_opcode", "_size", "_want", "violation")
+    __slots__ = ("_chunks", "_closed", "_fragments", "_have", "_limit", "_opcode", "_size", "_want", "violation")
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
@@ -50,12 +50,14 @@ class FrameReader:
         self._fragments: list[bytes] = []
         self._opcode = CONTINUATION  # of the fragmented message under way; CONTINUATION: none is
         self._size = 0
+        self._closed = False
         self.violation: Violation | None = None
 
     def feed(self, data: bytes) -> list[Frame]:
         """The messages and control frames that these bytes complete, in order; data messages with all fragments joined.
 
-        After a breach `violation` is set, the frames before it are returned, and further bytes are ignored.
+        After a breach `violation` is set, the frames before it are returned, and further bytes are ignored, as they are
+        after a close frame.
         """
         if self._have:
             self._chunks.append(data)
@@ -65,7 +67,7 @@ class FrameReader:
             data = b"".join(self._chunks)
             self._chunks.clear()
             self._have = 0
-        if self.violation is not None:
+        if self._closed or self.violation is not None:
             return []
         found: list[Frame] = []
         position, end = 0, len(data)
@@ -108,6 +110,7 @@ class FrameReader:
             if frame is not None:
                 found.append(frame)
                 if frame[0] == CLOSE:
+                    self._closed = True
                     return found  # whatever follows a close frame is not a message (section 5.5.1)
             position = stop
         else:

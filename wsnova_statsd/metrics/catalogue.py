@@ -61,7 +61,8 @@ def _messages() -> Iterator[Definition]:
         yield counter(_name(event), event, _TYPE)
         yield from _measure(f"{_name(event)}.size", event, "size", _TYPE, None)
         yield sum_(f"{_name(event)}.bytes", event, "size", _TYPE)
-    for event in (events.MESSAGE_DECODE_STARTED, events.MESSAGE_ENCODE_STARTED, events.MESSAGE_PROCESS_STARTED):
+    yield counter(_name(events.MESSAGE_DECODE_STARTED), events.MESSAGE_DECODE_STARTED, _CLIENT)  # no type is known yet
+    for event in (events.MESSAGE_ENCODE_STARTED, events.MESSAGE_PROCESS_STARTED):
         yield counter(_name(event), event, _TYPE)
     for event in (events.MESSAGE_DECODE_COMPLETED, events.MESSAGE_ENCODE_COMPLETED, events.MESSAGE_PROCESS_COMPLETED):
         yield counter(_name(event), event, {**_TYPE, "result": "result"})

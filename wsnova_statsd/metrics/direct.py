@@ -51,8 +51,8 @@ class Direct:
             column.total += checked
             if column.sampled and n >= row.due:
                 column.samples.append(checked)
-                if row.due or len(column.samples) >= self._store.max_samples:
-                    row.thin(n, self._store.max_samples)
+                if row.due or len(column.samples) >= row.limit:
+                    row.thin(n)
         row.n = n
 
     def _row(self, name: object, tags: TagsGiven) -> Row:
@@ -75,13 +75,14 @@ class Direct:
 
     def _new_row(self, name: str, tags: tuple[str, ...]) -> tuple[Row, bool]:
         with self._store.lock:
-            series = self._store.series_locked(name, self._kind, tags) if name else None
-            if series is None or series.kind != self._kind:
+            known = self._store.kinds.setdefault(name, self._kind) if name else None
+            if known != self._kind:
                 if self._strict:
-                    kept = f"it is a {series.kind} already" if series is not None else "it has no usable character"
+                    kept = f"it is a {known} already" if known is not None else "it has no usable character"
                     raise ConfigurationError(f"metric name {name!r} cannot be a {self._kind}: {kept}")
-                return Row((), (Column((), (), ()),), refused=True), False
+                return self._store.row_locked((), (Column((), (), ()),), refused=True), False
+            series = self._store.series_locked(name, self._kind, tags)
             gauges = (series,) if self._kind == "gauge" else ()
             summed = (series,) if self._kind in ("counter", "sum") else ()
             sampled = (series,) if self._kind in ("summary", "distribution") else ()
-            return Row((), (Column(gauges, summed, sampled),)), series.tags is OVERFLOW_TAGS
+            return self._store.row_locked((), (Column(gauges, summed, sampled),)), series.tags is OVERFLOW_TAGS

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from .. import process
-from ..wire import MAX_TAG
+from ..wire import MAX_TAG, text
 from .definitions import Definition, Keep
 from .reading import MISSING, number, tags_of
 from .store import OVERFLOW_TAGS, Column, Row, Series, Store
@@ -19,6 +19,7 @@ from .store import OVERFLOW_TAGS, Column, Row, Series, Store
 Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], None]
 _SAMPLED: Final = frozenset({"summary", "distribution"})
 _USUAL: Final = 1 << 62  # numbers within it need no closer look
+_PLAIN: Final = frozenset({bool, int})  # tag values that are keys as they are; NaN differs from itself
 _OVERFLOW: Final = object()  # no tag value equals it
 
 
@@ -61,7 +62,8 @@ class Plan:
     def _new_row(self, values: Mapping[str, Any]) -> Row:
         with self.store.lock:
             counters = tuple(self._series_locked(one, values) for one in self.counters)
-            return Row(counters, tuple(self._column_locked(name, values) for name in self.measurements))
+            columns = tuple(self._column_locked(name, values) for name in self.measurements)
+            return self.store.row_locked(counters, columns)
 
     def _column_locked(self, measurement: str | float, values: Mapping[str, Any]) -> Column:
         by_kind: dict[str, list[Series]] = {"gauge": [], "sum": [], "summary": [], "distribution": []}
@@ -82,7 +84,6 @@ class Plan:
             "alive": process.ALIVE,
             "in_child": process.in_child,
             "number": number,
-            "limit": self.store.max_samples,
         }
         exec(compile(self._source(), f"<{self.definitions[0].event}>", "exec"), scope)  # data stands in it by repr only
         return cast(Handler, scope["count"])
@@ -107,8 +108,8 @@ class Plan:
         for index, measurement in enumerate(self.measurements):
             lines += self._column_source(f"c{index}", measurement)
         if sampling:
-            full = " or ".join(f"len(c{i}.samples) >= limit" for i in range(len(self.measurements)))
-            lines += [f"    if keep and (row.due or {full}):", "        row.thin(n, limit)"]
+            full = " or ".join(f"len(c{i}.samples) >= row.limit" for i in range(len(self.measurements)))
+            lines += [f"    if keep and (row.due or {full}):", "        row.thin(n)"]
         return "\n".join([*lines, "    row.n = n", ""])
 
     def _column_source(self, column: str, measurement: str | float) -> list[str]:
@@ -137,14 +138,10 @@ class Plan:
 
 
 def _key_part(value: object) -> Hashable:
-    """A tag value as part of a row's key: short, and hashable."""
-    if isinstance(value, str):
-        return value if len(value) <= MAX_TAG else value[:MAX_TAG]
-    try:
-        hash(value)
-    except TypeError:
-        return repr(value)[:MAX_TAG]
-    return value
+    """A tag value as part of a row's key: short, hashable, and equal for what makes the same tag."""
+    if value is MISSING or value is None or value.__class__ in _PLAIN:
+        return value
+    return text(value)[:MAX_TAG]  # an error as a key would be another row at every occurrence, and kept alive by it
 
 
 def handler(store: Store, definitions: Iterable[Definition]) -> Handler:

@@ -1,27 +1,26 @@
 """The one rule of how a value is read from a measurement and a tag from metadata. Pure functions, any thread.
 
 A counter counts occurrences and never reads a value. For the other kinds: a missing measurement omits the sample; what
-is there and is no finite number (NaN, infinity, bool, None, text, an integer beyond a float) is skipped and counted.
+is there and is no finite number (NaN, infinity, bool, None, text, beyond HIGHEST) is skipped and counted.
 A missing or empty tag value omits the tag, never the sample.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .. import wire
 
-HIGHEST: Final = int(sys.float_info.max)
+HIGHEST: Final = 1 << 960  # near a float's largest, with room: sums and conversions stay within it
 LOWEST: Final = -HIGHEST
 MISSING: Final = object()  # stands for a metadata key that is not there
 
 
 def number(value: object) -> int | float | None:
-    """The value if it is a number that a float can hold, None if it is none."""
+    """The value if it is a number that a float can hold, None if it is none. An enum's number comes back plain."""
     if isinstance(value, int | float) and not isinstance(value, bool) and LOWEST <= value <= HIGHEST:
-        return value
+        return int.__int__(value) if isinstance(value, int) else float.__float__(value)
     return None
 
 

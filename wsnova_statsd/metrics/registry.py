@@ -50,6 +50,12 @@ class HandlerRegistry:
                     f"metric {definition.name!r} is a {definition.kind} in {definition.unit} here and a "
                     f"{first.kind} in {first.unit} elsewhere; a name keeps its kind and unit"
                 )
+            with self.store.lock:
+                known = self.store.kinds.setdefault(definition.name, definition.kind)
+            if known != definition.kind:
+                raise ConfigurationError(
+                    f"metric {definition.name!r} is counted as a {known} already; choose another name"
+                )
             members = self._by_event.setdefault(definition.event, [])
             if definition in members:
                 raise ConfigurationError(f"metric {definition.name!r} is defined twice for {definition.event!r}")

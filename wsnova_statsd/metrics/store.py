@@ -20,6 +20,8 @@ from .. import process
 from .definitions import Kind
 
 OVERFLOW_TAGS: Final = ("overflow:true",)
+_IN_ALL: Final = 100_000  # samples that wait for a fold, over all rows: some 4 MB
+_FEWEST: Final = 16
 
 
 class Series:
@@ -102,9 +104,12 @@ class Column:
 class Row:
     """What one thread saw of one event with one combination of tag values."""
 
-    __slots__ = ("bad", "bad_folded", "columns", "counters", "due", "every", "folded", "n", "refused")
+    __slots__ = ("bad", "bad_folded", "columns", "counters", "due", "every", "folded", "limit", "n", "refused")
 
-    def __init__(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> None:
+    def __init__(
+        self, counters: tuple[Series, ...], columns: tuple[Column, ...], limit: int, *, refused: bool = False
+    ) -> None:
+        self.limit = limit  # of samples between two folds; the folder's
         self.refused = refused  # counted as invalid: its name is unusable, or of another kind
         self.n = 0  # occurrences; the writer's, raised after everything else of an occurrence is written
         self.bad = 0  # values that are no numbers
@@ -119,15 +124,16 @@ class Row:
         columns = [one for column in self.columns for one in (*column.gauges, *column.summed, *column.sampled)]
         return [*self.counters, *columns]
 
-    def thin(self, n: int, limit: int) -> None:
-        """Writer: halve what is kept when it is full; choose the next occurrence to keep, at random around `every`."""
-        if any(len(column.samples) >= limit for column in self.columns):
-            self.every *= 2
+    def thin(self, n: int) -> None:
+        """Writer: keep one in four when full - in steps of two every other value would pass here - and choose the next
+        occurrence to keep, at random around `every`, so that no pattern in the data meets it."""
+        if any(len(column.samples) >= self.limit for column in self.columns):
+            self.every *= 4
             for column in self.columns:
-                kept = column.samples  # halved in place: the folder may have taken this very list a moment ago
-                pairs = zip(kept[::2], kept[1::2], strict=False)
-                kept[:] = [pair[random.getrandbits(1)] for pair in pairs]
-        self.due = n + random.randrange(1, 2 * self.every) if self.every > 1 else 0
+                kept = column.samples  # in place: the folder may have taken this very list a moment ago
+                fours = zip(kept[::4], kept[1::4], kept[2::4], kept[3::4], strict=False)
+                kept[:] = [four[random.getrandbits(2)] for four in fours]
+        self.due = n + 1 + int(random.random() * (2 * self.every - 1)) if self.every > 1 else 0
 
 
 class _Token:
@@ -162,6 +168,7 @@ class Store:
     def __init__(self, max_series: int = 2000, max_samples: int = 5000) -> None:
         self.max_series = max_series
         self.max_samples = max_samples
+        self.kinds: dict[str, Kind] = {}  # by name: a name never changes its kind; written under `lock`
         self.on_new_row: Callable[[], None] = _nothing  # called by the emitting thread, without the lock
         self._plans: list[Forgetful] = []
         self._reset()
@@ -184,6 +191,7 @@ class Store:
         self.overflowed = 0  # rows that had to share an overflow series
         self._per_name: dict[str, int] = {}
         self._shards: list[_Shard] = []
+        self._rows = 0
         self._local = threading.local()
 
     def table(self) -> dict[Hashable, Row]:
@@ -215,6 +223,16 @@ class Store:
                 self._per_name[name] = self._per_name.get(name, 0) + 1
         return series
 
+    def row_locked(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> Row:
+        """A new row, with its share of the samples that may wait."""
+        self._rows += 1
+        return Row(counters, columns, self.sample_limit_locked(), refused=refused)
+
+    def sample_limit_locked(self) -> int:
+        """How many samples a row may keep between two folds: fewer, the more rows there are."""
+        assert self.lock.locked()
+        return max(_FEWEST, min(self.max_samples, _IN_ALL // max(1, self._rows)))
+
     def fold(self) -> list[Series]:
         """Bring what every row gained since the last fold into the series; returns all series."""
         with self.lock:
@@ -228,6 +246,7 @@ class Store:
                 if not ended:
                     living.append(shard)
             self._shards = living
+            self._rows = sum(len(table) for shard in living for table in shard.tables)
             return list(self.series.values())
 
     def _fold_row_locked(self, row: Row) -> None:
@@ -248,10 +267,13 @@ class Store:
                 series.total += total - column.total_folded
             column.total_folded = total
             if column.sampled:
-                _fold_samples(row, column, valued, self.max_samples)
+                _fold_samples(column, valued, self.max_samples)
+        if row.columns:
+            row.limit = self.sample_limit_locked()
+            row.every, row.due = 1, 0  # every window starts with all: a quiet one after a busy one loses nothing
 
 
-def _fold_samples(row: Row, column: Column, valued: int, limit: int) -> None:
+def _fold_samples(column: Column, valued: int, limit: int) -> None:
     """Take the kept samples. `valued` was read before: a value whose occurrence is not counted yet waits as carry.
 
     The writer may still append to the list it fetched before the swap; what came late is found there the next time.
@@ -260,7 +282,6 @@ def _fold_samples(row: Row, column: Column, valued: int, limit: int) -> None:
     column.old, column.samples = column.samples, []
     kept += column.old
     column.old_used = len(column.old)
-    row.every, row.due = 1, 0
     kept, column.carry = kept[:valued], kept[valued:]
     if kept:
         for series in column.sampled:

@@ -47,6 +47,7 @@ class Outbox:
             if self._strict:
                 raise one_of("alert_type", alert_type, wire.ALERT_TYPES)
             alert_type = "info"
+        alert_type = wire.ALERT_TYPES[wire.ALERT_TYPES.index(alert_type)]  # an enum equals it, and prints otherwise
         clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "(no title)"
         clean_key = wire.clean_field(key) if key else ""
         while tags and wire.size(",".join(tags)) > room // 2:
@@ -61,6 +62,7 @@ class Outbox:
             if self._strict:
                 raise one_of("status", status, wire.STATUSES)
             status = 3
+        status = wire.STATUSES[wire.STATUSES.index(status)]  # 1.0 equals 1, and prints otherwise
         clean = wire.clean_name(name) or "unnamed"
         while tags and wire.size(",".join(tags)) > room // 2:
             tags = tags[:-1]

@@ -64,7 +64,10 @@ def address(
 
 
 def _from_url(url: str) -> Address:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an unclosed bracket
+        parts = urlsplit("")
     if parts.scheme in _UNIX_SCHEMES and (parts.path or parts.netloc):
         return Address(None, None, url if parts.scheme != "unix" else parts.netloc + parts.path)
     try:

@@ -239,23 +239,28 @@ class StatsdReporter:
         """Detach, end the thread, flush what is left; all within `timeout` seconds. True if nothing is left."""
         deadline = time.monotonic() + timeout
         with self._state:
-            if not self._running:
-                return True
-            self._running = False
-            self._registry.detach()
-            self._bus.detach((__name__, id(self)))
+            was_running, self._running = self._running, False
+            if was_running:
+                self._registry.detach()
+                self._bus.detach((__name__, id(self)))
             thread, self._thread = self._thread, None
+        if not was_running:  # it may have flushed all the same
+            self._close(deadline)
+            return True
         self._wake.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, deadline - time.monotonic()))
         flushed = self.flush(max(0.0, deadline - time.monotonic()))
+        self._close(deadline)
+        return flushed
+
+    def _close(self, deadline: float) -> None:
         if self._flushing.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 if self._agent is not None:
                     self._agent.close()
             finally:
                 self._flushing.release()
-        return flushed
 
     def __enter__(self) -> StatsdReporter:
         return self.start()
@@ -405,7 +410,7 @@ class StatsdReporter:
 
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
-        self._outbox.check(self._prefix + str(name), status, self._all_tags(tags), message, self._room())
+        self._outbox.check(self._prefix + wire.text(name), status, self._all_tags(tags), message, self._room())
         self._leave_now()
 
     def _all_tags(self, tags: TagsGiven) -> tuple[str, ...]:

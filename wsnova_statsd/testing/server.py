@@ -12,17 +12,17 @@ more than a script that does not return.
 from __future__ import annotations
 
 import functools
-import select
 import socket
 import ssl as tls
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, cast
 
 from wsnova_statsd.errors import MissingExtra
-from wsnova_statsd.testing.tcp import Ending, LoopbackPort, cut, server_url
+from wsnova_statsd.testing._connection import Ending
+from wsnova_statsd.testing._loopback import TLS_SECONDS, LockedTls, LoopbackServer, cut
 
 try:
     from websockets.exceptions import ConnectionClosed
@@ -35,9 +35,6 @@ except ImportError as error:
     raise MissingExtra("websockets", "test") from error
 
 _CLOSE_SECONDS: Final = 0.5  # a loopback peer that has not answered a close frame by then is not going to
-_TLS_SECONDS: Final = 5.0
-
-_T = TypeVar("_T")
 
 Message = str | bytes
 Script = Callable[["ScriptedConnection"], object]  # what it returns is not looked at
@@ -61,12 +58,12 @@ class ScriptedConnection(ServerConnection):
         if owner.ssl is not None:
             self.raw = owner.ssl.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             try:
-                self.raw.settimeout(_TLS_SECONDS)
+                self.raw.settimeout(TLS_SECONDS)
                 self.raw.do_handshake()
             except OSError:
                 self.raw.close()
                 raise
-            sock = cast(socket.socket, _LockedTls(self.raw))
+            sock = cast(socket.socket, LockedTls(self.raw))
         super().__init__(sock, protocol, server, **options)
         self.recv_events_thread.name = f"{name}-read"
         owner._track(self.recv_events_thread)
@@ -103,55 +100,7 @@ class ScriptedConnection(ServerConnection):
             self.owner._record()  # the state has just become CLOSED
 
 
-class _LockedTls:
-    """The part of a TLS socket that `websockets` uses, with reads and writes that never overlap.
-
-    `websockets` reads in one thread and writes in another, which OpenSSL does not allow on one connection. The lock is
-    held around each non-blocking call, never while waiting.
-    """
-
-    def __init__(self, sock: tls.SSLSocket) -> None:
-        sock.setblocking(False)
-        self._sock = sock
-        self._lock = threading.Lock()
-        self._timeout: float | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def settimeout(self, seconds: float | None) -> None:
-        self._timeout = seconds
-
-    def recv(self, size: int) -> bytes:
-        return self._retry(functools.partial(self._sock.recv, size))
-
-    def sendall(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._retry(functools.partial(self._sock.send, view)) :]
-
-    def shutdown(self, how: int) -> None:
-        # SSLSocket.shutdown() forgets the TLS layer at once, and a read in another thread would then see ciphertext
-        socket.socket.shutdown(self._sock, how)
-
-    def _retry(self, call: Callable[[], _T]) -> _T:
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        while True:
-            try:
-                with self._lock:
-                    return call()
-            except tls.SSLWantReadError:
-                events = select.POLLIN
-            except tls.SSLWantWriteError:
-                events = select.POLLOUT
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError("the TLS peer is stuck")
-            poller = select.poll()
-            poller.register(self._sock, events)
-            poller.poll(50)  # in slices: close() in another thread wakes nobody, but the next call sees it
-
-
-class WebSocketServer:
+class WebSocketServer(LoopbackServer):
     """A WebSocket server for tests: what it says is its `script(connection)`, run for each connection in its thread.
 
     The script is `echo` unless given; when it returns, the connection is closed with code 1000. A ConnectionClosed
@@ -173,10 +122,8 @@ class WebSocketServer:
         process_request: ProcessRequest | None = None,
         compression: str | None = None,
     ) -> None:
+        super().__init__(ssl, host, port)
         self.script: Script = echo if script is None else script
-        self.ssl = ssl
-        self.host = host
-        self.stopping = threading.Event()
         self._options: dict[str, Any] = {
             "subprotocols": cast(Sequence[Subprotocol] | None, subprotocols),
             "ping_interval": ping_interval,
@@ -184,39 +131,17 @@ class WebSocketServer:
             "process_response": self._answering,
             "compression": compression,
             "close_timeout": _CLOSE_SECONDS,
-            "open_timeout": _TLS_SECONDS,
+            "open_timeout": TLS_SECONDS,
             "max_size": None,
             "max_queue": None,  # what arrives is recorded even if the script does not read
         }
-        self._wanted_port = port
-        self._port: LoopbackPort | None = None
-        self._changed = threading.Condition()  # guards what follows; reentrant, so that predicates may use properties
-        self._server: Server | None = None
+        self._server: Server | None = None  # _changed guards it and what follows
         self._live: list[ScriptedConnection] = []
         self._threads: list[threading.Thread] = []
         self._sockets = 0
         self._connections = 0
         self._received: list[Message] = []
         self._requests: list[Request] = []
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.stop()
-
-    @property
-    def port(self) -> int:
-        """The port, known from the first `start()` on; it stays the same while the server is stopped."""
-        if self._port is None:
-            raise RuntimeError("this server has no port yet; start() it first")
-        return self._port.port
-
-    @property
-    def url(self) -> str:
-        """The address to dial, `ws://` or `wss://`; the latter names localhost, as certificates do."""
-        return server_url(self.host, self.port, self.ssl)
 
     @property
     def connections(self) -> int:
@@ -241,25 +166,14 @@ class WebSocketServer:
         with self._changed:
             return list(self._requests)
 
-    def wait_for(self, predicate: Callable[[], bool], timeout: float = 5.0) -> bool:
-        """Wait up to `timeout` seconds until the predicate holds; whether it does.
-
-        It is asked again after each request, accepted upgrade, message and end of a connection.
-        """
-        with self._changed:
-            return self._changed.wait_for(predicate, timeout)
-
     def start(self) -> None:
         """Listen and accept. Raises RuntimeError if it does already, OSError if the given port is taken."""
         with self._changed:
             if self._server is not None:
                 raise RuntimeError("this server has been started already")
-            if self._port is None:
-                self._port = LoopbackPort(self.host, self._wanted_port)
             create = cast(type[ServerConnection], functools.partial(ScriptedConnection, owner=self))
-            server = serve(self._run, sock=self._port.listen(), create_connection=create, **self._options)
+            server = serve(self._run, sock=self._listen_locked(), create_connection=create, **self._options)
             self._server = server
-            self.stopping = threading.Event()  # a new one: a script left over from before the stop keeps its own
         # The threads that `websockets` starts for connections inherit being daemons from this one
         self._spawn(server.serve_forever)
 

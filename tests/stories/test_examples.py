@@ -1,0 +1,71 @@
+"""Every file of examples/ runs by itself and says what it is there to show."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").iterdir())
+
+# A pattern for the whole output of each.
+OUTPUT = {
+    "01_three_lines.py": r"stored 100 messages, Datadog counted 100\n",
+    "02_on_message.py": (
+        r"answer: \{'type': 'ping', 'n': 1\}\nanswer after the cut: \{'type': 'ping', 'n': 2\}\nstate: closed\n"
+    ),
+    "03_own_handler.py": (
+        r"\[\('client:md-1', 'type:book'\), \('client:md-1', 'type:last'\), \('client:md-1', 'type:trade'\)\]\n"
+        r"\['Slow message processing: \d+ms for book'.*\]\n"
+    ),
+    "04_own_metrics.py": (
+        r"shop\.orders c 10\.0 \('venue:XETR', 'team:md'\)\n"
+        r"shop\.orders\.value c 25\.0 \('venue:XETR', 'team:md'\)\n"
+        r"shop\.order\.duration d 10\.0 \('venue:XETR', 'team:md'\)\n"
+        r"shop\.logins c 1\.0 \('country:de', 'team:md'\)\n"
+        r"shop\.basket d 1\.0 \('team:md',\)\n"
+        r"shop\.order\.open 1\.0\n"
+    ),
+    "05_slow_alert.py": (
+        r"2 slow messages, \d events?: .*\n"
+        r"(?s:.*)warning Slow message processing: 1\d\d\.\d+ms for book \('client:md-1', 'type:book'\)\n(?s:.*)"
+    ),
+    "06_own_protocol.py": (
+        r"\[\('trade', 'BTC', 50000\.0\), \('quote', 'BTC', 50001\.0\), \('trade', 'BTC', 50002\.0\)\]\n"
+        r"trade 2\.0\nquote 1\.0\ninvalid 1\.0\ndecode errors 1\.0\n"
+    ),
+}
+
+
+def environment() -> dict[str, str]:
+    """This process's, with the package to be found, and without an Agent that the variables name."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "DATADOG_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+
+
+def test_every_example_is_checked_and_they_are_numbered_in_reading_order() -> None:
+    names = [path.name for path in EXAMPLES if path.suffix == ".py"]
+    assert names == sorted(OUTPUT)
+    assert [int(name[:2]) for name in names] == list(range(1, len(names) + 1))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_short_and_begins_with_what_it_shows(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 40
+    assert ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_and_prints_what_it_promises(path: Path, tmp_path: Path) -> None:
+    """In a process and a folder of its own; a warning is an error."""
+    command = [sys.executable, str(path)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=40, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(OUTPUT[path.name], done.stdout), done.stdout

@@ -1,0 +1,220 @@
+"""The two default lists are those of the documents, written here once more by hand."""
+
+from collections import Counter
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd import events
+from wsnova_statsd.metrics.definitions import Definition
+
+MS = ("native", "millisecond")
+C = {"client": "client_id"}
+T = {"client": "client_id", "type": "type"}
+E = {"client": "client_id", "type": "error_type"}
+
+# event without prefix; then rows of: kind, name without "websocket.", tags, measurement. A "gauge" of a duration (in
+# milliseconds) or of a size brings its distribution, a "state" does not.
+Row = tuple[str, str, dict[str, str], str | int | None]
+TABLE: dict[str, list[Row]] = {
+    "connection.started": [("counter", "connection.started", C, None)],
+    "connection.completed": [
+        ("counter", "connection.completed", C, None),
+        ("gauge", "connection.duration", C, "duration"),
+        ("state", "connection.up", C, 1),
+    ],
+    "connection.disconnected": [
+        ("counter", "connection.disconnected", {**C, "reason": "reason"}, None),
+        ("gauge", "connection.lifetime", C, "duration"),
+        ("state", "connection.up", C, 0),
+    ],
+    "connection.reconnect.attempt": [
+        ("counter", "connection.reconnect.attempt", C, None),
+        ("gauge", "connection.reconnect.delay", C, "delay"),
+    ],
+    "connection.reconnect.success": [
+        ("counter", "connection.reconnect.success", C, None),
+        ("gauge", "connection.reconnect.duration", C, "duration"),
+    ],
+    "connection.reconnect.failed": [("counter", "connection.reconnect.failed", {**C, "final": "final"}, None)],
+    "message.received": [
+        ("counter", "message.received", T, None),
+        ("gauge", "message.received.size", T, "size"),
+        ("sum", "message.received.bytes", T, "size"),
+    ],
+    "message.sent": [
+        ("counter", "message.sent", T, None),
+        ("gauge", "message.sent.size", T, "size"),
+        ("sum", "message.sent.bytes", T, "size"),
+    ],
+    "message.decode.started": [("counter", "message.decode.started", C, None)],
+    "message.encode.started": [("counter", "message.encode.started", T, None)],
+    "message.process.started": [("counter", "message.process.started", T, None)],
+    "message.decode.completed": [
+        ("counter", "message.decode.completed", {**T, "result": "result"}, None),
+        ("gauge", "message.decode.duration", T, "duration"),
+    ],
+    "message.encode.completed": [
+        ("counter", "message.encode.completed", {**T, "result": "result"}, None),
+        ("gauge", "message.encode.duration", T, "duration"),
+    ],
+    "message.process.completed": [
+        ("counter", "message.process.completed", {**T, "result": "result"}, None),
+        ("gauge", "message.process.duration", T, "duration"),
+    ],
+    "message.process.slow": [("counter", "message.process.slow", T, None)],
+    "message.process.stuck": [("counter", "message.process.stuck", T, None)],
+    "message.batch_processed": [
+        ("sum", "message.batch.count", {**C, "direction": "direction"}, "count"),
+        ("sum", "message.batch.bytes", {**C, "direction": "direction"}, "total_size"),
+        ("sum", "message.batch.errors", {**C, "direction": "direction"}, "errors"),
+    ],
+    "subscription.subscribe.started": [("counter", "subscription.subscribe.started", C, None)],
+    "subscription.subscribe.completed": [
+        ("counter", "subscription.subscribe.completed", {**C, "result": "result"}, None),
+        ("gauge", "subscription.subscribe.duration", C, "duration"),
+    ],
+    "subscription.unsubscribe.started": [("counter", "subscription.unsubscribe.started", C, None)],
+    "subscription.unsubscribe.completed": [
+        ("counter", "subscription.unsubscribe.completed", {**C, "result": "result"}, None),
+        ("gauge", "subscription.unsubscribe.duration", C, "duration"),
+    ],
+    "error.occurred": [("counter", "error.occurred", {**E, "severity": "severity"}, None)],
+    "error.handled": [
+        ("counter", "error.handled", E, None),
+        ("gauge", "error.recovery.duration", E, "duration"),
+    ],
+    "auth.started": [("counter", "auth.started", C, None)],
+    "auth.completed": [("counter", "auth.completed", C, None), ("gauge", "auth.duration", C, "duration")],
+    "auth.failed": [("counter", "auth.failed", {**C, "reason": "reason", "phase": "phase"}, None)],
+    "auth.refresh.started": [("counter", "auth.refresh.started", C, None)],
+    "auth.refresh.completed": [
+        ("counter", "auth.refresh.completed", C, None),
+        ("gauge", "auth.refresh.duration", C, "duration"),
+    ],
+    "heartbeat.sent": [("counter", "heartbeat.sent", C, None)],
+    "heartbeat.received": [("counter", "heartbeat.received", C, None), ("gauge", "heartbeat.rtt", C, "rtt")],
+    "heartbeat.missed": [("counter", "heartbeat.missed", C, None)],
+}
+
+
+def _expected(event: str, rows: list[Row]) -> list[Definition]:
+    made = []
+    for kind, name, tags, measurement in rows:
+        pairs = tuple(tags.items())
+        unit = None if kind in ("counter", "sum", "state") or measurement == "size" else MS
+        full, source = f"websocket.{name}", f"websockex_nova.{event}"
+        if kind == "state":
+            made.append(Definition(full, "gauge", source, measurement, pairs, state=True))
+        elif kind == "gauge":
+            made.append(Definition(full, "gauge", source, measurement, pairs, unit))
+            made.append(Definition(f"{full}.distribution", "distribution", source, measurement, pairs, unit))
+        else:
+            assert kind in ("counter", "sum")
+            made.append(Definition(full, "counter" if kind == "counter" else "sum", source, measurement, pairs))
+    return made
+
+
+@pytest.mark.parametrize("event", TABLE)
+def test_an_event_has_exactly_its_metrics(event: str) -> None:
+    """Name, kind, measurement, tags and unit of each, and every gauge of a duration or size with its distribution."""
+    found = [one for one in ws.statsd_metrics() if one.event == f"websockex_nova.{event}"]
+    assert Counter(found) == Counter(_expected(event, TABLE[event]))
+
+
+def test_no_event_is_missing_and_none_is_added() -> None:
+    """Every event of the catalogue but the sampler's stands in the table, and nothing else is in the list."""
+    named = {f"websockex_nova.{event}" for event in TABLE}
+    assert {one.event for one in ws.statsd_metrics()} == named
+    assert named == set(events.CATALOGUE) - {events.SYSTEM_SAMPLED}
+
+
+def test_every_metric_reads_what_its_event_carries() -> None:
+    """No measurement and no tag names a key that the event does not have."""
+    for one in [*ws.statsd_metrics(), *ws.prometheus_metrics()]:
+        spec = events.CATALOGUE[one.event]
+        if isinstance(one.measurement, str):
+            assert one.measurement in spec.measurements, one
+        keys = {key for _, key in one.tags}
+        assert keys <= set(spec.metadata), one
+
+
+def test_a_name_keeps_its_kind() -> None:
+    """The same name on two events is the same metric: a registry takes both lists whole."""
+    assert ws.HandlerRegistry([*ws.statsd_metrics(), *ws.prometheus_metrics()]).handlers
+
+
+def test_the_lists_are_the_callers_own() -> None:
+    """Changing one changes no other."""
+    first = ws.statsd_metrics()
+    first.clear()
+    assert len(ws.statsd_metrics()) > 40
+
+
+def test_the_guides_gauge_is_in_the_list() -> None:
+    """The one metric that the guide writes out: duration in milliseconds, tags client and type."""
+    (one,) = [one for one in ws.statsd_metrics() if one.name == "websocket.message.process.duration"]
+    assert (one.kind, one.event) == ("gauge", "websockex_nova.message.process.completed")
+    assert (one.measurement, one.divisor) == ("duration", 1_000_000)
+    assert one.tags == (("client", "client_id"), ("type", "type"))
+
+
+ALWAYS = {"message.batch_processed", "message.process.slow", "message.process.stuck"}
+MINIMAL = ALWAYS | {
+    *("connection.started", "connection.completed", "connection.disconnected"),
+    *("connection.reconnect.success", "connection.reconnect.failed"),
+    *("error.occurred", "error.handled", "auth.failed"),
+}
+STANDARD = MINIMAL | {"connection.reconnect.attempt"}
+STANDARD |= {event for event in TABLE if event.startswith(("subscription.", "auth."))}
+
+
+@pytest.mark.parametrize(
+    ("profile", "named"),
+    [
+        ("lightweight", MINIMAL),
+        ("standard", STANDARD),
+        ("financial", set(TABLE)),
+        (ws.FINANCIAL.replace(heartbeat_events=False), {e for e in TABLE if not e.startswith("heartbeat.")}),
+        (ws.LIGHTWEIGHT.replace(error_events=False), {e for e in MINIMAL if not e.startswith("error.")}),
+        (None, set(TABLE)),
+    ],
+)
+def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | None, named: set[str]) -> None:
+    """The metrics of an event come all or not at all, in the list's order."""
+    chosen = ws.statsd_metrics(profile=profile)
+    assert {one.event.removeprefix("websockex_nova.") for one in chosen} == named
+    assert chosen == [one for one in ws.statsd_metrics() if one.event.removeprefix("websockex_nova.") in named]
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
+    """A typing error is no empty list."""
+    with pytest.raises(ws.errors.ConfigurationError, match=r"financial.*standard.*lightweight"):
+        ws.statsd_metrics(profile="finanical")
+
+
+CLIENT_URI, CLIENT_TYPE = ("client_id", "uri"), ("client_id", "type")
+GUIDE: list[tuple[str, str, str, str | None, tuple[str, ...], tuple[str, str] | None, tuple[float, ...] | None]] = [
+    ("counter", "connection.started", "count", None, CLIENT_URI, None, None),
+    ("counter", "connection.completed", "count", None, CLIENT_URI, None, None),  # read by the guide's first query
+    ("distribution", "connection.completed", "duration", "duration", CLIENT_URI, MS, (10, 100, 500, 1000, 5000)),
+    ("counter", "message.received", "count", None, CLIENT_TYPE, None, None),
+    ("counter", "message.sent", "count", None, CLIENT_TYPE, None, None),
+    ("summary", "message.received", "size", "size", CLIENT_TYPE, None, None),
+    ("summary", "message.sent", "size", "size", CLIENT_TYPE, None, None),
+    ("distribution", "message.process.completed", "duration", "duration", CLIENT_TYPE, MS, None),
+    ("counter", "error.occurred", "count", None, ("client_id", "error_type"), None, None),
+    ("counter", "subscription.subscribe.completed", "count", None, ("client_id", "channel"), None, None),
+]
+
+
+def test_the_prometheus_list_is_the_guides_with_the_counter_its_query_reads() -> None:
+    """Name for name, in order: tags, unit and buckets as the guide writes them, and one counter more."""
+    found = [
+        (one.kind, one.event, one.name, one.measurement, tuple(tag for tag, _ in one.tags), one.unit, one.buckets)
+        for one in ws.prometheus_metrics()
+    ]
+    assert found == [
+        (kind, f"websockex_nova.{event}", f"websockex_nova.{event}.{last}", *rest) for kind, event, last, *rest in GUIDE
+    ]
+    assert all(tag == key for one in ws.prometheus_metrics() for tag, key in one.tags)

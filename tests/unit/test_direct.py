@@ -1,0 +1,202 @@
+"""The application's own metrics: cleaned where a row is made, counted exactly, never raised into the caller."""
+
+import enum
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wsnova_statsd as ws
+from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.metrics.definitions import Kind
+from wsnova_statsd.metrics.direct import Direct
+from wsnova_statsd.metrics.store import OVERFLOW_TAGS, Series, Store
+
+NOT_NUMBERS: list[object] = [math.nan, math.inf, -math.inf, True, False, None, "5", b"5", [], 10**400]
+
+
+class _Rude:
+    """Raises when asked for its text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+class _Status(int, enum.Enum):
+    """An integer whose text is not its number."""
+
+    GONE = 410
+
+
+class _Bench:
+    """A store with one writer of a kind."""
+
+    def __init__(self, kind: Kind, *, strict: bool = False, **limits: int) -> None:
+        self.store = Store(**limits)
+        self.direct = Direct(self.store, kind, strict)
+
+    def series(self) -> Series:
+        (one,) = self.store.fold()
+        return one
+
+
+def test_a_counter_adds_up() -> None:
+    """Whole numbers stay whole."""
+    bench = _Bench("counter")
+    for value in (1, 5, 2.5):
+        bench.direct.write("orders", value, ())
+    assert (bench.series().name, bench.series().kind, bench.series().total) == ("orders", "counter", 8.5)
+
+
+def test_a_gauge_keeps_the_last_value() -> None:
+    """And is fresh."""
+    bench = _Bench("gauge")
+    for value in (3, 7, 4):
+        bench.direct.write("depth", value, ())
+    assert (bench.series().value, bench.series().fresh) == (4, True)
+
+
+def test_a_distribution_keeps_every_value_up_to_its_bound() -> None:
+    """The number beside them is exact."""
+    bench = _Bench("distribution", max_samples=100)
+    for value in range(50):
+        bench.direct.write("ms", value, ())
+    assert bench.series().batches == [(list(range(50)), 50)]
+    for value in range(50_000):
+        bench.direct.write("ms", value, ())
+    assert sum(len(values) for values, _ in bench.series().batches) <= 100
+    assert sum(stood for _, stood in bench.series().batches) == 50_050
+
+
+@pytest.mark.parametrize("kind", ["counter", "gauge", "distribution"])
+@pytest.mark.parametrize("value", NOT_NUMBERS)
+def test_what_is_no_number_is_counted_as_invalid(kind: Kind, value: Any) -> None:
+    """It raises nothing and changes nothing; strict, for tests, raises and says what was given."""
+    bench = _Bench(kind)
+    bench.direct.write("m", value, ())
+    assert (bench.series().total, bench.series().value, bench.series().batches, bench.store.invalid) == (0, None, [], 1)
+    with pytest.raises(ConfigurationError, match="finite number"):
+        _Bench(kind, strict=True).direct.write("m", value, ())
+
+
+def test_no_sum_grows_beyond_a_float() -> None:
+    """The largest numbers that are taken add up, as integers and floats, without an error for the caller."""
+    bench = _Bench("counter")
+    for value in (2**960, 1.5, 2**960, 2.0**960, 2**961, 1.7e308, int(1.7e308)):
+        bench.direct.write("m", value, ())
+    assert bench.series().total == 3 * 2.0**960
+    assert bench.store.invalid == 3
+
+
+def test_numbers_of_other_classes_become_plain() -> None:
+    """An integer enum's text is its name, which is no number on the wire."""
+    bench = _Bench("gauge")
+    bench.direct.write("status", _Status.GONE, ())
+    assert (bench.series().value, type(bench.series().value)) == (410, int)
+
+
+@pytest.mark.parametrize("tags", [["b:2", "a:1"], ("b:2", "a:1"), {"b": 2, "a": 1}, ["b:2", "a:1", "b:2", None, ""]])
+def test_tags_are_a_list_a_tuple_or_a_mapping(tags: Any) -> None:
+    """They all name the same series."""
+    bench = _Bench("counter")
+    bench.direct.write("m", 1, ("b:2", "a:1"))
+    bench.direct.write("m", 1, tags)
+    assert (bench.series().tags, bench.series().total) == (("b:2", "a:1"), 2)
+
+
+def test_a_changed_list_of_tags_changes_nothing_counted() -> None:
+    """The caller may use its list again."""
+    bench, tags = _Bench("counter"), ["a:1"]
+    bench.direct.write("m", 1, tags)
+    tags[0] = "a:2"
+    bench.direct.write("m", 1, tags)
+    assert {one.tags: one.total for one in bench.store.fold()} == {("a:1",): 1, ("a:2",): 1}
+
+
+@given(
+    st.text() | st.binary() | st.integers() | st.none() | st.sampled_from([_Rude(), "a|b", "é\n", "x" * 500]),
+    st.lists(st.text() | st.none() | st.integers())
+    | st.dictionaries(st.text(), st.text() | st.none())
+    | st.text()
+    | st.sampled_from([None, 5, _Rude(), [_Rude()], {"k": _Rude()}, [["a"]]]),
+)
+def test_no_name_and_no_tags_raise(name: Any, tags: Any) -> None:
+    """Whatever is given is counted, under a clean name or as invalid."""
+    bench = _Bench("counter")
+    for _ in range(2):
+        bench.direct.write(name, 1, tags)
+    series = bench.store.fold()
+    assert sum(one.total for one in series) + bench.store.invalid == 2
+    assert len(series) <= 1
+
+
+def test_hostile_names_and_tags_are_cleaned() -> None:
+    """No datagram is forged by data."""
+    bench = _Bench("counter")
+    bench.direct.write("a b|c\n", 1, ["t:x|#y", "host:other"])
+    assert (bench.series().name, bench.series().tags) == ("a_b_c_", ("t:x__y",))
+
+
+def test_a_name_with_nothing_usable_is_invalid() -> None:
+    """Every occurrence is counted, none is shipped under an empty name."""
+    bench = _Bench("counter")
+    for _ in range(3):
+        bench.direct.write("|||", 1, ())
+    assert bench.store.fold() == []
+    assert bench.store.invalid == 3
+    with pytest.raises(ConfigurationError, match="not usable"):
+        _Bench("counter", strict=True).direct.write("|||", 1, ())
+
+
+def test_strict_refuses_a_name_that_would_be_changed() -> None:
+    """And says what would be usable."""
+    with pytest.raises(ConfigurationError, match="'a_b' would be"):
+        _Bench("counter", strict=True).direct.write("a b", 1, ())
+
+
+def test_a_name_of_another_kind_is_invalid() -> None:
+    """A name never changes its type: what came first stays, the rest is counted as invalid."""
+    store = Store()
+    Direct(store, "counter", strict=False).write("m", 1, ("a:1",))
+    for tags in ((), ("a:1",)):
+        Direct(store, "gauge", strict=False).write("m", 5, tags)
+    (series,) = store.fold()
+    assert (series.kind, series.total, series.value) == ("counter", 1, None)
+    assert store.invalid == 2
+    with pytest.raises(ConfigurationError, match="a counter already"):
+        Direct(store, "gauge", strict=True).write("m", 5, ())
+
+
+def test_a_definitions_name_is_taken_before_its_first_event() -> None:
+    """The application cannot give it another kind, nor a definition one to what the application counts."""
+    store = Store()
+    registry = ws.HandlerRegistry([ws.counter("m", ws.events.MESSAGE_SENT)], store)
+    Direct(store, "gauge", strict=False).write("m", 5, ())
+    Direct(store, "counter", strict=False).write("m", 5, ())
+    assert [(one.kind, one.total) for one in store.fold()] == [("counter", 5)]
+    assert store.invalid == 1
+    Direct(store, "gauge", strict=False).write("depth", 5, ())
+    with pytest.raises(ConfigurationError, match="'depth' is counted as a gauge already"):
+        registry.add(ws.counter("depth", ws.events.MESSAGE_SENT))
+
+
+def test_endless_tag_values_end_in_one_overflow_series() -> None:
+    """Exact in sum, and no row is kept for each value."""
+    bench = _Bench("counter", max_series=10)
+    for user in range(500):
+        bench.direct.write("logins", 1, {"user": user})
+    series = bench.store.fold()
+    assert sum(one.total for one in series) == 500
+    assert [one.total for one in series if one.tags == OVERFLOW_TAGS] == [490]
+    assert sum(len(table) for shard in bench.store._shards for table in shard.tables) == 11
+
+
+def test_a_child_counts_from_zero() -> None:
+    """With the same writer."""
+    bench = _Bench("counter")
+    bench.direct.write("m", 5, ())
+    bench.store.after_fork()
+    bench.direct.write("m", 1, ())
+    assert bench.series().total == 1

@@ -1,0 +1,71 @@
+"""The front door: what `import wsnova_statsd as ws` offers, and that nothing else hangs about."""
+
+import ast
+import importlib
+import types
+from pathlib import Path
+
+import pytest
+
+import wsnova_statsd as ws
+
+MODULES = {"errors", "events", "telemetry", "alerts"}
+
+
+def _kind_then_name(name: str) -> tuple[int, str]:
+    """Constants, then classes, then everything else, each by name: the order that ruff keeps."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def test_every_exported_name_exists() -> None:
+    """`__all__` promises nothing that is not there, and `import *` brings exactly it."""
+    brought: dict[str, object] = {}
+    exec("from wsnova_statsd import *", brought)
+    brought.pop("__builtins__")
+    assert brought == {name: getattr(ws, name) for name in ws.__all__}
+
+
+def test_the_list_is_sorted_and_names_nothing_twice() -> None:
+    """Constants first, then classes, then functions and modules."""
+    assert sorted(set(ws.__all__), key=_kind_then_name) == list(ws.__all__)
+
+
+def test_what_the_front_door_imports_it_exports() -> None:
+    """Every name that `__init__.py` imports from below stands in `__all__`, and no other."""
+    tree = ast.parse(Path(ws.__file__).read_text(encoding="utf-8"))
+    imported = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert imported == set(ws.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_the_four_modules_are_reached_through_it(name: str) -> None:
+    """`ws.errors`, `ws.events`, `ws.telemetry` and `ws.alerts` are modules of this package and exported."""
+    module = getattr(ws, name)
+    assert isinstance(module, types.ModuleType)
+    assert module.__name__.startswith("wsnova_statsd.")
+    assert importlib.import_module(module.__name__) is module
+    assert name in ws.__all__
+
+
+def test_no_other_module_is_exported() -> None:
+    """Rooms such as `client` or `metrics` are no part of the public surface."""
+    assert {name for name in ws.__all__ if isinstance(getattr(ws, name), types.ModuleType)} == MODULES
+
+
+def test_what_is_exported_tells_what_it_is() -> None:
+    """Every exported class, function and module has a docstring."""
+    assert [name for name in ws.__all__ if not name.isupper() and not getattr(ws, name).__doc__] == []
+
+
+def test_the_three_profiles_and_the_default_bus_are_the_ones_below() -> None:
+    """The front door hands out the objects themselves, not copies."""
+    assert [profile.name for profile in (ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT)] == [
+        "financial",
+        "standard",
+        "lightweight",
+    ]
+    assert isinstance(ws.telemetry.DEFAULT, ws.Bus)
+    assert ws.telemetry.Bus is ws.Bus
+    assert ws.events.MESSAGE_RECEIVED == "websockex_nova.message.received"

@@ -1,0 +1,316 @@
+"""A client's options: checked where they are written, with messages that name the value and never a secret."""
+
+import math
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsnova_statsd.client.api import Client
+from wsnova_statsd.client.options import Options, header_lines, target
+from wsnova_statsd.client.protocol import JsonProtocol
+from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.profiles import STANDARD
+
+SECRET = "hunter2"
+
+
+def _options(**changes: Any) -> Options:
+    given: dict[str, Any] = {
+        "url": "wss://feed.example/ws",
+        "client_id": "md-1",
+        "profile": STANDARD,
+        "protocol": JsonProtocol(),
+        "on_message": None,
+        "on_error": None,
+        "headers": None,
+        "subprotocols": (),
+        "ssl": None,
+        "proxy": None,
+        "connect_timeout": 10.0,
+        "max_message_bytes": 1024,
+        "max_buffered_bytes": 1024,
+        "reconnect": True,
+        "on_reconnect": None,
+    }
+    return Options(**{**given, **changes})
+
+
+def _refused(**changes: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        _options(**changes)
+    return str(caught.value)
+
+
+# url
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "secure", "uri"),
+    [
+        ("ws://feed.example", "feed.example", 80, False, "ws://feed.example"),
+        ("wss://feed.example/ws", "feed.example", 443, True, "wss://feed.example/ws"),
+        ("ws://127.0.0.1:8080/a/b?x=1#f", "127.0.0.1", 8080, False, "ws://127.0.0.1:8080/a/b"),
+        ("wss://[::1]:9443/", "::1", 9443, True, "wss://[::1]:9443/"),
+        ("wss://FEED.example:443/WS", "feed.example", 443, True, "wss://feed.example:443/WS"),
+        (f"wss://me:{SECRET}@feed.example/ws?token={SECRET}", "feed.example", 443, True, "wss://feed.example/ws"),
+    ],
+)
+def test_a_url_is_taken_apart(url: str, host: str, port: int, secure: bool, uri: str) -> None:
+    """Host, port and scheme to dial; of the rest only the path may be shown."""
+    found = target(url)
+    assert (found.url, found.host, found.port, found.secure, found.uri) == (url, host, port, secure, uri)
+
+
+def test_user_and_password_become_a_header() -> None:
+    """Percent signs are decoded before Basic is formed; without a user there is none."""
+    assert target("ws://feed.example").authorization is None
+    assert target("ws://Aladdin:open%20sesame@feed.example").authorization == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "feed.example",
+        "http://feed.example",
+        "ws://",
+        "ws:///path",
+        "ws://feed.example:0",
+        "ws://feed.example:99999",
+        "ws://feed.example:port",
+        "ws://[::1",
+        "ws://feed.example/a b",
+        "ws://feed.example/\r\nX-Evil: 1",
+        "ws://feed.example/\x00",
+    ],
+)
+def test_what_is_no_websocket_url_is_refused(url: str) -> None:
+    """The message says what is allowed."""
+    assert "url" in _refused(url=url)
+
+
+def test_the_refused_url_is_named() -> None:
+    """As far as it may be shown."""
+    assert "'http://feed.example/ws'" in _refused(url="http://feed.example/ws")
+    assert _refused(url=7).startswith("url is 7;")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://me:{SECRET}@feed.example/?token={SECRET}",
+        f"ws://me:{SECRET}@feed.example:99999/",
+        f"wss://me:x/{SECRET}@feed.example/",
+        f"wss://me:{SECRET}/x@feed.example/",
+        f"wss://me:{SECRET}#x@feed.example/",
+        f"wss://me:{SECRET}@feed\u2100.example/",
+        f"ws://me:{SECRET}@feed.example/ b",
+        f"wss://me:{SECRET}@feed.example/".encode(),
+    ],
+)
+def test_a_refused_url_keeps_its_secrets(url: object) -> None:
+    """Neither user-info nor query is in the message, whatever is wrong with the URL, text or bytes."""
+    assert SECRET not in _refused(url=url)
+
+
+def test_a_callable_url_is_asked_for_each_attempt() -> None:
+    """And not before the first; what it returns is checked like a string."""
+    asked = iter(["ws://a.example", "ws://b.example", "http://c.example"])
+    options = _options(url=lambda: next(asked))
+    assert options.target().host == "a.example"
+    assert options.target().host == "b.example"
+    with pytest.raises(ConfigurationError, match=r"http://c\.example"):
+        options.target()
+
+
+# headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "lines"),
+    [
+        (None, []),
+        ({}, []),
+        ({"X-Key": "a", "X-Other": " b "}, ["X-Key: a", "X-Other: b"]),
+        (["X-Key: a", "X-Url:ws://h:1"], ["X-Key: a", "X-Url: ws://h:1"]),
+        ([("X-Key", "a"), ("X-Key", "b")], ["X-Key: a", "X-Key: b"]),
+        ({"X-Name": "grüß"}, ["X-Name: grüß"]),
+    ],
+)
+def test_headers_come_in_three_forms(headers: Any, lines: list[str]) -> None:
+    """A mapping, lines, or pairs."""
+    assert header_lines(headers) == lines
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Key": f"{SECRET}\r\nX-Evil: 1"},
+        {"X-Key": f"{SECRET}\n"},
+        {"X-Key": f"{SECRET}\x00"},
+        {"X Key": SECRET},
+        {"": SECRET},
+        {"X-Key\r\nX-Evil": SECRET},
+        {"Схема": SECRET},
+        {"X-Key": f"{SECRET}€"},
+        {"X-Key": SECRET.encode()},
+        {"X-Key": None},
+        f"X-Key: {SECRET}",
+        [("X-Key", SECRET, "more")],
+        [7],
+        [f"Authorization Bearer {SECRET}"],
+        [f"Bearer {SECRET}"],
+    ],
+)
+def test_a_header_that_would_break_the_request_is_refused_without_its_value(headers: Any) -> None:
+    """CR and LF inject headers, and what has no name is none; values are secrets."""
+    assert SECRET not in _refused(headers=headers)
+
+
+@given(st.text(), st.text())
+def test_no_header_can_inject_another(name: str, value: str) -> None:
+    """Whatever name and value are: one printable line in latin-1 comes out, or an error."""
+    try:
+        lines = header_lines({name: value})
+    except ConfigurationError:
+        return
+    assert len(lines) == 1
+    assert lines[0].encode("latin-1")
+    assert not any(character in lines[0] for character in "\r\n\x00")
+
+
+def test_callable_headers_are_asked_for_each_attempt() -> None:
+    """A fresh token for each."""
+    tokens = iter(["one", "two"])
+    options = _options(headers=lambda: {"X-Token": next(tokens)})
+    where = options.target()
+    assert options.header_lines(where) == ["X-Token: one"]
+    assert options.header_lines(where) == ["X-Token: two"]
+
+
+def test_a_header_of_ones_own_wins_over_the_url() -> None:
+    """User-info adds Authorization unless one was given, in any case of letters."""
+    options = _options(url="ws://me:pw@feed.example", headers={"AUTHORIZATION": "Bearer x"})
+    assert options.header_lines(options.target()) == ["AUTHORIZATION: Bearer x"]
+    plain = _options(url="ws://me:pw@feed.example")
+    assert plain.header_lines(plain.target()) == ["Authorization: Basic bWU6cHc="]
+
+
+# everything else
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("connect_timeout", 0),
+        ("connect_timeout", -1.5),
+        ("connect_timeout", math.nan),
+        ("connect_timeout", math.inf),
+        ("connect_timeout", "10"),
+        ("connect_timeout", True),
+        ("connect_timeout", None),
+        ("max_message_bytes", 0),
+        ("max_message_bytes", -1),
+        ("max_message_bytes", 1.5),
+        ("max_message_bytes", True),
+        ("max_buffered_bytes", 0),
+        ("max_buffered_bytes", "1k"),
+        ("reconnect", 1),
+        ("reconnect", None),
+        ("on_message", "print"),
+        ("on_error", 7),
+        ("on_reconnect", []),
+        ("client_id", ""),
+        ("client_id", 7),
+        ("ssl", True),
+        ("ssl", {"cert_reqs": 0}),
+        ("protocol", "json"),
+        ("protocol", JsonProtocol),
+    ],
+)
+def test_a_value_that_is_not_usable_is_named(name: str, value: object) -> None:
+    """The message tells option and value."""
+    message = _refused(**{name: value})
+    assert message.startswith(f"{name} is ")
+    assert repr(value) in message
+
+
+def test_a_client_id_ends_at_200_characters() -> None:
+    """It becomes a tag."""
+    assert _options(client_id="x" * 200).client_id == "x" * 200
+    assert "200" in _refused(client_id="x" * 201)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "a\r\n", "ü", 7])
+def test_a_subprotocol_is_a_token(name: object) -> None:
+    """RFC 6455 section 4.1; the message names it."""
+    assert repr(name) in _refused(subprotocols=("v1.feed", name))
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "",
+        "proxy.example:3128",
+        f"https://me:{SECRET}@proxy.example",
+        f"socks5://me:{SECRET}@proxy.example",
+        f"http://me:{SECRET}/x@proxy.example:3128",
+        f"http://me:{SECRET}@proxy.example:99999",
+        "http://",
+        8080,
+        b"http://proxy.example",
+    ],
+)
+def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: object) -> None:
+    """Only http:// proxies are, and 'env' and None."""
+    message = _refused(proxy=proxy)
+    assert "proxy" in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize("proxy", [None, "env", f"http://me:{SECRET}@proxy.example:3128"])
+def test_a_usable_proxy_is_taken(proxy: str | None) -> None:
+    """Unchanged."""
+    assert _options(proxy=proxy).proxy == proxy
+
+
+def test_certificates_are_verified_unless_a_context_says_otherwise() -> None:
+    """The default context checks certificate and host name; a given one is used as it is."""
+    default = _options().context()
+    assert default.verify_mode is ssl.CERT_REQUIRED
+    assert default.check_hostname
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert _options(ssl=own).context() is own
+
+
+# through the constructor of the client
+
+_WRONG: list[Mapping[str, Any]] = [
+    {"url": "http://feed.example"},
+    {"url": "ws://feed.example", "profile": "fast"},
+    {"url": "ws://feed.example", "connect_timeout": 0},
+    {"url": "ws://feed.example", "headers": {"X": "a\nb"}},
+    {"url": "ws://feed.example", "subprotocols": "v1.feed"},
+    {"url": "ws://feed.example", "proxy": "ftp://proxy"},
+]
+
+
+@pytest.mark.parametrize("given_", _WRONG, ids=lambda given_: list(given_)[-1])
+def test_the_constructor_refuses_at_once(given_: Mapping[str, Any]) -> None:
+    """Not at start: misconfiguration raises where it is written."""
+    with pytest.raises(ConfigurationError):
+        Client(**given_)
+
+
+def test_a_default_id_is_the_host_and_the_lowest_free_number() -> None:
+    """Numbers of living clients are taken; those of forgotten ones are free again."""
+    first = Client("ws://ids.example:9000/a")
+    second = Client("wss://ids.example")
+    assert (first.client_id, second.client_id) == ("ids.example-1", "ids.example-2")
+    del first
+    assert Client("ws://ids.example").client_id == "ids.example-1"
+    assert Client(lambda: "ws://ids.example").client_id.startswith("client-")

@@ -1,0 +1,101 @@
+"""Packets are full and never too large, and a flush that stops anywhere accounts for all it took."""
+
+import itertools
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsnova_statsd import wire
+from wsnova_statsd.metrics.definitions import Kind
+from wsnova_statsd.metrics.store import Series
+from wsnova_statsd.reporters.packing import TYPES, Line, Packer
+
+LIMIT = wire.UDP_BYTES
+Spec = tuple[Kind, int, int, int, int]  # kind, length of the name, tags, samples or amount, occurrences without sample
+
+
+def _text(line: Line) -> str:
+    """The line as the official client writes it."""
+    made = f"{line.name}:{line.value}|{TYPES[line.series.kind]}"
+    made += f"|@{wire.rate_of(line.weight)!r}" if line.weight > 1 else ""
+    return made + ("|#" + ",".join(line.tags) if line.tags else "")
+
+
+def _datagram(packet: list[Line], suffix: int = 0) -> bytes:
+    return "".join(_text(line) + "s" * suffix + "\n" for line in packet).encode()
+
+
+kinds = st.sampled_from(["counter", "gauge", "distribution", "sum", "summary"])
+specs = st.tuples(kinds, st.integers(1, 40), st.integers(0, 3), st.integers(1, 400), st.integers(0, 900))
+
+
+def _make(index: int, spec: Spec) -> Series:
+    kind, name, tags, samples, thinned = spec
+    series = Series(f"m{index}" + "x" * name, kind, tuple(f"tag{i}:größe{i}" for i in range(tags)), None, False)
+    if kind == "gauge":
+        series.value, series.fresh = 1.5 * samples, True
+    elif kind in ("counter", "sum"):
+        series.total = samples
+    else:
+        series.take_samples([i * 0.1 for i in range(samples)], samples + thinned, 10**9)
+    return series
+
+
+@given(st.lists(specs, max_size=40), st.sampled_from([512, LIMIT, wire.UNIX_BYTES]), st.sampled_from([0, 30]))
+def test_packets_are_never_above_the_limit_and_never_emptier_than_necessary(
+    given_specs: list[Spec], limit: int, suffix: int
+) -> None:
+    """Counted in bytes as sent, LF and suffix too; no packet had room for the first line of the next."""
+    packer = Packer("", (), suffix, limit)
+    packets = list(packer.packets(_make(index, spec) for index, spec in enumerate(given_specs)))
+    sizes = [len(_datagram(packet, suffix)) for packet in packets]
+    assert all(0 < size <= limit for size in sizes)
+    assert sizes == [sum(line.size + 1 for line in packet) for packet in packets]
+    for size, following in itertools.pairwise(zip(sizes, packets, strict=True)):
+        assert size[0] + following[1][0].size + 1 > limit
+    lines = [line for packet in packets for line in packet]
+    assert {line.series.name for line in lines} == {f"m{i}" + "x" * spec[1] for i, spec in enumerate(given_specs)}
+    assert packer.given_up == 0
+
+
+def test_one_large_distribution_fills_its_packets() -> None:
+    """But for the last one, each is full to a value's length."""
+    series = Series("m", "distribution", (), None, False)
+    series.take_samples([i * 0.25 for i in range(5_000)], 5_000, 10**9)
+    sizes = [len(_datagram(packet)) for packet in Packer("", (), 0, LIMIT).packets([series])]
+    assert all(LIMIT - 8 <= size <= LIMIT for size in sizes[:-1])
+
+
+@given(st.lists(specs, min_size=1, max_size=30), st.integers(0, 12))
+def test_a_flush_that_stops_loses_nothing_in_silence(given_specs: list[Spec], taken: int) -> None:
+    """Closing the iterator anywhere leaves every amount delivered, waiting or told as lost; a later flush works."""
+    packer, all_series = Packer("", (), 0, 512), [_make(index, spec) for index, spec in enumerate(given_specs)]
+    refused = _flush(packer, all_series, lambda number: number < taken)
+    for series in all_series:
+        waiting = sum(stood for _, stood in series.batches)
+        if series.kind in ("summary", "distribution"):
+            assert series.delivered + series.lost + waiting == series.total
+        elif series.kind != "gauge":
+            assert series.lost == 0
+            assert series.delivered in (0, series.total)
+    assert sum(series.lost for series in all_series) == refused + packer.given_up
+    _flush(packer, all_series, lambda number: True)
+    for series in all_series:
+        assert series.kind == "gauge" or series.delivered + series.lost == series.total
+        assert not series.fresh
+        assert series.batches == []
+
+
+def _flush(packer: Packer, all_series: list[Series], accepts: Callable[[int], bool]) -> float:
+    """Ship packets until the first refusal, as the reporter does; returns how many samples that refused."""
+    refused = 0.0
+    packets = packer.packets(all_series)
+    for number, packet in enumerate(packets):
+        if not accepts(number):
+            refused = sum(line.refuse() for line in packet)
+            break
+        for line in packet:
+            line.accept()
+    packets.close()
+    return refused

@@ -1,0 +1,207 @@
+"""A forked child notices, with and without Python's hooks, and drops what it inherited."""
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from wsnova_statsd import process
+from wsnova_statsd.clock import CLOCK
+from wsnova_statsd.telemetry import Bus
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+WIPED = not isinstance(process.ALIVE, bytearray)
+
+
+def _fork_without_hooks() -> int:
+    """Fork as uWSGI does: Python hears nothing of it. PyDLL keeps the GIL, CDLL would hang the child."""
+    return int(ctypes.PyDLL(None).fork())
+
+
+FORKS = [
+    pytest.param(os.fork, id="with-hooks"),
+    pytest.param(
+        _fork_without_hooks,
+        id="without-hooks",
+        marks=pytest.mark.skipif(not WIPED, reason="this kernel wipes no page at a fork"),
+    ),
+]
+
+
+def _child(fork: Callable[[], int], work: Callable[[], object]) -> Any:
+    """What `work` returns, or raises, in a forked child, by way of JSON."""
+    reading, writing = os.pipe()
+    pid = fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # a child that hangs ends
+        try:
+            answer = json.dumps(work())
+        except BaseException as error:
+            answer = json.dumps(repr(error))
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        answer = pipe.read().decode()
+    os.waitpid(pid, 0)
+    return json.loads(answer or '"the child hung"')
+
+
+class _Component:
+    """Counts how often it was told of a fork."""
+
+    def __init__(self) -> None:
+        self.forks = 0
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        self.forks += 1
+
+
+@pytest.fixture
+def held() -> Iterator[Callable[[Any], None]]:
+    """Have a lock held by another thread until the test ends."""
+    done = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def hold(lock: Any) -> None:
+        holding = threading.Event()
+
+        def keep() -> None:
+            with lock:
+                holding.set()
+                done.wait(30)
+
+        threads.append(threading.Thread(target=keep, daemon=True))
+        threads[-1].start()
+        assert holding.wait(10)
+
+    yield hold
+    done.set()
+    for thread in threads:
+        thread.join(10)
+
+
+def test_a_process_knows_itself() -> None:
+    """The byte is 1 where the package was imported, and in_child then tells nobody anything."""
+    component = _Component()
+    process.in_child()
+    assert (process.ALIVE[0], component.forks) == (1, 0)
+
+
+def test_a_fork_with_hooks_tells_every_component_at_once() -> None:
+    """After os.fork the child knows itself before its first line, and later calls add nothing."""
+    component = _Component()
+
+    def work() -> list[int]:
+        first = [process.ALIVE[0], component.forks]
+        process.in_child()
+        return [*first, component.forks]
+
+    assert _child(os.fork, work) == [1, 1, 1]
+    assert (process.ALIVE[0], component.forks) == (1, 0)
+
+
+@pytest.mark.skipif(not WIPED, reason="this kernel wipes no page at a fork")
+def test_a_fork_without_hooks_shows_in_the_byte() -> None:
+    """The child reads 0 until it calls in_child, which tells every component, once."""
+    component = _Component()
+
+    def work() -> list[int]:
+        first = [process.ALIVE[0], component.forks]
+        process.in_child()
+        process.in_child()
+        return [*first, process.ALIVE[0], component.forks]
+
+    assert _child(_fork_without_hooks, work) == [0, 0, 1, 1]
+    assert (process.ALIVE[0], component.forks) == (1, 0)
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_of_a_child_is_one_as_well(fork: Callable[[], int]) -> None:
+    """Every generation notices: the page is wiped again at the next fork."""
+    component = _Component()
+
+    def noticed() -> list[int]:
+        if not process.ALIVE[0]:
+            process.in_child()
+        return [process.ALIVE[0], component.forks]
+
+    assert _child(fork, lambda: [noticed(), _child(fork, noticed)]) == [[1, 1], [1, 2]]
+
+
+def test_a_component_is_held_weakly() -> None:
+    """Registering for forks keeps nothing alive, and what is gone is not called."""
+    component = _Component()
+    process.on_fork(component)
+    assert component in process._fork_aware
+    count = len(process._fork_aware)
+    del component
+    gc.collect()
+    assert len(process._fork_aware) < count
+
+
+def test_without_such_a_page_the_hooks_alone_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel refuses the advice the mark is a plain byte, which the hook clears by hand."""
+    monkeypatch.setattr(process, "_MADV_WIPEONFORK", 2**30)
+    mark = process._fork_mark()
+    assert mark == bytearray(1)
+    mark[0] = 1
+    monkeypatch.setattr(process, "ALIVE", mark)
+    component = _Component()
+    assert _child(os.fork, lambda: [process.ALIVE[0], component.forks]) == [1, 1]
+    assert component.forks == 0
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_bus_whose_lock_was_held_works_in_the_child(fork: Callable[[], int], held: Callable[[Any], None]) -> None:
+    """Attach, detach and a failing handler do not wait for a thread of the parent; its handlers are there."""
+    bus = Bus()
+    heard: list[str] = []
+    bus.attach("parent's", "e", lambda *call: heard.append(call[0]))
+    bus.attach("failing", "f", lambda *_: 1 / 0)
+    held(bus._lock)
+
+    def work() -> list[Any]:
+        for event in "ef":
+            bus.execute(event, {}, {})
+        bus.attach("child's", "g", print)
+        bus.detach("parent's")
+        return [heard, bus.handler_errors, [handler.handler_id for handler in bus.list_handlers()]]
+
+    assert _child(fork, work) == [["e"], 1, ["failing", "child's"]]
+    assert heard == []
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_the_clock_of_a_child_runs_its_own_jobs_only(fork: Callable[[], int], held: Callable[[Any], None]) -> None:
+    """It starts a thread of its own, past a lock that was held; what the parent planned runs in the parent."""
+    ran: list[str] = []
+    started = threading.Event()
+    CLOCK.call_later(0, started.set)
+    assert started.wait(10)
+    late = CLOCK.call_later(3_600, lambda: ran.append("parent's"))
+    held(CLOCK._changed)
+
+    def work() -> list[Any]:
+        done = threading.Event()
+        CLOCK.call_later(0, lambda: ran.append("child's"))
+        CLOCK.call_later(0, done.set)
+        return [done.wait(10), ran, len(CLOCK._heap)]
+
+    assert _child(fork, work) == [True, ["child's"], 0]
+    late.cancel()
+    assert ran == []
+
+
+def test_a_thread_is_named_after_its_role() -> None:
+    """`wsnova-` and the role, and whose it is where there can be several."""
+    assert process.thread_name("clock") == "wsnova-clock"
+    assert process.thread_name("client", "md-1") == "wsnova-client-md-1"

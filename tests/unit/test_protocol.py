@@ -1,0 +1,168 @@
+"""Protocols: text and bytes in and out, and what a message is called."""
+
+import json
+import math
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsnova_statsd.client.protocol import JsonProtocol, Protocol
+from wsnova_statsd.errors import ConfigurationError
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+# The plain protocol
+
+
+def test_text_and_bytes_pass_through() -> None:
+    """Nothing is changed in either direction, and other buffers become bytes."""
+    protocol = Protocol()
+    assert protocol.encode("grüß") == "grüß"
+    assert protocol.encode(b"\xff") == b"\xff"
+    assert protocol.encode(bytearray(b"a")) == b"a"
+    assert type(protocol.encode(memoryview(b"b"))) is bytes
+    assert protocol.decode("x") == "x"
+    assert protocol.decode(b"\x00") == b"\x00"
+
+
+@pytest.mark.parametrize("message", [{"type": "x"}, 7, None, ["a"]])
+def test_anything_else_is_refused_with_advice(message: object) -> None:
+    """The error names the type that was given and the way out."""
+    with pytest.raises(TypeError, match=rf"{type(message).__name__}.*JsonProtocol"):
+        Protocol().encode(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"), [("a", "text"), (b"a", "binary"), (bytearray(), "binary"), (7, "unknown")]
+)
+def test_plain_messages_are_text_or_binary(message: object, kind: str) -> None:
+    """A subclass that knows more overrides this."""
+    assert Protocol().message_type(message) == kind
+
+
+# JSON: types
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ({"type": "trade"}, "trade"),
+        ({"channel": "c", "op": "o", "e": "e", "event": "v", "action": "a", "method": "m", "type": "t"}, "t"),
+        ({"channel": "c", "op": "o", "e": "e", "event": "v", "action": "a", "method": "m"}, "m"),
+        ({"channel": "c", "op": "o", "e": "e", "event": "v", "action": "a"}, "a"),
+        ({"channel": "c", "op": "o", "e": "e", "event": "v"}, "v"),
+        ({"channel": "c", "op": "o", "e": "e"}, "e"),
+        ({"channel": "c", "op": "o"}, "o"),
+        ({"channel": "c"}, "c"),
+        ({"type": 7, "method": "public/auth"}, "public/auth"),
+        ({"type": "", "op": "ping"}, "ping"),
+        ({"type": {"a": 1}}, "unknown"),
+        ({"id": 1, "result": None}, "response"),
+        ({"id": 1, "error": {"code": -1}}, "error"),
+        ({"id": 1, "result": {}, "type": "x"}, "response"),
+        ({"id": 1, "method": "m"}, "m"),
+        ({"result": 1, "type": "t"}, "t"),
+        ({"id": 1}, "unknown"),
+        ({}, "unknown"),
+        ([], "array"),
+        ([{"type": "x"}], "array"),
+        ((), "array"),
+        ("text", "scalar"),
+        (7, "scalar"),
+        (1.5, "scalar"),
+        (None, "scalar"),
+        (True, "scalar"),
+        (b"\x00", "binary"),
+        (memoryview(b""), "binary"),
+    ],
+)
+def test_a_json_message_is_called_by_the_table(message: object, kind: str) -> None:
+    """A reply first, then the first string among the seven fields, then the shape."""
+    assert JsonProtocol().message_type(message) == kind
+
+
+@given(_json)
+def test_every_json_value_has_a_type(message: object) -> None:
+    """Whatever a server sends, naming it never raises."""
+    assert isinstance(JsonProtocol().message_type(message), str)
+
+
+# JSON: encoding and decoding
+
+
+def test_json_goes_out_without_blanks() -> None:
+    """As text, and small."""
+    assert JsonProtocol().encode({"a": [1, 2], "b": None}) == '{"a":[1,2],"b":null}'
+
+
+def test_bytes_are_no_json() -> None:
+    """Binary frames stay bytes both ways."""
+    protocol = JsonProtocol()
+    assert protocol.encode(b"\x00{") == b"\x00{"
+    assert protocol.encode(memoryview(b"ab")) == b"ab"
+    assert protocol.decode(b'{"a":1}') == b'{"a":1}'
+
+
+@pytest.mark.parametrize("message", [math.nan, math.inf, {"a": -math.inf}, {1, 2}, object()])
+def test_what_json_cannot_say_is_refused(message: object) -> None:
+    """NaN and infinity are not written as words that other readers refuse."""
+    with pytest.raises((TypeError, ValueError)):
+        JsonProtocol().encode(message)
+
+
+@pytest.mark.parametrize("text", ["", "{", "nope", '{"a":1}}'])
+def test_what_is_no_json_raises(text: str) -> None:
+    """The client turns it into an error of this one message."""
+    with pytest.raises(ValueError, match=r"."):
+        JsonProtocol().decode(text)
+
+
+@given(_json)
+def test_a_round_trip_changes_nothing(message: object) -> None:
+    """Decoding what was encoded gives the same value, with the standard library on both sides."""
+    protocol = JsonProtocol()
+    encoded = protocol.encode(message)
+    assert isinstance(encoded, str)
+    assert protocol.decode(encoded) == message
+    assert json.loads(encoded) == message
+
+
+def test_another_library_is_used_when_given() -> None:
+    """The bytes of orjson go out as text; what it refuses is refused."""
+    protocol = JsonProtocol(loads=orjson.loads, dumps=orjson.dumps)
+    assert protocol.encode({"ü": 1}) == '{"ü":1}'
+    assert protocol.decode('{"a":1}') == {"a": 1}
+    with pytest.raises(ValueError, match=r"."):
+        protocol.decode("NaN")
+
+
+def test_integers_stay_exact_by_default() -> None:
+    """An order id of 30 digits is not made a float, whatever library is installed."""
+    assert JsonProtocol().decode("123456789012345678901234567890") == 123456789012345678901234567890
+
+
+@pytest.mark.parametrize("given_", [{"loads": "orjson"}, {"dumps": 7}])
+def test_what_is_no_function_is_refused_where_it_is_written(given_: dict[str, Any]) -> None:
+    """The message names the argument and the value."""
+    name, value = next(iter(given_.items()))
+    with pytest.raises(ConfigurationError, match=rf"{name} is {value!r}"):
+        JsonProtocol(**given_)
+
+
+def test_the_table_holds_for_subclasses() -> None:
+    """A dialect overrides one method and keeps the rest."""
+
+    class Dialect(JsonProtocol):
+        def message_type(self, message: Any) -> str:
+            return "mine"
+
+    assert Dialect().message_type({"type": "x"}) == "mine"
+    assert Dialect().encode([1]) == "[1]"

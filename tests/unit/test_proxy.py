@@ -1,0 +1,202 @@
+"""HTTP proxies: which one stands before a server, and the CONNECT through it, byte for byte."""
+
+import os
+import socket
+from typing import cast
+
+import pytest
+
+from wsnova_statsd.client.dial import Dial
+from wsnova_statsd.client.proxy import Proxy, choose, parse_proxy, tunnel
+from wsnova_statsd.errors import ConfigurationError, ConnectionFailed
+
+SECRET = "hunter2"
+_BASIC = "Basic bWU6aHVudGVyMg=="  # me:hunter2
+
+
+# What a proxy is
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("http://proxy.example:3128", Proxy("proxy.example", 3128)),
+        ("http://proxy.example", Proxy("proxy.example", 80)),
+        ("http://proxy.example:3128/", Proxy("proxy.example", 3128)),
+        ("http://[::1]:3128", Proxy("::1", 3128)),
+        (f"http://me:{SECRET}@proxy.example:3128", Proxy("proxy.example", 3128, _BASIC)),
+        (f"http://m%65:{SECRET}@proxy.example", Proxy("proxy.example", 80, _BASIC)),
+        ("http://me@proxy.example", Proxy("proxy.example", 80, "Basic bWU6")),
+    ],
+)
+def test_a_proxy_is_host_port_and_credentials(url: str, proxy: Proxy) -> None:
+    """Port 80 unless given; user and password become Basic."""
+    assert parse_proxy(url) == proxy
+
+
+def test_credentials_are_in_no_text() -> None:
+    """Neither in the repr nor in the error for a URL that is none."""
+    assert _BASIC not in repr(parse_proxy(f"http://me:{SECRET}@proxy.example"))
+    with pytest.raises(ConfigurationError) as caught:
+        parse_proxy(f"https://me:{SECRET}@proxy.example:3128/?key={SECRET}")
+    assert SECRET not in str(caught.value)
+    assert "https://proxy.example:3128" in str(caught.value)
+
+
+# Which one is used
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without any proxy variable."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_none_is_direct(environment: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says."""
+    environment.setenv("http_proxy", "http://env.example:1")
+    environment.setenv("https_proxy", "http://env.example:1")
+    assert choose(None, "feed.example", secure=False) is None
+    assert choose(None, "feed.example", secure=True) is None
+
+
+def test_a_url_is_used_for_every_host(environment: pytest.MonkeyPatch) -> None:
+    """no_proxy belongs to the environment's proxies."""
+    environment.setenv("no_proxy", "*")
+    assert choose("http://own.example:3128", "localhost", secure=True) == Proxy("own.example", 3128)
+
+
+@pytest.mark.parametrize(
+    ("variables", "host", "secure", "expected"),
+    [
+        ({}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1"}, "feed.example", True, "s.example"),
+        ({"https_proxy": "http://s.example:1"}, "feed.example", False, None),
+        ({"http_proxy": "http://p.example:1"}, "feed.example", False, "p.example"),
+        ({"http_proxy": "http://p.example:1"}, "feed.example", True, None),
+        ({"HTTPS_PROXY": "http://s.example:1"}, "feed.example", True, "s.example"),
+        ({"https_proxy": "s.example:1"}, "feed.example", True, "s.example"),
+        ({"https_proxy": ""}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "feed.example"}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "example"}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1", "no_proxy": ".example"}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "other.example"}, "feed.example", True, "s.example"),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "a.example, feed.example"}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "*"}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1", "NO_PROXY": "127.0.0.1"}, "127.0.0.1", True, None),
+    ],
+)
+def test_the_environment_is_asked_when_told_to(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], host: str, secure: bool, expected: str | None
+) -> None:
+    """wss:// goes by https_proxy, ws:// by http_proxy, and no_proxy takes hosts out."""
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    chosen = choose("env", host, secure=secure)
+    assert (None if chosen is None else chosen.host) == expected
+
+
+# The tunnel
+
+
+class _ScriptedDial:
+    """Stands for a Dial: what the proxy says comes in the given pieces."""
+
+    def __init__(self, pieces: list[bytes | OSError]) -> None:
+        self.pieces = pieces
+        self.asked: list[tuple[str, int]] = []
+        self.sent = b""
+        self.sock = socket.socket()
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        self.asked.append((host, port))
+        return self.sock
+
+    def send(self, _sock: socket.socket, data: bytes) -> None:
+        self.sent += data
+
+    def recv(self, _sock: socket.socket, _size: int) -> bytes:
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if isinstance(piece, OSError):
+            raise piece
+        return piece
+
+
+def _through(dial: _ScriptedDial, host: str = "feed.example", authorization: str | None = None) -> socket.socket:
+    return tunnel(cast(Dial, dial), Proxy("proxy.example", 3128, authorization), host, 9443)
+
+
+@pytest.mark.parametrize(
+    ("host", "authorization", "request_"),
+    [
+        ("feed.example", None, b"CONNECT feed.example:9443 HTTP/1.1\r\nHost: feed.example:9443\r\n\r\n"),
+        ("::1", None, b"CONNECT [::1]:9443 HTTP/1.1\r\nHost: [::1]:9443\r\n\r\n"),
+        (
+            "feed.example",
+            _BASIC,
+            b"CONNECT feed.example:9443 HTTP/1.1\r\nHost: feed.example:9443\r\n"
+            b"Proxy-Authorization: Basic bWU6aHVudGVyMg==\r\n\r\n",
+        ),
+    ],
+)
+def test_the_request_is_a_connect(host: str, authorization: str | None, request_: bytes) -> None:
+    """RFC 9110 section 9.3.6: authority form, and nothing of the WebSocket's own headers."""
+    dial = _ScriptedDial([b"HTTP/1.1 200 Connection established\r\n\r\n"])
+    with _through(dial, host, authorization) as sock:
+        assert sock is dial.sock
+    assert dial.asked == [("proxy.example", 3128)]
+    assert dial.sent == request_
+
+
+def test_the_answer_may_come_in_pieces() -> None:
+    """And with headers."""
+    answer = b"HTTP/1.0 200 OK\r\nVia: x\r\n\r\n"
+    with _through(_ScriptedDial([bytes([byte]) for byte in answer])) as sock:
+        assert sock.fileno() >= 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "407"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "502"),
+        (b"HTTP/1.1\r\n\r\n", "nothing"),
+        (b"\r\n\r\n", "nothing"),
+        (b"HTTP/1.1 \xff\xfe\r\n\r\n", "CONNECT"),
+        (b"HTTP/1.1 200 OK\r\n", "without an answer"),
+        (b"", "without an answer"),
+    ],
+)
+def test_any_other_answer_ends_the_dial(answer: bytes, told: str) -> None:
+    """With the cause `proxy`, the status, no credentials, and no socket left open."""
+    dial = _ScriptedDial([answer])
+    with pytest.raises(ConnectionFailed, match=told) as caught:
+        _through(dial, authorization=_BASIC)
+    assert caught.value.cause == "proxy"
+    assert _BASIC not in str(caught.value)
+    assert dial.sock.fileno() == -1
+
+
+def test_an_endless_answer_is_bounded() -> None:
+    """A proxy that never ends its headers is given up after some 64 KiB."""
+    dial = _ScriptedDial([b"X-Filler: x\r\n" * 300] * 1_000)
+    with pytest.raises(ConnectionFailed):
+        _through(dial)
+    assert len(dial.pieces) > 950
+    assert dial.sock.fileno() == -1
+
+
+def test_a_broken_proxy_connection_is_the_proxys_fault() -> None:
+    """Foreign errors become ours, those of the dial stay what they are."""
+    dial = _ScriptedDial([ConnectionResetError("reset")])
+    with pytest.raises(ConnectionFailed) as caught:
+        _through(dial)
+    assert caught.value.cause == "proxy"
+    late = _ScriptedDial([ConnectionFailed("too late", cause="timeout")])
+    with pytest.raises(ConnectionFailed) as caught:
+        _through(late)
+    assert caught.value.cause == "timeout"
+    assert late.sock.fileno() == -1

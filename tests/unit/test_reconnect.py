@@ -1,0 +1,400 @@
+"""The retry policy and the life it leads in a connection, with a fake clock, fake chance and fake events."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsnova_statsd import events
+from wsnova_statsd.client import connection as connection_module
+from wsnova_statsd.client.connection import Connection
+from wsnova_statsd.client.emitter import Emitter
+from wsnova_statsd.client.faults import Faults
+from wsnova_statsd.client.link import Loss
+from wsnova_statsd.client.options import Options, Target, target
+from wsnova_statsd.client.protocol import Protocol
+from wsnova_statsd.client.reconnect import RetryPolicy, Stopped
+from wsnova_statsd.errors import ConnectionFailed, HandshakeRefused
+from wsnova_statsd.profiles import FINANCIAL, LIGHTWEIGHT, PROFILES, STANDARD, Profile
+from wsnova_statsd.telemetry import Bus
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.clock import FakeClock
+
+OUTAGE = ConnectionFailed("lost", cause="close_1006")
+
+
+def _lowest(low: float, _high: float) -> float:
+    return low
+
+
+def _middle(low: float, high: float) -> float:
+    return (low + high) / 2
+
+
+def _highest(_low: float, high: float) -> float:
+    return high
+
+
+class _Sleep(threading.Event):
+    """An event whose wait moves a fake clock, and may do something in the middle of it."""
+
+    def __init__(self, clock: FakeClock, meanwhile: Callable[[float], object] | None = None) -> None:
+        super().__init__()
+        self._clock = clock
+        self._meanwhile = meanwhile
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        if not self.is_set():
+            self._clock.sleep(timeout)
+            if self._meanwhile is not None:
+                self._meanwhile(timeout)
+        return self.is_set()
+
+
+# Delays
+
+
+def _delay(profile: Profile, retries: int, chance: Callable[[float, float], float]) -> float:
+    policy = RetryPolicy(profile, chance)
+    policy.retries = retries
+    return policy.delay()
+
+
+@pytest.mark.parametrize(
+    ("profile", "lowest", "highest"),
+    [
+        (
+            FINANCIAL,
+            [0.0, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.8, 1.8],
+            [0.02, 0.075, 0.15, 0.3, 0.6, 1.2, 2.0, 2.0, 2.0],
+        ),
+        (STANDARD, [0.25, 0.25, 0.5, 1, 2, 4, 8, 27, 27], [0.75, 0.75, 1.5, 3, 6, 12, 24, 30, 30]),
+        (LIGHTWEIGHT, [0.5, 0.5, 1, 2, 4, 8, 16, 54, 54], [1.5, 1.5, 3, 6, 12, 24, 48, 60, 60]),
+    ],
+    ids=lambda given_: getattr(given_, "name", ""),
+)
+def test_delays_double_up_to_the_cap(profile: Profile, lowest: list[float], highest: list[float]) -> None:
+    """The first by its own rule, then half to one and a half of each step, at the cap within the last tenth."""
+    assert [_delay(profile, retries, _lowest) for retries in range(9)] == pytest.approx(lowest)
+    assert [_delay(profile, retries, _highest) for retries in range(9)] == pytest.approx(highest)
+
+
+@given(st.sampled_from(list(PROFILES.values())), st.integers(0, 10_000), st.floats(0, 1))
+def test_no_delay_leaves_its_bounds(profile: Profile, retries: int, chance: float) -> None:
+    """After any number of retries, whatever chance says; only a financial first retry comes at once."""
+    floor = 0.0 if retries == 0 and profile.first_retry == 0 else min(profile.retry_base, profile.retry_cap) / 2
+    assert floor <= _delay(profile, retries, lambda low, high: low + (high - low) * chance) <= profile.retry_cap
+
+
+@pytest.mark.parametrize("profile", [FINANCIAL, STANDARD, LIGHTWEIGHT])
+def test_the_server_may_ask_for_patience(profile: Profile) -> None:
+    """Retry-After is waited out, plus a spread, however few or many retries there were."""
+    for retries in (0, 5, 50):
+        for chance, spread in ((_lowest, 0.0), (_highest, profile.retry_base)):
+            policy = RetryPolicy(profile, chance)
+            policy.retries = retries
+            assert policy.delay(retry_after=120.0) == pytest.approx(120.0 + spread)
+
+
+# Running a policy
+
+
+def _run(
+    policy: RetryPolicy,
+    outcomes: Iterator[Exception | str],
+    clock: FakeClock,
+    *,
+    outage: ConnectionFailed | None = None,
+    gives_up: Callable[[], bool] = lambda: False,
+    wake: _Sleep | None = None,
+) -> tuple[str, list[float]]:
+    """The first success, and what each dial was told of its wait. Counts retries as a connection does."""
+    waits: list[float] = []
+
+    def dial(waited: float) -> str:
+        if waits or outage is not None:
+            policy.retries += 1
+        waits.append(waited)
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return policy.run(dial, outage, threading.Event(), wake or _Sleep(clock), gives_up), waits
+
+
+def test_a_first_dial_meets_no_wait_and_one_after_an_outage_does() -> None:
+    """So that a server which accepts and closes is never dialled in a tight loop; each dial is told how long it was."""
+    clock = FakeClock()
+    refused = ConnectionFailed("no", cause="refused")
+    link, waits = _run(RetryPolicy(STANDARD, _middle), iter([refused, refused, refused, "link"]), clock)
+    assert link == "link"
+    assert waits == [0.0, 0.5, 0.5, 1.0]
+    assert clock.sleeps == waits[1:]
+    assert _run(RetryPolicy(STANDARD, _middle), iter(["link"]), clock, outage=OUTAGE) == ("link", [0.5])
+
+
+def test_retry_after_holds_for_the_next_wait_only() -> None:
+    """Then the profile's own delays go on."""
+    clock = FakeClock()
+    busy = HandshakeRefused(503, retry_after=7.0)
+    _, waits = _run(RetryPolicy(STANDARD, _lowest), iter([busy, ConnectionFailed("no"), "link"]), clock)
+    assert waits == [0.0, 7.0, 0.25]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_upgrade_is_retried_at_the_cap(status: int) -> None:
+    """Hammering does not help credentials or paths, and ingresses answer so during deploys."""
+    clock = FakeClock()
+    _run(RetryPolicy(STANDARD, _lowest), iter([HandshakeRefused(status), "link"]), clock)
+    assert clock.sleeps == [27.0]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(1)])
+def test_only_failed_connections_are_retried(error: BaseException) -> None:
+    """Whatever else a dial raises is raised at once."""
+
+    def dial(_waited: float) -> str:
+        raise error
+
+    clock = FakeClock()
+    with pytest.raises(type(error)) as caught:
+        RetryPolicy(FINANCIAL).run(dial, None, threading.Event(), _Sleep(clock), lambda: False)
+    assert caught.value is error
+    assert clock.sleeps == []
+
+
+def test_giving_up_raises_the_last_failure_itself() -> None:
+    """Not tenacity's RetryError, and without a wait after it."""
+    clock = FakeClock()
+    failures = [ConnectionFailed(str(number)) for number in range(3)]
+    with pytest.raises(ConnectionFailed) as caught:
+        _run(RetryPolicy(FINANCIAL, _middle), iter(failures), clock, gives_up=lambda: len(clock.sleeps) == 2)
+    assert caught.value is failures[2]
+    assert len(clock.sleeps) == 2
+
+
+def test_closing_interrupts_the_wait_and_nothing_is_dialled_after_it() -> None:
+    """Tenacity would try once more."""
+    closing, clock = threading.Event(), FakeClock()
+    dials: list[float] = []
+
+    def dial(waited: float) -> str:
+        dials.append(waited)
+        raise ConnectionFailed("no")
+
+    wake = _Sleep(clock, meanwhile=lambda _seconds: closing.set())
+    with pytest.raises(Stopped):
+        RetryPolicy(FINANCIAL).run(dial, None, closing, wake, lambda: False)
+    assert dials == [0.0]
+
+
+def test_a_wake_ends_one_wait() -> None:
+    """`reconnect()` dials now; the wait after that is whole again."""
+    clock = FakeClock()
+    wake = _Sleep(clock)
+    wake.set()
+    refused = ConnectionFailed("no")
+    _run(RetryPolicy(STANDARD, _middle), iter([refused, refused, "link"]), clock, wake=wake)
+    assert clock.sleeps == [0.5]
+
+
+# The alarm
+
+
+@pytest.mark.parametrize("profile", [FINANCIAL, STANDARD, LIGHTWEIGHT])
+def test_the_alarm_is_raised_once_per_outage(profile: Profile) -> None:
+    """At the failure that passes max_attempts, not before and not after it; the next outage may raise it again."""
+    policy = RetryPolicy(profile)
+
+    def outage() -> list[bool]:
+        told = []
+        for _ in range(profile.max_attempts + 5):
+            policy.tries += 1
+            told.append(policy.failed())
+        return told
+
+    assert outage() == [False] * (profile.max_attempts - 1) + [True] + [False] * 5
+    policy.restored()
+    policy.settled()
+    assert outage().count(True) == 1
+
+
+# A connection under this policy
+
+
+class _FakeLink:
+    """A link that lives for some simulated seconds and is lost."""
+
+    def __init__(self, clock: FakeClock, lives: float) -> None:
+        self.uri = "ws://feed.example"
+        self.opened_ns = clock.ns()
+        self.inbox: list[object] = []
+        self.seen: list[object] = []
+        self.loss: Loss | None = None
+        self._clock = clock
+        self._lives = lives
+        self._ended = False
+
+    def fill(self, _until: float | None) -> bool:
+        self._clock.advance(self._lives)
+        self.loss = Loss("close_1006", "")
+        return False
+
+    def end(self) -> bool:
+        self._ended, first = True, not self._ended
+        return first
+
+    def send_close(self, *_given: object) -> None:
+        pass
+
+    def dispose(self) -> None:
+        pass
+
+
+class _Server:
+    """A connection's dialer: every dial does what `answers` says next."""
+
+    def __init__(self, clock: FakeClock, answers: Iterator[float | ConnectionFailed], end: float = 300.0) -> None:
+        self.dials: list[float] = []
+        self.asked: list[float] = []
+        self._clock = clock
+        self._answers = answers
+        self._end = clock() + end
+        self.connection: Connection | None = None
+        self.url: Callable[[], Target] = lambda: target("ws://feed.example")
+
+    def target(self) -> Target:
+        self._check()
+        self.asked.append(self._clock())
+        return self.url()
+
+    def link(self, _target: Target) -> Any:
+        self._check()
+        self.dials.append(self._clock())
+        answer = next(self._answers)
+        if isinstance(answer, ConnectionFailed):
+            raise answer
+        return _FakeLink(self._clock, answer)
+
+    def cancel(self) -> None:
+        pass
+
+    def _check(self) -> None:
+        if self._clock() >= self._end and self.connection is not None:
+            self.connection.ask_close("local")
+            raise ConnectionFailed("the time is up", cause="cancelled")
+
+
+def _always(answer: float | ConnectionFailed) -> Iterator[float | ConnectionFailed]:
+    while True:
+        yield answer
+
+
+def _live(monkeypatch: pytest.MonkeyPatch, clock: FakeClock, server: _Server, profile: Profile) -> EventLog:
+    """The events of a connection's life with this server, until the server's end or until it gives up."""
+    fake_time = SimpleNamespace(monotonic=clock, monotonic_ns=clock.ns, time_ns=clock.ns)
+    monkeypatch.setattr(connection_module, "time", fake_time)
+    monkeypatch.setattr(connection_module, "Dialer", lambda _options: server)
+    monkeypatch.setattr(connection_module, "RetryPolicy", partial(RetryPolicy, uniform=_middle))
+    options = Options(
+        "ws://feed.example", "md-1", profile, Protocol(), None, None, None, (), None, None, 10.0, 1024, 1024, True, None
+    )
+    bus = Bus()
+    emitter = Emitter(bus, profile, "md-1")
+    made = Connection(options, emitter, Faults(emitter, "md-1", True, None), lambda: None)
+    made._wake = _Sleep(clock)
+    server.connection = made
+    with capture_events(bus=bus) as log:
+        try:
+            made.open()
+            while True:
+                made.next_received(None)
+        except Stopped:
+            return log
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(start=0.0)
+
+
+@pytest.mark.parametrize(("profile", "connects"), [(FINANCIAL, 156), (STANDARD, 16)])
+def test_an_accept_then_close_server_sees_few_connects(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock, profile: Profile, connects: int
+) -> None:
+    """Over five simulated minutes of links that live for no time at all, within a tenth."""
+    server = _Server(clock, _always(0.0))
+    _live(monkeypatch, clock, server, profile)
+    assert connects * 0.9 <= len(server.dials) <= connects * 1.1
+
+
+def test_a_link_that_was_stable_starts_the_delays_over(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    """Ten seconds are stable under the standard profile, 9.9 are not."""
+    server = _Server(clock, iter([9.9, 9.9, 9.9, 10.0, 10.0, *[0.0] * 99]), end=55.0)
+    _live(monkeypatch, clock, server, STANDARD)
+    lives = [9.9, 9.9, 9.9, 10.0, 10.0]
+    gaps = [later - earlier for earlier, later in zip(server.dials, server.dials[1:], strict=False)]
+    waits = [gap - life for gap, life in zip(gaps, lives, strict=False)]
+    assert waits == pytest.approx([0.5, 0.5, 1.0, 0.5, 0.5])
+
+
+def test_tries_of_links_that_never_were_stable_count_towards_the_alarm(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    """Twenty dials that were accepted and dropped leave no patience for the first that is refused."""
+    refused = ConnectionFailed("no", cause="refused")
+    server = _Server(clock, iter([*[0.0] * 21, *[refused] * 99]), end=60.0)
+    log = _live(monkeypatch, clock, server, FINANCIAL)
+    finals = [one.metadata["final"] for one in log.of(events.CONNECTION_RECONNECT_FAILED)]
+    assert len(finals) > 5
+    assert finals == [True] + [False] * (len(finals) - 1)
+
+
+def test_after_the_alarm_the_client_goes_on_at_the_cap(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    """One final failure per outage; retries do not end, and the last delays are the cap's."""
+    refused = ConnectionFailed("no", cause="refused")
+    server = _Server(clock, iter([60.0, *[refused] * 999]), end=600.0)
+    log = _live(monkeypatch, clock, server, STANDARD)
+    failed = log.of(events.CONNECTION_RECONNECT_FAILED)
+    assert [one.metadata["final"] for one in failed].count(True) == 1
+    assert failed[9].metadata["final"]
+    assert [one.measurements["attempt"] for one in failed] == list(range(1, len(failed) + 1))
+    attempts = log.of(events.CONNECTION_RECONNECT_ATTEMPT)
+    assert attempts[-1].measurements["delay"] == 28_500_000_000
+    severities = [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)]
+    assert severities[0] == "error"  # the lost link
+    assert severities[1:] == ["warning"] * 9 + ["critical"] + ["warning"] * (len(severities) - 11)
+
+
+def test_giving_up_ends_it_at_the_alarm(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    """With the last failure, after max_attempts: by give_up, and for a first connection in any profile."""
+    for links, profile in ((0, STANDARD), (1, STANDARD.replace(give_up=True))):
+        refused = [ConnectionFailed("no", cause="refused")] * 99
+        server = _Server(clock, iter([*[60.0] * links, *refused]), end=6000.0)
+        with pytest.raises(ConnectionFailed) as caught:
+            _live(monkeypatch, clock, server, profile)
+        assert caught.value.cause == "refused"
+        assert len(server.dials) == links + STANDARD.max_attempts
+
+
+def test_a_url_that_cannot_be_had_is_retried_with_growing_delays(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    """A callable that raises is a failed attempt like any other, or a token service would be hammered."""
+    server = _Server(clock, iter([60.0, *[0.0] * 99]), end=120.0)
+
+    def url() -> Target:
+        if server.dials:
+            raise ConnectionFailed("url: RuntimeError: no token", cause="url")
+        return target("ws://feed.example")
+
+    server.url = url
+    _live(monkeypatch, clock, server, FINANCIAL)
+    assert len(server.asked) < 60  # at the cap of 2 s, one minute has some 35

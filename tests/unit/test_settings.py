@@ -1,0 +1,216 @@
+"""Where the Agent listens and what every line carries: arguments beat variables, nonsense is refused by a sentence."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsnova_statsd import wire
+from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.reporters import settings
+from wsnova_statsd.reporters.settings import Address
+
+EVERYTHING = {
+    "DD_DOGSTATSD_URL": "udp://from-url:1111",
+    "DD_AGENT_HOST": "from-host",
+    "DD_DOGSTATSD_PORT": "2222",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_agent_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that runs an Agent has its socket; here there is none unless a test makes it."""
+    monkeypatch.setattr(settings, "DEFAULT_SOCKET", str(tmp_path / "dsd.socket"))
+
+
+def _address(environ: dict[str, str] | None = None, **given: Any) -> Address:
+    arguments: dict[str, Any] = {"host": None, "port": None, "socket_path": None, **given}
+    return settings.address(**arguments, environ=environ or {})
+
+
+def _refused(environ: dict[str, str] | None = None, **given: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        _address(environ, **given)
+    return str(caught.value)
+
+
+def test_without_anything_it_is_the_agents_default() -> None:
+    """UDP on this machine, in datagrams that cross any network unfragmented."""
+    assert _address() == Address("localhost", 8125, None)
+    assert _address().limit == wire.UDP_BYTES == 1432
+
+
+def test_the_agents_socket_is_used_where_it_exists_and_nothing_else_is_said() -> None:
+    """An argument or a variable says something else."""
+    path = settings.DEFAULT_SOCKET
+    Path(path).touch()
+    assert _address() == Address(None, None, path)
+    assert _address(port=9000).path is None
+    assert _address(host="h").path is None
+    assert _address({"DD_AGENT_HOST": "h"}) == Address("h", 8125, None)
+    assert _address({"DD_DOGSTATSD_PORT": "9"}) == Address("localhost", 9, None)
+    assert _address({"DD_DOGSTATSD_URL": "udp://u:7"}) == Address("u", 7, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"host": "arg", "port": 3333}, Address("arg", 3333, None)),
+        ({"host": "arg"}, Address("arg", 2222, None)),
+        ({"port": 3333}, Address("from-host", 3333, None)),
+        ({"socket_path": "/s"}, Address(None, None, "/s")),
+        ({}, Address("from-url", 1111, None)),
+    ],
+)
+def test_an_argument_beats_a_variable(given: dict[str, Any], expected: Address) -> None:
+    """The URL stands for both host and port, so either argument puts it out of play."""
+    assert _address(EVERYTHING, **given) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"DD_AGENT_HOST": "h"}, Address("h", 8125, None)),
+        ({"DD_DOGSTATSD_PORT": "9000"}, Address("localhost", 9000, None)),
+        ({"DD_DOGSTATSD_PORT": " 9000 "}, Address("localhost", 9000, None)),
+        ({"DD_AGENT_HOST": "h", "DD_DOGSTATSD_PORT": "9000"}, Address("h", 9000, None)),
+        ({"DD_AGENT_HOST": "", "DD_DOGSTATSD_PORT": "", "DD_DOGSTATSD_URL": ""}, Address("localhost", 8125, None)),
+        ({"DD_DOGSTATSD_URL": "udp://h"}, Address("h", 8125, None)),
+        ({"DD_DOGSTATSD_URL": "udp://[::1]:9000"}, Address("::1", 9000, None)),
+        ({"DD_DOGSTATSD_URL": "unix:///run/dsd.socket"}, Address(None, None, "/run/dsd.socket")),
+        ({"DD_DOGSTATSD_URL": "unixgram:///run/dsd.socket"}, Address(None, None, "unixgram:///run/dsd.socket")),
+    ],
+)
+def test_the_variables_say_where_the_agent_is(environ: dict[str, str], expected: Address) -> None:
+    """As for Datadog's own clients; an empty variable says nothing."""
+    assert _address(environ) == expected
+
+
+def test_a_unix_socket_takes_larger_datagrams() -> None:
+    """As large as the Agent reads at once."""
+    assert _address(socket_path="/s").limit == wire.UNIX_BYTES == 8192
+    assert _address({"DD_DOGSTATSD_URL": "unix:///s"}).limit == 8192
+
+
+def test_an_address_is_written_as_people_write_it() -> None:
+    """In logs and sentences."""
+    assert [str(_address(host="h", port=9)), str(_address(socket_path="/s"))] == ["h:9", "/s"]
+
+
+def test_a_path_object_is_a_path(tmp_path: Path) -> None:
+    """As everywhere in Python."""
+    assert _address(socket_path=tmp_path / "s") == Address(None, None, os.fspath(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, True, 80.0, "http", ""])
+def test_a_port_out_of_range_is_refused(port: object) -> None:
+    """The sentence shows it and says what is allowed."""
+    said = _refused(port=port)
+    assert said.startswith(f"port is {port!r}")
+    assert "1 to 65535" in said
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80.5"])
+def test_a_port_of_a_variable_is_refused_by_its_name(port: str) -> None:
+    """Whoever set the variable finds it in the sentence."""
+    said = _refused({"DD_DOGSTATSD_PORT": port})
+    assert said.startswith("DD_DOGSTATSD_PORT is ")
+    assert "1 to 65535" in said
+
+
+@pytest.mark.parametrize("url", ["tcp://h:1", "h:8125", "localhost", "udp://", "unix://", "udp://[h", "http://h/"])
+def test_a_url_that_is_none_is_refused_with_the_forms(url: str) -> None:
+    """Both forms that there are stand in the sentence."""
+    said = _refused({"DD_DOGSTATSD_URL": url})
+    assert repr(url) in said
+    assert "udp://host:port" in said
+    assert "unix:///path" in said
+
+
+@pytest.mark.parametrize("url", ["udp://h:0", "udp://h:70000", "udp://h:x"])
+def test_a_port_in_a_url_is_checked_too(url: str) -> None:
+    """It would be found out at the first packet otherwise, or never."""
+    assert "1 to 65535" in _refused({"DD_DOGSTATSD_URL": url})
+
+
+@pytest.mark.parametrize("given", [{"host": ""}, {"host": 5}, {"socket_path": ""}, {"socket_path": 5}])
+def test_what_is_no_host_or_path_is_refused(given: dict[str, Any]) -> None:
+    """By the argument's name."""
+    ((name, value),) = given.items()
+    assert _refused(**given).startswith(f"{name} is {value!r}")
+
+
+def test_both_kinds_of_address_are_refused() -> None:
+    """One of them would be ignored."""
+    assert "give one of the two" in _refused(host="h", socket_path="/s")
+    assert "give one of the two" in _refused(port=8125, socket_path="/s")
+
+
+def _tags(given: Any = (), **environ: str) -> tuple[str, ...]:
+    return settings.constant_tags(given, environ)
+
+
+def test_tags_come_from_the_argument_then_the_variables() -> None:
+    """In this order, each once, separated by commas or spaces as the Agent's own variable is."""
+    found = _tags(["team:md"], DD_TAGS="a:1,b:2 team:md", DATADOG_TAGS="c:3,,b:2", DD_ENV="prod")
+    assert found == ("team:md", "env:prod", "a:1", "b:2", "c:3")
+    assert _tags({"team": "md", "empty": None}) == ("team:md",)
+
+
+def test_the_unified_tags_stand_once() -> None:
+    """The argument beats DD_ENV, DD_SERVICE and DD_VERSION, and they beat DD_TAGS."""
+    environ = {"DD_ENV": "e", "DD_SERVICE": "s", "DD_VERSION": "v", "DD_TAGS": "env:x,service:x,version:x,other:x"}
+    assert _tags(**environ) == ("env:e", "service:s", "version:v", "other:x")
+    assert _tags({"env": "arg"}, **environ) == ("env:arg", "service:s", "version:v", "other:x")
+    assert _tags(DD_TAGS="env:one,env:two") == ("env:one",)
+
+
+def test_other_keys_may_stand_with_several_values() -> None:
+    """A service may belong to two teams."""
+    assert _tags(["team:a", "team:b"], DD_TAGS="team:c") == ("team:a", "team:b", "team:c")
+
+
+def test_the_entity_id_is_the_one_internal_tag() -> None:
+    """It tells the Agent the pod; nobody else's tag can."""
+    assert _tags(DD_ENTITY_ID="pod-1") == ("dd.internal.entity_id:pod-1",)
+    assert _tags(DD_ENTITY_ID="pod|1,a b") == ("dd.internal.entity_id:pod_1_a_b",)
+    assert _tags(["dd.internal.entity_id:evil", "host:evil"], DD_TAGS="host:evil,dd.internal.card:none") == ()
+
+
+def test_tags_are_cleaned() -> None:
+    """A variable is as hostile as any text."""
+    assert _tags(["a|b"], DD_SERVICE="s|#x:y", DD_TAGS="c\nd:1|e") == ("a_b", "service:s__x:y", "c", "d:1_e")
+
+
+def test_tags_as_one_text_are_refused() -> None:
+    """The sentence shows the list that was meant."""
+    with pytest.raises(ConfigurationError, match=r"team:md"):
+        _tags("env:prod")
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix"), [(None, ""), ("", ""), ("app", "app."), ("app.", "app."), ("a.b", "a.b.")]
+)
+def test_a_namespace_is_a_prefix_with_its_dot(given: str | None, prefix: str) -> None:
+    """One dot, whether it was given or not."""
+    assert settings.namespace(given) == prefix
+
+
+@pytest.mark.parametrize("given", ["a b", "9a", ".a", "a|b", "ä", "a" * 101, 5, "a\n"])
+def test_a_namespace_that_begins_no_name_is_refused(given: Any) -> None:
+    """The sentence shows it and says what is allowed."""
+    with pytest.raises(ConfigurationError, match="letters, digits, _ and") as caught:
+        settings.namespace(given)
+    assert repr(given) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "off"),
+    [("true", True), ("True", True), ("1", True), (" YES ", True), ("on", True)]
+    + [(other, False) for other in ("false", "0", "", "no")],
+)
+def test_one_variable_switches_everything_off(value: str, off: bool) -> None:
+    """By the usual words for yes."""
+    assert settings.disabled({"DD_DOGSTATSD_DISABLE": value}) is off
+    assert settings.disabled({}) is False

@@ -1,0 +1,214 @@
+"""The store adds up exactly, keeps a bounded and unbiased choice of samples, and bounds the number of series."""
+
+import random
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wsnova_statsd as ws
+from wsnova_statsd.metrics.plan import handler
+from wsnova_statsd.metrics.store import OVERFLOW_TAGS, Series, Store
+
+EVENT = ws.events.MESSAGE_RECEIVED
+DISTRIBUTION = ws.distribution("d", EVENT, "size")
+
+
+@pytest.fixture(autouse=True)
+def _same_dice() -> Iterator[None]:
+    """Thinning draws lots; here they are the same in every run."""
+    state = random.getstate()
+    random.seed(20_240_229)
+    yield
+    random.setstate(state)
+
+
+def _window(values: Iterable[float], limit: int, folds: int = 1) -> Series:
+    """One distribution that saw these values, folded that many times while they came."""
+    store = Store(max_samples=limit)
+    handle = handler(store, [DISTRIBUTION])
+    given_values = list(values)
+    step = max(1, len(given_values) // folds)
+    for start in range(0, len(given_values), step):
+        for value in given_values[start : start + step]:
+            handle(EVENT, {"size": value}, {}, None)
+        (series,) = store.fold()
+    return series
+
+
+def _kept(series: Series) -> list[float]:
+    return [value for values, _ in series.batches for value in values]
+
+
+def _mean(series: Series) -> float:
+    """What the Agent will take for the mean: each batch weighs what it stands for."""
+    return sum(sum(values) / len(values) * stood for values, stood in series.batches) / series.total
+
+
+def test_below_the_limit_every_sample_is_kept_in_order() -> None:
+    """Thinning begins only where it must."""
+    assert _kept(_window(range(99), limit=100)) == list(range(99))
+
+
+@pytest.mark.parametrize("folds", [1, 7])
+@pytest.mark.parametrize("n", [100, 101, 1_000, 54_321])
+def test_samples_are_bounded_and_their_number_is_exact(n: int, folds: int) -> None:
+    """At most the limit is kept, from all of the window, and together they stand for every occurrence."""
+    series = _window(range(n), limit=100, folds=folds)
+    kept = _kept(series)
+    assert len(kept) <= 100
+    assert len(kept) >= 20
+    assert len(set(kept)) == len(kept)
+    assert series.total == sum(stood for _, stood in series.batches) == n
+    assert min(kept) < n / 10
+    assert max(kept) > n * 9 / 10
+
+
+def test_the_first_third_of_a_window_weighs_a_third() -> None:
+    """A start of the window unlike its rest is neither favoured nor lost."""
+    share = [_mean(_window([300.0] * 5_000 + [0.0] * 10_000, limit=200)) for _ in range(40)]
+    assert sum(share) / len(share) == pytest.approx(100.0, abs=5)
+
+
+@pytest.mark.parametrize("period", [2, 4, 7, 64])
+def test_periodic_data_are_not_hit_in_step(period: int) -> None:
+    """Every n-th value is large: choosing every m-th would see all of them or none."""
+    large = [_mean(_window([period if i % period == 0 else 0.0 for i in range(12_800)], limit=200)) for _ in range(40)]
+    assert sum(large) / len(large) == pytest.approx(1.0, abs=0.25)
+
+
+def test_a_burst_at_the_end_is_seen_at_its_weight() -> None:
+    """The last tenth is slow: the 95th percentile must see it, and no more than it."""
+    windows = [_window([1.0] * 18_000 + [100.0] * 2_000, limit=500) for _ in range(20)]
+    slow = [sum(value == 100 for value in _kept(one)) / len(_kept(one)) for one in windows]
+    assert sum(slow) / len(slow) == pytest.approx(0.1, abs=0.02)
+
+
+def test_windows_that_wait_are_thinned_to_one_density() -> None:
+    """While the Agent is away windows pile up: bounded, exact in number, and no window weighs more than its share."""
+    means = []
+    for _ in range(40):
+        store = Store(max_samples=200)
+        handle = handler(store, [DISTRIBUTION])
+        for value, n in ((0.0, 5_000), (10.0, 50), (0.0, 150), (2.0, 5_000)):
+            for _ in range(n):
+                handle(EVENT, {"size": value}, {}, None)
+            (series,) = store.fold()
+        assert len(_kept(series)) <= 200
+        assert series.total == sum(stood for _, stood in series.batches) == 10_200
+        means.append(_mean(series))
+    assert sum(means) / len(means) == pytest.approx((50 * 10 + 5_000 * 2) / 10_200, abs=0.08)
+
+
+def test_thinning_starts_over_with_every_window() -> None:
+    """A burst in one window costs the next one nothing."""
+    store = Store(max_samples=100)
+    handle = handler(store, [DISTRIBUTION])
+    for n in (10_000, 50):
+        for value in range(n):
+            handle(EVENT, {"size": value}, {}, None)
+        (series,) = store.fold()
+        batches, series.batches = series.batches, []
+    assert batches == [(list(range(50)), 50)]
+
+
+@given(st.lists(st.sampled_from(["emit", "fold"]), max_size=60))
+def test_folding_at_any_moment_counts_everything_once(steps: list[str]) -> None:
+    """However folds and occurrences alternate, sums and samples are those of one fold at the end."""
+    store = Store()
+    handle = handler(store, [ws.counter("c", EVENT), ws.sum_("s", EVENT, "size"), DISTRIBUTION])
+    sizes: list[int] = []
+    for step in steps:
+        if step == "emit":
+            sizes.append(len(sizes) + 1)
+            handle(EVENT, {"size": sizes[-1]}, {}, None)
+        else:
+            store.fold()
+    found = {one.name: one for one in store.fold()}
+    assert [one.total for one in found.values()] == ([len(sizes), sum(sizes), len(sizes)] if sizes else [])
+    assert not sizes or _kept(found["d"]) == sizes
+
+
+def test_a_gauge_is_fresh_only_when_there_is_a_new_sample() -> None:
+    """Setting the same value again is new; a fold without an occurrence is not."""
+    store = Store()
+    handle = handler(store, [ws.gauge("g", EVENT, "size")])
+    for _ in range(2):
+        handle(EVENT, {"size": 5}, {}, None)
+        (series,) = store.fold()
+        assert (series.fresh, series.value) == (True, 5)
+        series.fresh = False
+    handle(EVENT, {}, {}, None)
+    assert not store.fold()[0].fresh
+
+
+def test_too_many_tag_values_share_one_overflow_series() -> None:
+    """At most max_series and one more of a name, no more rows than that either, and every sum exact."""
+    store = Store(max_series=10)
+    tags = {"type": "type"}
+    metrics = [
+        ws.counter("c", EVENT, tags),
+        ws.sum_("s", EVENT, "size", tags),
+        ws.distribution("d", EVENT, "size", tags),
+    ]
+    handle = handler(store, metrics)
+    for turn in range(3):
+        for kind in range(100):
+            handle(EVENT, {"size": kind}, {"type": f"t{kind}"}, None)
+        series = store.fold()
+        assert sum(one.total for one in series if one.name == "c") == 100 * (turn + 1)
+    for name, total, rest in (("c", 300, 270), ("s", 3 * sum(range(100)), 3 * sum(range(10, 100))), ("d", 300, 270)):
+        members = [one for one in series if one.name == name]
+        assert len(members) == 11
+        assert sum(one.total for one in members) == total
+        assert [one.total for one in members if one.tags == OVERFLOW_TAGS] == [rest]
+    assert store.overflowed > 0
+    assert sum(len(table) for shard in store._shards for table in shard.tables) == 11
+
+
+def test_the_cap_is_per_name() -> None:
+    """One name with endless values takes no place from another; a known series stays itself when the cap is reached."""
+    store = Store(max_series=2)
+    handle = handler(store, [ws.counter("many", EVENT, ["type"]), ws.counter("few", EVENT, ["client_id"])])
+    for kind in ("a", "b", "c", "a", "d", "b"):
+        handle(EVENT, {}, {"type": kind, "client_id": "md"}, None)
+    totals = {(one.name, one.tags): one.total for one in store.fold()}
+    assert totals == {
+        ("many", ("type:a",)): 2,
+        ("many", ("type:b",)): 2,
+        ("many", OVERFLOW_TAGS): 2,
+        ("few", ("client_id:md",)): 6,
+    }
+
+
+def test_a_new_row_is_told_of_without_the_lock() -> None:
+    """The reporter may look at the store from there."""
+    store, told = Store(), []
+    store.on_new_row = lambda: told.append(store.lock.locked())
+    handle = handler(store, [ws.counter("c", EVENT, ["type"])])
+    for kind in ("a", "b", "a"):
+        handle(EVENT, {}, {"type": kind}, None)
+    assert told == [False, False]
+
+
+def test_a_child_starts_from_nothing() -> None:
+    """What was counted belongs to the parent; the same handler goes on, from zero, even under an inherited lock."""
+    store = Store()
+    handle = handler(store, [ws.counter("c", EVENT)])
+    handle(EVENT, {}, {}, None)
+    store.lock.acquire()
+    store.after_fork()
+    assert store.fold() == []
+    handle(EVENT, {}, {}, None)
+    assert [one.total for one in store.fold()] == [1]
+
+
+def test_integers_add_up_exactly() -> None:
+    """Byte counts beyond a float's 53 bits lose nothing."""
+    store = Store()
+    handle = handler(store, [ws.sum_("s", EVENT, "size")])
+    for _ in range(3):
+        handle(EVENT, {"size": 2**60 + 1}, {}, None)
+    assert Fraction(store.fold()[0].total) == 3 * (2**60 + 1)

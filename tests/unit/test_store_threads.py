@@ -1,0 +1,165 @@
+"""Many threads write while another folds: the totals are exact, and a thread that ended leaves counts and no memory."""
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.metrics.direct import Direct
+from wsnova_statsd.metrics.plan import handler
+from wsnova_statsd.metrics.store import Store
+
+EVENT = ws.events.MESSAGE_RECEIVED
+THREADS, EACH = 8, 100_000
+METRICS = [
+    ws.counter("c", EVENT, ["client_id"]),
+    ws.sum_("s", EVENT, "size", ["client_id"]),
+    ws.gauge("g", EVENT, "size", ["client_id"]),
+    ws.distribution("d", EVENT, "size", ["client_id"]),
+]
+
+
+@pytest.fixture(autouse=True)
+def _eager_switching() -> Iterator[None]:
+    """Threads change places far more often than usual."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def _race(work: Callable[[int], None], beside: Callable[[], object], threads: int = THREADS) -> int:
+    """Run `work(number)` in threads and `beside()` over and over meanwhile; returns how often that was."""
+    started = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for thread in started:
+        thread.start()
+    turns = 0
+    while any(thread.is_alive() for thread in started):
+        beside()
+        turns += 1
+    for thread in started:
+        thread.join()
+    return turns
+
+
+def test_eight_threads_and_a_folding_one_count_exactly() -> None:
+    """8 x 100,000 occurrences of four metrics, folded and taken all the while: not one too many or too few."""
+    store = Store(max_samples=500)
+    handle = handler(store, METRICS)
+    shipped = {"kept": 0, "stood": 0}
+
+    def work(number: int) -> None:
+        metadata = {"client_id": "shared"}
+        for size in range(1, EACH + 1):
+            handle(EVENT, {"size": size}, metadata, None)
+
+    def take() -> None:
+        for series in store.fold():
+            batches, series.batches = series.batches, []
+            shipped["kept"] += sum(len(values) for values, _ in batches)
+            shipped["stood"] += sum(stood for _, stood in batches)
+            assert all(0 < len(values) <= stood for values, stood in batches)
+
+    assert _race(work, take) > 3
+    take()
+    totals = {one.name: one.total for one in store.fold()}
+    assert totals["c"] == THREADS * EACH
+    assert totals["s"] == THREADS * EACH * (EACH + 1) // 2
+    assert totals["d"] == shipped["stood"] == THREADS * EACH
+    assert 0 < shipped["kept"] <= shipped["stood"]
+
+
+def test_invalid_and_missing_values_are_counted_exactly_under_a_race() -> None:
+    """Samples, invalid values and omissions add up to what was emitted."""
+    store = Store()
+    handle = handler(store, METRICS)
+    kinds: list[dict[str, object]] = [{"size": 2}, {"size": None}, {}, {"size": 3}]
+    stood = 0
+
+    def work(number: int) -> None:
+        for i in range(20_000):
+            handle(EVENT, kinds[i % 4], {"client_id": number % 2}, None)
+
+    def take() -> None:
+        nonlocal stood
+        for series in store.fold():
+            stood += sum(weight for _, weight in series.batches)
+            series.batches = []
+
+    _race(work, take)
+    take()
+    totals: dict[str, float] = {}
+    for one in store.fold():
+        totals[one.name] = totals.get(one.name, 0) + one.total
+    assert totals["c"] == THREADS * 20_000
+    assert totals["s"] == THREADS * 20_000 / 4 * 5
+    assert totals["d"] == stood == THREADS * 20_000 / 2
+    assert store.invalid == THREADS * 20_000 / 4
+
+
+def test_short_lived_threads_leave_counts_and_no_memory() -> None:
+    """2,000 threads that count once each and end: exact, and not one shard is left for them."""
+    store = Store()
+    handle = handler(store, METRICS)
+    most = 0
+    for _ in range(100):
+        threads = [
+            threading.Thread(target=handle, args=(EVENT, {"size": 2}, {"client_id": 1}, None)) for _ in range(20)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        store.fold()
+        most = max(most, len(store._shards))
+    gc.collect()
+    totals = {one.name: one.total for one in store.fold()}
+    assert totals == {"c": 2_000, "s": 4_000, "g": 0, "d": 2_000}
+    assert store._shards == []
+    assert most <= 20
+
+
+def test_a_thread_that_goes_on_keeps_its_shard() -> None:
+    """It is folded again and again, and the next thread gets one of its own."""
+    store = Store()
+    handle = handler(store, METRICS)
+    for turn in range(1, 4):
+        handle(EVENT, {"size": 1}, {"client_id": 1}, None)
+        other = threading.Thread(target=handle, args=(EVENT, {"size": 1}, {"client_id": 1}, None))
+        other.start()
+        other.join()
+        (counted,) = [one.total for one in store.fold() if one.name == "c"]
+        assert counted == 2 * turn
+        assert len(store._shards) == 1
+
+
+def test_direct_metrics_of_many_threads_add_up() -> None:
+    """The application's own counters are as exact as those of events, with new names coming up all the while."""
+    store = Store()
+    direct = Direct(store, "counter", strict=False)
+
+    def work(number: int) -> None:
+        for i in range(20_000):
+            direct.write("orders" if i % 2 else f"orders{i % 100}", 2, ())
+
+    _race(work, store.fold)
+    assert sum(one.total for one in store.fold()) == THREADS * 20_000 * 2
+    assert {one.name: one.total for one in store.fold()}["orders"] == THREADS * 20_000
+
+
+def test_the_overflow_series_is_exact_under_a_race() -> None:
+    """Threads that meet the cap together lose nothing."""
+    store = Store(max_series=5)
+    handle = handler(store, METRICS)
+
+    def work(number: int) -> None:
+        for i in range(5_000):
+            handle(EVENT, {"size": 1}, {"client_id": i % 50 + number}, None)
+
+    _race(work, store.fold)
+    counters = [one for one in store.fold() if one.name == "c"]
+    assert sum(one.total for one in counters) == THREADS * 5_000
+    assert len(counters) == 6

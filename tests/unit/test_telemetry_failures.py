@@ -1,0 +1,201 @@
+"""A handler that raises: isolated, told as an event, counted, logged once a minute; and never detached."""
+
+import logging
+import time
+from typing import Any
+
+import pytest
+
+from wsnova_statsd.events import HANDLER_FAILURE
+from wsnova_statsd.telemetry import Bus
+from wsnova_statsd.testing.clock import FakeClock
+
+
+def _fail(event: str, _measurements: object, _metadata: object, _config: object) -> None:
+    raise ValueError(f"cannot {event}")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The time by which the bus limits its log."""
+    return FakeClock()
+
+
+@pytest.fixture
+def bus(clock: FakeClock) -> Bus:
+    """An isolated bus under the fake clock."""
+    return Bus(clock)
+
+
+def _tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The error of every record that the bus logged with a traceback."""
+    return [
+        str(record.exc_info[1])
+        for record in caplog.records
+        if record.name == "wsnova_statsd.telemetry" and record.levelno == logging.ERROR and record.exc_info
+    ]
+
+
+def test_a_raising_handler_stops_neither_the_others_nor_the_emitter(bus: Bus) -> None:
+    """A thousand failures in the middle: its neighbours hear a thousand events, and so does it, to the end."""
+    heard = {"before": 0, "failing": 0, "after": 0}
+
+    def count(_event: str, _measurements: Any, _metadata: Any, name: str) -> None:
+        heard[name] += 1
+        if name == "failing":
+            raise ValueError(name)
+
+    for name in heard:
+        bus.attach(name, "e", count, name)
+    for _ in range(1_000):
+        bus.execute("e", {}, {})
+    assert heard == dict.fromkeys(heard, 1_000)
+    assert bus.handler_errors == 1_000
+    assert [handler.handler_id for handler in bus.list_handlers()] == ["before", "failing", "after"]
+
+
+def test_a_failure_is_told_as_an_event(bus: Bus) -> None:
+    """`telemetry.handler.failure`, in the emitting thread, with all six metadata keys and both times."""
+    told: list[tuple[str, Any, Any]] = []
+    config = object()
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: told.append(call[:3]))
+    bus.attach(("my", "handler"), "shop.sold", _fail, config)
+    before = time.monotonic_ns(), time.time_ns()
+    bus.execute("shop.sold", {"n": 1}, {"client_id": "a"})
+    after = time.monotonic_ns(), time.time_ns()
+    [(event, measurements, metadata)] = told
+    assert event == "telemetry.handler.failure"
+    assert list(measurements) == ["monotonic_time", "system_time"]
+    assert before[0] <= measurements["monotonic_time"] <= after[0]
+    assert type(measurements["system_time"]) is int
+    assert list(metadata) == ["event_name", "handler_id", "handler_config", "kind", "reason", "stacktrace"]
+    assert metadata["event_name"] == "shop.sold"
+    assert metadata["handler_id"] == ("my", "handler")
+    assert metadata["handler_config"] is config
+    assert metadata["kind"] == "error"
+    assert repr(metadata["reason"]) == "ValueError('cannot shop.sold')"
+    assert metadata["stacktrace"].startswith("Traceback (most recent call last):")
+    assert "in _fail" in metadata["stacktrace"]
+    assert metadata["stacktrace"].endswith("ValueError: cannot shop.sold\n")
+
+
+def test_every_failure_is_told_and_counted_though_few_are_logged(bus: Bus) -> None:
+    """The limit of the log is one of the log only."""
+    told: list[str] = []
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: told.append(call[2]["event_name"]))
+    bus.attach_many("bad", ["a", "b"], _fail)
+    for event in "abab":
+        bus.execute(event, {}, {})
+    assert told == ["a", "b", "a", "b"]
+    assert bus.handler_errors == 4
+
+
+def test_one_record_with_traceback_per_handler_and_minute(
+    bus: Bus, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first failure is logged, the rest of its minute is not, and the next minute has a record again."""
+    bus.attach("bad", "e", _fail)
+    logged = []
+    for step in (0.0, 30.0, 29.999999999, 0.000000001, 59.0, 1.0):
+        clock.advance(step)
+        caplog.clear()
+        bus.execute("e", {}, {})
+        bus.execute("e", {}, {})
+        logged.append(len(_tracebacks(caplog)))
+    assert logged == [1, 0, 0, 1, 0, 1]
+
+
+def test_each_handler_has_its_own_minute(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    """A noisy handler does not hide the first failure of another; several events of one handler share its minute."""
+    bus.attach_many("noisy", ["a", "b"], _fail)
+    bus.attach("other", "c", _fail)
+    for event in "aabbcc":
+        bus.execute(event, {}, {})
+    assert _tracebacks(caplog) == ["cannot a", "cannot c"]
+    assert "'noisy' raised at a; it stays attached" in caplog.records[0].getMessage()
+
+
+def test_a_handler_that_comes_back_is_heard_anew(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    """Detaching forgets the quiet minute: a new handler under an old id is not silenced by its predecessor."""
+    for _ in range(2):
+        bus.attach("bad", "e", _fail)
+        bus.execute("e", {}, {})
+        bus.detach("bad")
+    assert _tracebacks(caplog) == ["cannot e"] * 2
+
+
+def test_a_handler_that_detaches_itself_and_raises_leaves_nothing_behind(bus: Bus) -> None:
+    """A thousand ids that come and fail do not fill the memory of the log's limit."""
+
+    def once(_event: str, _measurements: Any, _metadata: Any, handler_id: int) -> None:
+        bus.detach(handler_id)
+        raise ValueError(handler_id)
+
+    logging.getLogger("wsnova_statsd.telemetry").setLevel(logging.CRITICAL)
+    try:
+        for number in range(1_000):
+            bus.attach(number, "e", once, number)
+            bus.execute("e", {}, {})
+    finally:
+        logging.getLogger("wsnova_statsd.telemetry").setLevel(logging.NOTSET)
+    assert bus.handler_errors == 1_000
+    assert (bus._quiet_until, bus._events_of, bus.slot("e").handlers) == ({}, {}, ())
+
+
+def test_a_failing_failure_handler_does_not_recurse(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    """It is counted and logged, told to nobody, and the next failure handler still hears of the first fault."""
+    calls: list[str] = []
+
+    def failing_watch(_event: str, _measurements: Any, metadata: Any, _config: Any) -> None:
+        calls.append(metadata["handler_id"])
+        raise RuntimeError("the watch fails too")
+
+    told: list[str] = []
+    bus.attach("watch", HANDLER_FAILURE, failing_watch)
+    bus.attach("second", HANDLER_FAILURE, lambda *call: told.append(call[2]["handler_id"]))
+    bus.attach("bad", "e", _fail)
+    bus.execute("e", {}, {})
+    assert (calls, told) == (["bad"], ["bad"])
+    assert bus.handler_errors == 2
+    assert _tracebacks(caplog) == ["cannot e", "the watch fails too"]
+
+
+def test_a_failure_handler_may_detach_the_one_that_failed(bus: Bus) -> None:
+    """Whoever wants the BEAM's rule - a failing handler goes - writes it in one line."""
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: bus.detach(call[2]["handler_id"]))
+    bus.attach("bad", "e", _fail)
+    bus.execute("e", {}, {})
+    bus.execute("e", {}, {})
+    assert bus.handler_errors == 1
+    assert [handler.handler_id for handler in bus.list_handlers()] == ["watch"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_is_not_held_up(bus: Bus, end: type[BaseException]) -> None:
+    """An interrupt that arrives inside a handler passes through and is no failure of the handler."""
+
+    def interrupted(*_call: object) -> None:
+        raise end
+
+    bus.attach("id", "e", interrupted)
+    with pytest.raises(end):
+        bus.execute("e", {}, {})
+    assert bus.handler_errors == 0
+
+
+def test_an_error_that_cannot_be_printed_is_told_all_the_same(bus: Bus) -> None:
+    """A hostile `__str__` of an error reaches neither the emitter nor the other handlers."""
+
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    def fail(*_call: object) -> None:
+        raise Unspeakable
+
+    told: list[Any] = []
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: told.append(call[2]["reason"]))
+    bus.attach("bad", "e", fail)
+    bus.execute("e", {}, {})
+    assert [type(reason) for reason in told] == [Unspeakable]
+    assert bus.handler_errors == 1

@@ -1,0 +1,171 @@
+"""A script that just ends has shipped what it counted, and no Agent holds its end up; options that make no sense."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.testing.receiver import DogStatsDReceiver
+
+COUNT = "for _ in range(100): reporter.increment('orders')\n"
+HELD = 1.2  # seconds an exit may take at most: the second that is allowed, and the interpreter's own end
+
+
+def _clean_environment(**more: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "DATADOG_"))} | more
+
+
+def _run(where: str, script: str, **environ: str) -> tuple[float, int, str]:
+    """Run a script that has a started `reporter`; returns the seconds its end took, exit code and standard error."""
+    head = "import wsnova_statsd as ws, sys, time\n"
+    head += f"reporter = ws.StatsdReporter({where}, flush_interval=10).start()\n"
+    tail = "\nprint('end', flush=True)\n"
+    root = Path(ws.__file__).parent.parent
+    command = [sys.executable, "-c", head + script.replace("END", tail)]
+    environment = _clean_environment(PYTHONPATH=str(root), **environ)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = process.stdout.readline()
+        began = time.monotonic()
+        code = process.wait(30)
+        took = time.monotonic() - began
+        errors = process.stderr.read()
+    assert said == "end\n", errors
+    return took, code, errors
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "error"),
+    [
+        (COUNT + "END", 0, ""),
+        (COUNT + "END" + "sys.exit(3)", 3, ""),
+        (COUNT + "END" + "raise KeyError('boom')", 1, "KeyError: 'boom'"),
+        ("import atexit\natexit.register(lambda: [reporter.increment('orders') for _ in range(100)])\nEND", 0, ""),
+        ("for _ in range(100): ws.telemetry.execute(ws.events.MESSAGE_SENT, {}, {'client_id': 'a'})\nEND", 0, ""),
+        (
+            "import threading\ndef run():\n    for _ in range(100): reporter.increment('orders')\n"
+            "t = threading.Thread(target=run); t.start(); t.join()\nEND",
+            0,
+            "",
+        ),
+    ],
+    ids=["normal", "sys.exit", "exception", "atexit", "bus", "thread"],
+)
+def test_a_script_that_ends_has_shipped_everything(script: str, code: int, error: str) -> None:
+    """100 counted and no stop: 100 arrive by the time the process is gone, and nothing is said on standard error."""
+    with DogStatsDReceiver() as receiver:
+        took, exit_code, errors = _run(f"host='127.0.0.1', port={receiver.port}", script)
+        name = "orders" if "orders" in script else "websocket.message.sent"
+        assert receiver.wait_for(lambda r: r.count(name) == 100, timeout=1)
+        assert receiver.count(name) == 100
+    assert took < HELD
+    assert exit_code == code
+    assert errors.strip().endswith(error) if error else errors == ""
+
+
+def _deaf(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(path)
+    return sock
+
+
+@pytest.mark.parametrize("agent", ["full", "gone", "refused", "unreachable"])
+def test_an_agent_that_takes_nothing_does_not_hold_the_exit_up(agent: str, tmp_path: Path) -> None:
+    """A queue nobody reads, no socket, a closed port, a host that is not there: about a second at most."""
+    path = str(tmp_path / "dsd.socket")
+    where = {"refused": "host='127.0.0.1', port=9", "unreachable": "host='192.0.2.1', port=8125"}
+    deaf = _deaf(path) if agent == "full" else None
+    try:
+        script = "for i in range(5_000): reporter.increment(f\"n{i}.{'x' * 150}\")\nreporter.event('t', 'x')\nEND"
+        took, code, errors = _run(where.get(agent, f"socket_path={path!r}"), script)
+    finally:
+        if deaf is not None:
+            deaf.close()
+    assert took < HELD
+    assert code == 0
+    assert "Traceback" not in errors
+
+
+def test_nothing_leaves_where_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DD_DOGSTATSD_DISABLE stops metrics, events and checks alike, and nothing piles up."""
+    monkeypatch.setenv("DD_DOGSTATSD_DISABLE", "true")
+    with DogStatsDReceiver() as receiver:
+        with ws.StatsdReporter(host="127.0.0.1", port=receiver.port, flush_interval=10, bus=ws.Bus()) as reporter:
+            reporter.increment("orders")
+            reporter.distribution("ms", 5)
+            reporter.event("title", "text")
+            reporter.service_check("alive", 0)
+            assert reporter.flush()
+            assert reporter.stats.pending == 0
+        monkeypatch.delenv("DD_DOGSTATSD_DISABLE")
+        with ws.StatsdReporter(host="127.0.0.1", port=receiver.port, flush_interval=10, bus=ws.Bus()) as reporter:
+            reporter.increment("mark")
+        assert receiver.wait_for(lambda r: r.count("mark") == 1)
+        assert [metric.name for metric in receiver.metrics()] == ["mark"]
+        assert receiver.events == []
+        assert receiver.checks == []
+
+
+def test_an_argument_beats_the_variables_on_the_wire_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The official client reads them for itself; what was decided here stands."""
+    with (
+        DogStatsDReceiver() as other,
+        DogStatsDReceiver(str(tmp_path / "dsd.socket")) as unix,
+        DogStatsDReceiver() as udp,
+    ):
+        monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://127.0.0.1:{other.port}")
+        monkeypatch.setenv("DD_AGENT_HOST", "127.0.0.1")
+        monkeypatch.setenv("DD_DOGSTATSD_PORT", str(other.port))
+        for where, receiver in (({"socket_path": unix.path}, unix), ({"host": "127.0.0.1", "port": udp.port}, udp)):
+            with ws.StatsdReporter(**where, bus=ws.Bus(), flush_interval=10) as reporter:
+                reporter.increment("orders")
+            assert receiver.wait_for(lambda r: r.count("orders") == 1)
+        assert other.datagrams == []
+        with ws.StatsdReporter(bus=ws.Bus(), flush_interval=10) as reporter:
+            reporter.increment("orders")
+        assert other.wait_for(lambda r: r.count("orders") == 1)
+
+
+@pytest.mark.parametrize("interval", [1, 2, 5, 10, 1.0, 10.0])
+def test_an_interval_divides_the_agents_window(interval: float) -> None:
+    """1, 2, 5 and 10 s are taken."""
+    assert not ws.StatsdReporter(port=8125, flush_interval=interval, bus=ws.Bus()).running
+
+
+@pytest.mark.parametrize("interval", [0, -1, 3, 0.5, 7, 20, True, None, "1"])
+def test_any_other_interval_is_refused(interval: Any) -> None:
+    """The sentence shows what was given and the four that are allowed."""
+    with pytest.raises(ConfigurationError, match=r"1 s.*2 s.*5 s.*10 s") as caught:
+        ws.StatsdReporter(port=8125, flush_interval=interval)
+    assert repr(interval) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ws.StatsdReporter(port=0),
+        lambda: ws.StatsdReporter(port=65_536),
+        lambda: ws.StatsdReporter(host=""),
+        lambda: ws.StatsdReporter(host="h", socket_path="/s"),
+        lambda: ws.StatsdReporter(port=1, namespace="a b"),
+        lambda: ws.StatsdReporter(port=1, tags="env:prod"),
+        lambda: ws.StatsdReporter(port=1, max_series=0),
+        lambda: ws.StatsdReporter(port=1, max_samples=True),
+        lambda: ws.StatsdReporter(port=1, metrics=["orders"]),  # type: ignore[list-item]
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_the_constructor(make: Callable[[], ws.StatsdReporter]) -> None:
+    """Not at the first packet, and not in a thread."""
+    with pytest.raises(ConfigurationError, match=r"\w+ .+"):
+        make()

@@ -1,0 +1,400 @@
+"""The upgrade against servers that answer it in every way, and the bytes of the transport behind it."""
+
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+import trustme
+import websocket
+from websocket._cookiejar import SimpleCookieJar
+
+from wsnova_statsd import Bus, Client
+from wsnova_statsd.client.dial import Dial, Stream
+from wsnova_statsd.client.transport import Transport, frame, upgrade
+from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, HandshakeRefused, NotConnected
+from wsnova_statsd.testing.server import WebSocketServer, send_messages, silent
+from wsnova_statsd.testing.tcp import (
+    BINARY,
+    PING,
+    TEXT,
+    Connection,
+    TcpServer,
+    half_open,
+    redirects,
+    refuses,
+    server_frame,
+    wrong_accept_key,
+)
+
+_Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]  # the server's and the client's
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(params=["plain", "tls"])
+def tls(request: pytest.FixtureRequest, authority: trustme.CA) -> _Contexts:
+    """The server's and the client's context, once without TLS and once with it."""
+    if request.param == "plain":
+        return None, None
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(serving)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return serving, trusting
+
+
+def _dial(
+    server: TcpServer | WebSocketServer,
+    headers: Sequence[str] = (),
+    subprotocols: Sequence[str] = (),
+    context: ssl.SSLContext | None = None,
+    timeout: float = 5.0,
+) -> tuple[Transport, str | None]:
+    dial = Dial(timeout)
+    try:
+        sock: Stream = dial.connect("127.0.0.1", server.port)
+        if context is not None:
+            sock = dial.secure(sock, context, "localhost")
+        try:
+            return upgrade(dial, sock, server.url, headers, subprotocols)
+        except ConnectionFailed:
+            assert sock.fileno() == -1  # nothing of a failed upgrade is left
+            raise
+    finally:
+        dial.close()
+
+
+@contextmanager
+def _connected(
+    server: TcpServer | WebSocketServer, headers: Sequence[str] = (), context: ssl.SSLContext | None = None
+) -> Iterator[Transport]:
+    transport, _ = _dial(server, headers, context=context)
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+def _fails(server: TcpServer, timeout: float = 5.0) -> ConnectionFailed:
+    with pytest.raises(ConnectionFailed) as caught:
+        _dial(server, timeout=timeout)[0].close()
+    return caught.value
+
+
+def _refused(server: TcpServer) -> HandshakeRefused:
+    error = _fails(server)
+    assert isinstance(error, HandshakeRefused)
+    return error
+
+
+def _read(transport: Transport, size: int) -> bytes:
+    got, deadline = b"", time.monotonic() + 5
+    while len(got) < size and time.monotonic() < deadline:
+        data = transport.recv()
+        if data == b"":
+            break
+        if data is None:
+            transport.wait(0.2)
+        else:
+            got += data
+    return got
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 426, 500, 503])
+def test_another_status_is_told(status: int) -> None:
+    """As it is, and as a bounded cause; a wait is asked for by nobody here."""
+    with TcpServer(refuses(status, body=b"no")) as server:
+        error = _refused(server)
+    assert (error.status, error.cause, error.retry_after) == (status, f"http_{status}", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "given_", "expected"),
+    [
+        (503, "7", 7.0),
+        (429, " 30 ", 30.0),
+        (503, "301", 300.0),
+        (503, "9" * 400, 300.0),
+        (503, "soon", None),
+        (503, "-5", None),
+        (503, "1.5", None),
+        (503, "", None),
+        (503, "Sat, 01 Jan 2000 00:00:00 GMT", 0.0),
+        (503, "Mon, 01 Jan 0001 00:00:00 -0000", None),
+        (503, "Fri, 31 Dec 9999 23:59:59 -2359", 300.0),
+        (401, "7", None),
+    ],
+)
+def test_retry_after_is_read_where_it_belongs(status: int, given_: str, expected: float | None) -> None:
+    """Seconds of a 429 or 503, five minutes at most; what is no wait is none, however strange."""
+    with TcpServer(refuses(status, {"Retry-After": given_})) as server:
+        found = _refused(server).retry_after
+    assert found == expected or (expected is None and found == 0.0 and given_.endswith("-0000"))
+
+
+def test_retry_after_may_be_a_date() -> None:
+    """Sixty seconds from now."""
+    with TcpServer(refuses(503, {"Retry-After": formatdate(time.time() + 60, usegmt=True)})) as server:
+        wait = _refused(server).retry_after
+    assert wait is not None
+    assert 50 < wait <= 61
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused(status: int) -> None:
+    """Following one would carry the headers elsewhere; nobody else is dialled."""
+    with TcpServer(half_open) as other, TcpServer(redirects(other.url, status)) as server:
+        assert _refused(server).status == status
+        assert server.connections == 1
+        assert other.connections == 0
+
+
+# Answers that are none
+
+
+def test_the_wrong_accept_key_is_refused() -> None:
+    """An answer to somebody else's request, from a cache for instance."""
+    with TcpServer(wrong_accept_key) as server:
+        assert _fails(server).cause == "handshake"
+
+
+_ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 0 No\r\n\r\n",
+        b"HTTP/1.1 -101 No\r\n\r\n",
+        b"\x00\xff" * 50 + b"\r\n\r\n",
+        b"\x16\x03\x03\x00\x02\x02\x28",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nno header\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nX: \xff\xfe\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\n\r\n",
+        _ACCEPTED + b"\r\n",
+        _ACCEPTED + b"Sec-WebSocket-Accept: \xc3\xa9\r\n\r\n",
+    ],
+)
+def test_no_answer_is_taken_for_an_upgrade(answer: bytes) -> None:
+    """Whatever the bytes are, they give ConnectionFailed and nothing else."""
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(answer)
+
+    with TcpServer(script) as server:
+        assert _fails(server).cause in ("handshake", "http_302", "http_-101")
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (_ACCEPTED, b"X-Filler: " + b"x" * 1000 + b"\r\n"),
+        (_ACCEPTED, b"x" * 1000),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 1000000000\r\n\r\n", b"x" * 1000),
+    ],
+)
+def test_an_endless_answer_is_bounded(head: bytes, piece: bytes) -> None:
+    """Many lines, one without an end, or the body of a refusal: given up long before the deadline."""
+    sent = 0
+
+    def script(connection: Connection) -> None:
+        nonlocal sent
+        connection.read_request()
+        connection.send(head)
+        while not connection.stopping.is_set():
+            connection.send(piece)
+            sent += len(piece)
+
+    with TcpServer(script) as server:
+        began = time.monotonic()
+        assert _fails(server, timeout=20.0).cause == "handshake"
+        assert time.monotonic() - began < 5.0
+    assert sent < 16 * 2**20  # what the kernel's buffers take, not what memory takes
+
+
+# The request
+
+
+def test_headers_and_subprotocols_are_sent() -> None:
+    """As lines of the request; the server's choice comes back."""
+    with WebSocketServer(subprotocols=["v2.feed"]) as server:
+        transport, chosen = _dial(server, ["X-Token: abc", "X-Other: d"], ["v1.feed", "v2.feed"])
+        transport.close()
+        (request,) = server.requests
+    assert chosen == "v2.feed"
+    assert (request.headers["X-Token"], request.headers["X-Other"]) == ("abc", "d")
+    assert request.headers["Sec-WebSocket-Protocol"].replace(" ", "") == "v1.feed,v2.feed"
+
+
+def test_a_subprotocol_nobody_offered_is_refused() -> None:
+    """RFC 6455 section 4.1: the connection fails."""
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade({"Sec-WebSocket-Protocol": "other"})
+        connection.wait_closed()
+
+    with TcpServer(script) as server, pytest.raises(ConnectionFailed) as caught:
+        _dial(server, subprotocols=["v1.feed"])
+    assert caught.value.cause == "handshake"
+
+
+@pytest.mark.parametrize("headers", [{"X-Key": "a\r\nX-Evil: 1"}, ["X-Key: a\nX-Evil: 1"], [("X-Key\r\nX-Evil", "1")]])
+def test_a_header_cannot_bring_another_with_it(headers: Any) -> None:
+    """Refused where it is written, and where a callable returns it no request leaves."""
+    with WebSocketServer(silent) as server:
+        with pytest.raises(ConfigurationError):
+            Client(server.url, headers=headers)
+        client = Client(server.url, headers=lambda: headers, reconnect=False, bus=Bus())
+        with pytest.raises(ConnectionFailed) as caught:
+            client.start()
+        assert caught.value.cause == "headers"
+        assert server.requests == []
+
+
+# Cookies
+
+
+@pytest.fixture
+def _fresh_jar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """websocket-client's jar, without the cookies of other tests."""
+    monkeypatch.setattr("websocket._handshake.CookieJar", SimpleCookieJar())
+
+
+def _sets_a_cookie(cookies: list[str]) -> TcpServer:
+    """A server that gives every client a cookie, and writes down those that it is shown."""
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        cookies.append(connection.header("Cookie"))
+        connection.accept_upgrade({"Set-Cookie": "sid=secret; Domain=127.0.0.1"})
+        connection.wait_closed()
+
+    return TcpServer(script)
+
+
+@pytest.mark.usefixtures("_fresh_jar")
+def test_a_cookie_of_one_handshake_never_goes_out_with_another() -> None:
+    """websocket-client's jar is one for the whole process; ours neither fill it nor read it."""
+    cookies: list[str] = []
+    with _sets_a_cookie(cookies) as server:
+        for _ in range(2):
+            with _connected(server):
+                pass
+        other = websocket.create_connection(server.url, timeout=5)
+        other.shutdown()  # type: ignore[no-untyped-call]
+    assert cookies == ["", "", ""]
+
+
+@pytest.mark.usefixtures("_fresh_jar")
+def test_websocket_clients_own_jar_still_works_for_others() -> None:
+    """An application that uses it directly keeps its cookies; ours see none, and a failed one changes nothing."""
+    cookies: list[str] = []
+    with TcpServer(wrong_accept_key) as wrong:
+        _fails(wrong)
+    with _sets_a_cookie(cookies) as server, _connected(server):
+        for _ in range(2):
+            other = websocket.create_connection(server.url, timeout=5)
+            other.shutdown()  # type: ignore[no-untyped-call]
+        with _connected(server):
+            pass
+    assert cookies == ["", "", "sid=secret", ""]
+
+
+# Bytes behind the upgrade
+
+
+def test_frames_sent_together_with_the_answer_are_not_lost(
+    tls: _Contexts,
+) -> None:
+    """In one write with the 101, in one TLS record even, and more than one read takes."""
+    frames = server_frame(TEXT, b"first") + server_frame(BINARY, b"x" * 10_000) + server_frame(TEXT, b"last")
+
+    def script(connection: Connection) -> None:
+        answer = bytearray()
+        connection.read_request()
+        direct, connection.send = connection.send, answer.extend  # type: ignore[method-assign, assignment]
+        connection.accept_upgrade()
+        direct(bytes(answer) + frames)
+        connection.wait_closed()
+
+    with TcpServer(script, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
+        assert _read(transport, len(frames)) == frames
+        assert transport.recv() is None
+
+
+def test_nothing_there_is_none_and_the_end_is_empty(
+    tls: _Contexts,
+) -> None:
+    """Reading never waits; waiting ends when bytes come."""
+    go = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        go.wait(5)
+        connection.send(server_frame(PING))
+
+    with TcpServer(script, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
+        began = time.monotonic()
+        assert transport.recv() is None
+        assert time.monotonic() - began < 0.2
+        if tls[0] is None:  # TLS 1.3 tickets are bytes for the socket, though not for us
+            assert not transport.wait(0.05)
+        go.set()
+        assert _read(transport, 2) == b"\x89\x00"
+        assert _read(transport, 1) == b""
+
+
+def test_masked_frames_arrive(tls: _Contexts) -> None:
+    """Of every length form, byte for byte, with a mask of their own each."""
+    payloads = [b"", b"a" * 125, b"b" * 126, b"c" * 65535, b"d" * 65536]
+    with WebSocketServer(send_messages([]), ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
+        for payload in payloads:
+            transport.send(frame(BINARY, payload), 5.0)
+        assert server.wait_for(lambda: len(server.received) == len(payloads))
+        assert server.received == payloads
+    assert all(frame(TEXT, b"x")[1] & 0x80 for _ in range(10))
+    assert len({frame(TEXT, b"same") for _ in range(10)}) == 10
+
+
+def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
+    tls: _Contexts,
+) -> None:
+    """NotConnected, for half a frame may be out."""
+    with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
+        began = time.monotonic()
+        with pytest.raises(NotConnected):
+            transport.send(bytes(64 * 2**20), 0.4)
+        assert 0.3 < time.monotonic() - began < 1.0
+
+
+def test_shutdown_wakes_reader_and_writer(tls: _Contexts) -> None:
+    """From another thread; the reader then sees the end of the stream, never ciphertext."""
+    with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
+        while transport.recv() is not None:
+            pass
+        threading.Timer(0.2, transport.shutdown).start()
+        began = time.monotonic()
+        while transport.recv() is None:
+            assert transport.wait(5.0)
+        assert time.monotonic() - began < 1.0
+        with pytest.raises(NotConnected):
+            transport.send(frame(TEXT, b"late"), 1.0)

@@ -1,0 +1,193 @@
+"""One run of the demo: feed, client, monitor and receiver, put together as an application would.
+
+Threads: `Session.run` in the caller's; the client's own thread calls `_on_message`; the receiver's adds to the tally.
+Everything is on a bus of its own, and nothing of it is left when `run` returns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, Final
+
+from .. import events
+from ..client.api import Client
+from ..monitor import Monitor
+from ..profiles import Profile
+from ..reporters.statsd import StatsdReporter
+from ..telemetry import Bus
+from ..testing.dogstatsd import Event
+from .demo_feed import Feed
+from .demo_screen import Screen, View
+from .demo_summary import Arrived, Counted, Staged, Summary, slow_alerts, summarize
+from .demo_tally import CountingReceiver, Row, Tally
+
+_FRAME: Final = 0.2  # seconds between two frames
+_GRACE: Final = 15.0  # more seconds for both incidents, on a machine that is busy with something else
+_PATIENCE: Final = 5.0  # seconds for anything that takes no time on loopback
+_SLOW: Final = 0.15  # seconds; the slow alert fires above 0.1
+
+_RECEIVED: Final = "websocket.message.received"
+_BATCH: Final = "websocket.message.batch.count"
+_BY_BATCH: Final = f"{_BATCH} direction:received"
+
+
+class BusCounts:
+    """What the events on the bus say, where a real Agent takes the metrics and does not tell."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.messages = self.reconnects = self.slow = 0
+        self.types: set[str] = set()
+        heard = (events.MESSAGE_BATCH_PROCESSED, events.CONNECTION_RECONNECT_SUCCESS, events.MESSAGE_PROCESS_SLOW)
+        bus.attach_many("demo", heard, self._count)
+
+    def _count(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
+        """In the client's thread."""
+        if event == events.CONNECTION_RECONNECT_SUCCESS:
+            self.reconnects += 1
+        elif event == events.MESSAGE_PROCESS_SLOW:
+            self.slow += 1
+            self.types.add(f"type:{metadata['type']}")
+        elif metadata["direction"] == "received":
+            self.messages += measurements["count"]
+
+
+class Session:
+    """The parts of one run. `agent` is where StatsdReporter is to ship; None: a receiver of our own."""
+
+    def __init__(self, seconds: float, profile: Profile, agent: Mapping[str, Any] | None) -> None:
+        self.tally = Tally()
+        self.duration = 0.0
+        self._seconds = seconds
+        self._profile = profile
+        self._agent = agent
+        self._received = 0  # written by the client's thread, as the next
+        self._reconnected = 0
+        self._bus = Bus()
+        self._counts = BusCounts(self._bus)
+        self._receiver = CountingReceiver(self.tally)
+        self._feed = Feed(seconds, lambda: self._received)
+
+    def run(self, screen: Screen, interrupted: Callable[[], bool]) -> Summary:
+        """Until the time is over or `interrupted()`; then bring everything home and add it up."""
+        with ExitStack() as stack:
+            stack.callback(screen.end)
+            if self._agent is None:
+                stack.enter_context(self._receiver)
+            self._reporter = StatsdReporter(bus=self._bus, **self._where())
+            monitor = stack.enter_context(Monitor(self._profile, self._reporter, bus=self._bus))
+            stack.enter_context(self._feed)
+            self._client = Client(
+                self._feed.url,
+                client_id="demo",
+                profile=self._profile,
+                on_message=self._on_message,
+                on_reconnect=self._on_reconnect,
+                bus=self._bus,
+            )
+            with self._client:
+                self._client.send({"type": "hello"})
+                self._watch(screen, interrupted)
+                self._feed.finish()
+                _wait(lambda: self._reconnected >= self._feed.drops)
+            self.duration = self._feed.elapsed
+            flushed = monitor.stop()
+            stats = self._reporter.stats
+            if self._agent is None:
+                _wait(lambda: self._receiver.arrived >= stats.packets)
+                self._receiver.stop()
+            screen.show(self.view(self.duration))
+            return summarize(self._staged(), self._counted(), stats, flushed, self._arrived())
+
+    def _where(self) -> Mapping[str, Any]:
+        if self._agent is not None:
+            return self._agent
+        return {"host": self._receiver.host, "port": self._receiver.port}
+
+    def _on_message(self, message: Any) -> None:
+        """In the client's thread: what an application would do with a trade, and once far too slowly."""
+        if message.get("slow"):
+            time.sleep(_SLOW)
+        self._received += 1
+
+    def _on_reconnect(self) -> None:
+        self._reconnected += 1
+        self._client.send({"type": "hello"})
+
+    def _watch(self, screen: Screen, interrupted: Callable[[], bool]) -> None:
+        feed = self._feed
+        while not interrupted() and feed.elapsed < self._seconds + _GRACE:
+            if feed.elapsed >= self._seconds and feed.staged and self._reconnected >= feed.drops:
+                return
+            screen.show(self.view())
+            time.sleep(_FRAME)
+
+    # -- what there is to see -----------------------------------------------------------------------------------------
+
+    def view(self, over: float | None = None) -> View:
+        """The present moment; rates over the whole time of `over` seconds, if given."""
+        count, last = self.tally.events()
+        return View(
+            "What Datadog would get from a client that loses its link once and is slow once"
+            if self._agent is None
+            else f"Shipping to {self._reporter.address}: a client that loses its link once and is slow once",
+            self._feed.elapsed if over is None else over,
+            self._seconds,
+            self._status(),
+            self.tally.rows(over),
+            [event_line(event) for event in last],
+            count,
+        )
+
+    def _status(self) -> str:
+        text = f"sent {self._feed.sent:,}  received {self._received:,}  "
+        if self._agent is None:
+            text += f"counted {self._counted().messages:,}"
+        else:
+            stats = self._reporter.stats
+            error = f"  {stats.last_error}" if stats.pending and stats.last_error else ""
+            text += f"delivered {stats.delivered:,.0f} counts, pending {stats.pending:,.0f}{error}"
+        return f"{text}  link {self._reconnected + 1} {self._client.state.value}"
+
+    def rows(self) -> list[Row]:
+        """Every series, with its rate over the whole run."""
+        return self.tally.rows(max(self.duration, 1.0))
+
+    # -- what has to add up -------------------------------------------------------------------------------------------
+
+    def _staged(self) -> Staged:
+        feed = self._feed
+        return Staged(feed.sent, self._received, feed.drops, feed.slow_sent)
+
+    def _counted(self) -> Counted:
+        if self._agent is not None:
+            counts = self._counts
+            return Counted(
+                "the sums on the bus", counts.messages, counts.reconnects, counts.slow, frozenset(counts.types)
+            )
+        tally, slow = self.tally, "websocket.message.process.slow"
+        single = self._profile.emits(events.CATALOGUE[events.MESSAGE_RECEIVED])
+        return Counted(
+            _RECEIVED if single else _BY_BATCH,
+            tally.total(_RECEIVED) if single else tally.total(_BATCH, "direction:received"),
+            tally.total("websocket.connection.reconnect.success"),
+            tally.total(slow),
+            frozenset(tally.types(slow)),
+        )
+
+    def _arrived(self) -> Arrived | None:
+        if self._agent is not None:
+            return None
+        return Arrived(self._receiver.arrived, self._receiver.broken, *slow_alerts(self.tally.events()[1]))
+
+
+def event_line(event: Event) -> str:
+    """An event as one line."""
+    return f"{event.alert_type}: {event.title}  {' '.join(event.tags)}"
+
+
+def _wait(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not ready() and time.monotonic() < deadline:
+        time.sleep(0.005)
