@@ -23,13 +23,17 @@ class Batch:
         self.count = self.total_size = self.errors = self.process_time = self.process_time_max = 0
         self.due = self._began = 0
 
+    def open(self, now_ns: int) -> None:
+        """The first message is counted now; the sums are due a window later."""
+        self._began = now_ns
+        self.due = now_ns + WINDOW_NS
+
     def add(self, size: int, now_ns: int) -> None:
         """Count one message."""
         self.count += 1
         self.total_size += size
         if not self.due:
-            self._began = now_ns
-            self.due = now_ns + WINDOW_NS
+            self.open(now_ns)
 
     def take(self) -> dict[str, Any] | None:
         """The measurements of message.batch_processed, and start over; None if there was nothing."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..events import CATALOGUE
 from ..profiles import Profile
 from ..redaction import filter_metadata
-from ..telemetry import Bus, EventSlot, Metadata
+from ..telemetry import Bus, EventSlot, Metadata, Recorder
 
 _log = logging.getLogger(__name__)
 # Free text is cleaned where it arises; what else an event carries is the catalogue's own and bounded.
@@ -32,6 +32,11 @@ class _Filtered(EventSlot):
     @property
     def handlers(self) -> Any:  # type: ignore[override]  # the real slot's, always
         return self._slot.handlers
+
+    def recorder(self, names: tuple[str, ...], metadata: Metadata) -> Recorder | None:
+        if not self.handlers:
+            return None
+        return lambda *values: self.emit(dict(zip(names, values, strict=True)), metadata)
 
     def emit(self, measurements: Mapping[str, Any], metadata: Metadata) -> None:
         try:
@@ -57,6 +62,11 @@ class Emitter:
             return self.silent
         slot = self._bus.slot(event)
         return _Filtered(slot, self._profile) if callable(self._profile.metadata_filter) else slot
+
+    @property
+    def bus(self) -> Bus:
+        """The bus it speaks on."""
+        return self._bus
 
     def slot(self, event: str) -> EventSlot:
         """The event's slot, or one that nobody hears if the profile keeps the event in."""

@@ -1,17 +1,20 @@
 """What is done with a received message: decode, count, hand over, time. It emits the events of receiving.
 
-Runs in the owner's thread only. Nothing is built for an event that nobody hears; one reading of the clock serves the
-end of one step and the beginning of the next.
+Runs in the owner's thread only. Per message type the events' recorders are made once (`_Ears`), so that nothing is
+built or looked up for an event again, nor done for one that nobody hears. The monotonic clock is read once per step;
+wall time is that reading plus an offset taken every second.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from .. import events
 from ..errors import DecodeError
+from ..telemetry import Recorder
 from .batch import Batch
 from .emitter import Emitter
 from .faults import Faults
@@ -25,7 +28,24 @@ from .types import INVALID, MessageTypes
 NOTHING: Final = object()  # a message that could not be read
 _OK: Final = "ok"
 _ERROR: Final = "error"
+_MAX_EARS: Final = 1000  # raw types remembered; what a server sends has no bound
 _clock = time.monotonic_ns
+
+
+class _Ears:
+    """Who hears of messages of one type: a recorder per event, None where nobody does."""
+
+    __slots__ = ("completed", "decoded", "kind", "received", "started")
+
+    def __init__(self, inbound: Inbound, kind: str) -> None:
+        typed = {"client_id": inbound.client_id, "type": kind}
+        fine = {**typed, "result": _OK}
+        emit = inbound.emit
+        self.kind = kind
+        self.decoded = emit.slot(events.MESSAGE_DECODE_COMPLETED).recorder(("duration", "size"), fine)
+        self.received = emit.slot(events.MESSAGE_RECEIVED).recorder(("size", "system_time"), typed)
+        self.started = emit.slot(events.MESSAGE_PROCESS_STARTED).recorder(("system_time",), typed)
+        self.completed = emit.slot(events.MESSAGE_PROCESS_COMPLETED).recorder(("duration",), fine)
 
 
 class Inbound:
@@ -41,9 +61,13 @@ class Inbound:
         answer: Callable[[Any], bool],
         breach: Callable[[Violation], None],
     ) -> None:
-        self._client_id = options.client_id
+        self.client_id = options.client_id
+        self.emit = emit
+        self.batch = Batch()
+        self._bus = emit.bus
         self._handler = options.on_message
         self._decode = options.protocol.decode
+        self._decode_text = options.protocol.text_decoder()
         self._type_of = options.protocol.message_type
         self._types = types
         self._faults = faults
@@ -52,56 +76,86 @@ class Inbound:
         self._has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
         self._breach = breach
         self._slow_ns = round(options.profile.slow_after * 1e9)
-        self._emit = emit
-        self._decode_started = emit.slot(events.MESSAGE_DECODE_STARTED)
-        self._decode_completed = emit.slot(events.MESSAGE_DECODE_COMPLETED)
-        self._received = emit.slot(events.MESSAGE_RECEIVED)
-        self._process_started = emit.slot(events.MESSAGE_PROCESS_STARTED)
-        self._process_completed = emit.slot(events.MESSAGE_PROCESS_COMPLETED)
-        self._process_slow = emit.slot(events.MESSAGE_PROCESS_SLOW)
-        self.batch = Batch()
-        self._message: Any = None  # being processed in a loop body, with its type and the moment it began
-        self._kind: str | None = None
+        self._muted = False
+        # Made anew when a handler came or went, or when another thread owns the connection: recorders are a thread's.
+        self._version = -1
+        self._wall = 0  # from monotonic to wall time, ns
+        self._thread: int | None = None
+        self._begun: Recorder | None = None  # of message.decode.started, which knows no type yet
+        self._heard = False
+        self._ears: dict[str, _Ears] = {}
+        # The message that is being dealt with.
+        self._message: Any = None
+        self._hearing: _Ears | None = None
         self._began_ns = 0
         self._size = 0
 
+    def listen(self) -> None:
+        """See who hears what, for the calling thread."""
+        self._version = self._bus.version
+        self._wall = time.time_ns() - _clock()
+        self._hearing = None
+        self._thread = threading.get_ident()
+        self._ears = {}
+        slots = [self.emit.slot(event) for event in _TYPED]
+        self._heard = not self._muted and any(slot.handlers for slot in slots)
+        started = self.emit.slot(events.MESSAGE_DECODE_STARTED)
+        self._begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
+
+    def owned(self) -> None:
+        """The calling thread owns the connection from now on."""
+        if self._thread != threading.get_ident():
+            self._version = -1
+
     def decode(self, received: Received) -> Any:
         """The message, told as received; NOTHING if the protocol cannot read it (told as an error, and counted)."""
+        if self._version != self._bus.version:
+            self.listen()
         opcode, payload, arrived = received
-        size = len(payload)
-        client_id = self._client_id
+        self._size = size = len(payload)
         began = _clock()
-        if self._decode_started.handlers:
-            self._decode_started.emit({"system_time": time.time_ns(), "size": size}, {"client_id": client_id})
+        if self._begun is not None:
+            self._begun(began + self._wall, size)
             began = _clock()
-        kind: str | None = None
-        result = _OK
         try:
-            message = self._decode(payload.decode() if opcode == TEXT else payload)
-            if self._decode_completed.handlers or self._received.handlers or self._process_completed.handlers:
-                kind = self._types(self._type_of(message))
+            message = self._decode_text(payload) if opcode == TEXT else self._decode(payload)
+            if self._heard:
+                raw = self._type_of(message)
+                try:
+                    hearing = self._ears[raw]
+                except (KeyError, TypeError):
+                    hearing = self._new_ears(raw)
+                ended = _clock()
+                if hearing.decoded is not None:
+                    hearing.decoded(ended - began, size)
+                if hearing.received is not None:
+                    hearing.received(size, arrived)
+                self._hearing = hearing
         except Exception as error:  # the protocol may be the user's, and the data is the server's
-            kind, result, message = INVALID, _ERROR, NOTHING
-            fault = error
-        ended = _clock()
-        if self._decode_completed.handlers:
-            self._decode_completed.emit(
-                {"duration": ended - began, "size": size}, {"client_id": client_id, "type": kind, "result": result}
-            )
-        if self._received.handlers:
-            self._received.emit({"size": size, "system_time": arrived}, {"client_id": client_id, "type": kind})
-        if message is NOTHING:
-            self._undecodable(fault, opcode, size, ended)
+            self._undecodable(error, received, began)
             return NOTHING
-        self._message, self._kind, self._size = message, kind, size
+        self._message = message
         return message
 
-    def _undecodable(self, error: Exception, opcode: int, size: int, now_ns: int) -> None:
+    def _new_ears(self, raw: object) -> _Ears:
+        ears = _Ears(self, self._types(raw))
+        if isinstance(raw, str) and len(raw) < _MAX_RAW and len(self._ears) < _MAX_EARS:
+            self._ears[raw] = ears
+        return ears
+
+    def _undecodable(self, error: Exception, received: Received, began: int) -> None:
+        opcode, payload, arrived = received
+        size, now = len(payload), _clock()
+        typed = {"client_id": self.client_id, "type": INVALID}
+        if self._heard:
+            decoded = self.emit.slot(events.MESSAGE_DECODE_COMPLETED)
+            decoded.emit({"duration": now - began, "size": size}, {**typed, "result": _ERROR})
+            self.emit.slot(events.MESSAGE_RECEIVED).emit({"size": size, "system_time": arrived}, typed)
         self.batch.errors += 1
-        self._count(size, now_ns)
+        self._count(size, now)
         wrapped = DecodeError(f"a message of {size} bytes cannot be decoded: {type(error).__name__}: {error}")
         wrapped.__cause__ = error
-        not_text = opcode == TEXT and isinstance(error, UnicodeDecodeError)
+        not_text = opcode == TEXT and not _is_text(payload)
         fault = self._faults.occurred(wrapped, "decode", "warning")
         if not_text:
             self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # RFC 6455, section 8.1
@@ -124,29 +178,47 @@ class Inbound:
 
     def begin(self) -> None:
         """The decoded message is about to be handed out."""
-        if self._process_started.handlers:
-            metadata = {"client_id": self._client_id, "type": self._kind_of()}
-            self._process_started.emit({"system_time": time.time_ns()}, metadata)
-        self._began_ns = _clock()
+        self._began_ns = began = _clock()
+        hearing = self._hearing
+        if hearing is not None and hearing.started is not None:
+            hearing.started(began + self._wall)
+            self._began_ns = _clock()
 
     def finish(self, result: str) -> None:
         """The message that was handed out is dealt with."""
         ended = _clock()
         duration = ended - self._began_ns
-        if self._process_completed.handlers:
-            metadata = {"client_id": self._client_id, "type": self._kind_of(), "result": result}
-            self._process_completed.emit({"duration": duration}, metadata)
-        if duration > self._slow_ns and self._process_slow.handlers:
-            metadata = {"client_id": self._client_id, "type": self._kind_of(), "result": result}
-            self._process_slow.emit({"duration": duration}, metadata)
+        hearing = self._hearing
+        if hearing is not None:
+            if result is not _OK:
+                self._tell_processed(events.MESSAGE_PROCESS_COMPLETED, duration, result)
+            elif hearing.completed is not None:
+                hearing.completed(duration)
+        if duration > self._slow_ns:
+            self._tell_processed(events.MESSAGE_PROCESS_SLOW, duration, result)
         batch = self.batch
+        batch.count += 1
+        batch.total_size += self._size
         batch.process_time += duration
         if duration > batch.process_time_max:
             batch.process_time_max = duration
         if result is _ERROR:
             batch.errors += 1
-        self._message = None
-        self._count(self._size, ended)
+        if ended >= batch.due:
+            self._window(ended)
+
+    def _tell_processed(self, event: str, duration: int, result: str) -> None:
+        slot = self.emit.slot(event)
+        if slot.handlers and not self._muted:
+            slot.emit({"duration": duration}, {"client_id": self.client_id, "type": self._kind(), "result": result})
+
+    def _kind(self) -> str:
+        if self._hearing is not None:
+            return self._hearing.kind
+        try:
+            return self._types(self._type_of(self._message))
+        except Exception:  # decode tells of it where types are heard of; here only a slow message asks
+            return INVALID
 
     def skip_timing(self) -> None:
         """The message was handed out by receive(): counted, not timed as processing."""
@@ -172,28 +244,45 @@ class Inbound:
         else:
             self.finish(_OK)
 
-    def _kind_of(self) -> str:
-        if self._kind is None:
-            try:
-                self._kind = self._types(self._type_of(self._message))
-            except Exception:  # seen by decode in every profile that tells of types; here only a slow message asks
-                self._kind = INVALID
-        return self._kind
-
     def _count(self, size: int, now_ns: int) -> None:
-        batch = self.batch
-        batch.add(size, now_ns)
-        if now_ns >= batch.due:
+        self.batch.count += 1
+        self.batch.total_size += size
+        if now_ns >= self.batch.due:
+            self._window(now_ns)
+
+    def _window(self, now_ns: int) -> None:
+        """The first message of a second, or the first after it."""
+        if self.batch.due:
             self.flush()
+        else:
+            self.batch.open(now_ns)
 
     def flush(self) -> None:
         """Tell the sums of the last second."""
+        self._wall = time.time_ns() - _clock()
         sums = self.batch.take()
         if sums is not None:
-            self._emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
+            self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
 
     def mute(self) -> None:
         """In a forked child: nothing is told of the parent's connection any more."""
-        silent = self._emit.silent
-        self._decode_started = self._decode_completed = self._received = silent
-        self._process_started = self._process_completed = self._process_slow = silent
+        self._muted = True
+        self._hearing = None
+        self._version = -1
+
+
+_TYPED: Final = (
+    events.MESSAGE_DECODE_COMPLETED,
+    events.MESSAGE_RECEIVED,
+    events.MESSAGE_PROCESS_STARTED,
+    events.MESSAGE_PROCESS_COMPLETED,
+)
+_MAX_RAW: Final = 100
+
+
+def _is_text(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

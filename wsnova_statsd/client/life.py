@@ -131,11 +131,13 @@ class Life:
                 self.connection.open()
                 self._subscribe_first()
                 self._ready.set()
-                handle = self._inbound.handle
+                handle, connection = self._inbound.handle, self.connection
                 while True:
                     received = self._next(None)
-                    if received is not None:
+                    while received is not None:
                         handle(received)
+                        link = connection.link  # gone if the handler closed the client
+                        received = link.inbox.popleft() if link is not None and link.inbox else None
             except (Stopped, Forked, ConnectionFailed, SubscriptionRejected):
                 pass  # told already; start() or wait() tell their callers
             finally:
@@ -342,6 +344,7 @@ class _Ownership:
                 continue
             raise ConfigurationError("another thread iterates over this client; only one thread at a time may")
         life._owner = me
+        life._inbound.owned()
 
     def __exit__(self, *exception: object) -> None:
         self._life._owner = None

@@ -53,6 +53,11 @@ class Protocol:
             return "text"
         return "binary" if isinstance(message, bytes | bytearray | memoryview) else "unknown"
 
+    def text_decoder(self) -> Callable[[bytes], Any]:
+        """What the client calls with a text frame's bytes: decode of the strictly decoded text, or a shorter way."""
+        decode = self.decode
+        return lambda payload: decode(payload.decode())
+
     # -- requests -----------------------------------------------------------------------------------------------------
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
@@ -129,6 +134,15 @@ class JsonProtocol(Protocol):
 
     def decode(self, data: str | bytes) -> Any:
         return data if isinstance(data, bytes) else self._loads(data)
+
+    def text_decoder(self) -> Callable[[bytes], Any]:
+        """The bytes as they are for orjson, which validates UTF-8; the standard library would accept UTF-16 too."""
+        if type(self).decode is not JsonProtocol.decode:
+            return super().text_decoder()
+        loads: Callable[[Any], Any] = self._loads
+        if getattr(loads, "__module__", None) == "orjson":
+            return loads
+        return lambda payload: loads(payload.decode())
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         """The message's own `id` is the key; it must have one."""

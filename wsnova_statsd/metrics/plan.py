@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from .. import process
+from ..telemetry import Recorder
 from ..wire import MAX_TAG, text
 from .definitions import Definition, Keep
 from .reading import MISSING, number, tags_of
@@ -35,6 +36,7 @@ class Plan:
             dict.fromkeys(one.measurement for one in self.definitions if one.measurement is not None)
         )
         self.counters = tuple(one for one in self.definitions if one.measurement is None)
+        self._makers: dict[tuple[str, ...], Any] = {}  # compiled binders by the names they take
         store.register(self)
 
     def forget(self) -> None:
@@ -85,12 +87,24 @@ class Plan:
             "in_child": process.in_child,
             "number": number,
         }
-        exec(compile(self._source(), f"<{self.definitions[0].event}>", "exec"), scope)  # data stands in it by repr only
-        return cast(Handler, scope["count"])
+        count = cast(Handler, self._compiled(self._source(), scope))
+        count.bind = self.bind  # type: ignore[attr-defined]  # what EventSlot.recorder asks for
+        return count
+
+    def bind(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Recorder:
+        """A function that counts one occurrence with these tag values in the calling thread, given finite numbers."""
+        make = self._makers.get(names)
+        if make is None:
+            make = self._makers[names] = self._compiled(self._bound_source(names), {})
+        return cast(Recorder, make(self.row(metadata)))
+
+    def _compiled(self, source: str, scope: dict[str, Any]) -> Any:
+        exec(compile(source, f"<{self.definitions[0].event}>", "exec"), scope)  # data stands in it by repr only
+        return scope["count"]
 
     def _source(self) -> str:
         key = ", ".join(f"metadata[{key!r}]" for key in self.keys)
-        lines = [
+        return _lines(
             "def count(event, measurements, metadata, config):",
             "    if not alive[0]:",
             "        in_child()",
@@ -98,43 +112,80 @@ class Plan:
             f"        row = plan.local.rows[{key or '()'}]",
             "    except (KeyError, AttributeError, TypeError):",
             "        row = plan.row(metadata)",
-            "    n = row.n + 1",
-        ]
+            *_indented(self._columns_source()),
+            *_indented(self._body_source(self._checked)),
+        )
+
+    def _bound_source(self, names: tuple[str, ...]) -> str:
+        def trusted(column: str, measurement: str, write: list[str]) -> list[str]:
+            if measurement not in names:
+                return [f"{column}.miss += 1"]
+            return [f"value = v{names.index(measurement)}", *write]
+
+        return _lines(
+            "def count(row):",
+            *_indented(self._columns_source()),
+            f"    def record({', '.join(f'v{index}' for index in range(len(names)))}):",
+            *_indented(_indented(self._body_source(trusted))),
+            "    return record",
+        )
+
+    def _columns_source(self) -> list[str]:
+        columns = ", ".join(f"c{index}" for index in range(len(self.measurements)))
+        return [f"{columns}, = row.columns"] if columns else []
+
+    def _body_source(self, read: Callable[[str, str, list[str]], list[str]]) -> list[str]:
+        """One occurrence in a row; `read` gives the lines that read a measurement and then write it."""
+        lines = ["n = row.n + 1"]
         sampling = any(one.kind in _SAMPLED for one in self.definitions)
         if sampling:
-            lines.append("    keep = n >= row.due")
-        if self.measurements:
-            lines.append("    " + ", ".join(f"c{i}" for i in range(len(self.measurements))) + ", = row.columns")
+            lines.append("keep = n >= row.due")
         for index, measurement in enumerate(self.measurements):
-            lines += self._column_source(f"c{index}", measurement)
+            write = self._write_source(f"c{index}", measurement)
+            lines += (
+                read(f"c{index}", measurement, write)
+                if isinstance(measurement, str)
+                else [
+                    f"value = {measurement!r}",
+                    *write,
+                ]
+            )
         if sampling:
-            full = " or ".join(f"len(c{i}.samples) >= row.limit" for i in range(len(self.measurements)))
-            lines += [f"    if keep and (row.due or {full}):", "        row.thin(n)"]
-        return "\n".join([*lines, "    row.n = n", ""])
+            full = " or ".join(f"len(c{index}.samples) >= row.limit" for index in range(len(self.measurements)))
+            lines += [f"if keep and (row.due or {full}):", "    row.thin(n)"]
+        return [*lines, "row.n = n"]
 
-    def _column_source(self, column: str, measurement: str | float) -> list[str]:
+    def _write_source(self, column: str, measurement: str | float) -> list[str]:
         kinds = {one.kind for one in self.definitions if one.measurement == measurement}
-        write = []
-        if "gauge" in kinds:
-            write.append(f"        {column}.last.value = value")
+        lines = [f"{column}.last.value = value"] if "gauge" in kinds else []
         if "sum" in kinds:
-            write.append(f"        {column}.total += value")
+            lines.append(f"{column}.total += value")
         if kinds & _SAMPLED:
-            write += ["        if keep:", f"            {column}.samples.append(value)"]
-        if not isinstance(measurement, str):
-            return [f"    value = {measurement!r}", "    if True:", *write]
+            lines += ["if keep:", f"    {column}.samples.append(value)"]
+        return lines
+
+    @staticmethod
+    def _checked(column: str, measurement: str, write: list[str]) -> list[str]:
         return [
-            f"    value = measurements.get({measurement!r}, plan)",  # the plan itself: no measurement is it
-            "    kind = value.__class__",
-            f"    if (kind is not int and kind is not float) or not {-_USUAL} < value < {_USUAL}:",
-            "        checked = number(value)",
-            "        if checked is None:",
-            f"            {column}.miss += 1",
-            "            row.bad += value is not plan",
-            "        value = checked",
-            "    if value is not None:",
-            *write,
+            f"value = measurements.get({measurement!r}, plan)",  # the plan itself: no measurement is it
+            "kind = value.__class__",
+            f"if (kind is not int and kind is not float) or not {-_USUAL} < value < {_USUAL}:",
+            "    checked = number(value)",
+            "    if checked is None:",
+            f"        {column}.miss += 1",
+            "        row.bad += value is not plan",
+            "    value = checked",
+            "if value is not None:",
+            *_indented(write),
         ]
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return ["    " + line for line in lines]
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join([*lines, ""])
 
 
 def _key_part(value: object) -> Hashable:
