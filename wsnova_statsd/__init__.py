@@ -12,9 +12,9 @@ Importing it starts no thread, opens no socket and imports neither datadog nor a
 from . import errors, events, telemetry
 from .client.api import Client
 from .client.auth import HeaderAuth, MessageAuth
-from .client.connection import State
 from .client.protocol import JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
+from .client.state import State
 from .insight import alerts
 from .metrics.catalogue import prometheus_metrics, statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary

@@ -12,6 +12,7 @@ thread that ends the interpreter. Never starts a thread, never takes a lock.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import mmap
 import os
@@ -19,8 +20,8 @@ import time
 import weakref
 from typing import Final, Protocol
 
-_log = logging.getLogger(__name__)
 EXIT_SECONDS: Final = 1.0
+_log = logging.getLogger(__name__)
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
 
 
@@ -68,7 +69,8 @@ def in_child() -> None:
     if not ALIVE[0]:
         ALIVE[0] = 1
         for component in list(_fork_aware):
-            component.after_fork()
+            with contextlib.suppress(Exception):  # one that cannot let go must not keep the others from it
+                component.after_fork()
 
 
 def _by_hook() -> None:
@@ -77,12 +79,15 @@ def _by_hook() -> None:
 
 
 def _exit() -> None:
-    deadline = time.monotonic() + EXIT_SECONDS
-    for component in [*_clients, *_reporters]:
-        try:
-            component.at_exit(deadline)
-        except Exception:  # what the others have to bring home still comes home
-            _log.exception("%r failed at exit", component)
+    if not ALIVE[0]:  # a child that never used what it inherited must not say goodbye for its parent
+        in_child()
+    now = time.monotonic()
+    for components, share in ((_clients, EXIT_SECONDS / 2), (_reporters, EXIT_SECONDS)):
+        for component in list(components):
+            try:
+                component.at_exit(now + share)
+            except Exception:  # the others have something to bring home too
+                _log.exception("an exit hook raised")
 
 
 if hasattr(os, "register_at_fork"):

@@ -18,13 +18,13 @@ from typing import Any
 from .. import process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
-from .connection import State
 from .frames import BINARY
 from .headers import Headers
 from .life import Life
 from .options import Options, target
 from .protocol import JsonProtocol, Protocol
 from .rate_limit import RateLimit
+from .state import State
 
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
 _naming = threading.Lock()  # guards the choice of a free default id
@@ -109,7 +109,7 @@ class Client:
     @property
     def state(self) -> State:
         """Where the client stands."""
-        life = self._life
+        life = self._own()
         return State.IDLE if life is None else life.connection.state
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -120,6 +120,7 @@ class Client:
         Raises ConnectionFailed after `timeout` seconds or max_attempts; the client is stopped then and may be started
         again.
         """
+        self._own()
         with self._starting:
             life = self._life
             if life is None or life.connection.state in (State.CLOSED, State.FORKED):
@@ -129,25 +130,27 @@ class Client:
         return self
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread."""
-        life = self._life
+        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread.
+
+        In a forked child nothing is done: the connection is the parent's.
+        """
+        life = self._own()
         if life is not None:
             life.close(timeout, "local")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until the client is closed; False after `timeout` seconds. One that was never started is not waited for."""
-        life = self._life
-        return life is None or life.over.wait(timeout)
+        life = self._own()
+        return life is None or life.connection.state is State.FORKED or life.over.wait(timeout)
 
     def reconnect(self) -> None:
-        """Drop the connection and dial now, or end the wait for the next try."""
-        life = self._life
-        if life is None:
-            raise NotConnected("the client was not started; call start()")
-        life.connection.redial()
+        """Drop the connection and dial now, or end the wait for the next try. Raises NotConnected if not started."""
+        self._running().connection.redial()
 
     def after_fork(self) -> None:
         """In a child: the connection is the parent's. Takes no lock, tells nothing."""
+        global _naming
+        _naming = threading.Lock()
         self._starting = threading.Lock()
         if self._life is not None:
             self._life.abandon()
@@ -155,7 +158,7 @@ class Client:
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
         if self._life is not None:
-            self._life.close(max(0.05, (deadline - time.monotonic()) / 2), "shutdown")
+            self._life.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
 
     def __enter__(self) -> Client:
         return self.start()
@@ -212,12 +215,14 @@ class Client:
     @property
     def wanted(self) -> list[Any]:
         """The channels that are restored on every new link."""
-        return [] if self._life is None else self._life.dialogue.subscriptions.wanted
+        life = self._own()
+        return [] if life is None or life.connection.state is State.FORKED else life.dialogue.subscriptions.wanted
 
     @property
     def confirmed(self) -> list[Any]:
         """The wanted channels that the server confirmed on this link."""
-        return [] if self._life is None else self._life.dialogue.subscriptions.confirmed
+        life = self._own()
+        return [] if life is None or life.connection.state is State.FORKED else life.dialogue.subscriptions.confirmed
 
     @property
     def late_replies(self) -> int:
@@ -235,10 +240,13 @@ class Client:
         self.start()
         return self._iterated().messages()
 
-    def _running(self) -> Life:
+    def _own(self) -> Life | None:
         if not process.ALIVE[0]:
             process.in_child()
-        life = self._life
+        return self._life
+
+    def _running(self) -> Life:
+        life = self._own()
         if life is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
         if life.connection.state is State.FORKED:

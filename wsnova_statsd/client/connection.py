@@ -1,19 +1,19 @@
 """A client's life from start to close: dial, read, lose, retry. It emits the connection.* events.
 
-The owner - the client's own thread, or the one that iterates - calls `open`, `next_received`, `run_ended`; `close` and
-`abort` come from any thread. `changed` guards state and link and is notified with every change; nothing blocks while
-it is held.
+The owner - the client's own thread, or the one that iterates - calls `open`, `next_received`, `revive`, `drain`; what
+any thread may call stands in a section of its own. `changed` guards state and link and is notified with every change;
+nothing blocks while it is held.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from enum import Enum
+from collections import deque
 from typing import Protocol
 
 from .. import events
-from ..errors import BufferFull, ConnectionFailed, Forked, HandshakeRefused, NotConnected
+from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .dialer import Dialer
 from .emitter import Emitter
 from .faults import Faults
@@ -22,17 +22,8 @@ from .keeper import KEEPER, Kept
 from .link import Link, Loss, Received
 from .options import Options, Target
 from .reconnect import RetryPolicy, Stopped
-
-
-class State(Enum):
-    """Where a client stands."""
-
-    IDLE = "idle"
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    WAITING = "waiting"  # for a retry
-    CLOSED = "closed"
-    FORKED = "forked"
+from .state import State
+from .tidings import Tidings
 
 
 class Hooks(Protocol):
@@ -65,6 +56,7 @@ class Connection:
         self.options = options
         self.emit = emitter
         self.faults = faults
+        self.tidings = Tidings(emitter, faults, options.max_buffered_bytes)
         self.closing = threading.Event()
         self.changed = threading.Condition()
         self.state = State.IDLE
@@ -80,6 +72,8 @@ class Connection:
         self._kept: Kept | None = None  # what the keeper knows of the link
         self._new: Link | None = None  # upgraded, and logging in: the owner's only
         self._first = True  # no link was made yet
+        self._outage: tuple[ConnectionFailed, int] | None = None  # since when there is no link; the owner's
+        self._unread: deque[Received] = deque()  # of a link that ended before anybody came to read; the owner's
         self._cause = ""  # of the last failure, for the next attempt's event
 
     # -- the owner's side ---------------------------------------------------------------------------------------------
@@ -94,43 +88,73 @@ class Connection:
         something. Loses and remakes the link on the way. Raises Stopped, and ConnectionFailed if that is final."""
         link = self.link
         if link is None:
-            if self.state is State.FORKED:
-                raise Forked("this client was started in the parent process; call start() in this one")
-            raise Stopped
+            link = self._again()
         inbox = link.inbox
         if inbox:
             return inbox.popleft()
         filled = link.fill(until)
         if link.seen:
-            self._tell_heartbeats(link)
+            self.tidings.seen(link)
+            if self.link is not link:  # closed by whom it was told
+                return None
         if filled:
             return inbox.popleft()
         if link.loss is not None:
             self._lost(link, link.loss)
         return None  # the caller looks what is due by now: a new link has deadlines of its own
 
+    def _again(self) -> Link:
+        """There is no link: the client is closed, or forked, or a signal's handler ended the wait for the next one."""
+        if self.state is State.FORKED:
+            raise Forked("this client was started in the parent process; call start() in this one")
+        if self.closing.is_set() or self.state is State.CLOSED or self._outage is None:
+            raise Stopped
+        return self._establish(*self._outage)
+
+    def revive(self) -> None:
+        """The owner, for a client that nobody iterates: if its link is over, make another one. Raises as above."""
+        link = self.link
+        if link is not None and link.loss is not None:
+            self.tidings.seen(link)
+            self._lost(link, link.loss)
+
+    def drain(self, link: Link, until: float) -> None:
+        """Read until the server answered the close frame; what still comes is for nobody."""
+        while link.loss is None and time.monotonic() < until:
+            link.fill(until)
+            self.tidings.seen(link)
+            link.inbox.clear()
+
     def _lost(self, link: Link, loss: Loss) -> None:
         """The link is over: tell it, and make another one or stop."""
         lost_ns = time.monotonic_ns()
         on_purpose = self.closing.is_set()
-        self._tell_end(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
+        self.tidings.ended(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
+        self._unread.extend(link.inbox)
         self._drop(link)
         if on_purpose:
             raise Stopped
         error = ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
-        retrying = self.options.reconnect
+        retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         if loss.fault:
             kind = "protocol" if loss.reason == "protocol_error" else "connection"
             fault = self.faults.occurred(error, kind, "error" if retrying else "critical")
             self.faults.outage(fault)
         if not retrying:
             raise Stopped
-        if lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9:
+        self._outage = error, lost_ns
+        if not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9:
             self._policy.settled()
-        self._establish(error, lost_ns)
+        elif self._policy.unstable():
+            self.tidings.failed(self._policy.retries, link.uri, loss.reason, 0, final=True)
+        if loss.fault:
+            self._establish(error, lost_ns)
+        else:  # redial() asked for it: no wait, and a try also for a client that does not reconnect by itself
+            self._wake.clear()
+            self._establish(None, lost_ns, loss.reason)
 
-    def _establish(self, outage: ConnectionFailed | None, since_ns: int | None) -> None:
-        """Dial by the policy until there is a link."""
+    def _establish(self, outage: ConnectionFailed | None, since_ns: int | None, cause: str = "") -> Link:
+        """Dial by the policy until there is a link; after an outage a wait comes first."""
         began = since_ns
 
         def dial(waited: float) -> Link:
@@ -142,16 +166,18 @@ class Connection:
                     began = time.monotonic_ns()
                 raise
 
-        self._cause = outage.cause if outage is not None else ""
+        self._cause = outage.cause if outage is not None else cause
         if outage is not None:
             self._set(State.WAITING)
         try:
-            self._policy.run(dial, outage, self.closing, self._wake, self._gives_up)
+            link = self._policy.run(dial, outage, self.closing, self._wake, self._gives_up)
         except ConnectionFailed as error:
             if self.closing.is_set():
                 raise Stopped from None
             self.failure = error
             raise
+        self._outage = None
+        return link
 
     def _gives_up(self) -> bool:
         final = self._policy.alarmed and (self._first or self.options.profile.give_up)
@@ -171,7 +197,7 @@ class Connection:
             raise
         if retry:
             policy.retries += 1
-            self._tell_attempt(uri, waited)
+            self.tidings.attempt(policy.retries, uri, waited, self._cause)
         self.emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=uri, reconnect=retry)
         self._hooks.before_dial()
         started_ns = time.monotonic_ns()
@@ -181,8 +207,9 @@ class Connection:
             refused = self._hooks.refused(failed)
             self._failed(refused, retry, began, uri)
             raise refused from None
-        self.emit(events.CONNECTION_COMPLETED, {"duration": link.opened_ns - started_ns}, uri=uri, reconnect=retry)
+        self._new = link  # from here on whoever closes ends it
         try:
+            self.emit(events.CONNECTION_COMPLETED, {"duration": link.opened_ns - started_ns}, uri=uri, reconnect=retry)
             self._log_in(link)
         except ConnectionFailed as error:
             self._failed(error, retry, began, uri)
@@ -191,13 +218,16 @@ class Connection:
 
     def _log_in(self, link: Link) -> None:
         """The link is the owner's alone until the login is accepted; one that is not ends it."""
-        self._new = link
-        self._kept = Kept(link, self.options.max_buffered_bytes, self._hooks.arrived, self._hooks.neglected)
+        link.inherit(self._unread)
+        self._kept = Kept(link, self._hooks.arrived, self._hooks.neglected)
         KEEPER.watch(self._kept)
         try:
             self._hooks.log_in()
+            if self.closing.is_set():
+                raise Stopped
         except BaseException as error:
-            self._tell_end(link, Loss(self.reason if self.closing.is_set() else "error", str(error)))
+            self.tidings.ended(link, Loss(self.reason if self.closing.is_set() else "error", str(error)))
+            self._unread.extend(link.inbox)
             self._drop(link)
             raise
         finally:
@@ -205,9 +235,10 @@ class Connection:
 
     def _drop(self, link: Link) -> None:
         """Nothing more comes of this link."""
-        if self._kept is not None:
-            KEEPER.forget(self._kept)
-            self._kept = None
+        link.loss = link.loss or Loss(self.reason, "", fault=False)
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            KEEPER.forget(kept)
         link.dispose()
         with self.changed:
             self.link = None
@@ -223,7 +254,8 @@ class Connection:
     def _connected(self, link: Link, target: Target, began: int | None) -> Link:
         with self.changed:
             self.link = link
-            self.state = State.CONNECTED
+            if self.state is not State.CLOSED:
+                self.state = State.CONNECTED
             self.changed.notify_all()
         if began is not None:
             self.emit(
@@ -231,7 +263,6 @@ class Connection:
                 {"attempt": self._policy.retries, "duration": time.monotonic_ns() - began},
                 uri=target.uri,
             )
-        self._policy.restored()
         self.faults.restored()
         if self.closing.is_set():  # whoever closes saw no link yet
             link.send_close(NORMAL)
@@ -239,17 +270,9 @@ class Connection:
             self._hooks.linked(not self._first)
         return link
 
-    def _tell_attempt(self, uri: str, waited: float) -> None:
-        self.emit(
-            events.CONNECTION_RECONNECT_ATTEMPT,
-            {"attempt": self._policy.retries, "delay": round(waited * 1e9), "system_time": time.time_ns()},
-            uri=uri,
-            cause=self._cause,
-        )
-
     def _failed(self, error: ConnectionFailed, retry: bool, began: int | None, uri: str) -> None:
         """A dial failed: one error event, and reconnect.failed for a retry or at the alarm."""
-        if error.cause == "cancelled":
+        if error.cause == "cancelled" or self.closing.is_set():
             return
         self._cause = error.cause
         self.last_failure = error.with_traceback(None)
@@ -263,40 +286,8 @@ class Connection:
         self.faults.outage(self.faults.occurred(error, kind, "critical" if critical else severity))
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
-            self.emit(
-                events.CONNECTION_RECONNECT_FAILED,
-                {"attempt": self._policy.retries, "duration": duration},
-                uri=uri,
-                reason=error.cause,
-                final=final,
-            )
+            self.tidings.failed(self._policy.retries, uri, error.cause, duration, final=final)
         self._set(State.WAITING)
-
-    def _tell_heartbeats(self, link: Link) -> None:
-        while link.seen:
-            word, number = link.seen.popleft()
-            if word == "received":
-                self.emit(events.HEARTBEAT_RECEIVED, {"rtt": number})
-            elif word == "full":
-                limit = self.options.max_buffered_bytes
-                error = BufferFull(
-                    f"{number} bytes wait for a handler, over max_buffered_bytes={limit}; reading pauses"
-                )
-                self.faults.handled(self.faults.occurred(error, "handler", "error"), "paused")
-            else:
-                event = events.HEARTBEAT_SENT if word == "sent" else events.HEARTBEAT_MISSED
-                self.emit(event, {"system_time": time.time_ns()})
-
-    def _tell_end(self, link: Link, loss: Loss) -> None:
-        """connection.disconnected, once per link, by whichever thread comes first."""
-        if link.end():
-            self.emit(
-                events.CONNECTION_DISCONNECTED,
-                {"system_time": time.time_ns(), "duration": time.monotonic_ns() - link.opened_ns},
-                uri=link.uri,
-                reason=loss.reason,
-                detail=loss.detail,
-            )
 
     def _set(self, state: State) -> None:
         with self.changed:
@@ -329,6 +320,9 @@ class Connection:
         self.closing.set()
         self._wake.set()
         self._dialer.cancel()
+        link = self._new
+        if link is not None:
+            link.shutdown()  # a login waits for nothing any more
         return self.link
 
     def redial(self) -> None:
@@ -342,17 +336,17 @@ class Connection:
     def force_end(self, link: Link) -> None:
         """Close the way under whoever reads or writes, and tell of the end if nobody did."""
         link.shutdown()
-        self._tell_end(link, Loss(self.reason, "", fault=False))
+        self.tidings.ended(link, Loss(self.reason, "", fault=False))
 
     def over(self, *, dispose: bool) -> None:
         """Nothing more comes of this life. Only the owner may dispose of the descriptor: nobody reads then."""
         with self.changed:
-            link, self._undisposed = self.link or self._undisposed, None
+            link, self._undisposed = self.link or self._new or self._undisposed, None
             self.link = None
             self.state = State.CLOSED
             self.changed.notify_all()
         if link is not None:
-            self._tell_end(link, Loss(self.reason, "", fault=False))
+            self.tidings.ended(link, Loss(self.reason, "", fault=False))
             if dispose:
                 self._drop(link)
             else:
@@ -362,10 +356,10 @@ class Connection:
         """wsnova-clock: the owner has been away for long; tell what the keeper saw."""
         link = self.link
         if link is not None:
-            self._tell_heartbeats(link)
+            self.tidings.seen(link)
             loss = link.loss
             if loss is not None and not self.closing.is_set():
-                self._tell_end(link, loss)
+                self.tidings.ended(link, loss)
 
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's. Takes no lock, tells nothing."""
@@ -375,4 +369,5 @@ class Connection:
                 link.abandon()
         self.link = self._new = self._undisposed = self._kept = None
         self.changed = threading.Condition()
+        self.tidings.after_fork()
         self.state = State.FORKED

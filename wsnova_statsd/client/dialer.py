@@ -64,7 +64,15 @@ class Dialer:
             sock = dial.secure(sock, options.context(), target.host)
         transport, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols)
         heartbeat = Heartbeat(profile.ping_interval, profile.pong_timeout, time.monotonic())
-        return Link(transport, target.uri, options.max_message_bytes, heartbeat, subprotocol, options.idle_timeout)
+        return Link(
+            transport,
+            target.uri,
+            options.max_message_bytes,
+            heartbeat,
+            subprotocol,
+            options.idle_timeout,
+            options.max_buffered_bytes,
+        )
 
     def cancel(self) -> None:
         """End the attempt under way, and any later one, at once."""

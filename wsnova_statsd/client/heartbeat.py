@@ -39,6 +39,10 @@ class Heartbeat:
         self.deadline = now + self._timeout
         return self._payload
 
+    def left(self, now_ns: int) -> None:
+        """The ping went out; that may be later than it was due."""
+        self._sent_ns = now_ns
+
     def pong(self, payload: bytes, now_ns: int) -> int | None:
         """The round trip time if this answers our ping, None for an unsolicited pong."""
         if self.deadline is None or payload != self._payload:

@@ -29,17 +29,14 @@ _log = logging.getLogger(__name__)
 class Kept:
     """What the keeper knows of one link. `on_data` wakes whoever waits for an answer, `on_long` has others stand in."""
 
-    __slots__ = ("asked", "buffered", "full", "limit", "link", "on_data", "on_long", "registered", "told_at")
+    __slots__ = ("link", "on_data", "on_long", "registered", "selector", "told_at")
 
-    def __init__(self, link: Link, limit: int, on_data: Callable[[], None], on_long: Callable[[], None]) -> None:
+    def __init__(self, link: Link, on_data: Callable[[], None], on_long: Callable[[], None]) -> None:
         self.link = link
-        self.limit = limit
         self.on_data = on_data
         self.on_long = on_long
-        self.asked = False
         self.registered = -1  # the descriptor in the selector
-        self.full = False
-        self.buffered = 0
+        self.selector: selectors.BaseSelector | None = None
         self.told_at = 0.0
 
 
@@ -77,7 +74,10 @@ class Keeper:
         self._wake()
 
     def forget(self, kept: Kept) -> None:
-        """The link is over."""
+        """The link is over; called before its descriptor is closed. It leaves the selector at once: a kernel that knows
+        the connection by a forked child's copy too would report its end for ever."""
+        if kept.selector is not None:
+            self._unregister(kept.selector, kept)
         self._posts.append(("forget", kept))
         self._wake()
 
@@ -100,21 +100,29 @@ class Keeper:
         selector.register(woken, selectors.EVENT_READ)
         next_round = time.monotonic() + AWAY
         while self._waker is waker:
-            try:
+            ready: list[Kept] = []
+            with _GUARD:
                 for key, _ in selector.select(max(0.0, next_round - time.monotonic())):
                     if key.data is None:
                         with contextlib.suppress(BlockingIOError):
                             woken.recv(4096)
                     else:
-                        self._serve(selector, key.data)
-                while self._posts:
+                        ready.append(key.data)
+            for kept in ready:
+                with _GUARD:
+                    self._serve(selector, kept)
+            while self._posts:
+                with _GUARD:
                     self._post(selector, links, *self._posts.popleft())
-                if time.monotonic() >= next_round:
-                    next_round = time.monotonic() + AWAY
-                    for kept in links:
-                        self._look(selector, kept)
-            except Exception:  # it cannot die: without it a slow handler would cost the connection
-                _log.exception("the keeper met a fault")
+            now = time.monotonic()
+            if now >= next_round:
+                next_round = now + AWAY
+                for kept in links:
+                    link = kept.link
+                    if link.left is None and link.loss is None and kept.registered < 0:
+                        continue  # its owner reads: nearly all are so
+                    with _GUARD:
+                        self._look(selector, kept, now)
 
     def _post(self, selector: selectors.BaseSelector, links: set[Kept], what: str, kept: Kept) -> None:
         if what == "watch":
@@ -124,26 +132,19 @@ class Keeper:
             self._unregister(selector, kept)
         else:
             self._adopt(selector, kept)
-            self._serve(selector, kept)
 
-    def _look(self, selector: selectors.BaseSelector, kept: Kept) -> None:
+    def _look(self, selector: selectors.BaseSelector, kept: Kept, now: float) -> None:
         """Four times a second and link: stand in for an owner who has gone away."""
-        link, now = kept.link, time.monotonic()
+        link = kept.link
         left = link.left
         if link.loss is not None:
             self._unregister(selector, kept)
+            kept.on_data()  # who waits for an answer has nothing to wait for
         elif not link.kept:
-            if kept.registered >= 0:
-                self._unregister(selector, kept)
+            self._unregister(selector, kept)
             if left is not None and now - left >= AWAY:
                 self._adopt(selector, kept)
-                self._serve(selector, kept)
-            return
-        else:
-            kept.buffered = sum(len(payload) for _, payload, _ in list(link.inbox))
-            if kept.full and kept.buffered <= kept.limit // 2:
-                kept.full = False
-                self._register(selector, kept)
+        elif link.full or link.attention(now):  # data is told by the selector
             self._serve(selector, kept)
         waits = link.seen or link.loss is not None
         if waits and left is not None and now - left >= _LONG and now - kept.told_at >= _LONG:
@@ -151,10 +152,12 @@ class Keeper:
             kept.on_long()
 
     def _adopt(self, selector: selectors.BaseSelector, kept: Kept) -> None:
-        if kept.link.loss is None and not kept.link.kept and kept.link.adopt():
-            kept.buffered = sum(len(payload) for _, payload, _ in list(kept.link.inbox))
-            kept.full = False
+        link = kept.link
+        if link.loss is None and not link.kept and link.adopt():
             self._register(selector, kept)
+            self._serve(selector, kept)
+            if link.inbox:
+                kept.on_data()  # the answer may be among what the owner read and did not come to
 
     def _serve(self, selector: selectors.BaseSelector, kept: Kept) -> None:
         """One step of a link, without waiting."""
@@ -162,17 +165,14 @@ class Keeper:
         if not link.kept:
             self._unregister(selector, kept)
             return
-        before, size = link.arrived, link.arrived_bytes
-        if link.keep(read=not kept.full):
-            kept.buffered += link.arrived_bytes - size
-            if kept.buffered > kept.limit:
-                kept.full = True
-                link.seen.append(("full", kept.buffered))
-                self._unregister(selector, kept)
+        before = link.arrived
+        link.keep()
         if link.arrived != before or link.loss is not None:
             kept.on_data()
-        if link.loss is not None:
+        if link.full or link.loss is not None:
             self._unregister(selector, kept)
+        elif link.kept and kept.registered < 0:
+            self._register(selector, kept)
 
     def _register(self, selector: selectors.BaseSelector, kept: Kept) -> None:
         self._unregister(selector, kept)
@@ -182,7 +182,7 @@ class Keeper:
                 if descriptor in selector.get_map():  # a closed link's, whose number was given out again
                     selector.unregister(descriptor)
                 selector.register(descriptor, selectors.EVENT_READ, kept)
-                kept.registered = descriptor
+                kept.registered, kept.selector = descriptor, selector
 
     def _unregister(self, selector: selectors.BaseSelector, kept: Kept) -> None:
         descriptor, kept.registered = kept.registered, -1
@@ -192,4 +192,19 @@ class Keeper:
                 selector.unregister(descriptor)
 
 
+class _Guard:
+    """Around each step of the keeper: it cannot die, or a slow handler would cost the connection, and what goes wrong
+    with one link costs no other its turn."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception):
+            _log.error("the keeper met a fault", exc_info=error)
+            return True
+        return False
+
+
+_GUARD: Final = _Guard()
 KEEPER: Final = Keeper()

@@ -31,7 +31,7 @@ from .emitter import Emitter
 from .faults import Faults
 from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
-from .link import Link, Received
+from .link import Received
 from .login import Login
 from .options import Options
 from .outbound import Outbound
@@ -39,6 +39,7 @@ from .reconnect import Stopped
 from .requests import Requests
 from .types import MessageTypes
 
+_ALIVE: Final = process.ALIVE
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 
 
@@ -69,6 +70,7 @@ class Life:
         self._ready = threading.Event()  # the first link stands, or never will
         self._finishing = threading.Lock()  # guards _finished
         self._finished = False
+        self._abandoned = False  # by a forked child
         self._redialling = False  # a thread makes a link while nobody iterates
 
     # -- start --------------------------------------------------------------------------------------------------------
@@ -81,9 +83,16 @@ class Life:
 
     def await_first(self, timeout: float | None) -> None:
         """Until the first link stands. Raises ConnectionFailed if it does not, within `timeout` seconds."""
-        if self._options.on_message is None:
-            self._open_here(timeout)
-        elif not self._ready.wait(timeout):
+        if self.is_owner() and not self._ready.is_set():
+            raise ConfigurationError("start() was called by what the client itself calls while it connects")
+        if self._options.on_message is None and self._owning.acquire(blocking=False):
+            self._owner = threading.get_ident()
+            try:
+                self._open_here(timeout)
+            finally:
+                self._owner = None
+                self._owning.release()
+        elif not self._ready.wait(timeout):  # another thread makes the first link
             self._give_up(timeout)
         failure = self.connection.failure or self._refusal
         if failure is not None:
@@ -93,23 +102,28 @@ class Life:
 
     def _open_here(self, timeout: float | None) -> None:
         """Dial in the caller's thread; a job of the clock ends it at the deadline."""
-        with self._owned():
-            if self._ready.is_set():
-                return
-            job = None if timeout is None else CLOCK.call_later(timeout, lambda: self.connection.ask_close("local"))
-            try:
-                self.connection.open()
-                self._subscribe_first()
-            except Stopped:
-                self._finish()
-                self._give_up(timeout)
-            except BaseException:  # also Ctrl-C in the midst of a dial
-                self._finish()
-                raise
-            finally:
-                if job is not None:
-                    job.cancel()
-            self._ready.set()
+        if self._ready.is_set():
+            return
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            self.connection.ask_close("local")
+
+        job = None if timeout is None else CLOCK.call_later(timeout, expire)
+        try:
+            self.connection.open()
+            self._subscribe_first()
+        except Stopped:
+            self._finish()
+            self._give_up(timeout if expired.is_set() else None)
+        except BaseException:  # also Ctrl-C in the midst of a dial
+            self._finish()
+            raise
+        finally:
+            if job is not None:
+                job.cancel()
+        self._ready.set()
 
     def _give_up(self, timeout: float | None) -> None:
         last = self.connection.last_failure
@@ -121,8 +135,8 @@ class Life:
 
     # -- the owner ----------------------------------------------------------------------------------------------------
 
-    def _owned(self) -> _Ownership:
-        return _Ownership(self)
+    def _owned(self, until: float | None = None) -> _Ownership:
+        return _Ownership(self, until)
 
     def _run(self) -> None:
         """wsnova-client-<id>: the owner for a client with on_message."""
@@ -156,14 +170,18 @@ class Life:
 
     def _next(self, until: float | None) -> Received | None:
         """The next message as received, None at `until`; what is due on the way is done."""
+        if not _ALIVE[0]:
+            process.in_child()
+        if self._abandoned:
+            raise Forked("this client was started in the parent process; call start() in this one")
         batch_due, due = self._inbound.batch.due, self.dialogue.next_due()
+        if due is not None and time.monotonic() >= due:  # also while one message follows the other
+            self.dialogue.tick()
+            due = self.dialogue.next_due()
         dues = [one for one in (until, batch_due / 1e9 if batch_due else None, due) if one is not None]
         received = self.connection.next_received(min(dues) if dues else None)
-        if received is None:
-            if batch_due and time.monotonic_ns() >= batch_due:
-                self._inbound.flush()
-            if due is not None and time.monotonic() >= due:
-                self.dialogue.tick()
+        if received is None and batch_due and time.monotonic_ns() >= batch_due:
+            self._inbound.flush()
         return received
 
     def messages(self) -> Iterator[Any]:
@@ -187,11 +205,15 @@ class Life:
             except ConnectionFailed:
                 self._finish()
                 raise
+            except GeneratorExit:  # the loop was left; if a closer could not wait for its body, the rest is ours
+                if self.connection.closing.is_set():
+                    self._finish()
+                raise
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
         until = None if timeout is None else time.monotonic() + timeout
-        with self._owned():
+        with self._owned(until):
             try:
                 while True:
                     received = self._next(until)
@@ -205,6 +227,9 @@ class Life:
             except Stopped:
                 self._finish()
                 raise NotConnected("the client is closed; nothing more will come") from None
+            except ConnectionFailed:
+                self._finish()
+                raise
 
     # -- what the connection asks -------------------------------------------------------------------------------------
 
@@ -247,7 +272,9 @@ class Life:
         """wsnova-clock: the owner is away; tell what the keeper saw, and make a new link if nobody iterates."""
         self.connection.neglected()
         link = self.connection.link
-        if link is not None and link.loss is not None and self._options.on_message is None and not self._redialling:
+        if link is None or link.loss is None or self._options.on_message is not None or self._redialling:
+            return
+        if self._options.reconnect or not link.inbox:  # else what was not read yet is waited for, and ends the client
             self._redialling = True
             name = process.thread_name("client", self._options.client_id)
             threading.Thread(target=self._redial, name=name, daemon=True).start()
@@ -258,7 +285,7 @@ class Life:
             if self._owning.acquire(blocking=False):
                 self._owner = threading.get_ident()
                 try:
-                    self.connection.next_received(time.monotonic())
+                    self.connection.revive()
                 except (Stopped, Forked, ConnectionFailed):
                     self._finish()
                 finally:
@@ -281,12 +308,14 @@ class Life:
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's connection without a word. Takes no lock."""
-        self._finished = True
+        self._abandoned = self._finished = True
         self._inbound.mute()
         self.connection.abandon()
 
     def close(self, timeout: float, reason: str) -> None:
         """End this life within `timeout` seconds."""
+        if self._abandoned:  # the parent's, and so are the locks
+            return
         deadline = time.monotonic() + timeout
         link = self.connection.ask_close(reason)
         if self.over.is_set():
@@ -295,13 +324,15 @@ class Life:
         if link is not None:
             link.send_close(NORMAL, min(1.0, timeout * _LAST_RESORT))
         if self._owner == threading.get_ident():  # from on_message or a loop body: nobody else will end it
+            if link is not None:
+                self.connection.drain(link, grace)
             self._finish()
             return
         if self._owning.acquire(timeout=max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
             try:
                 self._owner = threading.get_ident()
                 if link is not None and not self.over.is_set():
-                    _drain(link, grace)
+                    self.connection.drain(link, grace)
                 self._finish()
             finally:
                 self._owner = None
@@ -315,6 +346,8 @@ class Life:
 
     def _finish(self, *, owned: bool = True) -> None:
         """Tell what is left to tell, once; by the owner, or by a closer that could not wait for it."""
+        if self._abandoned:
+            return
         with self._finishing:
             first, self._finished = not self._finished, True
         self._inbound.flush()
@@ -332,27 +365,25 @@ class Life:
 class _Ownership:
     """Holds a life's ownership for a with block."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, until: float | None) -> None:
         self._life = life
+        self._until = until
 
     def __enter__(self) -> None:
         life, me = self._life, threading.get_ident()
         if life._owner == me:
             raise ConfigurationError("the client is being iterated in this very thread; leave that loop first")
-        while not life._owning.acquire(timeout=_LAST_RESORT):
-            if life._redialling:
-                continue
-            raise ConfigurationError("another thread iterates over this client; only one thread at a time may")
+        while True:
+            soon = life._redialling or life.connection.closing.is_set()  # then its holder will let go
+            if life._owning.acquire(timeout=_LAST_RESORT):
+                break
+            if not soon and not life._redialling:
+                raise ConfigurationError("another thread iterates over this client; only one thread at a time may")
+            if self._until is not None and time.monotonic() >= self._until:
+                raise TimeoutError("no message in time; the client is connecting again")
         life._owner = me
         life._inbound.owned()
 
     def __exit__(self, *exception: object) -> None:
         self._life._owner = None
         self._life._owning.release()
-
-
-def _drain(link: Link, until: float) -> None:
-    """Read until the server answered the close frame; what still comes is for nobody."""
-    while link.loss is None and time.monotonic() < until:
-        link.fill(until)
-        link.inbox.clear()

@@ -18,7 +18,9 @@ from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Violati
 from .heartbeat import Heartbeat
 from .transport import Transport, frame
 
-_CONTROL_TIMEOUT: Final = 1.0  # seconds for a pong, a ping or a close frame to leave
+_CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
+_AGAIN: Final = 0.1  # seconds after which an owner tries again to send a control frame that did not go out
+_OVERHEAD: Final = 100  # bytes that a waiting message takes beside its payload, so that empty ones are bounded too
 Received = tuple[int, bytes, int]  # opcode, payload, arrival in ns since the epoch
 
 
@@ -32,7 +34,8 @@ class Loss:
 
 
 class Link:
-    """One upgraded connection. `idle_limit`: seconds without data after which it counts as dead, None for never."""
+    """One upgraded connection. `idle_limit`: seconds without data after which it counts as dead, None for never.
+    `max_buffered_bytes` bounds what is read for an owner that is away."""
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Link:
         heartbeat: Heartbeat,
         subprotocol: str | None = None,
         idle_limit: float | None = None,
+        max_buffered_bytes: int = 64 * 2**20,
     ) -> None:
         self.uri = uri
         self.subprotocol = subprotocol
@@ -51,17 +55,23 @@ class Link:
         self.inbox: deque[Received] = deque()  # appended under reading, taken by the owner
         self.arrived = 0  # messages ever put into the inbox
         self.arrived_bytes = 0  # bytes ever read
-        self.seen: deque[tuple[str, int]] = deque()  # heartbeats to be told: event's last word, rtt in ns
+        self.seen: deque[tuple[str, int]] = deque()  # to be told: a heartbeat event's last word and its rtt, or `full`
         self.loss: Loss | None = None
         self.heartbeat = heartbeat
         self.left: float | None = time.monotonic()  # when the owner last stopped reading, None while it reads
         self.kept = False  # the keeper reads; written under reading
+        self.full = False  # too much waits for an absent owner: nothing is read; written under reading
         self._transport = transport
         self._reader = FrameReader(max_message_bytes)
         self._idle_limit = idle_limit
         self._last_data = time.monotonic()
         self._owed: bytes | None = None  # the latest ping's payload that is not answered yet
+        self._ping_owed: bytes | None = None  # a ping that was due and could not go out yet
+        self._unsent = False  # one of these two, or a rest, waits for its way
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
+        self._limit = max_buffered_bytes
+        self._weight = self._weighed_at = 0  # of the inbox when it was weighed last, and what had arrived by then
+        self._weighed_count = 0
         self._patience = _CONTROL_TIMEOUT
         self._ended = False
         self._ending = threading.Lock()  # guards _ended
@@ -75,44 +85,91 @@ class Link:
         due = self.heartbeat.due
         return due if self._idle_limit is None else min(due, self._last_data + self._idle_limit)
 
+    def attention(self, now: float) -> bool:
+        """Keeper: whether the link wants a step although no data came."""
+        return self._unsent or now >= self.due
+
     def fill(self, until: float | None) -> bool:
         """Owner: read until a message is in the inbox, or something was seen, or time.monotonic() is `until`, or the
         link is lost. True if the inbox has messages; `loss` is set once there is nothing more to come."""
         with self.reading:
-            self.left, self.kept, self._patience = None, False, _CONTROL_TIMEOUT
-            while not self.inbox and self.loss is None:
-                now = time.monotonic()
-                if not self._step(now):
-                    if self.seen or self.loss is not None or (until is not None and now >= until):
-                        break
-                    self._transport.wait(max(0.0, (self.due if until is None else min(until, self.due)) - now))
-            self.left = time.monotonic()
+            self.left, self.kept, self.full, self._patience = None, False, False, _CONTROL_TIMEOUT
+            try:
+                while not self.inbox and self.loss is None:
+                    now = time.monotonic()
+                    if not self._step(now):
+                        if self.seen or self.loss is not None or (until is not None and now >= until):
+                            break
+                        self._wait(now, until)
+            finally:  # also when a signal's handler raised: the keeper must see that nobody reads
+                self.left = time.monotonic()
         return bool(self.inbox)
+
+    def _wait(self, now: float, until: float | None) -> None:
+        end = self.due if until is None else min(until, self.due)
+        if self._unsent:
+            end = min(end, now + _AGAIN)
+        self._transport.wait(max(0.0, end - now))
+
+    def inherit(self, unread: deque[Received]) -> None:
+        """Owner, before anybody reads: what the last link received comes first."""
+        self.inbox.extend(unread)
+        unread.clear()
+        self._weigh()
 
     def pump(self, until: float) -> None:
         """Owner, inside the user's code: read once more, whatever the inbox holds; waits until `until` at most."""
         with self.reading:
             self.kept, self._patience = False, _CONTROL_TIMEOUT
             now = time.monotonic()
-            if not self._step(now) and self.loss is None and now < until:
-                self._transport.wait(max(0.0, min(until, self.due) - now))
+            if not self._has_room():
+                self._speak(now)
+                time.sleep(max(0.0, min(until - now, _AGAIN)))
+            elif not self._step(now) and self.loss is None and now < until:
+                self._wait(now, until)
                 self._step(time.monotonic())
             self.left = time.monotonic()
 
-    def keep(self, *, read: bool) -> bool:
+    def keep(self) -> bool:
         """Keeper: one step without waiting for anything, if nobody else reads. True if there was data."""
         if not self.reading.acquire(blocking=False):
             return False
         try:
             if not self.kept:
                 return False
-            self._patience = 0.0
-            if read:
-                return self._step(time.monotonic())
-            self.heartbeat.suspend()
-            return False
+            self._patience, now = 0.0, time.monotonic()
+            if not self._has_room():
+                self._speak(now)
+                self.heartbeat.suspend()  # a pong may be there, and is not read on purpose
+                return False
+            found = self._step(now)
+            while found and self._transport.pending() and self._step(now):
+                pass
+            return found
         finally:
             self.reading.release()
+
+    def _has_room(self) -> bool:
+        """Whether more may be read for an absent owner. Weighs the inbox only if it may have passed the limit, or may
+        have shrunk enough: once per sixteenth of the limit, not once per read. Holds `reading`."""
+        if self.full:
+            if len(self.inbox) > self._weighed_count * 3 // 4:
+                return False
+            self.full = self._weigh() > self._limit // 2
+        elif self._total() - self._weighed_at + self._weight > self._limit:
+            self.full = self._weigh() > self._limit - self._limit // 16
+            if self.full:
+                self.seen.append(("full", self._weight))
+        return not self.full
+
+    def _weigh(self) -> int:
+        waiting = list(self.inbox)
+        self._weighed_count, self._weighed_at = len(waiting), self._total()
+        self._weight = sum(len(payload) for _, payload, _ in waiting) + _OVERHEAD * len(waiting)
+        return self._weight
+
+    def _total(self) -> int:
+        return self.arrived_bytes + _OVERHEAD * self.arrived
 
     def adopt(self) -> bool:
         """Keeper: stand in for the owner from now on, until it reads again. False if it reads right now."""
@@ -125,14 +182,11 @@ class Link:
     def _step(self, now: float) -> bool:
         """Ping if it is time, read once, judge silence. True if there was data. Holds `reading`."""
         heartbeat = self.heartbeat
-        if now >= heartbeat.next_ping:
-            self._ping(now)
-        if self._owed is not None:
-            self._answer()
+        if self._unsent or now >= heartbeat.next_ping:
+            self._speak(now)
         data = self._recv()
         if data:
-            self._last_data = now
-            self._take(data)
+            self._take(data, now)
             return True
         if data is None:
             if heartbeat.missed(now):  # asked only when nothing was there: the pong may stand behind much data
@@ -152,23 +206,26 @@ class Link:
                 self.loss = Loss("error", f"{type(error).__name__}: {error}")
             return b""
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes, now: float) -> None:
         arrived = time.time_ns()
         self.arrived_bytes += len(data)
         reader, inbox = self._reader, self.inbox
-        for opcode, payload in reader.feed(data):
+        frames, before = reader.feed(data), self.arrived
+        for opcode, payload in frames:
             if opcode < CLOSE:
                 inbox.append((opcode, payload, arrived))
                 self.arrived += 1
             elif opcode == PING:
-                self._owed = payload
-                self._answer()
+                self._owed, self._unsent = payload, True
+                self._speak(now)
             elif opcode == PONG:
                 rtt = self.heartbeat.pong(payload, time.monotonic_ns())
                 if rtt is not None:
                     self.seen.append(("received", rtt))
             else:
                 self._closed(payload)
+        if not frames or self.arrived != before:
+            self._last_data = now  # a pong proves that the server lives, not that the feed does
         if reader.violation is not None and self.loss is None:
             self.breach(reader.violation)
 
@@ -189,15 +246,22 @@ class Link:
         self.send_close(violation.code, self._patience)
         self.loss = Loss("protocol_error", violation.reason)
 
-    def _ping(self, now: float) -> None:
-        payload = self.heartbeat.ping(now, time.monotonic_ns())
-        if payload is not None and self._control(PING, payload):
+    def _speak(self, now: float) -> None:
+        """Send what is due and owed. What does not go out now is tried again at the next step; the pong's deadline runs
+        from when the ping was due, which is how a peer that takes nothing is found. Holds `reading`."""
+        if self._close_sent:
+            self._owed = self._ping_owed = None
+        elif now >= self.heartbeat.next_ping:
+            self._ping_owed = self.heartbeat.ping(now, time.monotonic_ns()) or self._ping_owed
+        if self._ping_owed is not None and self._control(frame(PING, self._ping_owed)):
+            self._ping_owed = None
+            self.heartbeat.left(time.monotonic_ns())
             self.seen.append(("sent", 0))
-
-    def _answer(self) -> None:
-        """Answer the latest ping; an older one needs no answer (RFC 6455, section 5.5.3)."""
-        if self._owed is not None and self._control(PONG, self._owed):
+        if self._owed is not None and self._control(frame(PONG, self._owed)):  # the latest will do (5.5.3)
             self._owed = None
+        if self._rest:
+            self._control(b"")
+        self._unsent = bool(self._rest) or self._owed is not None or self._ping_owed is not None
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -209,42 +273,37 @@ class Link:
         rest, self._rest = self._rest, b""
         try:
             self._transport.send(rest + data if rest else data, timeout)
-        except NotConnected as error:
+        except BaseException as error:  # a signal's handler may raise in the midst of a frame too
             self._broken(error)
             raise
 
-    def _broken(self, error: NotConnected) -> None:
+    def _broken(self, error: BaseException) -> None:
         if self.loss is None:
-            self.loss = Loss("error", str(error))
+            self.loss = Loss("error", str(error) or type(error).__name__)
         self._transport.shutdown()  # half a frame may be out; the reader finds the end of the stream
 
-    def _control(self, opcode: int, payload: bytes) -> bool:
-        """Send a control frame if the way is free soon; a peer that takes nothing is found by its missing pongs."""
-        patience = self._patience
-        if not self.sending.acquire(timeout=patience):
+    def _control(self, data: bytes) -> bool:
+        """Send a control frame, or with none the rest of the last, if no other thread's message is in the way for long.
+        Never waits for the peer. True if the frame is on its way."""
+        if not self.sending.acquire(timeout=self._patience):
             return False
         try:
-            if patience:
-                self.send(frame(opcode, payload), patience)
-                return True
-            return self._control_now(frame(opcode, payload))
-        except NotConnected:
-            return False
+            return self._control_now(data)
         finally:
             self.sending.release()
 
     def _control_now(self, data: bytes) -> bool:
-        """Keeper: what does not go out at once stays as rest. True if the frame is on its way."""
-        if self._close_sent or self._ended:
-            return False
+        """What does not go out at once stays as rest, if it was begun. Holds `sending`."""
         try:
-            if self._rest:
-                self._rest = self._rest[self._transport.send_now(self._rest) :]
-                if self._rest:
-                    return False
-            sent = self._transport.send_now(data)
-            self._rest = data[sent:] if sent else b""
-            return sent > 0
+            if self._rest and not self._ended:
+                self._rest = self._rest[self._transport.send_now(self._rest) or 0 :]
+            if self._rest or self._close_sent or self._ended:
+                return False
+            sent = self._transport.send_now(data) if data else 0
+            if sent is None:
+                return False
+            self._rest = data[sent:]
+            return True
         except NotConnected as error:
             self._broken(error)
             return False
@@ -259,8 +318,8 @@ class Link:
                 return
             if timeout:
                 self.send(data, timeout)
-            else:
-                self._control_now(data)
+            elif not self._control_now(data):
+                self._rest += data
             self._close_sent = True
         except NotConnected:
             pass

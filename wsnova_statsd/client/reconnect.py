@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -36,19 +37,24 @@ class RetryPolicy(wait_base):
         self._uniform = uniform
         self.retries = 0  # since the link was last stable
         self.tries = 0  # retries, and a first dial that failed
-        self.alarmed = False  # once per outage
+        self.alarmed = False  # since the link was last stable
 
     def settled(self) -> None:
-        """The link was stable: patience starts over."""
+        """The link was stable, or dropped on purpose: patience starts over, and may be lost again."""
         self.retries = self.tries = 0
-
-    def restored(self) -> None:
-        """The outage is over; another one may raise the alarm again."""
         self.alarmed = False
 
     def failed(self) -> bool:
-        """A dial failed. True if that raises the alarm: once per outage, when max_attempts is passed."""
-        if self.alarmed or self.tries < self._profile.max_attempts:
+        """A dial failed. True if that raises the alarm: once, when max_attempts is passed."""
+        return self._alarm(self.tries)
+
+    def unstable(self) -> bool:
+        """A link was lost before it was stable. True if that raises the alarm: so many retries made nothing that
+        lasted."""
+        return self._alarm(self.retries)
+
+    def _alarm(self, made: int) -> bool:
+        if self.alarmed or made < self._profile.max_attempts:
             return False
         self.alarmed = True
         return True
@@ -103,8 +109,8 @@ class RetryPolicy(wait_base):
 
         def sleep(seconds: float) -> None:
             nonlocal waited
-            waited = seconds
-            wake.wait(seconds)
+            began = time.monotonic()
+            waited = seconds if not wake.wait(seconds) else time.monotonic() - began
             wake.clear()
 
         retrying = tenacity.Retrying(

@@ -191,10 +191,9 @@ class Requests:
         return True
 
     def interrupt(self) -> None:
-        """The link is lost: nothing that was expected comes any more."""
+        """The link is lost: nothing that was expected comes any more. What was met and not read yet still is."""
         with self._lock:
             lost = [*self._pending.values(), *self._readers]
-            self._met.clear()
             self._past.clear()
             self._past_readers.clear()
             self._settle_active_locked()

@@ -192,6 +192,13 @@ class Transport:
             self._size = size * 2  # busy: fewer, larger reads
         return data
 
+    def pending(self) -> bool:
+        """Whether bytes are here that no selector sees: TLS opens whole records and is asked for less."""
+        if self._ahead or self._tls is None or not isinstance(self._sock, ssl.SSLSocket):
+            return bool(self._ahead)
+        with self._tls:
+            return self._sock.pending() > 0
+
     def wait(self, timeout: float | None) -> bool:
         """Until bytes are there; False after `timeout` seconds."""
         if self._ahead:
@@ -222,19 +229,22 @@ class Transport:
                 if left <= 0 or not self._wait_writable(left):
                     raise NotConnected("the peer takes no more bytes; the connection is given up") from None
 
-    def send_now(self, data: bytes) -> int:
-        """Write what goes at once; how many bytes that were. Raises NotConnected."""
+    def send_now(self, data: bytes) -> int | None:
+        """Write what goes at once; how many bytes that were. None: nothing was begun, and something else may be sent
+        instead; after a number, even 0, only the rest of these bytes may follow. Raises NotConnected."""
         try:
             if self._tls is None:
                 return self._sock.send(data)
             if not self._tls.acquire(blocking=False):
-                return 0
+                return None
             try:
                 return self._sock.send(data)
             finally:
                 self._tls.release()
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return 0
+        except BlockingIOError:
+            return None
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0  # OpenSSL has sealed the record: it takes the next write for the same bytes
         except OSError as error:
             raise NotConnected(f"the connection broke while sending: {error}") from error
 

@@ -1,0 +1,80 @@
+"""What a connection tells of itself: retries, what its link saw, and its end. It emits connection.* and heartbeat.*.
+
+The owner tells; `seen` and `ended` also the clock, for an owner that is away, and whoever closes. One lock keeps what
+a link saw in order; it is held while handlers run, and taken by nobody who would hold up the I/O.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from .. import events
+from ..errors import BufferFull
+from .emitter import Emitter
+from .faults import Faults
+from .link import Link, Loss
+
+
+class Tidings:
+    """The events of one client's connections."""
+
+    def __init__(self, emitter: Emitter, faults: Faults, max_buffered_bytes: int) -> None:
+        self._emit = emitter
+        self._faults = faults
+        self._limit = max_buffered_bytes
+        self._telling = (
+            threading.RLock()
+        )  # held while a link's `seen` is told; one of its handlers may close the client, which tells the rest
+
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held the lock."""
+        self._telling = threading.RLock()
+
+    def attempt(self, attempt: int, uri: str, waited: float, cause: str) -> None:
+        """connection.reconnect.attempt; `waited` in seconds."""
+        self._emit(
+            events.CONNECTION_RECONNECT_ATTEMPT,
+            {"attempt": attempt, "delay": round(waited * 1e9), "system_time": time.time_ns()},
+            uri=uri,
+            cause=cause,
+        )
+
+    def failed(self, attempt: int, uri: str, reason: str, duration: int, *, final: bool) -> None:
+        """connection.reconnect.failed; `duration` in nanoseconds."""
+        self._emit(
+            events.CONNECTION_RECONNECT_FAILED,
+            {"attempt": attempt, "duration": duration},
+            uri=uri,
+            reason=reason,
+            final=final,
+        )
+
+    def seen(self, link: Link) -> None:
+        """What the link saw since it was asked last, in order."""
+        with self._telling:
+            while link.seen:
+                self._tell(*link.seen.popleft())
+
+    def _tell(self, word: str, number: int) -> None:
+        if word == "received":
+            self._emit(events.HEARTBEAT_RECEIVED, {"rtt": number})
+        elif word == "full":
+            error = BufferFull(
+                f"{number} bytes wait for a handler, at max_buffered_bytes={self._limit}; reading pauses"
+            )
+            self._faults.handled(self._faults.occurred(error, "handler", "error"), "paused")
+        else:
+            event = events.HEARTBEAT_SENT if word == "sent" else events.HEARTBEAT_MISSED
+            self._emit(event, {"system_time": time.time_ns()})
+
+    def ended(self, link: Link, loss: Loss) -> None:
+        """connection.disconnected, once per link, by whichever thread comes first."""
+        if link.end():
+            self._emit(
+                events.CONNECTION_DISCONNECTED,
+                {"system_time": time.time_ns(), "duration": time.monotonic_ns() - link.opened_ns},
+                uri=link.uri,
+                reason=loss.reason,
+                detail=loss.detail,
+            )
