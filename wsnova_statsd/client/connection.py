@@ -83,11 +83,14 @@ class Connection:
         self._establish(None, None)
         self._first = False
 
-    def next_received(self, until: float | None) -> Received | None:
+    def next_received(self, until: float | None, *, revive: bool = True) -> Received | None:
         """The next message as it was received; None at `until` (time.monotonic()) or when the owner has to tell of
-        something. Loses and remakes the link on the way. Raises Stopped, and ConnectionFailed if that is final."""
+        something. Loses and remakes the link on the way, or leaves that to another thread (`lost` tells). Raises
+        Stopped, and ConnectionFailed if that is final."""
         link = self.link
         if link is None:
+            if not revive and self._outage is not None and not self.closing.is_set():
+                return None
             link = self._again()
         inbox = link.inbox
         if inbox:
@@ -99,7 +102,7 @@ class Connection:
                 return None
         if filled:
             return inbox.popleft()
-        if link.loss is not None:
+        if link.loss is not None and (revive or self.closing.is_set()):
             self._lost(link, link.loss)
         return None  # the caller looks what is due by now: a new link has deadlines of its own
 
@@ -117,6 +120,19 @@ class Connection:
         if link is not None and link.loss is not None:
             self.tidings.seen(link)
             self._lost(link, link.loss)
+        elif link is None:
+            self._again()
+
+    @property
+    def lost(self) -> bool:
+        """True if there is no link to read from, and nothing of it is left to be read."""
+        link = self.link
+        return link is None or (link.loss is not None and not link.inbox)
+
+    def await_link(self, seconds: float) -> bool:
+        """Any thread: until there is a link, or the client is closed; False after `seconds`."""
+        with self.changed:
+            return self.changed.wait_for(self._up_or_over, seconds)
 
     def drain(self, link: Link, until: float) -> None:
         """Read until the server answered the close frame; what still comes is for nobody."""
@@ -188,16 +204,18 @@ class Connection:
         policy, retry = self._policy, began is not None
         self._set(State.CONNECTING)
         policy.tries += 1
-        uri = ""
+        uri, fault = "", None
         try:
             target = self._dialer.target()
             uri = target.uri
         except ConnectionFailed as error:
-            self._failed(error, retry, began, uri)
-            raise
-        if retry:
+            fault = error
+        if retry:  # also one whose URL cannot be had: it counts, and the next wait is longer
             policy.retries += 1
             self.tidings.attempt(policy.retries, uri, waited, self._cause)
+        if fault is not None:
+            self._failed(fault, retry, began, uri)
+            raise fault
         self.emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=uri, reconnect=retry)
         self._hooks.before_dial()
         started_ns = time.monotonic_ns()
@@ -264,6 +282,7 @@ class Connection:
                 uri=target.uri,
             )
         self.faults.restored()
+        self._wake.clear()  # a redial() in the midst of this dial asked for what is here now
         if self.closing.is_set():  # whoever closes saw no link yet
             link.send_close(NORMAL)
         else:

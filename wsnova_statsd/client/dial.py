@@ -8,6 +8,7 @@ it is left to itself. Sockets are non-blocking throughout; the deadline counts o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import itertools
@@ -80,6 +81,7 @@ class Dial:
                 pause = max(0.0, next_start - time.monotonic()) if addresses else self._left()
                 for key, _ in selector.select(min(pause, self._left())):
                     if key.fileobj is self._woken:
+                        self._drain()
                         continue
                     sock = key.fileobj  # type: ignore[assignment]  # what was registered above
                     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -90,6 +92,7 @@ class Dial:
                     selector.unregister(sock)
                     del waiting[sock]
                     sock.close()
+                    next_start = time.monotonic()
                 self._check()
         finally:
             selector.close()
@@ -121,10 +124,8 @@ class Dial:
         threading.Thread(target=look_up, name=process.thread_name("resolve"), daemon=True).start()
         while not answer:
             self._wait(self._woken, _READ, f"the name {host!r} is not resolved")
-            try:
-                self._woken.recv(64)
-            except BlockingIOError:
-                pass
+            self._drain()
+        self._drain()
         if isinstance(answer[0], OSError | UnicodeError):
             raise ConnectionFailed(f"the name {host!r} cannot be resolved: {answer[0]}", cause="dns")
         return answer[0]
@@ -139,12 +140,12 @@ class Dial:
             raise ConnectionFailed(f"TLS with {host} cannot begin: {error}", cause="tls") from error
         try:
             self._retry(secured, secured.do_handshake, _READ, "the TLS handshake is not over")
+        except ConnectionFailed:  # an OSError too: the deadline, or cancelled
+            secured.close()
+            raise
         except OSError as error:  # SSLError and CertificateError are OSErrors
             secured.close()
             raise ConnectionFailed(f"TLS with {host} failed: {error}", cause="tls") from error
-        except ConnectionFailed:
-            secured.close()
-            raise
         return secured
 
     def recv(self, sock: Stream, size: int) -> bytes:
@@ -178,7 +179,14 @@ class Dial:
                 selector.register(self._woken, _READ)
             selector.register(sock, events)
             selector.select(self._left())
+        if sock is not self._woken:
+            self._drain()
         self._check(unfinished)
+
+    def _drain(self) -> None:
+        """A byte that stays would end every later wait at once."""
+        with contextlib.suppress(BlockingIOError):
+            self._woken.recv(64)
 
     def _left(self) -> float:
         return max(0.0, self._deadline - time.monotonic())

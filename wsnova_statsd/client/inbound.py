@@ -153,13 +153,12 @@ class Inbound:
             self.emit.slot(events.MESSAGE_RECEIVED).emit({"size": size, "system_time": arrived}, typed)
         self.batch.errors += 1
         self._count(size, now)
+        if opcode == TEXT and not _is_text(payload):  # RFC 6455, section 8.1; the loss of the link tells of the fault
+            self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))
+            return
         wrapped = DecodeError(f"a message of {size} bytes cannot be decoded: {type(error).__name__}: {error}")
         wrapped.__cause__ = error
-        not_text = opcode == TEXT and not _is_text(payload)
-        fault = self._faults.occurred(wrapped, "decode", "warning")
-        if not_text:
-            self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # RFC 6455, section 8.1
-        self._faults.handled(fault, "closed" if not_text else "skipped")
+        self._faults.handled(self._faults.occurred(wrapped, "decode", "warning"), "skipped")
 
     def consumed(self, message: Any, received: Received) -> bool:
         """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""

@@ -68,6 +68,7 @@ class Life:
         self._owning = threading.Lock()
         self._owner: int | None = None  # the holder's thread; written by the holder
         self._ready = threading.Event()  # the first link stands, or never will
+        self._stood = False  # it did; written before _ready is set
         self._finishing = threading.Lock()  # guards _finished
         self._finished = False
         self._abandoned = False  # by a forked child
@@ -97,7 +98,7 @@ class Life:
         failure = self.connection.failure or self._refusal
         if failure is not None:
             raise failure
-        if self.over.is_set():
+        if not self._stood:
             raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
 
     def _open_here(self, timeout: float | None) -> None:
@@ -123,6 +124,7 @@ class Life:
         finally:
             if job is not None:
                 job.cancel()
+        self._stood = True
         self._ready.set()
 
     def _give_up(self, timeout: float | None) -> None:
@@ -144,6 +146,7 @@ class Life:
             try:
                 self.connection.open()
                 self._subscribe_first()
+                self._stood = True
                 self._ready.set()
                 handle, connection = self._inbound.handle, self.connection
                 while True:
@@ -168,7 +171,7 @@ class Life:
             except (RequestTimeout, RequestInterrupted, NotConnected):
                 pass  # told; what is wanted is restored or tried again
 
-    def _next(self, until: float | None) -> Received | None:
+    def _next(self, until: float | None, *, revive: bool = True) -> Received | None:
         """The next message as received, None at `until`; what is due on the way is done."""
         if not _ALIVE[0]:
             process.in_child()
@@ -179,27 +182,28 @@ class Life:
             self.dialogue.tick()
             due = self.dialogue.next_due()
         dues = [one for one in (until, batch_due / 1e9 if batch_due else None, due) if one is not None]
-        received = self.connection.next_received(min(dues) if dues else None)
+        received = self.connection.next_received(min(dues) if dues else None, revive=revive)
         if received is None and batch_due and time.monotonic_ns() >= batch_due:
             self._inbound.flush()
         return received
 
     def messages(self) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing. Ends when the client is closed."""
-        inbound = self._inbound
+        inbound, connection = self._inbound, self.connection
         with self._owned():
             try:
                 while True:
                     received = self._next(None)
-                    if received is None:
-                        continue
-                    message = inbound.decode(received)
-                    if message is not NOTHING and not inbound.consumed(message, received):
-                        inbound.begin()
-                        try:
-                            yield message
-                        finally:
-                            inbound.finish("ok")
+                    while received is not None:
+                        message = inbound.decode(received)
+                        if message is not NOTHING and not inbound.consumed(message, received):
+                            inbound.begin()
+                            try:
+                                yield message
+                            finally:
+                                inbound.finish("ok")
+                        link = connection.link  # gone if the loop body closed the client
+                        received = link.inbox.popleft() if link is not None and link.inbox else None
             except Stopped:
                 self._finish()
             except ConnectionFailed:
@@ -213,17 +217,30 @@ class Life:
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
         until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            message = self._receive(until)
+            if message is not NOTHING:
+                return message
+            # A link that is to be made again may take longer than the caller has.
+            self._start_redial()
+            left = 0.0 if until is None else until - time.monotonic()
+            if left <= 0 or not self.connection.await_link(left):
+                raise TimeoutError(f"no message within timeout={timeout:g} s")
+
+    def _receive(self, until: float | None) -> Any:
+        """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
+        inbound, connection = self._inbound, self.connection
         with self._owned(until):
             try:
                 while True:
-                    received = self._next(until)
+                    received = self._next(until, revive=until is None)
                     if received is not None:
-                        message = self._inbound.decode(received)
-                        if message is not NOTHING and not self._inbound.consumed(message, received):
-                            self._inbound.skip_timing()
+                        message = inbound.decode(received)
+                        if message is not NOTHING and not inbound.consumed(message, received):
+                            inbound.skip_timing()
                             return message
-                    elif until is not None and time.monotonic() >= until:
-                        raise TimeoutError(f"no message within timeout={timeout:g} s")
+                    elif until is not None and (time.monotonic() >= until or connection.lost):
+                        return NOTHING
             except Stopped:
                 self._finish()
                 raise NotConnected("the client is closed; nothing more will come") from None
@@ -275,9 +292,16 @@ class Life:
         if link is None or link.loss is None or self._options.on_message is not None or self._redialling:
             return
         if self._options.reconnect or not link.inbox:  # else what was not read yet is waited for, and ends the client
+            self._start_redial()
+
+    def _start_redial(self) -> None:
+        """Have a thread of its own make the next link, if it is lost and none does."""
+        with self._finishing:
+            if self._redialling or self._finished or not self.connection.lost:
+                return
             self._redialling = True
-            name = process.thread_name("client", self._options.client_id)
-            threading.Thread(target=self._redial, name=name, daemon=True).start()
+        name = process.thread_name("client", self._options.client_id)
+        threading.Thread(target=self._redial, name=name, daemon=True).start()
 
     def _redial(self) -> None:
         """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands again."""
@@ -303,6 +327,7 @@ class Life:
         link = self.connection.link
         if link is not None:
             link.breach(violation)
+            link.inbox.clear()  # nothing behind it may be processed (RFC 6455, section 7.1.7)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

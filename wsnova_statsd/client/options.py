@@ -79,6 +79,8 @@ class Options:
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
         if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
             raise ConfigurationError(f"ssl is {self.ssl!r}; give an ssl.SSLContext or None")
+        if self.ssl is not None and self.ssl.protocol == tls.PROTOCOL_TLS_SERVER:
+            raise ConfigurationError("ssl is a server's context; give a client's, such as ssl.create_default_context()")
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
         for name in ("connect_timeout", "idle_timeout"):
@@ -133,13 +135,16 @@ def target(url: object) -> Target:
     """A WebSocket URL taken apart. Raises ConfigurationError, without the URL's secrets, if it is none."""
     if not isinstance(url, str):
         raise ConfigurationError(
-            f"url is {url!r}; give ws://host[:port]/path or wss://..., or a function returning one"
+            f"url is a {type(url).__name__}; give ws://host[:port]/path or wss://..., or a function returning one"
         )
     try:
         parts: SplitResult = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"url {redact_url(url)!r} is not usable: {error}") from None
+    except ValueError:  # its text may quote the password
+        raise ConfigurationError(
+            f"url {redact_url(url)!r} is not usable; allowed: ws://host[:port]/path with a port from 1 to 65535, "
+            "and special characters in its user-info percent-encoded"
+        ) from None
     if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0 or CONTROL.search(url) or " " in url:
         raise ConfigurationError(
             f"url is {redact_url(url)!r}; allowed: ws://host[:port]/path and wss://host[:port]/path"

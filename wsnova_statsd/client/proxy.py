@@ -26,6 +26,8 @@ class Proxy:
 
 def parse_proxy(url: str) -> Proxy:
     """A proxy from `http://[user:password@]host[:port]`. Raises ConfigurationError for anything else."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"proxy is {url!r}; allowed: None, 'env', or http://[user:password@]host:port")
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -67,13 +67,17 @@ class _OwnCookies:
         return getattr(self._shared, name)
 
 
+_jar_lock = threading.Lock()  # two first handshakes must not wrap the jar twice
+
+
 def _jar() -> _OwnCookies:
-    jar: Any = upgrade_module.CookieJar
-    if isinstance(jar, _OwnCookies):
-        return jar
-    ours = _OwnCookies(jar)
-    upgrade_module.CookieJar = cast(Any, ours)
-    return ours
+    with _jar_lock:
+        jar: Any = upgrade_module.CookieJar
+        if isinstance(jar, _OwnCookies):
+            return jar
+        ours = _OwnCookies(jar)
+        upgrade_module.CookieJar = cast(Any, ours)
+        return ours
 
 
 class _HandshakeSocket:
@@ -121,6 +125,8 @@ def upgrade(
         connection.connect(url, socket=ours, redirect_limit=0, header=list(headers), subprotocols=list(subprotocols))
     except websocket.WebSocketBadStatusException as error:
         sock.close()
+        if not error.status_code:
+            raise ConnectionFailed("the server's answer to the upgrade is no HTTP", cause="handshake") from None
         raise HandshakeRefused(error.status_code, retry_after=_retry_after(error)) from None
     except ConnectionFailed:
         sock.close()
