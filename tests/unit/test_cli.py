@@ -134,6 +134,19 @@ def test_without_websockets_the_demo_names_its_own_extra() -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    """As in `wsnova-statsd demo --json | head -1`."""
+    code = "import sys; from wsnova_statsd.cli import demo; demo.run = lambda args: print('x' * 1_000_000) or 0\n"
+    code += "from wsnova_statsd.cli.main import main; sys.exit(main(['demo']))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(20) == 1
+
+
 def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     _running(monkeypatch, KeyboardInterrupt())
     assert main(["demo"]) == 130

@@ -59,6 +59,29 @@ def test_packets_are_never_above_the_limit_and_never_emptier_than_necessary(
     assert packer.given_up == 0
 
 
+def test_a_packet_may_be_exactly_as_large_as_the_limit_and_not_a_byte_larger() -> None:
+    """Lines of 20 bytes, LF included, under every limit there can be."""
+    for limit in range(60, 101):
+        packer = Packer("", (), 0, limit)
+        series = [Series(f"name.{number:010}", "counter", (), None, False) for number in range(30)]
+        for one in series:
+            one.total = 7
+        sizes = [len(_datagram(packet)) for packet in packer.packets(series)]
+        assert set(sizes[:-1]) == {limit // 20 * 20}
+
+
+def test_samples_a_stopped_flush_did_not_come_to_wait_for_the_next() -> None:
+    """Of two windows that wait, the second stays whole when the first is interrupted."""
+    packer, series = Packer("", (), 0, 200), Series("m", "distribution", (), None, False)
+    series.take_samples([float(i) for i in range(300)], 300, 10**9)
+    series.take_samples([1.0, 2.0], 5, 10**9)
+    refused = _flush(packer, [series], lambda number: number < 1)
+    assert series.batches == [([1.0, 2.0], 5)]
+    assert series.delivered + refused + packer.given_up == 300
+    _flush(packer, [series], lambda number: True)
+    assert series.delivered + refused + packer.given_up == 305
+
+
 def test_one_large_distribution_fills_its_packets() -> None:
     """But for the last one, each is full to a value's length."""
     series = Series("m", "distribution", (), None, False)

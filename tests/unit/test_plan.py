@@ -189,6 +189,20 @@ def test_a_gauge_states_a_number_of_its_own() -> None:
     assert (bench.series("up").value, bench.series("up").fresh, bench.series("up").state) == (1, True, True)
 
 
+def test_several_metrics_of_one_measurement_all_get_it() -> None:
+    """Two gauges, two sums and two distributions of the size, with tags of their own."""
+    makers = (ws.gauge, ws.sum_, ws.distribution)
+    bench = _Bench(
+        *(make(f"{make.__name__}.{i}", EVENT, "size", tags) for make in makers for i, tags in enumerate([{}, TAGS]))
+    )
+    for size in (4, 6):
+        bench.emit({"size": size})
+    for i in (0, 1):
+        assert (bench.series(f"gauge.{i}").value, bench.series(f"gauge.{i}").fresh) == (6, True)
+        assert bench.series(f"sum_.{i}").total == 10
+        assert _kept(bench.series(f"distribution.{i}")) == [4, 6]
+
+
 def test_keep_chooses_by_measurements_and_metadata() -> None:
     """It is asked for its own metric only."""
     big = ws.counter(

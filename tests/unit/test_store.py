@@ -86,20 +86,30 @@ def test_a_burst_at_the_end_is_seen_at_its_weight() -> None:
     assert sum(slow) / len(slow) == pytest.approx(0.1, abs=0.02)
 
 
-def test_windows_that_wait_are_thinned_to_one_density() -> None:
+@pytest.mark.parametrize(
+    "windows",
+    [
+        [(0.0, 5_000), (10.0, 50), (0.0, 150), (2.0, 5_000)],
+        [(1.0, 820), (0.0, 199)],
+        [(0.0, 199), (1.0, 820)],
+        [(1.0, 3_300), (0.0, 190), (0.0, 190), (0.0, 190)],
+    ],
+)
+def test_windows_that_wait_are_thinned_to_one_density(windows: list[tuple[float, int]]) -> None:
     """While the Agent is away windows pile up: bounded, exact in number, and no window weighs more than its share."""
+    all_of_them = sum(n for _, n in windows)
     means = []
-    for _ in range(40):
+    for _ in range(60):
         store = Store(max_samples=200)
         handle = handler(store, [DISTRIBUTION])
-        for value, n in ((0.0, 5_000), (10.0, 50), (0.0, 150), (2.0, 5_000)):
+        for value, n in windows:
             for _ in range(n):
                 handle(EVENT, {"size": value}, {}, None)
             (series,) = store.fold()
         assert len(_kept(series)) <= 200
-        assert series.total == sum(stood for _, stood in series.batches) == 10_200
+        assert series.total == sum(stood for _, stood in series.batches) == all_of_them
         means.append(_mean(series))
-    assert sum(means) / len(means) == pytest.approx((50 * 10 + 5_000 * 2) / 10_200, abs=0.08)
+    assert sum(means) / len(means) == pytest.approx(sum(value * n for value, n in windows) / all_of_them, rel=0.05)
 
 
 def test_thinning_starts_over_with_every_window() -> None:

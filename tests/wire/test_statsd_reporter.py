@@ -94,6 +94,7 @@ def test_datagrams_stay_within_their_limit_and_are_well_filled(receiver: DogStat
         assert all(size > limit - 60 for size in sizes[:-1])
         assert sum(receiver.count(f"orders.{number}") for number in range(600)) == 600 * 601 / 2
         receiver.clear()
+    with _reporter(receiver) as reporter:
         for number in range(4_900):
             reporter.distribution("ms", number / 8)
         _flushed(reporter, receiver)
@@ -179,6 +180,33 @@ def test_the_close_of_a_client_is_told_before_it_is_forgotten(receiver: DogStats
         _flushed(reporter, receiver)
         _flushed(reporter, receiver)
     assert receiver.values("websocket.connection.up") == [1, 0]
+
+
+def test_a_close_while_the_agent_is_away_is_told_when_it_is_back(tmp_path: Path) -> None:
+    """The board must not show the last 1 for ever."""
+    bus = ws.Bus()
+    with DogStatsDReceiver(str(tmp_path / "dsd.socket")) as receiver, _reporter(receiver, bus) as reporter:
+        bus.execute(ws.events.CONNECTION_COMPLETED, {}, META)
+        _flushed(reporter, receiver)
+        receiver.stop()
+        bus.execute(ws.events.CONNECTION_DISCONNECTED, {}, {**META, "reason": "local"})
+        bus.execute(ws.events.CLIENT_CLOSED, {}, META)
+        assert not reporter.flush()
+        receiver.start()
+        for _ in range(3):
+            _flushed(reporter, receiver)
+        assert receiver.values("websocket.connection.up") == [1, 0]
+
+
+def test_a_client_that_came_back_is_not_forgotten(receiver: DogStatsDReceiver) -> None:
+    """Closed and started again between two flushes: its 1 stands in every flush."""
+    bus = ws.Bus()
+    with _reporter(receiver, bus) as reporter:
+        bus.execute(ws.events.CLIENT_CLOSED, {}, META)
+        bus.execute(ws.events.CONNECTION_COMPLETED, {}, META)
+        for _ in range(3):
+            _flushed(reporter, receiver)
+    assert receiver.values("websocket.connection.up")[:3] == [1, 1, 1]
 
 
 def test_two_reporters_on_one_bus_each_ship_everything() -> None:

@@ -1,0 +1,126 @@
+"""Start, stop and start again; a flush thread that cannot die; a reporter that never started."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.testing.receiver import DogStatsDReceiver
+
+RECEIVED = ws.events.MESSAGE_RECEIVED
+META = {"client_id": "a", "type": "b"}
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine says about its own Agent."""
+    for name in (
+        "DD_TAGS",
+        "DATADOG_TAGS",
+        "DD_ENV",
+        "DD_SERVICE",
+        "DD_VERSION",
+        "DD_ENTITY_ID",
+        "DD_DOGSTATSD_DISABLE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
+    return ws.StatsdReporter(bus=bus or ws.Bus(), **{"flush_interval": 10, **options})
+
+
+def test_stop_ships_the_rest_and_start_goes_on() -> None:
+    """Between stop and start nothing is heard; totals go on where they were."""
+    bus = ws.Bus()
+    with DogStatsDReceiver() as receiver:
+        reporter = _reporter(bus, host="127.0.0.1", port=receiver.port)
+        for turn in (1, 2, 3):
+            assert reporter.start() is reporter
+            assert reporter.start().running
+            bus.execute(RECEIVED, {}, META)
+            assert reporter.stop()
+            assert reporter.stop()
+            assert not reporter.running
+            bus.execute(RECEIVED, {}, META)
+            assert receiver.wait_for(lambda r, turn=turn: r.count("websocket.message.received") == turn)  # type: ignore[misc]
+            assert (reporter.stats.delivered, reporter.stats.pending) == (turn, 0)
+    assert bus.list_handlers() == []
+    assert [thread.name for thread in threading.enumerate() if thread.name == "wsnova-flush"] == []
+
+
+def test_a_reporter_that_never_started_flushes() -> None:
+    """What the application counted by itself leaves; the bus is not heard, and no thread is started."""
+    bus = ws.Bus()
+    with DogStatsDReceiver() as receiver:
+        reporter = _reporter(bus, host="127.0.0.1", port=receiver.port)
+        reporter.increment("orders", 4)
+        reporter.event("title", "text")
+        bus.execute(RECEIVED, {}, META)
+        assert reporter.flush()
+        assert receiver.wait_for(lambda r: r.count("orders") == 4 and r.events)
+        assert [metric.name for metric in receiver.metrics()] == ["orders"]
+        assert reporter.stop()  # closes its socket
+        reporter.increment("orders")
+        assert reporter.flush()
+        assert receiver.wait_for(lambda r: r.count("orders") == 5)
+        assert reporter.stop()
+    assert "wsnova-flush" not in [thread.name for thread in threading.enumerate()]
+    assert bus.list_handlers() == []
+
+
+def test_a_fault_in_a_flush_ends_no_thread(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged and told in the stats; the next flush ships what waited."""
+    with DogStatsDReceiver() as receiver:
+        with _reporter(host="127.0.0.1", port=receiver.port, flush_interval=1) as reporter:
+            fold, failed = reporter._store.fold, threading.Event()
+
+            def fail_once() -> Any:
+                if failed.is_set():
+                    return fold()
+                failed.set()
+                raise ZeroDivisionError("boom")
+
+            monkeypatch.setattr(reporter._store, "fold", fail_once)
+            reporter.increment("orders", 3)
+            assert failed.wait(3)
+            assert receiver.wait_for(lambda r: r.count("orders") == 3, timeout=3)
+            assert reporter.stats.flusher_restarts == 0
+        assert "the StatsD flush failed" in caplog.text
+        assert "boom" in caplog.text
+
+
+def test_a_flush_waits_for_another_no_longer_than_its_timeout() -> None:
+    """It says that something is left, and leaves it where it was."""
+    with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
+        reporter.increment("orders")
+        with reporter._flushing:
+            began = time.monotonic()
+            assert not reporter.flush(timeout=0.05)
+            assert time.monotonic() - began < 1
+            assert reporter.stats.pending == 1
+        assert not reporter.flush(timeout=-1)  # no time at all
+        assert reporter.stats.pending == 1
+        assert reporter.flush()
+        assert receiver.wait_for(lambda r: r.count("orders") == 1)
+
+
+def test_stats_tell_what_left_and_what_was_lost() -> None:
+    """By cause, in a snapshot that does not change any more."""
+    with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
+        empty = reporter.stats
+        reporter.increment("orders", 5)
+        reporter.increment("orders", float("nan"))
+        reporter.gauge("orders", 5)
+        reporter.increment("tagged", 2, [f"k{i}:{'x' * 180}" for i in range(20)])
+        assert reporter.flush()
+        assert receiver.wait_for(lambda r: r.count("orders") == 5)
+        stats = reporter.stats
+        assert (empty.series, empty.delivered, empty.packets, empty.bytes) == (0, 0, 0, 0)
+        assert (stats.series, stats.delivered, stats.pending) == (2, 5, 0)
+        assert stats.lost == {"invalid": 2, "unsendable": 2}
+        assert (stats.packets, stats.bytes) == (1, len(receiver.datagrams[0]))
+        with pytest.raises(TypeError):
+            stats.lost["invalid"] = 0  # type: ignore[index]
