@@ -48,6 +48,15 @@ def test_a_channel_nobody_wants_is_not_confirmed(channels: Subscriptions) -> Non
     assert (channels.wanted, channels.confirmed) == (["a"], ["a"])
 
 
+def test_a_refusal_is_that_of_its_own_question(channels: Subscriptions) -> None:
+    """One that another question followed leaves the channel wanted; the last one takes it."""
+    first, second = channels.claim("b"), channels.claim("b")
+    channels.refused("b", first)
+    assert channels.wanted == ["a", "b"]
+    channels.refused("b", second)
+    assert channels.wanted == ["a"]
+
+
 def test_without_acknowledgements_a_channel_is_made_and_not_confirmed(channels: Subscriptions) -> None:
     """What was only written ends the retries, and is not called confirmed."""
     channels.failed("b", 0, 100.0, None)

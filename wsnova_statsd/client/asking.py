@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError, RequestTimeout
 from .frames import TEXT
-from .link import Link
+from .link import Link, Received
 from .outbound import Outbound
 from .protocol import Protocol
 from .requests import Pending, Requests
@@ -24,11 +24,12 @@ _LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, sh
 
 @dataclass(slots=True)
 class Asked:
-    """What is expected, on which link, and from which arrival on it can be."""
+    """What is expected, on which link, and the last arrival that was looked at: its number, and itself if unread."""
 
     pending: Pending
     link: Link
-    scanned: int
+    scanned: int = 0
+    last: Received | None = None
 
 
 def deadline(timeout: float) -> float:
@@ -62,8 +63,8 @@ class Asking:
         """Before the question is sent: its answer belongs to whoever waits. None if one like it is expected already.
         Raises NotConnected."""
         link = self._up(0.0)
-        scanned = link.arrived
-        return Asked(pending, link, scanned) if self._requests.add(pending) else None
+        asked = Asked(pending, link, link.arrived, _last(link))
+        return asked if self._requests.add(pending) else None
 
     def send(self, asked: Asked, message: Any) -> None:
         """Send the question. Raises what sending raises; nothing is expected then."""
@@ -73,7 +74,7 @@ class Asking:
             self._requests.forget(asked.pending)
             raise
         if link is not asked.link:  # lost and made anew in between
-            asked.link, asked.scanned = link, 0
+            asked.link, asked.scanned, asked.last = link, 0, None
 
     def wait(self, asked: Asked) -> None:
         """Until there is an answer, or none can come any more."""
@@ -99,7 +100,7 @@ class Asking:
         link, other = self._up(0.0), self._requests.expected(key)
         if other is None:
             return
-        asked = Asked(other, link, 0)
+        asked = Asked(other, link)
         mine = self._attending()
         while not other.done and link.loss is None:
             if until <= time.monotonic():
@@ -127,13 +128,16 @@ class Asking:
 
     def _look_through(self, asked: Asked) -> None:
         """Offer what arrived and its owner did not come to yet."""
-        link, scanned = asked.link, asked.scanned
+        link, last = asked.link, asked.last
         arrived = link.arrived
-        if arrived == scanned:
+        if arrived == asked.scanned:
             return
-        waiting = list(link.inbox)
-        new = link.arrived + 1 - scanned  # at most: one may be in the inbox and not counted yet
-        for entry in waiting[max(0, len(waiting) - new) :]:
+        new: list[Received] = []
+        for entry in reversed(list(link.inbox)):
+            if entry is last:
+                break
+            new.append(entry)
+        for entry in reversed(new):
             opcode, payload, _ = entry
             try:
                 message = self._protocol.decode(payload.decode() if opcode == TEXT else payload)
@@ -141,3 +145,12 @@ class Asking:
             except Exception:  # the owner decodes it again, and tells
                 continue
         asked.scanned = arrived
+        if new:
+            asked.last = new[0]
+
+
+def _last(link: Link) -> Received | None:
+    try:
+        return link.inbox[-1]
+    except IndexError:
+        return None

@@ -48,6 +48,7 @@ class _Talk:
     link: int  # how many links were lost before it
     began_ns: int
     asked: Asked | None = None
+    claim: int = 0
     detail: str = ""
 
 
@@ -121,7 +122,7 @@ class Channels:
             fault = self._faults.occurred(late, "subscription", "error")
             self.subscriptions.failed(channel, talk.link, time.monotonic(), fault)
             return late
-        self.subscriptions.unwant(channel)
+        self.subscriptions.refused(channel, talk.claim)
         error = SubscriptionRejected(f"the server refused channel {channel!r}: {talk.detail or 'no reason given'}")
         self._faults.handled(self._faults.occurred(error, "subscription", "error"), "raised")
         return error
@@ -175,7 +176,7 @@ class Channels:
                 self._asking.join(pending.key, until)
             talk.asked = asked
             if verb == "subscribe" and not restored:
-                self.subscriptions.want(channel)  # whoever was before us may have been refused
+                talk.claim = self.subscriptions.claim(channel)  # whoever was before us may be refused
         self._send(talk, message)
         return talk
 

@@ -94,8 +94,10 @@ class Requests:
         keys = self._keys(message)
         read = self._read(message)
         with self._lock:
-            if owner and self._met.pop(id(entry), None) is not None:
-                self._settle_active_locked()
+            if id(entry) in self._met:  # it answered already, and answers nothing else
+                if owner:
+                    del self._met[id(entry)]
+                    self._settle_active_locked()
                 return True
             pending, result, detail = self._match_locked(keys, read)
             if pending is None:

@@ -35,7 +35,8 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the fields below
-        self._wanted: dict[Hashable, None] = {}  # in the order they were asked for
+        self._wanted: dict[Hashable, int] = {}  # in the order they were asked for; the number of the last claim
+        self._claims = 0
         self._confirmed: set[Hashable] = set()
         self._retries: dict[Hashable, tuple[float, float]] = {}  # channel: due, pause
         self._faults: dict[Hashable, list[Fault]] = {}  # told, and not handled yet
@@ -57,16 +58,33 @@ class Subscriptions:
         """Ask for a channel, from now on and on every later link. True if nobody had."""
         with self._lock:
             fresh = channel not in self._wanted
-            self._wanted[channel] = None
+            self._wanted.setdefault(channel, 0)
             return fresh
+
+    def claim(self, channel: Hashable) -> int:
+        """Want it for a question that is about to be sent; the question's number."""
+        with self._lock:
+            self._claims += 1
+            self._wanted[channel] = self._claims
+            return self._claims
+
+    def refused(self, channel: Hashable, claim: int) -> None:
+        """The server refused it; it is unwanted, unless another question about it followed."""
+        with self._lock:
+            if self._wanted.get(channel) == claim:
+                self._forget_locked(channel)
 
     def unwant(self, channel: Hashable) -> None:
         """Forget a channel."""
         with self._lock:
-            self._wanted.pop(channel, None)
-            self._confirmed.discard(channel)
-            self._retries.pop(channel, None)
-            self._faults.pop(channel, None)
+            self._forget_locked(channel)
+
+    def _forget_locked(self, channel: Hashable) -> None:
+        assert self._lock.locked()
+        self._wanted.pop(channel, None)
+        self._confirmed.discard(channel)
+        self._retries.pop(channel, None)
+        self._faults.pop(channel, None)
 
     def made(self, channel: Hashable, link: int, *, confirmed: bool) -> list[Fault]:
         """The server delivers it - or was told to, where servers confirm nothing - on the link after `link` losses.
