@@ -27,6 +27,7 @@ TREE: dict[str, tuple[str, type[Exception] | None]] = {
     "HandlerNotFound": ("WsnovaError", LookupError),
     "ConnectionFailed": ("WsnovaError", ConnectionError),
     "HandshakeRefused": ("ConnectionFailed", None),
+    "AuthRejected": ("ConnectionFailed", None),
     "NotConnected": ("WsnovaError", ConnectionError),
     "Forked": ("WsnovaError", RuntimeError),
     "RequestError": ("WsnovaError", None),
@@ -34,6 +35,8 @@ TREE: dict[str, tuple[str, type[Exception] | None]] = {
     "RequestInterrupted": ("RequestError", ConnectionError),
     "RequestRejected": ("RequestError", None),
     "SubscriptionRejected": ("WsnovaError", None),
+    "RateLimited": ("WsnovaError", None),
+    "BufferFull": ("WsnovaError", None),
     "DecodeError": ("WsnovaError", ValueError),
     "EncodeError": ("WsnovaError", ValueError),
 }

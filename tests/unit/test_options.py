@@ -96,7 +96,7 @@ def test_what_is_no_websocket_url_is_refused(url: str) -> None:
 def test_the_refused_url_is_named() -> None:
     """As far as it may be shown."""
     assert "'http://feed.example/ws'" in _refused(url="http://feed.example/ws")
-    assert _refused(url=7).startswith("url is 7;")
+    assert _refused(url=7).startswith("url is a int;")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ class Connection:
         Stopped, and ConnectionFailed if that is final."""
         link = self.link
         if link is None:
-            if not revive and self._outage is not None and not self.closing.is_set():
+            over = self.closing.is_set() or self.state in (State.CLOSED, State.FORKED)
+            if not revive and self._outage is not None and not over:
                 return None
             link = self._again()
         inbox = link.inbox

@@ -243,6 +243,8 @@ class Life:
                         return NOTHING
             except Stopped:
                 self._finish()
+                if connection.failure is not None:  # another thread tried, and gave up
+                    raise connection.failure from None
                 raise NotConnected("the client is closed; nothing more will come") from None
             except ConnectionFailed:
                 self._finish()

@@ -36,7 +36,7 @@ _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue ref
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot. `pending` and `delivered` add up counters and sums; `lost` counts, samples and events, by cause."""
+    """A snapshot. `pending` and `delivered` are occurrences of counters; `lost` counts, samples and events by cause."""
 
     series: int
     pending: float
@@ -430,7 +430,7 @@ class StatsdReporter:
     def stats(self) -> Stats:
         """What was counted, delivered and lost so far, and the last fault of the way to the Agent."""
         series = self._store.fold()
-        counted = [one for one in series if one.kind in ("counter", "sum")]
+        counted = [one for one in series if one.kind == "counter"]
         given_up = self._packer.given_up if self._packer is not None else 0
         lost = {
             "invalid": self._store.invalid,
