@@ -68,9 +68,11 @@ class Life:
         self._owning = threading.Lock()
         self._owner: int | None = None  # the holder's thread; written by the holder
         self._ready = threading.Event()  # the first link stands, or never will
+        self._stood = False  # the first link stood
         self._finishing = threading.Lock()  # guards _finished
         self._finished = False
         self._abandoned = False  # by a forked child
+        self._standing_in = False  # a job of the clock is to tell what the keeper saw
         self._redialling = False  # a thread makes a link while nobody iterates
 
     # -- start --------------------------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ class Life:
         failure = self.connection.failure or self._refusal
         if failure is not None:
             raise failure
-        if self.over.is_set():
+        if not self._stood:
             raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
 
     def _open_here(self, timeout: float | None) -> None:
@@ -123,6 +125,7 @@ class Life:
         finally:
             if job is not None:
                 job.cancel()
+        self._stood = True
         self._ready.set()
 
     def _give_up(self, timeout: float | None) -> None:
@@ -144,6 +147,7 @@ class Life:
             try:
                 self.connection.open()
                 self._subscribe_first()
+                self._stood = True
                 self._ready.set()
                 handle = self._inbound.handle
                 while True:
@@ -247,7 +251,9 @@ class Life:
         self.requests.wake()
 
     def neglected(self) -> None:
-        CLOCK.call_later(0.0, self._stand_in)
+        if not self._standing_in:  # a slow telemetry handler holds up the clock: its jobs must not pile up
+            self._standing_in = True
+            CLOCK.call_later(0.0, self._stand_in)
 
     def unlinked(self) -> None:
         self._login.lost()
@@ -268,7 +274,10 @@ class Life:
 
     def _stand_in(self) -> None:
         """wsnova-clock: the owner is away; tell what the keeper saw, and make a new link if nobody iterates."""
-        self.connection.neglected()
+        try:
+            self.connection.neglected()
+        finally:
+            self._standing_in = False
         link = self.connection.link
         if link is None or link.loss is None or self._options.on_message is not None or self._redialling:
             return
