@@ -12,13 +12,14 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import ConfigurationError, RequestTimeout
+from ..errors import ConfigurationError, NotConnected, RequestTimeout
 from .frames import TEXT
 from .link import Link, Received
 from .outbound import Outbound
 from .protocol import Protocol
 from .requests import Pending, Requests
 
+NOBODY: Final = Pending(None, 0.0)
 _LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should nobody have woken it
 
 
@@ -108,6 +109,13 @@ class Asking:
             self._look_through(asked)
             if not other.done:
                 self._pause(asked, until, mine)
+
+    def look(self) -> None:
+        """Find the answers that lie unread, before anything is called unanswered."""
+        try:
+            self._look_through(Asked(NOBODY, self._up(0.0)))
+        except NotConnected:  # then nothing is expected any more
+            pass
 
     def _attending(self) -> bool:
         mine = self._is_owner()

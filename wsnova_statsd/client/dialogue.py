@@ -132,7 +132,10 @@ class Dialogue:
     def tick(self) -> None:
         """Owner: give up restores that are past their time, try again those whose pause is over."""
         now = time.monotonic()
-        self._requests.expire(now)
+        deadline = self._requests.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._asking.look()
+            self._requests.expire(now)
         self._channels.restore(self.subscriptions.due(now))
 
     def lost(self) -> None:
