@@ -14,8 +14,8 @@ SUBSCRIPTION = "websockex_nova.subscription"
 
 
 class Feed:
-    """`policy[channel]` is ok (the default), busy (ok, behind a message), refuse, silent or drop, or a list of these, one for
-    each time asked."""
+    """`policy[channel]` is ok (the default), busy (ok, behind a message), refuse, silent or drop; or a list of these,
+    one for each time asked."""
 
     def __init__(self) -> None:
         self.policy: dict[Any, str | list[str]] = {}
