@@ -42,7 +42,7 @@ def deadline(timeout: float) -> float:
 
 class Asking:
     """Questions and answers of one client. `is_owner` says whether the calling thread reads the link; `attend` has the
-    keeper read it if nobody does."""
+    keeper read it if nobody does; `make_room` is called when the keeper stopped for lack of it."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Asking:
         up: Callable[[float], Link],
         is_owner: Callable[[], bool],
         attend: Callable[[], None],
+        make_room: Callable[[Link], None],
     ) -> None:
         self._protocol = protocol
         self._outbound = outbound
@@ -59,6 +60,7 @@ class Asking:
         self._up = up
         self._is_owner = is_owner
         self._attend = attend
+        self._make_room = make_room
 
     def expect(self, pending: Pending) -> Asked | None:
         """Before the question is sent: its answer belongs to whoever waits. None if one like it is expected already.
@@ -123,11 +125,12 @@ class Asking:
             self._attend()
         return mine
 
-    @staticmethod
-    def _pause(asked: Asked, until: float, mine: bool) -> None:
+    def _pause(self, asked: Asked, until: float, mine: bool) -> None:
         if mine:
             asked.link.pump(until)
             return
+        if asked.link.full:  # of answers, perhaps, if nobody ever iterates
+            self._make_room(asked.link)
         wake = asked.pending.wake
         wake.wait(min(max(0.0, until - time.monotonic()), _LOOK))
         wake.clear()

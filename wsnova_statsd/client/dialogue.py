@@ -46,12 +46,13 @@ class Dialogue:
         up: Callable[[float], Link],
         is_owner: Callable[[], bool],
         attend: Callable[[], None],
+        make_room: Callable[[Link], None],
     ) -> None:
         self._protocol = options.protocol
         self._faults = faults
         self._outbound = outbound
         self._requests = requests
-        self._asking = Asking(options.protocol, outbound, requests, up, is_owner, attend)
+        self._asking = Asking(options.protocol, outbound, requests, up, is_owner, attend, make_room)
         self._channels = Channels(options.protocol, emit, faults, outbound, requests, self._asking, up)
         self.subscriptions = self._channels.subscriptions
 

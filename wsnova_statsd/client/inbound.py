@@ -7,6 +7,7 @@ end of one step and the beginning of the next.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from .requests import Requests
 from .types import INVALID, MessageTypes
 
 NOTHING: Final = object()  # a message that could not be read
+_SOME: Final = 1000
 _OK: Final = "ok"
 _ERROR: Final = "error"
 _clock = time.monotonic_ns
@@ -121,6 +123,16 @@ class Inbound:
         self.begin()
         self.finish(_OK)
         return True
+
+    def clear_answers(self, inbox: deque[Received]) -> None:
+        """Deal with answers that stand before any other message, some at a time; their threads have them already."""
+        for _ in range(_SOME):
+            if not inbox or not self._requests.met(inbox[0]):
+                return
+            received = inbox.popleft()
+            message = self.decode(received)
+            if message is not NOTHING:
+                self.consumed(message, received)
 
     def begin(self) -> None:
         """The decoded message is about to be handed out."""

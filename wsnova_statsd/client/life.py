@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from .. import events, process
@@ -31,7 +31,7 @@ from .emitter import Emitter
 from .faults import Faults
 from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
-from .link import Received
+from .link import Link, Received
 from .login import Login
 from .options import Options
 from .outbound import Outbound
@@ -53,9 +53,10 @@ class Life:
         types = MessageTypes()
         requests = Requests(options.protocol)
         self.connection = connection = Connection(options, emit, faults, self)
-        self.outbound = Outbound(options, emit, faults, types, connection.up, connection.closing)
+        up, attend = connection.up, connection.attend
+        self.outbound = Outbound(options, emit, faults, types, up, connection.closing)
         self.dialogue = Dialogue(
-            options, emit, faults, self.outbound, requests, connection.up, self.is_owner, connection.attend
+            options, emit, faults, self.outbound, requests, up, self.is_owner, attend, self.make_room
         )
         self.over = threading.Event()
         self.requests = requests
@@ -87,14 +88,8 @@ class Life:
         """Until the first link stands. Raises ConnectionFailed if it does not, within `timeout` seconds."""
         if self.is_owner() and not self._ready.is_set():
             raise ConfigurationError("start() was called by what the client itself calls while it connects")
-        if self._options.on_message is None and self._owning.acquire(blocking=False):
-            self._owner = threading.get_ident()
-            try:
-                self._open_here(timeout)
-            finally:
-                self._owner = None
-                self._owning.release()
-        elif not self._ready.wait(timeout):  # another thread makes the first link
+        opened = self._options.on_message is None and self._if_free(lambda: self._open_here(timeout))
+        if not opened and not self._ready.wait(timeout):  # another thread makes the first link
             self._give_up(timeout)
         failure = self.connection.failure or self._refusal
         if failure is not None:
@@ -140,6 +135,18 @@ class Life:
 
     def _owned(self, until: float | None = None) -> _Ownership:
         return _Ownership(self, until)
+
+    def _if_free(self, work: Callable[[], object], wait: float = 0.0) -> bool:
+        """Do this as the owner. False, and nothing is done, if there is another one for `wait` seconds."""
+        if not self._owning.acquire(timeout=wait):
+            return False
+        self._owner = threading.get_ident()
+        try:
+            work()
+        finally:
+            self._owner = None
+            self._owning.release()
+        return True
 
     def _run(self) -> None:
         """wsnova-client-<id>: the owner for a client with on_message."""
@@ -247,6 +254,10 @@ class Life:
     def is_owner(self) -> bool:
         return self._owner == threading.get_ident()
 
+    def make_room(self, link: Link) -> None:
+        """Whoever waits for an answer: if nobody iterates, what was answered already goes out of the way."""
+        self._if_free(lambda: self._inbound.clear_answers(link.inbox))
+
     def arrived(self) -> None:
         self.requests.wake()
 
@@ -289,17 +300,15 @@ class Life:
     def _redial(self) -> None:
         """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands again."""
         try:
-            if self._owning.acquire(blocking=False):
-                self._owner = threading.get_ident()
-                try:
-                    self.connection.revive()
-                except (Stopped, Forked, ConnectionFailed):
-                    self._finish()
-                finally:
-                    self._owner = None
-                    self._owning.release()
+            self._if_free(self._revive)
         finally:
             self._redialling = False
+
+    def _revive(self) -> None:
+        try:
+            self.connection.revive()
+        except (Stopped, Forked, ConnectionFailed):
+            self._finish()
 
     def _refused_for_good(self, error: ConnectionFailed) -> None:
         """wsnova-clock: a refresh was rejected."""
@@ -330,24 +339,20 @@ class Life:
         grace = deadline - timeout * _LAST_RESORT
         if link is not None:
             link.send_close(NORMAL, min(1.0, timeout * _LAST_RESORT))
-        if self._owner == threading.get_ident():  # from on_message or a loop body: nobody else will end it
-            if link is not None:
+
+        def end() -> None:
+            if link is not None and not self.over.is_set():
                 self.connection.drain(link, grace)
             self._finish()
+
+        if self._owner == threading.get_ident():  # from on_message or a loop body: nobody else will end it
+            end()
             return
-        if self._owning.acquire(timeout=max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
-            try:
-                self._owner = threading.get_ident()
-                if link is not None and not self.over.is_set():
-                    self.connection.drain(link, grace)
-                self._finish()
-            finally:
-                self._owner = None
-                self._owning.release()
+        if self._if_free(end, max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
             return
-        link = self.connection.link
-        if link is not None:
-            self.connection.force_end(link)  # wakes an owner that waits for a silent peer
+        still = self.connection.link
+        if still is not None:
+            self.connection.force_end(still)  # wakes an owner that waits for a silent peer
         if not self.over.wait(max(0.0, deadline - time.monotonic())):
             self._finish(owned=False)  # the owner is in the user's code, and leaves when that returns
 
