@@ -14,7 +14,8 @@ SUBSCRIPTION = "websockex_nova.subscription"
 
 
 class Feed:
-    """`policy[channel]` is ok (the default), refuse, silent or drop, or a list of these, one for each time asked."""
+    """`policy[channel]` is ok (the default), busy (ok, behind a message), refuse, silent or drop; or a list of these,
+    one for each time asked."""
 
     def __init__(self) -> None:
         self.policy: dict[Any, str | list[str]] = {}
@@ -35,7 +36,9 @@ class Feed:
                 connection.drop()
             elif how == "refuse":
                 connection.send(json.dumps({"type": "error", "channel": channel, "message": "no such channel"}))
-            elif how == "ok":
+            elif how in ("ok", "busy"):
+                if how == "busy":
+                    connection.send('{"type": "work"}')
                 connection.send(json.dumps({"type": f"{verb}d", "channel": channel}))
 
     def wait(self, count: int, timeout: float = 5.0) -> bool:

@@ -77,6 +77,18 @@ def test_a_reply_is_found_in_a_flood_of_messages_which_stay_in_order() -> None:
             client.receive(0.05)
 
 
+def test_a_client_that_only_asks_is_never_full() -> None:
+    """Replies that nobody will iterate over make room for others, and are told as received."""
+    bus = ws.Bus()
+    with capture_events(events.MESSAGE_RECEIVED, bus=bus) as log:
+        with talking(bus=bus, profile="financial", max_buffered_bytes=20_000) as client:
+            for number in range(60):
+                assert _echo(client, [number, "x" * 1_000], timeout=20.0)[0] == number
+            with pytest.raises(TimeoutError):
+                client.receive(0.0)
+        assert log.count(events.MESSAGE_RECEIVED) == 60
+
+
 def test_a_handler_may_ask() -> None:
     """From inside on_message; the messages that come meanwhile are handled after it, in order."""
     handled: list[Any] = []

@@ -11,7 +11,8 @@ import pytest
 import wsnova_statsd as ws
 from tests.wire.feed import SUBSCRIPTION, Feed, faults, feeding, outcomes, wants
 from wsnova_statsd.client import subscriptions as table
-from wsnova_statsd.testing.server import WebSocketServer, answers
+from wsnova_statsd.testing.capture import capture_events
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, answers
 
 errors, events = ws.errors, ws.events
 
@@ -214,3 +215,29 @@ def test_json_rpc_confirms_by_the_reply() -> None:
                 client.subscribe(channel)
         client.unsubscribe("a")
         assert client.wanted == []
+
+
+class _Polite(ws.JsonRpcProtocol):
+    def greeting(self) -> list[Any]:
+        return [{"method": "hello"}]
+
+
+def test_replies_to_greetings_and_heartbeats_are_nobodys_messages() -> None:
+    """A refused greeting is told; a heartbeat is answered by a request with an id."""
+
+    def script(connection: ScriptedConnection) -> None:
+        connection.send('{"method": "heartbeat", "params": {"type": "test_request"}}')
+        for text in connection:
+            call = json.loads(text)
+            answer = {"error": {"message": "be quiet"}} if call["method"] == "hello" else {"result": "pong"}
+            connection.send(json.dumps({"id": call["id"], **answer}))
+            if call["method"] == "public/test":
+                connection.send('{"method": "done"}')
+
+    bus = ws.Bus()
+    with capture_events("websockex_nova.error", bus=bus) as log, WebSocketServer(script) as server:
+        with ws.Client(server.url, protocol=_Polite(), bus=bus) as client:
+            assert client.receive(5.0) == {"method": "done"}
+        assert [json.loads(text)["method"] for text in server.received] == ["hello", "public/test"]
+        assert faults(log) == [("protocol", "error", "continued")]
+        assert "be quiet" in log[0].metadata["error"]

@@ -12,13 +12,14 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import ConfigurationError, RequestTimeout
+from ..errors import ConfigurationError, NotConnected, RequestTimeout
 from .frames import TEXT
 from .link import Link, Received
 from .outbound import Outbound
 from .protocol import Protocol
 from .requests import Pending, Requests
 
+NOBODY: Final = Pending(None, 0.0)
 _LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should nobody have woken it
 
 
@@ -41,7 +42,7 @@ def deadline(timeout: float) -> float:
 
 class Asking:
     """Questions and answers of one client. `is_owner` says whether the calling thread reads the link; `attend` has the
-    keeper read it if nobody does."""
+    keeper read it if nobody does; `make_room` is called when the keeper stopped for lack of it."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Asking:
         up: Callable[[float], Link],
         is_owner: Callable[[], bool],
         attend: Callable[[], None],
+        make_room: Callable[[Link], None],
     ) -> None:
         self._protocol = protocol
         self._outbound = outbound
@@ -58,6 +60,7 @@ class Asking:
         self._up = up
         self._is_owner = is_owner
         self._attend = attend
+        self._make_room = make_room
 
     def expect(self, pending: Pending) -> Asked | None:
         """Before the question is sent: its answer belongs to whoever waits. None if one like it is expected already.
@@ -109,17 +112,25 @@ class Asking:
             if not other.done:
                 self._pause(asked, until, mine)
 
+    def look(self) -> None:
+        """Find the answers that lie unread, before anything is called unanswered."""
+        try:
+            self._look_through(Asked(NOBODY, self._up(0.0)))
+        except NotConnected:  # then nothing is expected any more
+            pass
+
     def _attending(self) -> bool:
         mine = self._is_owner()
         if not mine:
             self._attend()
         return mine
 
-    @staticmethod
-    def _pause(asked: Asked, until: float, mine: bool) -> None:
+    def _pause(self, asked: Asked, until: float, mine: bool) -> None:
         if mine:
             asked.link.pump(until)
             return
+        if asked.link.full:  # of answers, perhaps, if nobody ever iterates
+            self._make_room(asked.link)
         wake = asked.pending.wake
         wake.wait(min(max(0.0, until - time.monotonic()), _LOOK))
         wake.clear()

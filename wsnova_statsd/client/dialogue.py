@@ -46,12 +46,13 @@ class Dialogue:
         up: Callable[[float], Link],
         is_owner: Callable[[], bool],
         attend: Callable[[], None],
+        make_room: Callable[[Link], None],
     ) -> None:
         self._protocol = options.protocol
         self._faults = faults
         self._outbound = outbound
         self._requests = requests
-        self._asking = Asking(options.protocol, outbound, requests, up, is_owner, attend)
+        self._asking = Asking(options.protocol, outbound, requests, up, is_owner, attend, make_room)
         self._channels = Channels(options.protocol, emit, faults, outbound, requests, self._asking, up)
         self.subscriptions = self._channels.subscriptions
 
@@ -132,7 +133,10 @@ class Dialogue:
     def tick(self) -> None:
         """Owner: give up restores that are past their time, try again those whose pause is over."""
         now = time.monotonic()
-        self._requests.expire(now)
+        deadline = self._requests.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._asking.look()
+            self._requests.expire(now)
         self._channels.restore(self.subscriptions.due(now))
 
     def lost(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from .requests import Requests
 from .types import INVALID, MessageTypes
 
 NOTHING: Final = object()  # a message that could not be read
+_SOME: Final = 1000
 _OK: Final = "ok"
 _ERROR: Final = "error"
 _MAX_EARS: Final = 1000  # raw types remembered; what a server sends has no bound
@@ -174,6 +176,16 @@ class Inbound:
         self.begin()
         self.finish(_OK)
         return True
+
+    def clear_answers(self, inbox: deque[Received]) -> None:
+        """Deal with answers that stand before any other message, some at a time; their threads have them already."""
+        for _ in range(_SOME):
+            if not inbox or not self._requests.met(inbox[0]):
+                return
+            received = inbox.popleft()
+            message = self.decode(received)
+            if message is not NOTHING:
+                self.consumed(message, received)
 
     def begin(self) -> None:
         """The decoded message is about to be handed out."""

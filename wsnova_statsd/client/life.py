@@ -1,6 +1,6 @@
 """One life of a client, from start to close: who owns the connection, and how it ends.
 
-`_owning` is held by the owner: in callback mode by `wsnova-client-<id>` for as long as it lives, else by the thread
+The ownership is the owner's: in callback mode by `wsnova-client-<id>` for as long as it lives, else by the thread
 that iterates or receives, while it does. Only its holder reads. Everyone else asks: `close` from any thread tells the
 owner, waits for it, and past its deadline ends the link under it and tells of the end itself.
 """
@@ -31,10 +31,11 @@ from .emitter import Emitter
 from .faults import Faults
 from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
-from .link import Received
+from .link import Link, Received
 from .login import Login
 from .options import Options
 from .outbound import Outbound
+from .ownership import Ownership
 from .reconnect import Stopped
 from .requests import Requests
 from .types import MessageTypes
@@ -53,9 +54,10 @@ class Life:
         types = MessageTypes()
         requests = Requests(options.protocol)
         self.connection = connection = Connection(options, emit, faults, self)
-        self.outbound = Outbound(options, emit, faults, types, connection.up, connection.closing)
+        up, attend = connection.up, connection.attend
+        self.outbound = Outbound(options, emit, faults, types, up, connection.closing)
         self.dialogue = Dialogue(
-            options, emit, faults, self.outbound, requests, connection.up, self.is_owner, connection.attend
+            options, emit, faults, self.outbound, requests, up, self.is_owner, attend, self.make_room
         )
         self.over = threading.Event()
         self.requests = requests
@@ -65,13 +67,13 @@ class Life:
         self._options = options
         self._bus = bus
         self._faults = faults
-        self._owning = threading.Lock()
-        self._owner: int | None = None  # the holder's thread; written by the holder
+        self._ownership = Ownership(lambda: self._redialling or self.connection.closing.is_set())
         self._ready = threading.Event()  # the first link stands, or never will
         self._stood = False  # it did; written before _ready is set
         self._finishing = threading.Lock()  # guards _finished
         self._finished = False
         self._abandoned = False  # by a forked child
+        self._standing_in = False  # a job of the clock is to tell what the keeper saw
         self._redialling = False  # a thread makes a link while nobody iterates
 
     # -- start --------------------------------------------------------------------------------------------------------
@@ -86,14 +88,8 @@ class Life:
         """Until the first link stands. Raises ConnectionFailed if it does not, within `timeout` seconds."""
         if self.is_owner() and not self._ready.is_set():
             raise ConfigurationError("start() was called by what the client itself calls while it connects")
-        if self._options.on_message is None and self._owning.acquire(blocking=False):
-            self._owner = threading.get_ident()
-            try:
-                self._open_here(timeout)
-            finally:
-                self._owner = None
-                self._owning.release()
-        elif not self._ready.wait(timeout):  # another thread makes the first link
+        opened = self._options.on_message is None and self._ownership.if_free(lambda: self._open_here(timeout))
+        if not opened and not self._ready.wait(timeout):  # another thread makes the first link
             self._give_up(timeout)
         failure = self.connection.failure or self._refusal
         if failure is not None:
@@ -137,12 +133,10 @@ class Life:
 
     # -- the owner ----------------------------------------------------------------------------------------------------
 
-    def _owned(self, until: float | None = None) -> _Ownership:
-        return _Ownership(self, until)
-
     def _run(self) -> None:
         """wsnova-client-<id>: the owner for a client with on_message."""
-        with self._owned():
+        with self._ownership.held():
+            self._inbound.owned()
             try:
                 self.connection.open()
                 self._subscribe_first()
@@ -190,7 +184,8 @@ class Life:
     def messages(self) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing. Ends when the client is closed."""
         inbound, connection = self._inbound, self.connection
-        with self._owned():
+        with self._ownership.held():
+            inbound.owned()
             try:
                 while True:
                     received = self._next(None)
@@ -230,7 +225,8 @@ class Life:
     def _receive(self, until: float | None) -> Any:
         """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
         inbound, connection = self._inbound, self.connection
-        with self._owned(until):
+        with self._ownership.held(until):
+            inbound.owned()
             try:
                 while True:
                     received = self._next(until, revive=until is None)
@@ -262,13 +258,19 @@ class Life:
         self._login.perform()
 
     def is_owner(self) -> bool:
-        return self._owner == threading.get_ident()
+        return self._ownership.mine()
+
+    def make_room(self, link: Link) -> None:
+        """Whoever waits for an answer: if nobody iterates, what was answered already goes out of the way."""
+        self._ownership.if_free(lambda: self._inbound.clear_answers(link.inbox))
 
     def arrived(self) -> None:
         self.requests.wake()
 
     def neglected(self) -> None:
-        CLOCK.call_later(0.0, self._stand_in)
+        if not self._standing_in:  # a slow telemetry handler holds up the clock: its jobs must not pile up
+            self._standing_in = True
+            CLOCK.call_later(0.0, self._stand_in)
 
     def unlinked(self) -> None:
         self._login.lost()
@@ -289,7 +291,10 @@ class Life:
 
     def _stand_in(self) -> None:
         """wsnova-clock: the owner is away; tell what the keeper saw, and make a new link if nobody iterates."""
-        self.connection.neglected()
+        try:
+            self.connection.neglected()
+        finally:
+            self._standing_in = False
         link = self.connection.link
         if link is None or link.loss is None or self._options.on_message is not None or self._redialling:
             return
@@ -308,17 +313,15 @@ class Life:
     def _redial(self) -> None:
         """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands again."""
         try:
-            if self._owning.acquire(blocking=False):
-                self._owner = threading.get_ident()
-                try:
-                    self.connection.revive()
-                except (Stopped, Forked, ConnectionFailed):
-                    self._finish()
-                finally:
-                    self._owner = None
-                    self._owning.release()
+            self._ownership.if_free(self._revive)
         finally:
             self._redialling = False
+
+    def _revive(self) -> None:
+        try:
+            self.connection.revive()
+        except (Stopped, Forked, ConnectionFailed):
+            self._finish()
 
     def _refused_for_good(self, error: ConnectionFailed) -> None:
         """wsnova-clock: a refresh was rejected."""
@@ -350,24 +353,24 @@ class Life:
         grace = deadline - timeout * _LAST_RESORT
         if link is not None:
             link.send_close(NORMAL, min(1.0, timeout * _LAST_RESORT))
-        if self._owner == threading.get_ident():  # from on_message or a loop body: nobody else will end it
-            if link is not None:
+
+        def end() -> None:
+            if link is not None and not self.over.is_set():
                 self.connection.drain(link, grace)
             self._finish()
+
+        if self.is_owner():  # from on_message or a loop body: nobody else will end it
+            if link is not None and link.reading.locked():  # a signal's handler, in the midst of this thread's read
+                self.connection.force_end(link)
+                self._finish(owned=False)
+            else:
+                end()
             return
-        if self._owning.acquire(timeout=max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
-            try:
-                self._owner = threading.get_ident()
-                if link is not None and not self.over.is_set():
-                    self.connection.drain(link, grace)
-                self._finish()
-            finally:
-                self._owner = None
-                self._owning.release()
+        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
             return
-        link = self.connection.link
-        if link is not None:
-            self.connection.force_end(link)  # wakes an owner that waits for a silent peer
+        still = self.connection.link
+        if still is not None:
+            self.connection.force_end(still)  # wakes an owner that waits for a silent peer
         if not self.over.wait(max(0.0, deadline - time.monotonic())):
             self._finish(owned=False)  # the owner is in the user's code, and leaves when that returns
 
@@ -387,30 +390,3 @@ class Life:
             )
             self.over.set()
             self._ready.set()
-
-
-class _Ownership:
-    """Holds a life's ownership for a with block."""
-
-    def __init__(self, life: Life, until: float | None) -> None:
-        self._life = life
-        self._until = until
-
-    def __enter__(self) -> None:
-        life, me = self._life, threading.get_ident()
-        if life._owner == me:
-            raise ConfigurationError("the client is being iterated in this very thread; leave that loop first")
-        while True:
-            soon = life._redialling or life.connection.closing.is_set()  # then its holder will let go
-            if life._owning.acquire(timeout=_LAST_RESORT):
-                break
-            if not soon and not life._redialling:
-                raise ConfigurationError("another thread iterates over this client; only one thread at a time may")
-            if self._until is not None and time.monotonic() >= self._until:
-                raise TimeoutError("no message in time; the client is connecting again")
-        life._owner = me
-        life._inbound.owned()
-
-    def __exit__(self, *exception: object) -> None:
-        self._life._owner = None
-        self._life._owning.release()

@@ -72,9 +72,10 @@ class Link:
         self._limit = max_buffered_bytes
         self._weight = self._weighed_at = 0  # of the inbox when it was weighed last, and what had arrived by then
         self._weighed_count = 0
+        self._told_full = False
         self._patience = _CONTROL_TIMEOUT
-        self._ended = False
-        self._ending = threading.Lock()  # guards _ended
+        self.ended = False  # and somebody tells so
+        self._ending = threading.Lock()  # guards ended
         self._close_sent = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -93,7 +94,9 @@ class Link:
         """Owner: read until a message is in the inbox, or something was seen, or time.monotonic() is `until`, or the
         link is lost. True if the inbox has messages; `loss` is set once there is nothing more to come."""
         with self.reading:
-            self.left, self.kept, self.full, self._patience = None, False, False, _CONTROL_TIMEOUT
+            self.left, self.kept, self._patience = None, False, _CONTROL_TIMEOUT
+            if not self.inbox:
+                self.full = self._told_full = False
             try:
                 while not self.inbox and self.loss is None:
                     now = time.monotonic()
@@ -158,7 +161,8 @@ class Link:
             self.full = self._weigh() > self._limit // 2
         elif self._total() - self._weighed_at + self._weight > self._limit:
             self.full = self._weigh() > self._limit - self._limit // 16
-            if self.full:
+            if self.full and not self._told_full:
+                self._told_full = True  # once, until the owner has caught up
                 self.seen.append(("full", self._weight))
         return not self.full
 
@@ -268,7 +272,7 @@ class Link:
     def send(self, data: bytes, timeout: float) -> None:
         """Write one formatted frame; the caller holds `sending`. A failure is fatal for the link, and raised."""
         assert self.sending.locked()
-        if self._close_sent or self._ended:
+        if self._close_sent or self.ended:
             raise NotConnected("the connection is closing; wait for the next one with wait=")
         rest, self._rest = self._rest, b""
         try:
@@ -295,9 +299,9 @@ class Link:
     def _control_now(self, data: bytes) -> bool:
         """What does not go out at once stays as rest, if it was begun. Holds `sending`."""
         try:
-            if self._rest and not self._ended:
+            if self._rest and not self.ended:
                 self._rest = self._rest[self._transport.send_now(self._rest) or 0 :]
-            if self._rest or self._close_sent or self._ended:
+            if self._rest or self._close_sent or self.ended:
                 return False
             sent = self._transport.send_now(data) if data else 0
             if sent is None:
@@ -314,7 +318,7 @@ class Link:
             return
         data = frame(CLOSE, b"" if code is None else code.to_bytes(2, "big"))
         try:
-            if self._close_sent or self._ended:
+            if self._close_sent or self.ended:
                 return
             if timeout:
                 self.send(data, timeout)
@@ -339,9 +343,9 @@ class Link:
     def end(self) -> bool:
         """True for the one caller that is to tell of the link's end."""
         with self._ending:
-            if self._ended:
+            if self.ended:
                 return False
-            self._ended = True
+            self.ended = True
             return True
 
     def dispose(self) -> None:
@@ -352,5 +356,5 @@ class Link:
 
     def abandon(self) -> None:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
-        self._ended = True
+        self.ended = True
         self._transport.close()

@@ -110,6 +110,10 @@ class Requests:
         self._settle(pending, result, message, detail)
         return True
 
+    def met(self, entry: Received) -> bool:
+        """Whether this entry answered already, and only waits for its owner to come by."""
+        return id(entry) in self._met
+
     def _keys(self, message: Any) -> _Keys:
         protocol = self._protocol
         key = protocol.reply_key(message)

@@ -23,9 +23,8 @@ class Tidings:
         self._emit = emitter
         self._faults = faults
         self._limit = max_buffered_bytes
-        self._telling = (
-            threading.RLock()
-        )  # held while a link's `seen` is told; one of its handlers may close the client, which tells the rest
+        # Held while a link's `seen` is told; again by the same thread if a handler closes the client
+        self._telling = threading.RLock()
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
@@ -51,9 +50,9 @@ class Tidings:
         )
 
     def seen(self, link: Link) -> None:
-        """What the link saw since it was asked last, in order."""
+        """What the link saw since it was asked last, in order; nothing once its end is told."""
         with self._telling:
-            while link.seen:
+            while link.seen and not link.ended:
                 self._tell(*link.seen.popleft())
 
     def _tell(self, word: str, number: int) -> None:

@@ -1,0 +1,94 @@
+"""What the fault tests share: a quick profile, scripts in processes of their own, a server that can be stopped."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import wsnova_statsd as ws
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Every event, and retries that take no test's time; pings are far apart unless a test is about them.
+QUICK = ws.FINANCIAL.replace(
+    name="quick", ping_interval=30.0, pong_timeout=10.0, retry_base=0.01, retry_cap=0.05, slow_after=100.0
+)
+
+
+def until(condition: Callable[[], bool], timeout: float = 5.0) -> bool:
+    """Whether the condition comes true within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def run_script(code: str, timeout: float = 50.0, *arguments: str) -> str:
+    """Run a program in a process of its own, which has to end well; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+_SERVER = """
+import sys
+from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
+script = echo if len(sys.argv) < 2 else send_messages(sys.argv[1:])
+with WebSocketServer(script) as server:
+    print(server.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+class ServerProcess:
+    """A WebSocket server in a process of its own, which can be frozen. It echoes, or sends the given messages."""
+
+    def __init__(self, *messages: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, *messages],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+
+    def __enter__(self) -> "ServerProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def freeze(self) -> None:
+        """The server stands still; its kernel goes on to acknowledge TCP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """The server goes on."""
+        self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def timed(at_most: float) -> Iterator[None]:
+    """The block has to end within `at_most` seconds."""
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    assert took <= at_most, f"took {took:.2f} s, at most {at_most:g} s are allowed"

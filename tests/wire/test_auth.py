@@ -1,0 +1,250 @@
+"""Logins over a real socket: before the link is usable, on every new one, renewed, refused, unanswered, never shown."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
+
+errors, events = ws.errors, ws.events
+AUTH = "websockex_nova.auth"
+QUICK = ws.FINANCIAL.replace(retry_base=0.01, retry_cap=0.05)
+
+
+class Gate:
+    """A server that wants a login: `words` are its answers, one for each; `ok` after them. It echoes what else comes.
+
+    With `header` it judges the upgrade's X-Key instead, by status codes in `words`.
+    """
+
+    def __init__(self, *words: Any, valid: float | None = None, header: bool = False) -> None:
+        self.words, self.valid = list(words), valid
+        self.tokens: list[str] = []
+        self.server = WebSocketServer(self._script, process_request=self._judge if header else None)
+
+    def _script(self, connection: ScriptedConnection) -> None:
+        for text in connection:
+            message = json.loads(text)
+            if message.get("type") != "login":
+                connection.send(text)
+                continue
+            self.tokens.append(message["token"])
+            word = self.words.pop(0) if self.words else "ok"
+            if word == "drop":
+                connection.drop()
+            elif word != "silent":
+                connection.send(json.dumps({"type": "login", "ok": word == "ok", "id": message.get("id"), "result": 0}))
+
+    def _judge(self, connection: Any, request: Any) -> Any:
+        self.tokens.append(request.headers["X-Key"])
+        status = self.words.pop(0) if self.words else 101
+        return None if status == 101 else connection.respond(HTTPStatus(status), "no\n")
+
+    def read(self, message: Any) -> bool | float | None:
+        if message.get("type") != "login":
+            return None
+        return (self.valid or True) if message["ok"] else False
+
+    def auth(self, timeout: float = 5.0) -> ws.MessageAuth:
+        """A login with a fresh token each time."""
+        return ws.MessageAuth(lambda: {"type": "login", "token": f"t{len(self.tokens)}"}, self.read, timeout)
+
+    def header_auth(self) -> ws.HeaderAuth:
+        return ws.HeaderAuth(lambda: {"X-Key": f"t{len(self.tokens)}"})
+
+
+@contextmanager
+def guarded(gate: Gate, **options: Any) -> Iterator[tuple[ws.Client, EventLog]]:
+    """A client of the gate, not started yet, and its events."""
+    bus = ws.Bus()
+    options = {"profile": QUICK, "auth": gate.auth(), **options}
+    with gate.server, capture_events(bus=bus) as log:
+        client = ws.Client(gate.server.url, bus=bus, **options)
+        try:
+            yield client, log
+        finally:
+            client.close()
+
+
+def _names(log: EventLog) -> list[str]:
+    """The events of connections and logins, in order."""
+    mine = (events.PREFIX + "connection", AUTH, events.PREFIX + "error")
+    return [one.event.removeprefix(events.PREFIX) for one in log if one.event.startswith(mine)]
+
+
+def _failures(log: EventLog) -> list[tuple[str, str]]:
+    return [(one.metadata["reason"], one.metadata["phase"]) for one in log.of(events.AUTH_FAILED)]
+
+
+def _severities(log: EventLog, error_type: str = "auth") -> list[str]:
+    occurred = [one.metadata for one in log.of(events.ERROR_OCCURRED)]
+    return [one["severity"] for one in occurred if one["error_type"] == error_type]
+
+
+@pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
+def test_a_client_is_logged_in_when_start_returns_and_on_every_later_link(options: dict[str, Any]) -> None:
+    """With a fresh token each time; a link counts as back once its login is accepted."""
+    gate, back = Gate(), threading.Event()
+    with guarded(gate, on_reconnect=back.set, **options) as (client, log):
+        client.start()
+        assert _names(log) == ["connection.started", "connection.completed", "auth.started", "auth.completed"]
+        for _ in range(2):
+            gate.server.drop_all()
+            assert back.wait(5.0)
+            back.clear()
+        assert gate.tokens == ["t0", "t1", "t2"]
+        again = _names(log)[-5:-1]
+        assert again == ["connection.completed", "auth.started", "auth.completed", "connection.reconnect.success"]
+
+
+def test_header_credentials_are_fresh_on_every_attempt() -> None:
+    """Also on those that are refused for another reason, and told once the server has judged them."""
+    gate = Gate(503, 500, header=True)
+    with guarded(gate, auth=gate.header_auth()) as (client, log):
+        client.start()
+        assert gate.tokens == ["t0", "t1", "t2"]
+        assert (log.count(events.AUTH_STARTED), log.count(events.AUTH_COMPLETED), _failures(log)) == (1, 1, [])
+
+
+@pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
+@pytest.mark.parametrize("word", ["no", 401, 403])
+def test_refused_credentials_end_the_client_at_once(word: Any, options: dict[str, Any]) -> None:
+    """One try, AuthRejected from start(), a critical error; the link that was made is told as ended."""
+    header = isinstance(word, int)
+    gate = Gate(word, header=header)
+    with guarded(gate, auth=gate.header_auth() if header else gate.auth(), **options) as (client, log):
+        with pytest.raises(errors.AuthRejected):
+            client.start()
+        assert (client.wait(5.0), client.state, len(gate.tokens)) == (True, ws.State.CLOSED, 1)
+        assert (_failures(log), _severities(log)) == ([("rejected", "initial")], ["critical"])
+        assert log.count(events.CONNECTION_COMPLETED) == log.count(events.CONNECTION_DISCONNECTED) == int(not header)
+
+
+def test_credentials_that_are_refused_later_end_the_retries() -> None:
+    """On the second link; the loop raises AuthRejected, and the client is closed."""
+    gate = Gate("ok", "no")
+    with guarded(gate) as (client, log):
+        messages = iter(client)
+        client.send({"n": 1})
+        assert next(messages) == {"n": 1}
+        gate.server.drop_all()
+        with pytest.raises(errors.AuthRejected):
+            next(messages)
+    assert (client.state, gate.tokens, _severities(log)) == (ws.State.CLOSED, ["t0", "t1"], ["critical"])
+
+
+def test_without_header_credentials_a_401_is_retried() -> None:
+    """An error that raises an alert, not the end: gateways answer it during deploys."""
+    gate = Gate(401, 403, header=True)
+    with guarded(gate, auth=None, headers={"X-Key": "k"}) as (client, log):
+        client.start()
+        assert (gate.tokens, _severities(log, "handshake")) == (["k"] * 3, ["error"] * 2)
+        assert log.count(events.AUTH_STARTED) == 0
+
+
+@pytest.mark.parametrize(("word", "reason"), [("silent", "timeout"), ("drop", "interrupted")])
+def test_a_login_without_an_answer_is_tried_again_on_the_next_link(word: str, reason: str) -> None:
+    """The client goes on, and the error is over once it is connected."""
+    gate = Gate(word)
+    with guarded(gate, auth=gate.auth(timeout=0.2)) as (client, log):
+        client.start()
+        assert (_failures(log), gate.tokens) == ([(reason, "initial")], ["t0", "t1"])
+        assert log.count(events.ERROR_HANDLED) == 1
+
+
+def test_a_login_is_renewed_on_the_clock_before_it_ends() -> None:
+    """While a handler is busy, too; the link lives on."""
+    gate, leave = Gate(valid=0.25), threading.Event()
+    with guarded(gate, on_message=lambda message: leave.wait(10.0)) as (client, log):
+        client.start()
+        client.send({"n": 1})
+        assert log.wait_for(events.AUTH_REFRESH_COMPLETED, 2)
+        leave.set()
+        assert {one.thread for one in log if one.event.startswith(f"{AUTH}.refresh")} == {"wsnova-clock"}
+        assert [one.metadata["expires_in"] for one in log.of(events.AUTH_REFRESH_COMPLETED)][:2] == [0.25] * 2
+        assert (log.count(events.AUTH_COMPLETED), gate.server.connections) == (1, 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["nobody reads", "its own thread"])
+def test_a_refused_refresh_closes_the_client(options: dict[str, Any]) -> None:
+    """With a critical error, and no further link."""
+    gate = Gate("ok", "no", valid=0.1)
+    with guarded(gate, **options) as (client, log):
+        client.start()
+        assert (client.wait(5.0), client.state, gate.server.connections) == (True, ws.State.CLOSED, 1)
+        assert (_failures(log), _severities(log)) == ([("rejected", "refresh")], ["critical"])
+
+
+def test_a_refresh_without_an_answer_keeps_the_link_and_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one heals the error; a late answer would be nobody's message."""
+    monkeypatch.setattr("wsnova_statsd.client.login._AGAIN", 0.1)
+    gate = Gate("ok", "silent", valid=0.1)
+    with guarded(gate, auth=gate.auth(timeout=0.2)) as (client, log):
+        client.start()
+        assert log.wait_for(events.AUTH_REFRESH_COMPLETED)
+        assert (_failures(log), gate.server.connections) == ([("timeout", "refresh")], 1)
+        assert log.wait_for(events.ERROR_HANDLED)
+
+
+class _Own:
+    """A user's login: two steps, by request and by message."""
+
+    def __init__(self) -> None:
+        self.replies: list[Any] = []
+
+    def login(self, client: Any) -> float | None:
+        if not self.replies:
+            self.replies.append(None)
+            raise KeyError("no credentials yet")
+        self.replies.append(client.request({"type": "login", "token": "mine", "id": 1}))
+        client.send({"type": "hello"})
+        return 60.0
+
+
+def test_a_users_own_login_may_ask_and_send() -> None:
+    """What it raises is a failed login worth another try; what it returns is its validity."""
+    gate, auth = Gate(), _Own()
+    with guarded(gate, auth=auth) as (client, log):
+        client.start()
+        assert client.receive(5.0) == {"type": "hello"}
+        assert (gate.tokens, auth.replies[1]["ok"], _failures(log)) == (["mine"], True, [("error", "initial")])
+        assert log.of(events.AUTH_COMPLETED)[0].metadata["expires_in"] == 60.0
+
+
+@pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
+def test_closing_ends_a_login_that_waits(options: dict[str, Any]) -> None:
+    """No answer is waited for any longer; start() says that the client was closed."""
+    gate = Gate("silent")
+    with guarded(gate, auth=gate.auth(timeout=30.0), **options) as (client, log):
+        threading.Timer(0.2, client.close).start()
+        began = time.monotonic()
+        with pytest.raises(errors.ConnectionFailed, match="closed"):
+            client.start()
+        assert time.monotonic() - began < 3.0
+        assert (client.wait(5.0), log.count(events.CONNECTION_DISCONNECTED)) == (True, 1)
+
+
+@pytest.mark.parametrize("profile", [QUICK, ws.LIGHTWEIGHT], ids=["unfiltered", "filtered"])
+def test_no_event_no_record_and_no_error_shows_a_credential(profile: ws.Profile, caplog: Any) -> None:
+    """Refused headers, a refused message, and a header that would inject another."""
+    secret = "hunter2"
+    caplog.set_level(logging.DEBUG)
+    wrong = ws.HeaderAuth(lambda: {"X-Key": f"{secret}\r\nX-Admin: 1"})
+    message = ws.MessageAuth({"type": "login", "token": secret}, Gate().read)
+    refused = ws.HeaderAuth({"X-Key": secret})
+    for gate, auth in ((Gate("no"), message), (Gate(401, header=True), refused), (Gate(), wrong)):
+        with guarded(gate, auth=auth, profile=profile, reconnect=False) as (client, log):
+            with pytest.raises(errors.ConnectionFailed) as caught:
+                client.start()
+            assert log.count(events.ERROR_OCCURRED) == 1
+            records = [one.getMessage() for one in caplog.records if not one.name.startswith("websockets")]
+            assert secret not in repr([*log, caught.value, *records])  # the server's own log is another matter
