@@ -50,6 +50,13 @@ def _soon(condition: Callable[[], bool]) -> bool:
     return True
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _the_keeper_runs() -> None:
+    """It is the process's, with a socket pair of its own, and stays when clients end."""
+    with WebSocketServer(silent) as server, _client(server.url, None) as (client, _):
+        client.start()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """After each test: no thread of a client, and as many sockets as before."""

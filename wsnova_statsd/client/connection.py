@@ -247,10 +247,9 @@ class Connection:
         except BaseException as error:
             self.tidings.ended(link, Loss(self.reason if self.closing.is_set() else "error", str(error)))
             self._unread.extend(link.inbox)
+            self._new = None
             self._drop(link)
             raise
-        finally:
-            self._new = None
 
     def _drop(self, link: Link) -> None:
         """Nothing more comes of this link."""
@@ -272,7 +271,7 @@ class Connection:
 
     def _connected(self, link: Link, target: Target, began: int | None) -> Link:
         with self.changed:
-            self.link = link
+            self.link, self._new = link, None
             if self.state is not State.CLOSED:
                 self.state = State.CONNECTED
             self.changed.notify_all()
@@ -347,7 +346,7 @@ class Connection:
 
     def redial(self) -> None:
         """Drop the link, or the wait for one, and dial now."""
-        link = self.link
+        link = self.link or self._new
         self._wake.set()
         if link is not None:
             link.loss = link.loss or Loss("local", "reconnect()", fault=False)
