@@ -36,9 +36,7 @@ def _received(frames: Iterable[bytes]) -> tuple[list[Any], str, int]:
     """What a client with LIMIT gets of these frames, why its connection ends, and with which code it says goodbye."""
     recorder = Recorder(frames)
     with TcpServer(recorder) as server, capture_events("websockex_nova.connection") as log:
-        client = ws.Client(
-            server.url, profile=QUICK, protocol=ws.Protocol(), max_message_bytes=LIMIT, reconnect=False
-        )
+        client = ws.Client(server.url, profile=QUICK, protocol=ws.Protocol(), max_message_bytes=LIMIT, reconnect=False)
         messages = []
         for message in client:
             messages.append(message)
@@ -137,7 +135,8 @@ with TcpServer(sends_raw([server_frame(1, b"1")] * 3, then="close")) as server:
     gc.collect()
     grown = rss() - memory
     assert ours() == threads, (threads, ours())
-    assert until(lambda: abs(descriptors() - opened) <= 6, 2.0), (opened, descriptors())  # a link and a dial come and go
+    # a link and a dial come and go
+    assert until(lambda: abs(descriptors() - opened) <= 6, 2.0), (opened, descriptors())
     client.close()
     assert until(lambda: "wsnova-client-" + client.client_id not in ours())
 print(grown)

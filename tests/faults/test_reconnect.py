@@ -57,9 +57,7 @@ def _first_fault(client: ws.Client, log: EventLog) -> str:
         (refuses(503), "http_503", "handshake"),
     ],
 )
-def test_each_way_of_not_answering_has_its_cause(
-    script: Callable[[Connection], object], cause: str, kind: str
-) -> None:
+def test_each_way_of_not_answering_has_its_cause(script: Callable[[Connection], object], cause: str, kind: str) -> None:
     """Retried, with the cause in reconnect.failed and the kind in error.occurred."""
     profile = QUICK.replace(retry_cap=0.05)
     with TcpServer(script) as server, capture_events("websockex_nova") as log:
@@ -70,7 +68,7 @@ def test_each_way_of_not_answering_has_its_cause(
 
 
 def test_a_port_where_nobody_listens_is_refused() -> None:
-    """cause refused, in every attempt after the first."""
+    """Cause refused, in every attempt after the first."""
     port = LoopbackPort()
     with capture_events("websockex_nova") as log:
         client = ws.Client(f"ws://127.0.0.1:{port.port}", profile=QUICK)
@@ -79,7 +77,7 @@ def test_a_port_where_nobody_listens_is_refused() -> None:
 
 
 def test_a_name_that_does_not_resolve_for_thirty_tries_and_then_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """cause dns; the client goes on past the alarm, which is raised once, and recovers."""
+    """Cause dns; the client goes on past the alarm, which is raised once, and recovers."""
     real, tries = socket.getaddrinfo, itertools.count(1)
     profile = QUICK.replace(retry_cap=0.02, max_attempts=10, stable_after=0.0)
 
@@ -108,7 +106,7 @@ def test_a_name_that_does_not_resolve_for_thirty_tries_and_then_does(monkeypatch
 
 
 def test_a_certificate_nobody_signed_is_a_tls_failure() -> None:
-    """cause tls; verification is on unless a context says otherwise."""
+    """Cause tls; verification is on unless a context says otherwise."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     with WebSocketServer(echo, ssl=context) as server, capture_events("websockex_nova") as log:
@@ -139,7 +137,7 @@ def test_retry_after_is_honoured(status: int) -> None:
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4000])
 def test_every_close_code_is_followed_by_a_new_connection(code: int) -> None:
-    """reason close_<code> in disconnected and as the cause of the attempt."""
+    """Reason close_<code> in disconnected and as the cause of the attempt."""
 
     def script(connection: ScriptedConnection) -> None:
         if server.connections == 1:
@@ -206,16 +204,17 @@ def test_the_alarm_is_raised_once_per_outage_and_the_client_comes_back() -> None
     """max_attempts 3: the third failure is final, the others are not, and then the server returns."""
     profile = QUICK.replace(max_attempts=3, stable_after=0.0)
     with WebSocketServer(echo) as server, capture_events("websockex_nova") as log:
-        with ws.Client(server.url, profile=profile, on_message=_ignore) as client:
-            for outage in (1, 2):
-                server.stop(drop=True)
-                assert log.wait_for(FAILED, 6 * outage)
-                server.start()
-                assert log.wait_for(SUCCESS, outage)
-                assert until(lambda: client.state is ws.State.CONNECTED)
-                finals = [one.metadata["final"] for one in log.of(FAILED)]
-                assert finals.count(True) == outage
-            assert [one.metadata["final"] for one in log.of(FAILED)][:4] == [False, False, True, False]
+        client = ws.Client(server.url, profile=profile, on_message=_ignore).start()
+        for outage in (1, 2):
+            server.stop(drop=True)
+            assert log.wait_for(FAILED, 6 * outage)
+            server.start()
+            assert log.wait_for(SUCCESS, outage)
+            assert until(lambda: client.state is ws.State.CONNECTED)
+            finals = [one.metadata["final"] for one in log.of(FAILED)]
+            assert finals.count(True) == outage
+        assert [one.metadata["final"] for one in log.of(FAILED)][:4] == [False, False, True, False]
+        client.close()
 
 
 def test_a_profile_that_gives_up_ends_the_client_after_max_attempts() -> None:
@@ -245,7 +244,7 @@ def test_without_reconnect_the_client_ends_with_its_connection() -> None:
 @pytest.mark.parametrize("reconnect", [True, False])
 @pytest.mark.parametrize("iterated", [True, False])
 def test_reconnect_on_demand_drops_and_dials_at_once(reconnect: bool, iterated: bool) -> None:
-    """reason local and no error; no wait before the dial; also for a client that does not reconnect by itself."""
+    """Reason local and no error; no wait before the dial; also for a client that does not reconnect by itself."""
     profile = QUICK.replace(first_retry=20.0, retry_base=20.0, retry_cap=20.0)
     with WebSocketServer(echo) as server, capture_events("websockex_nova") as log:
         client = ws.Client(server.url, profile=profile, reconnect=reconnect, on_message=None if iterated else _ignore)
@@ -266,13 +265,14 @@ def test_reconnect_ends_the_wait_for_the_next_try() -> None:
     """A client that waits a minute dials now, and the event tells how long it really waited."""
     profile = QUICK.replace(first_retry=60.0, retry_base=60.0, retry_cap=60.0)
     with WebSocketServer(echo) as server, capture_events("websockex_nova") as log:
-        with ws.Client(server.url, profile=profile, on_message=_ignore) as client:
-            server.drop_all()
-            assert until(lambda: client.state is ws.State.WAITING)
-            time.sleep(0.1)
-            client.reconnect()
-            assert log.wait_for(SUCCESS, 1, 2.0)
-            assert 0.05 <= log.of(ATTEMPT)[0].measurements["delay"] / 1e9 <= 2.0
+        client = ws.Client(server.url, profile=profile, on_message=_ignore).start()
+        server.drop_all()
+        assert until(lambda: client.state is ws.State.WAITING)
+        time.sleep(0.1)
+        client.reconnect()
+        assert log.wait_for(SUCCESS, 1, 2.0)
+        assert 0.05 <= log.of(ATTEMPT)[0].measurements["delay"] / 1e9 <= 2.0
+        client.close()
 
 
 def test_reconnect_needs_a_started_client() -> None:
@@ -296,7 +296,7 @@ def test_on_reconnect_is_called_once_per_new_link_and_may_send() -> None:
         for number in (1, 2):
             server.drop_all()
             assert log.wait_for(SUCCESS, number)
-            assert until(lambda: len(order) == 2 * number)
+            assert until(lambda wanted=2 * number: len(order) == wanted)  # type: ignore[misc]
         client.close()
         assert order[0::2] == ["called", "called"]
         assert [one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)].count("handler") == 2

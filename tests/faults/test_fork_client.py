@@ -1,0 +1,309 @@
+"""Forks: a child has no connection, says nothing, and may begin anew; the parent's connection lives on."""
+
+import ctypes
+import json
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.faults.support import QUICK, run_script, until
+from wsnova_statsd import process
+from wsnova_statsd.testing.server import WebSocketServer, echo
+
+FORKS = [pytest.param(os.fork, id="os.fork"), pytest.param(ctypes.PyDLL(None).fork, id="libc")]
+Fork = Callable[[], int]
+forks = pytest.mark.parametrize("fork", FORKS)
+PARENT = os.getpid()
+
+
+class Child:
+    """A forked child that tells lines of JSON through a pipe."""
+
+    def __init__(self, fork: Fork) -> None:
+        self._read, self._write = os.pipe()
+        self.pid = fork()
+
+    def tell(self, *what: Any) -> None:
+        """In the child: say something to the parent."""
+        os.write(self._write, json.dumps(what).encode() + b"\n")
+
+    def end(self) -> None:
+        """In the child: leave, without what the interpreter does at its end."""
+        os._exit(0)
+
+    def said(self, timeout: float = 5.0) -> list[list[Any]]:
+        """In the parent: everything the child said until its end, which has to come in time."""
+        os.close(self._write)
+        deadline, data = time.monotonic() + timeout, b""
+        try:
+            while True:
+                if not select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                    os.kill(self.pid, 9)
+                    raise AssertionError(f"the child hangs after {data!r}")
+                piece = os.read(self._read, 65536)
+                if not piece:
+                    return [json.loads(line) for line in data.splitlines()]
+                data += piece
+        finally:
+            os.close(self._read)
+            os.waitpid(self.pid, 0)
+
+
+def _raised(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except Exception as error:
+        return type(error).__name__
+    return ""
+
+
+def _descriptor(client: ws.Client) -> int:
+    assert client._life is not None
+    link = client._life.connection.link
+    assert link is not None
+    return link.fileno()
+
+
+@forks
+@pytest.mark.parametrize("mode", ["callback", "iteration"])
+def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: Fork, mode: str) -> None:
+    """State FORKED, send raises Forked, the descriptor is closed, closing says nothing; the parent is served still."""
+    got, told = list[Any](), list[str]()
+    bus = ws.Bus()
+    bus.attach_many("ear", list(ws.events.CATALOGUE), lambda event, *_: told.append(event))
+    with WebSocketServer(echo) as server:
+        client = ws.Client(server.url, profile=QUICK, bus=bus, on_message=got.append if mode == "callback" else None)
+        client.start()
+        client.send_text("1")
+        assert until(lambda: bool(got)) if mode == "callback" else client.receive(2.0) == 1
+        time.sleep(0.4)  # the keeper stands in where nobody iterates
+        descriptor, before = _descriptor(client), len(told)
+        child = Child(fork)
+        if child.pid == 0:
+            child.tell("state", client.state.name)
+            child.tell("raised", _raised(lambda: client.send_text("x")), _raised(client.reconnect))
+            child.tell("waited", client.wait(0.2), client.wanted)
+            client.close()
+            child.tell("closed", _raised(lambda: os.fstat(descriptor)), client.state.name)
+            child.tell("events", told[before:])
+            child.end()
+        assert child.said() == [
+            ["state", "FORKED"],
+            ["raised", "Forked", "Forked"],
+            ["waited", True, []],
+            ["closed", "OSError", "FORKED"],
+            ["events", []],
+        ]
+        time.sleep(0.2)
+        assert client.state is ws.State.CONNECTED
+        client.send_text("2")
+        assert until(lambda: got == [1, 2]) if mode == "callback" else client.receive(2.0) == 2
+        assert server.connections == 1
+        client.close()
+
+
+@forks
+def test_a_child_may_start_anew_with_a_connection_of_its_own(fork: Fork) -> None:
+    """start() in the child, messages, close: the parent's link notices nothing."""
+    got = list[Any]()
+    with WebSocketServer(echo) as server:
+        client = ws.Client(server.url, profile=QUICK, on_message=got.append).start()
+        child = Child(fork)
+        if child.pid == 0:
+            client.start(3.0)
+            client.send_text('"child"')
+            child.tell(until(lambda: got == ["child"]), client.state.name)
+            client.close(1.0)
+            child.tell(client.state.name, sorted(each.name for each in threading.enumerate() if "keeper" in each.name))
+            child.end()
+        assert child.said()[:1] == [[True, "CONNECTED"]]
+        assert server.connections == 2
+        client.send_text('"parent"')
+        assert until(lambda: got == ["parent"])
+        client.close()
+
+
+@forks
+def test_a_child_that_never_touches_its_client_leaves_the_parents_alone(fork: Fork) -> None:
+    """It ends as Python programs end, with exit hooks: no close frame, no shutdown, no delay."""
+    out = run_script(
+        f"""
+import ctypes, os, sys, time
+import wsnova_statsd as ws
+from tests.faults.support import QUICK
+from wsnova_statsd.testing.server import WebSocketServer, echo
+
+with WebSocketServer(echo) as server, ws.Client(server.url, profile=QUICK) as client:
+    pid = {"os.fork()" if fork is os.fork else "ctypes.PyDLL(None).fork()"}
+    if pid == 0:
+        import atexit
+        began = time.monotonic()
+        atexit._run_exitfuncs()
+        os._exit(0 if time.monotonic() - began < 0.3 else 3)
+    assert os.waitpid(pid, 0)[1] == 0
+    time.sleep(0.2)
+    client.send_text("1")
+    assert client.receive(2.0) == 1
+    assert server.connections == 1
+    print("alive")
+"""
+    )
+    assert out.strip() == "alive"
+
+
+@forks
+def test_a_fork_inside_a_handler_ends_the_childs_owner_and_not_the_parents(fork: Fork) -> None:
+    """The rest of what was read is handled by the parent only, and the child emits nothing once it reads again."""
+    got, children = list[Any](), list[Child]()
+    bus = ws.Bus()
+
+    def handle(message: Any) -> None:
+        got.append(message)
+        if message == 1:
+            child = Child(fork)
+            children.append(child)
+            if child.pid == 0:
+                bus.attach_many(
+                    "ear", [ws.events.CONNECTION_DISCONNECTED, ws.events.MESSAGE_RECEIVED], lambda e, *_: child.tell(e)
+                )
+        elif os.getpid() != PARENT:
+            children[0].tell("handled", message)
+
+    def script(connection: Any) -> None:
+        for number in range(1, 6):
+            connection.send(str(number))
+        echo(connection)
+
+    with WebSocketServer(script) as server:
+        client = ws.Client(server.url, profile=QUICK, on_message=handle, bus=bus).start()
+        assert until(lambda: got == [1, 2, 3, 4, 5])
+        assert children[0].said() == []
+        client.send_text("6")
+        assert until(lambda: got[-1] == 6)
+        assert client.state is ws.State.CONNECTED
+        client.close()
+
+
+@forks
+def test_a_fork_inside_a_loop_body_raises_forked_in_the_child(fork: Fork) -> None:
+    """The child's loop ends with Forked at the next message; the parent's goes on."""
+    with WebSocketServer(echo) as server, ws.Client(server.url, profile=QUICK) as client:
+        for number in range(4):
+            client.send_text(str(number))
+        got, child = list[Any](), None
+        try:
+            for message in client:
+                got.append(message)
+                if message == 1:
+                    child = Child(fork)
+                if message == 3:
+                    break
+        except ws.errors.Forked:
+            assert child is not None
+            child.tell(got)
+            child.end()
+        assert child is not None
+        if child.pid == 0:
+            child.tell("no Forked", got)
+            child.end()
+        assert child.said() == [[[0, 1]]]
+        assert got == [0, 1, 2, 3]
+
+
+@forks
+def test_no_lock_that_another_thread_holds_hangs_the_child(fork: Fork) -> None:
+    """Every lock of the client, its link, the keeper, the clock and the bus is taken when the fork happens."""
+    release, held = threading.Event(), threading.Event()
+    with WebSocketServer(echo) as server:
+        client = ws.Client(server.url, profile=QUICK, on_message=lambda message: None).start()
+        locks = _locks(client)
+        assert len(locks) >= 10
+
+        def hold() -> None:
+            for lock in locks:
+                assert lock.acquire(timeout=2.0)
+            held.set()
+            release.wait(10.0)
+            for lock in reversed(locks):
+                lock.release()
+
+        holder = threading.Thread(target=hold, daemon=True)
+        holder.start()
+        assert held.wait(5.0)
+        child = Child(fork)
+        if child.pid == 0:
+            child.tell(client.state.name, client.wanted, client.confirmed, client.late_replies)
+            child.tell(_raised(lambda: client.request({"id": 1})), _raised(lambda: client.subscribe("x")))
+            client.close()
+            client.start(3.0)
+            child.tell(client.state.name)
+            client.close(1.0)
+            other = ws.Client(server.url, profile=QUICK)
+            child.tell(other.start(2.0).state.name)
+            child.end()
+        try:
+            assert child.said(8.0) == [["FORKED", [], [], 0], ["Forked", "Forked"], ["CONNECTED"], ["CONNECTED"]]
+        finally:
+            release.set()
+            holder.join(5.0)
+        client.close()
+
+
+def _locks(client: ws.Client) -> list[Any]:
+    """The locks in the client's parts that a fork may catch in another thread's hands; not those held by waiting."""
+    from wsnova_statsd import telemetry
+    from wsnova_statsd.client import api
+    from wsnova_statsd.client.keeper import KEEPER
+    from wsnova_statsd.clock import CLOCK
+
+    assert client._life is not None
+    life: Any = client._life
+    link = life.connection.link
+    found = [
+        client._starting,
+        api._naming,
+        KEEPER._lock,
+        CLOCK._changed,
+        telemetry.DEFAULT._lock,
+        life._finishing,
+        life.requests._lock,
+        life.dialogue.subscriptions._lock,
+        life.connection.changed,
+        life.connection.tidings._telling,
+        life.outbound._counting,
+        life._login._lock,
+        link.sending,
+        link._ending,
+    ]
+    kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+    assert all(isinstance(one, kinds) for one in found)
+    return found
+
+
+def test_one_component_that_cannot_let_go_keeps_no_other_from_it() -> None:
+    """What a fork hook raises costs only itself."""
+    calls = list[str]()
+
+    class Broken:
+        def after_fork(self) -> None:
+            calls.append("broken")
+            raise OSError("mine")
+
+    class Whole:
+        def after_fork(self) -> None:
+            calls.append("whole")
+
+    parts = [Broken(), Whole(), Broken()]
+    for part in parts:
+        process.on_fork(part)
+    child = Child(os.fork)
+    if child.pid == 0:
+        child.tell(sorted(calls))
+        child.end()
+    assert child.said() == [[["broken", "broken", "whole"]]]
