@@ -148,7 +148,7 @@ class Life:
                     while received is not None:
                         handle(received)
                         link = connection.link  # gone if the handler closed the client
-                        received = link.inbox.popleft() if link is not None and link.inbox else None
+                        received = link.inbox.popleft() if link is not None and link.inbox and _ALIVE[0] else None
             except (Stopped, Forked, ConnectionFailed, SubscriptionRejected):
                 pass  # told already; start() or wait() tell their callers
             finally:
@@ -198,7 +198,7 @@ class Life:
                             finally:
                                 inbound.finish("ok")
                         link = connection.link  # gone if the loop body closed the client
-                        received = link.inbox.popleft() if link is not None and link.inbox else None
+                        received = link.inbox.popleft() if link is not None and link.inbox and _ALIVE[0] else None
             except Stopped:
                 self._finish()
             except ConnectionFailed:
@@ -304,7 +304,8 @@ class Life:
     def _start_redial(self) -> None:
         """Have a thread of its own make the next link, if it is lost and none does."""
         with self._finishing:
-            if self._redialling or self._finished or not self.connection.lost:
+            link = self.connection.link
+            if self._redialling or self._finished or (link is not None and link.loss is None):
                 return
             self._redialling = True
         name = process.thread_name("client", self._options.client_id)
