@@ -299,7 +299,7 @@ def test_one_component_that_cannot_let_go_keeps_no_other_from_it() -> None:
         def after_fork(self) -> None:
             calls.append("whole")
 
-    parts = [Broken(), Whole(), Broken()]
+    parts: list[process.ForkAware] = [Broken(), Whole(), Broken()]
     for part in parts:
         process.on_fork(part)
     child = Child(os.fork)

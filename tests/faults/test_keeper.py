@@ -11,7 +11,7 @@ import pytest
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, ServerProcess, until
 from wsnova_statsd.testing.capture import capture_events
-from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo, send_messages
 from wsnova_statsd.testing.tcp import Connection, TcpServer, half_open, server_frame
 
 events = ws.events
@@ -116,7 +116,7 @@ def test_messages_that_nobody_read_yet_survive_a_redial() -> None:
 
 def test_unread_messages_of_a_client_that_does_not_reconnect_are_delivered_before_it_ends() -> None:
     """reconnect=False, and the server leaves before the loop begins."""
-    with WebSocketServer(lambda connection: [connection.send(f"{n}") for n in range(5)]) as server:
+    with WebSocketServer(send_messages([str(n) for n in range(5)], then="close")) as server:
         client = ws.Client(server.url, profile=QUICK, reconnect=False).start()
         time.sleep(1.6)
         assert list(client) == list(range(5))

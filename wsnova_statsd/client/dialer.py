@@ -72,6 +72,7 @@ class Dialer:
             subprotocol,
             options.idle_timeout,
             options.max_buffered_bytes,
+            profile.heartbeat_events,
         )
 
     def cancel(self) -> None:

@@ -55,6 +55,7 @@ class Keeper:
         self._lock = threading.Lock()  # guards the start of the thread
         self._thread: threading.Thread | None = None
         self._posts: deque[tuple[str, Kept]] = deque()  # what other threads ask for
+        self._registered: set[Kept] = set()  # those in the selector
         self._waker: socket.socket | None = None
 
     def watch(self, kept: Kept) -> None:
@@ -95,7 +96,7 @@ class Keeper:
     # -- the keeper's thread ------------------------------------------------------------------------------------------
 
     def _run(self, woken: socket.socket, waker: socket.socket) -> None:
-        links: set[Kept] = set()
+        links: dict[Link, Kept] = {}
         selector = selectors.DefaultSelector()
         selector.register(woken, selectors.EVENT_READ)
         next_round = time.monotonic() + AWAY
@@ -117,18 +118,16 @@ class Keeper:
             now = time.monotonic()
             if now >= next_round:
                 next_round = now + AWAY
-                for kept in links:
-                    link = kept.link
-                    if link.left is None and link.loss is None and kept.registered < 0:
-                        continue  # its owner reads: nearly all are so
+                away = {links[link] for link in links if link.left is not None}  # nearly all owners read
+                for kept in away | self._registered:
                     with _GUARD:
                         self._look(selector, kept, now)
 
-    def _post(self, selector: selectors.BaseSelector, links: set[Kept], what: str, kept: Kept) -> None:
+    def _post(self, selector: selectors.BaseSelector, links: dict[Link, Kept], what: str, kept: Kept) -> None:
         if what == "watch":
-            links.add(kept)
+            links[kept.link] = kept
         elif what == "forget":
-            links.discard(kept)
+            links.pop(kept.link, None)
             self._unregister(selector, kept)
         else:
             self._adopt(selector, kept)
@@ -183,9 +182,11 @@ class Keeper:
                     selector.unregister(descriptor)
                 selector.register(descriptor, selectors.EVENT_READ, kept)
                 kept.registered, kept.selector = descriptor, selector
+                self._registered.add(kept)
 
     def _unregister(self, selector: selectors.BaseSelector, kept: Kept) -> None:
         descriptor, kept.registered = kept.registered, -1
+        self._registered.discard(kept)
         key = selector.get_map().get(descriptor) if descriptor >= 0 else None
         if key is not None and key.data is kept:
             with contextlib.suppress(KeyError, ValueError, OSError):

@@ -16,11 +16,11 @@ from typing import Final
 from ..errors import NotConnected
 from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Violation, parse_close
 from .heartbeat import Heartbeat
+from .room import Room
 from .transport import Transport, frame
 
 _CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
 _AGAIN: Final = 0.1  # seconds after which an owner tries again to send a control frame that did not go out
-_OVERHEAD: Final = 100  # bytes that a waiting message takes beside its payload, so that empty ones are bounded too
 Received = tuple[int, bytes, int]  # opcode, payload, arrival in ns since the epoch
 
 
@@ -37,6 +37,36 @@ class Link:
     """One upgraded connection. `idle_limit`: seconds without data after which it counts as dead, None for never.
     `max_buffered_bytes` bounds what is read for an owner that is away."""
 
+    __slots__ = (
+        "_close_sent",
+        "_ending",
+        "_idle_limit",
+        "_last_data",
+        "_owed",
+        "_patience",
+        "_ping_owed",
+        "_reader",
+        "_rest",
+        "_room",
+        "_tells_heartbeats",
+        "_transport",
+        "_unsent",
+        "arrived",
+        "arrived_bytes",
+        "ended",
+        "heartbeat",
+        "inbox",
+        "kept",
+        "left",
+        "loss",
+        "opened_ns",
+        "reading",
+        "seen",
+        "sending",
+        "subprotocol",
+        "uri",
+    )
+
     def __init__(
         self,
         transport: Transport,
@@ -46,6 +76,7 @@ class Link:
         subprotocol: str | None = None,
         idle_limit: float | None = None,
         max_buffered_bytes: int = 64 * 2**20,
+        tells_heartbeats: bool = True,
     ) -> None:
         self.uri = uri
         self.subprotocol = subprotocol
@@ -60,7 +91,6 @@ class Link:
         self.heartbeat = heartbeat
         self.left: float | None = time.monotonic()  # when the owner last stopped reading, None while it reads
         self.kept = False  # the keeper reads; written under reading
-        self.full = False  # too much waits for an absent owner: nothing is read; written under reading
         self._transport = transport
         self._reader = FrameReader(max_message_bytes)
         self._idle_limit = idle_limit
@@ -69,11 +99,9 @@ class Link:
         self._ping_owed: bytes | None = None  # a ping that was due and could not go out yet
         self._unsent = False  # one of these two, or a rest, waits for its way
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
-        self._limit = max_buffered_bytes
-        self._weight = self._weighed_at = 0  # of the inbox when it was weighed last, and what had arrived by then
-        self._weighed_count = 0
-        self._told_full = False
+        self._room = Room(self.inbox, max_buffered_bytes)
         self._patience = _CONTROL_TIMEOUT
+        self._tells_heartbeats = tells_heartbeats
         self.ended = False  # and somebody tells so
         self._ending = threading.Lock()  # guards ended
         self._close_sent = False
@@ -96,29 +124,33 @@ class Link:
         with self.reading:
             self.left, self.kept, self._patience = None, False, _CONTROL_TIMEOUT
             if not self.inbox:
-                self.full = self._told_full = False
+                self._room.caught_up()
+            ready = True  # recv first: it is there more often than not
             try:
                 while not self.inbox and self.loss is None:
                     now = time.monotonic()
-                    if not self._step(now):
-                        if self.seen or self.loss is not None or (until is not None and now >= until):
-                            break
-                        self._wait(now, until)
+                    if self._step(now, ready):
+                        ready = not self._transport.drained
+                    elif self.seen or self.loss is not None or (until is not None and now >= until):
+                        break
+                    else:
+                        ready = self._wait(now, until)
             finally:  # also when a signal's handler raised: the keeper must see that nobody reads
                 self.left = time.monotonic()
         return bool(self.inbox)
 
-    def _wait(self, now: float, until: float | None) -> None:
+    def _wait(self, now: float, until: float | None) -> bool:
+        """Until something is there or due. False if nothing is there."""
         end = self.due if until is None else min(until, self.due)
         if self._unsent:
             end = min(end, now + _AGAIN)
-        self._transport.wait(max(0.0, end - now))
+        return self._transport.wait(max(0.0, end - now))
 
     def inherit(self, unread: deque[Received]) -> None:
         """Owner, before anybody reads: what the last link received comes first."""
         self.inbox.extend(unread)
         unread.clear()
-        self._weigh()
+        self._room.weigh(0)
 
     def pump(self, until: float) -> None:
         """Owner, inside the user's code: read once more, whatever the inbox holds; waits until `until` at most."""
@@ -152,28 +184,18 @@ class Link:
         finally:
             self.reading.release()
 
+    @property
+    def full(self) -> bool:
+        """Too much waits for an absent owner: nothing is read."""
+        return self._room.full
+
     def _has_room(self) -> bool:
-        """Whether more may be read for an absent owner. Weighs the inbox only if it may have passed the limit, or may
-        have shrunk enough: once per sixteenth of the limit, not once per read. Holds `reading`."""
-        if self.full:
-            if len(self.inbox) > self._weighed_count * 3 // 4:
-                return False
-            self.full = self._weigh() > self._limit // 2
-        elif self._total() - self._weighed_at + self._weight > self._limit:
-            self.full = self._weigh() > self._limit - self._limit // 16
-            if self.full and not self._told_full:
-                self._told_full = True  # once, until the owner has caught up
-                self.seen.append(("full", self._weight))
-        return not self.full
-
-    def _weigh(self) -> int:
-        waiting = list(self.inbox)
-        self._weighed_count, self._weighed_at = len(waiting), self._total()
-        self._weight = sum(len(payload) for _, payload, _ in waiting) + _OVERHEAD * len(waiting)
-        return self._weight
-
-    def _total(self) -> int:
-        return self.arrived_bytes + _OVERHEAD * self.arrived
+        """Whether more may be read for an absent owner; told once. Holds `reading`."""
+        if self._room.left(self.arrived, self.arrived_bytes):
+            return True
+        if self._room.news():
+            self.seen.append(("full", self._room.weight))
+        return False
 
     def adopt(self) -> bool:
         """Keeper: stand in for the owner from now on, until it reads again. False if it reads right now."""
@@ -183,18 +205,19 @@ class Link:
         self.reading.release()
         return True
 
-    def _step(self, now: float) -> bool:
-        """Ping if it is time, read once, judge silence. True if there was data. Holds `reading`."""
+    def _step(self, now: float, ready: bool = True) -> bool:
+        """Ping if it is time, read once unless nothing is there, judge silence. True if there was data. Holds
+        `reading`."""
         heartbeat = self.heartbeat
         if self._unsent or now >= heartbeat.next_ping:
             self._speak(now)
-        data = self._recv()
+        data = self._recv() if ready else None
         if data:
             self._take(data, now)
             return True
         if data is None:
             if heartbeat.missed(now):  # asked only when nothing was there: the pong may stand behind much data
-                self.seen.append(("missed", 0))
+                self._saw("missed")
                 self.loss = Loss("ping_timeout", "no pong within pong_timeout")
             elif self._idle_limit is not None and now - self._last_data >= self._idle_limit:
                 self.loss = Loss("idle", f"no data for {self._idle_limit:g} s")
@@ -225,7 +248,7 @@ class Link:
             elif opcode == PONG:
                 rtt = self.heartbeat.pong(payload, time.monotonic_ns())
                 if rtt is not None:
-                    self.seen.append(("received", rtt))
+                    self._saw("received", rtt)
             else:
                 self._closed(payload)
         if not frames or self.arrived != before:
@@ -250,6 +273,10 @@ class Link:
         self.send_close(violation.code, self._patience)
         self.loss = Loss("protocol_error", violation.reason)
 
+    def _saw(self, heartbeat: str, rtt: int = 0) -> None:
+        if self._tells_heartbeats:  # else the owner is not called out of its wait for nothing
+            self.seen.append((heartbeat, rtt))
+
     def _speak(self, now: float) -> None:
         """Send what is due and owed. What does not go out now is tried again at the next step; the pong's deadline runs
         from when the ping was due, which is how a peer that takes nothing is found. Holds `reading`."""
@@ -260,7 +287,7 @@ class Link:
         if self._ping_owed is not None and self._control(frame(PING, self._ping_owed)):
             self._ping_owed = None
             self.heartbeat.left(time.monotonic_ns())
-            self.seen.append(("sent", 0))
+            self._saw("sent")
         if self._owed is not None and self._control(frame(PONG, self._owed)):  # the latest will do (5.5.3)
             self._owed = None
         if self._rest:

@@ -167,6 +167,7 @@ class Transport:
         self._sock = sock
         self._ahead = ahead
         self._size = _SMALL
+        self.drained = False  # the last read left nothing: the next one would find nothing either
         self._tls = threading.Lock() if isinstance(sock, ssl.SSLSocket) else None
         self._selector = _Selector()  # the reader's; registered once
         self._selector.register(sock, selectors.EVENT_READ)
@@ -177,7 +178,7 @@ class Transport:
     def recv(self) -> bytes | None:
         """What is there, b'' at the end of the stream, None if nothing is there yet. Never waits. Raises OSError."""
         if self._ahead:
-            data, self._ahead = self._ahead, b""
+            data, self._ahead, self.drained = self._ahead, b"", False
             return data
         size = self._size
         try:
@@ -194,6 +195,7 @@ class Transport:
             return None
         except ssl.SSLEOFError:
             return b""
+        self.drained = len(data) < size and self._tls is None
         if len(data) == size and size < _LARGE:
             self._size = size * 2  # busy: fewer, larger reads
         return data
