@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").iterdir())
+EXAMPLES = sorted((ROOT / "examples").glob("0*.py"))  # those from 10 on have a test of their own
 
 # A pattern for the whole output of each.
 OUTPUT = {

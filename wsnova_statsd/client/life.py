@@ -211,6 +211,8 @@ class Life:
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
+        if self.over.is_set():
+            raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             message = self._receive(until)
