@@ -10,7 +10,7 @@ import pytest
 from wsnova_statsd.cli.demo_screen import Lines, Live, Silent, View, frame, printable, screen_for, table
 from wsnova_statsd.cli.demo_summary import Arrived, Counted, Staged, Summary, summarize
 from wsnova_statsd.cli.demo_tally import CountingReceiver, Row, Tally
-from wsnova_statsd.reporters.statsd import Stats
+from wsnova_statsd.reporters.figures import Stats
 from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.testing.dogstatsd import parse_datagram
 

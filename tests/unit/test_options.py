@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsnova_statsd.client.api import Client
-from wsnova_statsd.client.options import Options, header_lines, target
+from wsnova_statsd.client.headers import header_lines
+from wsnova_statsd.client.options import Options, target
 from wsnova_statsd.client.protocol import JsonProtocol
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.profiles import STANDARD

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from ..reporters.statsd import Stats
+from ..reporters.figures import Stats
 
 SLOW_TITLE: Final = "Slow message processing: "  # the guide's words, of the slow alert
 

@@ -13,11 +13,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from .. import wire
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, one_of
 
 DEFAULT_SOCKET: Final = "/var/run/datadog/dsd.socket"
 DEFAULT_PORT: Final = 8125
 _UNIX_SCHEMES: Final = ("unix", "unixgram", "unixstream")
+_INTERVALS: Final = (1, 2, 5, 10)
 _TRUE: Final = frozenset({"true", "yes", "1", "on"})
 _UNIFIED: Final = (("env", "DD_ENV"), ("service", "DD_SERVICE"), ("version", "DD_VERSION"))
 
@@ -125,6 +126,19 @@ def namespace(value: str | None) -> str:
             f"at most {wire.MAX_NAME // 2} characters"
         )
     return value.rstrip(".") + "."
+
+
+def interval(seconds: float) -> float:
+    """A flush interval. Raises ConfigurationError for one that does not divide the Agent's window of 10 s."""
+    if isinstance(seconds, bool) or seconds not in _INTERVALS:
+        raise one_of("flush_interval", seconds, [f"{allowed} s" for allowed in _INTERVALS])
+    return float(seconds)
+
+
+def at_least_one(name: str, given: int) -> None:
+    """Raise ConfigurationError for what is no whole number from 1."""
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise one_of(name, given, ["a whole number from 1"])
 
 
 def disabled(environ: Mapping[str, str] = os.environ) -> bool:

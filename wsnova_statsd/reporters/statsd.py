@@ -14,61 +14,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Final
 
 from .. import events, process, telemetry, wire
-from ..errors import one_of
 from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
 from ..metrics.direct import Direct, TagsGiven
 from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Series, Store
 from . import settings
+from .figures import Stats, end_states
 from .outbox import Message, Outbox
 from .packing import Line, Packer
+from .quirks import CertainRate, added_bytes
 
 _log = logging.getLogger(__name__)
-_INTERVALS: Final = (1, 2, 5, 10)  # what divides the Agent's window of 10 s
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """A snapshot. `pending` and `delivered` are occurrences of counters; `lost` counts, samples and events by cause."""
-
-    series: int
-    pending: float
-    delivered: float
-    packets: int
-    bytes: int
-    lost: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    flusher_restarts: int = 0
-    last_error: str | None = None
-
-
-class _Certain(float):
-    """A sample rate that is written but not tossed for: DogStatsd asks `random() > rate` of a whole packed line."""
-
-    def __lt__(self, other: float) -> bool:
-        return False
-
-
-class _Probe:
-    """Stands in for a socket while one line shows how many bytes the client adds to each (its container id)."""
-
-    family = socket.AF_INET
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def getsockopt(self, level: int, option: int) -> int:
-        return socket.SOCK_DGRAM
-
-    def send(self, data: bytes) -> int:
-        self.sent += data
-        return len(data)
 
 
 class _Agent:
@@ -90,15 +52,7 @@ class _Agent:
             socket_timeout=_SOCKET_TIMEOUT,
         )
         self._client.constant_tags = []  # settled in settings, once
-        self.suffix = self._measure_suffix()
-
-    def _measure_suffix(self) -> int:
-        probe = _Probe()
-        self._client.socket = probe
-        self._client.increment("x", "1")
-        self._client.flush()
-        self._client.socket = None
-        return max(0, len(probe.sent.rstrip(b"\n")) - len(b"x:1|c"))
+        self.suffix = added_bytes(self._client)
 
     def send(self, lines: Iterable[Line]) -> bool:
         """One packet of metric lines; True if it was accepted."""
@@ -111,7 +65,7 @@ class _Agent:
     def _write(self, lines: Iterable[Line]) -> None:
         client = self._client
         for line in lines:
-            rate = 1 if line.weight == 1 else _Certain(wire.rate_of(line.weight))
+            rate = 1 if line.weight == 1 else CertainRate(wire.rate_of(line.weight))
             match line.series.kind:
                 case "gauge":
                     client.gauge(line.name, line.value, tags=line.tags)
@@ -165,16 +119,13 @@ class StatsdReporter:
         strict: bool = False,
         bus: telemetry.Bus | None = None,
     ) -> None:
-        if isinstance(flush_interval, bool) or flush_interval not in _INTERVALS:
-            raise one_of("flush_interval", flush_interval, [f"{seconds} s" for seconds in _INTERVALS])
-        for name, given in (("max_series", max_series), ("max_samples", max_samples)):
-            if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-                raise one_of(name, given, ["a whole number from 1"])
+        self._interval = settings.interval(flush_interval)
+        settings.at_least_one("max_series", max_series)
+        settings.at_least_one("max_samples", max_samples)
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
         self._enabled = not settings.disabled()
-        self._interval = float(flush_interval)
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else list(metrics)
         self._store = Store(max_series, max_samples)
@@ -265,9 +216,7 @@ class StatsdReporter:
     def __enter__(self) -> StatsdReporter:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
     def at_exit(self, deadline: float) -> None:
@@ -328,7 +277,7 @@ class StatsdReporter:
             shipped = self._ship_messages_locked() and self._ship_series_locked(series, deadline)
             if shipped:
                 for client_id in closed:
-                    _end_states(series, client_id)
+                    end_states(series, client_id)
             else:
                 self._closed_clients.extendleft(closed)
         finally:
@@ -448,11 +397,3 @@ class StatsdReporter:
             flusher_restarts=self._restarts,
             last_error=self._last_error,
         )
-
-
-def _end_states(series: Iterable[Series], client_id: str) -> None:
-    """A closed client's state gauges have been told for the last time, unless it is up again."""
-    tag = wire.clean_tag(f"client:{client_id}")
-    for one in series:
-        if one.state and tag in one.tags and not one.value:
-            one.ended = True
