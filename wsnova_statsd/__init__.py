@@ -12,7 +12,7 @@ Importing it starts no thread, opens no socket and imports neither datadog nor a
 from . import errors, events, telemetry
 from .client.api import Client
 from .client.auth import HeaderAuth, MessageAuth
-from .client.protocol import JsonProtocol, JsonRpcProtocol, Protocol
+from .client.protocol import Ack, JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
 from .client.state import State
 from .insight import alerts
@@ -30,6 +30,7 @@ __all__ = [
     "FINANCIAL",
     "LIGHTWEIGHT",
     "STANDARD",
+    "Ack",
     "Bus",
     "Client",
     "HandlerRegistry",

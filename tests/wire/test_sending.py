@@ -236,3 +236,27 @@ def test_a_handler_may_send() -> None:
         assert done.wait(5.0)
         assert server.wait_for(lambda: len(server.received) == 10)
         assert server.received == [f'["ping",{number}]' for number in range(10)]
+
+
+class _Beating(ws.JsonProtocol):
+    """A feed that asks for a sign of life."""
+
+    def heartbeat_answer(self, message: Any) -> Any | None:
+        return {"type": "alive"} if message == {"type": "are you there"} else None
+
+
+def test_a_heartbeat_is_answered_whatever_the_rate_limit_says() -> None:
+    """An answer that came late would cost the connection; it takes no token either."""
+
+    def script(connection: ScriptedConnection) -> None:
+        for _ in range(3):
+            connection.send('{"type": "are you there"}')
+        silent(connection)
+
+    server = WebSocketServer(script)
+    with sending(server, protocol=_Beating(), rate_limit=ws.RateLimit(0.01, burst=1, wait=False)) as (client, log):
+        client.send({"type": "uses up the token"})
+        assert server.wait_for(lambda: len(server.received) >= 1)
+        assert log.wait_for(events.MESSAGE_SENT, 4)
+        assert [one.metadata["type"] for one in log.of(events.MESSAGE_SENT)].count("alive") == 3
+        assert _faults(log) == []

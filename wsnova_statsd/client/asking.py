@@ -69,10 +69,10 @@ class Asking:
         asked = Asked(pending, link, link.arrived, _last(link))
         return asked if self._requests.add(pending) else None
 
-    def send(self, asked: Asked, message: Any) -> None:
+    def send(self, asked: Asked, message: Any, *, urgent: bool = False) -> None:
         """Send the question. Raises what sending raises; nothing is expected then."""
         try:
-            link = self._outbound.send(message, 0.0)
+            link = self._outbound.send(message, 0.0, urgent=urgent)
         except BaseException:
             self._requests.forget(asked.pending)
             raise

@@ -162,22 +162,22 @@ class Dialogue:
         if answer is None:
             return False
         try:
-            self._say(answer)
+            self._say(answer, urgent=True)
         except NotConnected:
             pass
         except Exception as error:
             self._told("a heartbeat could not be answered", error)
         return True
 
-    def _say(self, message: Any) -> None:
+    def _say(self, message: Any, *, urgent: bool = False) -> None:
         """Send what nobody waits for an answer to; one that is matched by id is swallowed."""
         if self._protocol.acknowledges() != "reply":
-            self._outbound.send(message, 0.0)
+            self._outbound.send(message, 0.0, urgent=urgent)
             return
         message, key = self._protocol.request(message, self._requests.number())
         asked = self._asking.expect(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
         if asked is not None:
-            self._asking.send(asked, message)
+            self._asking.send(asked, message, urgent=urgent)
 
     def _said(self, pending: Pending) -> None:
         if pending.result == "rejected":

@@ -201,6 +201,8 @@ class Life:
                         received = link.inbox.popleft() if link is not None and link.inbox and _ALIVE[0] else None
             except Stopped:
                 self._finish()
+                if connection.failure is not None:  # another thread tried, and gave up or was refused
+                    raise connection.failure from None
             except ConnectionFailed:
                 self._finish()
                 raise

@@ -57,12 +57,15 @@ class Outbound:
         self._batch = Batch()
         self._counting = threading.Lock()  # guards _batch
 
-    def send(self, message: Any, wait: float) -> Link:
-        """Encode and send; the link it went out on. Raises EncodeError, NotConnected, RateLimited."""
+    def send(self, message: Any, wait: float, *, urgent: bool = False) -> Link:
+        """Encode and send; the link it went out on. Raises EncodeError, NotConnected, RateLimited.
+
+        What is urgent waits for no rate limit: an application heartbeat that comes late costs the connection.
+        """
         heard = self._sent.handlers or self._encode_started.handlers or self._encode_completed.handlers
         kind = self._type(message) if heard else None
         opcode, payload = self._encode(message, kind)
-        return self.write(opcode, payload, kind or "", wait)
+        return self.write(opcode, payload, kind or "", wait, urgent=urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
         """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
@@ -104,12 +107,12 @@ class Outbound:
             metadata = {"client_id": self._client_id, "type": kind, "result": result}
             self._encode_completed.emit({"duration": duration, "size": size}, metadata)
 
-    def write(self, opcode: int, payload: bytes, kind: str, wait: float) -> Link:
+    def write(self, opcode: int, payload: bytes, kind: str, wait: float, *, urgent: bool = False) -> Link:
         """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
         owner tells why - and RateLimited."""
         until = time.monotonic() + wait
         link = self._up(wait)
-        if self._bucket is not None:
+        if self._bucket is not None and not urgent:
             self._take_turn(self._bucket)
             link = self._up(max(0.0, until - time.monotonic()))
         data = frame(opcode, payload)
