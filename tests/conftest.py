@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from wsnova_statsd.client import api
-from wsnova_statsd.client.connection import State
+from wsnova_statsd.client.state import State
 
 settings.register_profile("wsnova", deadline=None)
 settings.load_profile("wsnova")
