@@ -3,13 +3,14 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import wsnova_statsd as ws
+from wsnova_statsd.testing.server import ScriptedConnection
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +43,9 @@ def run_script(code: str, timeout: float = 50.0, *arguments: str) -> str:
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
+
+EVERY = 0.3  # seconds between an impatient server's pings
+PATIENCE = 0.6  # seconds that it waits for each pong
 
 _SERVER = """
 import sys
@@ -85,10 +89,29 @@ class ServerProcess:
         self._process.send_signal(signal.SIGCONT)
 
 
-@contextmanager
-def timed(at_most: float) -> Iterator[None]:
-    """The block has to end within `at_most` seconds."""
-    began = time.monotonic()
-    yield
-    took = time.monotonic() - began
-    assert took <= at_most, f"took {took:.2f} s, at most {at_most:g} s are allowed"
+class Impatient:
+    """A server's script: numbered messages, and a ping every EVERY seconds whose pong has to come within PATIENCE."""
+
+    def __init__(self, seconds: float, messages_per_ping: int = 5) -> None:
+        self.sent = 0
+        self.slowest = 0.0
+        self.gave_up = False
+        self.finished = threading.Event()
+        self._seconds = seconds
+        self._per_ping = messages_per_ping
+
+    def __call__(self, connection: ScriptedConnection) -> None:
+        end = time.monotonic() + self._seconds
+        while time.monotonic() < end:
+            for _ in range(self._per_ping):
+                connection.send(f'{{"n": {self.sent}}}')
+                self.sent += 1
+            began = time.monotonic()
+            if not connection.ping().wait(PATIENCE):
+                self.gave_up = True
+                connection.drop()
+                return
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            time.sleep(EVERY)
+        self.finished.set()
+        connection.recv()

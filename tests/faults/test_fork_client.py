@@ -1,9 +1,7 @@
 """Forks: a child has no connection, says nothing, and may begin anew; the parent's connection lives on."""
 
 import ctypes
-import json
 import os
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -12,47 +10,14 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.faults.forking import Child, Fork, locks_of
 from tests.faults.support import QUICK, run_script, until
 from wsnova_statsd import process
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 FORKS = [pytest.param(os.fork, id="os.fork"), pytest.param(ctypes.PyDLL(None).fork, id="libc")]
-Fork = Callable[[], int]
 forks = pytest.mark.parametrize("fork", FORKS)
 PARENT = os.getpid()
-
-
-class Child:
-    """A forked child that tells lines of JSON through a pipe."""
-
-    def __init__(self, fork: Fork) -> None:
-        self._read, self._write = os.pipe()
-        self.pid = fork()
-
-    def tell(self, *what: Any) -> None:
-        """In the child: say something to the parent."""
-        os.write(self._write, json.dumps(what).encode() + b"\n")
-
-    def end(self) -> None:
-        """In the child: leave, without what the interpreter does at its end."""
-        os._exit(0)
-
-    def said(self, timeout: float = 5.0) -> list[list[Any]]:
-        """In the parent: everything the child said until its end, which has to come in time."""
-        os.close(self._write)
-        deadline, data = time.monotonic() + timeout, b""
-        try:
-            while True:
-                if not select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                    os.kill(self.pid, 9)
-                    raise AssertionError(f"the child hangs after {data!r}")
-                piece = os.read(self._read, 65536)
-                if not piece:
-                    return [json.loads(line) for line in data.splitlines()]
-                data += piece
-        finally:
-            os.close(self._read)
-            os.waitpid(self.pid, 0)
 
 
 def _raised(call: Callable[[], object]) -> str:
@@ -136,6 +101,7 @@ def test_a_child_that_never_touches_its_client_leaves_the_parents_alone(fork: Fo
         f"""
 import ctypes, os, sys, time
 import wsnova_statsd as ws
+from tests.faults.forking import Child, Fork, locks_of
 from tests.faults.support import QUICK
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
@@ -222,7 +188,7 @@ def test_no_lock_that_another_thread_holds_hangs_the_child(fork: Fork) -> None:
     release, held = threading.Event(), threading.Event()
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK, on_message=lambda message: None).start()
-        locks = _locks(client)
+        locks = locks_of(client)
         assert len(locks) >= 10
 
         def hold() -> None:
@@ -253,37 +219,6 @@ def test_no_lock_that_another_thread_holds_hangs_the_child(fork: Fork) -> None:
             release.set()
             holder.join(5.0)
         client.close()
-
-
-def _locks(client: ws.Client) -> list[Any]:
-    """The locks in the client's parts that a fork may catch in another thread's hands; not those held by waiting."""
-    from wsnova_statsd import telemetry
-    from wsnova_statsd.client import api
-    from wsnova_statsd.client.keeper import KEEPER
-    from wsnova_statsd.clock import CLOCK
-
-    assert client._life is not None
-    life: Any = client._life
-    link = life.connection.link
-    found = [
-        client._starting,
-        api._naming,
-        KEEPER._lock,
-        CLOCK._changed,
-        telemetry.DEFAULT._lock,
-        life._finishing,
-        life.requests._lock,
-        life.dialogue.subscriptions._lock,
-        life.connection.changed,
-        life.connection.tidings._telling,
-        life.outbound._counting,
-        life._login._lock,
-        link.sending,
-        link._ending,
-    ]
-    kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
-    assert all(isinstance(one, kinds) for one in found)
-    return found
 
 
 def test_one_component_that_cannot_let_go_keeps_no_other_from_it() -> None:

@@ -9,44 +9,14 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, ServerProcess, until
+from tests.faults.support import QUICK, Impatient, until
 from wsnova_statsd.testing.capture import capture_events
-from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo, send_messages
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, send_messages
 from wsnova_statsd.testing.tcp import Connection, TcpServer, half_open, server_frame
 
 events = ws.events
 TEXT, PING, PONG = 1, 9, 10
 BUSY = 4.0  # seconds that a handler takes
-EVERY = 0.3  # seconds between a server's pings
-PATIENCE = 0.6  # seconds that it waits for each pong
-
-
-class Impatient:
-    """A server's script: numbered messages, and a ping every EVERY seconds whose pong has to come within PATIENCE."""
-
-    def __init__(self, seconds: float, messages_per_ping: int = 5) -> None:
-        self.sent = 0
-        self.slowest = 0.0
-        self.gave_up = False
-        self.finished = threading.Event()
-        self._seconds = seconds
-        self._per_ping = messages_per_ping
-
-    def __call__(self, connection: ScriptedConnection) -> None:
-        end = time.monotonic() + self._seconds
-        while time.monotonic() < end:
-            for _ in range(self._per_ping):
-                connection.send(f'{{"n": {self.sent}}}')
-                self.sent += 1
-            began = time.monotonic()
-            if not connection.ping().wait(PATIENCE):
-                self.gave_up = True
-                connection.drop()
-                return
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            time.sleep(EVERY)
-        self.finished.set()
-        connection.recv()
 
 
 def _by_callback(url: str, handle: Callable[[Any], None], done: threading.Event) -> ws.Client:
@@ -259,71 +229,3 @@ def test_request_works_inside_a_handler_and_from_another_thread_while_it_sleeps(
         assert answers == [1, 2]
         assert until(lambda: seen == ["first", "second"])
         client.close()
-
-
-def test_close_ends_in_time_while_the_handler_sleeps_and_its_peer_is_frozen() -> None:
-    """Within its timeout, disconnected is told before close() returns, and the state is closed."""
-    with ServerProcess("1") as server, capture_events("websockex_nova.connection") as log:
-        entered = threading.Event()
-
-        def handle(message: Any) -> None:
-            entered.set()
-            time.sleep(3.0)
-
-        client = ws.Client(server.url, profile=QUICK, on_message=handle).start()
-        assert entered.wait(2.0)
-        server.freeze()
-        began = time.monotonic()
-        client.close(1.0)
-        assert time.monotonic() - began < 1.2
-        assert log.count(events.CONNECTION_DISCONNECTED) == 1
-        assert client.state is ws.State.CLOSED
-
-
-@pytest.mark.parametrize("place", ["body", "on_message", "on_reconnect", "on_error", "login", "telemetry"])
-def test_close_from_anywhere_inside_ends_the_client_once(place: str) -> None:
-    """From each place where the client runs the user's code: no hang, one disconnected per completed, state closed."""
-    bus = ws.Bus()
-    closing = threading.Event()
-
-    class Auth:
-        def login(self, client: Any) -> None:
-            if place == "login":
-                shut()
-
-    def shut(*_: Any) -> None:
-        closing.set()
-        client.close(2.0)
-
-    def script(connection: ScriptedConnection) -> None:
-        connection.send("1")
-        if place in ("on_reconnect", "on_error") and server.connections == 1:
-            connection.drop()
-        else:
-            echo(connection)
-
-    with WebSocketServer(script) as server, capture_events("websockex_nova.connection", bus=bus) as log:
-        if place == "telemetry":
-            bus.attach("closer", events.CONNECTION_COMPLETED, shut)
-        client = ws.Client(
-            server.url,
-            profile=QUICK,
-            bus=bus,
-            auth=Auth(),
-            on_message=None if place == "body" else shut if place == "on_message" else lambda message: None,
-            on_reconnect=shut if place == "on_reconnect" else None,
-            on_error=shut if place == "on_error" else None,
-        )
-        if place in ("login", "telemetry"):
-            with pytest.raises(ws.errors.ConnectionFailed):
-                client.start(5.0)
-        elif place == "body":
-            for _ in client:
-                shut()
-        else:
-            client.start(5.0)
-        assert closing.wait(5.0)
-        assert client.wait(5.0)
-        assert until(lambda: client.state is ws.State.CLOSED)
-        assert log.count(events.CONNECTION_DISCONNECTED) == log.count(events.CONNECTION_COMPLETED)
-        assert server.wait_for(lambda: server.open_connections == 0)

@@ -60,8 +60,8 @@ per_client = (rss() - first) / (CLIENTS - 1)
 began, before = time.monotonic(), cpu()
 time.sleep(IDLE)
 share = (cpu() - before) / (time.monotonic() - began)
-others = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
-roles = Counter("-".join(name.split("-")[:2]) for name in others)
+names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
+roles = Counter("-".join(name.split("-")[:2]) for name in names)
 connected = sum(client.state is ws.State.CONNECTED for client in clients)
 print(json.dumps({"kib": per_client / 1024, "cpu": share, "threads": roles, "connected": connected}), flush=True)
 for client in clients:

@@ -1,0 +1,84 @@
+"""A forked child that tells what it finds, and may not hang."""
+
+import json
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import wsnova_statsd as ws
+from wsnova_statsd import telemetry
+from wsnova_statsd.client import api
+from wsnova_statsd.client.keeper import KEEPER
+from wsnova_statsd.clock import CLOCK
+
+Fork = Callable[[], int]
+
+
+class Child:
+    """A forked child that tells lines of JSON through a pipe."""
+
+    def __init__(self, fork: Fork) -> None:
+        self._read, self._write = os.pipe()
+        # Without its hooks CPython inherits a GIL that hangs the child if another thread asked for it just then; within
+        # the switch interval nobody asks.
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(10.0)
+        try:
+            self.pid = fork()
+        finally:
+            sys.setswitchinterval(usual)
+
+    def tell(self, *what: Any) -> None:
+        """In the child: say something to the parent."""
+        os.write(self._write, json.dumps(what).encode() + b"\n")
+
+    def end(self) -> None:
+        """In the child: leave, without what the interpreter does at its end."""
+        os._exit(0)
+
+    def said(self, timeout: float = 5.0) -> list[list[Any]]:
+        """In the parent: everything the child said until its end, which has to come in time."""
+        os.close(self._write)
+        deadline, data = time.monotonic() + timeout, b""
+        try:
+            while True:
+                if not select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                    os.kill(self.pid, 9)
+                    raise AssertionError(f"the child hangs after {data!r}")
+                piece = os.read(self._read, 65536)
+                if not piece:
+                    return [json.loads(line) for line in data.splitlines()]
+                data += piece
+        finally:
+            os.close(self._read)
+            os.waitpid(self.pid, 0)
+
+
+def locks_of(client: ws.Client) -> list[Any]:
+    """The locks in the client's parts that a fork may catch in another thread's hands; not those held by waiting."""
+    assert client._life is not None
+    life: Any = client._life
+    link = life.connection.link
+    found = [
+        client._starting,
+        api._naming,
+        KEEPER._lock,
+        CLOCK._changed,
+        telemetry.DEFAULT._lock,
+        life._finishing,
+        life.requests._lock,
+        life.dialogue.subscriptions._lock,
+        life.connection.changed,
+        life.connection.tidings._telling,
+        life.outbound._counting,
+        life._login._lock,
+        link.sending,
+        link._ending,
+    ]
+    kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+    assert all(isinstance(one, kinds) for one in found)
+    return found

@@ -1,0 +1,150 @@
+"""Why a connection cannot be made, or ends: each cause is told, and met with the right patience."""
+
+import itertools
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trustme
+
+import wsnova_statsd as ws
+from tests.faults.support import QUICK
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, closes, echo
+from wsnova_statsd.testing.tcp import (
+    Connection,
+    LoopbackPort,
+    TcpServer,
+    accept_then_close,
+    never_answers,
+    refuses,
+    wrong_accept_key,
+)
+
+events, errors = ws.events, ws.errors
+ATTEMPT, SUCCESS, FAILED = (
+    events.CONNECTION_RECONNECT_ATTEMPT,
+    events.CONNECTION_RECONNECT_SUCCESS,
+    events.CONNECTION_RECONNECT_FAILED,
+)
+
+
+def _ignore(message: Any) -> None:
+    pass
+
+
+def _first_fault(client: ws.Client, log: EventLog) -> str:
+    """The cause of the first failed retry of a client that cannot connect."""
+    with pytest.raises(errors.ConnectionFailed):
+        client.start(1.0)
+    assert log.count(FAILED) >= 1
+    return str(log.of(FAILED)[0].metadata["reason"])
+
+
+@pytest.mark.parametrize(
+    ("script", "cause", "kind"),
+    [
+        (never_answers, "timeout", "timeout"),
+        (accept_then_close, "handshake", "handshake"),
+        (wrong_accept_key, "handshake", "handshake"),
+        (refuses(404), "http_404", "handshake"),
+        (refuses(503), "http_503", "handshake"),
+    ],
+)
+def test_each_way_of_not_answering_has_its_cause(script: Callable[[Connection], object], cause: str, kind: str) -> None:
+    """Retried, with the cause in reconnect.failed and the kind in error.occurred."""
+    profile = QUICK.replace(retry_cap=0.05)
+    with TcpServer(script) as server, capture_events("websockex_nova") as log:
+        client = ws.Client(server.url, profile=profile, connect_timeout=0.2, on_message=_ignore)
+        assert _first_fault(client, log) == cause
+        assert {one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)} == {kind}
+        assert server.connections >= 2
+
+
+def test_a_port_where_nobody_listens_is_refused() -> None:
+    """Cause refused, in every attempt after the first."""
+    port = LoopbackPort()
+    with capture_events("websockex_nova") as log:
+        client = ws.Client(f"ws://127.0.0.1:{port.port}", profile=QUICK)
+        assert _first_fault(client, log) == "refused"
+        assert {one.metadata["cause"] for one in log.of(ATTEMPT)} == {"refused"}
+
+
+def test_a_name_that_does_not_resolve_for_thirty_tries_and_then_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cause dns; the client goes on past the alarm, which is raised once, and recovers."""
+    real, tries = socket.getaddrinfo, itertools.count(1)
+    profile = QUICK.replace(retry_cap=0.02, max_attempts=10, stable_after=0.0)
+
+    def flaky(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host == "feed.test":
+            if next(tries) <= 30:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            host = "127.0.0.1"
+        return real(host, *arguments, **options)
+
+    def url() -> str:
+        return server.url if started.is_set() is False else server.url.replace("127.0.0.1", "feed.test")
+
+    started = threading.Event()
+    with WebSocketServer(echo) as server, capture_events("websockex_nova") as log:
+        monkeypatch.setattr(socket, "getaddrinfo", flaky)
+        with ws.Client(url, profile=profile, on_message=_ignore):
+            started.set()
+            server.drop_all()
+            assert log.wait_for(SUCCESS, 1, 10.0)
+        failed = log.of(FAILED)
+        assert [one.metadata["reason"] for one in failed] == ["dns"] * 30
+        assert [one.metadata["final"] for one in failed].count(True) == 1
+        assert failed[9].metadata["final"]
+        assert log.of(SUCCESS)[0].measurements["attempt"] == 31
+
+
+def test_a_certificate_nobody_signed_is_a_tls_failure() -> None:
+    """Cause tls; verification is on unless a context says otherwise."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with WebSocketServer(echo, ssl=context) as server, capture_events("websockex_nova") as log:
+        assert _first_fault(ws.Client(server.url, profile=QUICK), log) == "tls"
+        assert server.connections == 0
+
+
+def test_a_refused_upgrade_waits_at_the_cap_and_alerts_at_once() -> None:
+    """An HTTP answer is no outage: the cap from the first retry on, severity error."""
+    profile = QUICK.replace(retry_base=0.01, retry_cap=0.4)
+    with TcpServer(refuses(401)) as server, capture_events("websockex_nova") as log:
+        with pytest.raises(errors.ConnectionFailed):
+            ws.Client(server.url, profile=profile, on_message=_ignore).start(1.0)
+        assert server.connections <= 4
+        assert all(0.36 <= one.measurements["delay"] / 1e9 <= 0.4 for one in log.of(ATTEMPT))
+        assert log.of(events.ERROR_OCCURRED)[0].metadata["severity"] == "error"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_honoured(status: int) -> None:
+    """A second, as the server says, although the profile would be quicker."""
+    with TcpServer(refuses(status, {"Retry-After": "1"})) as server, capture_events("websockex_nova") as log:
+        with pytest.raises(errors.ConnectionFailed):
+            ws.Client(server.url, profile=QUICK, on_message=_ignore).start(1.5)
+        assert server.connections == 2
+        assert 1.0 <= log.of(ATTEMPT)[0].measurements["delay"] / 1e9 <= 1.1
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4000])
+def test_every_close_code_is_followed_by_a_new_connection(code: int) -> None:
+    """Reason close_<code> in disconnected and as the cause of the attempt."""
+
+    def script(connection: ScriptedConnection) -> None:
+        if server.connections == 1:
+            closes(code, "bye")(connection)
+        else:
+            echo(connection)
+
+    with WebSocketServer(script) as server, capture_events("websockex_nova") as log:
+        with ws.Client(server.url, profile=QUICK, on_message=_ignore):
+            assert log.wait_for(SUCCESS)
+        first = log.of(events.CONNECTION_DISCONNECTED)[0].metadata
+        assert (first["reason"], first["detail"]) == (f"close_{code}", "bye")
+        assert log.of(ATTEMPT)[0].metadata["cause"] == f"close_{code}"
