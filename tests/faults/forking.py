@@ -3,7 +3,6 @@
 import json
 import os
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,14 +22,32 @@ class Child:
 
     def __init__(self, fork: Fork) -> None:
         self._read, self._write = os.pipe()
-        # Without its hooks CPython inherits a GIL that hangs the child if another thread asked for it just then; within
-        # the switch interval nobody asks.
-        usual = sys.getswitchinterval()
-        sys.setswitchinterval(10.0)
-        try:
-            self.pid = fork()
-        finally:
-            sys.setswitchinterval(usual)
+        self.pid = self._forked(fork)
+
+    def _forked(self, fork: Fork) -> int:
+        """A child in which Python itself works.
+
+        Without its hooks CPython inherits locks of its own that hang a child before it runs a line of anybody: a GIL
+        that another thread asked for just then, the list of threads while one begins. Such a child is no case of ours.
+        """
+        for _ in range(5):
+            alive, proof = os.pipe()
+            time.sleep(0.1)  # let the other threads come to rest
+            pid = fork()
+            if pid == 0:
+                thread = threading.Thread(target=time.sleep, args=(0.001,))
+                thread.start()
+                thread.join()
+                os.write(proof, b"!")
+                return 0
+            works = bool(select.select([alive], [], [], 2.0)[0])
+            os.close(alive)
+            os.close(proof)
+            if works:
+                return pid
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        raise AssertionError("no forked child of this interpreter gets as far as a thread of its own")
 
     def tell(self, *what: Any) -> None:
         """In the child: say something to the parent."""
