@@ -135,6 +135,8 @@ def test_a_fork_inside_a_handler_ends_the_childs_owner_and_not_the_parents(fork:
             child = Child(fork)
             children.append(child)
             if child.pid == 0:
+                # The end of this thread is not the end of the child for sure: without hooks CPython may hang there.
+                threading.Timer(1.0, child.end).start()
                 bus.attach_many(
                     "ear", [ws.events.CONNECTION_DISCONNECTED, ws.events.MESSAGE_RECEIVED], lambda e, *_: child.tell(e)
                 )
