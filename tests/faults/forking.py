@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,8 +33,11 @@ class Child:
         """
         for _ in range(5):
             alive, proof = os.pipe()
-            time.sleep(0.1)  # let the other threads come to rest
+            usual = sys.getswitchinterval()
+            sys.setswitchinterval(10.0)  # within it nobody asks for the GIL
+            time.sleep(0.1)  # those that asked before are served, and threads that began have begun
             pid = fork()
+            sys.setswitchinterval(usual)
             if pid == 0:
                 thread = threading.Thread(target=time.sleep, args=(0.001,))
                 thread.start()
