@@ -167,7 +167,10 @@ class Plan:
     @staticmethod
     def _checked(column: str, measurement: str, write: list[str]) -> list[str]:
         return [
-            f"value = measurements.get({measurement!r}, plan)",  # the plan itself: no measurement is it
+            "try:",
+            f"    value = measurements[{measurement!r}]",
+            "except KeyError:",
+            "    value = plan",  # no measurement is it
             "kind = value.__class__",
             f"if (kind is not int and kind is not float) or not {-_USUAL} < value < {_USUAL}:",
             "    checked = number(value)",
