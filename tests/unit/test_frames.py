@@ -22,7 +22,11 @@ def _bytes(spelled: str, payload: bytes = b"") -> bytes:
 
 
 def _feed(reader: FrameReader, pieces: Iterable[bytes]) -> list[Frame]:
-    return [frame for piece in pieces for frame in reader.feed(piece)]
+    return [frame for piece in pieces for frame in _read(reader, piece)]
+
+
+def _read(reader: FrameReader, data: bytes) -> list[Frame]:
+    return [(opcode, payload) for opcode, payload, _ in reader.feed(data)]
 
 
 def _code(reader: FrameReader) -> int | None:
@@ -32,7 +36,7 @@ def _code(reader: FrameReader) -> int | None:
 def _refused(data: bytes, limit: int = LIMIT) -> int | None:
     """The close code of what these bytes do wrong, having checked that they bring no frame."""
     reader = FrameReader(limit)
-    assert reader.feed(data) == []
+    assert _read(reader, data) == []
     return _code(reader)
 
 
@@ -55,10 +59,10 @@ def test_each_length_is_read_in_its_shortest_form(head: str, length: int) -> Non
     """Whole, and with its last byte in a read of its own, a frame of this length is its payload."""
     payload = bytes(range(256)) * 256 + b"."
     data = _bytes(head, payload[:length])
-    assert FrameReader(LIMIT).feed(data) == [(BINARY, payload[:length])]
+    assert _read(FrameReader(LIMIT), data) == [(BINARY, payload[:length])]
     reader = FrameReader(LIMIT)
-    assert reader.feed(data[:-1]) == []
-    assert reader.feed(data[-1:]) == [(BINARY, payload[:length])]
+    assert _read(reader, data[:-1]) == []
+    assert _read(reader, data[-1:]) == [(BINARY, payload[:length])]
     assert reader.violation is None
 
 
@@ -127,14 +131,14 @@ def test_a_fragmented_control_frame_is_refused(first: str) -> None:
 def test_a_control_frame_ends_at_125_bytes(first: str) -> None:
     """125 bytes are allowed whatever the message limit is; 126 are refused before they are here."""
     whole = _bytes(f"{first} 7d", b"\x03\xe8" + b"r" * 123)
-    assert FrameReader(1).feed(whole) == [(whole[0] & 0x0F, whole[2:])]
+    assert _read(FrameReader(1), whole) == [(whole[0] & 0x0F, whole[2:])]
     assert _refused(_bytes(f"{first} 7e 00 7e")) == PROTOCOL_ERROR
 
 
 def test_pings_and_pongs_come_out_with_their_payload() -> None:
     """In order with the data around them."""
     data = _bytes("89 02 68 69 81 01 61 8a 00 82 01 62")
-    assert FrameReader(LIMIT).feed(data) == [(PING, b"hi"), (TEXT, b"a"), (PONG, b""), (BINARY, b"b")]
+    assert _read(FrameReader(LIMIT), data) == [(PING, b"hi"), (TEXT, b"a"), (PONG, b""), (BINARY, b"b")]
 
 
 # Fragmentation (section 5.4)
@@ -143,25 +147,25 @@ def test_pings_and_pongs_come_out_with_their_payload() -> None:
 def test_fragments_are_joined() -> None:
     """The example of section 5.7, then a binary message in three parts, then a whole one."""
     data = _bytes("01 03 48 65 6c 80 02 6c 6f 02 01 01 00 01 02 80 01 03 81 02 6f 6b")
-    assert FrameReader(LIMIT).feed(data) == [(TEXT, b"Hello"), (BINARY, b"\x01\x02\x03"), (TEXT, b"ok")]
+    assert _read(FrameReader(LIMIT), data) == [(TEXT, b"Hello"), (BINARY, b"\x01\x02\x03"), (TEXT, b"ok")]
 
 
 def test_control_frames_may_stand_between_fragments() -> None:
     """They come out at once, before the message they interrupt."""
     reader = FrameReader(LIMIT)
-    assert reader.feed(_bytes("01 03 48 65 6c 89 01 70 8a 01 71")) == [(PING, b"p"), (PONG, b"q")]
-    assert reader.feed(_bytes("00 00 89 00 80 02 6c 6f")) == [(PING, b""), (TEXT, b"Hello")]
+    assert _read(reader, _bytes("01 03 48 65 6c 89 01 70 8a 01 71")) == [(PING, b"p"), (PONG, b"q")]
+    assert _read(reader, _bytes("00 00 89 00 80 02 6c 6f")) == [(PING, b""), (TEXT, b"Hello")]
 
 
 def test_a_close_frame_may_stand_between_fragments() -> None:
     """The message it interrupts is never completed."""
-    assert FrameReader(LIMIT).feed(_bytes("01 03 48 65 6c 88 02 03 e9 80 02 6c 6f")) == [(CLOSE, b"\x03\xe9")]
+    assert _read(FrameReader(LIMIT), _bytes("01 03 48 65 6c 88 02 03 e9 80 02 6c 6f")) == [(CLOSE, b"\x03\xe9")]
 
 
 def test_empty_fragments_count_for_nothing() -> None:
     """A message of empty fragments is empty, and keeps the opcode of its first."""
-    assert FrameReader(1).feed(_bytes("02 00 00 00 80 00")) == [(BINARY, b"")]
-    assert FrameReader(1).feed(_bytes("01 00 00 01 61 80 00")) == [(TEXT, b"a")]
+    assert _read(FrameReader(1), _bytes("02 00 00 00 80 00")) == [(BINARY, b"")]
+    assert _read(FrameReader(1), _bytes("01 00 00 01 61 80 00")) == [(TEXT, b"a")]
 
 
 @pytest.mark.parametrize("spelled", ["80 00", "00 00", "00 01 61"])
@@ -180,7 +184,7 @@ def test_a_beginning_inside_a_message_is_refused(spelled: str) -> None:
 def test_a_continuation_after_the_end_is_refused() -> None:
     """The message before it is whole and counts."""
     reader = FrameReader(LIMIT)
-    assert reader.feed(_bytes("01 01 61 80 01 62 80 01 63")) == [(TEXT, b"ab")]
+    assert _read(reader, _bytes("01 01 61 80 01 62 80 01 63")) == [(TEXT, b"ab")]
     assert _code(reader) == PROTOCOL_ERROR
 
 
@@ -190,26 +194,26 @@ def test_a_continuation_after_the_end_is_refused() -> None:
 def test_frames_before_a_breach_count_and_those_after_it_do_not() -> None:
     """The first breach ends the reading for good, also for later reads, and stays the one that is told."""
     reader = FrameReader(LIMIT)
-    assert reader.feed(_bytes("81 01 61 c1 00 81 01 62")) == [(TEXT, b"a")]
+    assert _read(reader, _bytes("81 01 61 c1 00 81 01 62")) == [(TEXT, b"a")]
     first = reader.violation
     assert first is not None
-    assert reader.feed(_bytes("81 01 63 83 00")) == []
+    assert _read(reader, _bytes("81 01 63 83 00")) == []
     assert reader.violation is first
 
 
 def test_frames_behind_a_close_frame_in_one_read_are_ignored() -> None:
     """Section 5.5.1: nothing may follow it, and what does is neither a message nor a breach."""
     reader = FrameReader(LIMIT)
-    assert reader.feed(_bytes("88 02 03 e8 81 01 61 c1 00")) == [(CLOSE, b"\x03\xe8")]
+    assert _read(reader, _bytes("88 02 03 e8 81 01 61 c1 00")) == [(CLOSE, b"\x03\xe8")]
     assert reader.violation is None
 
 
 def test_frames_behind_a_close_frame_in_the_next_read_are_ignored() -> None:
     """Where the reads are cut makes no difference."""
     reader = FrameReader(LIMIT)
-    assert reader.feed(_bytes("88 02 03 e8")) == [(CLOSE, b"\x03\xe8")]
-    assert reader.feed(_bytes("81 01 61")) == []
-    assert reader.feed(_bytes("c1 00")) == []
+    assert _read(reader, _bytes("88 02 03 e8")) == [(CLOSE, b"\x03\xe8")]
+    assert _read(reader, _bytes("81 01 61")) == []
+    assert _read(reader, _bytes("c1 00")) == []
     assert reader.violation is None
 
 
@@ -218,14 +222,14 @@ def test_frames_behind_a_close_frame_in_the_next_read_are_ignored() -> None:
 
 def test_a_message_may_be_as_long_as_the_limit() -> None:
     """The limit itself is allowed, one byte more is refused before it is here."""
-    assert FrameReader(5).feed(_bytes("81 05 48 65 6c 6c 6f")) == [(TEXT, b"Hello")]
+    assert _read(FrameReader(5), _bytes("81 05 48 65 6c 6c 6f")) == [(TEXT, b"Hello")]
     assert _refused(_bytes("81 06"), limit=5) == TOO_BIG
     assert _refused(_bytes("82 7e 00 7e"), limit=125) == TOO_BIG
 
 
 def test_the_limit_counts_over_all_fragments() -> None:
     """The fragment that would pass it is refused at its head; the next message counts from 0."""
-    assert FrameReader(4).feed(_bytes("01 02 61 62 80 02 63 64 01 03 61 62 63 80 01 64")) == [
+    assert _read(FrameReader(4), _bytes("01 02 61 62 80 02 63 64 01 03 61 62 63 80 01 64")) == [
         (TEXT, b"abcd"),
         (TEXT, b"abcd"),
     ]
@@ -236,7 +240,7 @@ def test_the_limit_counts_over_all_fragments() -> None:
 def test_control_frames_inside_a_message_do_not_count_towards_the_limit() -> None:
     """A ping of ten bytes leaves room for the message's second half."""
     data = _bytes("01 02 61 62 89 0a 30 31 32 33 34 35 36 37 38 39 80 02 63 64")
-    assert FrameReader(4).feed(data) == [(PING, b"0123456789"), (TEXT, b"abcd")]
+    assert _read(FrameReader(4), data) == [(PING, b"0123456789"), (TEXT, b"abcd")]
 
 
 @pytest.mark.parametrize("first", ["82", "02"])
@@ -253,16 +257,16 @@ def test_a_terabyte_is_refused_at_once_and_takes_no_memory(first: str) -> None:
 def test_a_flood_of_empty_fragments_takes_no_memory() -> None:
     """A hundred thousand of them are kept in less than 64 KiB."""
     reader = FrameReader(LIMIT)
-    reader.feed(_bytes("01 00"))
+    _read(reader, _bytes("01 00"))
     flood = _bytes("00 00") * 1000
     tracemalloc.start()
     try:
         for _ in range(100):
-            assert reader.feed(flood) == []
+            assert _read(reader, flood) == []
         assert tracemalloc.get_traced_memory()[0] < 65536
     finally:
         tracemalloc.stop()
-    assert reader.feed(_bytes("80 01 61")) == [(TEXT, b"a")]
+    assert _read(reader, _bytes("80 01 61")) == [(TEXT, b"a")]
 
 
 # Close payloads (sections 5.5.1 and 7.4)
@@ -383,5 +387,5 @@ def test_any_split_of_wrong_bytes_ends_alike(pieces: list[bytes], cuts: list[int
     """Frames and verdict of hostile bytes are the same whether they come in one read or in many."""
     data = b"".join(pieces)
     whole, split = FrameReader(200), FrameReader(200)
-    assert whole.feed(data) == _feed(split, _split(data, cuts))
+    assert _read(whole, data) == _feed(split, _split(data, cuts))
     assert whole.violation == split.violation

@@ -7,6 +7,7 @@ with which close code. Used by one thread at a time.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +28,12 @@ TOO_BIG: Final = 1009
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 Frame = tuple[int, bytes]  # opcode and payload
+Received = tuple[int, bytes, int]  # the same, and the stamp of the read that completed it
 
+_FINAL: Final = 0x80
+_MASKED: Final = 0x80
+_NONE: Final = -1  # no header equals it
+_header = struct.Struct("!HH").unpack_from  # first byte and length, and the 16 bits behind them
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -40,85 +46,110 @@ class Violation:
 class FrameReader:
     """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments."""
 
-    __slots__ = ("_chunks", "_closed", "_fragments", "_have", "_limit", "_opcode", "_size", "_want", "violation")
+    __slots__ = (
+        *("_closed", "_fragments", "_limit", "_opcode", "_rest", "_size", "_usual", "_want"),
+        *("controls", "violation"),
+    )
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
-        self._chunks: list[bytes] = []  # the bytes of a frame that is not whole; joined once it is
-        self._have = 0
-        self._want = 2
+        self._rest = bytearray()  # of a frame that is not whole
+        self._want = 2  # how long that must be before more can be said of it
+        self._usual = TEXT  # of the last whole message; the next is expected to be of the same kind
         self._fragments: list[bytes] = []
         self._opcode = CONTINUATION  # of the fragmented message under way; CONTINUATION: none is
         self._size = 0
         self._closed = False
+        self.controls = 0  # control frames found so far
         self.violation: Violation | None = None
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes, stamp: int = 0) -> list[Received]:
         """The messages and control frames that these bytes complete, in order; data messages with all fragments joined.
 
-        After a breach `violation` is set, the frames before it are returned, and further bytes are ignored, as they are
-        after a close frame.
+        Each carries `stamp`. After a breach `violation` is set, the frames before it are returned, and further bytes
+        are ignored, as they are after a close frame.
         """
-        if self._have:
-            self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._want:
-                return []
-            data = b"".join(self._chunks)
-            self._chunks.clear()
-            self._have = 0
-        if self._closed or self.violation is not None:
-            return []
-        found: list[Frame] = []
-        position, end = 0, len(data)
-        while (left := end - position) >= 2:
-            first, length = data[position], data[position + 1]
-            start = position + 2
-            if length >= 126:
-                if length >= 128:
-                    self.violation = Violation(PROTOCOL_ERROR, "a server's frame is masked")
-                    return found
-                width = 2 if length == 126 else 8
-                if left < 2 + width:
-                    self._want = 2 + width
-                    break
-                start += width
-                length = int.from_bytes(data[position + 2 : start], "big")
-                if length < 126 or (width == 8 and length < 65536) or length >> 63:
-                    self.violation = Violation(PROTOCOL_ERROR, "a frame's length is not in its shortest form")
-                    return found
-            if first == 0x81 or first == 0x82:  # a whole text or binary message: nearly every frame is one
-                if self._opcode or length > self._limit:
-                    self.violation = self._breach(first, length)
-                    return found
-                stop = start + length
-                if stop > end:
-                    self._want = stop - position
-                    break
-                found.append((first & 0x0F, data[start:stop]))
-                position = stop
-                continue
-            violation = self._breach(first, length)
-            if violation is not None:
-                self.violation = violation
+        found: list[Received] = []
+        rest, position = self._rest, 0
+        while rest:  # a frame that began in an earlier read is completed alone: what follows it is not copied
+            stop = position + self._want - len(rest)
+            rest += data[position:stop]
+            if stop > len(data):
                 return found
-            stop = start + length
-            if stop > end:
-                self._want = stop - position
-                break
-            frame = self._part(first, data[start:stop])
-            if frame is not None:
-                found.append(frame)
-                if frame[0] == CLOSE:
-                    self._closed = True
-                    return found  # whatever follows a close frame is not a message (section 5.5.1)
-            position = stop
-        else:
-            self._want = 2
-        if position < end:
-            self._chunks.append(data[position:] if position else data)
-            self._have = end - position
+            whole, position = bytes(rest), stop
+            rest.clear()
+            self._cut(whole, 0, stamp, found)
+        self._cut(data, position, stamp, found)
         return found
+
+    def _cut(self, data: bytes, position: int, stamp: int, found: list[Received]) -> None:
+        """Take all frames from `position` on. Nearly every one is a whole message of the usual kind, in its shortest
+        form and within the limit: those stay in the inner loop, which looks at nothing twice."""
+        append, limit, end = found.append, self._limit, len(data)
+        while not self._closed and self.violation is None:
+            opcode = self._usual
+            if not self._opcode:
+                base = (_FINAL | opcode) << 8
+                short, long = base | min(limit, 125), (base | 126 if limit >= 0xFFFF else _NONE)
+                while position + 4 <= end:
+                    head, length = _header(data, position)
+                    if head == long and length > 125:
+                        start = position + 4
+                    elif base <= head <= short:
+                        start, length = position + 2, head - base
+                    else:
+                        break
+                    stop = start + length
+                    if stop > end:
+                        break
+                    append((opcode, data[start:stop], stamp))
+                    position = stop
+            position, before = self._frame(data, position, stamp, found), position
+            if position == before:
+                break
+        if not self._closed and self.violation is None:
+            self._rest += data[position:]
+
+    def _frame(self, data: bytes, position: int, stamp: int, found: list[Received]) -> int:
+        """Take any one frame, and return where the next begins; the same position if this one is not whole, or bad."""
+        left = len(data) - position
+        self._want = 2
+        if left < 2:
+            return position
+        first, length = data[position], data[position + 1]
+        start = position + 2
+        if length & _MASKED:
+            self.violation = Violation(PROTOCOL_ERROR, "a server's frame is masked")
+            return position
+        if length >= 126:
+            width = 2 if length == 126 else 8
+            self._want = 2 + width
+            if left < 2 + width:
+                return position
+            start += width
+            length = int.from_bytes(data[position + 2 : start], "big")
+            if length < 126 or (width == 8 and length < 65536) or length >> 63:
+                self.violation = Violation(PROTOCOL_ERROR, "a frame's length is not in its shortest form")
+                return position
+        self.violation = self._breach(first, length)
+        if self.violation is not None:
+            return position
+        stop = start + length
+        self._want = stop - position
+        if left < self._want:
+            return position
+        frame = self._part(first, data[start:stop])
+        if self.violation is not None:
+            return position
+        if frame is not None:
+            opcode, payload = frame
+            found.append((opcode, payload, stamp))
+            if opcode < CLOSE:
+                self._usual = opcode
+            else:
+                self.controls += 1
+                self._closed = opcode == CLOSE  # whatever follows it is not a message (section 5.5.1)
+        return stop
 
     def _breach(self, first: int, length: int) -> Violation | None:
         """What is wrong with a frame of this first byte and length, seen before its payload is waited for."""

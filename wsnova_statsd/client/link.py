@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import NotConnected
-from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Violation, parse_close
+from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
 from .heartbeat import Heartbeat
 from .room import Room
 from .transport import Transport, frame
 
 _CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
 _AGAIN: Final = 0.1  # seconds after which an owner tries again to send a control frame that did not go out
-Received = tuple[int, bytes, int]  # opcode, payload, arrival in ns since the epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,8 @@ class Link:
         self.opened_ns = time.monotonic_ns()
         self.sending = threading.Lock()  # the message lock: one frame on its way at a time; guards _rest
         self.reading = threading.Lock()  # held by the thread that reads; guards the reader and the heartbeat
-        self.inbox: deque[Received] = deque()  # appended under reading, taken by the owner
+        # Appended under reading, taken by the owner; a Received's stamp is its arrival in ns since the epoch.
+        self.inbox: deque[Received] = deque()
         self.arrived = 0  # messages ever put into the inbox
         self.arrived_bytes = 0  # bytes ever read
         self.seen: deque[tuple[str, int]] = deque()  # to be told: a heartbeat event's last word and its rtt, or `full`
@@ -234,27 +234,34 @@ class Link:
             return b""
 
     def _take(self, data: bytes, now: float) -> None:
-        arrived = time.time_ns()
         self.arrived_bytes += len(data)
-        reader, inbox = self._reader, self.inbox
-        frames, before = reader.feed(data), self.arrived
-        for opcode, payload in frames:
-            if opcode < CLOSE:
-                inbox.append((opcode, payload, arrived))
-                self.arrived += 1
-            elif opcode == PING:
-                self._owed, self._unsent = payload, True
-                self._speak(now)
-            elif opcode == PONG:
-                rtt = self.heartbeat.pong(payload, time.monotonic_ns())
-                if rtt is not None:
-                    self._saw("received", rtt)
-            else:
-                self._closed(payload)
-        if not frames or self.arrived != before:
+        reader = self._reader
+        controls = reader.controls
+        found = reader.feed(data, time.time_ns())
+        messages = found if reader.controls == controls else [one for one in found if self._is_message(one, now)]
+        if messages:
+            self.inbox.extend(messages)
+            self.arrived += len(messages)
+        if messages or not found:
             self._last_data = now  # a pong proves that the server lives, not that the feed does
         if reader.violation is not None and self.loss is None:
             self.breach(reader.violation)
+
+    def _is_message(self, found: Received, now: float) -> bool:
+        """False for a control frame, which is dealt with."""
+        opcode, payload, _ = found
+        if opcode < CLOSE:
+            return True
+        if opcode == PING:
+            self._owed, self._unsent = payload, True
+            self._speak(now)
+        elif opcode == PONG:
+            rtt = self.heartbeat.pong(payload, time.monotonic_ns())
+            if rtt is not None:
+                self._saw("received", rtt)
+        else:
+            self._closed(payload)
+        return False
 
     def _closed(self, payload: bytes) -> None:
         answer = parse_close(payload)
