@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import ConfigurationError, NotConnected, RequestTimeout
-from .frames import TEXT
-from .link import Link, Received
+from .frames import TEXT, Received
+from .link import Link
 from .outbound import Outbound
 from .protocol import Protocol
 from .requests import Pending, Requests

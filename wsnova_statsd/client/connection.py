@@ -17,9 +17,9 @@ from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .dialer import Dialer
 from .emitter import Emitter
 from .faults import Faults
-from .frames import NORMAL
+from .frames import NORMAL, Received
 from .keeper import KEEPER, Kept
-from .link import Link, Loss, Received
+from .link import Link, Loss
 from .options import Options, Target
 from .reconnect import RetryPolicy, Stopped
 from .state import State
@@ -83,29 +83,34 @@ class Connection:
         self._establish(None, None)
         self._first = False
 
-    def next_received(self, until: float | None, *, revive: bool = True) -> Received | None:
-        """The next message as it was received; None at `until` (time.monotonic()) or when the owner has to tell of
-        something. Loses and remakes the link on the way, or leaves that to another thread (`lost` tells). Raises
-        Stopped, and ConnectionFailed if that is final."""
+    def await_messages(self, until: float | None, *, revive: bool = True) -> bool:
+        """True once messages wait in the link's inbox; False at `until` (time.monotonic()) or when the owner has to
+        tell of something. Loses and remakes the link on the way, or leaves that to another thread (`lost` tells).
+        Raises Stopped, and ConnectionFailed if that is final."""
         link = self.link
         if link is None:
             over = self.closing.is_set() or self.state in (State.CLOSED, State.FORKED)
             if not revive and self._outage is not None and not over:
-                return None
+                return False
             link = self._again()
-        inbox = link.inbox
-        if inbox:
-            return inbox.popleft()
+        if link.inbox:
+            return True
         filled = link.fill(until)
         if link.seen:
             self.tidings.seen(link)
             if self.link is not link:  # closed by whom it was told
-                return None
-        if filled:
-            return inbox.popleft()
-        if link.loss is not None and (revive or self.closing.is_set()):
+                return False
+        if not filled and link.loss is not None and (revive or self.closing.is_set()):
             self._lost(link, link.loss)
-        return None  # the caller looks what is due by now: a new link has deadlines of its own
+        return filled  # if not, the caller looks what is due by now: a new link has deadlines of its own
+
+    def take(self) -> Received | None:
+        """The next message that waits; None if another thread has closed the client."""
+        link = self.link
+        try:
+            return link.inbox.popleft() if link is not None else None
+        except IndexError:
+            return None
 
     def _again(self) -> Link:
         """There is no link: the client is closed, or forked, or a signal's handler ended the wait for the next one."""

@@ -35,6 +35,7 @@ _MASKED: Final = 0x80
 _NONE: Final = -1  # no header equals it
 _header = struct.Struct("!HH").unpack_from  # first byte and length, and the 16 bits behind them
 
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """What the server did wrong, and the close code to answer it with (RFC 6455, section 7.4.1)."""

@@ -19,8 +19,7 @@ from ..telemetry import Recorder
 from .batch import Batch
 from .emitter import Emitter
 from .faults import Faults
-from .frames import INVALID_DATA, TEXT, Violation
-from .link import Received
+from .frames import INVALID_DATA, TEXT, Received, Violation
 from .options import Options
 from .protocol import Protocol
 from .requests import Requests
@@ -66,25 +65,29 @@ class Inbound:
         self.client_id = options.client_id
         self.emit = emit
         self.batch = Batch()
-        self._bus = emit.bus
-        self._handler = options.on_message
-        self._decode = options.protocol.decode
-        self._decode_text = options.protocol.text_decoder()
+        self.bus = emit.bus
+        self.handler = options.on_message
+        self.decode_binary = options.protocol.decode
+        self.decode_text = options.protocol.text_decoder()
         self._type_of = options.protocol.message_type
         self._types = types
         self._faults = faults
-        self._requests = requests
+        self.requests = requests
         self._answer = answer
         self._has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
         self._breach = breach
         self._slow_ns = round(options.profile.slow_after * 1e9)
         self._muted = False
         # Made anew when a handler came or went, or when another thread owns the connection: recorders are a thread's.
-        self._version = -1
+        self.version = -1
         self._wall = 0  # from monotonic to wall time, ns
         self._thread: int | None = None
         self._begun: Recorder | None = None  # of message.decode.started, which knows no type yet
-        self._heard = False
+        self._heard = False  # some event of each message
+        self._runs = False  # nothing is told of or looked for in each message: many may be dealt with at once
+        self._timed = False  # their sums, or that one was slow
+        self.runs = False  # nothing is told of each message, or looked for in it: many may be dealt with at once
+        self.timed = False  # the sums are heard of, or that one was slow
         self._ears: dict[str, _Ears] = {}
         # The message that is being dealt with.
         self._message: Any = None
@@ -94,7 +97,7 @@ class Inbound:
 
     def listen(self) -> None:
         """See who hears what, for the calling thread."""
-        self._version = self._bus.version
+        self.version = self.bus.version
         self._wall = time.time_ns() - _clock()
         self._hearing = None
         self._thread = threading.get_ident()
@@ -103,15 +106,17 @@ class Inbound:
         self._heard = not self._muted and any(slot.handlers for slot in slots)
         started = self.emit.slot(events.MESSAGE_DECODE_STARTED)
         self._begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
+        self.runs = self._begun is None and not self._heard and not self._has_heartbeats
+        self.timed = not self._muted and any(self.emit.slot(event).handlers for event in _SUMMED)
 
     def owned(self) -> None:
         """The calling thread owns the connection from now on."""
         if self._thread != threading.get_ident():
-            self._version = -1
+            self.version = -1
 
     def decode(self, received: Received) -> Any:
         """The message, told as received; NOTHING if the protocol cannot read it (told as an error, and counted)."""
-        if self._version != self._bus.version:
+        if self.version != self.bus.version:
             self.listen()
         opcode, payload, arrived = received
         self._size = size = len(payload)
@@ -120,7 +125,7 @@ class Inbound:
             self._begun(began + self._wall, size)
             began = _clock()
         try:
-            message = self._decode_text(payload) if opcode == TEXT else self._decode(payload)
+            message = self.decode_text(payload) if opcode == TEXT else self.decode_binary(payload)
             if self._heard:
                 raw = self._type_of(message)
                 try:
@@ -164,10 +169,10 @@ class Inbound:
 
     def consumed(self, message: Any, received: Received) -> bool:
         """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
-        if not self._requests.active and not self._has_heartbeats:
+        if not self.requests.active and not self._has_heartbeats:
             return False
         try:
-            mine = self._requests.active and self._requests.offer(message, received, owner=True)
+            mine = self.requests.active and self.requests.offer(message, received, owner=True)
             if not mine and not (self._has_heartbeats and self._answer(message)):
                 return False
         except Exception as error:  # the protocol's reading of a hostile message
@@ -180,7 +185,7 @@ class Inbound:
     def clear_answers(self, inbox: deque[Received]) -> None:
         """Deal with answers that stand before any other message, some at a time; their threads have them already."""
         for _ in range(_SOME):
-            if not inbox or not self._requests.met(inbox[0]):
+            if not inbox or not self.requests.met(inbox[0]):
                 return
             received = inbox.popleft()
             message = self.decode(received)
@@ -236,24 +241,41 @@ class Inbound:
         self._message = None
         self._count(self._size, _clock())
 
-    def handle(self, received: Received) -> None:
+    def handle(self, received: Received, handler: Callable[[Any], object]) -> None:
         """Decode one message and give it to on_message; what that raises is logged, told, and costs nothing else."""
         message = self.decode(received)
         if message is NOTHING or self.consumed(message, received):
             return
-        handler = self._handler
         self.begin()
-        if handler is None:
-            self.finish("ignored")
-            return
         try:
             handler(message)
         except Exception as error:
             self.finish(_ERROR)
-            self._faults.log("on_message raised", exc_info=error)
-            self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
+            self.raised(error)
         else:
             self.finish(_OK)
+
+    def raised(self, error: Exception) -> None:
+        self._faults.log("on_message raised", exc_info=error)
+        self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
+
+    def count_run(self, count: int, size: int, spent: float, longest: float, last: Any, fault: bool) -> None:
+        """Count messages that were handed out one after the other, `spent` seconds for all. Only the last may have been
+        slow, or have raised."""
+        now, longest_ns, batch = _clock(), round(longest * 1e9), self.batch
+        spent_ns = round(spent * 1e9)
+        if not batch.due:
+            batch.open(now - spent_ns)
+        batch.count += count
+        batch.total_size += size
+        batch.process_time += spent_ns
+        batch.process_time_max = max(batch.process_time_max, longest_ns)
+        batch.errors += fault
+        if longest_ns > self._slow_ns:
+            self._message, self._hearing = last, None
+            self._tell_processed(events.MESSAGE_PROCESS_SLOW, longest_ns, _ERROR if fault else _OK)
+        if now >= batch.due:
+            self._window(now)
 
     def _count(self, size: int, now_ns: int) -> None:
         self.batch.count += 1
@@ -279,9 +301,10 @@ class Inbound:
         """In a forked child: nothing is told of the parent's connection any more."""
         self._muted = True
         self._hearing = None
-        self._version = -1
+        self.version = -1
 
 
+_SUMMED: Final = (events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW)
 _TYPED: Final = (
     events.MESSAGE_DECODE_COMPLETED,
     events.MESSAGE_RECEIVED,

@@ -31,13 +31,14 @@ from .emitter import Emitter
 from .faults import Faults
 from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
-from .link import Link, Received
+from .link import Link
 from .login import Login
 from .options import Options
 from .outbound import Outbound
 from .ownership import Ownership
 from .reconnect import Stopped
 from .requests import Requests
+from .runs import Runs
 from .types import MessageTypes
 
 _ALIVE: Final = process.ALIVE
@@ -63,6 +64,7 @@ class Life:
         self.requests = requests
         self._login = Login(options.auth, emit, faults, client, self._refused_for_good)
         self._inbound = Inbound(options, emit, faults, types, requests, self.dialogue.answer_heartbeat, self._breach)
+        self._runs = Runs(self._inbound, connection, profile.slow_after)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
         self._bus = bus
@@ -142,13 +144,10 @@ class Life:
                 self._subscribe_first()
                 self._stood = True
                 self._ready.set()
-                handle, connection = self._inbound.handle, self.connection
                 while True:
-                    received = self._next(None)
-                    while received is not None:
-                        handle(received)
-                        link = connection.link  # gone if the handler closed the client
-                        received = link.inbox.popleft() if link is not None and link.inbox and _ALIVE[0] else None
+                    if self._await(None):
+                        for _ in self._runs.waiting():
+                            pass  # on_message has it already
             except (Stopped, Forked, ConnectionFailed, SubscriptionRejected):
                 pass  # told already; start() or wait() tell their callers
             finally:
@@ -165,8 +164,8 @@ class Life:
             except (RequestTimeout, RequestInterrupted, NotConnected):
                 pass  # told; what is wanted is restored or tried again
 
-    def _next(self, until: float | None, *, revive: bool = True) -> Received | None:
-        """The next message as received, None at `until`; what is due on the way is done."""
+    def _await(self, until: float | None, *, revive: bool = True) -> bool:
+        """True once messages wait, False at `until` or when something else was seen; what is due on the way is done."""
         if not _ALIVE[0]:
             process.in_child()
         if self._abandoned:
@@ -176,10 +175,10 @@ class Life:
             self.dialogue.tick()
             due = self.dialogue.next_due()
         dues = [one for one in (until, batch_due / 1e9 if batch_due else None, due) if one is not None]
-        received = self.connection.next_received(min(dues) if dues else None, revive=revive)
-        if received is None and batch_due and time.monotonic_ns() >= batch_due:
+        there = self.connection.await_messages(min(dues) if dues else None, revive=revive)
+        if not there and batch_due and time.monotonic_ns() >= batch_due:
             self._inbound.flush()
-        return received
+        return there
 
     def messages(self) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing. Ends when the client is closed."""
@@ -188,17 +187,8 @@ class Life:
             inbound.owned()
             try:
                 while True:
-                    received = self._next(None)
-                    while received is not None:
-                        message = inbound.decode(received)
-                        if message is not NOTHING and not inbound.consumed(message, received):
-                            inbound.begin()
-                            try:
-                                yield message
-                            finally:
-                                inbound.finish("ok")
-                        link = connection.link  # gone if the loop body closed the client
-                        received = link.inbox.popleft() if link is not None and link.inbox and _ALIVE[0] else None
+                    if self._await(None):
+                        yield from self._runs.waiting()
             except Stopped:
                 self._finish()
                 if connection.failure is not None:  # another thread tried, and gave up or was refused
@@ -233,7 +223,7 @@ class Life:
             inbound.owned()
             try:
                 while True:
-                    received = self._next(until, revive=until is None)
+                    received = connection.take() if self._await(until, revive=until is None) else None
                     if received is not None:
                         message = inbound.decode(received)
                         if message is not NOTHING and not inbound.consumed(message, received):

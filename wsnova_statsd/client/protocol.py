@@ -55,6 +55,8 @@ class Protocol:
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """What the client calls with a text frame's bytes: decode of the strictly decoded text, or a shorter way."""
+        if type(self).decode is Protocol.decode:
+            return bytes.decode
         decode = self.decode
         return lambda payload: decode(payload.decode())
 

@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
-from .link import Received
+from .frames import Received
 from .protocol import Protocol
 
 _REMEMBERED: Final = 1000  # keys whose late reply is known as one
