@@ -92,7 +92,7 @@ class Inbound:
         # The message that is being dealt with.
         self._message: Any = None
         self._hearing: _Ears | None = None
-        self._began_ns = 0
+        self._decoded_ns = self._began_ns = 0
         self._size = 0
 
     def listen(self) -> None:
@@ -132,7 +132,7 @@ class Inbound:
                     hearing = self._ears[raw]
                 except (KeyError, TypeError):
                     hearing = self._new_ears(raw)
-                ended = _clock()
+                self._decoded_ns = ended = _clock()
                 if hearing.decoded is not None:
                     hearing.decoded(ended - began, size)
                 if hearing.received is not None:
@@ -194,11 +194,10 @@ class Inbound:
 
     def begin(self) -> None:
         """The decoded message is about to be handed out."""
-        self._began_ns = began = _clock()
         hearing = self._hearing
         if hearing is not None and hearing.started is not None:
-            hearing.started(began + self._wall)
-            self._began_ns = _clock()
+            hearing.started(self._decoded_ns + self._wall)
+        self._began_ns = _clock()
 
     def finish(self, result: str) -> None:
         """The message that was handed out is dealt with."""
