@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from statistics import median
 
@@ -42,11 +42,20 @@ def _bound(row: Row) -> str:
     return "-" if row.at_most is None else f"<= {row.at_most:g}{unit}"
 
 
-def _cells(row: Row, subject: str) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     verdict = {True: "ok", False: "MISSED", None: ""}[row.ok]
     cpu = f"{median(row.cpu_ratios):.2f}x" if row.cpu_ratios else "-"
     figures = (number(row.ours, row.unit), number(row.peer, row.unit), _spread(row), cpu, _bound(row), verdict)
-    return subject, row.against or "-", *figures
+    return row.subject, row.against or "-", *figures
+
+
+def _subject_once(lines: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The first cell of a line is left empty where it is that of the line above."""
+    return [
+        ("" if index else subject, *line[1:])
+        for subject, block in groupby(lines, key=lambda line: line[0])
+        for index, line in enumerate(block)
+    ]
 
 
 def _aligned(head: tuple[str, ...], blocks: Iterable[Sequence[tuple[str, ...]]]) -> list[str]:
@@ -63,15 +72,12 @@ def _aligned(head: tuple[str, ...], blocks: Iterable[Sequence[tuple[str, ...]]])
     return texts
 
 
-def comparisons(rows: Iterable[Row]) -> str:
-    """A block for each subject, which is told once; the notes below, then how many figures were reached."""
-    rows = list(rows)
-    blocks = []
-    for subject, block in groupby(rows, key=lambda row: row.subject):
-        blocks.append([_cells(row, "" if index else subject) for index, row in enumerate(block)])
-    judged = [row.ok for row in rows if row.ok is not None]
-    lines = _aligned(_HEAD, blocks)
+def comparisons(benchmarks: Mapping[str, Iterable[Row]]) -> str:
+    """A block for each benchmark; the notes below, then how many figures were reached."""
+    rows = [row for block in benchmarks.values() for row in block]
+    lines = _aligned(_HEAD, [_subject_once(map(_cells, block)) for block in benchmarks.values()])
     lines += [f"{row.subject}: {row.note}" for row in rows if row.note]
+    judged = [row.ok for row in rows if row.ok is not None]
     if judged:
         lines.append(f"{sum(judged)} of {len(judged)} figures to reach are reached")
     return "\n".join(lines)
@@ -79,8 +85,8 @@ def comparisons(rows: Iterable[Row]) -> str:
 
 def growth(rows: Iterable[Row]) -> str:
     """A block for each kind of work, a line for each step of it."""
-    blocks = []
-    for subject, block in groupby(rows, key=lambda row: row.subject):
-        steps = [(row.against, number(row.ours, row.unit), _spread(row)) for row in block]
-        blocks.append([("" if index else subject, *step) for index, step in enumerate(steps)])
+    blocks = [
+        _subject_once((row.subject, row.against, number(row.ours, row.unit), _spread(row)) for row in block)
+        for _, block in groupby(rows, key=lambda row: row.subject)
+    ]
     return "\n".join(_aligned(_GROWTH_HEAD, blocks)).rstrip()
