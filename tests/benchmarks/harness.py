@@ -7,6 +7,8 @@ ratio per round; the lowest and the highest are told with it. Everything here ru
 from __future__ import annotations
 
 import gc
+import importlib
+import resource
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Final, Self
+from typing import Any, Final, Self
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROUNDS: Final = 5
@@ -33,8 +35,9 @@ Measured = dict[str, Costs]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. With `ratios` (one per round) their median is judged, else `ours` itself.
+    """One line of the table; `what` is "subject | what it is compared with", or the subject alone. Less is better.
 
+    With `ratios` (one per round) their median is judged, else `ours` itself, as it is where the bound is `absolute`.
     `cpu_ratios` are the same in processor time, which other processes of a busy machine disturb less.
     """
 
@@ -46,7 +49,16 @@ class Row:
     cpu_ratios: tuple[float, ...] = ()
     at_least: float | None = None
     at_most: float | None = None
+    absolute: bool = False
     note: str = ""
+
+    @property
+    def subject(self) -> str:
+        return self.what.partition(" | ")[0]
+
+    @property
+    def against(self) -> str:
+        return self.what.partition(" | ")[2]
 
     @property
     def ratio(self) -> float | None:
@@ -55,7 +67,7 @@ class Row:
     @property
     def ok(self) -> bool | None:
         """Whether the figure is reached; None for a row that only informs."""
-        figure = self.ours if self.ratio is None else self.ratio
+        figure = self.ours if self.ratio is None or self.absolute else self.ratio
         if self.at_least is not None:
             return figure >= self.at_least
         return None if self.at_most is None else figure <= self.at_most
@@ -70,9 +82,11 @@ class Row:
             "lowest": min(self.ratios, default=None),
             "highest": max(self.ratios, default=None),
             "rounds": len(self.ratios),
+            "ratios": self.ratios,
             "cpu_ratio": median(self.cpu_ratios) if self.cpu_ratios else None,
             "at_least": self.at_least,
             "at_most": self.at_most,
+            "bound_on": "ours" if self.absolute or not self.ratios else "ratio",
             "ok": self.ok,
             "note": self.note,
         }
@@ -88,7 +102,7 @@ def times_faster(what: str, ours: Costs, peer: Costs, *, at_least: float | None 
     return Row(what, "ns", median(ours.wall), median(peer.wall), wall, cpu, at_least=at_least)
 
 
-def times_cost(what: str, ours: Costs, base: Costs, *, at_most: float) -> Row:
+def times_cost(what: str, ours: Costs, base: Costs, *, at_most: float | None = None) -> Row:
     """What ours costs as a multiple of the base, round by round."""
     wall, cpu = _ratios(ours.wall, base.wall), _ratios(ours.cpu, base.cpu)
     return Row(what, "ns", median(ours.wall), median(base.wall), wall, cpu, at_most=at_most)
@@ -96,25 +110,37 @@ def times_cost(what: str, ours: Costs, base: Costs, *, at_most: float) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How thorough this run is."""
+    """How thorough this run is, and which peers it had to leave out."""
 
     quick: bool = False
+    rounds: int = ROUNDS
+    missing: list[str] = field(default_factory=list)
 
     def choose(self, full: int, quick: int) -> int:
         return quick if self.quick else full
 
-    def alternate(self, variants: Mapping[str, Callable[[int], float]], n: int) -> Measured:
-        """Measure every variant with `n` items in each round, after a short one to warm up; every other round goes
-        backwards. A variant returns its cost per item, in ns."""
+    def peer(self, distribution: str, module: str) -> Any:
+        """The module of a peer from PyPI; None, and noted as missing, where it is not installed."""
+        try:
+            return importlib.import_module(module)
+        except ImportError:
+            if distribution not in self.missing:
+                self.missing.append(distribution)
+            return None
+
+    def alternate(self, variants: Mapping[str, Callable[[int], float]], n: int | Mapping[str, int]) -> Measured:
+        """Measure every variant with `n` items (or its own number) in each round, after a short one to warm up; every
+        other round goes backwards. A variant returns its cost per item, in ns."""
+        items = n if isinstance(n, Mapping) else dict.fromkeys(variants, n)
         measured: Measured = {name: Costs() for name in variants}
-        for variant in variants.values():
-            variant(max(1, n // 10))
-        for index in range(ROUNDS):
+        for name, variant in variants.items():
+            variant(max(1, items[name] // 10))
+        for index in range(self.rounds):
             for name in list(variants)[:: -1 if index % 2 else 1]:
                 gc.collect()  # what one variant left behind is not to be collected in the next one's time
                 began = time.process_time_ns()
-                measured[name].wall.append(variants[name](n))
-                measured[name].cpu.append((time.process_time_ns() - began) / n)
+                measured[name].wall.append(variants[name](items[name]))
+                measured[name].cpu.append((time.process_time_ns() - began) / items[name])
         return measured
 
 
@@ -161,6 +187,14 @@ class Child:
 
     def __exit__(self, *_exception: object) -> None:
         self._process.communicate(timeout=10)
+
+
+def allow_files(wanted: int) -> None:
+    """Let this process open so many files, as far as the system allows: 1,024 is a common limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def run_child(module: str, *arguments: str, timeout: float = 120.0) -> str:

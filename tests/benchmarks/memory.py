@@ -20,7 +20,7 @@ from .harness import Child, Row, Run, benchmark, run_child
 _CLIENTS = 1_000  # times counter and distribution: 2,000 series
 
 
-def _resident() -> int:
+def resident() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
@@ -29,15 +29,15 @@ def main(port: int, events: int) -> None:
 
     bus = ws.Bus()
     names = [f"client-{number}" for number in range(_CLIENTS)]
-    before = most = _resident()
+    before = most = resident()
     with ws.StatsdReporter([COUNTER, DURATION], host="127.0.0.1", port=port, bus=bus) as reporter:
         for number in range(events):
             name = names[number % _CLIENTS]
             bus.execute(EVENT, {"duration": 1_000_000 + number}, {"client_id": name, "type": "trade"})
             if number % 10_000 == 0:
-                most = max(most, _resident())
+                most = max(most, resident())
         reporter.flush(timeout=30)
-        growth = _resident() - before
+        growth = resident() - before
         stats = reporter.stats
     print(json.dumps({"growth": growth, "peak": max(growth, most - before), "delivered": stats.delivered}))
 

@@ -1,29 +1,26 @@
-"""Receiving and nothing else: our client against picows, a client in C, for messages of three sizes.
+"""Receiving and nothing else: our client against four others, for messages of three sizes.
 
-Both make a str of every text message and count it. picows runs on asyncio's own loop, in the main thread.
+All make a str of every text message and count it. picows is a client in C; it and aiohttp run on asyncio's own loop, in
+the main thread. websocket-client has its fast setting (no UTF-8 check of its own), aiohttp and websockets neither
+compression nor a limit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from statistics import median
 from typing import Any
+
+import websocket
 
 import wsnova_statsd as ws
 
 from .harness import Child, Row, Run, benchmark, times_faster
 from .receive import Tally, feed_url, our_loop
 
-
-def _picows() -> Any:
-    """The module, or None: it is not in the test extra."""
-    try:
-        return importlib.import_module("picows")
-    except ImportError:
-        return None
+_BARS = {"picows": 0.8}  # the others are told for information
+_Loop = Callable[[int, int, int], float]  # from the feed's port, size and number of messages to ns for each
 
 
 def _ours(feed: int, size: int, n: int) -> float:
@@ -51,21 +48,60 @@ def _by_picows(picows: Any, feed: int, size: int, n: int) -> float:
     return asyncio.run(measure())
 
 
+def _by_aiohttp(aiohttp: Any, feed: int, size: int, n: int) -> float:
+    async def measure() -> float:
+        tally = Tally(n)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(feed_url(feed, n, size), max_msg_size=0) as connection,
+        ):
+            for _ in range(n):
+                tally(await connection.receive_str())
+            return tally.per_message()
+
+    return asyncio.run(measure())
+
+
+def _by_websockets(client: Any, feed: int, size: int, n: int) -> float:
+    tally = Tally(n)
+    options = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None}
+    with client.connect(feed_url(feed, n, size), **options) as connection:
+        for _ in range(n):
+            tally(connection.recv())
+        return tally.per_message()
+
+
+def _by_websocket_client(feed: int, size: int, n: int) -> float:
+    tally = Tally(n)
+    connection: Any = websocket.create_connection(feed_url(feed, n, size), timeout=60, skip_utf8_validation=True)
+    for _ in range(n):
+        tally(connection.recv())
+    took = tally.per_message()
+    connection.close()
+    return took
+
+
+def _peers(run: Run) -> dict[str, _Loop]:
+    """Those that are installed."""
+    found: dict[str, _Loop] = {}
+    if (picows := run.peer("picows", "picows")) is not None:
+        found["picows"] = partial(_by_picows, picows)
+    found["websocket-client"] = _by_websocket_client
+    if (client := run.peer("websockets", "websockets.sync.client")) is not None:
+        found["websockets, sync"] = partial(_by_websockets, client)
+    if (aiohttp := run.peer("aiohttp", "aiohttp")) is not None:
+        found["aiohttp"] = partial(_by_aiohttp, aiohttp)
+    return found
+
+
 @benchmark("receive_only")
 def receive_only(run: Run) -> Iterator[Row]:
     """At least 0.8x of picows."""
-    n = run.choose(100_000, 20_000)
-    picows = _picows()
+    n = run.choose(100_000, 10_000)
+    loops = {"ours": _ours, **_peers(run)}
     with Child("feed") as feed:
         for size in (100, 330, 4096):
-            variants: dict[str, Callable[[int], float]] = {"ours": partial(_ours, feed.port, size)}
-            if picows is not None:
-                variants["picows"] = partial(_by_picows, picows, feed.port, size)
-            measured = run.alternate(variants, n)
-            what = f"receive only, {size} B"
-            if picows is not None:
-                yield times_faster(f"{what} | picows", measured["ours"], measured["picows"], at_least=0.8)
-            else:
-                yield Row(
-                    what, "ns", median(measured["ours"].wall), note="picows is not installed: nothing to compare with"
-                )
+            measured = run.alternate({name: partial(loop, feed.port, size) for name, loop in loops.items()}, n)
+            ours = measured.pop("ours")
+            for name, costs in measured.items():
+                yield times_faster(f"receive only, {size:,} B | {name}", ours, costs, at_least=_BARS.get(name))
