@@ -118,7 +118,7 @@ def _live(monkeypatch: pytest.MonkeyPatch, clock: FakeClock, server: _Server, pr
         try:
             made.open()
             while True:
-                made.next_received(None)
+                made.await_messages(None)
         except Stopped:
             return log
 

@@ -1,6 +1,6 @@
 """A client's life from start to close: dial, read, lose, retry. It emits the connection.* events.
 
-The owner - the client's own thread, or the one that iterates - calls `open`, `next_received`, `revive`, `drain`; what
+The owner - the client's own thread, or the one that iterates - calls `open`, `await_messages`, `revive`, `drain`; what
 any thread may call stands in a section of its own. `changed` guards state and link and is notified with every change;
 nothing blocks while it is held.
 """
