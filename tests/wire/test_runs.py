@@ -1,0 +1,249 @@
+"""Messages that come many in one read, where nobody hears of single ones: each is handed out once, in order, as if it
+came alone, and the sums are exact. A server sends all its frames in one piece, then a close frame."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.tcp import BINARY, CLOSE, TEXT, Connection, TcpServer, server_frame
+
+N = 500
+MANY = [f'{{"type":"t","n":{number}}}' for number in range(N)]
+GOODBYE = server_frame(CLOSE, (1000).to_bytes(2, "big"))
+SUMS = (ws.events.MESSAGE_BATCH_PROCESSED, ws.events.MESSAGE_PROCESS_SLOW, ws.events.ERROR_OCCURRED)
+
+
+def _frames(messages: Sequence[str | bytes]) -> bytes:
+    return b"".join(
+        server_frame(TEXT, one.encode()) if isinstance(one, str) else server_frame(BINARY, one) for one in messages
+    )
+
+
+@contextmanager
+def _sent(
+    messages: Sequence[str | bytes], then: bytes = GOODBYE, heard: Sequence[str] = SUMS, **options: Any
+) -> Iterator[tuple[ws.Client, EventLog, ws.Bus]]:
+    """A client, not yet started, of a server that sends all this at once."""
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        connection.send(_frames(messages) + then)
+        connection.wait_closed()
+
+    bus = ws.Bus()
+    with TcpServer(script) as server, capture_events(*heard, bus=bus) as log:
+        options = {"protocol": ws.JsonProtocol(), "reconnect": False, **options}
+        client = ws.Client(server.url, bus=bus, **options)
+        try:
+            yield client, log, bus
+        finally:
+            client.close(2.0)
+
+
+def _sum(log: EventLog, measurement: str) -> int:
+    told = log.of(ws.events.MESSAGE_BATCH_PROCESSED)
+    return sum(one.measurements[measurement] for one in told if one.metadata["direction"] == "received")
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("heard", [SUMS, (ws.events.ERROR_OCCURRED,)], ids=["timed", "unheard"])
+def test_each_message_is_handed_out_once_and_in_order(heard: Sequence[str]) -> None:
+    got: list[int] = []
+    with _sent(MANY, heard=heard, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [*range(N)]
+    assert _sum(log, "count") == (N if heard is SUMS else 0)
+    assert _sum(log, "total_size") == (sum(map(len, MANY)) if heard is SUMS else 0)
+
+
+def test_a_loop_gets_each_message_once_and_in_order() -> None:
+    with _sent(MANY) as (client, log, _bus):
+        client.start()
+        assert [message["n"] for message in client] == [*range(N)]
+    assert (_sum(log, "count"), _sum(log, "total_size")) == (N, sum(map(len, MANY)))
+
+
+def test_text_and_binary_may_stand_side_by_side() -> None:
+    mixed = [MANY[index] if index % 7 else bytes([index % 256]) for index in range(N)]
+    got: list[Any] = []
+    with _sent(mixed, on_message=got.append) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [json.loads(one) if isinstance(one, str) else one for one in mixed]
+    assert (_sum(log, "count"), _sum(log, "total_size")) == (N, sum(map(len, mixed)))
+
+
+def test_a_loop_that_is_left_leaves_the_rest_for_the_next_one() -> None:
+    with _sent(MANY) as (client, log, _bus):
+        client.start()
+        got = []
+        for message in client:
+            got.append(message["n"])
+            if len(got) % 40 == 0:
+                break
+        got.append(client.receive(5)["n"])
+        got += [message["n"] for message in client]
+        assert got == [*range(N)]
+    assert _sum(log, "count") == N
+
+
+def test_a_handler_that_closes_the_client_gets_no_more_messages() -> None:
+    got: list[int] = []
+
+    def on_message(message: Any) -> None:
+        got.append(message["n"])
+        if message["n"] == 40:
+            client.close(0.5)
+
+    with _sent(MANY, on_message=on_message) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+        _wait_until(lambda: _sum(log, "count") == 41)
+    assert got == [*range(41)]
+    assert _sum(log, "count") == 41
+
+
+def test_what_cannot_be_decoded_costs_itself_only() -> None:
+    bad = {0, 1, 77, N - 1}
+    broken = ["{" if index in bad else one for index, one in enumerate(MANY)]
+    got: list[int] = []
+    with _sent(broken, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [number for number in range(N) if number not in bad]
+    assert [one.metadata["error_type"] for one in log.of(ws.events.ERROR_OCCURRED)].count("decode") == len(bad)
+    assert (_sum(log, "count"), _sum(log, "errors")) == (N, len(bad))
+    assert _sum(log, "total_size") == sum(map(len, broken))
+
+
+def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out() -> None:
+    """RFC 6455, sections 7.1.7 and 8.1."""
+    frames = _frames(MANY[:50]) + server_frame(TEXT, b'"\xff"') + _frames(MANY[50:])
+    got: list[int] = []
+    with _sent([], then=frames, on_message=lambda message: got.append(message["n"])) as (client, _log, _bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [*range(50)]
+
+
+def test_a_handler_that_raises_is_told_and_the_next_message_comes() -> None:
+    got: list[int] = []
+
+    def on_message(message: Any) -> None:
+        got.append(message["n"])
+        if message["n"] % 50 == 49:
+            raise IndexError("from the handler")
+
+    with _sent(MANY, on_message=on_message) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [*range(N)]
+    assert [one.metadata["error_type"] for one in log.of(ws.events.ERROR_OCCURRED)].count("handler") == N // 50
+    assert (_sum(log, "count"), _sum(log, "errors")) == (N, N // 50)
+
+
+def test_slow_messages_are_told_each_with_its_own_time() -> None:
+    """slow_after is 20 ms; three messages of 500 take longer, one of them raises."""
+    profile = ws.STANDARD.replace(slow_after=0.02)
+
+    def on_message(message: Any) -> None:
+        if message["n"] in (10, 11, 300):
+            time.sleep(0.03)
+        if message["n"] == 300:
+            raise ValueError("slow, and raises")
+
+    with _sent(MANY, profile=profile, on_message=on_message) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+    slow = log.of(ws.events.MESSAGE_PROCESS_SLOW)
+    # A busy machine may make others slow; these three are.
+    assert len(slow) >= 3
+    assert all(one.measurements["duration"] > 20_000_000 and one.metadata["type"] == "t" for one in slow)
+    assert [one.metadata["result"] for one in slow].count("error") == 1
+    longest = max(one.measurements["process_time_max"] for one in log.of(ws.events.MESSAGE_BATCH_PROCESSED))
+    assert longest == max(one.measurements["duration"] for one in slow)
+    assert _sum(log, "process_time") >= sum(one.measurements["duration"] for one in slow)
+
+
+def test_whoever_listens_in_a_handler_hears_of_the_next_message() -> None:
+    heard: list[Any] = []
+    got: list[int] = []
+
+    def on_message(message: Any) -> None:
+        got.append(message["n"])
+        if message["n"] == 99:
+            bus.attach("late", ws.events.MESSAGE_RECEIVED, lambda *event: heard.append(event))
+        elif message["n"] == 199:
+            bus.detach("late")
+
+    with _sent(MANY, profile="financial", on_message=on_message) as (client, log, bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [*range(N)]
+    assert len(heard) == 100
+    assert _sum(log, "count") == N
+
+
+def test_an_answer_behind_many_messages_is_found_from_a_handler() -> None:
+    """A handler asks while others wait to be handed out; its answer comes behind them, and no message twice."""
+    rpc = [f'{{"jsonrpc":"2.0","method":"tick","params":{number}}}' for number in range(N)]
+    got: list[Any] = []
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        connection.send(_frames(rpc[:250]))
+        question = json.loads(connection.read_frame()[1])
+        answer = json.dumps({"jsonrpc": "2.0", "id": question["id"], "result": 42})
+        connection.send(_frames([*rpc[250:400], answer, *rpc[400:]]) + GOODBYE)
+        connection.wait_closed()
+
+    def on_message(message: Any) -> None:
+        got.append(message["params"])
+        if message["params"] == 30:
+            got.append(client.request({"method": "ask"}, timeout=5))
+
+    with TcpServer(script) as server:
+        client = ws.Client(
+            server.url, protocol=ws.JsonRpcProtocol(), reconnect=False, bus=ws.Bus(), on_message=on_message
+        )
+        with client:
+            assert client.wait(10)
+    assert [one for one in got if isinstance(one, int)] == [*range(N)]
+    assert len(got) == N + 1
+
+
+def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest() -> None:
+    reader, writer = os.pipe()
+    got: list[int] = []
+    children: list[int] = []
+
+    def on_message(message: Any) -> None:
+        got.append(message["n"])
+        if message["n"] == 40:
+            child = os.fork()
+            children.append(child)
+            if not child:  # long enough for it to go on, if it would
+                threading.Timer(0.3, lambda: (os.write(writer, bytes([len(got) - 41])), os._exit(0))).start()
+
+    with _sent(MANY, on_message=on_message) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [*range(N)]
+    assert os.read(reader, 1) == b"\0"
+    os.waitpid(children[0], 0)
+    assert _sum(log, "count") == N
