@@ -7,6 +7,7 @@ with which close code. Used by one thread at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,12 +39,31 @@ class Violation:
 
 
 class FrameReader:
-    """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments."""
+    """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments.
 
-    __slots__ = ("_chunks", "_closed", "_fragments", "_have", "_limit", "_opcode", "_size", "_want", "violation")
+    `inflate` makes a message of a deflated one, where permessage-deflate was agreed, or says what is wrong with it.
+    """
 
-    def __init__(self, max_message_bytes: int) -> None:
+    __slots__ = (
+        "_chunks",
+        "_closed",
+        "_deflated",
+        "_fragments",
+        "_have",
+        "_inflate",
+        "_limit",
+        "_opcode",
+        "_size",
+        "_want",
+        "inflated_bytes",
+        "violation",
+    )
+
+    def __init__(self, max_message_bytes: int, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
         self._limit = max_message_bytes
+        self._inflate = inflate
+        self._deflated = False  # the fragmented message under way is
+        self.inflated_bytes = 0  # by how much deflated messages ever outgrew what was read
         self._chunks: list[bytes] = []  # the bytes of a frame that is not whole; joined once it is
         self._have = 0
         self._want = 2
@@ -112,6 +132,8 @@ class FrameReader:
                 if frame[0] == CLOSE:
                     self._closed = True
                     return found  # whatever follows a close frame is not a message (section 5.5.1)
+            elif self.violation is not None:
+                return found
             position = stop
         else:
             self._want = 2
@@ -124,7 +146,10 @@ class FrameReader:
         """What is wrong with a frame of this first byte and length, seen before its payload is waited for."""
         opcode = first & 0x0F
         if first & 0x70:
-            return Violation(PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed")
+            if first & 0x30 or self._inflate is None:
+                return Violation(PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed")
+            if opcode not in (TEXT, BINARY):  # RFC 7692, section 6
+                return Violation(PROTOCOL_ERROR, "RSV1 is set on a frame that begins no message")
         if opcode >= CLOSE:
             if opcode > PONG:
                 return Violation(PROTOCOL_ERROR, f"opcode {opcode} is reserved")
@@ -135,25 +160,38 @@ class FrameReader:
             return Violation(PROTOCOL_ERROR, f"opcode {opcode} is reserved")
         if (opcode == CONTINUATION) != bool(self._opcode):
             return Violation(PROTOCOL_ERROR, "a continuation without a beginning, or a beginning inside a message")
-        if self._size + length > self._limit:
+        limit = self._limit
+        if self._deflated or first & 0x40:
+            limit += limit // 4 + 64  # what cannot shrink grows, by zlib's account an eighth at most
+        if self._size + length > limit:
             return Violation(TOO_BIG, f"a message is longer than max_message_bytes ({self._limit})")
         return None
 
     def _part(self, first: int, payload: bytes) -> Frame | None:
+        """What this frame completes, if anything; None too when `violation` was set."""
         opcode = first & 0x0F
         if opcode >= CLOSE:
             return opcode, payload
         self._fragments.append(payload)
         self._size += len(payload)
         self._opcode = opcode or self._opcode
+        self._deflated = self._deflated or bool(first & 0x40)
         if not first & 0x80:
             if not payload:
                 self._fragments.pop()  # a flood of empty fragments takes no memory
             return None
-        frame = self._opcode, b"".join(self._fragments)
+        opcode, payload = self._opcode, b"".join(self._fragments)
         self._fragments.clear()
         self._size, self._opcode = 0, CONTINUATION
-        return frame
+        if self._deflated and self._inflate is not None:
+            self._deflated = False
+            inflated = self._inflate(payload)
+            if isinstance(inflated, Violation):
+                self.violation = inflated
+                return None
+            self.inflated_bytes += len(inflated) - len(payload)
+            payload = inflated
+        return opcode, payload
 
 
 def parse_close(payload: bytes) -> tuple[int, str] | Violation:
