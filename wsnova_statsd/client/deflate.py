@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 from ..errors import ConnectionFailed
@@ -24,7 +25,7 @@ _FLAGS: Final = ("server_no_context_takeover", "client_no_context_takeover")
 _WINDOWS: Final = ("server_max_window_bits", "client_max_window_bits")
 _BITS: Final = {str(bits): bits for bits in range(8, 16)}  # decimal, without leading zeros (section 7.1.2)
 _TAIL: Final = b"\x00\x00\xff\xff"  # of an empty stored block: the sender cuts it off, the receiver appends it (7.2)
-_SLICE: Final = 16384  # of deflated data; what stands behind a final block is copied, and stays short
+_SLICE: Final = 4096  # of deflated data; what stands behind a final block is copied, and stays short
 _WORTH: Final = 64  # bytes from which a message alone may shrink
 
 
@@ -71,8 +72,8 @@ class Deflate:
     client_bits: int = 15
 
     def deflate(self, payload: bytes) -> bytes | None:
-        """A message deflated, or None where it is to be sent as it is: it would not be shorter, or zlib cannot keep to
-        a window of 8 bits, which is refused for a raw stream (zlib issue 171)."""
+        """A message deflated, or None where that makes it no shorter: it is sent as it is then (section 6.1), as is
+        everything under a window of 8 bits, which zlib refuses for writing (zlib issue 171), not for reading."""
         if len(payload) < _WORTH or self.client_bits == 8:
             return None
         stream = zlib.compressobj(wbits=-self.client_bits)  # zlib's own memLevel: nothing is kept
@@ -90,7 +91,7 @@ class Inflater:
     __slots__ = ("_bits", "_limit", "_stream", "_takeover")
 
     def __init__(self, agreed: Deflate, limit: int) -> None:
-        self._bits = max(9, agreed.server_bits)  # older zlibs that are told 8 take 9; a larger window harms nothing
+        self._bits = agreed.server_bits
         self._takeover = agreed.server_takeover
         self._limit = min(limit, sys.maxsize - 1)  # zlib takes no larger number
         self._stream: zlib._Decompress | None = None
@@ -101,7 +102,7 @@ class Inflater:
         RFC 7692 names no close code for that; 1007 is for "data that was not consistent with the type of the message"
         (RFC 6455, section 7.4.1). What stands behind a final block (BFINAL, section 7.2.3.4) is a stream of its own.
         """
-        stream, pieces = self._stream, []
+        stream, message = self._stream, BytesIO()
         room = self._limit + 1  # by the last byte of it the message is too long
         try:
             for start in range(0, len(data), _SLICE):
@@ -113,12 +114,12 @@ class Inflater:
                     room -= len(piece)
                     if not room:
                         return Violation(TOO_BIG, f"a message inflates beyond max_message_bytes ({self._limit})")
-                    pieces.append(piece)
+                    message.write(piece)
                     rest = stream.unused_data
-            # No data at all is how some peers write an empty message; a final block may come without the tail's header.
-            if data and stream is not None and not stream.eof and stream.decompress(_TAIL, 1):
+            # No data at all is how some peers write an empty message, and behind a final block the tail means nothing.
+            if data and stream is not None and stream.decompress(_TAIL, 1):
                 return Violation(INVALID_DATA, "a deflated message ends within a block")
         except zlib.error as error:
             return Violation(INVALID_DATA, f"a deflated message is broken: {error}")
         self._stream = stream if self._takeover else None
-        return b"".join(pieces)
+        return message.getvalue()

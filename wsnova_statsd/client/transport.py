@@ -42,9 +42,9 @@ _OPCODES: Final = {
 
 def frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> bytes:
     """One final, masked frame; of a message, deflated if that was agreed and makes it shorter."""
-    short = deflate.deflate(payload) if deflate is not None else None
-    formed = websocket.ABNF.create_frame(payload if short is None else short, _OPCODES[opcode])
-    formed.rsv1 = int(short is not None)
+    formed = websocket.ABNF.create_frame(payload, _OPCODES[opcode])
+    if deflate is not None and (short := deflate.deflate(payload)) is not None:
+        formed.data, formed.rsv1 = short, 1
     data: bytes = formed.format()
     return data
 
