@@ -220,6 +220,10 @@ def test_a_header_of_ones_own_wins_over_the_url() -> None:
         ("max_message_bytes", True),
         ("max_buffered_bytes", 0),
         ("max_buffered_bytes", "1k"),
+        ("compression", "gzip"),
+        ("compression", ""),
+        ("compression", True),
+        ("compression", ["deflate"]),
         ("reconnect", 1),
         ("reconnect", None),
         ("on_message", "print"),
@@ -238,6 +242,12 @@ def test_a_value_that_is_not_usable_is_named(name: str, value: object) -> None:
     message = _refused(**{name: value})
     assert message.startswith(f"{name} is ")
     assert repr(value) in message
+
+
+def test_a_refused_compression_names_what_is_allowed() -> None:
+    """None and deflate, which are taken."""
+    assert _refused(compression="gzip").endswith("allowed: None, deflate")
+    assert [_options(compression=allowed).compression for allowed in (None, "deflate")] == [None, "deflate"]
 
 
 def test_a_client_id_ends_at_200_characters() -> None:

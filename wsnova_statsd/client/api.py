@@ -36,7 +36,9 @@ class Client:
     `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown).
     `on_message(message)` runs in the client's own thread; without it, iterate over the client or call receive().
     `on_error(error)` is told of every fault, `on_reconnect()` of every new link. `ssl` is an SSLContext, certificates
-    are verified by default. `proxy` is None (direct), 'env' or http://host:port. Times are seconds, sizes bytes.
+    are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or 'deflate',
+    which offers permessage-deflate (RFC 7692); limits and measured sizes are those of messages without it.
+    Times are seconds, sizes bytes.
     Raises ConfigurationError at once for what is not usable.
     """
 

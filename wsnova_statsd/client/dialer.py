@@ -62,7 +62,8 @@ class Dialer:
             sock = tunnel(dial, proxy, target.host, target.port)
         if target.secure:
             sock = dial.secure(sock, options.context(), target.host)
-        transport, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols)
+        compression = options.compression is not None
+        transport, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
         heartbeat = Heartbeat(profile.ping_interval, profile.pong_timeout, time.monotonic())
         return Link(
             transport,

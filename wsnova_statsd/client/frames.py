@@ -8,6 +8,7 @@ with which close code. Used by one thread at a time.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,7 @@ Frame = tuple[int, bytes]  # opcode and payload
 Received = tuple[int, bytes, int]  # the same, and the stamp of the read that completed it
 
 _FINAL: Final = 0x80
+_DEFLATED: Final = 0x40  # RSV1 (RFC 7692, section 6)
 _MASKED: Final = 0x80
 _NONE: Final = -1  # no header equals it
 _header = struct.Struct("!HH").unpack_from  # first byte and length, and the 16 bits behind them
@@ -45,21 +47,26 @@ class Violation:
 
 
 class FrameReader:
-    """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments."""
+    """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments.
+
+    `inflate` makes a message of a deflated one, where permessage-deflate was agreed, or says what is wrong with it.
+    """
 
     __slots__ = (
-        *("_closed", "_fragments", "_limit", "_opcode", "_rest", "_size", "_usual", "_want"),
-        *("controls", "violation"),
+        *("_closed", "_deflated", "_fragments", "_inflate", "_limit", "_opcode", "_rest", "_usual", "_want"),
+        *("controls", "inflated_bytes", "violation"),
     )
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
         self._limit = max_message_bytes
         self._rest = bytearray()  # of a frame that is not whole
         self._want = 2  # how long that must be before more can be said of it
         self._usual = TEXT  # of the last whole message; the next is expected to be of the same kind
-        self._fragments: list[bytes] = []
+        self._inflate = inflate
+        self._deflated = False  # the message under way is
+        self.inflated_bytes = 0  # by how much deflated messages ever outgrew what was read
+        self._fragments = bytearray()
         self._opcode = CONTINUATION  # of the fragmented message under way; CONTINUATION: none is
-        self._size = 0
         self._closed = False
         self.controls = 0  # control frames found so far
         self.violation: Violation | None = None
@@ -156,36 +163,49 @@ class FrameReader:
         """What is wrong with a frame of this first byte and length, seen before its payload is waited for."""
         opcode = first & 0x0F
         if first & 0x70:
-            return Violation(PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed")
+            if first & 0x30 or self._inflate is None:
+                return Violation(PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed")
+            if opcode not in (TEXT, BINARY):  # RFC 7692, section 6
+                return Violation(PROTOCOL_ERROR, "RSV1 is set on a frame that begins no message")
         if opcode >= CLOSE:
             if opcode > PONG:
                 return Violation(PROTOCOL_ERROR, f"opcode {opcode} is reserved")
-            if not first & 0x80 or length > 125:
+            if not first & _FINAL or length > 125:
                 return Violation(PROTOCOL_ERROR, "a control frame is fragmented or longer than 125 bytes")
             return None
         if opcode > BINARY:
             return Violation(PROTOCOL_ERROR, f"opcode {opcode} is reserved")
         if (opcode == CONTINUATION) != bool(self._opcode):
             return Violation(PROTOCOL_ERROR, "a continuation without a beginning, or a beginning inside a message")
-        if self._size + length > self._limit:
+        limit = self._limit
+        if self._deflated or first & _DEFLATED:
+            limit += limit // 4 + 64  # what cannot shrink grows, by zlib's account an eighth at most
+        if len(self._fragments) + length > limit:
             return Violation(TOO_BIG, f"a message is longer than max_message_bytes ({self._limit})")
         return None
 
     def _part(self, first: int, payload: bytes) -> Frame | None:
+        """What this frame completes, if anything; None too when `violation` was set."""
         opcode = first & 0x0F
         if opcode >= CLOSE:
             return opcode, payload
-        self._fragments.append(payload)
-        self._size += len(payload)
-        self._opcode = opcode or self._opcode
-        if not first & 0x80:
-            if not payload:
-                self._fragments.pop()  # a flood of empty fragments takes no memory
-            return None
-        frame = self._opcode, b"".join(self._fragments)
-        self._fragments.clear()
-        self._size, self._opcode = 0, CONTINUATION
-        return frame
+        self._deflated = self._deflated or bool(first & _DEFLATED)
+        if not first & _FINAL or opcode == CONTINUATION:
+            self._fragments += payload  # one growing buffer: an object for each of a million fragments would be dear
+            self._opcode = opcode or self._opcode
+            if not first & _FINAL:
+                return None
+            opcode, payload = self._opcode, bytes(self._fragments)
+            self._fragments, self._opcode = bytearray(), CONTINUATION
+        if self._deflated and self._inflate is not None:
+            self._deflated = False
+            inflated = self._inflate(payload)
+            if isinstance(inflated, Violation):
+                self.violation = inflated
+                return None
+            self.inflated_bytes += len(inflated) - len(payload)
+            payload = inflated
+        return opcode, payload
 
 
 def parse_close(payload: bytes) -> tuple[int, str] | Violation:

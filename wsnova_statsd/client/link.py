@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import NotConnected
+from .deflate import Inflater
 from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
 from .heartbeat import Heartbeat
 from .room import Room
@@ -37,33 +38,10 @@ class Link:
     `max_buffered_bytes` bounds what is read for an owner that is away."""
 
     __slots__ = (
-        "_close_sent",
-        "_ending",
-        "_idle_limit",
-        "_last_data",
-        "_owed",
-        "_patience",
-        "_ping_owed",
-        "_reader",
-        "_rest",
-        "_room",
-        "_tells_heartbeats",
-        "_transport",
-        "_unsent",
-        "arrived",
-        "arrived_bytes",
-        "ended",
-        "heartbeat",
-        "inbox",
-        "kept",
-        "left",
-        "loss",
-        "opened_ns",
-        "reading",
-        "seen",
-        "sending",
-        "subprotocol",
-        "uri",
+        *("_close_sent", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
+        *("_rest", "_room", "_tells_heartbeats", "_transport", "_unsent", "arrived", "arrived_bytes", "deflate"),
+        *("ended", "heartbeat", "inbox", "kept", "left", "loss", "opened_ns", "reading", "seen", "sending"),
+        *("subprotocol", "uri"),
     )
 
     def __init__(
@@ -92,7 +70,9 @@ class Link:
         self.left: float | None = time.monotonic()  # when the owner last stopped reading, None while it reads
         self.kept = False  # the keeper reads; written under reading
         self._transport = transport
-        self._reader = FrameReader(max_message_bytes)
+        self.deflate = deflate = transport.deflate
+        inflate = Inflater(deflate, max_message_bytes).inflate if deflate is not None else None
+        self._reader = FrameReader(max_message_bytes, inflate)
         self._idle_limit = idle_limit
         self._last_data = time.monotonic()
         self._owed: bytes | None = None  # the latest ping's payload that is not answered yet
@@ -191,7 +171,7 @@ class Link:
 
     def _has_room(self) -> bool:
         """Whether more may be read for an absent owner; told once. Holds `reading`."""
-        if self._room.left(self.arrived, self.arrived_bytes):
+        if self._room.left(self.arrived, self.arrived_bytes + self._reader.inflated_bytes):
             return True
         if self._room.news():
             self.seen.append(("full", self._room.weight))

@@ -93,8 +93,8 @@ class Options:
         check_auth(self.auth)
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; give ws.RateLimit(per_second, burst) or None")
-        if self.compression is not None:
-            raise one_of("compression", self.compression, (None,))
+        if self.compression not in (None, "deflate"):
+            raise one_of("compression", self.compression, (None, "deflate"))
         for name in ("max_message_bytes", "max_buffered_bytes"):
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int) or given < 1:

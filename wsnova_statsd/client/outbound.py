@@ -115,7 +115,7 @@ class Outbound:
         if self._bucket is not None and not urgent:
             self._take_turn(self._bucket)
             link = self._up(max(0.0, until - time.monotonic()))
-        data = frame(opcode, payload)
+        data = frame(opcode, payload, link.deflate)
         if not link.sending.acquire(timeout=self._timeout):
             raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
         try:

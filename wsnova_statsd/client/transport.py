@@ -22,6 +22,7 @@ import websocket
 from websocket import _handshake as upgrade_module
 
 from ..errors import ConnectionFailed, HandshakeRefused, NotConnected
+from .deflate import OFFER, Deflate, agree
 from .dial import Dial, Stream
 from .frames import BINARY, CLOSE, PING, PONG, TEXT
 
@@ -39,10 +40,13 @@ _OPCODES: Final = {
 }
 
 
-def frame(opcode: int, payload: bytes) -> bytes:
-    """One final, masked frame."""
-    formed: bytes = websocket.ABNF.create_frame(payload, _OPCODES[opcode]).format()
-    return formed
+def frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> bytes:
+    """One final, masked frame; of a message, deflated if that was agreed and makes it shorter."""
+    formed = websocket.ABNF.create_frame(payload, _OPCODES[opcode])
+    if deflate is not None and (short := deflate.deflate(payload)) is not None:
+        formed.data, formed.rsv1 = short, 1
+    data: bytes = formed.format()
+    return data
 
 
 class _OwnCookies:
@@ -110,7 +114,7 @@ class _HandshakeSocket:
 
 
 def upgrade(
-    dial: Dial, sock: Stream, url: str, headers: Sequence[str], subprotocols: Sequence[str]
+    dial: Dial, sock: Stream, url: str, headers: Sequence[str], subprotocols: Sequence[str], compression: bool = False
 ) -> tuple[Transport, str | None]:
     """The WebSocket upgrade (RFC 6455, section 4) on a connected socket: a transport, and the agreed subprotocol.
 
@@ -121,8 +125,10 @@ def upgrade(
     connection: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
     jar = _jar()
     jar.ours.handshake = True
+    lines = [*headers, f"Sec-WebSocket-Extensions: {OFFER}"] if compression else [*headers]
     try:
-        connection.connect(url, socket=ours, redirect_limit=0, header=list(headers), subprotocols=list(subprotocols))
+        connection.connect(url, socket=ours, redirect_limit=0, header=lines, subprotocols=list(subprotocols))
+        deflate = agree(connection.getheaders().get("sec-websocket-extensions", ""), offered=compression)
     except websocket.WebSocketBadStatusException as error:
         sock.close()
         if not error.status_code:
@@ -141,7 +147,7 @@ def upgrade(
         ) from error
     finally:
         jar.ours.handshake = False
-    return Transport(sock, ours.ahead), connection.getsubprotocol()
+    return Transport(sock, ours.ahead, deflate), connection.getsubprotocol()
 
 
 def _retry_after(error: websocket.WebSocketBadStatusException) -> float | None:
@@ -161,9 +167,11 @@ def _retry_after(error: websocket.WebSocketBadStatusException) -> float | None:
 
 
 class Transport:
-    """A connected, upgraded socket. `ahead` is what came with the handshake and is read first."""
+    """A connected, upgraded socket. `ahead` is what came with the handshake and is read first; `deflate` what was
+    agreed on compression, for those who form and read frames."""
 
-    def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
+    def __init__(self, sock: Stream, ahead: bytes = b"", deflate: Deflate | None = None) -> None:
+        self.deflate = deflate
         self._sock = sock
         self._ahead = ahead
         self._size = _SMALL
