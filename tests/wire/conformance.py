@@ -1,4 +1,4 @@
-"""A client that echoes, as the Autobahn suite has it, and its peer: a strict reader of what a client may send.
+r"""A client that echoes, as the Autobahn suite has it, and its peer: a strict reader of what a client may send.
 
     with conversation() as peer:
         peer.send(b"\x81\x02hi")
@@ -10,6 +10,7 @@ The test plays the server, in its own thread; the client runs in another and is 
 
 import queue
 import socket
+import ssl as tls
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +39,7 @@ class Peer:
 
     def send(self, *pieces: bytes) -> None:
         """One write each. A client that has failed the connection may be gone before the last."""
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(BrokenPipeError, ConnectionResetError, tls.SSLEOFError):
             for piece in pieces:
                 self._socket.sendall(piece)
 
@@ -114,8 +115,11 @@ def _by_iteration(url: str, hear: Callable[[Client, Any], None], options: dict[s
 
 
 @contextmanager
-def conversation(iterated: bool = False, **options: Any) -> Iterator[Peer]:
-    """Connect an echo client to a peer. At the end of the block the client must have noticed that its link is over."""
+def conversation(iterated: bool = False, serving: tls.SSLContext | None = None, **options: Any) -> Iterator[Peer]:
+    """Connect an echo client to a peer, which takes the server's part in TLS if `serving` says so.
+
+    At the end of the block the client must have noticed that its link is over.
+    """
     arrived: queue.Queue[Connection] = queue.Queue()
     heard: list[Any] = []
 
@@ -128,7 +132,7 @@ def conversation(iterated: bool = False, **options: Any) -> Iterator[Peer]:
         with suppress(NotConnected):  # the server may have said goodbye since
             client.send(message)
 
-    with TcpServer(script) as server:
+    with TcpServer(script, ssl=serving) as server:
         given = {"protocol": Protocol(), "reconnect": False, "bus": Bus(), **options}
         run = _by_iteration if iterated else _by_handler
         thread = threading.Thread(target=run, args=(server.url, hear, given), name="echo-client", daemon=True)

@@ -5,10 +5,12 @@ these tests, with the tables of `tests.rfc6455` and `tests.rfc3629`.
 """
 
 import json
-import threading
+import ssl
+import time
 
 import orjson
 import pytest
+import trustme
 
 from tests.rfc3629 import INVALID, VALID, numbered
 from tests.rfc6455 import (
@@ -113,6 +115,29 @@ def test_an_unasked_pong_is_answered_with_nothing() -> None:
     assert peer.heard == []
 
 
+@pytest.fixture(scope="module")
+def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's context and the client's."""
+    authority = trustme.CA()
+    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(serving)
+    authority.configure_trust(trusting)
+    return serving, trusting
+
+
+@pytest.mark.parametrize("size", [1, 997, _WHOLE])
+def test_over_tls_nothing_is_different(tls: tuple[ssl.SSLContext, ssl.SSLContext], size: int) -> None:
+    """Records and frames end where they like: all that is legal in the tables, in one stream."""
+    cases = [case for case in FRAMING if not case.code and CLOSE not in dict(case.frames) and len(case.sent) < 1000]
+    with conversation(serving=tls[0], ssl=tls[1]) as peer:
+        peer.send(*chopped(b"".join(case.sent for case in cases), size))
+        owed = [answer for case in cases for answer in _answers(case)]
+        heard = [peer.hear() for _ in owed]
+        assert peer.part() == [(CLOSE, GOODBYE)]
+    for kinds in ((TEXT, BINARY), (PONG,)):  # a pong may overtake an echo
+        assert [each for each in heard if each[0] in kinds] == [each for each in owed if each[0] in kinds]
+
+
 # UTF-8
 
 
@@ -197,6 +222,18 @@ def test_messages_before_text_that_is_not_utf_8_count_and_those_after_it_do_not(
     assert peer.heard == ["Hello"]
 
 
+@pytest.mark.parametrize(
+    "breach",
+    [b"\x83\x00", b"\x80\x00", b"\x81\x80\x01\x02\x03\x04"],
+    ids=["opcode_3", "continuation_of_nothing", "mask"],
+)
+def test_the_first_thing_that_is_wrong_decides(breach: bytes) -> None:
+    """Text that is not UTF-8 comes before a breach in the same write: it is 1007."""
+    with conversation() as peer:
+        peer.send(_text(b"\xff") + breach)
+        assert _code(peer.rest()) == INVALID_DATA
+
+
 # The end
 
 
@@ -230,15 +267,30 @@ def test_what_came_before_a_close_frame_is_delivered_and_what_comes_after_it_is_
     assert peer.heard == [long.decode(), "Hello"]
 
 
-def test_the_connection_ends_even_if_the_server_never_ends_it() -> None:
-    """Section 7.1.1: the server should end TCP first; a client does not wait for it for long."""
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        (b"\x83\x00", PROTOCOL_ERROR),
+        (_text(b"\xff"), INVALID_DATA),
+        (head(TEXT, DEFAULT_LIMIT + 1), TOO_BIG),
+        (b"\x88\x02\x03\xe8", NORMAL),
+    ],
+    ids=["breach", "not_UTF-8", "too_long", "close"],
+)
+def test_a_server_that_goes_on_sending_is_told_why_the_connection_ends(last: bytes, code: int) -> None:
+    """A MiB of messages after the end is read by nobody, and the close frame is there."""
     with conversation() as peer:
-        began = threading.Event()
-        timer = threading.Timer(10.0, began.set)
-        timer.start()
+        peer.send(last, *[_text(b"x" * 60_000)] * 17)
+        assert _code(peer.rest()) == code
+    assert peer.heard == []
+
+
+def test_the_connection_ends_even_if_the_server_never_ends_it() -> None:
+    """Section 7.1.1: the server should end TCP first; a client does not wait for it for ever."""
+    with conversation() as peer:
+        began = time.monotonic()
         assert peer.part() == [(CLOSE, GOODBYE)]
-        timer.cancel()
-        assert not began.is_set()
+        assert time.monotonic() - began < 10
 
 
 # Large messages
