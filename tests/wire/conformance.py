@@ -84,6 +84,11 @@ class Peer:
         self.send(head(CLOSE, len(payload)) + payload)
         return self.rest()
 
+    def end(self) -> None:
+        """Let go of the connection: a client that failed it lingers until its peer has read why."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
     def _take(self, size: int) -> bytes:
         while len(self._buffer) < size:
             data = self._socket.recv(1 << 20)
@@ -140,5 +145,6 @@ def conversation(iterated: bool = False, serving: tls.SSLContext | None = None, 
         peer = Peer(arrived.get(timeout=PATIENCE))
         peer.heard = heard
         yield peer
+        peer.end()
         thread.join(PATIENCE)
         assert not thread.is_alive(), "the client has not noticed that its connection is over"

@@ -21,7 +21,7 @@ from .room import Room
 from .transport import Transport, frame
 
 _CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
-_AGAIN: Final = 0.1  # seconds after which an owner tries again to send a control frame that did not go out
+_AGAIN: Final = 0.1  # seconds until an owner tries again to send a control frame that did not go out
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,17 @@ class Link:
 
     __slots__ = (
         *("_close_sent", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
-        *("_rest", "_room", "_tells_heartbeats", "_transport", "_unsent", "arrived", "arrived_bytes", "deflate"),
+        *(
+            "_rest",
+            "_room",
+            "_tells_heartbeats",
+            "_transport",
+            "_unsent",
+            "_verdict",
+            "arrived",
+            "arrived_bytes",
+            "deflate",
+        ),
         *("ended", "heartbeat", "inbox", "kept", "left", "loss", "opened_ns", "reading", "seen", "sending"),
         *("subprotocol", "uri"),
     )
@@ -77,6 +87,7 @@ class Link:
         self._last_data = time.monotonic()
         self._owed: bytes | None = None  # the latest ping's payload that is not answered yet
         self._ping_owed: bytes | None = None  # a ping that was due and could not go out yet
+        self._verdict: Violation | None = None  # a breach that was read
         self._unsent = False  # one of these two, or a rest, waits for its way
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
         self._room = Room(self.inbox, max_buffered_bytes)
@@ -105,6 +116,7 @@ class Link:
             self.left, self.kept, self._patience = None, False, _CONTROL_TIMEOUT
             if not self.inbox:
                 self._room.caught_up()
+                self._judge()
             ready = True  # recv first: it is there more often than not
             try:
                 while not self.inbox and self.loss is None:
@@ -137,7 +149,9 @@ class Link:
         with self.reading:
             self.kept, self._patience = False, _CONTROL_TIMEOUT
             now = time.monotonic()
-            if not self._has_room():
+            if self._verdict is not None and self.loss is None:
+                self.breach(self._verdict)  # what is waited for cannot come
+            elif not self._has_room():
                 self._speak(now)
                 time.sleep(max(0.0, min(until - now, _AGAIN)))
             elif not self._step(now) and self.loss is None and now < until:
@@ -203,6 +217,8 @@ class Link:
                 self.loss = Loss("idle", f"no data for {self._idle_limit:g} s")
         elif self.loss is None:
             self.loss = Loss(f"close_{ABNORMAL}", "the server ended the connection without a close frame")
+            if self._verdict is not None:
+                self.breach(self._verdict)
         return False
 
     def _recv(self) -> bytes | None:
@@ -224,8 +240,14 @@ class Link:
             self.arrived += len(messages)
         if messages or not found:
             self._last_data = now  # a pong proves that the server lives, not that the feed does
-        if reader.violation is not None and self.loss is None:
-            self.breach(reader.violation)
+        if reader.violation is not None:
+            self._verdict = reader.violation
+            self._judge()
+
+    def _judge(self) -> None:
+        """Act upon a breach, once the messages that came before it are dealt with: they may still be answered."""
+        if self._verdict is not None and self.loss is None and not self.inbox:
+            self.breach(self._verdict)
 
     def _is_message(self, found: Received, now: float) -> bool:
         """False for a control frame, which is dealt with."""
@@ -246,7 +268,8 @@ class Link:
     def _closed(self, payload: bytes) -> None:
         answer = parse_close(payload)
         if isinstance(answer, Violation):
-            self.breach(answer)
+            self._verdict = answer
+            self._judge()
             return
         code, reason = answer
         if self._close_sent:
@@ -257,6 +280,7 @@ class Link:
 
     def breach(self, violation: Violation) -> None:
         """The server broke the protocol: tell it, and end."""
+        self._verdict = violation
         self.send_close(violation.code, self._patience)
         self.loss = Loss("protocol_error", violation.reason)
 
@@ -364,6 +388,8 @@ class Link:
 
     def dispose(self) -> None:
         """Give the descriptor back; by the owner, or when there is none."""
+        if self._verdict is not None:
+            self._transport.linger()
         self._transport.shutdown()
         with self.reading, self.sending:
             self._transport.close()

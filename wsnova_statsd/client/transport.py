@@ -29,6 +29,7 @@ from .frames import BINARY, CLOSE, PING, PONG, TEXT
 _SMALL: Final = 4096
 _LARGE: Final = 65536
 _MAX_ANSWER: Final = 262144  # of an upgrade, with the body of a refusal
+_LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
 _MAX_WAIT: Final = 300.0  # the longest Retry-After that is honoured
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _OPCODES: Final = {
@@ -268,6 +269,19 @@ class Transport:
         with _Selector() as selector:
             selector.register(self._sock, selectors.EVENT_WRITE)
             return bool(selector.select(timeout))
+
+    def linger(self) -> None:
+        """Send no more, and discard what still comes until the peer ends too (RFC 6455, section 7.1.1): over unread
+        bytes the kernel would reset the connection, and the peer lose the close frame. By the thread that reads."""
+        deadline = time.monotonic() + _LINGER
+        with contextlib.suppress(OSError, ValueError):
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0:
+                try:
+                    if not socket.socket.recv(self._sock, _LARGE):
+                        return
+                except BlockingIOError:
+                    self._selector.select(left)
 
     def shutdown(self) -> None:
         """End both directions now and wake whoever waits; the descriptor stays until close.
