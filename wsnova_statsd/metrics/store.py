@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from .. import process
@@ -104,7 +104,7 @@ class Column:
 class Row:
     """What one thread saw of one event with one combination of tag values."""
 
-    __slots__ = ("bad", "bad_folded", "columns", "counters", "due", "every", "folded", "limit", "n", "refused")
+    __slots__ = ("bad", "bad_folded", "columns", "counters", "due", "every", "folded", "full", "limit", "n", "refused")
 
     def __init__(
         self, counters: tuple[Series, ...], columns: tuple[Column, ...], limit: int, *, refused: bool = False
@@ -113,7 +113,9 @@ class Row:
         self.refused = refused  # counted as invalid: its name is unusable, or of another kind
         self.n = 0  # occurrences; the writer's, raised after everything else of an occurrence is written
         self.bad = 0  # values that are no numbers
-        self.due = 0  # the next occurrence whose samples are kept; 0: every one
+        # Samples are kept of every occurrence below `full` and, unless thinning, of those from `due` on, each with a
+        # look by `thin`. A fold sets all three back; a reset that the writer overwrites costs one window some samples.
+        self.full = self.due = 0
         self.every = 1
         self.columns = columns
         self.counters = counters
@@ -125,15 +127,22 @@ class Row:
         return [*self.counters, *columns]
 
     def thin(self, n: int) -> None:
-        """Writer: keep one in four when full - in steps of two every other value would pass here - and choose the next
-        occurrence to keep, at random around `every`, so that no pattern in the data meets it."""
-        if any(len(column.samples) >= self.limit for column in self.columns):
+        """Writer, after a sample that had no room for sure: see how much there is. Without any keep one in four - in
+        steps of two every other value would pass here - and choose the next occurrence to keep, at random around
+        `every`, so that no pattern in the data meets it."""
+        room = self.limit
+        for column in self.columns:
+            room = min(room, self.limit - len(column.samples))
+        if room <= 0:
             self.every *= 4
             for column in self.columns:
                 kept = column.samples  # in place: the folder may have taken this very list a moment ago
                 fours = zip(kept[::4], kept[1::4], kept[2::4], kept[3::4], strict=False)
                 kept[:] = [four[random.getrandbits(2)] for four in fours]
-        self.due = n + 1 + int(random.random() * (2 * self.every - 1)) if self.every > 1 else 0
+        if self.every > 1:
+            self.full, self.due = 0, n + 1 + int(random.random() * (2 * self.every - 1))
+        else:
+            self.full, self.due = n + room, 0
 
 
 class _Token:
@@ -143,13 +152,13 @@ class _Token:
 
 
 class _Shard:
-    """The rows of one thread: tables by plan."""
+    """The rows of one thread: a table for each plan."""
 
     __slots__ = ("tables", "token")
 
     def __init__(self, token: weakref.ref[_Token]) -> None:
         self.token = token
-        self.tables: list[dict[Hashable, Row]] = []
+        self.tables: list[list[Row]] = []
 
 
 def _nothing() -> None:
@@ -194,8 +203,8 @@ class Store:
         self._rows = 0
         self._local = threading.local()
 
-    def table(self) -> dict[Hashable, Row]:
-        """A new table of rows for the calling thread, folded from now on."""
+    def table(self) -> list[Row]:
+        """A new table of rows for the calling thread, which appends to it; folded from now on."""
         local = self._local
         shard: _Shard | None = getattr(local, "shard", None)
         if shard is None:
@@ -203,7 +212,7 @@ class Store:
             shard = local.shard = _Shard(weakref.ref(token))
             with self.lock:
                 self._shards.append(shard)
-        table: dict[Hashable, Row] = {}
+        table: list[Row] = []
         shard.tables.append(table)
         return table
 
@@ -240,7 +249,7 @@ class Store:
             for shard in self._shards:
                 ended = shard.token() is None  # asked before the rows are read: what it wrote is all there
                 for table in shard.tables:
-                    for row in table.copy().values():
+                    for row in table.copy():
                         if row.n != row.folded:
                             self._fold_row_locked(row)
                 if not ended:
@@ -270,7 +279,7 @@ class Store:
                 _fold_samples(column, valued, self.max_samples)
         if row.columns:
             row.limit = self.sample_limit_locked()
-            row.every, row.due = 1, 0  # every window starts with all: a quiet one after a busy one loses nothing
+            row.every, row.full, row.due = 1, 0, 0  # every window starts with all: a quiet one after a busy one loses nothing
 
 
 def _fold_samples(column: Column, valued: int, limit: int) -> None:

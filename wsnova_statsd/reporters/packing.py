@@ -101,14 +101,14 @@ class Packer:
 
     def _samples(self, series: Series, kept: list[float], stood: int) -> Iterator[Line]:
         """Packed lines in which `kept` values stand for exactly `stood`: some for q of them, the rest for q + 1."""
-        head, divisor = self._head(series), series.divisor
-        texts = [str(value) for value in kept] if divisor is None else [repr(value / divisor) for value in kept]
-        weight, more = divmod(stood, len(texts))
+        head = self._head(series)
+        weight, more = divmod(stood, len(kept))
         left = stood
         try:
-            for factor, part in ((weight + 1, texts[:more]), (weight, texts[more:])):
+            for factor, part in ((weight + 1, kept[:more]), (weight, kept[more:])):
                 size = head.size + (len("|@") + len(repr(wire.rate_of(factor))) if factor > 1 else 0)
-                for packed, count in wire.pack_values(part, self._limit - 1 - size):
+                joined = wire.join_values(part, series.divisor)
+                for packed, count in wire.cut_values(joined, self._limit - 1 - size):
                     if size + len(packed) < self._limit:
                         left -= count * factor
                         yield Line(series, head.name, packed, head.tags, factor, size + len(packed), count * factor)
