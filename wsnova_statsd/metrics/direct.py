@@ -49,10 +49,10 @@ class Direct:
         else:
             column.last.value = checked
             column.total += checked
-            if column.sampled and (n < row.full or n >= row.due):
+            if column.sampled and (n < column.full or n >= column.due):
                 column.samples.append(checked)
-                if n >= row.full:
-                    row.thin(n)
+                if n >= column.full:
+                    column.thin(n)
         row.n = n
 
     def _row(self, name: object, tags: TagsGiven) -> Row:

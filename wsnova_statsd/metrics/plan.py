@@ -19,7 +19,10 @@ from .store import OVERFLOW_TAGS, Column, Row, Series, Store
 
 Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], None]
 _SAMPLED: Final = frozenset({"summary", "distribution"})
-_USUAL: Final = 1 << 62  # numbers within it need no closer look
+# Numbers within need no closer look: integers of one digit of CPython's, and floats, are compared at once, but not in a
+# chain.
+_USUAL: Final = (1 << 30) - 1
+_USUAL_FLOAT: Final = 2.0**62
 _PLAIN: Final = frozenset({bool, int})  # tag values that are keys as they are; NaN differs from itself
 _OVERFLOW: Final = object()  # no tag value equals it
 
@@ -150,9 +153,6 @@ class Plan:
     def _body_source(self, read: Callable[[str, str, list[str]], list[str]]) -> list[str]:
         """One occurrence in a row; `read` gives the lines that read a measurement and then write it."""
         lines = ["n = row.n + 1"]
-        sampling = any(one.kind in _SAMPLED for one in self.definitions)
-        if sampling:
-            lines += ["full = n >= row.full", "keep = not full or n >= row.due"]
         for index, measurement in enumerate(self.measurements):
             write = self._write_source(f"c{index}", measurement)
             lines += (
@@ -163,8 +163,6 @@ class Plan:
                     *write,
                 ]
             )
-        if sampling:
-            lines += ["if full and keep:", "    row.thin(n)"]
         return [*lines, "row.n = n"]
 
     def _write_source(self, column: str, measurement: str | float) -> list[str]:
@@ -173,18 +171,20 @@ class Plan:
         if "sum" in kinds:
             lines.append(f"{column}.total += value")
         if kinds & _SAMPLED:
-            lines += ["if keep:", f"    {column}.samples.append(value)"]
+            keep = f"{column}.samples.append(value)"
+            lines += [f"if n < {column}.full:", f"    {keep}"]
+            lines += [f"elif n >= {column}.due:", f"    {keep}", f"    {column}.thin(n)"]
         return lines
 
     @staticmethod
     def _checked(column: str, measurement: str, write: list[str]) -> list[str]:
+        usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
         return [
             "try:",
             f"    value = measurements[{measurement!r}]",
             "except KeyError:",
             "    value = plan",  # no measurement is it
-            "kind = value.__class__",
-            f"if (kind is not int and kind is not float) or not {-_USUAL} < value < {_USUAL}:",
+            f"if not ({usual} if value.__class__ is int else value.__class__ is float and {usual_float}):",
             "    checked = number(value)",
             "    if checked is None:",
             f"        {column}.miss += 1",

@@ -79,11 +79,17 @@ class _Fan:
 
 
 class Column:
-    """One measurement of one row. `last`, `total`, `samples` and `miss` are the writer's, the rest the folder's."""
+    """One measurement of one row. `last`, `total`, `samples` and `miss` are the writer's, `limit` and what is behind it
+    the folder's.
+
+    While `every` is 1, every occurrence below `full` has room for a sample; from there on `thin` is asked after each
+    that is kept. The folder sets the three back with every window: an answer of the writer's that undoes it costs that
+    window some samples, no more.
+    """
 
     __slots__ = (
-        *("last", "miss", "samples", "total"),
-        *("carry", "gauges", "missed", "old", "old_used", "sampled", "summed", "total_folded"),
+        *("due", "every", "full", "last", "miss", "samples", "total"),
+        *("carry", "gauges", "limit", "missed", "old", "old_used", "sampled", "summed", "total_folded"),
     )
 
     def __init__(self, gauges: tuple[Series, ...], summed: tuple[Series, ...], sampled: tuple[Series, ...]) -> None:
@@ -91,6 +97,8 @@ class Column:
         self.total: float = 0
         self.samples: list[float] = []
         self.miss = 0  # occurrences without a usable value
+        self.every, self.full, self.due = 1, 0, 0  # due: the next occurrence to keep, from `full` on
+        self.limit = _FEWEST  # of samples between two folds
         self.gauges = gauges
         self.summed = summed
         self.sampled = sampled
@@ -100,23 +108,31 @@ class Column:
         self.old_used = 0
         self.carry: list[float] = []
 
+    def thin(self, n: int) -> None:
+        """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one in four - in steps
+        of two every other value would pass here - and choose the next occurrence to keep, at random around `every`, so
+        that no pattern in the data meets it."""
+        kept = self.samples
+        room = self.limit - len(kept)
+        if room <= 0:
+            self.every *= 4
+            fours = zip(kept[::4], kept[1::4], kept[2::4], kept[3::4], strict=False)
+            kept[:] = [four[random.getrandbits(2)] for four in fours]  # in place: the folder may just have taken it
+        if self.every > 1:
+            self.full, self.due = 0, n + 1 + int(random.random() * (2 * self.every - 1))
+        else:
+            self.full, self.due = n + room, 0
+
 
 class Row:
     """What one thread saw of one event with one combination of tag values."""
 
-    __slots__ = ("bad", "bad_folded", "columns", "counters", "due", "every", "folded", "full", "limit", "n", "refused")
+    __slots__ = ("bad", "bad_folded", "columns", "counters", "folded", "n", "refused")
 
-    def __init__(
-        self, counters: tuple[Series, ...], columns: tuple[Column, ...], limit: int, *, refused: bool = False
-    ) -> None:
-        self.limit = limit  # of samples between two folds; the folder's
+    def __init__(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> None:
         self.refused = refused  # counted as invalid: its name is unusable, or of another kind
         self.n = 0  # occurrences; the writer's, raised after everything else of an occurrence is written
         self.bad = 0  # values that are no numbers
-        # Samples are kept of every occurrence below `full` and, unless thinning, of those from `due` on, each with a
-        # look by `thin`. A fold sets all three back; a reset that the writer overwrites costs one window some samples.
-        self.full = self.due = 0
-        self.every = 1
         self.columns = columns
         self.counters = counters
         self.folded = self.bad_folded = 0  # the folder's
@@ -125,24 +141,6 @@ class Row:
         """Every series this row counts for."""
         columns = [one for column in self.columns for one in (*column.gauges, *column.summed, *column.sampled)]
         return [*self.counters, *columns]
-
-    def thin(self, n: int) -> None:
-        """Writer, after a sample that had no room for sure: see how much there is. Without any keep one in four - in
-        steps of two every other value would pass here - and choose the next occurrence to keep, at random around
-        `every`, so that no pattern in the data meets it."""
-        room = self.limit
-        for column in self.columns:
-            room = min(room, self.limit - len(column.samples))
-        if room <= 0:
-            self.every *= 4
-            for column in self.columns:
-                kept = column.samples  # in place: the folder may have taken this very list a moment ago
-                fours = zip(kept[::4], kept[1::4], kept[2::4], kept[3::4], strict=False)
-                kept[:] = [four[random.getrandbits(2)] for four in fours]
-        if self.every > 1:
-            self.full, self.due = 0, n + 1 + int(random.random() * (2 * self.every - 1))
-        else:
-            self.full, self.due = n + room, 0
 
 
 class _Token:
@@ -235,9 +233,11 @@ class Store:
     def row_locked(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> Row:
         """A new row, with its share of the samples that may wait."""
         self._rows += 1
-        return Row(counters, columns, self.sample_limit_locked(), refused=refused)
+        for column in columns:
+            column.limit = self._sample_limit_locked()
+        return Row(counters, columns, refused=refused)
 
-    def sample_limit_locked(self) -> int:
+    def _sample_limit_locked(self) -> int:
         """How many samples a row may keep between two folds: fewer, the more rows there are."""
         assert self.lock.locked()
         return max(_FEWEST, min(self.max_samples, _IN_ALL // max(1, self._rows)))
@@ -246,19 +246,20 @@ class Store:
         """Bring what every row gained since the last fold into the series; returns all series."""
         with self.lock:
             living = []
+            limit = self._sample_limit_locked()
             for shard in self._shards:
                 ended = shard.token() is None  # asked before the rows are read: what it wrote is all there
                 for table in shard.tables:
                     for row in table.copy():
                         if row.n != row.folded:
-                            self._fold_row_locked(row)
+                            self._fold_row_locked(row, limit)
                 if not ended:
                     living.append(shard)
             self._shards = living
             self._rows = sum(len(table) for shard in living for table in shard.tables)
             return list(self.series.values())
 
-    def _fold_row_locked(self, row: Row) -> None:
+    def _fold_row_locked(self, row: Row, limit: int) -> None:
         n, bad = row.n, row.bad
         gained, row.folded = n - row.folded, n
         self.invalid += gained if row.refused else bad - row.bad_folded
@@ -277,9 +278,8 @@ class Store:
             column.total_folded = total
             if column.sampled:
                 _fold_samples(column, valued, self.max_samples)
-        if row.columns:
-            row.limit = self.sample_limit_locked()
-            row.every, row.full, row.due = 1, 0, 0  # every window starts with all: a quiet one after a busy one loses nothing
+                column.limit = limit
+                column.every, column.full, column.due = 1, 0, 0  # a quiet window after a busy one loses nothing
 
 
 def _fold_samples(column: Column, valued: int, limit: int) -> None:
