@@ -204,7 +204,9 @@ class Bus:
         """Emit one event: call its handlers here and now. Raises nothing that a handler raised."""
         call = self._calls.get(event)
         if call is not None:
-            handler_id, function, config, others = call  # nearly always there is one: a loop over it costs as much again
+            handler_id, function, config, others = (
+                call  # nearly always there is one: a loop over it costs as much again
+            )
             try:
                 function(event, measurements, metadata, config)
             except Exception as error:

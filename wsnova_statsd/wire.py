@@ -144,14 +144,13 @@ def rate_of(weight: int) -> float:
 def join_values(values: Sequence[float], divisor: float | None = None) -> str:
     """Samples divided by `divisor`, as text joined by `:`, at C speed.
 
-    Integers stay whole, a divisor of theirs that is a power of ten becomes an exponent (1234567 ns are `1234567e-6` ms):
-    exact. Floats have 14 significant digits, as many as are written without big-number arithmetic; the Agent keeps
-    samples within 1 %.
+    Integers are exact: a divisor that is a power of ten becomes an exponent (1234567 ns are `1234567e-6` ms). Floats
+    have 13 significant digits, which C writes without big-number arithmetic; the Agent's sketch keeps two or three.
     """
     whole = _whole_format(divisor) if type(sum(values)) is int else None  # the sum is one where all of them are
     if whole is None and divisor is not None:
         values = [value / divisor for value in values]
-    one = "%.14g:" if whole is None else whole
+    one = "%.13g:" if whole is None else whole
     pieces = (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
     return "".join([one * len(piece) % tuple(piece) for piece in pieces])[:-1]
 

@@ -36,7 +36,8 @@ def by_datadogpy(client: DogStatsd, n: int) -> float:
 
 @benchmark("execute")
 def execute(run: Run) -> Iterator[Row]:
-    """At least 8x against the buffered client, also where each event builds its metadata as users write it; for information, the client that aggregates (not its default)."""
+    """At least 8x against the buffered client, also where each event builds its metadata; for information, the client
+    that aggregates (not its default)."""
     with Child("drain") as drain:
         bus = ws.Bus()
         reporter = ws.StatsdReporter([COUNTER, DURATION], host="127.0.0.1", port=drain.port, bus=bus)

@@ -32,8 +32,8 @@ class Plan:
 
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
-        # .rows: this thread's, by the value of the first tag, of the second, and so on, as a tuple of them would cost more
-        # than a look-up each; .table: the same rows, for the folder. Replaced in a child.
+        # .rows: this thread's, by the value of the first tag, in that of the second, and so on (a tuple of the values
+        # would cost more than these look-ups); .table: the same rows, for the folder. Replaced in a child.
         self.local = threading.local()
         self.definitions = tuple(definitions)
         self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))

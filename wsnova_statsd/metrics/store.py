@@ -22,6 +22,9 @@ from .definitions import Kind
 OVERFLOW_TAGS: Final = ("overflow:true",)
 _IN_ALL: Final = 100_000  # samples that wait for a fold, over all rows: some 4 MB
 _FEWEST: Final = 16
+# Stand for empty lists where nothing is ever appended.
+_NONE: Final[list[float]] = []
+_NO_BATCHES: Final[list[tuple[list[float], int]]] = []
 
 
 class Series:
@@ -44,7 +47,8 @@ class Series:
         self.value: float | None = None  # gauge: the last value, unconverted
         self.fresh = False
         self.ended = False  # a state gauge whose client is closed
-        self.batches: list[tuple[list[float], int]] = []  # kept samples, and how many they stand for
+        # Kept samples, and how many they stand for.
+        self.batches: list[tuple[list[float], int]] = [] if kind in ("summary", "distribution") else _NO_BATCHES
         self.wire: Any = None
 
     def take_samples(self, kept: list[float], stood_for: int, limit: int) -> None:
@@ -78,6 +82,9 @@ class _Fan:
     value: float | None  # write-only
 
 
+_NOWHERE: Final = _Fan(())
+
+
 class Column:
     """One measurement of one row. `last`, `total`, `samples` and `miss` are the writer's, `limit` and what is behind it
     the folder's.
@@ -93,9 +100,9 @@ class Column:
     )
 
     def __init__(self, gauges: tuple[Series, ...], summed: tuple[Series, ...], sampled: tuple[Series, ...]) -> None:
-        self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges)
+        self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges) if gauges else _NOWHERE
         self.total: float = 0
-        self.samples: list[float] = []
+        self.samples: list[float] = [] if sampled else _NONE
         self.miss = 0  # occurrences without a usable value
         self.every, self.full, self.due = 1, 0, 0  # due: the next occurrence to keep, from `full` on
         self.limit = _FEWEST  # of samples between two folds
@@ -104,9 +111,9 @@ class Column:
         self.sampled = sampled
         self.total_folded: float = 0
         self.missed = 0
-        self.old: list[float] = []
+        self.old = _NONE
         self.old_used = 0
-        self.carry: list[float] = []
+        self.carry = _NONE
 
     def thin(self, n: int) -> None:
         """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one in four - in steps
@@ -193,10 +200,11 @@ class Store:
 
     def _reset(self) -> None:
         self.lock = threading.Lock()  # guards everything below
-        self.series: dict[tuple[str, tuple[str, ...]], Series] = {}
+        self.series: list[Series] = []
         self.invalid = 0  # values that are no numbers, folded
         self.overflowed = 0  # rows that had to share an overflow series
-        self._per_name: dict[str, int] = {}
+        self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}
+        self._tags: dict[tuple[str, ...], tuple[str, ...]] = {}  # series of the same tags share one tuple of them
         self._shards: list[_Shard] = []
         self._rows = 0
         self._local = threading.local()
@@ -219,15 +227,15 @@ class Store:
     ) -> Series:
         """The series of this name and tags, or the name's overflow series where there are too many."""
         assert self.lock.locked()
-        series = self.series.get((name, tags))
+        known = self._by_name.setdefault(name, {})
+        if tags not in known and len(known) >= self.max_series:
+            tags = OVERFLOW_TAGS
+            self.overflowed += 1
+        series = known.get(tags)
         if series is None:
-            if self._per_name.get(name, 0) >= self.max_series:
-                tags = OVERFLOW_TAGS
-                self.overflowed += 1
-                series = self.series.get((name, tags))
-            if series is None:
-                series = self.series[name, tags] = Series(name, kind, tags, divisor, state)
-                self._per_name[name] = self._per_name.get(name, 0) + 1
+            tags = self._tags.setdefault(tags, tags)
+            series = known[tags] = Series(name, kind, tags, divisor, state)
+            self.series.append(series)
         return series
 
     def row_locked(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> Row:
@@ -257,7 +265,7 @@ class Store:
                     living.append(shard)
             self._shards = living
             self._rows = sum(len(table) for shard in living for table in shard.tables)
-            return list(self.series.values())
+            return self.series.copy()
 
     def _fold_row_locked(self, row: Row, limit: int) -> None:
         n, bad = row.n, row.bad
@@ -291,7 +299,7 @@ def _fold_samples(column: Column, valued: int, limit: int) -> None:
     column.old, column.samples = column.samples, []
     kept += column.old
     column.old_used = len(column.old)
-    kept, column.carry = kept[:valued], kept[valued:]
+    kept, column.carry = kept[:valued], kept[valued:] or _NONE
     if kept:
         for series in column.sampled:
             series.take_samples(kept, valued, limit)

@@ -24,7 +24,7 @@ class Line:
     series: Series
     name: str
     value: str
-    tags: list[str]
+    tags: tuple[str, ...]
     weight: int
     size: int
     amount: float
@@ -49,7 +49,7 @@ class _Head:
     """What stays the same for every line of a series."""
 
     name: str
-    tags: list[str]
+    tags: tuple[str, ...]
     size: int
 
 
@@ -61,13 +61,16 @@ class Packer:
         self._tags = tags
         self._suffix = suffix
         self._limit = limit
+        self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
+        self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.given_up = 0.0  # counts and samples that fit no packet, or were packed when a flush stopped
 
     def _head(self, series: Series) -> _Head:
         head: _Head | None = series.wire
         if head is None:
-            name = (self._prefix + series.name)[: wire.MAX_NAME]
-            tags = list(dict.fromkeys((*series.tags, *self._tags)))
+            name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
+            tags = tuple(dict.fromkeys((*series.tags, *self._tags))) if self._tags else series.tags
+            tags = self._all_tags.setdefault(tags, tags)
             size = wire.size(name) + len(":|") + len(TYPES[series.kind]) + self._suffix
             size += len("|#") + wire.size(",".join(tags)) if tags else 0
             head = series.wire = _Head(name, tags, size)
