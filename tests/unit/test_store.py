@@ -265,3 +265,14 @@ def test_integers_add_up_exactly() -> None:
     for _ in range(3):
         handle(EVENT, {"size": 2**60 + 1}, {}, None)
     assert Fraction(store.fold()[0].total) == 3 * (2**60 + 1)
+
+
+def test_a_users_tag_that_says_overflow_does_not_undo_the_cap() -> None:
+    """Another metric had those very tags first; endless values still end in one row."""
+    store = Store(max_series=3)
+    handle = handler(store, [ws.counter("mine", EVENT, ["overflow"]), ws.counter("c", EVENT, ["type"])])
+    for kind in range(50):
+        handle(EVENT, {}, {"overflow": "true", "type": kind}, None)
+    totals = {(one.name, one.tags): one.total for one in store.fold()}
+    assert (totals["mine", OVERFLOW_TAGS], totals["c", OVERFLOW_TAGS]) == (50, 47)
+    assert sum(len(table) for shard in store._shards for table in shard.tables) <= 4

@@ -23,7 +23,9 @@ class Direct:
         self._store = store
         self._kind = kind
         self._strict = strict
-        self._local = threading.local()  # .rows: this thread's, by key; .table: the same for the folder
+        self._local = (
+            threading.local()
+        )  # .rows: this thread's, by key; .table: the same for the folder; replaced in a child
         store.register(self)
 
     def forget(self) -> None:

@@ -19,8 +19,8 @@ from .store import OVERFLOW_TAGS, Column, Row, Series, Store
 
 Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], None]
 _SAMPLED: Final = frozenset({"summary", "distribution"})
-# Numbers within need no closer look: integers of one digit of CPython's, and floats, are compared at once, but not in a
-# chain.
+# Numbers within need no closer look. CPython compares integers of 30 bits, and floats with floats, without a call, but
+# not in a chain `a < b < c`.
 _USUAL: Final = (1 << 30) - 1
 _USUAL_FLOAT: Final = 2.0**62
 _PLAIN: Final = frozenset({bool, int})  # tag values that are keys as they are; NaN differs from itself
@@ -32,8 +32,8 @@ class Plan:
 
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
-        # .rows: this thread's, by the value of the first tag, in that of the second, and so on (a tuple of the values
-        # would cost more than these look-ups); .table: the same rows, for the folder. Replaced in a child.
+        # .rows: this thread's, in dicts by the first tag's value, by the second's, and so on (to build and hash a tuple
+        # of them costs more than these look-ups); .table: the same rows, for the folder. Replaced in a child.
         self.local = threading.local()
         self.definitions = tuple(definitions)
         self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))

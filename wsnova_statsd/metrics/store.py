@@ -86,16 +86,17 @@ _NOWHERE: Final = _Fan(())
 
 
 class Column:
-    """One measurement of one row. `last`, `total`, `samples` and `miss` are the writer's, `limit` and what is behind it
-    the folder's.
+    """One measurement of one row. `last`, `miss`, `samples`, `total` and the choice of samples are the writer's, the
+    rest is the folder's.
 
-    While `every` is 1, every occurrence below `full` has room for a sample; from there on `thin` is asked after each
-    that is kept. The folder sets the three back with every window: an answer of the writer's that undoes it costs that
-    window some samples, no more.
+    Occurrences below `full` have room for a sample for sure; from there on those from `due` on are kept, each followed
+    by `thin`. The folder sets the choice back with every window: a writer that undoes it costs that window some
+    samples, no more.
     """
 
     __slots__ = (
-        *("due", "every", "full", "last", "miss", "samples", "total"),
+        *("last", "miss", "samples", "total"),
+        *("due", "every", "full"),
         *("carry", "gauges", "limit", "missed", "old", "old_used", "sampled", "summed", "total_folded"),
     )
 
@@ -104,7 +105,7 @@ class Column:
         self.total: float = 0
         self.samples: list[float] = [] if sampled else _NONE
         self.miss = 0  # occurrences without a usable value
-        self.every, self.full, self.due = 1, 0, 0  # due: the next occurrence to keep, from `full` on
+        self.every, self.full, self.due = 1, 0, 0
         self.limit = _FEWEST  # of samples between two folds
         self.gauges = gauges
         self.summed = summed
@@ -204,7 +205,8 @@ class Store:
         self.invalid = 0  # values that are no numbers, folded
         self.overflowed = 0  # rows that had to share an overflow series
         self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}
-        self._tags: dict[tuple[str, ...], tuple[str, ...]] = {}  # series of the same tags share one tuple of them
+        # Series of the same tags share one tuple of them; a user's tag that says overflow is none of its own.
+        self._tags: dict[tuple[str, ...], tuple[str, ...]] = {OVERFLOW_TAGS: OVERFLOW_TAGS}
         self._shards: list[_Shard] = []
         self._rows = 0
         self._local = threading.local()

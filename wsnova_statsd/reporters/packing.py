@@ -69,8 +69,10 @@ class Packer:
         head: _Head | None = series.wire
         if head is None:
             name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
-            tags = tuple(dict.fromkeys((*series.tags, *self._tags))) if self._tags else series.tags
-            tags = self._all_tags.setdefault(tags, tags)
+            tags = series.tags
+            if self._tags:
+                tags = tuple(dict.fromkeys((*tags, *self._tags)))
+                tags = self._all_tags.setdefault(tags, tags)
             size = wire.size(name) + len(":|") + len(TYPES[series.kind]) + self._suffix
             size += len("|#") + wire.size(",".join(tags)) if tags else 0
             head = series.wire = _Head(name, tags, size)
