@@ -5,8 +5,8 @@ attachment. It may attach, detach and execute; it must return soon and must not 
 other handlers see too. What it raises reaches neither the emitter nor the other handlers: it stays attached, and
 `telemetry.handler.failure` tells (one log record with traceback per handler and minute).
 
-Threads: every method from any thread. Handler tables are copied on write under a lock; `execute` reads one reference
-and takes none. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
+Threads: every method from any thread. Handler tables are copied on write under a lock; `execute` reads one entry and
+takes none. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Recorder = Callable[..., None]
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
 HandlerFunction = Callable[[str, Measurements, Metadata, Any], object]
+Entry = tuple[Hashable, HandlerFunction, Any]  # handler_id, function, config
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY: Final = 60.0
@@ -51,8 +52,7 @@ class EventSlot:
     def __init__(self, bus: Bus, event: str) -> None:
         self._bus = bus
         self.event = event
-        # (handler_id, function, config) each; replaced as a whole under the bus's lock, read without it
-        self.handlers: tuple[tuple[Hashable, HandlerFunction, Any], ...] = ()
+        self.handlers: tuple[Entry, ...] = ()  # replaced as a whole under the bus's lock, read without it
 
     def emit(self, measurements: Measurements, metadata: Metadata) -> None:
         """Call every handler of this event in the calling thread."""
@@ -82,9 +82,7 @@ class EventSlot:
 
         return record
 
-    def emit_to(
-        self, handlers: Iterable[tuple[Hashable, HandlerFunction, Any]], measurements: Measurements, metadata: Metadata
-    ) -> None:
+    def emit_to(self, handlers: Iterable[Entry], measurements: Measurements, metadata: Metadata) -> None:
         """Call these of the event's handlers in the calling thread."""
         event = self.event
         for handler_id, function, config in handlers:
@@ -107,8 +105,10 @@ class Bus:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # guards _slots, _events_of, _quiet_until and handler_errors
+        self._lock = threading.Lock()  # guards the tables, _quiet_until and handler_errors
         self._slots: dict[str, EventSlot] = {}
+        # By event: its first handler's id, function and config, and its other handlers; read without the lock.
+        self._calls: dict[str, tuple[Hashable, HandlerFunction, Any, tuple[Entry, ...]]] = {}
         self._events_of: dict[Hashable, tuple[str, ...]] = {}
         self._quiet_until: dict[Hashable, float] = {}
         self.handler_errors = 0
@@ -134,8 +134,16 @@ class Bus:
         slot = self._slots.get(event)
         if slot is None:
             slot = EventSlot(self, event)
-            self._slots = {**self._slots, event: slot}  # execute reads the old or the new table, never one in change
+            self._slots = {**self._slots, event: slot}  # list_handlers reads the old or the new table, without the lock
         return slot
+
+    def _change_locked(self, slot: EventSlot, handlers: tuple[Entry, ...]) -> None:
+        assert self._lock.locked()
+        slot.handlers = handlers
+        if handlers:
+            self._calls[slot.event] = (*handlers[0], handlers[1:])
+        else:
+            self._calls.pop(slot.event, None)
 
     def attach(self, handler_id: Hashable, event: str, function: HandlerFunction, config: Any = None) -> None:
         """Attach one handler to one event. Raises HandlerExists if the id is taken on this bus."""
@@ -167,7 +175,7 @@ class Bus:
             self._events_of[handler_id] = names
             for name in names:
                 slot = self._slot_locked(name)
-                slot.handlers = (*slot.handlers, (handler_id, function, config))
+                self._change_locked(slot, (*slot.handlers, (handler_id, function, config)))
             self.version += 1
 
     def detach(self, handler_id: Hashable) -> None:
@@ -179,7 +187,7 @@ class Bus:
             self._quiet_until.pop(handler_id, None)
             for name in names:
                 slot = self._slots[name]
-                slot.handlers = tuple(entry for entry in slot.handlers if entry[0] != handler_id)
+                self._change_locked(slot, tuple(entry for entry in slot.handlers if entry[0] != handler_id))
             self.version += 1
 
     def list_handlers(self, prefix: str = "") -> list[Handler]:
@@ -194,13 +202,17 @@ class Bus:
 
     def execute(self, event: str, measurements: Measurements, metadata: Metadata) -> None:
         """Emit one event: call its handlers here and now. Raises nothing that a handler raised."""
-        slot = self._slots.get(event)
-        if slot is not None:
-            for handler_id, function, config in slot.handlers:
-                try:
-                    function(event, measurements, metadata, config)
-                except Exception as error:
-                    self.report_failure(event, handler_id, config, error)
+        call = self._calls.get(event)
+        if call is not None:
+            handler_id, function, config, others = (
+                call  # nearly always there is one: a loop over it costs as much again
+            )
+            try:
+                function(event, measurements, metadata, config)
+            except Exception as error:
+                self.report_failure(event, handler_id, config, error)
+            if others:
+                self._slots[event].emit_to(others, measurements, metadata)
 
     @contextmanager
     def span(self, prefix: str, metadata: Metadata) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ bytes for a datagram.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ MAX_KEY: Final = 100
 CUT_MARK: Final = "...[cut]"
 ALERT_TYPES: Final = ("error", "warning", "info", "success")
 STATUSES: Final = (0, 1, 2, 3)
+_AT_ONCE: Final = 1000  # values that one `%` writes, in a tenth of a millisecond: no other thread runs meanwhile
 
 _NOT_NAME: Final = re.compile(r"[^A-Za-z0-9_.]")
 _NOT_TAG: Final = re.compile(r"[^\w\-:./]")
@@ -139,17 +141,41 @@ def rate_of(weight: int) -> float:
     return math.nextafter(1 / weight, 0)
 
 
-def pack_values(values: Sequence[str], room: int) -> Iterator[tuple[str, int]]:
-    """Values joined by `:` in pieces of at most `room` bytes, with their numbers of values, none emptier than need be.
+def join_values(values: Sequence[float], divisor: float | None = None) -> str:
+    """Samples divided by `divisor`, as text joined by `:`, at C speed.
+
+    Integers are exact: a divisor that is a power of ten becomes an exponent (1234567 ns are `1234567e-6` ms). Floats
+    have 13 significant digits, which C writes without big-number arithmetic; the Agent's sketch keeps two or three.
+    """
+    whole = _whole_format(divisor) if type(sum(values)) is int else None  # the sum is one where all of them are
+    if whole is None and divisor is not None:
+        values = [value / divisor for value in values]
+    one = "%.13g:" if whole is None else whole
+    pieces = (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
+    return "".join([one * len(piece) % tuple(piece) for piece in pieces])[:-1]
+
+
+@functools.cache
+def _whole_format(divisor: float | None) -> str | None:
+    """The format of an integer divided by this, None where no exponent says it."""
+    if divisor is None:
+        return "%d:"
+    exponent = round(math.log10(divisor))
+    return f"%de{-exponent}:" if float(f"1e{exponent}") == divisor else None
+
+
+def cut_values(joined: str, room: int) -> Iterator[tuple[str, int]]:
+    """Joined values in pieces of at most `room` bytes, with their numbers of values, none emptier than need be.
 
     A single value longer than the room makes a piece of its own; the caller drops what does not fit a datagram.
     """
-    start, used = 0, 0
-    for index, value in enumerate(values):
-        length = len(value) + 1
-        if used and used + length - 1 > room:
-            yield ":".join(values[start:index]), index - start
-            start, used = index, 0
-        used += length
-    if used:
-        yield ":".join(values[start:]), len(values) - start
+    start, end = 0, len(joined)
+    while start < end:
+        cut = end
+        if end - start > room:
+            cut = joined.rfind(":", start, start + room + 1)
+            cut = cut if cut >= 0 else joined.find(":", start)
+            cut = cut if cut >= 0 else end
+        piece = joined[start:cut]
+        yield piece, piece.count(":") + 1
+        start = cut + 1

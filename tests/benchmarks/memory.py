@@ -1,4 +1,5 @@
-"""What a reporter with 2,000 series adds to a process while a million events go through it.
+"""What a reporter with 2,000 series adds to a process while a million events go through it, and what a series takes
+that nobody counts any more.
 
 Run as a module it is that process: it takes the port and the number of events, and writes bytes as JSON.
 """
@@ -8,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 import wsnova_statsd as ws
 
-from .execute import COUNTER, DURATION, EVENT
+from .execute import BY, COUNTER, DURATION, EVENT
 from .harness import Child, Row, Run, benchmark, run_child
 
 _CLIENTS = 1_000  # times counter and distribution: 2,000 series
@@ -42,17 +44,34 @@ def main(port: int, events: int) -> None:
     print(json.dumps({"growth": growth, "peak": max(growth, most - before), "delivered": stats.delivered}))
 
 
+def _idle(port: int) -> float:
+    """Bytes of Python's for each series of three kinds that was shipped once and waits."""
+    metrics = [COUNTER, ws.gauge("bench.last", EVENT, "duration", tags=BY), DURATION]
+    with ws.StatsdReporter(metrics, host="127.0.0.1", port=port, flush_interval=10, bus=(bus := ws.Bus())) as reporter:
+        reporter.flush(timeout=30)  # imports the client
+        tracemalloc.start()
+        for number in range(_CLIENTS):
+            bus.execute(EVENT, {"duration": 1_000_000}, {"client_id": f"client-{number}", "type": "trade"})
+        reporter.flush(timeout=30)
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return size / reporter.stats.series
+
+
 @benchmark("memory")
 def memory(run: Run) -> Iterator[Row]:
-    """Under 20 MiB, at the highest moment."""
+    """Under 20 MiB, at the highest moment; an idle series under 1 KiB."""
     events = run.choose(1_000_000, 100_000)
     with Child("drain") as drain:
         found = [json.loads(run_child("memory", str(drain.port), str(events))) for _ in range(3)]
+        idle = _idle(drain.port)
     assert all(one["delivered"] == events for one in found)
     peaks = [one["peak"] / 2**20 for one in found]
     after = median(one["growth"] / 2**20 for one in found)
     note = f"highest moment, {min(peaks):.1f} to {max(peaks):.1f} MiB; after the last flush {after:.1f} MiB"
     yield Row(f"memory of 2,000 series and {events:,} events", "MiB", median(peaks), at_most=20, note=note)
+    note = f"{_CLIENTS:,} counters, gauges and distributions of one event, shipped once"
+    yield Row("memory of an idle series", "B", idle, at_most=1024, note=note)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_samples_are_packed_into_one_line() -> None:
     """In their order, converted, and gone from the series."""
     packer, series = _packer(), _sampled(([1_000_000, 2_500_000], 2), divisor=1e6)
     (line,) = _lines(packer, series)
-    assert _text(line) == "m:1.0:2.5|d"
+    assert _text(line) == "m:1000000e-6:2500000e-6|d"
     line.accept()
     assert (series.batches, series.delivered, series.total) == ([], 2, 2)
 

@@ -2,6 +2,7 @@
 
 import enum
 import gc
+import itertools
 import math
 import weakref
 from collections.abc import Mapping
@@ -180,6 +181,33 @@ def test_equal_texts_share_a_row_and_keep_no_object_alive() -> None:
     assert bench.series("a.count", "type:boom").total == 101
     assert bench.series("a.count", "type:nan").total == 100
     assert sum(len(table) for shard in bench.store._shards for table in shard.tables) == 2
+
+
+@pytest.mark.parametrize("tags", range(5))
+def test_every_combination_of_tag_values_has_a_series_of_its_own(tags: int) -> None:
+    """However many tags a metric has, none included; the same combination finds its row again."""
+    names = [f"tag{number}" for number in range(tags)]
+    bench = _Bench(ws.counter("a.count", EVENT, names))
+    combinations = list(itertools.product("xyz", repeat=tags))
+    for values in combinations * 2:
+        bench.emit({}, dict(zip(names, values, strict=True)))
+    assert len(combinations) == 3**tags
+    for values in combinations:
+        wanted = (f"{name}:{value}" for name, value in zip(names, values, strict=True))
+        assert bench.series("a.count", *wanted).total == 2
+    assert len(bench.store.series) == len(combinations)
+
+
+def test_endless_values_of_several_tags_take_no_memory() -> None:
+    """Whichever of the tags it is that has them, all beyond the cap share one row."""
+    for one, other in (("client_id", "type"), ("type", "client_id")):
+        bench = _Bench(COUNTER, max_series=5)
+        for number in range(500):
+            bench.emit({}, {one: number, other: "same"})
+        assert bench.series("a.count", "overflow:true").total == 495
+        plan = bench.handle.bind.__self__  # type: ignore[attr-defined]
+        assert len(plan.local.table) == 6
+        assert sum(len(level) if isinstance(level, dict) else 1 for level in plan.local.rows.values()) == 6
 
 
 def test_a_gauge_states_a_number_of_its_own() -> None:

@@ -66,6 +66,38 @@ def test_samples_are_bounded_and_their_number_is_exact(n: int, folds: int) -> No
     assert max(kept) > n * 9 / 10
 
 
+@pytest.mark.parametrize("every", [1, 3, 100_000])
+def test_samples_are_bounded_where_another_measurement_is_often_missing(every: int) -> None:
+    """Two distributions of one event: each keeps its own choice, with its own exact number."""
+    store = Store(max_samples=100)
+    handle = handler(store, [DISTRIBUTION, ws.distribution("e", EVENT, "rare")])
+    for value in range(9_000):
+        handle(EVENT, {"size": value, "rare": value} if value % every == every - 1 else {"size": value}, {}, None)
+        if value == 4_500:
+            store.fold()
+    often, rare = store.fold()
+    assert (often.total, rare.total) == (9_000, 9_000 // every)
+    assert 20 <= len(_kept(often)) <= 200
+    assert len(_kept(rare)) <= 200
+    assert sum(stood for _, stood in often.batches) == 9_000
+
+
+def test_more_rows_leave_fewer_samples_to_each() -> None:
+    """From the window after they came: what waits for a fold is bounded over all rows."""
+    store = Store(max_samples=5_000)
+    handle = handler(store, [ws.distribution("d", EVENT, "size", ["type"])])
+    for turn in range(3):
+        for kind in range(400):
+            for size in range(300):
+                handle(EVENT, {"size": size}, {"type": kind}, None)
+        series = store.fold()
+        kept = sum(len(_kept(one)) for one in series)
+        for one in series:
+            one.batches = []
+        assert kept > 25_000
+        assert turn == 0 or kept <= 100_000
+
+
 def test_the_first_third_of_a_window_weighs_a_third() -> None:
     """A start of the window unlike its rest is neither favoured nor lost."""
     share = [_mean(_window([300.0] * 5_000 + [0.0] * 10_000, limit=200)) for _ in range(40)]
@@ -178,6 +210,17 @@ def test_too_many_tag_values_share_one_overflow_series() -> None:
     assert sum(len(table) for shard in store._shards for table in shard.tables) == 11
 
 
+def test_series_of_the_same_tags_share_them() -> None:
+    """Thousands of clients times a dozen metrics: one tuple of tags for each client."""
+    store = Store()
+    handle = handler(store, [ws.counter("c", EVENT, ["type"]), DISTRIBUTION, ws.sum_("s", EVENT, "size", ["type"])])
+    for kind in "ab":
+        handle(EVENT, {"size": 1}, {"type": kind}, None)
+    found = {(one.name, one.tags): one.tags for one in store.fold()}
+    assert found["c", ("type:a",)] is found["s", ("type:a",)]
+    assert len({id(tags) for tags in found.values()}) == 3
+
+
 def test_the_cap_is_per_name() -> None:
     """One name with endless values takes no place from another; a known series stays itself when the cap is reached."""
     store = Store(max_series=2)
@@ -222,3 +265,14 @@ def test_integers_add_up_exactly() -> None:
     for _ in range(3):
         handle(EVENT, {"size": 2**60 + 1}, {}, None)
     assert Fraction(store.fold()[0].total) == 3 * (2**60 + 1)
+
+
+def test_a_users_tag_that_says_overflow_does_not_undo_the_cap() -> None:
+    """Another metric had those very tags first; endless values still end in one row."""
+    store = Store(max_series=3)
+    handle = handler(store, [ws.counter("mine", EVENT, ["overflow"]), ws.counter("c", EVENT, ["type"])])
+    for kind in range(50):
+        handle(EVENT, {}, {"overflow": "true", "type": kind}, None)
+    totals = {(one.name, one.tags): one.total for one in store.fold()}
+    assert (totals["mine", OVERFLOW_TAGS], totals["c", OVERFLOW_TAGS]) == (50, 47)
+    assert sum(len(table) for shard in store._shards for table in shard.tables) <= 4

@@ -23,7 +23,9 @@ class Direct:
         self._store = store
         self._kind = kind
         self._strict = strict
-        self._local = threading.local()  # .rows: this thread's table; replaced in a child
+        self._local = (
+            threading.local()
+        )  # .rows: this thread's, by key; .table: the same for the folder; replaced in a child
         store.register(self)
 
     def forget(self) -> None:
@@ -49,16 +51,18 @@ class Direct:
         else:
             column.last.value = checked
             column.total += checked
-            if column.sampled and n >= row.due:
+            if column.sampled and (n < column.full or n >= column.due):
                 column.samples.append(checked)
-                if row.due or len(column.samples) >= row.limit:
-                    row.thin(n)
+                if n >= column.full:
+                    column.thin(n)
         row.n = n
 
     def _row(self, name: object, tags: TagsGiven) -> Row:
-        rows: dict[Hashable, Row] | None = getattr(self._local, "rows", None)
+        local = self._local
+        rows: dict[Hashable, Row] | None = getattr(local, "rows", None)
         if rows is None:
-            rows = self._local.rows = self._store.table()
+            rows, local.table = {}, self._store.table()
+            local.rows = rows
         clean, cleaned = wire.clean_name(name), wire.clean_tags(tags)
         if self._strict and clean != name:
             raise ConfigurationError(f"metric name {name!r} is not usable; {clean!r} would be")
@@ -69,6 +73,8 @@ class Direct:
             if overflowed:
                 key = (_OVERFLOW, clean)
                 row = rows.get(key, row)
+            if key not in rows:
+                local.table.append(row)
             rows[key] = row
             self._store.on_new_row()
         return row

@@ -1,6 +1,6 @@
 """The hot path: one event's definitions turned into one handler that writes rows of a store.
 
-Definitions with the same `keep` share a row, found by one look-up with the raw tag values; cleaning, series and caps
+Definitions with the same `keep` share a row, found by one look-up for each raw tag value; cleaning, series and caps
 happen when a row is made. Threads: the handler runs in any emitting thread and takes no lock, but to make a row.
 """
 
@@ -19,7 +19,10 @@ from .store import OVERFLOW_TAGS, Column, Row, Series, Store
 
 Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], None]
 _SAMPLED: Final = frozenset({"summary", "distribution"})
-_USUAL: Final = 1 << 62  # numbers within it need no closer look
+# Numbers within need no closer look. CPython compares integers of 30 bits, and floats with floats, without a call, but
+# not in a chain `a < b < c`.
+_USUAL: Final = (1 << 30) - 1
+_USUAL_FLOAT: Final = 2.0**62
 _PLAIN: Final = frozenset({bool, int})  # tag values that are keys as they are; NaN differs from itself
 _OVERFLOW: Final = object()  # no tag value equals it
 
@@ -29,7 +32,9 @@ class Plan:
 
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
-        self.local = threading.local()  # .rows: this thread's table; replaced in a child
+        # .rows: this thread's, in dicts by the first tag's value, by the second's, and so on (to build and hash a tuple
+        # of them costs more than these look-ups); .table: the same rows, for the folder. Replaced in a child.
+        self.local = threading.local()
         self.definitions = tuple(definitions)
         self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))
         self.measurements = tuple(
@@ -45,21 +50,32 @@ class Plan:
 
     def row(self, metadata: Mapping[str, Any]) -> Row:
         """The calling thread's row for these tag values, made if need be. The slow path of the handler."""
-        rows: dict[Hashable, Row] | None = getattr(self.local, "rows", None)
+        local = self.local
+        rows: dict[Hashable, Any] | None = getattr(local, "rows", None)
         if rows is None:
-            rows = self.local.rows = self.store.table()
-        values = tuple(_key_part(metadata.get(key, MISSING)) for key in self.keys)
-        key: Hashable = values[0] if len(values) == 1 else values
-        row = rows.get(key)
-        if row is None:
-            row = self._new_row(dict(zip(self.keys, values, strict=True)))
-            series = row.series()
-            if any(one.tags is OVERFLOW_TAGS for one in series):
-                key = (_OVERFLOW, *map(id, series))  # shared by all that end there: endless values take no memory
-                row = rows.get(key, row)
-            rows[key] = row
-            self.store.on_new_row()
-        return row
+            rows, local.table = {}, self.store.table()
+            local.rows = rows
+        values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
+        *outer, last = values or [()]
+        level = rows
+        for value in outer:
+            level = level.get(value, {})
+        found: Row | None = level.get(last)
+        if found is not None:
+            return found
+        row = self._new_row(dict(zip(self.keys, values, strict=True)))
+        series = row.series()
+        if any(one.tags is OVERFLOW_TAGS for one in series):
+            # shared by all that end there: endless values take no memory
+            outer, last = [], (_OVERFLOW, *map(id, series))
+        level = rows
+        for value in outer:
+            level = level.setdefault(value, {})
+        found = level.setdefault(last, row)
+        if found is row:
+            local.table.append(row)
+        self.store.on_new_row()
+        return found
 
     def _new_row(self, values: Mapping[str, Any]) -> Row:
         with self.store.lock:
@@ -103,13 +119,13 @@ class Plan:
         return scope["count"]
 
     def _source(self) -> str:
-        key = ", ".join(f"metadata[{key!r}]" for key in self.keys)
+        path = "".join(f"[metadata[{key!r}]]" for key in self.keys)
         return _lines(
             "def count(event, measurements, metadata, config):",
             "    if not alive[0]:",
             "        in_child()",
             "    try:",
-            f"        row = plan.local.rows[{key or '()'}]",
+            f"        row = plan.local.rows{path or '[()]'}",
             "    except (KeyError, AttributeError, TypeError):",
             "        row = plan.row(metadata)",
             *_indented(self._columns_source()),
@@ -137,9 +153,6 @@ class Plan:
     def _body_source(self, read: Callable[[str, str, list[str]], list[str]]) -> list[str]:
         """One occurrence in a row; `read` gives the lines that read a measurement and then write it."""
         lines = ["n = row.n + 1"]
-        sampling = any(one.kind in _SAMPLED for one in self.definitions)
-        if sampling:
-            lines.append("keep = n >= row.due")
         for index, measurement in enumerate(self.measurements):
             write = self._write_source(f"c{index}", measurement)
             lines += (
@@ -150,9 +163,6 @@ class Plan:
                     *write,
                 ]
             )
-        if sampling:
-            full = " or ".join(f"len(c{index}.samples) >= row.limit" for index in range(len(self.measurements)))
-            lines += [f"if keep and (row.due or {full}):", "    row.thin(n)"]
         return [*lines, "row.n = n"]
 
     def _write_source(self, column: str, measurement: str | float) -> list[str]:
@@ -161,18 +171,20 @@ class Plan:
         if "sum" in kinds:
             lines.append(f"{column}.total += value")
         if kinds & _SAMPLED:
-            lines += ["if keep:", f"    {column}.samples.append(value)"]
+            keep = f"{column}.samples.append(value)"
+            lines += [f"if n < {column}.full:", f"    {keep}"]
+            lines += [f"elif n >= {column}.due:", f"    {keep}", f"    {column}.thin(n)"]
         return lines
 
     @staticmethod
     def _checked(column: str, measurement: str, write: list[str]) -> list[str]:
+        usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
         return [
             "try:",
             f"    value = measurements[{measurement!r}]",
             "except KeyError:",
             "    value = plan",  # no measurement is it
-            "kind = value.__class__",
-            f"if (kind is not int and kind is not float) or not {-_USUAL} < value < {_USUAL}:",
+            f"if not ({usual} if value.__class__ is int else value.__class__ is float and {usual_float}):",
             "    checked = number(value)",
             "    if checked is None:",
             f"        {column}.miss += 1",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from .. import process
@@ -22,6 +22,9 @@ from .definitions import Kind
 OVERFLOW_TAGS: Final = ("overflow:true",)
 _IN_ALL: Final = 100_000  # samples that wait for a fold, over all rows: some 4 MB
 _FEWEST: Final = 16
+# Stand for empty lists where nothing is ever appended.
+_NONE: Final[list[float]] = []
+_NO_BATCHES: Final[list[tuple[list[float], int]]] = []
 
 
 class Series:
@@ -44,7 +47,8 @@ class Series:
         self.value: float | None = None  # gauge: the last value, unconverted
         self.fresh = False
         self.ended = False  # a state gauge whose client is closed
-        self.batches: list[tuple[list[float], int]] = []  # kept samples, and how many they stand for
+        # Kept samples, and how many they stand for.
+        self.batches: list[tuple[list[float], int]] = [] if kind in ("summary", "distribution") else _NO_BATCHES
         self.wire: Any = None
 
     def take_samples(self, kept: list[float], stood_for: int, limit: int) -> None:
@@ -78,43 +82,65 @@ class _Fan:
     value: float | None  # write-only
 
 
+_NOWHERE: Final = _Fan(())
+
+
 class Column:
-    """One measurement of one row. `last`, `total`, `samples` and `miss` are the writer's, the rest the folder's."""
+    """One measurement of one row. `last`, `miss`, `samples`, `total` and the choice of samples are the writer's, the
+    rest is the folder's.
+
+    Occurrences below `full` have room for a sample for sure; from there on those from `due` on are kept, each followed
+    by `thin`. The folder sets the choice back with every window: a writer that undoes it costs that window some
+    samples, no more.
+    """
 
     __slots__ = (
         *("last", "miss", "samples", "total"),
-        *("carry", "gauges", "missed", "old", "old_used", "sampled", "summed", "total_folded"),
+        *("due", "every", "full"),
+        *("carry", "gauges", "limit", "missed", "old", "old_used", "sampled", "summed", "total_folded"),
     )
 
     def __init__(self, gauges: tuple[Series, ...], summed: tuple[Series, ...], sampled: tuple[Series, ...]) -> None:
-        self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges)
+        self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges) if gauges else _NOWHERE
         self.total: float = 0
-        self.samples: list[float] = []
+        self.samples: list[float] = [] if sampled else _NONE
         self.miss = 0  # occurrences without a usable value
+        self.every, self.full, self.due = 1, 0, 0
+        self.limit = _FEWEST  # of samples between two folds
         self.gauges = gauges
         self.summed = summed
         self.sampled = sampled
         self.total_folded: float = 0
         self.missed = 0
-        self.old: list[float] = []
+        self.old = _NONE
         self.old_used = 0
-        self.carry: list[float] = []
+        self.carry = _NONE
+
+    def thin(self, n: int) -> None:
+        """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one in four - in steps
+        of two every other value would pass here - and choose the next occurrence to keep, at random around `every`, so
+        that no pattern in the data meets it."""
+        kept = self.samples
+        room = self.limit - len(kept)
+        if room <= 0:
+            self.every *= 4
+            fours = zip(kept[::4], kept[1::4], kept[2::4], kept[3::4], strict=False)
+            kept[:] = [four[random.getrandbits(2)] for four in fours]  # in place: the folder may just have taken it
+        if self.every > 1:
+            self.full, self.due = 0, n + 1 + int(random.random() * (2 * self.every - 1))
+        else:
+            self.full, self.due = n + room, 0
 
 
 class Row:
     """What one thread saw of one event with one combination of tag values."""
 
-    __slots__ = ("bad", "bad_folded", "columns", "counters", "due", "every", "folded", "limit", "n", "refused")
+    __slots__ = ("bad", "bad_folded", "columns", "counters", "folded", "n", "refused")
 
-    def __init__(
-        self, counters: tuple[Series, ...], columns: tuple[Column, ...], limit: int, *, refused: bool = False
-    ) -> None:
-        self.limit = limit  # of samples between two folds; the folder's
+    def __init__(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> None:
         self.refused = refused  # counted as invalid: its name is unusable, or of another kind
         self.n = 0  # occurrences; the writer's, raised after everything else of an occurrence is written
         self.bad = 0  # values that are no numbers
-        self.due = 0  # the next occurrence whose samples are kept; 0: every one
-        self.every = 1
         self.columns = columns
         self.counters = counters
         self.folded = self.bad_folded = 0  # the folder's
@@ -124,17 +150,6 @@ class Row:
         columns = [one for column in self.columns for one in (*column.gauges, *column.summed, *column.sampled)]
         return [*self.counters, *columns]
 
-    def thin(self, n: int) -> None:
-        """Writer: keep one in four when full - in steps of two every other value would pass here - and choose the next
-        occurrence to keep, at random around `every`, so that no pattern in the data meets it."""
-        if any(len(column.samples) >= self.limit for column in self.columns):
-            self.every *= 4
-            for column in self.columns:
-                kept = column.samples  # in place: the folder may have taken this very list a moment ago
-                fours = zip(kept[::4], kept[1::4], kept[2::4], kept[3::4], strict=False)
-                kept[:] = [four[random.getrandbits(2)] for four in fours]
-        self.due = n + 1 + int(random.random() * (2 * self.every - 1)) if self.every > 1 else 0
-
 
 class _Token:
     """Lives in a thread's locals; its death tells that the thread has ended."""
@@ -143,13 +158,13 @@ class _Token:
 
 
 class _Shard:
-    """The rows of one thread: tables by plan."""
+    """The rows of one thread: a table for each plan."""
 
     __slots__ = ("tables", "token")
 
     def __init__(self, token: weakref.ref[_Token]) -> None:
         self.token = token
-        self.tables: list[dict[Hashable, Row]] = []
+        self.tables: list[list[Row]] = []
 
 
 def _nothing() -> None:
@@ -186,16 +201,18 @@ class Store:
 
     def _reset(self) -> None:
         self.lock = threading.Lock()  # guards everything below
-        self.series: dict[tuple[str, tuple[str, ...]], Series] = {}
+        self.series: list[Series] = []
         self.invalid = 0  # values that are no numbers, folded
         self.overflowed = 0  # rows that had to share an overflow series
-        self._per_name: dict[str, int] = {}
+        self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}
+        # Series of the same tags share one tuple of them; a user's tag that says overflow is none of its own.
+        self._tags: dict[tuple[str, ...], tuple[str, ...]] = {OVERFLOW_TAGS: OVERFLOW_TAGS}
         self._shards: list[_Shard] = []
         self._rows = 0
         self._local = threading.local()
 
-    def table(self) -> dict[Hashable, Row]:
-        """A new table of rows for the calling thread, folded from now on."""
+    def table(self) -> list[Row]:
+        """A new table of rows for the calling thread, which appends to it; folded from now on."""
         local = self._local
         shard: _Shard | None = getattr(local, "shard", None)
         if shard is None:
@@ -203,7 +220,7 @@ class Store:
             shard = local.shard = _Shard(weakref.ref(token))
             with self.lock:
                 self._shards.append(shard)
-        table: dict[Hashable, Row] = {}
+        table: list[Row] = []
         shard.tables.append(table)
         return table
 
@@ -212,23 +229,25 @@ class Store:
     ) -> Series:
         """The series of this name and tags, or the name's overflow series where there are too many."""
         assert self.lock.locked()
-        series = self.series.get((name, tags))
+        known = self._by_name.setdefault(name, {})
+        if tags not in known and len(known) >= self.max_series:
+            tags = OVERFLOW_TAGS
+            self.overflowed += 1
+        series = known.get(tags)
         if series is None:
-            if self._per_name.get(name, 0) >= self.max_series:
-                tags = OVERFLOW_TAGS
-                self.overflowed += 1
-                series = self.series.get((name, tags))
-            if series is None:
-                series = self.series[name, tags] = Series(name, kind, tags, divisor, state)
-                self._per_name[name] = self._per_name.get(name, 0) + 1
+            tags = self._tags.setdefault(tags, tags)
+            series = known[tags] = Series(name, kind, tags, divisor, state)
+            self.series.append(series)
         return series
 
     def row_locked(self, counters: tuple[Series, ...], columns: tuple[Column, ...], *, refused: bool = False) -> Row:
         """A new row, with its share of the samples that may wait."""
         self._rows += 1
-        return Row(counters, columns, self.sample_limit_locked(), refused=refused)
+        for column in columns:
+            column.limit = self._sample_limit_locked()
+        return Row(counters, columns, refused=refused)
 
-    def sample_limit_locked(self) -> int:
+    def _sample_limit_locked(self) -> int:
         """How many samples a row may keep between two folds: fewer, the more rows there are."""
         assert self.lock.locked()
         return max(_FEWEST, min(self.max_samples, _IN_ALL // max(1, self._rows)))
@@ -237,19 +256,20 @@ class Store:
         """Bring what every row gained since the last fold into the series; returns all series."""
         with self.lock:
             living = []
+            limit = self._sample_limit_locked()
             for shard in self._shards:
                 ended = shard.token() is None  # asked before the rows are read: what it wrote is all there
                 for table in shard.tables:
-                    for row in table.copy().values():
+                    for row in table.copy():
                         if row.n != row.folded:
-                            self._fold_row_locked(row)
+                            self._fold_row_locked(row, limit)
                 if not ended:
                     living.append(shard)
             self._shards = living
             self._rows = sum(len(table) for shard in living for table in shard.tables)
-            return list(self.series.values())
+            return self.series.copy()
 
-    def _fold_row_locked(self, row: Row) -> None:
+    def _fold_row_locked(self, row: Row, limit: int) -> None:
         n, bad = row.n, row.bad
         gained, row.folded = n - row.folded, n
         self.invalid += gained if row.refused else bad - row.bad_folded
@@ -268,9 +288,8 @@ class Store:
             column.total_folded = total
             if column.sampled:
                 _fold_samples(column, valued, self.max_samples)
-        if row.columns:
-            row.limit = self.sample_limit_locked()
-            row.every, row.due = 1, 0  # every window starts with all: a quiet one after a busy one loses nothing
+                column.limit = limit
+                column.every, column.full, column.due = 1, 0, 0  # a quiet window after a busy one loses nothing
 
 
 def _fold_samples(column: Column, valued: int, limit: int) -> None:
@@ -282,7 +301,7 @@ def _fold_samples(column: Column, valued: int, limit: int) -> None:
     column.old, column.samples = column.samples, []
     kept += column.old
     column.old_used = len(column.old)
-    kept, column.carry = kept[:valued], kept[valued:]
+    kept, column.carry = kept[:valued], kept[valued:] or _NONE
     if kept:
         for series in column.sampled:
             series.take_samples(kept, valued, limit)

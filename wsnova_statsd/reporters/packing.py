@@ -24,7 +24,7 @@ class Line:
     series: Series
     name: str
     value: str
-    tags: list[str]
+    tags: tuple[str, ...]
     weight: int
     size: int
     amount: float
@@ -49,7 +49,7 @@ class _Head:
     """What stays the same for every line of a series."""
 
     name: str
-    tags: list[str]
+    tags: tuple[str, ...]
     size: int
 
 
@@ -61,13 +61,18 @@ class Packer:
         self._tags = tags
         self._suffix = suffix
         self._limit = limit
+        self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
+        self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.given_up = 0.0  # counts and samples that fit no packet, or were packed when a flush stopped
 
     def _head(self, series: Series) -> _Head:
         head: _Head | None = series.wire
         if head is None:
-            name = (self._prefix + series.name)[: wire.MAX_NAME]
-            tags = list(dict.fromkeys((*series.tags, *self._tags)))
+            name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
+            tags = series.tags
+            if self._tags:
+                tags = tuple(dict.fromkeys((*tags, *self._tags)))
+                tags = self._all_tags.setdefault(tags, tags)
             size = wire.size(name) + len(":|") + len(TYPES[series.kind]) + self._suffix
             size += len("|#") + wire.size(",".join(tags)) if tags else 0
             head = series.wire = _Head(name, tags, size)
@@ -101,14 +106,14 @@ class Packer:
 
     def _samples(self, series: Series, kept: list[float], stood: int) -> Iterator[Line]:
         """Packed lines in which `kept` values stand for exactly `stood`: some for q of them, the rest for q + 1."""
-        head, divisor = self._head(series), series.divisor
-        texts = [str(value) for value in kept] if divisor is None else [repr(value / divisor) for value in kept]
-        weight, more = divmod(stood, len(texts))
+        head = self._head(series)
+        weight, more = divmod(stood, len(kept))
         left = stood
         try:
-            for factor, part in ((weight + 1, texts[:more]), (weight, texts[more:])):
+            for factor, part in ((weight + 1, kept[:more]), (weight, kept[more:])):
                 size = head.size + (len("|@") + len(repr(wire.rate_of(factor))) if factor > 1 else 0)
-                for packed, count in wire.pack_values(part, self._limit - 1 - size):
+                joined = wire.join_values(part, series.divisor)
+                for packed, count in wire.cut_values(joined, self._limit - 1 - size):
                     if size + len(packed) < self._limit:
                         left -= count * factor
                         yield Line(series, head.name, packed, head.tags, factor, size + len(packed), count * factor)

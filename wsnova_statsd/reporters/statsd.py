@@ -183,7 +183,7 @@ class StatsdReporter:
         agent = _Agent(self.address)
         self._packer = Packer(self._prefix, self._tags, agent.suffix, self.address.limit)
         self._agent = agent
-        for series in list(self._store.series.values()):
+        for series in self._store.series.copy():
             series.wire = None
 
     def stop(self, timeout: float = 2.0) -> bool:
