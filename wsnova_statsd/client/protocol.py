@@ -15,6 +15,7 @@ from typing import Any, Final, TypeGuard
 
 from ..errors import ConfigurationError
 
+_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _TYPE_FIELDS: Final = ("type", "method", "action", "event", "e", "op", "channel")
 
 
@@ -55,6 +56,8 @@ class Protocol:
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """What the client calls with a text frame's bytes: decode of the strictly decoded text, or a shorter way."""
+        if type(self).decode is Protocol.decode:
+            return bytes.decode
         decode = self.decode
         return lambda payload: decode(payload.decode())
 
@@ -140,7 +143,7 @@ class JsonProtocol(Protocol):
             if given is not None and not callable(given):
                 raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; give a function such as json.{name}")
         self._loads = loads
-        self._dumps = dumps if dumps is not None else json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+        self._dumps = dumps if dumps is not None else _encode
 
     def encode(self, message: Any) -> str | bytes:
         """Bytes go out as they are, everything else as JSON text."""
