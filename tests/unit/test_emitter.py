@@ -264,3 +264,16 @@ def test_the_users_on_error_may_raise(bus: Bus, log: EventLog, caplog: pytest.Lo
     assert len(ids) == len(log) == 3
     assert len(caplog.records) == 1
     assert "on_error raised" in caplog.text
+
+
+def test_the_faults_of_an_outage_are_handled_once_when_it_is_over(bus: Bus, log: EventLog) -> None:
+    """In their order; of an outage without end the latest thousand."""
+    faults = Faults(Emitter(bus, FINANCIAL, "md-1"), "md-1", False, None)
+    told = [faults.occurred(ValueError(str(number)), "connection", "warning") for number in range(1_100)]
+    for fault in told:
+        faults.outage(fault)
+    faults.restored()
+    faults.restored()
+    handled = log.of(events.ERROR_HANDLED)
+    assert [one.metadata["error_id"] for one in handled] == [fault.error_id for fault in told[100:]]
+    assert {one.metadata["action"] for one in handled} == {"reconnected"}

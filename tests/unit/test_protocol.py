@@ -48,6 +48,35 @@ def test_plain_messages_are_text_or_binary(message: object, kind: str) -> None:
     assert Protocol().message_type(message) == kind
 
 
+class _Shouting(Protocol):
+    def decode(self, data: str | bytes) -> Any:
+        return data.upper()
+
+
+class _Wrapping(JsonProtocol):
+    def decode(self, data: str | bytes) -> Any:
+        return [super().decode(data)]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        (Protocol(), '"\u00fc"'),
+        (_Shouting(), '"\u00dc"'),
+        (JsonProtocol(), "\u00fc"),
+        (JsonProtocol(loads=lambda text: (type(text), text)), (str, '"\u00fc"')),
+        (_Wrapping(loads=orjson.loads), ["\u00fc"]),
+    ],
+)
+def test_the_text_decoder_is_decode_of_strictly_decoded_text(protocol: Protocol, message: object) -> None:
+    """Whichever short way it takes, an overridden decode is called, and bytes that are no UTF-8 are an error."""
+    decode = protocol.text_decoder()
+    assert decode('"\u00fc"'.encode()) == message
+    for payload in (b'"\xff"', '"a"'.encode("utf-16"), b'"\xed\xa0\x80"'):
+        with pytest.raises(ValueError, match=r"."):
+            decode(payload)
+
+
 # JSON: types
 
 

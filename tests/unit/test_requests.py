@@ -201,6 +201,16 @@ def test_a_late_answer_to_a_login_is_not_delivered_either(requests: Requests) ->
     assert (requests.late, requests.active) == (1, False)
 
 
+def test_only_so_many_late_logins_are_remembered(requests: Requests) -> None:
+    """The latest eight; each is swallowed once."""
+    for number in range(9):
+        login = Pending(None, 10.0, {number: True}.get)
+        requests.add(login)
+        requests.drop(login, "timeout")
+    assert [requests.offer(number, ENTRY, owner=True) for number in (0, 1, 8, 8)] == [False, True, True, False]
+    assert requests.late == 2
+
+
 def test_an_acknowledgement_for_either_verb_answers_the_one_that_waits() -> None:
     """An error names the channel, not what was asked."""
     requests = Requests(ws.JsonProtocol())

@@ -55,7 +55,7 @@ class Emitter:
         self._profile = profile
         self._client_id = client_id
         self.silent = EventSlot(bus, "")  # never attached to
-        self._slots = {name: self._open(name) for name in CATALOGUE}
+        self._slots: dict[str, EventSlot] = {}  # of the events that came up; most clients know few
 
     def _open(self, event: str) -> EventSlot:
         if self._profile.level_of(CATALOGUE[event]) == "none":
@@ -70,11 +70,14 @@ class Emitter:
 
     def slot(self, event: str) -> EventSlot:
         """The event's slot, or one that nobody hears if the profile keeps the event in."""
-        return self._slots[event]
+        slot = self._slots.get(event)
+        if slot is None:
+            slot = self._slots[event] = self._open(event)
+        return slot
 
     def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:
         """Emit an event that is not per message."""
-        slot = self._slots[event]
+        slot = self.slot(event)
         if not slot.handlers or not self._profile.emits(CATALOGUE[event], metadata):
             return
         metadata = {"client_id": self._client_id, **metadata}
@@ -84,4 +87,4 @@ class Emitter:
 
     def mute(self) -> None:
         """In a forked child: nothing is told any more."""
-        self._slots = dict.fromkeys(self._slots, self.silent)
+        self._slots = dict.fromkeys(CATALOGUE, self.silent)

@@ -9,7 +9,6 @@ import itertools
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -41,7 +40,7 @@ class Faults:
         self._client_id = client_id
         self._redacts = redacts
         self._on_error = on_error
-        self._outage: deque[Fault] = deque(maxlen=_OPEN)  # the owner's
+        self._outage: list[Fault] = []  # the owner's
         self._log_at: dict[str, float] = {}
         self._lock = threading.Lock()  # guards _log_at
 
@@ -80,11 +79,13 @@ class Faults:
     def outage(self, fault: Fault) -> None:
         """A fault that is handled when the link is back."""
         self._outage.append(fault)
+        del self._outage[:-_OPEN]
 
     def restored(self) -> None:
         """The link is back."""
-        while self._outage:
-            self.handled(self._outage.popleft(), "reconnected")
+        outage, self._outage = self._outage, []
+        for fault in outage:
+            self.handled(fault, "reconnected")
 
     def log(self, what: str, *, exc_info: bool | BaseException = False) -> None:
         """One record per kind of fault and minute; `exc_info` adds the traceback."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -29,9 +28,9 @@ class Ownership:
         """True in the holder's thread."""
         return self._holder == threading.get_ident()
 
-    @contextmanager
-    def held(self, until: float | None = None) -> Iterator[None]:
-        """Be the owner for a block. Raises ConfigurationError if another thread stays it, TimeoutError at `until`."""
+    def held(self, until: float | None = None) -> Ownership:
+        """Be the owner from here to the end of a `with` block. Raises ConfigurationError if another thread stays it,
+        TimeoutError at `until`."""
         if self.mine():
             raise ConfigurationError("the client is being iterated in this very thread; leave that loop first")
         while True:
@@ -43,20 +42,20 @@ class Ownership:
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError("no message in time; the client is connecting again")
         self._holder = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._holder = None
-            self._lock.release()
+        return self
+
+    def __enter__(self) -> None:
+        """Held already."""
+
+    def __exit__(self, *_raised: object) -> None:
+        self._holder = None
+        self._lock.release()
 
     def if_free(self, work: Callable[[], object], wait: float = 0.0) -> bool:
         """Do this as the owner. False, and nothing is done, if there is another one for `wait` seconds."""
         if not self._lock.acquire(timeout=wait):
             return False
         self._holder = threading.get_ident()
-        try:
+        with self:
             work()
-        finally:
-            self._holder = None
-            self._lock.release()
         return True

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeGuard
 
 from ..errors import ConfigurationError
 
+_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _TYPE_FIELDS: Final = ("type", "method", "action", "event", "e", "op", "channel")
 
 
@@ -113,9 +114,26 @@ class JsonProtocol(Protocol):
     """JSON in text frames; binary frames stay bytes.
 
     `loads` and `dumps` are the standard library's unless given (`orjson.loads`, `orjson.dumps`); a library that happens
-    to be installed never changes what an order id decodes to. orjson differs: integers beyond 64 bits become floats,
-    NaN, lone surrogates and numbers such as 1e999 are refused, deep nesting is refused instead of raising
-    RecursionError, and dumps gives bytes without blanks, which go out as text all the same.
+    to be installed never changes what an order id decodes to. What either refuses costs that one message. They differ:
+
+    | reading                         | json                                        | orjson              |
+    |---------------------------------|---------------------------------------------|---------------------|
+    | integers beyond 64 bits         | exact, to 4,300 digits                      | float, to 308       |
+    | numbers beyond a float: 1e999   | infinity                                    | refused             |
+    | NaN, Infinity, -Infinity        | float                                       | refused             |
+    | lone surrogates: "\\ud800"      | kept                                        | refused             |
+    | nesting                         | to Python's own limit, then RecursionError  | to 1,024 levels     |
+
+    | writing                         | json                                        | orjson              |
+    |---------------------------------|---------------------------------------------|---------------------|
+    | NaN and infinity                | refused                                     | null                |
+    | integers beyond 64 bits         | exact, to 4,300 digits                      | refused             |
+    | lone surrogates                 | escaped                                     | refused             |
+    | keys beside plain str           | int, float, bool, None, subclasses of str   | refused             |
+    | float subclasses, namedtuple    | number, array                               | refused             |
+    | datetime, UUID, Enum, dataclass | refused                                     | text, value, object |
+    | nesting                         | to Python's own limit, then RecursionError  | to 254 levels       |
+    | spelling: é, 1e-07              | "\\u00e9", 1e-07                            | "é", 1e-7           |
     """
 
     def __init__(
@@ -125,7 +143,7 @@ class JsonProtocol(Protocol):
             if given is not None and not callable(given):
                 raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; give a function such as json.{name}")
         self._loads = loads
-        self._dumps = dumps if dumps is not None else json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+        self._dumps = dumps if dumps is not None else _encode
 
     def encode(self, message: Any) -> str | bytes:
         """Bytes go out as they are, everything else as JSON text."""

@@ -20,7 +20,9 @@ from ..errors import AuthRejected, ConnectionFailed, HandshakeRefused
 from ..profiles import Profile
 
 _T = TypeVar("_T")
-_FIRST_SPREAD: Final = 0.02  # seconds, where a profile retries at once
+# Seconds, where a profile retries at once: clients that are cut at one moment do not dial in step. It spares a listener
+# only what that accepts meanwhile, and what its backlog does not hold waits a second: a herd needs a first_retry.
+_FIRST_SPREAD: Final = 0.005
 _Random = Callable[[float, float], float]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
@@ -55,8 +54,8 @@ class Requests:
         self._lock = threading.Lock()  # guards the fields below
         self._pending: dict[Hashable, Pending] = {}
         self._readers: list[Pending] = []
-        self._past: OrderedDict[Hashable, None] = OrderedDict()  # keys that ran out of time
-        self._past_readers: deque[Pending] = deque(maxlen=_REMEMBERED_READERS)
+        self._past: dict[Hashable, None] = {}  # keys that ran out of time, the oldest first
+        self._past_readers: list[Pending] = []
         self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
         self._numbers = itertools.count(1)
         self.active = False  # read without the lock
@@ -171,11 +170,11 @@ class Requests:
             if not self._remove_locked(pending):
                 return False
             if result == "timeout" and pending.read is not None:
-                self._past_readers.append(pending)
+                self._past_readers = [*self._past_readers, pending][-_REMEMBERED_READERS:]
             elif result == "timeout":
                 self._past[pending.key] = None
                 if len(self._past) > _REMEMBERED:
-                    self._past.popitem(last=False)
+                    del self._past[next(iter(self._past))]
             self._settle_active_locked()
         self._settle(pending, result, None, "")
         return True
