@@ -265,5 +265,5 @@ def test_nothing_of_the_doctor_is_left_behind(tmp_path: Path) -> None:
     with DogStatsDReceiver() as receiver:
         list(udp_hops(Address(receiver.host, receiver.port, None)))
         deliver({"host": receiver.host, "port": receiver.port})
-    assert threading.enumerate() == before
-    assert len(os.listdir("/dev/fd")) == descriptors
+    assert [thread for thread in threading.enumerate() if thread not in before] == []
+    assert len(os.listdir("/dev/fd")) <= descriptors
