@@ -61,7 +61,7 @@ def test_every_python_block_compiles_and_imports_what_it_uses(number: int) -> No
 
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
-    marks = (THREE_LINES, "on_message=print", "SlowProcessing", "ws.counter")
+    marks = (THREE_LINES, "on_message=print", "SlowProcessing", "ws.counter", "capture_metrics")
     assert [sum(mark in block for mark in marks) for block in PYTHON] == [1] * len(marks)
 
 
@@ -113,6 +113,10 @@ def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiv
     assert agent.count("shop.logins", ["country:de"]) == 1
     assert agent.last("shop.queue") == 12
     assert [(event.title, event.alert_type) for event in agent.events] == [("Deployed", "success")]
+
+
+def test_the_block_of_the_test_kit_is_a_test_that_passes() -> None:
+    _run(_block("capture_metrics"), URL)["test_a_feed_is_counted"]()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -14,9 +14,9 @@ from typing import Any, Final, NoReturn
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError
-from . import demo
+from . import demo, doctor
 
-COMMANDS: Final = {"demo": demo}
+COMMANDS: Final = {"demo": demo, "doctor": doctor}
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130  # what a shell reports for Ctrl-C

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, overload
 
 from wsnova_statsd import events, telemetry
+from wsnova_statsd.testing.questions import Counts, Tags, assert_count
 
 _HandlerFunction = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], object]
 
@@ -83,6 +84,14 @@ class EventLog(Sequence[CapturedEvent]):
         if isinstance(event, str):
             return len(self.of(event))
         return self._snapshot().count(event)  # type: ignore[arg-type]  # a Sequence counts any object
+
+    def counts(self) -> Counts:
+        """Every emission as `assert_count` adds it up, its metadata for tags."""
+        return [(one.event, [f"{key}:{value}" for key, value in one.metadata.items()], 1) for one in self]
+
+    def assert_count(self, event: str, expected: float, tags: Tags = None) -> None:
+        """Assert how often this event came with at least this metadata. See `assert_count`."""
+        assert_count(self, event, expected, tags)
 
     def wait_for(self, event: str, count: int = 1, timeout: float = 5.0) -> bool:
         """Wait up to `timeout` seconds until this event has come `count` times; whether it has."""

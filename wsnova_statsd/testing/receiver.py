@@ -14,21 +14,21 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Self, TypeAlias, TypeVar
+from typing import Final, Self, TypeVar
 
-from .dogstatsd import MAX_DATAGRAM, DatagramError, Event, Message, Metric, ServiceCheck, parse_datagram
+from .dogstatsd import MAX_DATAGRAM, DatagramError, Message, parse_datagram
+from .questions import MessageLog
 
 _T = TypeVar("_T")
-Tags: TypeAlias = Iterable[str] | Mapping[str, object] | None
 
 _READ: Final = 65535  # the largest datagram there is: an oversize one is told from one that just fits
 _RECEIVE_BUFFER: Final = 8 * 2**20  # bytes asked for; the kernel grants what net.core.rmem_max allows
 _BATCH: Final = 128  # datagrams between two looks at the stop signal
 
 
-class DogStatsDReceiver:
+class DogStatsDReceiver(MessageLog):
     """Receive DogStatsD on a UDP port, or on a Unix datagram socket when `path` is given.
 
     `port=0` takes a free port, known after `start()` and taken again by a later `start()`. A datagram of more than
@@ -124,35 +124,6 @@ class DogStatsDReceiver:
         """Metrics, events and service checks in the order they came."""
         return self._snapshot(self._messages)
 
-    @property
-    def events(self) -> list[Event]:
-        """The events, in order."""
-        return [message for message in self.messages if isinstance(message, Event)]
-
-    @property
-    def checks(self) -> list[ServiceCheck]:
-        """The service checks, in order."""
-        return [message for message in self.messages if isinstance(message, ServiceCheck)]
-
-    def metrics(self, name: str | None = None, tags: Tags = None) -> list[Metric]:
-        """The metric lines of this name (None: any) with at least these tags: a list of "key:value", or a mapping."""
-        wanted = _tag_set(tags)
-        metrics = [message for message in self.messages if isinstance(message, Metric)]
-        return [metric for metric in metrics if name in (None, metric.name) and wanted.issubset(metric.tags)]
-
-    def count(self, name: str, tags: Tags = None) -> float:
-        """The total of a counter; of any other kind, the number of samples sent, weighted as the Agent does."""
-        return sum((metric.count for metric in self.metrics(name, tags)), 0.0)
-
-    def last(self, name: str, tags: Tags = None) -> float | None:
-        """The last value of a gauge, or None."""
-        gauges = [metric for metric in self.metrics(name, tags) if metric.type == "g"]
-        return gauges[-1].values[-1] if gauges else None
-
-    def values(self, name: str, tags: Tags = None) -> list[float]:
-        """Every value, unpacked, in the order it came."""
-        return [value for metric in self.metrics(name, tags) for value in metric.values]
-
     def wait_for(self, predicate: Callable[[DogStatsDReceiver], object], timeout: float = 5.0) -> bool:
         """Tell whether `predicate(self)`, asked in the caller's thread as data comes in, is true within `timeout` s."""
         with self._changed:
@@ -233,12 +204,6 @@ class DogStatsDReceiver:
             with self._changed:
                 self._callback_errors.append(error)
                 self._changed.notify_all()
-
-
-def _tag_set(tags: Tags) -> frozenset[str]:
-    if isinstance(tags, Mapping):
-        return frozenset(f"{key}:{value}" for key, value in tags.items())
-    return frozenset({tags} if isinstance(tags, str) else tags or ())  # a text is one tag, not its letters
 
 
 def _unlink(path: str, made: os.stat_result) -> None:

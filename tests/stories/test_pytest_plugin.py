@@ -1,0 +1,108 @@
+"""The pytest plugin, in test runs of somebody else: found by its entry point, light until used, at ease with xdist."""
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "wsnova_statsd" / "testing" / "plugin"
+
+USES = """
+import pytest
+import wsnova_statsd as ws
+
+@pytest.mark.parametrize("number", range(4))
+def test_events_and_metrics_are_this_tests_own(wsnova_events, wsnova_metrics, number):
+    for _ in range(number):
+        ws.telemetry.execute(ws.events.MESSAGE_RECEIVED, {"size": 3}, {"client_id": "a", "type": "trade"})
+    wsnova_events.assert_count(ws.events.MESSAGE_RECEIVED, number)
+    wsnova_metrics.assert_count("websocket.message.received", number, tags={"client": "a"})
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_client_and_a_monitor_of_the_environment(wsnova_receiver, wsnova_server, number):
+    with ws.Monitor("financial"), ws.Client(wsnova_server.url, client_id=f"c{number}", profile="financial") as client:
+        client.send({"type": "hello"})
+        assert client.receive(timeout=10) == {"type": "hello"}
+    assert wsnova_receiver.wait_for(lambda r: r.count("websocket.message.received", {"client": f"c{number}"}) == 1)
+    assert wsnova_receiver.count("websocket.connection.completed") == 1
+"""
+
+LIGHT = """
+import sys
+
+def test_nothing_is_imported_for_who_does_not_ask():
+    assert "wsnova_statsd_pytest" in sys.modules
+    assert [name for name in sys.modules if name.split(".")[0] in ("wsnova_statsd", "datadog", "websockets")] == []
+"""
+
+MALFORMED = """
+import socket
+
+def test_what_the_agent_would_not_read(wsnova_receiver):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"a:nan|c", wsnova_receiver.address)
+"""
+
+
+def _run(folder: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A test run over one file where the package is installed: its entry points are those of setup.cfg."""
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    installed = folder / "site" / "wsnova_statsd-0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: wsnova_statsd\nVersion: 0\n")
+    (installed / "entry_points.txt").write_text(f"[pytest11]\n{setup['options.entry_points']['pytest11'].strip()}\n")
+    (folder / "tests").mkdir()
+    (folder / "tests" / "test_one.py").write_text(source)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "PYTEST_"))}
+    paths = [str(installed.parent), str(PLUGIN), str(ROOT)]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", *arguments, "tests"],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": os.pathsep.join(paths), "DD_DOGSTATSD_DISABLE": "true"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["serial", "xdist"])
+def test_the_fixtures_work(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Each test has its own events, numbers, ports and Agent, in one process or in several, also where
+    DD_DOGSTATSD_DISABLE keeps the machine's tests quiet; warnings are errors."""
+    done = _run(tmp_path, USES, "-W", "error", *arguments)
+    assert "8 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_plugin_imports_nothing_of_the_package_until_a_fixture_is_used(tmp_path: Path) -> None:
+    """Neither time nor coverage is taken from tests of something else."""
+    done = _run(tmp_path, LIGHT)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_it_is_switched_off_by_its_name(tmp_path: Path) -> None:
+    """As pytest says how."""
+    done = _run(tmp_path, USES, "-p", "no:wsnova_statsd")
+    assert "fixture 'wsnova_events' not found" in done.stdout, done.stdout + done.stderr
+    assert "passed" not in done.stdout
+
+
+def test_the_receivers_fixture_fails_a_test_that_sent_what_the_agent_would_drop(tmp_path: Path) -> None:
+    """In silence it would be lost."""
+    done = _run(tmp_path, MALFORMED)
+    assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "bad number 'nan'" in done.stdout
+
+
+def test_the_fixtures_have_names_that_are_nobody_elses(tmp_path: Path) -> None:
+    """All of them begin with the package's name, and the help tells what each is."""
+    told = _run(tmp_path, LIGHT, "--fixtures").stdout
+    names = re.findall(r"^(\w+) -- \S*wsnova_statsd_pytest\.py:\d+\n    (?!no docstring)\w", told, re.MULTILINE)
+    assert names == ["wsnova_events", "wsnova_metrics", "wsnova_receiver", "wsnova_server"]
+    assert told.count("wsnova_statsd_pytest.py") == len(names)

@@ -1,0 +1,128 @@
+"""`wsnova-statsd doctor`: goes the reporter's way to the Agent hop by hop, and says which one fails and what to do.
+
+This page is the command: its arguments, where the address comes from, and what is printed, each hop as soon as it is
+known. Threads: the main thread, and a daemon for each wait that has no deadline of its own. Says nothing of tags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from .. import __version__
+from ..errors import ConfigurationError
+from ..reporters import settings
+from ..reporters.settings import Address
+from .doctor_hops import FAILED, OK, UNSURE, Hop, deliver, udp_hops, unix_hops
+
+_MARKS: Final = {OK: "ok", UNSURE: "?", FAILED: "FAIL"}
+# A variable has a say in the address if one of these values in its place would change it.
+_OTHERS: Final = {
+    "DD_DOGSTATSD_URL": ("udp://other.invalid:1",),
+    "DD_DOGSTATSD_SOCKET": ("/other.invalid",),
+    "DD_AGENT_HOST": ("other.invalid",),
+    "DD_DOGSTATSD_PORT": ("1", "2"),
+}
+
+
+def register(subparsers: Any) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="which hop to the Datadog Agent fails",
+        description="Goes the reporter's way to the Agent hop by hop - address, resolve, connect, send, listen - and "
+        "sends one test metric, one event and one service check, all named websocket.doctor. Without arguments the "
+        "address is that of the environment. Exit status 0 if no hop failed, 1 if one did, 2 for a bad setting.",
+    )
+    parser.add_argument("--host", type=_host, metavar="H", help="the Agent's name or address, instead of DD_AGENT_HOST")
+    parser.add_argument("--port", type=_port, metavar="N", help="its UDP port, instead of DD_DOGSTATSD_PORT")
+    parser.add_argument("--socket", type=_path, metavar="PATH", help="its Unix socket, instead of host and port")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Go the way; 0 if nothing failed, else 1. Raises ConfigurationError for an address that is none."""
+    if args.socket is not None and (args.host is not None or args.port is not None):
+        raise ConfigurationError("--socket is given beside --host or --port; give one of the two")
+    where = {"host": args.host, "port": args.port, "socket_path": args.socket}
+    address = settings.address(**where)
+    hops: list[Hop] = []
+    for hop in _hops(where, address):
+        hops.append(hop)
+        if not args.json:
+            _print(f"{_MARKS[hop.result]:<5} {hop.name:<8} {hop.told}{'; ' if hop.advice else ''}{hop.advice}")
+    results = [hop.result for hop in hops]
+    if args.json:
+        told = [{"hop": hop.name, "result": hop.result, "told": hop.told, "advice": hop.advice} for hop in hops]
+        document = {"version": __version__, "address": str(address), "ok": FAILED not in results, "hops": told}
+        print(json.dumps(document, indent=2))
+    elif FAILED in results:
+        _print(f"Not all right: the hop {hops[-1].name!r} failed.")
+    elif UNSURE in results:
+        _print("Nothing failed; look for websocket.doctor in Datadog, which is the proof.")
+    else:
+        _print("All right; websocket.doctor should be in Datadog within a minute.")
+    return 1 if FAILED in results else 0
+
+
+def _hops(where: Mapping[str, Any], address: Address) -> Iterator[Hop]:
+    """Every hop up to the first that fails."""
+    if settings.disabled():
+        given = os.environ["DD_DOGSTATSD_DISABLE"]
+        yield Hop("settings", FAILED, f"DD_DOGSTATSD_DISABLE is {given!r}: reporters send nothing", "unset it")
+        return
+    yield _origin(where, address)
+    way = unix_hops(address.path, address.limit) if address.path is not None else udp_hops(address)
+    for hop in way:
+        yield hop
+        if hop.result == FAILED:
+            return
+    yield deliver(where)
+
+
+def _origin(where: Mapping[str, Any], address: Address) -> Hop:
+    """Who says so: found by asking the reporter's own rule, not by writing it a second time."""
+    deciding = [f"--{name.removesuffix('_path')}" for name, value in where.items() if value is not None]
+    idle: list[str] = []
+    for name, others in _OTHERS.items():
+        if os.environ.get(name):
+            asked = (settings.address(**where, environ={**os.environ, name: other}) for other in others)
+            (deciding if any(other != address for other in asked) else idle).append(name)
+    place = f"Unix socket {address.path}" if address.path is not None else f"UDP {address.host} port {address.port}"
+    told = f"{place}, from {', '.join(deciding)}" if deciding else f"{place}, by default: no setting says otherwise"
+    if idle:
+        told += f"; {', '.join(idle)} set as well, without a say"
+    return Hop("address", OK, told)
+
+
+def _print(line: str) -> None:
+    from .demo_screen import printable
+
+    print(printable(line, sys.stdout), flush=True)
+
+
+# -- arguments: each sentence names the value and what is allowed -----------------------------------------------------
+
+
+def _host(text: str) -> str:
+    if not text.strip() or not text.isprintable() or "/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no host; allowed: a name or an address, such as localhost")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; allowed: 1 to 65535, the Agent's is 8125")
+    return int(text)
+
+
+def _path(text: str) -> str:
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no path; allowed: that of a socket, as {settings.DEFAULT_SOCKET}"
+        )
+    return text.removeprefix("unix://")
