@@ -14,10 +14,10 @@ from wsnova_statsd.client import connection as connection_module
 from wsnova_statsd.client.connection import Connection
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.client.faults import Faults
-from wsnova_statsd.client.link import Loss
 from wsnova_statsd.client.options import Options, Target, target
 from wsnova_statsd.client.protocol import Protocol
 from wsnova_statsd.client.reconnect import RetryPolicy, Stopped
+from wsnova_statsd.client.state import Loss
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.profiles import FINANCIAL, STANDARD, Profile
 from wsnova_statsd.telemetry import Bus

@@ -19,10 +19,10 @@ from .emitter import Emitter
 from .faults import Faults
 from .frames import NORMAL, Received
 from .keeper import KEEPER, Kept
-from .link import Link, Loss
+from .link import Link
 from .options import Options, Target
 from .reconnect import RetryPolicy, Stopped
-from .state import State
+from .state import Loss, State
 from .tidings import Tidings
 
 

@@ -112,6 +112,8 @@ class FrameReader:
                         break
                     append((opcode, data[start:stop], stamp))
                     position = stop
+            if position == end:
+                return
             position, before = self._frame(data, position, stamp, found), position
             if position == before:
                 break

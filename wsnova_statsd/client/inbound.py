@@ -11,9 +11,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .. import events
+from .. import events, process
 from ..errors import DecodeError
 from ..telemetry import Recorder
 from .batch import Batch
@@ -25,11 +25,16 @@ from .protocol import Protocol
 from .requests import Requests
 from .types import INVALID, MessageTypes
 
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .link import Link
+
 NOTHING: Final = object()  # a message that could not be read
 _SOME: Final = 1000
 _OK: Final = "ok"
 _ERROR: Final = "error"
 _MAX_EARS: Final = 1000  # raw types remembered; what a server sends has no bound
+_alive = process.ALIVE
 _clock = time.monotonic_ns
 
 
@@ -84,8 +89,6 @@ class Inbound:
         self._thread: int | None = None
         self._begun: Recorder | None = None  # of message.decode.started, which knows no type yet
         self._heard = False  # some event of each message
-        self._runs = False  # nothing is told of or looked for in each message: many may be dealt with at once
-        self._timed = False  # their sums, or that one was slow
         self.runs = False  # nothing is told of each message, or looked for in it: many may be dealt with at once
         self.timed = False  # the sums are heard of, or that one was slow
         self._ears: dict[str, _Ears] = {}
@@ -211,15 +214,10 @@ class Inbound:
                 hearing.completed(duration)
         if duration > self._slow_ns:
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, duration, result)
-        batch = self.batch
-        batch.count += 1
-        batch.total_size += self._size
-        batch.process_time += duration
-        if duration > batch.process_time_max:
-            batch.process_time_max = duration
+        self._add(1, self._size, duration, duration)
         if result is _ERROR:
-            batch.errors += 1
-        if ended >= batch.due:
+            self.batch.errors += 1
+        if ended >= self.batch.due:
             self._window(ended)
 
     def _tell_processed(self, event: str, duration: int, result: str) -> None:
@@ -240,19 +238,84 @@ class Inbound:
         self._message = None
         self._count(self._size, _clock())
 
-    def handle(self, received: Received, handler: Callable[[Any], object]) -> None:
-        """Decode one message and give it to on_message; what that raises is logged, told, and costs nothing else."""
-        message = self.decode(received)
-        if message is NOTHING or self.consumed(message, received):
-            return
-        self.begin()
+    def handle_each(self, connection: Connection, link: Link, handler: Callable[[Any], object]) -> None:
+        """Give to on_message what waits, one by one, with all that is to be told of each. The hot path where somebody
+        hears of single messages: nothing is looked up or written twice. What a handler raises costs nothing else."""
+        if self.version != self.bus.version:
+            self.listen()
+        bus, version, requests, answers, inbox = self.bus, self.version, self.requests, self._has_heartbeats, link.inbox
+        begun, heard, ears, type_of, wall = self._begun, self._heard, self._ears, self._type_of, self._wall
+        text, binary, slow, due = self.decode_text, self.decode_binary, self._slow_ns, self.batch.due
+        hearing = None
+        count = total = spent = longest = 0
         try:
-            handler(message)
-        except Exception as error:
-            self.finish(_ERROR)
-            self.raised(error)
-        else:
-            self.finish(_OK)
+            while True:
+                try:
+                    received = inbox.popleft()
+                except IndexError:
+                    return
+                opcode, payload, arrived = received
+                size, began = len(payload), _clock()
+                if begun is not None:
+                    begun(began + wall, size)
+                    began = _clock()
+                try:
+                    message = text(payload) if opcode == TEXT else binary(payload)
+                    if heard:
+                        raw = type_of(message)
+                        try:
+                            hearing = ears[raw]
+                        except (KeyError, TypeError):
+                            hearing = self._new_ears(raw)
+                except Exception as error:  # the protocol may be the user's, and the data is the server's
+                    self._undecodable(error, received, began)
+                    if self.runs:  # the others may be dealt with at once
+                        return
+                    continue
+                decoded = _clock()
+                if hearing is not None:
+                    if hearing.decoded is not None:
+                        hearing.decoded(decoded - began, size)
+                    if hearing.received is not None:
+                        hearing.received(size, arrived)
+                if answers or requests.active:
+                    self._message, self._hearing, self._size, self._decoded_ns = message, hearing, size, decoded
+                    if self.consumed(message, received):
+                        continue
+                if hearing is not None and hearing.started is not None:
+                    hearing.started(decoded + wall)
+                began = _clock()
+                try:
+                    handler(message)
+                except Exception as error:
+                    self._message, self._hearing, self._size, self._began_ns = message, hearing, size, began
+                    self.finish(_ERROR)
+                    self.raised(error)
+                    due = self.batch.due
+                else:
+                    ended = _clock()
+                    took = ended - began
+                    if hearing is not None and hearing.completed is not None:
+                        hearing.completed(took)
+                    count += 1
+                    total += size
+                    spent += took
+                    if took > longest:
+                        longest = took
+                    if took > slow:
+                        self._message, self._hearing = message, hearing
+                        self._tell_processed(events.MESSAGE_PROCESS_SLOW, took, _OK)
+                    if ended >= due:
+                        self._add(count, total, spent, longest)
+                        count = total = spent = longest = 0
+                        self._window(ended)
+                        due = self.batch.due
+                if not _alive[0] or connection.link is not link or bus.version != version:
+                    return
+                if self.runs and not requests.active:
+                    return
+        finally:
+            self._add(count, total, spent, longest)
 
     def raised(self, error: Exception) -> None:
         self._faults.log("on_message raised", exc_info=error)
@@ -261,20 +324,23 @@ class Inbound:
     def count_run(self, count: int, size: int, spent: float, longest: float, last: Any, fault: bool) -> None:
         """Count messages that were handed out one after the other, `spent` seconds for all. Only the last may have been
         slow, or have raised."""
-        now, longest_ns, batch = _clock(), round(longest * 1e9), self.batch
-        spent_ns = round(spent * 1e9)
+        now, spent_ns, longest_ns, batch = _clock(), round(spent * 1e9), round(longest * 1e9), self.batch
         if not batch.due:
             batch.open(now - spent_ns)
-        batch.count += count
-        batch.total_size += size
-        batch.process_time += spent_ns
-        batch.process_time_max = max(batch.process_time_max, longest_ns)
+        self._add(count, size, spent_ns, longest_ns)
         batch.errors += fault
         if longest_ns > self._slow_ns:
             self._message, self._hearing = last, None
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, longest_ns, _ERROR if fault else _OK)
         if now >= batch.due:
             self._window(now)
+
+    def _add(self, count: int, size: int, spent_ns: int, longest_ns: int) -> None:
+        batch = self.batch
+        batch.count += count
+        batch.total_size += size
+        batch.process_time += spent_ns
+        batch.process_time_max = max(batch.process_time_max, longest_ns)
 
     def _count(self, size: int, now_ns: int) -> None:
         self.batch.count += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 from ..errors import NotConnected
@@ -18,19 +17,11 @@ from .deflate import Inflater
 from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
 from .heartbeat import Heartbeat
 from .room import Room
+from .state import Loss
 from .transport import Transport, frame
 
 _CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
 _AGAIN: Final = 0.1  # seconds until an owner tries again to send a control frame that did not go out
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Why a link ended: a bounded reason, free text, and whether it is a fault."""
-
-    reason: str
-    detail: str
-    fault: bool = True
 
 
 class Link:
@@ -38,7 +29,7 @@ class Link:
     `max_buffered_bytes` bounds what is read for an owner that is away."""
 
     __slots__ = (
-        *("_close_sent", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
+        *("_close_sent", "_dry", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
         *(
             "_rest",
             "_room",
@@ -92,6 +83,7 @@ class Link:
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
         self._room = Room(self.inbox, max_buffered_bytes)
         self._patience = _CONTROL_TIMEOUT
+        self._dry = False  # the owner's last read found nothing
         self._tells_heartbeats = tells_heartbeats
         self.ended = False  # and somebody tells so
         self._ending = threading.Lock()  # guards ended
@@ -117,7 +109,7 @@ class Link:
             if not self.inbox:
                 self._room.caught_up()
                 self._judge()
-            ready = True  # recv first: it is there more often than not
+            ready, self._dry = not self._dry, False  # recv first: it is there more often than not
             try:
                 while not self.inbox and self.loss is None:
                     now = time.monotonic()
@@ -131,11 +123,20 @@ class Link:
                 self.left = time.monotonic()
         return bool(self.inbox)
 
+    def read_on(self) -> bool:
+        """Owner, who has dealt with all messages: one read more without waiting, if the last left something and nothing
+        is to be told. True if messages came."""
+        if self._transport.drained or self.seen or self.loss is not None:
+            return False
+        with self.reading:
+            self.left = now = time.monotonic()  # it is away for no time
+            self._dry = not self._step(now)
+        return bool(self.inbox)
+
     def _wait(self, now: float, until: float | None) -> bool:
         """Until something is there or due. False if nothing is there."""
-        end = self.due if until is None else min(until, self.due)
-        if self._unsent:
-            end = min(end, now + _AGAIN)
+        due = min(self.due, now + _AGAIN) if self._unsent else self.due
+        end = due if until is None else min(until, due)
         return self._transport.wait(max(0.0, end - now))
 
     def inherit(self, unread: deque[Received]) -> None:
@@ -241,11 +242,11 @@ class Link:
         if messages or not found:
             self._last_data = now  # a pong proves that the server lives, not that the feed does
         if reader.violation is not None:
-            self._verdict = reader.violation
-            self._judge()
+            self._judge(reader.violation)
 
-    def _judge(self) -> None:
+    def _judge(self, verdict: Violation | None = None) -> None:
         """Act upon a breach, once the messages that came before it are dealt with: they may still be answered."""
+        self._verdict = self._verdict or verdict
         if self._verdict is not None and self.loss is None and not self.inbox:
             self.breach(self._verdict)
 
@@ -268,8 +269,7 @@ class Link:
     def _closed(self, payload: bytes) -> None:
         answer = parse_close(payload)
         if isinstance(answer, Violation):
-            self._verdict = answer
-            self._judge()
+            self._judge(answer)
             return
         code, reason = answer
         if self._close_sent:

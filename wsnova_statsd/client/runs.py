@@ -20,9 +20,10 @@ from .inbound import NOTHING, Inbound
 from .link import Link
 
 _RUN: Final = 1000  # messages taken out of the inbox at once, at most,
-_RUN_BYTES: Final = 131072  # and of so many bytes: what is taken is not weighed as waiting any more
+_RUN_BYTES: Final = 524288
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due
+_SPELL: Final = 0.02  # seconds of reading on and on, before what else is due gets its turn
 _alive = process.ALIVE
 _clock = time.monotonic
 
@@ -38,21 +39,24 @@ class Runs:
         self._size = 0  # of the payloads of the run that was taken
 
     def waiting(self) -> Iterator[Any]:
-        """Everything that waits, until nothing does or the link is gone, closed by the user's code perhaps. Messages go
-        to on_message; a client without one has them yielded, and the loop's body is their processing."""
+        """Everything that waits and comes at once, until nothing does or the link is gone, closed by the user's code
+        perhaps. Messages go to on_message; a client without one has them yielded, and the loop's body processes them.
+        """
         inbound, connection = self._inbound, self._connection
-        handler = inbound.handler
-        while (link := connection.link) is not None and link.inbox and _alive[0]:
+        handler, until = inbound.handler, _clock() + _SPELL
+        while (link := connection.link) is not None and _alive[0]:
+            if not link.inbox and (_clock() > until or not link.read_on()):
+                return
             run = self._take(link)
             if run:
                 yield from self._deal_with(run, link)
                 continue
+            if handler is not None:
+                inbound.handle_each(connection, link, handler)
+                continue
             received = connection.take()
             if received is None:
                 return
-            if handler is not None:
-                inbound.handle(received, handler)
-                continue
             message = inbound.decode(received)
             if message is not NOTHING and not inbound.consumed(message, received):
                 inbound.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -14,3 +15,12 @@ class State(Enum):
     WAITING = "waiting"  # for a retry
     CLOSED = "closed"
     FORKED = "forked"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a link ended: a bounded reason, free text, and whether it is a fault."""
+
+    reason: str
+    detail: str
+    fault: bool = True

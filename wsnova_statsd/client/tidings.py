@@ -13,7 +13,8 @@ from .. import events
 from ..errors import BufferFull
 from .emitter import Emitter
 from .faults import Faults
-from .link import Link, Loss
+from .link import Link
+from .state import Loss
 
 
 class Tidings:
