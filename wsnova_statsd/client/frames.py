@@ -53,15 +53,15 @@ class FrameReader:
     """
 
     __slots__ = (
-        *("_closed", "_deflated", "_fragments", "_inflate", "_limit", "_opcode", "_rest", "_usual", "_want"),
-        *("controls", "inflated_bytes", "violation"),
+        *("_closed", "_deflated", "_fragments", "_inflate", "_limit", "_opcode", "_rest", "_want"),
+        *("controls", "inflated_bytes", "usual", "violation"),
     )
 
     def __init__(self, max_message_bytes: int, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
         self._limit = max_message_bytes
         self._rest = bytearray()  # of a frame that is not whole
         self._want = 2  # how long that must be before more can be said of it
-        self._usual = TEXT  # of the last whole message; the next is expected to be of the same kind
+        self.usual = TEXT  # of the last whole message; the next is expected to be of the same kind
         self._inflate = inflate
         self._deflated = False  # the message under way is
         self.inflated_bytes = 0  # by how much deflated messages ever outgrew what was read
@@ -71,11 +71,12 @@ class FrameReader:
         self.controls = 0  # control frames found so far
         self.violation: Violation | None = None
 
-    def feed(self, data: bytes, stamp: int = 0) -> list[Received]:
+    def feed(self, data: bytes, stamp: int = 0, bulk: list[bytes] | None = None) -> list[Received]:
         """The messages and control frames that these bytes complete, in order; data messages with all fragments joined.
 
-        Each carries `stamp`. After a breach `violation` is set, the frames before it are returned, and further bytes
-        are ignored, as they are after a close frame.
+        Each carries `stamp`. With `bulk`, messages of the `usual` kind go into that list, the payloads only, up to the
+        first frame that is anything else. After a breach `violation` is set, the frames before it are returned, and
+        further bytes are ignored, as they are after a close frame.
         """
         found: list[Received] = []
         rest, position = self._rest, 0
@@ -86,18 +87,22 @@ class FrameReader:
                 return found
             whole, position = bytes(rest), stop
             rest.clear()
-            self._cut(whole, 0, stamp, found)
-        self._cut(data, position, stamp, found)
+            bulk = self._cut(whole, 0, stamp, found, bulk)
+        self._cut(data, position, stamp, found, bulk)
         return found
 
-    def _cut(self, data: bytes, position: int, stamp: int, found: list[Received]) -> None:
-        """Take all frames from `position` on. Nearly every one is a whole message of the usual kind, in its shortest
-        form and within the limit: those stay in the inner loop, which looks at nothing twice."""
-        append, limit, end = found.append, self._limit, len(data)
+    def _cut(
+        self, data: bytes, position: int, stamp: int, found: list[Received], bulk: list[bytes] | None
+    ) -> list[bytes] | None:
+        """Take all frames from `position` on; returns `bulk` while more may go there. Nearly every frame is a whole
+        message of the usual kind, in its shortest form and within the limit: those stay in the inner loop, which looks
+        at nothing twice."""
+        limit, end = self._limit, len(data)
         while not self._closed and self.violation is None:
-            opcode = self._usual
             if not self._opcode:
-                base = (_FINAL | opcode) << 8
+                plain: list[bytes] = [] if bulk is None else bulk
+                append = plain.append
+                base = (_FINAL | self.usual) << 8
                 short, long = base | min(limit, 125), (base | 126 if limit >= 0xFFFF else _NONE)
                 while position + 4 <= end:
                     head, length = _header(data, position)
@@ -110,15 +115,20 @@ class FrameReader:
                     stop = start + length
                     if stop > end:
                         break
-                    append((opcode, data[start:stop], stamp))
+                    append(data[start:stop])
                     position = stop
+                if plain is not bulk:
+                    opcode = self.usual
+                    found += [(opcode, payload, stamp) for payload in plain]
             if position == end:
-                return
+                return bulk
             position, before = self._frame(data, position, stamp, found), position
             if position == before:
                 break
+            bulk = None  # what follows would overtake it there
         if not self._closed and self.violation is None:
             self._rest += data[position:]
+        return bulk
 
     def _frame(self, data: bytes, position: int, stamp: int, found: list[Received]) -> int:
         """Take any one frame, and return where the next begins; the same position if this one is not whole, or bad."""
@@ -155,7 +165,7 @@ class FrameReader:
             opcode, payload = frame
             found.append((opcode, payload, stamp))
             if opcode < CLOSE:
-                self._usual = opcode
+                self.usual = opcode
             else:
                 self.controls += 1
                 self._closed = opcode == CLOSE  # whatever follows it is not a message (section 5.5.1)

@@ -89,7 +89,7 @@ class Inbound:
         self._thread: int | None = None
         self._begun: Recorder | None = None  # of message.decode.started, which knows no type yet
         self._heard = False  # some event of each message
-        self.runs = False  # nothing is told of each message, or looked for in it: many may be dealt with at once
+        self._runs = False  # nothing is told of each message, or looked for in it but answers
         self.timed = False  # the sums are heard of, or that one was slow
         self._ears: dict[str, _Ears] = {}
         # The message that is being dealt with.
@@ -109,8 +109,14 @@ class Inbound:
         self._heard = not self._muted and any(slot.handlers for slot in slots)
         started = self.emit.slot(events.MESSAGE_DECODE_STARTED)
         self._begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
-        self.runs = self._begun is None and not self._heard and not self._has_heartbeats
+        self._runs = self._begun is None and not self._heard and not self._has_heartbeats
         self.timed = not self._muted and any(self.emit.slot(event).handlers for event in _SUMMED)
+
+    def in_runs(self) -> bool:
+        """Whether many messages may be dealt with at once: nothing is told of each, or looked for in it."""
+        if self.version != self.bus.version:
+            self.listen()
+        return self._runs and not self.requests.active
 
     def owned(self) -> None:
         """The calling thread owns the connection from now on."""
@@ -269,8 +275,6 @@ class Inbound:
                             hearing = self._new_ears(raw)
                 except Exception as error:  # the protocol may be the user's, and the data is the server's
                     self._undecodable(error, received, began)
-                    if self.runs:  # the others may be dealt with at once
-                        return
                     continue
                 decoded = _clock()
                 if hearing is not None:
@@ -312,8 +316,6 @@ class Inbound:
                         due = self.batch.due
                 if not _alive[0] or connection.link is not link or bus.version != version:
                     return
-                if self.runs and not requests.active:
-                    return
         finally:
             self._add(count, total, spent, longest)
 
@@ -324,19 +326,18 @@ class Inbound:
     def count_run(self, count: int, size: int, spent: float, longest: float, last: Any, fault: bool) -> None:
         """Count messages that were handed out one after the other, `spent` seconds for all. Only the last may have been
         slow, or have raised."""
-        now, spent_ns, longest_ns, batch = _clock(), round(spent * 1e9), round(longest * 1e9), self.batch
-        if not batch.due:
-            batch.open(now - spent_ns)
-        self._add(count, size, spent_ns, longest_ns)
-        batch.errors += fault
+        longest_ns = round(longest * 1e9)
+        self._add(count, size, round(spent * 1e9), longest_ns)
+        self.batch.errors += fault
         if longest_ns > self._slow_ns:
             self._message, self._hearing = last, None
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, longest_ns, _ERROR if fault else _OK)
-        if now >= batch.due:
-            self._window(now)
+        self._window(_clock())
 
     def _add(self, count: int, size: int, spent_ns: int, longest_ns: int) -> None:
         batch = self.batch
+        if count and not batch.due:  # the first of a second; or they were told in the midst, by whoever closed
+            batch.open(_clock() - spent_ns)
         batch.count += count
         batch.total_size += size
         batch.process_time += spent_ns
@@ -350,10 +351,10 @@ class Inbound:
 
     def _window(self, now_ns: int) -> None:
         """The first message of a second, or the first after it."""
-        if self.batch.due:
-            self.flush()
-        else:
+        if not self.batch.due:
             self.batch.open(now_ns)
+        elif now_ns >= self.batch.due:
+            self.flush()
 
     def flush(self) -> None:
         """Tell the sums of the last second."""

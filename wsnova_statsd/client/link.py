@@ -123,15 +123,15 @@ class Link:
                 self.left = time.monotonic()
         return bool(self.inbox)
 
-    def read_on(self) -> bool:
-        """Owner, who has dealt with all messages: one read more without waiting, if the last left something and nothing
-        is to be told. True if messages came."""
-        if self._transport.drained or self.seen or self.loss is not None:
-            return False
-        with self.reading:
-            self.left = now = time.monotonic()  # it is away for no time
-            self._dry = not self._step(now)
-        return bool(self.inbox)
+    def read_on(self, bulk: list[bytes] | None) -> int:
+        """Owner, who has dealt with all messages: read once more without waiting, if the last read left something and
+        nothing is to be told. What may go into `bulk` (see FrameReader) does; returns its opcode."""
+        kind = self._reader.usual
+        if not self._transport.drained and not self.seen and self.loss is None:
+            with self.reading:
+                self.left = now = time.monotonic()  # it is away for no time
+                self._dry = not self._step(now, bulk=bulk)
+        return kind
 
     def _wait(self, now: float, until: float | None) -> bool:
         """Until something is there or due. False if nothing is there."""
@@ -200,7 +200,7 @@ class Link:
         self.reading.release()
         return True
 
-    def _step(self, now: float, ready: bool = True) -> bool:
+    def _step(self, now: float, ready: bool = True, bulk: list[bytes] | None = None) -> bool:
         """Ping if it is time, read once unless nothing is there, judge silence. True if there was data. Holds
         `reading`."""
         heartbeat = self.heartbeat
@@ -208,7 +208,7 @@ class Link:
             self._speak(now)
         data = self._recv() if ready else None
         if data:
-            self._take(data, now)
+            self._take(data, now, bulk)
             return True
         if data is None:
             if heartbeat.missed(now):  # asked only when nothing was there: the pong may stand behind much data
@@ -230,16 +230,14 @@ class Link:
                 self.loss = Loss("error", f"{type(error).__name__}: {error}")
             return b""
 
-    def _take(self, data: bytes, now: float) -> None:
+    def _take(self, data: bytes, now: float, bulk: list[bytes] | None) -> None:
         self.arrived_bytes += len(data)
-        reader = self._reader
-        controls = reader.controls
-        found = reader.feed(data, time.time_ns())
+        reader, controls = self._reader, self._reader.controls
+        found = reader.feed(data, time.time_ns(), bulk)
         messages = found if reader.controls == controls else [one for one in found if self._is_message(one, now)]
-        if messages:
-            self.inbox.extend(messages)
-            self.arrived += len(messages)
-        if messages or not found:
+        self.inbox.extend(messages)
+        self.arrived += len(messages) + (len(bulk) if bulk else 0)
+        if messages or bulk or not found:
             self._last_data = now  # a pong proves that the server lives, not that the feed does
         if reader.violation is not None:
             self._judge(reader.violation)

@@ -1,26 +1,24 @@
-"""Runs: many messages dealt with in one go, where nothing is told of each one.
+"""Runs: the messages of one read, dealt with in one go where nothing is told of single ones.
 
-What waits in the inbox is decoded a few messages ahead and handed out with as little as can be done for each: one
-reading of the clock if anybody hears of the sums, none else. Where somebody hears of single messages, or an answer is
-expected, they are dealt with one by one. Runs in the owner's thread.
+While a server sends faster than its messages are handled, each read brings many. They are decoded a few ahead and
+handed out with as little as can be done for each: one reading of the clock if anybody hears of the sums, none else.
+What comes after a wait, and everything where somebody hears of single messages or an answer is expected, goes through
+the inbox and is dealt with one by one. Runs in the owner's thread.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import takewhile
 from operator import length_hint
 from typing import Any, Final
 
 from .. import process
 from .connection import Connection
-from .frames import TEXT, Received
+from .frames import TEXT
 from .inbound import NOTHING, Inbound
 from .link import Link
 
-_RUN: Final = 1000  # messages taken out of the inbox at once, at most,
-_RUN_BYTES: Final = 524288
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due
 _SPELL: Final = 0.02  # seconds of reading on and on, before what else is due gets its turn
@@ -29,14 +27,12 @@ _clock = time.monotonic
 
 
 class Runs:
-    """Hands out what waits for one client's owner."""
+    """Hands out what arrives for one client's owner."""
 
     def __init__(self, inbound: Inbound, connection: Connection, slow_after: float) -> None:
         self._inbound = inbound
         self._connection = connection
         self._brief = min(_BRIEF, slow_after)
-        self._alone = False  # the next message could not be decoded
-        self._size = 0  # of the payloads of the run that was taken
 
     def waiting(self) -> Iterator[Any]:
         """Everything that waits and comes at once, until nothing does or the link is gone, closed by the user's code
@@ -45,60 +41,44 @@ class Runs:
         inbound, connection = self._inbound, self._connection
         handler, until = inbound.handler, _clock() + _SPELL
         while (link := connection.link) is not None and _alive[0]:
-            if not link.inbox and (_clock() > until or not link.read_on()):
-                return
-            run = self._take(link)
-            if run:
-                yield from self._deal_with(run, link)
-                continue
-            if handler is not None:
+            if not link.inbox:
+                if _clock() > until:
+                    return
+                run: list[bytes] = []
+                stamp = time.time_ns()
+                kind = link.read_on(run if inbound.in_runs() else None)
+                if run:
+                    yield from self._deal_with(run, kind, stamp, link)
+                elif not link.inbox:
+                    return
+            elif handler is not None:
                 inbound.handle_each(connection, link, handler)
-                continue
-            received = connection.take()
-            if received is None:
-                return
-            message = inbound.decode(received)
-            if message is not NOTHING and not inbound.consumed(message, received):
-                inbound.begin()
-                try:
-                    yield message
-                finally:
-                    inbound.finish("ok")
+            elif (received := connection.take()) is not None:
+                message = inbound.decode(received)
+                if message is not NOTHING and not inbound.consumed(message, received):
+                    inbound.begin()
+                    try:
+                        yield message
+                    finally:
+                        inbound.finish("ok")
 
-    def _take(self, link: Link) -> list[Received]:
-        """A run, taken out of the inbox; none if messages are to be dealt with one by one. That is asked before they
-        are taken: the answer to what is sent later cannot be among them."""
-        inbound = self._inbound
-        if inbound.version != inbound.bus.version:
-            inbound.listen()
-        alone, self._alone = self._alone, False
-        if alone or not inbound.runs or inbound.requests.active or len(link.inbox) < 2:
-            return []
-        with link.reading:  # the keeper appends
-            inbox = link.inbox
-            if len(inbox) <= _RUN:
-                run = list(inbox)
-                inbox.clear()
-            else:
-                run = [inbox.popleft() for _ in range(_RUN)]
-            self._size = _size(run)
-            if self._size > _RUN_BYTES:
-                keep = max(1, len(run) * _RUN_BYTES // self._size)
-                inbox.extendleft(reversed(run[keep:]))
-                del run[keep:]
-                self._size = _size(run)
-        return run
-
-    def _deal_with(self, run: list[Received], link: Link) -> Iterator[Any]:
-        """Hand out a run. What it does not come to goes back into the inbox."""
+    def _deal_with(self, run: list[bytes], kind: int, stamp: int, link: Link) -> Iterator[Any]:
+        """Hand out a run. What it does not come to, or cannot decode, goes into the inbox, before what is there."""
         inbound, connection, brief = self._inbound, self._connection, self._brief
+        decode = inbound.decode_text if kind == TEXT else inbound.decode_binary
         handler, timed, bus, version = inbound.handler, inbound.timed, inbound.bus, inbound.version
         done = counted = 0
         spent = longest = 0.0
         message = fault = None
         try:
-            while done < len(run) and not self._alone:
-                messages = self._decode_ahead(run[done : done + _AHEAD])
+            # An answer that came in this run was expected before it was read, so it is seen here that one is.
+            while done < len(run) and not inbound.requests.active:
+                messages: list[Any] = []
+                try:
+                    messages.extend(map(decode, run[done : done + _AHEAD]))
+                except Exception:
+                    if not messages:  # it is told when it is dealt with alone; those before it are in the list
+                        return
                 walk = iter(messages)
                 while left := length_hint(walk):
                     began = ended = _clock() if timed else 0.0
@@ -129,7 +109,7 @@ class Runs:
                             spent += now - began
                     if fault is not None or longest > brief:
                         if timed:
-                            size = _size(run[counted:done])
+                            size = sum(map(len, run[counted:done]))
                             inbound.count_run(done - counted, size, spent, longest, message, fault is not None)
                             counted, spent, longest = done, 0.0, 0.0
                         if fault is not None:
@@ -139,23 +119,7 @@ class Runs:
                             return
         finally:
             if timed and counted < done:
-                size = self._size if done - counted == len(run) else _size(run[counted:done])
+                size = sum(map(len, run[counted:done]))
                 inbound.count_run(done - counted, size, spent, longest, message, False)
-            link.inbox.extendleft(reversed(run[done:]))
-
-    def _decode_ahead(self, entries: list[Received]) -> list[Any]:
-        """As many messages as are of one kind and can be decoded; a fault is told when its message is dealt with."""
-        inbound, opcode = self._inbound, entries[0][0]
-        payloads = [payload for kind, payload, _ in entries if kind == opcode]
-        if len(payloads) < len(entries):
-            payloads = [payload for _, payload, _ in takewhile(lambda entry: entry[0] == opcode, entries)]
-        messages: list[Any] = []
-        try:
-            messages.extend(map(inbound.decode_text if opcode == TEXT else inbound.decode_binary, payloads))
-        except Exception:
-            self._alone = not messages
-        return messages
-
-
-def _size(run: list[Received]) -> int:
-    return sum([len(payload) for _, payload, _ in run])
+            if done < len(run):
+                link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
