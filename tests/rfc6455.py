@@ -25,9 +25,18 @@ class Reading(NamedTuple):
 
 
 def read(pieces: Iterable[bytes], limit: int = DEFAULT_LIMIT) -> Reading:
-    """Feed a new reader these pieces, one read each."""
-    reader = FrameReader(limit)
-    frames = [(entry[0], bytes(entry[1])) for piece in pieces for entry in reader.feed(piece)]
+    """Feed a new reader these pieces, one read each; and another that hands out the usual messages in bulk."""
+    reader, other = FrameReader(limit), FrameReader(limit)
+    frames: list[Frame] = []
+    again: list[Frame] = []
+    for piece in pieces:
+        frames += [(opcode, payload) for opcode, payload, _ in reader.feed(piece)]
+        bulk: list[bytes] = []
+        kind = other.usual
+        rest = other.feed(piece, 0, bulk)
+        again += [(kind, payload) for payload in bulk] + [(opcode, payload) for opcode, payload, _ in rest]
+    assert again == frames
+    assert other.violation == reader.violation
     return Reading(frames, None if reader.violation is None else reader.violation.code)
 
 
