@@ -21,6 +21,7 @@ from .state import Loss
 from .transport import Transport, frame
 
 _CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
+_JUST_NOW: Final = 0.001  # seconds
 _AGAIN: Final = 0.1  # seconds until an owner tries again to send a control frame that did not go out
 
 
@@ -83,7 +84,7 @@ class Link:
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
         self._room = Room(self.inbox, max_buffered_bytes)
         self._patience = _CONTROL_TIMEOUT
-        self._dry = False  # the owner's last read found nothing
+        self._dry = 0.0  # when `read_on` found nothing
         self._tells_heartbeats = tells_heartbeats
         self.ended = False  # and somebody tells so
         self._ending = threading.Lock()  # guards ended
@@ -109,7 +110,7 @@ class Link:
             if not self.inbox:
                 self._room.caught_up()
                 self._judge()
-            ready, self._dry = not self._dry, False  # recv first: it is there more often than not
+            ready = time.monotonic() - self._dry > _JUST_NOW  # recv first: it is there more often than not
             try:
                 while not self.inbox and self.loss is None:
                     now = time.monotonic()
@@ -130,7 +131,8 @@ class Link:
         if not self._transport.drained and not self.seen and self.loss is None:
             with self.reading:
                 self.left = now = time.monotonic()  # it is away for no time
-                self._dry = not self._step(now, bulk=bulk)
+                if not self._step(now, bulk=bulk):
+                    self._dry = now
         return kind
 
     def _wait(self, now: float, until: float | None) -> bool:
