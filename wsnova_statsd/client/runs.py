@@ -21,6 +21,7 @@ from .link import Link
 
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due
+_INSTANT: Final = 1e-6  # seconds; in less nobody closes a client, forks, or attaches a handler
 _SPELL: Final = 0.02  # seconds of reading on and on, before what else is due gets its turn
 _alive = process.ALIVE
 _clock = time.monotonic
@@ -33,6 +34,9 @@ class Runs:
         self._inbound = inbound
         self._connection = connection
         self._brief = min(_BRIEF, slow_after)
+        # What was handed out since the sums were brought up to date: messages, bytes, seconds.
+        self._count = self._bytes = 0
+        self._spent = self._longest = 0.0
 
     def waiting(self) -> Iterator[Any]:
         """Everything that waits and comes at once, until nothing does or the link is gone, closed by the user's code
@@ -40,27 +44,30 @@ class Runs:
         """
         inbound, connection = self._inbound, self._connection
         handler, until = inbound.handler, _clock() + _SPELL
-        while (link := connection.link) is not None and _alive[0]:
-            if not link.inbox:
-                if _clock() > until:
-                    return
-                run: list[bytes] = []
-                stamp = time.time_ns()
-                kind = link.read_on(run if inbound.in_runs() else None)
-                if run:
-                    yield from self._deal_with(run, kind, stamp, link)
-                elif not link.inbox:
-                    return
-            elif handler is not None:
-                inbound.handle_each(connection, link, handler)
-            elif (received := connection.take()) is not None:
-                message = inbound.decode(received)
-                if message is not NOTHING and not inbound.consumed(message, received):
-                    inbound.begin()
-                    try:
-                        yield message
-                    finally:
-                        inbound.finish("ok")
+        try:
+            while (link := connection.link) is not None and _alive[0]:
+                if not link.inbox:
+                    if _clock() > until:
+                        return
+                    run: list[bytes] = []
+                    stamp = time.time_ns()
+                    kind = link.read_on(run if inbound.in_runs() else None)
+                    if run:
+                        yield from self._deal_with(run, kind, stamp, link)
+                    elif not link.inbox:
+                        return
+                elif handler is not None:
+                    inbound.handle_each(connection, link, handler)
+                elif (received := connection.take()) is not None:
+                    message = inbound.decode(received)
+                    if message is not NOTHING and not inbound.consumed(message, received):
+                        inbound.begin()
+                        try:
+                            yield message
+                        finally:
+                            inbound.finish("ok")
+        finally:
+            self._settle()
 
     def _deal_with(self, run: list[bytes], kind: int, stamp: int, link: Link) -> Iterator[Any]:
         """Hand out a run. What it does not come to, or cannot decode, goes into the inbox, before what is there."""
@@ -68,8 +75,7 @@ class Runs:
         decode = inbound.decode_text if kind == TEXT else inbound.decode_binary
         handler, timed, bus, version = inbound.handler, inbound.timed, inbound.bus, inbound.version
         done = counted = 0
-        spent = longest = 0.0
-        message = fault = None
+        spent, longest = 0.0, self._longest
         try:
             # An answer that came in this run was expected before it was read, so it is seen here that one is.
             while done < len(run) and not inbound.requests.active:
@@ -80,7 +86,9 @@ class Runs:
                     if not messages:  # it is told when it is dealt with alone; those before it are in the list
                         return
                 walk = iter(messages)
+                message = fault = None
                 while left := length_hint(walk):
+                    passing = longest if longest < _INSTANT else _INSTANT
                     began = ended = _clock() if timed else 0.0
                     try:
                         for message in walk:
@@ -90,13 +98,16 @@ class Runs:
                                 handler(message)
                             if timed:
                                 now = _clock()
-                                if now - ended > longest:
-                                    longest = now - ended
-                                    if longest > brief:
-                                        break
-                                ended = now
+                                took, ended = now - ended, now
+                                if took <= passing:
+                                    continue
+                                if took > longest:
+                                    longest = took
+                                    passing = longest if longest < _INSTANT else _INSTANT
+                                if took > brief:
+                                    break
                             if not _alive[0] or connection.link is not link or bus.version != version:
-                                return
+                                break
                     except Exception as error:
                         if handler is None:  # thrown into the loop's generator
                             raise
@@ -105,21 +116,34 @@ class Runs:
                         done += left - length_hint(walk)
                         if timed:
                             now = _clock()
-                            longest = max(longest, now - ended)
                             spent += now - began
+                            if now - ended > longest:  # a message that did not come to its end
+                                longest = now - ended
                     if fault is not None or longest > brief:
                         if timed:
-                            size = sum(map(len, run[counted:done]))
-                            inbound.count_run(done - counted, size, spent, longest, message, fault is not None)
+                            self._note(run[counted:done], spent, longest)
+                            self._settle(message, fault is not None)
                             counted, spent, longest = done, 0.0, 0.0
                         if fault is not None:
                             inbound.raised(fault)
                             fault = None
-                        if not _alive[0] or connection.link is not link or bus.version != version:
-                            return
+                    if not _alive[0] or connection.link is not link or bus.version != version:
+                        return
         finally:
-            if timed and counted < done:
-                size = sum(map(len, run[counted:done]))
-                inbound.count_run(done - counted, size, spent, longest, message, False)
+            if timed:
+                self._note(run[counted:done], spent, longest)
             if done < len(run):
                 link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
+
+    def _note(self, handed_out: list[bytes], spent: float, longest: float) -> None:
+        self._count += len(handed_out)
+        self._bytes += sum(map(len, handed_out))
+        self._spent += spent
+        self._longest = longest
+
+    def _settle(self, last: Any = None, fault: bool = False) -> None:
+        """Bring the sums up to date; only the last message may have been slow, or have raised."""
+        if self._count:
+            self._inbound.count_run(self._count, self._bytes, self._spent, self._longest, last, fault)
+            self._count = self._bytes = 0
+            self._spent = self._longest = 0.0
