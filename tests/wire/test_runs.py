@@ -180,6 +180,18 @@ def test_slow_messages_are_told_each_with_its_own_time() -> None:
     assert _sum(log, "process_time") >= sum(one.measurements["duration"] for one in slow)
 
 
+def test_a_loop_that_is_left_from_a_slow_body_tells_of_it() -> None:
+    with _sent(MANY, profile=ws.STANDARD.replace(slow_after=0.02)) as (client, log, _bus):
+        client.start()
+        for message in client:
+            if message["n"] == 400:
+                time.sleep(0.03)
+                break
+    slow = [one for one in log.of(ws.events.MESSAGE_PROCESS_SLOW) if one.measurements["duration"] > 29_000_000]
+    assert [one.metadata["type"] for one in slow] == ["t"]
+    assert _sum(log, "count") == 401
+
+
 def test_whoever_listens_in_a_handler_hears_of_the_next_message() -> None:
     heard: list[Any] = []
     got: list[int] = []

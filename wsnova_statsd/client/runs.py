@@ -76,6 +76,7 @@ class Runs:
         handler, timed, bus, version = inbound.handler, inbound.timed, inbound.bus, inbound.version
         done = counted = 0
         spent, longest = 0.0, self._longest
+        message = fault = None
         try:
             # An answer that came in this run was expected before it was read, so it is seen here that one is.
             while done < len(run) and not inbound.requests.active:
@@ -86,7 +87,6 @@ class Runs:
                     if not messages:  # it is told when it is dealt with alone; those before it are in the list
                         return
                 walk = iter(messages)
-                message = fault = None
                 while left := length_hint(walk):
                     passing = longest if longest < _INSTANT else _INSTANT
                     began = ended = _clock() if timed else 0.0
@@ -132,6 +132,8 @@ class Runs:
         finally:
             if timed:
                 self._note(run[counted:done], spent, longest)
+                if longest > brief:  # the loop was left from a long body
+                    self._settle(message)
             if done < len(run):
                 link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
 
