@@ -74,6 +74,13 @@ class LyingText(str):
         return hash("lie")
 
 
+class LyingBytes(bytes):
+    """Holds one text and says another."""
+
+    def decode(self, *_: Any, **__: Any) -> str:
+        return "lie\nforged:1|c"
+
+
 class LyingInt(int):
     """Fits everywhere."""
 
@@ -153,6 +160,7 @@ OBJECTS: list[tuple[Any, str]] = [
     (Says(5), "Says"),
     (Says(LyingText("a|b\nforged:1|c")), "a|b\nforged:1|c"),
     (LyingText("true|text"), "true|text"),
+    (LyingBytes(b"true|text"), "true|text"),
     (Pretends(str), "Pretends"),
     (Pretends(bytes), "Pretends"),
     (Pretends(dict), "pretends"),
