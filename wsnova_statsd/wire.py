@@ -8,10 +8,12 @@ bytes for a datagram.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 UDP_BYTES: Final = 1432
@@ -26,29 +28,42 @@ ALERT_TYPES: Final = ("error", "warning", "info", "success")
 STATUSES: Final = (0, 1, 2, 3)
 _AT_ONCE: Final = 1000  # values that one `%` writes, in a tenth of a millisecond: no other thread runs meanwhile
 
+_MOST_TAGS: Final = UNIX_BYTES // 2  # more cannot stand in a datagram; the endless ends here
+
 _NOT_NAME: Final = re.compile(r"[^A-Za-z0-9_.]")
 _NOT_TAG: Final = re.compile(r"[^\w\-:./]")
 _NOT_FIELD: Final = re.compile(r"[^\w\-:./ ]")
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _REDIRECTING: Final = ("host:", "dd.internal.")
+_class_name: Final = type.__dict__["__name__"].__get__  # a metaclass may have another answer, or none
 
 
-def text(value: object) -> str:
-    """Any object as text that UTF-8 can carry; what raises when asked for its text becomes its class's name."""
-    if not isinstance(value, str):
-        try:
-            value = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        except Exception:  # a user's __str__ may raise anything; telemetry never breaks the observed
-            value = type(value).__name__
-    return value.encode("utf-8", "replace").decode("utf-8") if _has_surrogate(value) else value
+def text(value: object, limit: int | None = None) -> str:
+    """Any object as plain text that UTF-8 can carry, its first `limit` characters.
+
+    What raises when asked for its text becomes its class's name. Only an Exception is held back: KeyboardInterrupt,
+    SystemExit and the like are meant for the thread they appear in.
+    """
+    try:
+        said = _said(value)
+    except Exception:  # a user's __str__ may raise anything; telemetry never breaks the observed
+        said = str.__str__(_class_name(type(value)))
+    said = said[:limit]
+    return said if said.isascii() else said.encode("utf-8", "replace").decode()  # lone surrogates become `?`
 
 
-def _has_surrogate(value: str) -> bool:
-    return not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value)
+def _said(value: object) -> str:
+    # By the builtin's own methods: a subclass may say something else in each of its own.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes):
+        return bytes.decode(value, "utf-8", "replace")
+    return str.__str__(str(value))
 
 
 def clean_name(name: object) -> str:
     """A metric or check name: letters, digits, `_` and `.`, beginning with a letter; '' if nothing is left."""
-    clean = _NOT_NAME.sub("_", text(name)[: MAX_NAME + 50])
+    clean = _NOT_NAME.sub("_", text(name, MAX_NAME + 50))
     if clean and not (clean[0].isascii() and clean[0].isalpha()):
         clean = clean.lstrip("_.0123456789")
     return clean[:MAX_NAME]
@@ -59,22 +74,40 @@ def clean_tag(tag: object) -> str:
 
     '' if nothing is left, or if it would move the metric to another host (`host`, `dd.internal.*`).
     """
-    clean = _NOT_TAG.sub("_", text(tag)[:MAX_TAG]).rstrip(":").lstrip(":")
+    clean = _NOT_TAG.sub("_", text(tag, MAX_TAG)).strip(":")
     return "" if clean.lower().startswith(_REDIRECTING) or clean.lower() == "host" else clean
 
 
 def clean_tags(tags: Iterable[object] | Mapping[object, object] | str | None) -> tuple[str, ...]:
     """Tags from a list of `key:value` texts or a mapping; None values and empty tags drop out, none stands twice."""
-    if not tags:
-        return ()
-    if isinstance(tags, Mapping):
-        raw: Iterable[object] = (
-            f"{text(key)}:{text(value)}" for key, value in tags.items() if value is not None and text(value)
-        )
-    else:
-        single = isinstance(tags, str | bytes) or not isinstance(tags, Iterable)
-        raw = (tags,) if single else (tag for tag in tags if tag is not None)
-    return tuple(dict.fromkeys(tag for tag in map(clean_tag, raw) if tag))
+    return tuple(dict.fromkeys(tag for tag in map(clean_tag, tag_texts(tags)) if tag))
+
+
+def tag_texts(tags: Iterable[object] | Mapping[object, object] | str | None) -> list[str]:
+    """What was given as tags, as texts that are not clean yet; where its iteration raises, those before."""
+    texts: list[str] = []
+    with contextlib.suppress(Exception):
+        if isinstance(tags, Mapping):
+            for key, value in islice(tags.items(), _MOST_TAGS):
+                said = "" if value is None else text(value, MAX_TAG + 1)  # one more shows that it is too long
+                if said:
+                    texts.append(f"{text(key, MAX_TAG + 1)}:{said}")
+        elif isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+            texts += [] if tags is None else [text(tags, MAX_TAG + 1)]
+        else:
+            for tag in islice(tags, _MOST_TAGS):
+                texts += [] if tag is None else [text(tag, MAX_TAG + 1)]
+    return texts
+
+
+def fit_tags(tags: tuple[str, ...], room: int) -> tuple[str, ...]:
+    """The first tags, as many as take at most `room` bytes with their commas."""
+    used = -1
+    for index, tag in enumerate(tags):
+        used += 1 + size(tag)
+        if used > room:
+            return tags[:index]
+    return tags
 
 
 def clean_text(value: object, limit: int) -> str:
@@ -82,14 +115,13 @@ def clean_text(value: object, limit: int) -> str:
 
     A literal backslash-n would read back as a line feed; it cannot be told from one (there is no escape for it).
     """
-    flat = text(value)[: 4 * limit].replace("\r\n", "\n").replace("\r", "\n")
-    flat = "".join(char if char == "\n" or char >= " " else " " for char in flat)
+    flat = _CONTROL.sub(" ", text(value, 4 * limit).replace("\r\n", "\n").replace("\r", "\n"))
     return flat if len(flat) <= limit else flat[: limit - len(CUT_MARK)] + CUT_MARK
 
 
 def clean_field(value: object, limit: int = MAX_KEY) -> str:
     """A field without any escape, such as an aggregation key: what could end it becomes `_`."""
-    return _NOT_FIELD.sub("_", text(value)[:limit]).strip()
+    return _NOT_FIELD.sub("_", text(value, limit)).strip()
 
 
 def clean_message(value: object, limit: int) -> str:

@@ -1,8 +1,11 @@
 """Definitions are frozen data, named by the guide's rule, and refused where they are written."""
 
 import dataclasses
+import http
 import math
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.metrics.definitions import Definition
+from wsnova_statsd.testing.metrics import capture_metrics
 
 EVENT = ws.events.MESSAGE_RECEIVED
 MS = ("native", "millisecond")
@@ -198,7 +202,16 @@ def test_tags_are_a_list_or_a_mapping_and_none_stands_twice() -> None:
     assert "twice" in _refused(ws.counter, "a.b", tags=["a", "a"])
 
 
-@pytest.mark.parametrize("buckets", [[], [1, 1], [2, 1], [1, math.inf], [math.nan], [True, 2], ["1"]])
+@pytest.mark.parametrize("value", [http.HTTPStatus.GONE, Fraction(410), Decimal("410.0")])
+def test_a_gauges_own_number_may_be_of_another_class(value: Any) -> None:
+    """It stands in the handler's source, where an enum's text would be no number."""
+    bus = ws.Bus()
+    with capture_metrics([ws.gauge("g", EVENT, value)], bus=bus) as metrics:
+        bus.execute(EVENT, {}, {})
+    assert metrics.last("g") == 410
+
+
+@pytest.mark.parametrize("buckets", [[], [1, 1], [2, 1], [1, math.inf], [math.nan], [True, 2], ["1"], [10**400]])
 def test_buckets_are_finite_and_rising(buckets: list[Any]) -> None:
     """The sentence shows what was given."""
     said = _refused(ws.distribution, "a.b", buckets=buckets)

@@ -72,6 +72,21 @@ def test_a_refused_message_stays_first() -> None:
     assert outbox.lost == 0
 
 
+def test_a_message_that_cannot_be_sent_at_all_is_not_tried_for_ever() -> None:
+    """What raises is no fault of the way: it is counted, and the next time the others go."""
+    outbox, _ = _outbox()
+    for title in ("a", "b"):
+        _event(outbox, title)
+
+    def send(message: Message) -> bool:
+        raise UnicodeError("not this one")
+
+    with pytest.raises(UnicodeError):
+        outbox.ship(send)
+    assert [one.arguments["title"] for one in _shipped(outbox)] == ["b"]
+    assert outbox.lost == 1
+
+
 def test_a_full_queue_keeps_the_first_of_an_incident() -> None:
     """The newest give way, and are counted."""
     outbox, _ = _outbox()
@@ -182,6 +197,18 @@ def test_tags_of_an_event_give_way_to_its_text() -> None:
     assert sent.arguments["tags"] == list(tags[:kept])
     assert 15 < kept < 22
     assert sent.arguments["message"] == "text"
+
+
+def test_endless_tags_cost_no_more_than_those_that_fit() -> None:
+    """A million of them are cut in one pass, in the emitting thread."""
+    outbox, _ = _outbox()
+    tags = tuple(f"t{i}" for i in range(1_000_000))
+    outbox.event("title", "text", "info", tags, None, ROOM)
+    outbox.check("up", 0, tags, "", ROOM)
+    for sent in _shipped(outbox):
+        kept = sent.arguments["tags"]
+        assert kept == list(tags[: len(kept)])
+        assert ROOM // 2 - 6 <= len(",".join(kept)) <= ROOM // 2
 
 
 def test_a_child_has_an_empty_queue() -> None:

@@ -83,6 +83,12 @@ def test_origin_and_timestamp_are_kept() -> None:
     assert (metric.tags, metric.timestamp) == (("x:y",), 1700000000)
 
 
+def test_any_word_is_a_tag_and_one_internal_one_says_who_sends() -> None:
+    """Letters and digits of any script, and what stands between them; a pod's id is not the data's to choose."""
+    tags = ("größe:12.5/日本-x", "hosts:2", "device:eth0", "dd.internal.entity_id:pod-1")
+    assert _metric("a:1|c|#" + ",".join(tags)).tags == tags
+
+
 def test_lines_come_in_order_and_one_final_lf_is_allowed() -> None:
     """A datagram is a list of lines; the LF after the last one ends it."""
     assert [type(message) for message in parse_datagram(b"a:1|c\n_sc|up|0\n_e{1,1}:t|x\n")] == [
@@ -147,6 +153,13 @@ def test_lines_come_in_order_and_one_final_lf_is_allowed() -> None:
         ("a:1|c|#a:", "tag ends in ':'"),
         ("a:1|c|#" + "t" * 201, "tag over 200 characters"),
         ("a:1|c|#a\x00b", "control character in a tag"),
+        ("a:1|c|#a b", "a character that no tag may hold"),
+        ("a:1|c|#a@b", "a character that no tag may hold"),
+        ("a:1|c|#a\u2028b", "a character that no tag may hold"),
+        ("a:1|c|#a\u0301", "a character that no tag may hold"),
+        ("a:1|c|#host:x", "a tag that moves its metric to another host"),
+        ("a:1|c|#host", "a tag that moves its metric to another host"),
+        ("a:1|c|#dd.internal.card:none", "a tag that moves its metric to another host"),
     ],
 )
 def test_a_malformed_metric_is_refused_with_its_reason(line: str, reason: str) -> None:

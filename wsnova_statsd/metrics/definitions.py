@@ -7,7 +7,6 @@ without `event=`, `a.b.c` is measurement `c` of event `a.b`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from itertools import pairwise
 from typing import Any, Final, Literal
 
 from ..errors import ConfigurationError, one_of
+from .reading import number
 
 Kind = Literal["counter", "sum", "gauge", "summary", "distribution"]
 Keep = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
@@ -145,8 +145,10 @@ def _measured(
     if isinstance(measurement, str):
         if not measurement:
             raise ConfigurationError(f"metric {name!r} has an empty measurement; name one of the event's measurements")
-    elif kind != "gauge" or isinstance(measurement, bool) or not _finite(measurement):
-        raise ConfigurationError(f"metric {name!r} has measurement {measurement!r}; give the name of a measurement")
+    else:
+        given, measurement = measurement, number(measurement)  # plain: it stands in the handler's source
+        if kind != "gauge" or measurement is None:
+            raise ConfigurationError(f"metric {name!r} has measurement {given!r}; give the name of a measurement")
     return Definition(
         name, kind, _check_event(name, event), measurement, _tags(name, tags), _unit(name, unit), keep, buckets, state
     )
@@ -220,15 +222,11 @@ def _unit(name: str, unit: Unit) -> tuple[str, str] | None:
 
 
 def _buckets(name: str, buckets: Iterable[float]) -> tuple[float, ...]:
-    bounds = tuple(buckets)
-    fine = bounds and all(not isinstance(bound, bool) and _finite(bound) for bound in bounds)
-    if not fine or any(low >= high for low, high in pairwise(bounds)):
-        raise ConfigurationError(f"metric {name!r} has buckets {list(bounds)!r}; give finite, strictly rising numbers")
-    return tuple(float(bound) for bound in bounds)
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    given = tuple(buckets)
+    bounds = [float(bound) for bound in map(number, given) if bound is not None]
+    if not bounds or len(bounds) != len(given) or any(low >= high for low, high in pairwise(bounds)):
+        raise ConfigurationError(f"metric {name!r} has buckets {list(given)!r}; give finite, strictly rising numbers")
+    return tuple(bounds)
 
 
 def _short(value: object) -> str:

@@ -13,7 +13,8 @@ from .reading import number
 from .store import OVERFLOW_TAGS, Column, Row, Store
 
 TagsGiven = Iterable[object] | Mapping[object, object] | str | None
-_OVERFLOW: Final = object()
+_SHARED: Final = object()
+_SHOWN: Final = 80  # characters of what was given, in an error
 
 
 class Direct:
@@ -38,14 +39,15 @@ class Direct:
             process.in_child()
         try:
             row = self._local.rows[name, tags]
-        except (KeyError, AttributeError, TypeError):
+        except Exception:  # not there yet, not hashable, or a hash or comparison of the caller's that raises
             row = self._row(name, tags)
         checked = number(value)
         n = row.n + 1
         (column,) = row.columns
         if checked is None:
             if self._strict:
-                raise ConfigurationError(f"metric {name!r} was given the value {value!r}; give a finite number")
+                given = f"the {type(value).__name__} {wire.text(value, _SHOWN)!r}"
+                raise ConfigurationError(f"metric {wire.text(name, _SHOWN)!r} was given {given}; give a finite number")
             column.miss += 1
             row.bad += 1
         else:
@@ -63,15 +65,16 @@ class Direct:
         if rows is None:
             rows, local.table = {}, self._store.table()
             local.rows = rows
-        clean, cleaned = wire.clean_name(name), wire.clean_tags(tags)
-        if self._strict and clean != name:
-            raise ConfigurationError(f"metric name {name!r} is not usable; {clean!r} would be")
+        texts = wire.tag_texts(tags)  # once: it may be a generator
+        clean, cleaned = wire.clean_name(name), wire.clean_tags(texts)
+        if self._strict:
+            _check_usable(name, clean, texts)
         key: Hashable = (clean, cleaned)  # raw ones may be as long and as many as they like
         row = rows.get(key)
         if row is None:
-            row, overflowed = self._new_row(clean, cleaned)
-            if overflowed:
-                key = (_OVERFLOW, clean)
+            row, shared = self._new_row(clean, cleaned)
+            if shared:  # endless tags take no memory
+                key = (_SHARED, clean)
                 row = rows.get(key, row)
             if key not in rows:
                 local.table.append(row)
@@ -80,15 +83,25 @@ class Direct:
         return row
 
     def _new_row(self, name: str, tags: tuple[str, ...]) -> tuple[Row, bool]:
+        """A row, and whether other tags of this name share it."""
         with self._store.lock:
             known = self._store.kinds.setdefault(name, self._kind) if name else None
             if known != self._kind:
                 if self._strict:
                     kept = f"it is a {known} already" if known is not None else "it has no usable character"
                     raise ConfigurationError(f"metric name {name!r} cannot be a {self._kind}: {kept}")
-                return self._store.row_locked((), (Column((), (), ()),), refused=True), False
+                return self._store.row_locked((), (Column((), (), ()),), refused=True), True
             series = self._store.series_locked(name, self._kind, tags)
             gauges = (series,) if self._kind == "gauge" else ()
             summed = (series,) if self._kind in ("counter", "sum") else ()
             sampled = (series,) if self._kind in ("summary", "distribution") else ()
             return self._store.row_locked((), (Column(gauges, summed, sampled),)), series.tags is OVERFLOW_TAGS
+
+
+def _check_usable(name: object, clean: str, tags: Iterable[str]) -> None:
+    if not issubclass(type(name), str) or clean != wire.text(name):
+        raise ConfigurationError(f"metric name {wire.text(name, _SHOWN)!r} is not usable; {clean!r} would be")
+    for tag in tags:
+        made = wire.clean_tag(tag)
+        if tag and made != tag:
+            raise ConfigurationError(f"tag {tag[:_SHOWN]!r} of metric {clean!r} is not usable; {made!r} would be")

@@ -8,19 +8,40 @@ A missing or empty tag value omits the tag, never the sample.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any, Final
 
 from .. import wire
+from ..redaction import redact_text
 
 HIGHEST: Final = 1 << 960  # near a float's largest, with room: sums and conversions stay within it
 LOWEST: Final = -HIGHEST
+_FREE: Final = frozenset({"error", "detail", "stack"})  # the catalogue's free texts: whatever the profile, no secret
 MISSING: Final = object()  # stands for a metadata key that is not there
 
 
 def number(value: object) -> int | float | None:
-    """The value if it is a number that a float can hold, None if it is none. An enum's number comes back plain."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and LOWEST <= value <= HIGHEST:
-        return int.__int__(value) if isinstance(value, int) else float.__float__(value)
+    """The value, plain, if it is a number that a float can hold; None if it is none."""
+    plain = value if type(value) is int or type(value) is float else _plain(value)
+    return plain if plain is not None and LOWEST <= plain <= HIGHEST else None
+
+
+def _plain(value: object) -> int | float | None:
+    """A number of another class: an enum's, a Decimal, a Fraction, a scalar of numpy."""
+    try:
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, int):
+            return int.__int__(value)  # not by its own methods, which may say something else
+        if isinstance(value, float):
+            return float.__float__(value)
+        if isinstance(value, Integral):
+            return int(value)
+        if isinstance(value, Real | Decimal):
+            return float(value)
+    except Exception:  # not one that a float can hold, or an object that raises whatever it is asked
+        pass
     return None
 
 
@@ -31,4 +52,11 @@ def converted(value: float, divisor: float | None) -> float:
 
 def tags_of(pairs: Sequence[tuple[str, str]], metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """The clean tags of one sample, for pairs (tag name, metadata key)."""
-    return wire.clean_tags({tag: metadata[key] for tag, key in pairs if metadata.get(key, MISSING) is not MISSING})
+    return wire.clean_tags(
+        {tag: _leaving(key, metadata[key]) for tag, key in pairs if metadata.get(key, MISSING) is not MISSING}
+    )
+
+
+def _leaving(key: str, value: object) -> object:
+    """A tag's value as it may leave the process."""
+    return redact_text(wire.text(value)) if key in _FREE and value is not None else value

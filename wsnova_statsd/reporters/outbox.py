@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .. import wire
-from ..errors import one_of
+from ..errors import ConfigurationError, one_of
+from ..metrics.reading import number
 
 CAPACITY: Final = 1000
 MAX_AGE: Final = 3600.0  # seconds; an older event would tell of another day
@@ -28,7 +29,7 @@ class Message:
 
 
 class Outbox:
-    """A bounded queue of messages. With `strict` an unknown alert type or status raises, else a known one stands in."""
+    """A bounded queue of messages. With `strict` a bad name, alert type or status raises, else one stands in."""
 
     def __init__(self, strict: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._strict = strict
@@ -40,34 +41,34 @@ class Outbox:
         return len(self._queue)
 
     def event(
-        self, title: object, text: object, alert_type: str, tags: tuple[str, ...], key: object, room: int
+        self, title: object, text: object, alert_type: object, tags: tuple[str, ...], key: object, room: int
     ) -> None:
         """Queue an event that takes at most `room` bytes with these tags."""
-        if alert_type not in wire.ALERT_TYPES:
+        alert = wire.text(alert_type)  # an enum of texts compares as its content and prints as its name
+        if alert not in wire.ALERT_TYPES:
             if self._strict:
-                raise one_of("alert_type", alert_type, wire.ALERT_TYPES)
-            alert_type = "info"
-        alert_type = wire.ALERT_TYPES[wire.ALERT_TYPES.index(alert_type)]  # an enum equals it, and prints otherwise
+                raise one_of("alert_type", alert, wire.ALERT_TYPES)
+            alert = "info"
         clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "(no title)"
-        clean_key = wire.clean_field(key) if key else ""
-        while tags and wire.size(",".join(tags)) > room // 2:
-            tags = tags[:-1]
+        clean_key = "" if key is None else wire.clean_field(key)
+        tags = wire.fit_tags(tags, room // 2)
         fitted, text = wire.fit_event(clean_title, wire.clean_text(text, wire.MAX_TEXT), tags, clean_key, room)
-        arguments = {"title": fitted, "message": text, "alert_type": alert_type, "tags": list(tags)}
+        arguments = {"title": fitted, "message": text, "alert_type": alert, "tags": list(tags)}
         self._put("event", {**arguments, "aggregation_key": clean_key or None})
 
-    def check(self, name: object, status: object, tags: tuple[str, ...], message: object, room: int) -> None:
+    def check(self, name: str, status: object, tags: tuple[str, ...], message: object, room: int) -> None:
         """Queue a service check that takes at most `room` bytes."""
-        if isinstance(status, bool) or status not in wire.STATUSES:
+        known, clean = number(status), wire.clean_name(name) or "unnamed"
+        if self._strict and clean != name:
+            raise ConfigurationError(f"check name {name[:80]!r} is not usable; {clean!r} would be")
+        if known not in wire.STATUSES:
             if self._strict:
-                raise one_of("status", status, wire.STATUSES)
-            status = 3
-        status = wire.STATUSES[wire.STATUSES.index(status)]  # 1.0 equals 1, and prints otherwise
-        clean = wire.clean_name(name) or "unnamed"
-        while tags and wire.size(",".join(tags)) > room // 2:
-            tags = tags[:-1]
+                raise one_of("status", wire.text(status), wire.STATUSES)
+            known = 3
+        tags = wire.fit_tags(tags, room // 2)
         left = room - wire.size(",".join(tags)) - len(clean) - len("_sc||0|#|m:")
         text = wire.cut_bytes(wire.clean_message(message, wire.MAX_TEXT).replace("m:", "m_"), left)
+        status = wire.STATUSES.index(known)  # 1.0 equals 1, and prints otherwise
         arguments = {"check_name": clean, "status": status, "tags": list(tags), "message": text or None}
         self._put("service_check", arguments)
 
@@ -83,8 +84,14 @@ class Outbox:
             message = self._queue[0]
             if self._clock() - message.born > MAX_AGE:
                 self.lost += 1
-            elif not send(message):
-                return False
+            else:
+                try:
+                    if not send(message):
+                        return False
+                except Exception:  # no fault of the way; it would be the first for ever, and all would wait behind it
+                    self._queue.popleft()
+                    self.lost += 1
+                    raise
             self._queue.popleft()
         return True
 

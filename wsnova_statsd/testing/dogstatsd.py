@@ -25,6 +25,8 @@ _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _EVENT_HEAD: Final = re.compile(rb"_e\{([0-9]{1,9}),([0-9]{1,9})\}:")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_TAG: Final = re.compile(r"[^\w:./-]")  # the official client writes `_` for each
+_ENTITY: Final = "dd.internal.entity_id:"  # what a pod says of itself
 
 _SAMPLED: Final = frozenset({"c", "h", "ms", "d"})  # may be packed, may carry a rate
 _TIMED: Final = frozenset({"c", "g"})
@@ -228,6 +230,9 @@ def _tags(found: dict[str, str]) -> tuple[str, ...]:
         _check(len(tag) <= MAX_TAG, f"tag over {MAX_TAG} characters")
         _check(not tag.endswith(":"), "tag ends in ':'")
         _check(_CONTROL.search(tag) is None, "control character in a tag")
+        _check(_NOT_IN_TAG.search(tag) is None, "a character that no tag may hold")
+        moves = tag == "host" or (tag.startswith(("host:", "dd.internal.")) and not tag.startswith(_ENTITY))
+        _check(not moves, "a tag that moves its metric to another host")
     _check(len(set(tags)) == len(tags), "a tag stands twice")
     return tags
 
