@@ -96,7 +96,7 @@ def test_a_flush_waits_for_another_no_longer_than_its_timeout() -> None:
     """It says that something is left, and leaves it where it was."""
     with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
         reporter.increment("orders")
-        with reporter._flushing:
+        with reporter._shipper.lock:
             began = time.monotonic()
             assert not reporter.flush(timeout=0.05)
             assert time.monotonic() - began < 1
