@@ -144,7 +144,7 @@ class Agent:
         assert self._resolver is not None
         try:
             return self._client.host not in self._resolver.addresses(_PATIENCE)
-        except Exception:  # a name server that is away is no reason to give up a good socket
+        except OSError:  # a name server that is away is no reason to give up a good socket
             return False
 
     def _file_now(self) -> tuple[int, int] | None:

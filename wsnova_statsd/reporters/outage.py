@@ -30,8 +30,9 @@ class Outage:
         self._delivered = self._lost = 0.0  # when nothing was left
 
     def begin(self) -> None:
-        """From here on a flush comes regularly: what is late is the Agent's fault."""
-        self._clean_at = self._clock()
+        """Flushes come regularly, from here on or already: what is late is late by somebody else's fault."""
+        if self._clean_at is None:
+            self._clean_at = self._clock()
 
     def end(self) -> None:
         """No more regular flushes: whoever flushes by hand knows when."""

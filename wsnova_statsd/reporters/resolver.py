@@ -18,7 +18,7 @@ class _Lookup:
 
     def __init__(self) -> None:
         self.done = threading.Event()
-        self.error: Exception | None = None
+        self.error: OSError | None = None
 
 
 class Resolver:
@@ -54,7 +54,7 @@ class Resolver:
     def addresses(self, timeout: float) -> tuple[str, ...]:
         """What the name means at this moment, asked anew; the last answer if none comes within `timeout` seconds.
 
-        Raises what getaddrinfo raised, OSError if there is no answer at all.
+        Raises OSError: what getaddrinfo raised, or that there is no answer at all.
         """
         lookup = self.begin()
         if lookup is not None and lookup.done.wait(max(0.0, timeout)) and lookup.error is not None:
@@ -69,8 +69,10 @@ class Resolver:
             found = socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_DGRAM)
             found.sort(key=lambda one: one[0] != socket.AF_INET)  # as the official client does: IPv4 first
             self.known = tuple(dict.fromkeys(str(one[4][0]) for one in found))
-        except Exception as error:  # OSError; UnicodeError for what is no name at all
+        except OSError as error:
             lookup.error = error
+        except Exception as error:  # what is no name at all: too long, say
+            lookup.error = OSError(f"{self._host!r} is no host name: {error}")
         finally:
             lookup.done.set()
 

@@ -106,13 +106,16 @@ class Shipper:
     def flush(self, timeout: float, tell: Callable[[], Stats] | None = None, *, last: bool = False) -> bool:
         """Ship everything that is pending. True if nothing is left within `timeout` seconds.
 
-        `tell` gives the figures that are shipped as metrics, at most once in ten seconds; `last`: now, if ever before.
+        `tell`, given by a thread that goes on or its end, has the figures that are shipped as metrics, at most once in
+        ten seconds; for the `last` flush: once more, if ever before.
         """
         deadline = self._clock() + timeout
         if not self.lock.acquire(timeout=max(0.0, timeout)):
             return False
         try:
             began, self._over_by = self._clock(), math.inf
+            if tell is not None:
+                self._outage.begin()
             due = self._tell_at is not None if last else self._tell_at is None or began >= self._tell_at
             complete = self._flush_locked(deadline, tell if due else None)
             self.flush_ms = (self._clock() - began) * 1000
