@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.shipping import Parts
-from wsnova_statsd.reporters.figures import Account
+from wsnova_statsd.reporters.ledger import Account
 from wsnova_statsd.reporters.outbox import CAPACITY
+from wsnova_statsd.testing.dogstatsd import Metric
 
 HOUR = 3600
 
@@ -290,9 +291,8 @@ def _own(parts: Parts) -> dict[str, float]:
     """The reporter's own metrics that arrived: totals of counters, last values of gauges."""
     found: dict[str, float] = {}
     for one in parts.line.messages:
-        name = getattr(one, "name", "")
-        if name.startswith("websocket.reporter."):
-            name = ",".join([name.removeprefix("websocket.reporter."), *one.tags])
+        if isinstance(one, Metric) and one.name.startswith("websocket.reporter."):
+            name = ",".join([one.name.removeprefix("websocket.reporter."), *one.tags])
             found[name] = found.get(name, 0) + one.values[0] if one.type == "c" else one.values[0]
     return found
 

@@ -60,7 +60,13 @@ def _send(agent: Agent, clock: FakeClock, name: str = "orders") -> bool:
 
 
 def _tell(agent: Agent, clock: FakeClock) -> bool:
-    arguments = {"title": "t", "message": "x", "alert_type": "info", "tags": [], "aggregation_key": None}
+    arguments: dict[str, Any] = {
+        "title": "t",
+        "message": "x",
+        "alert_type": "info",
+        "tags": [],
+        "aggregation_key": None,
+    }
     return agent.tell(Message("event", arguments, 0), clock() + SOON)
 
 

@@ -97,6 +97,10 @@ class Ledger:
             series.lost += amount
             self._lost[book][cause] = self._lost[book].get(cause, 0) + amount
 
+    def delivered_counts(self) -> float:
+        """Of all counters."""
+        return self._delivered["counter"]
+
     def lost(self) -> float:
         """Whatever was lost, of every book and cause."""
         with self._lock:

@@ -61,8 +61,8 @@ class Outage:
                 self._address,
                 now - self._since,
                 why,
-                _plain(pending),
-                _plain(lost - self._lost),
+                plain(pending),
+                plain(lost - self._lost),
             )
 
     def clean(self, sent: bool, delivered: float, lost: float) -> tuple[float, float] | None:
@@ -77,8 +77,8 @@ class Outage:
                     "were lost",
                     self._address,
                     now - self._since,
-                    _plain(kept),
-                    _plain(lost - self._lost),
+                    plain(kept),
+                    plain(lost - self._lost),
                 )
             self._since = None
         age = now - self._clean_at if self._clean_at is not None else 0.0
@@ -89,5 +89,6 @@ class Outage:
         return (kept, age) if kept and age > LATE else None
 
 
-def _plain(count: float) -> str:
+def plain(count: float) -> str:
+    """A count as people write it."""
     return f"{count:.0f}" if float(count).is_integer() else f"{count:g}"

@@ -21,7 +21,7 @@ from ..metrics.store import Series, Store
 from .agent import Agent
 from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
 from .ledger import Ledger
-from .outage import Outage
+from .outage import Outage, plain
 from .outbox import Message, Outbox
 from .packing import Packer
 from .settings import Address
@@ -113,13 +113,11 @@ class Shipper:
         if not self.lock.acquire(timeout=max(0.0, timeout)):
             return False
         try:
-            began, self._over_by = self._clock(), math.inf
+            self._over_by = math.inf
             if tell is not None:
                 self._outage.begin()
-            due = self._tell_at is not None if last else self._tell_at is None or began >= self._tell_at
-            complete = self._flush_locked(deadline, tell if due else None)
-            self.flush_ms = (self._clock() - began) * 1000
-            return complete
+            due = self._tell_at is not None if last else self._tell_at is None or self._clock() >= self._tell_at
+            return self._flush_locked(deadline, tell if due else None)
         finally:
             self.lock.release()
 
@@ -135,33 +133,34 @@ class Shipper:
 
     def _flush_locked(self, deadline: float, tell: Callable[[], Stats] | None) -> bool:
         assert self.lock.locked()
-        packets = self.ledger.packets
+        began, packets = self._clock(), self.ledger.packets
         agent, packer = self._ready_locked()
         agent.last_error = None
         agent.refresh()
         self._closed.update(self.newly_closed.popleft() for _ in range(len(self.newly_closed)))
         all_series = self._store.fold()
         complete = self._messages_locked(agent, deadline) and self._series_locked(agent, packer, all_series, deadline)
+        self.flush_ms = (self._clock() - began) * 1000
         if complete and tell is not None:
             self._tell_at = self._clock() + TELL_EVERY - _EARLY
             complete = self._series_locked(agent, packer, self._own.update(tell()), deadline, booked=False)
-        counters = self.ledger.accounts(all_series)["counter"]
         if complete:
             end_states(all_series, self._closed)
             self._closed.clear()
-            late = self._outage.clean(self.ledger.packets > packets, counters.delivered, self._lost())
+            late = self._outage.clean(self.ledger.packets > packets, self.ledger.delivered_counts(), self._lost())
             if late is not None:
                 self._tell_of_late(*late)
                 complete = self._messages_locked(agent, deadline)
         else:
             self._closed = with_states(all_series, self._closed)
             if agent.last_error is not None:
-                self._outage.failed(agent.last_error, counters.pending, self._lost())
+                pending = self.ledger.accounts(all_series)["counter"].pending
+                self._outage.failed(agent.last_error, pending, self._lost())
         return complete
 
     def _tell_of_late(self, counts: float, age: float) -> None:
         text = (
-            f"{counts:g} counts waited up to {age:.0f} s for the Datadog Agent at {self._to.address}. "
+            f"{plain(counts)} counts waited up to {age:.0f} s for the Datadog Agent at {self._to.address}. "
             "Graphs show them at the time they arrived."
         )
         room = wire.EVENT_BYTES - 1 - self.suffix
