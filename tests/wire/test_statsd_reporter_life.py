@@ -100,26 +100,28 @@ def test_a_fault_in_a_flush_ends_no_thread(
 @pytest.mark.parametrize("by", ["a new series", "an event", "a flush"])
 def test_a_dead_flush_thread_is_replaced(by: str) -> None:
     """By whatever has to do with it anyway, and not by a count of a series that is known."""
-    with DogStatsDReceiver() as receiver:
-        with _reporter(host="127.0.0.1", port=receiver.port, flush_interval=1) as reporter:
-            reporter.increment("orders")
-            reporter._flusher.stop(time.monotonic() + 10)
-            dead = threading.Thread(target=lambda: None)
-            dead.start()
-            dead.join()
-            reporter._flusher._thread, reporter._flusher.wanted = dead, True
-            reporter.increment("orders")
-            assert reporter.stats.flusher_restarts == 0
-            match by:
-                case "a new series":
-                    reporter.increment("logins")
-                case "an event":
-                    reporter.event("title", "text")
-                case _:
-                    reporter.flush()
-            assert reporter.stats.flusher_restarts == 1
-            reporter.increment("orders")
-            assert receiver.wait_for(lambda r: r.count("orders") == 3)  # without a flush of ours
+    with (
+        DogStatsDReceiver() as receiver,
+        _reporter(host="127.0.0.1", port=receiver.port, flush_interval=1) as reporter,
+    ):
+        reporter.increment("orders")
+        reporter._flusher.stop(time.monotonic() + 10)
+        dead = threading.Thread(target=lambda: None)
+        dead.start()
+        dead.join()
+        reporter._flusher._thread, reporter._flusher.wanted = dead, True
+        reporter.increment("orders")
+        assert reporter.stats.flusher_restarts == 0
+        match by:
+            case "a new series":
+                reporter.increment("logins")
+            case "an event":
+                reporter.event("title", "text")
+            case _:
+                reporter.flush()
+        assert reporter.stats.flusher_restarts == 1
+        reporter.increment("orders")
+        assert receiver.wait_for(lambda r: r.count("orders") == 3)  # without a flush of ours
 
 
 def test_a_flush_waits_for_another_no_longer_than_its_timeout() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from .. import wire
 from .ledger import Line
 from .outbox import Message
-from .quirks import CertainRate, Ear, added_bytes, emptied, hushed
+from .quirks import OURS, CertainRate, Ear, added_bytes, emptied, hush
 from .resolver import Resolver
 from .settings import Address
 
@@ -49,6 +49,7 @@ class Agent:
         self._refresh_at = 0.0  # on the clock
         self._file: tuple[int, int] | None = None  # device and inode of the Unix socket that is open
         self.suffix = added_bytes(client)
+        hush()
 
     def prepare(self) -> None:
         """Have the host looked up: an answer is at hand even where the end comes before the first flush."""
@@ -78,26 +79,26 @@ class Agent:
                     client.increment(line.name, line.value, tags=line.tags)
 
     def _send(self, write: Callable[[], object], deadline: float) -> bool:
-        with hushed():
-            accepted = False
-            try:
-                refusal = self._refusal(write, deadline)
-                accepted = refusal is None
-                if refusal is not None:
-                    self.last_error = f"refused: {_reason(refusal)}"
-            except OSError as error:  # there is no way; also what getaddrinfo raises
-                self.last_error = f"{type(error).__name__}: {error}"
-            finally:
-                if not accepted:
-                    self._drop()
+        accepted, OURS.on = False, True
+        try:
+            refusal = self._refusal(write, deadline)
+            accepted = refusal is None
+            if refusal is not None:
+                self.last_error = f"refused: {_reason(refusal)}"
+        except OSError as error:  # there is no way; also what getaddrinfo raises
+            self.last_error = f"{type(error).__name__}: {error}"
+        finally:
+            if not accepted:
+                self._drop()
+            OURS.on = False
         return accepted
 
     def _refusal(self, write: Callable[[], object], deadline: float) -> OSError | None:
         """Why the packet was not accepted, or None. Raises what opening a socket raises."""
         client = self._client
-        if client.socket is None:  # without one the client cuts packets by its own count
-            client.socket = Ear(self._connect(deadline))
         ear = client.socket
+        if ear is None:  # without one the client cuts packets by its own count
+            ear = client.socket = Ear(self._connect(deadline))
         ear.sent = 0
         write()
         if not client.flush():

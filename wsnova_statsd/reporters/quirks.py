@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 
 class CertainRate(float):
@@ -78,25 +76,17 @@ def emptied(client: Any) -> bytes:
     return nowhere.sent
 
 
-_quiet = threading.local()
-
-
 class _OthersOnly(logging.Filter):
     """Lets the warnings of every DogStatsd pass but those of ours, which warns of every packet that is refused."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno < logging.WARNING or not getattr(_quiet, "on", False)
+        return record.levelno < logging.WARNING or not getattr(OURS, "on", False)
 
 
-_FILTER = _OthersOnly()
+OURS: Final = threading.local()  # .on: this thread is using our client; what it warns of, we tell once a minute
+_FILTER: Final = _OthersOnly()
 
 
-@contextmanager
-def hushed() -> Iterator[None]:
-    """While this thread uses our client its warnings are not logged: what they tell, we tell once a minute."""
-    logging.getLogger("datadog.dogstatsd").addFilter(_FILTER)  # once: a filter that is there is not added again
-    _quiet.on = True
-    try:
-        yield
-    finally:
-        _quiet.on = False
+def hush() -> None:
+    """Heed OURS from here on. Once or often: a filter that is there is not added again."""
+    logging.getLogger("datadog.dogstatsd").addFilter(_FILTER)
