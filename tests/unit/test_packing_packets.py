@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from wsnova_statsd import wire
 from wsnova_statsd.metrics.definitions import Kind
 from wsnova_statsd.metrics.store import Series
-from wsnova_statsd.reporters.packing import TYPES, Line, Packer
+from wsnova_statsd.reporters.ledger import Line
+from wsnova_statsd.reporters.packing import TYPES, Packer
 
 LIMIT = wire.UDP_BYTES
 Spec = tuple[Kind, int, int, int, int]  # kind, length of the name, tags, samples or amount, occurrences without sample
@@ -56,7 +57,7 @@ def test_packets_are_never_above_the_limit_and_never_emptier_than_necessary(
         assert size[0] + following[1][0].size + 1 > limit
     lines = [line for packet in packets for line in packet]
     assert {line.series.name for line in lines} == {f"m{i}" + "x" * spec[1] for i, spec in enumerate(given_specs)}
-    assert packer.given_up == 0
+    assert packer.ledger.lost() == 0
 
 
 def test_a_packet_may_be_exactly_as_large_as_the_limit_and_not_a_byte_larger() -> None:
@@ -71,15 +72,19 @@ def test_a_packet_may_be_exactly_as_large_as_the_limit_and_not_a_byte_larger() -
 
 
 def test_samples_a_stopped_flush_did_not_come_to_wait_for_the_next() -> None:
-    """Of two windows that wait, the second stays whole when the first is interrupted."""
+    """Of two windows that wait only the refused packet's samples are lost when the first is interrupted."""
     packer, series = Packer("", (), 0, 200), Series("m", "distribution", (), None, False)
     series.take_samples([float(i) for i in range(300)], 300, 10**9)
     series.take_samples([1.0, 2.0], 5, 10**9)
     refused = _flush(packer, [series], lambda number: number < 1)
-    assert series.batches == [([1.0, 2.0], 5)]
-    assert series.delivered + refused + packer.given_up == 300
+    assert 20 < len(refused[0].batch) < 60
+    assert packer.ledger.lost() == len(refused[0].batch)
+    went = int(series.delivered + series.lost)
+    assert [value for values, _ in series.batches[:-1] for value in values] == [float(i) for i in range(went, 300)]
+    assert series.batches[-1] == ([1.0, 2.0], 5)
     _flush(packer, [series], lambda number: True)
-    assert series.delivered + refused + packer.given_up == 305
+    assert series.delivered + series.lost == 305
+    assert packer.ledger.lost() == len(refused[0].batch)
 
 
 def test_one_large_distribution_fills_its_packets() -> None:
@@ -102,7 +107,8 @@ def test_a_flush_that_stops_loses_nothing_in_silence(given_specs: list[Spec], ta
         elif series.kind != "gauge":
             assert series.lost == 0
             assert series.delivered in (0, series.total)
-    assert sum(series.lost for series in all_series) == refused + packer.given_up
+    assert sum(series.lost for series in all_series) == packer.ledger.lost()
+    assert packer.ledger.lost() == sum(line.amount for line in refused if line.batch)
     _flush(packer, all_series, lambda number: True)
     for series in all_series:
         assert series.kind == "gauge" or series.delivered + series.lost == series.total
@@ -110,15 +116,23 @@ def test_a_flush_that_stops_loses_nothing_in_silence(given_specs: list[Spec], ta
         assert series.batches == []
 
 
-def _flush(packer: Packer, all_series: list[Series], accepts: Callable[[int], bool]) -> float:
-    """Ship packets until the first refusal, as the reporter does; returns how many samples that refused."""
-    refused = 0.0
+def test_values_that_cannot_be_written_are_lost_alone() -> None:
+    """Whatever they are: the series behind them leave, and nothing is tried for ever."""
+    packer, good = Packer("", (), 0, LIMIT), Series("good", "counter", (), None, False)
+    bad = Series("bad", "distribution", (), 3.0, False)
+    good.total = 3
+    bad.take_samples([10**400], 7, 10)
+    assert [[line.name for line in packet] for packet in packer.packets([bad, good])] == [["good"]]
+    assert (bad.lost, bad.batches, packer.ledger.lost()) == (7, [], 7)
+
+
+def _flush(packer: Packer, all_series: list[Series], accepts: Callable[[int], bool]) -> list[Line]:
+    """Ship packets until the first refusal, as the reporter does; returns the packet that was refused."""
     packets = packer.packets(all_series)
     for number, packet in enumerate(packets):
         if not accepts(number):
-            refused = sum(line.refuse() for line in packet)
-            break
-        for line in packet:
-            line.accept()
-    packets.close()
-    return refused
+            packer.ledger.refuse(packet)
+            packets.close()
+            return packet
+        packer.ledger.accept(packet)
+    return []

@@ -96,6 +96,7 @@ def test_a_unix_socket_takes_larger_datagrams() -> None:
 def test_an_address_is_written_as_people_write_it() -> None:
     """In logs and sentences."""
     assert [str(_address(host="h", port=9)), str(_address(socket_path="/s"))] == ["h:9", "/s"]
+    assert str(_address(host="::1", port=9)) == "[::1]:9"
 
 
 def test_a_path_object_is_a_path(tmp_path: Path) -> None:
@@ -128,10 +129,27 @@ def test_a_url_that_is_none_is_refused_with_the_forms(url: str) -> None:
     assert "unix:///path" in said
 
 
+@pytest.mark.parametrize(
+    "url", ["http://user:hunter2@h:1", "user:hunter2@h", "udp://user:hunter2@", "tcp://h/?key=hunter2", "udp:#hunter2"]
+)
+def test_no_sentence_shows_what_a_url_hides(url: str) -> None:
+    """User-info, query and fragment stay out of logs and terminals."""
+    said = _refused({"DD_DOGSTATSD_URL": url})
+    assert "hunter2" not in said
+    assert "udp://host:port" in said
+
+
+def test_the_agents_own_variable_for_its_socket_has_no_say() -> None:
+    """DD_DOGSTATSD_SOCKET says where an Agent listens, and no client of Datadog's reads it."""
+    assert _address({"DD_DOGSTATSD_SOCKET": "/elsewhere"}) == _address({})
+
+
 @pytest.mark.parametrize("url", ["udp://h:0", "udp://h:70000", "udp://h:x"])
 def test_a_port_in_a_url_is_checked_too(url: str) -> None:
     """It would be found out at the first packet otherwise, or never."""
-    assert "1 to 65535" in _refused({"DD_DOGSTATSD_URL": url})
+    said = _refused({"DD_DOGSTATSD_URL": url})
+    assert said.startswith("the port of DD_DOGSTATSD_URL is ")
+    assert "1 to 65535" in said
 
 
 @pytest.mark.parametrize("given", [{"host": ""}, {"host": 5}, {"socket_path": ""}, {"socket_path": 5}])

@@ -26,7 +26,8 @@ def _clean_environment(**more: str) -> dict[str, str]:
 def _run(where: str, script: str, **environ: str) -> tuple[float, int, str]:
     """Run a script that has a started `reporter`; returns the seconds its end took, exit code and standard error."""
     head = "import wsnova_statsd as ws, sys, time\n"
-    head += f"reporter = ws.StatsdReporter({where}, flush_interval=10).start()\n"
+    interval = "" if "flush_interval" in where else ", flush_interval=10"
+    head += f"reporter = ws.StatsdReporter({where}{interval}).start()\n"
     tail = "\nprint('end', flush=True)\n"
     root = Path(ws.__file__).parent.parent
     command = [sys.executable, "-c", head + script.replace("END", tail)]
@@ -94,6 +95,52 @@ def test_an_agent_that_takes_nothing_does_not_hold_the_exit_up(agent: str, tmp_p
             deaf.close()
     assert took < HELD
     assert code == 0
+    assert "Traceback" not in errors
+
+
+NO_THREADS = """
+import atexit, threading
+class Late(threading.Thread):
+    def start(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+def end():
+    threading.Thread.start = Late.start  # as Python 3.12 and later have it
+    for number in range(100):
+        reporter.increment("orders", 1, [f"new:{number}"])
+    reporter.event("the end", "is near")
+atexit.register(end)
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_an_exit_callback_counts_arrives_where_no_thread_can_start(host: str) -> None:
+    """New series, an event and a name that was never connected to: all of it, without a word on standard error."""
+    with DogStatsDReceiver() as receiver:
+        took, code, errors = _run(f"host={host!r}, port={receiver.port}", NO_THREADS + "END")
+        assert receiver.wait_for(lambda r: r.count("orders") == 100 and r.events, timeout=1)
+    assert (code, errors) == (0, "")
+    assert took < HELD
+
+
+HANGING = "import socket\nsocket.getaddrinfo = lambda *_: time.sleep(30)\n"
+
+
+@pytest.mark.parametrize("wait", ["", "time.sleep(1.2)\n"], ids=["at once", "with the thread in a flush"])
+def test_a_resolver_that_hangs_does_not_hold_the_exit_up(wait: str) -> None:
+    """It is asked in a thread that is let go; the exit takes its second, and no longer."""
+    script = HANGING + f"reporter.stop()\nreporter.start()\nreporter.increment('orders')\n{wait}END"
+    took, code, errors = _run("host='agent.example', port=8125, flush_interval=1", script)
+    assert took < HELD + 1  # all of its second, and the interpreter's end; the resolver takes thirty
+    assert (code, "Traceback" in errors) == (0, False)
+
+
+def test_a_name_nobody_can_look_up_at_the_end_is_said() -> None:
+    """No thread to ask in and no earlier answer: the counts do not leave, and the log tells why."""
+    script = HANGING + NO_THREADS + "reporter._resolver.known = ()\nreporter._resolver.reset()\nEND"
+    took, code, errors = _run("host='agent.example', port=8125", script)
+    assert took < HELD
+    assert code == 0
+    assert "the host name 'agent.example' cannot be looked up while the interpreter ends" in errors
     assert "Traceback" not in errors
 
 

@@ -71,7 +71,10 @@ def test_a_reporter_that_never_started_flushes() -> None:
     assert bus.list_handlers() == []
 
 
-def test_a_fault_in_a_flush_ends_no_thread(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_fault_in_a_flush_ends_no_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     """It is logged and told in the stats; the next flush ships what waited."""
     with DogStatsDReceiver() as receiver:
         with _reporter(host="127.0.0.1", port=receiver.port, flush_interval=1) as reporter:
@@ -81,22 +84,51 @@ def test_a_fault_in_a_flush_ends_no_thread(monkeypatch: pytest.MonkeyPatch, capl
                 if failed.is_set():
                     return fold()
                 failed.set()
-                raise ZeroDivisionError("boom")
+                raise error("boom")
 
             monkeypatch.setattr(reporter._store, "fold", fail_once)
             reporter.increment("orders", 3)
             assert failed.wait(3)
             assert receiver.wait_for(lambda r: r.count("orders") == 3, timeout=3)
-            assert reporter.stats.flusher_restarts == 0
+            stats = reporter.stats
+            assert (stats.flusher_restarts, stats.flush_errors) == (0, 1)
+            assert stats.last_error == f"{error.__name__}: boom"
         assert "the StatsD flush failed" in caplog.text
         assert "boom" in caplog.text
+
+
+@pytest.mark.parametrize("by", ["a new series", "an event", "a flush"])
+def test_a_dead_flush_thread_is_replaced(by: str) -> None:
+    """By whatever has to do with it anyway, and not by a count of a series that is known."""
+    with (
+        DogStatsDReceiver() as receiver,
+        _reporter(host="127.0.0.1", port=receiver.port, flush_interval=1) as reporter,
+    ):
+        reporter.increment("orders")
+        reporter._flusher.stop(time.monotonic() + 10)
+        dead = threading.Thread(target=lambda: None)
+        dead.start()
+        dead.join()
+        reporter._flusher._thread, reporter._flusher.wanted = dead, True
+        reporter.increment("orders")
+        assert reporter.stats.flusher_restarts == 0
+        match by:
+            case "a new series":
+                reporter.increment("logins")
+            case "an event":
+                reporter.event("title", "text")
+            case _:
+                reporter.flush()
+        assert reporter.stats.flusher_restarts == 1
+        reporter.increment("orders")
+        assert receiver.wait_for(lambda r: r.count("orders") == 3)  # without a flush of ours
 
 
 def test_a_flush_waits_for_another_no_longer_than_its_timeout() -> None:
     """It says that something is left, and leaves it where it was."""
     with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
         reporter.increment("orders")
-        with reporter._flushing:
+        with reporter._shipper.lock:
             began = time.monotonic()
             assert not reporter.flush(timeout=0.05)
             assert time.monotonic() - began < 1

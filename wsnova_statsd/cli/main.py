@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def build_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit status. Leaves by SystemExit for --help, --version and what argparse refuses."""
+    logging.getLogger("wsnova_statsd").addHandler(logging.NullHandler())  # a command tells by itself what fails
     parser = build_parser()
     args, unknown = parser.parse_known_args(arguments)
     (args.parser if args.command else parser).refuse_unknown(unknown)

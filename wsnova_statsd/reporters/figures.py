@@ -1,18 +1,32 @@
-"""What a reporter knows of itself, and of series whose client is gone. Data and pure functions, any thread."""
+"""What a reporter knows of itself, as a snapshot and as metrics; and series whose client is gone. No thread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from .. import wire
+from ..metrics.definitions import Kind
 from ..metrics.store import Series
+from .ledger import Account
+
+PREFIX: Final = "websocket.reporter."
+TELL_EVERY: Final = 10.0  # seconds: the Agent's window
+
+
+_NOTHING: Final = Account()
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot. `pending` and `delivered` are occurrences of counters; `lost` counts, samples and events by cause."""
+    """A snapshot. `pending` and `delivered` are occurrences of counters; sums and samples have accounts of their own.
+
+    `lost` counts by cause, over all accounts and beside them: `unsendable` what fits no packet, `refused` samples of
+    refused packets, `queue` events and checks too many or too old, `invalid` values that are no numbers and so were
+    never counted.
+    """
 
     series: int
     pending: float
@@ -22,11 +36,52 @@ class Stats:
     lost: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     flusher_restarts: int = 0
     last_error: str | None = None
+    counters: Account = _NOTHING
+    sums: Account = _NOTHING
+    samples: Account = _NOTHING
+    flush_ms: float = 0  # what the last flush took
+    flush_errors: int = 0  # exceptions in the flush thread, which goes on
+    handler_errors: int = 0  # exceptions of handlers on the bus
 
 
-def end_states(series: Iterable[Series], client_id: str) -> None:
-    """A closed client's state gauges have been told for the last time, unless it is up again."""
-    tag = wire.clean_tag(f"client:{client_id}")
-    for one in series:
-        if one.state and tag in one.tags and not one.value:
-            one.ended = True
+class SelfReport:
+    """The figures as series of their own, in no store: packed like others, told in no account. Under the flush lock."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, tuple[str, ...]], Series] = {}
+
+    def update(self, stats: Stats) -> list[Series]:
+        """The series, brought up to these figures: totals of which the difference leaves, and gauges."""
+        self._at("series", "gauge").value = stats.series
+        self._at("flush_ms", "gauge").value = round(stats.flush_ms, 3)
+        self._at("samples").total = stats.samples.delivered
+        for name in ("packets", "bytes", "flusher_restarts", "flush_errors", "handler_errors"):
+            self._at(name).total = getattr(stats, name)
+        for cause, amount in stats.lost.items():
+            self._at("lost", tags=(f"cause:{cause}",)).total = amount
+        for series in self._series.values():
+            series.fresh = series.kind == "gauge"
+        return list(self._series.values())
+
+    def _at(self, name: str, kind: Kind = "counter", tags: tuple[str, ...] = ()) -> Series:
+        series = self._series.get((name, tags))
+        if series is None:
+            series = self._series[name, tags] = Series(PREFIX + name, kind, tags, None, False)
+        return series
+
+
+def client_tag(client_id: object) -> str:
+    """The tag that a client's series carry."""
+    return wire.clean_tag(f"client:{wire.text(client_id)}")
+
+
+def end_states(all_series: Iterable[Series], closed: set[str]) -> None:
+    """The state gauges of closed clients, by tag, have been told for the last time, unless a client is up again."""
+    for series in all_series:
+        if series.state and not series.value and not closed.isdisjoint(series.tags):
+            series.ended = True
+
+
+def with_states(all_series: Iterable[Series], closed: set[str]) -> set[str]:
+    """Those of the closed clients whose state is told: the others need not be remembered."""
+    return closed.intersection(tag for series in all_series if series.state for tag in series.tags)

@@ -1,10 +1,11 @@
 """Events and service checks on their way to the Agent: cleaned where they are given, queued, bounded.
 
-Any thread puts, the thread that flushes takes; a deque's ends are atomic, so no lock.
+Any thread puts, the thread that flushes takes; a deque's ends are atomic, so neither waits for a lock.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -34,8 +35,7 @@ class Outbox:
     def __init__(self, strict: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._strict = strict
         self._clock = clock
-        self._queue: deque[Message] = deque()
-        self.lost = 0  # too many, or too old; written under the flush lock or by a put that found the queue full
+        self.clear()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -74,7 +74,7 @@ class Outbox:
 
     def _put(self, method: str, arguments: dict[str, Any]) -> None:
         if len(self._queue) >= CAPACITY:
-            self.lost += 1  # the newest gives way: the first of an incident tells most
+            self._lose()  # the newest gives way: the first of an incident tells most
             return
         self._queue.append(Message(method, arguments, self._clock()))
 
@@ -83,19 +83,24 @@ class Outbox:
         while self._queue:
             message = self._queue[0]
             if self._clock() - message.born > MAX_AGE:
-                self.lost += 1
+                self._lose()
             else:
                 try:
                     if not send(message):
                         return False
                 except Exception:  # no fault of the way; it would be the first for ever, and all would wait behind it
                     self._queue.popleft()
-                    self.lost += 1
+                    self._lose()
                     raise
             self._queue.popleft()
         return True
 
+    def _lose(self) -> None:
+        with self._lock:
+            self.lost += 1
+
     def clear(self) -> None:
-        """In a child: what waits is the parent's."""
-        self._queue = deque()
-        self.lost = 0
+        """At the start, and in a child, where what waits is the parent's."""
+        self._queue: deque[Message] = deque()
+        self._lock = threading.Lock()  # guards `lost`; a queue that is not full is put into without it
+        self.lost = 0  # too many, or too old

@@ -1,11 +1,12 @@
 """Series become lines, lines become packets. Knows sizes in bytes and no socket; runs in the thread that flushes.
 
-A line remembers what it stands for: `Line.accept` moves the series' cursor once the packet was taken, `Line.refuse`
-leaves counts and gauges for the next time and gives the samples up as lost.
+A line remembers what it stands for, and the ledger books what became of it. Whatever happens to a flush, what was
+taken from a series is delivered, given back or told as lost.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -13,35 +14,9 @@ from typing import Final
 from .. import wire
 from ..metrics.reading import converted
 from ..metrics.store import Series
+from .ledger import Ledger, Line
 
 TYPES: Final = {"counter": "c", "sum": "c", "gauge": "g", "summary": "h", "distribution": "d"}
-
-
-@dataclass(slots=True)
-class Line:
-    """One line to be: what DogStatsd's methods take, its size on the wire, and what it stands for."""
-
-    series: Series
-    name: str
-    value: str
-    tags: tuple[str, ...]
-    weight: int
-    size: int
-    amount: float
-
-    def accept(self) -> None:
-        """The Agent has it."""
-        if self.series.kind != "gauge":
-            self.series.delivered += self.amount
-
-    def refuse(self) -> float:
-        """The Agent has not; returns how many samples that loses."""
-        if self.series.kind == "gauge":
-            self.series.fresh = True
-        elif self.series.kind not in ("counter", "sum"):
-            self.series.lost += self.amount
-            return self.amount
-        return 0
 
 
 @dataclass(slots=True)
@@ -54,16 +29,29 @@ class _Head:
 
 
 class Packer:
-    """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each."""
+    """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each.
 
-    def __init__(self, prefix: str, tags: tuple[str, ...], suffix: int, limit: int) -> None:
+    `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `ledger`
+    is told what can never be sent.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        tags: tuple[str, ...],
+        suffix: int,
+        limit: int,
+        ledger: Ledger | None = None,
+        lock: threading.Lock | None = None,
+    ) -> None:
         self._prefix = prefix
         self._tags = tags
         self._suffix = suffix
         self._limit = limit
+        self.ledger = ledger if ledger is not None else Ledger()
+        self._lock = lock if lock is not None else threading.Lock()
         self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
         self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self.given_up = 0.0  # counts and samples that fit no packet, or were packed when a flush stopped
 
     def _head(self, series: Series) -> _Head:
         head: _Head | None = series.wire
@@ -84,63 +72,84 @@ class Packer:
             series.ended &= not series.fresh  # a closed client that came back
             if series.value is not None and (series.fresh or (series.state and not series.ended)):
                 series.fresh = False
-                yield from self._line(series, converted(series.value, series.divisor), 0)
+                yield from self._line(series, series.value, 0, 0)
         elif series.batches:
-            batches, series.batches = series.batches, []
+            with self._lock:
+                batches, series.batches = series.batches, []
             try:
                 while batches:
-                    yield from self._samples(series, *batches.pop(0))
+                    yield from self._samples(series, batches)
             finally:
-                series.batches = batches + series.batches  # what a stopped flush did not come to
+                with self._lock:
+                    series.batches = batches + series.batches  # what a stopped flush did not come to
         elif series.kind in ("counter", "sum"):
-            amount = series.total - series.delivered - series.lost
-            if amount:
-                yield from self._line(series, converted(amount, series.divisor), amount)
+            upto = series.total - series.lost
+            if upto != series.delivered:
+                yield from self._line(series, upto - series.delivered, upto - series.delivered, upto)
 
-    def _line(self, series: Series, value: float, amount: float) -> Iterator[Line]:
-        head, text = self._head(series), wire.format_value(value)
-        if text is None or head.size + len(text) >= self._limit:
-            self._give_up(series, amount)
-            return
-        yield Line(series, head.name, text, head.tags, 1, head.size + len(text), amount)
-
-    def _samples(self, series: Series, kept: list[float], stood: int) -> Iterator[Line]:
-        """Packed lines in which `kept` values stand for exactly `stood`: some for q of them, the rest for q + 1."""
+    def _line(self, series: Series, value: float, amount: float, upto: float) -> Iterator[Line]:
         head = self._head(series)
-        weight, more = divmod(stood, len(kept))
-        left = stood
+        try:
+            text = wire.format_value(converted(value, series.divisor))
+        except OverflowError:  # many huge integers add up to one that no float holds
+            text = None
+        if text is not None and head.size + len(text) < self._limit:
+            yield Line(series, head.name, text, head.tags, 1, head.size + len(text), amount, upto)
+        elif amount:
+            self.ledger.lose(series, amount, "unsendable")
+
+    def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
+        """Packed lines in which the first batch's values stand for exactly what it says: some for q, the rest for
+        q + 1. What a stopped flush did not come to stays the first batch."""
+        head = self._head(series)
+        kept, left = batches.pop(0)
+        weight, more = divmod(left, len(kept))
+        used = 0
         try:
             for factor, part in ((weight + 1, kept[:more]), (weight, kept[more:])):
                 size = head.size + (len("|@") + len(repr(wire.rate_of(factor))) if factor > 1 else 0)
                 joined = wire.join_values(part, series.divisor)
                 for packed, count in wire.cut_values(joined, self._limit - 1 - size):
+                    batch, amount = kept[used : used + count], count * factor
+                    used, left = used + count, left - amount
                     if size + len(packed) < self._limit:
-                        left -= count * factor
-                        yield Line(series, head.name, packed, head.tags, factor, size + len(packed), count * factor)
+                        yield Line(
+                            series, head.name, packed, head.tags, factor, size + len(packed), amount, batch=batch
+                        )
+                    else:
+                        self.ledger.lose(series, amount, "unsendable")
+        except Exception:  # values that no code here expects must not keep every later series from the Agent
+            self.ledger.lose(series, left, "unsendable")
+            left = 0
         finally:
-            self._give_up(series, left)  # too long for any packet, or the flush was stopped in the midst of them
-
-    def _give_up(self, series: Series, amount: float) -> None:
-        series.lost += amount
-        self.given_up += amount
+            if left:
+                batches.insert(0, (kept[used:], left))
 
     def packets(self, all_series: Iterable[Series]) -> Generator[list[Line], None, None]:
         """Lines in packets within the limit, in the order of the series. Each line's LF counts.
 
-        Close the iterator to stop: what was taken and not yielded is given back or accounted for.
+        Close the iterator to stop: what was taken and not yielded is given back.
         """
         packet: list[Line] = []
         used = 0
-        for series in all_series:
-            for line in self.lines(series):
-                if used + line.size + 1 > self._limit:
-                    try:
-                        yield packet
-                    except GeneratorExit:
-                        self.given_up += line.refuse()
-                        raise
-                    packet, used = [], 0
-                packet.append(line)
-                used += line.size + 1
-        if packet:
-            yield packet
+        try:
+            for series in all_series:
+                for line in self.lines(series):
+                    if used + line.size + 1 > self._limit:
+                        full, packet, used = packet, [], 0
+                        packet.append(line)
+                        yield full
+                    else:
+                        packet.append(line)
+                    used += line.size + 1
+            if packet:
+                full, packet = packet, []
+                yield full
+        finally:
+            self.keep(packet)
+
+    def keep(self, packet: list[Line]) -> None:
+        """Give back what was taken and never tried."""
+        with self._lock:
+            for line in reversed(packet):
+                line.keep()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from typing import Any
+import threading
+from typing import Any, Final
 
 
 class CertainRate(float):
@@ -13,8 +15,39 @@ class CertainRate(float):
         return False
 
 
-class _Probe:
-    """Stands in for a socket while one line shows how many bytes the client adds to each (its container id)."""
+class Ear:
+    """A connected socket that remembers why it did not take a packet: the client keeps that to itself."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.family = sock.family
+        self.error: OSError | None = None
+        self.sent = 0  # bytes
+
+    def send(self, data: bytes) -> int:
+        """One datagram."""
+        taken: int = self._tried(self._sock.send, data)
+        return taken
+
+    def sendall(self, data: bytes) -> None:
+        """A part of a stream."""
+        self._tried(self._sock.sendall, data)
+
+    def _tried(self, send: Any, data: bytes) -> Any:
+        try:
+            taken = send(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.sent += len(data)
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class _Nowhere:
+    """Stands in for a socket while what the client has to say is to go nowhere."""
 
     family = socket.AF_INET
 
@@ -31,9 +64,29 @@ class _Probe:
 
 def added_bytes(client: Any) -> int:
     """How many bytes the client adds to each line: seen on one line that goes nowhere."""
-    probe = _Probe()
-    client.socket = probe
     client.increment("x", "1")
+    return max(0, len(emptied(client).rstrip(b"\n")) - len(b"x:1|c"))
+
+
+def emptied(client: Any) -> bytes:
+    """Take what waits in the client's buffer, which would leave with the next packet. Its socket is closed by then."""
+    client.socket = nowhere = _Nowhere()
     client.flush()
     client.socket = None
-    return max(0, len(probe.sent.rstrip(b"\n")) - len(b"x:1|c"))
+    return nowhere.sent
+
+
+class _OthersOnly(logging.Filter):
+    """Lets the warnings of every DogStatsd pass but those of ours, which warns of every packet that is refused."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING or not getattr(OURS, "on", False)
+
+
+OURS: Final = threading.local()  # .on: this thread is using our client; what it warns of, we tell once a minute
+_FILTER: Final = _OthersOnly()
+
+
+def hush() -> None:
+    """Heed OURS from here on. Once or often: a filter that is there is not added again."""
+    logging.getLogger("datadog.dogstatsd").addFilter(_FILTER)

@@ -1,7 +1,8 @@
 """Where the Agent listens and what every line carries: arguments first, then the DD_* variables. No socket, no thread.
 
 The variables are those of Datadog's own clients; DD_TAGS, DD_ENV, DD_SERVICE and DD_VERSION are settled here once,
-because the official client ignores the first and would append the others a second time.
+because the official client ignores the first and would append the others a second time. A socket is named by
+DD_DOGSTATSD_URL; DD_DOGSTATSD_SOCKET, which is the Agent's own, has no say. No sentence shows a secret of an address.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from urllib.parse import urlsplit
 
 from .. import wire
 from ..errors import ConfigurationError, one_of
+from ..redaction import redact_url
 
 DEFAULT_SOCKET: Final = "/var/run/datadog/dsd.socket"
 DEFAULT_PORT: Final = 8125
 _UNIX_SCHEMES: Final = ("unix", "unixgram", "unixstream")
 _INTERVALS: Final = (1, 2, 5, 10)
+_MAY_HIDE: Final = frozenset("@?#")  # user-info, a query or a fragment
 _TRUE: Final = frozenset({"true", "yes", "1", "on"})
 _UNIFIED: Final = (("env", "DD_ENV"), ("service", "DD_SERVICE"), ("version", "DD_VERSION"))
 
@@ -37,7 +40,9 @@ class Address:
         return wire.UNIX_BYTES if self.path is not None else wire.UDP_BYTES
 
     def __str__(self) -> str:
-        return self.path if self.path is not None else f"{self.host}:{self.port}"
+        if self.path is not None:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
 
 
 def address(
@@ -61,7 +66,8 @@ def address(
     if host is not None and (not isinstance(host, str) or not host):
         raise ConfigurationError(f"host is {host!r}; give a name or an address")
     given = port if port is not None else environ.get("DD_DOGSTATSD_PORT") or DEFAULT_PORT
-    return Address(host or environ.get("DD_AGENT_HOST") or "localhost", _port(given, port is None), None)
+    name = "port" if port is not None else "DD_DOGSTATSD_PORT"
+    return Address(host or environ.get("DD_AGENT_HOST") or "localhost", _port(given, name), None)
 
 
 def _from_url(url: str) -> Address:
@@ -71,22 +77,21 @@ def _from_url(url: str) -> Address:
         parts = urlsplit("")
     if parts.scheme in _UNIX_SCHEMES and (parts.path or parts.netloc):
         return Address(None, None, url if parts.scheme != "unix" else parts.netloc + parts.path)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
     if parts.scheme != "udp" or not parts.hostname:
-        raise ConfigurationError(f"DD_DOGSTATSD_URL is {url!r}; allowed: udp://host:port and unix:///path")
-    return Address(parts.hostname, _port(DEFAULT_PORT if port is None else port, True), None)
+        shown = redact_url(url) if _MAY_HIDE & set(url) else url
+        raise ConfigurationError(f"DD_DOGSTATSD_URL is {shown!r}; allowed: udp://host:port and unix:///path")
+    try:
+        port: int | str | None = parts.port
+    except ValueError:  # no number, or beyond 65535
+        port = parts.netloc.rpartition(":")[2]
+    return Address(parts.hostname, _port(DEFAULT_PORT if port is None else port, "the port of DD_DOGSTATSD_URL"), None)
 
 
-def _port(value: object, from_environment: bool) -> int:
-    if isinstance(value, str) and value.strip().isdecimal():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-        name = "DD_DOGSTATSD_PORT" if from_environment else "port"
+def _port(value: object, name: str) -> int:
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
         raise ConfigurationError(f"{name} is {value!r}; allowed: 1 to 65535, the Agent's default is {DEFAULT_PORT}")
-    return value
+    return number
 
 
 def constant_tags(

@@ -8,13 +8,9 @@ Nothing starts in the constructor; a forked child starts a thread of its own at 
 
 from __future__ import annotations
 
-import logging
-import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .. import events, process, telemetry, wire
@@ -22,77 +18,34 @@ from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
 from ..metrics.direct import Direct, TagsGiven
 from ..metrics.registry import HandlerRegistry
-from ..metrics.store import Series, Store
+from ..metrics.store import Store
 from . import settings
-from .figures import Stats, end_states
-from .outbox import Message, Outbox
-from .packing import Line, Packer
-from .quirks import CertainRate, added_bytes
+from .agent import Agent
+from .figures import Stats, client_tag
+from .flusher import Flusher
+from .outbox import Outbox
+from .resolver import Resolver
+from .shipping import Destination, Shipper
 
-_log = logging.getLogger(__name__)
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
+_THREADS_PATIENCE: Final = 10.0  # seconds that a flush of the thread may take; nobody waits for it
 
 
-class _Agent:
-    """The official client, made in this process and used under the flush lock."""
+def official_client(address: settings.Address) -> Any:
+    """A DogStatsd that sends there, without a thread or an opinion of its own; its hints do not know of ready text."""
+    from datadog.dogstatsd.base import DogStatsd  # heavy; importing the package must not pay for it
 
-    def __init__(self, address: settings.Address) -> None:
-        from datadog.dogstatsd.base import DogStatsd  # heavy; importing the package must not pay for it
-
-        self.last_error: str | None = None
-        self._client: Any = DogStatsd(  # its hints ask for numbers; ready text is what it takes without change
-            host=address.host,
-            port=address.port,
-            socket_path=address.path,
-            disable_buffering=False,
-            flush_interval=0,  # no thread of its own: it would be joined at every fork
-            track_instance=False,
-            disable_telemetry=True,
-            max_buffer_len=10**9,  # packets are bounded by us, in bytes
-            socket_timeout=_SOCKET_TIMEOUT,
-        )
-        self._client.constant_tags = []  # settled in settings, once
-        self.suffix = added_bytes(self._client)
-
-    def send(self, lines: Iterable[Line]) -> bool:
-        """One packet of metric lines; True if it was accepted."""
-        return self._send(lambda: self._write(lines))
-
-    def tell(self, message: Message) -> bool:
-        """One event or service check, alone in its packet; True if it was accepted."""
-        return self._send(lambda: getattr(self._client, message.method)(**message.arguments))
-
-    def _write(self, lines: Iterable[Line]) -> None:
-        client = self._client
-        for line in lines:
-            rate = 1 if line.weight == 1 else CertainRate(wire.rate_of(line.weight))
-            match line.series.kind:
-                case "gauge":
-                    client.gauge(line.name, line.value, tags=line.tags)
-                case "distribution":
-                    client.distribution(line.name, line.value, tags=line.tags, sample_rate=rate)
-                case "summary":
-                    client.histogram(line.name, line.value, tags=line.tags, sample_rate=rate)
-                case _:
-                    client.increment(line.name, line.value, tags=line.tags)
-
-    def _send(self, write: Callable[[], object]) -> bool:
-        try:
-            sock = self._client.get_socket()  # without one the client cuts packets by its own count
-            write()
-            accepted = bool(self._client.flush())
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if accepted else 0
-        except OSError as error:  # also what getaddrinfo raises
-            self.last_error = f"{type(error).__name__}: {error}"
-            return False
-        if code:  # a connected UDP socket tells of a closed port only here
-            self.last_error = f"refused: {OSError(code, '').errno}"
-        elif not accepted:
-            self.last_error = "the Agent's socket did not take the packet"
-        return accepted and not code
-
-    def close(self) -> None:
-        self._client.close_socket()
+    return DogStatsd(
+        host=address.host,
+        port=address.port,
+        socket_path=address.path,
+        disable_buffering=False,
+        flush_interval=0,  # no thread of its own: it would be joined at every fork
+        track_instance=False,
+        disable_telemetry=True,
+        max_buffer_len=10**9,  # packets are bounded by us, in bytes
+        socket_timeout=_SOCKET_TIMEOUT,
+    )
 
 
 class StatsdReporter:
@@ -136,6 +89,7 @@ class StatsdReporter:
         self._gauges = Direct(self._store, "gauge", strict)
         self._samples = Direct(self._store, "distribution", strict)
         self._outbox = Outbox(strict)
+        self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._ensure_thread
         self._running = False
         self._reset()
@@ -143,21 +97,23 @@ class StatsdReporter:
         process.at_exit(self)
 
     def _reset(self) -> None:
-        self._state = threading.Lock()  # guards _running and _thread
-        self._flushing = threading.Lock()  # one flush at a time: guards _agent, _packer and the figures below
-        self._wake = threading.Event()  # something wants to leave at once, or the thread is to end
-        self._thread: threading.Thread | None = None
-        self._agent: _Agent | None = None
-        self._packer: Packer | None = None
-        self._closed_clients: deque[str] = deque()  # appended by the bus handler, in any thread
-        self._packets = self._bytes = self._restarts = 0
-        self._refused = 0.0
-        self._last_error: str | None = None
+        self._state = threading.Lock()  # guards _running
+        to = Destination(self.address, self._make_agent, self._prefix, self._tags, self._enabled)
+        self._shipper = Shipper(self._store, self._outbox, to)
+        self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
+        self._handler_errors = self._bus.handler_errors  # those before are not of this reporter and process
 
     def after_fork(self) -> None:
         """In a child: nothing inherited is called or waited for; counting and shipping start afresh on first use."""
-        self._reset()
         self._outbox.clear()
+        if self._resolver is not None:
+            self._resolver.reset()
+        self._reset()
+        self._flusher.wanted = self._running
+
+    def _make_agent(self) -> Agent:
+        """The way to the Agent, for this process; the test kit makes one without a socket."""
+        return Agent(self.address, official_client(self.address), self._resolver)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -166,11 +122,10 @@ class StatsdReporter:
         with self._state:
             if self._running:
                 return self
-            if self._agent is None:
-                self._connect()
+            self._shipper.begin()
             self._registry.attach(self._bus)
             self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
-            self._running = True
+            self._running = self._flusher.wanted = True
         self._ensure_thread()
         return self
 
@@ -178,13 +133,6 @@ class StatsdReporter:
     def running(self) -> bool:
         """True between start and stop."""
         return self._running
-
-    def _connect(self) -> None:
-        agent = _Agent(self.address)
-        self._packer = Packer(self._prefix, self._tags, agent.suffix, self.address.limit)
-        self._agent = agent
-        for series in self._store.series.copy():
-            series.wire = None
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Detach, end the thread, flush what is left; all within `timeout` seconds. True if nothing is left."""
@@ -194,24 +142,13 @@ class StatsdReporter:
             if was_running:
                 self._registry.detach()
                 self._bus.detach((__name__, id(self)))
-            thread, self._thread = self._thread, None
-        if not was_running:  # it may have flushed all the same
-            self._close(deadline)
-            return True
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(max(0.0, deadline - time.monotonic()))
-        flushed = self.flush(max(0.0, deadline - time.monotonic()))
-        self._close(deadline)
+        flushed = True
+        if was_running:
+            self._shipper.hurry(deadline)
+            self._flusher.stop(deadline)
+            flushed = self._last_flush(deadline)
+        self._shipper.end(deadline)  # it may have flushed without ever being started
         return flushed
-
-    def _close(self, deadline: float) -> None:
-        if self._flushing.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            try:
-                if self._agent is not None:
-                    self._agent.close()
-            finally:
-                self._flushing.release()
 
     def __enter__(self) -> StatsdReporter:
         return self.start()
@@ -220,121 +157,35 @@ class StatsdReporter:
         self.stop()
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, in the exiting thread: bring home what was counted. Starts no thread."""
+        """At interpreter exit, in the exiting thread: bring home what was counted. Starts no flush thread."""
         if self._running:
-            self.flush(max(0.0, deadline - time.monotonic()))
+            self._last_flush(deadline)
+
+    def _last_flush(self, deadline: float) -> bool:
+        return self._shipper.flush(max(0.0, deadline - time.monotonic()), self._stats, last=True)
 
     def _ensure_thread(self) -> None:
-        """Start the flush thread if it should run and does not. Never on the hot path."""
-        if not self._running or (self._thread is not None and self._thread.is_alive()):
-            return
-        with self._state:
-            if not self._running or (self._thread is not None and self._thread.is_alive()):
-                return
-            if self._thread is not None:
-                self._restarts += 1
-            self._wake = wake = threading.Event()  # a thread lives as long as its own event is the current one
-            thread = threading.Thread(target=self._run, args=(wake,), name=process.thread_name("flush"), daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is ending; the exit hook flushes
-                return
-            self._thread = thread
-
-    def _run(self, wake: threading.Event) -> None:
-        """wsnova-flush: a flush every interval, without drift; what was put into the outbox leaves at once."""
-        due = time.monotonic() + self._interval
-        while self._running and self._wake is wake:
-            woken = wake.wait(max(0.0, due - time.monotonic()))
-            wake.clear()
-            now = time.monotonic()
-            if now >= due:
-                due += self._interval * (1 + (now - due) // self._interval)
-                self._guarded(self.flush)
-            elif woken and self._running:
-                self._guarded(self._ship_messages)
-
-    def _guarded(self, work: Callable[[], object]) -> None:
-        """The flush thread cannot die of what it does."""
-        try:
-            work()
-        except Exception as error:
-            self._last_error = f"{type(error).__name__}: {error}"
-            _log.exception("the StatsD flush failed; the next one is due in %.0f s", self._interval)
+        """The flush thread runs, if it should. Called for new rows, messages and flushes, never on the hot path."""
+        self._flusher.ensure()
 
     # -- shipping -----------------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Ship everything that is pending, in the calling thread. True if nothing is left within `timeout` seconds."""
-        deadline = time.monotonic() + timeout
         if not process.ALIVE[0]:
             process.in_child()
-        if not self._flushing.acquire(timeout=max(0.0, timeout)):
-            return False
-        try:
-            closed = [self._closed_clients.popleft() for _ in range(len(self._closed_clients))]
-            series = self._store.fold()
-            shipped = self._ship_messages_locked() and self._ship_series_locked(series, deadline)
-            if shipped:
-                for client_id in closed:
-                    end_states(series, client_id)
-            else:
-                self._closed_clients.extendleft(closed)
-        finally:
-            self._flushing.release()
-        if threading.current_thread() is not self._thread:
-            self._ensure_thread()
+        shipped = self._shipper.flush(timeout)
+        self._ensure_thread()
         return shipped
 
+    def _thread_flush(self) -> None:
+        self._shipper.flush(_THREADS_PATIENCE, self._stats)
+
     def _ship_messages(self) -> None:
-        if self._flushing.acquire(timeout=self._interval):
-            try:
-                self._ship_messages_locked()
-            finally:
-                self._flushing.release()
-
-    def _ship_messages_locked(self) -> bool:
-        assert self._flushing.locked()
-        if self._agent is None:
-            self._connect()
-        agent = self._agent
-        assert agent is not None
-        if not self._enabled:
-            return self._outbox.ship(lambda message: True)
-        return self._outbox.ship(lambda message: self._account(agent.tell(message), 0))
-
-    def _ship_series_locked(self, series: list[Series], deadline: float) -> bool:
-        assert self._flushing.locked()
-        agent, packer = self._agent, self._packer
-        assert agent is not None
-        assert packer is not None
-        packets = packer.packets(series)
-        complete = True
-        for packet in packets:
-            if not self._enabled:
-                for line in packet:
-                    line.accept()
-                continue
-            size = sum(line.size + 1 for line in packet)
-            if time.monotonic() > deadline or not self._account(agent.send(packet), size):
-                self._refused += sum(line.refuse() for line in packet)
-                complete = False
-                break
-            for line in packet:
-                line.accept()
-        packets.close()
-        return complete
-
-    def _account(self, accepted: bool, size: int) -> bool:
-        if accepted:
-            self._packets += 1
-            self._bytes += size
-        elif self._agent is not None:
-            self._last_error = self._agent.last_error
-        return accepted
+        self._shipper.ship_messages(self._interval)
 
     def _client_closed(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
-        self._closed_clients.append(str(metadata.get("client_id")))
+        self._shipper.newly_closed.append(client_tag(metadata.get("client_id")))
 
     # -- the application's own ----------------------------------------------------------------------------------------
 
@@ -366,34 +217,20 @@ class StatsdReporter:
         return tuple(dict.fromkeys((*wire.clean_tags(tags), *self._tags)))
 
     def _room(self) -> int:
-        suffix = self._agent.suffix if self._agent is not None else wire.MAX_NAME
-        return wire.EVENT_BYTES - 1 - suffix
+        return wire.EVENT_BYTES - 1 - self._shipper.suffix
 
     def _leave_now(self) -> None:
         if not process.ALIVE[0]:
             process.in_child()
         self._ensure_thread()
-        self._wake.set()
+        self._flusher.wake()
+
+    def _stats(self) -> Stats:
+        flusher = self._flusher
+        handler_errors = self._bus.handler_errors - self._handler_errors
+        return self._shipper.stats(flusher.restarts, flusher.errors, handler_errors, flusher.last_error)
 
     @property
     def stats(self) -> Stats:
         """What was counted, delivered and lost so far, and the last fault of the way to the Agent."""
-        series = self._store.fold()
-        counted = [one for one in series if one.kind == "counter"]
-        given_up = self._packer.given_up if self._packer is not None else 0
-        lost = {
-            "invalid": self._store.invalid,
-            "refused": self._refused,
-            "unsendable": given_up,
-            "queue": self._outbox.lost,
-        }
-        return Stats(
-            series=len(series),
-            pending=sum(one.total - one.delivered - one.lost for one in counted),
-            delivered=sum(one.delivered for one in counted),
-            packets=self._packets,
-            bytes=self._bytes,
-            lost=MappingProxyType({cause: amount for cause, amount in lost.items() if amount}),
-            flusher_restarts=self._restarts,
-            last_error=self._last_error,
-        )
+        return self._stats()

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from ..metrics.definitions import Definition
-from ..reporters.statsd import StatsdReporter
+from ..reporters.agent import Agent
+from ..reporters.statsd import StatsdReporter, official_client
 from ..telemetry import Bus
 from .dogstatsd import Message, parse_datagram
 from .questions import Counts, MessageLog, Tags, assert_count
@@ -131,10 +132,8 @@ class _Socketless(StatsdReporter):
         self._take = take
         super().__init__(metrics, host="captured", port=8125, **options)
 
-    def _connect(self) -> None:
-        super()._connect()
-        assert self._agent is not None
-        self._agent._client.socket = _Recorder(self._take)
+    def _make_agent(self) -> Agent:
+        return Agent(self.address, official_client(self.address), connect=lambda _deadline: _Recorder(self._take))
 
     def _ensure_thread(self) -> None:
         """None: the test flushes."""

@@ -1,0 +1,171 @@
+"""The way to the Agent: the official client, on a socket that is looked after. Every method under the flush lock.
+
+A host name is looked up when a socket is opened and every half minute after; a Unix socket is opened anew when another
+file stands in its place. No method waits longer than its deadline and a socket's timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from .. import wire
+from .ledger import Line
+from .outbox import Message
+from .quirks import OURS, CertainRate, Ear, added_bytes, emptied, hush
+from .resolver import Resolver
+from .settings import Address
+
+REFRESH: Final = 25.0  # seconds, so that with any flush interval a host's new address is found within 30
+_PATIENCE: Final = 0.25  # seconds that a good socket waits for the name's answer
+_SCHEMES: Final = ("unix://", "unixgram://", "unixstream://")
+
+
+class Agent:
+    """Sends packets and messages to `address`. `client` is a DogStatsd made for it, used by nobody else.
+
+    `connect(deadline)` stands in for opening a socket where there is to be none.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        client: Any,
+        resolver: Resolver | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        connect: Callable[[float], Any] | None = None,
+    ) -> None:
+        self.last_error: str | None = None
+        self.size = 0  # bytes of the last packet that was accepted
+        self._address = address
+        self._client = client
+        self._client.constant_tags = []  # settled in settings, once
+        self._resolver = resolver
+        self._clock = clock
+        self._connect = connect if connect is not None else self._open
+        self._refresh_at = 0.0  # on the clock
+        self._file: tuple[int, int] | None = None  # device and inode of the Unix socket that is open
+        self.suffix = added_bytes(client)
+        hush()
+
+    def prepare(self) -> None:
+        """Have the host looked up: an answer is at hand even where the end comes before the first flush."""
+        if self._resolver is not None:
+            self._resolver.begin()
+
+    def send(self, lines: Iterable[Line], deadline: float) -> bool:
+        """One packet of metric lines; True if it was accepted."""
+        return self._send(lambda: self._write(lines), deadline)
+
+    def tell(self, message: Message, deadline: float) -> bool:
+        """One event or service check, alone in its packet; True if it was accepted."""
+        return self._send(lambda: getattr(self._client, message.method)(**message.arguments), deadline)
+
+    def _write(self, lines: Iterable[Line]) -> None:
+        client = self._client
+        for line in lines:
+            rate = 1 if line.weight == 1 else CertainRate(wire.rate_of(line.weight))
+            match line.series.kind:
+                case "gauge":
+                    client.gauge(line.name, line.value, tags=line.tags)
+                case "distribution":
+                    client.distribution(line.name, line.value, tags=line.tags, sample_rate=rate)
+                case "summary":
+                    client.histogram(line.name, line.value, tags=line.tags, sample_rate=rate)
+                case _:
+                    client.increment(line.name, line.value, tags=line.tags)
+
+    def _send(self, write: Callable[[], object], deadline: float) -> bool:
+        accepted, OURS.on = False, True
+        try:
+            refusal = self._refusal(write, deadline)
+            accepted = refusal is None
+            if refusal is not None:
+                self.last_error = f"refused: {_reason(refusal)}"
+        except OSError as error:  # there is no way; also what getaddrinfo raises
+            self.last_error = f"{type(error).__name__}: {error}"
+        finally:
+            if not accepted:
+                self._drop()
+            OURS.on = False
+        return accepted
+
+    def _refusal(self, write: Callable[[], object], deadline: float) -> OSError | None:
+        """Why the packet was not accepted, or None. Raises what opening a socket raises."""
+        client = self._client
+        ear = client.socket
+        if ear is None:  # without one the client cuts packets by its own count
+            ear = client.socket = Ear(self._connect(deadline))
+        ear.sent = 0
+        write()
+        if not client.flush():
+            return ear.error or OSError("the official client did not send the packet")
+        self.size = ear.sent
+        code = ear.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # here alone a UDP socket tells of a closed port
+        return OSError(code, os.strerror(code)) if code else None
+
+    def _drop(self) -> None:
+        """After a fault: the next packet gets a new socket, and nothing of this one."""
+        self._client.close_socket()
+        emptied(self._client)
+
+    def _open(self, deadline: float) -> Any:
+        """A connected socket. Raises OSError."""
+        if self._resolver is None:
+            self._file = self._file_now()
+            return self._client.get_socket()
+        self._refresh_at = self._clock() + REFRESH
+        error: OSError | None = None
+        for host in self._resolver.addresses(deadline - self._clock()):
+            self._client.host = host
+            try:
+                return self._client.get_socket()
+            except OSError as no_way:  # no route by this family of addresses
+                error = no_way
+        raise error if error is not None else OSError("the name has no address")
+
+    def refresh(self) -> None:
+        """Before a flush: leave a good socket that leads to where the Agent is no more."""
+        if self._client.socket is None:
+            return
+        if self._resolver is None:
+            moved = self._file is not None and self._file_now() not in (self._file, None)
+        elif self._resolver.literal or self._clock() < self._refresh_at:
+            return
+        else:
+            self._refresh_at = self._clock() + REFRESH
+            moved = self._renamed()
+        if moved:
+            self._client.close_socket()
+
+    def _renamed(self) -> bool:
+        assert self._resolver is not None
+        try:
+            return self._client.host not in self._resolver.addresses(_PATIENCE)
+        except OSError:  # a name server that is away is no reason to give up a good socket
+            return False
+
+    def _file_now(self) -> tuple[int, int] | None:
+        path = self._address.path
+        if path is None:
+            return None
+        for scheme in _SCHEMES:
+            path = path.removeprefix(scheme)
+        try:
+            found = os.stat(path)
+        except OSError:  # it may be on its way; as long as the old one takes packets it is good
+            return None
+        return found.st_dev, found.st_ino
+
+    def close(self) -> None:
+        """Let go of the socket; the next packet opens another."""
+        self._client.close_socket()
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return "the Agent's queue is full, it does not read"
+    return os.strerror(error.errno) if error.errno else str(error)

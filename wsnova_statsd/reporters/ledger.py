@@ -1,0 +1,120 @@
+"""The books: what was delivered and lost, line by line. At any moment emitted = delivered + pending + lost.
+
+The thread that flushes writes, any thread reads; the lock makes a packet's outcome one step for whoever reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from ..metrics.store import Series
+
+BOOKS: Final = ("counter", "sum", "sample")
+_BOOK: Final[dict[str, str]] = {"counter": "counter", "sum": "sum", "summary": "sample", "distribution": "sample"}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Of all counters, sums or samples: what waits, what was accepted, what is lost by cause. Together: all there was.
+
+    Counters in occurrences, sums in their own units, samples by number; what was thinned out counts like what was kept.
+    """
+
+    pending: float = 0
+    delivered: float = 0
+    lost: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(slots=True)
+class Line:
+    """One line to be: what DogStatsd's methods take, its size on the wire, and what it stands for."""
+
+    series: Series
+    name: str
+    value: str
+    tags: tuple[str, ...]
+    weight: int
+    size: int
+    amount: float
+    upto: float = 0  # counter, sum: what of its total is dealt with once the line is accepted
+    batch: list[float] = field(default_factory=list)  # summary, distribution: its samples
+
+    def accept(self) -> None:
+        """The Agent has it."""
+        if self.batch:
+            self.series.delivered += self.amount
+        elif self.series.kind != "gauge":
+            self.series.delivered = self.upto  # not by adding: a sum of floats would leave a rest
+
+    def keep(self) -> None:
+        """It was not tried: all of it waits for the next time."""
+        if self.batch:
+            self.series.batches.insert(0, (self.batch, int(self.amount)))
+        elif self.series.kind == "gauge":
+            self.series.fresh = True
+
+
+class Ledger:
+    """Running figures of one reporter in one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards all below, and `delivered` and `lost` of every series
+        self.packets = self.bytes = 0
+        self._delivered: dict[str, float] = dict.fromkeys(BOOKS, 0)
+        self._lost: dict[str, dict[str, float]] = {book: {} for book in BOOKS}
+
+    def sent(self, size: int) -> None:
+        """One packet more, of `size` bytes."""
+        with self._lock:
+            self.packets += 1
+            self.bytes += size
+
+    def accept(self, packet: Iterable[Line], *, booked: bool = True) -> None:
+        """The Agent has this packet. The reporter's own figures are not booked."""
+        with self._lock:
+            for line in packet:
+                line.accept()
+                book = _BOOK.get(line.series.kind)
+                if booked and book is not None:
+                    self._delivered[book] += line.amount
+
+    def refuse(self, packet: Iterable[Line]) -> None:
+        """The Agent did not: counts wait, a gauge is told again, samples are lost, for they would be late."""
+        for line in packet:
+            if line.batch:
+                self.lose(line.series, line.amount, "refused")
+            else:
+                line.keep()
+
+    def lose(self, series: Series, amount: float, cause: str) -> None:
+        """So much of a series will never be delivered."""
+        book = _BOOK[series.kind]
+        with self._lock:
+            series.lost += amount
+            self._lost[book][cause] = self._lost[book].get(cause, 0) + amount
+
+    def delivered_counts(self) -> float:
+        """Of all counters."""
+        return self._delivered["counter"]
+
+    def lost(self) -> float:
+        """Whatever was lost, of every book and cause."""
+        with self._lock:
+            return sum(sum(causes.values()) for causes in self._lost.values())
+
+    def accounts(self, all_series: Iterable[Series]) -> dict[str, Account]:
+        """The books of these series, which are all that have anything pending."""
+        pending: dict[str, float] = dict.fromkeys(BOOKS, 0)
+        with self._lock:
+            for series in all_series:
+                book = _BOOK.get(series.kind)
+                if book is not None:
+                    pending[book] += series.total - series.delivered - series.lost
+            return {
+                book: Account(pending[book], self._delivered[book], MappingProxyType(dict(self._lost[book])))
+                for book in BOOKS
+            }

@@ -1,0 +1,85 @@
+"""The Agent's host name, looked up so that a resolver that hangs holds nobody up.
+
+A lookup runs in a short daemon thread, `wsnova-resolve`, one at a time; whoever needs the answer waits for it until a
+deadline, and the thread of a lookup that never ends is let go. An address is never looked up.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+
+from .. import process
+
+
+class _Lookup:
+    """One question, and what came of it once `done` is set."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.error: OSError | None = None
+
+
+class Resolver:
+    """The addresses of one host. `begin` and `addresses` from any thread."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self.literal = _is_address(host)
+        self.known: tuple[str, ...] = (host,) if self.literal else ()  # the last good answer; replaced as a whole
+        self.reset()
+
+    def reset(self) -> None:
+        """In a child: nobody is asking. What is known stays."""
+        self._lock = threading.Lock()  # guards _lookup
+        self._lookup: _Lookup | None = None
+
+    def begin(self) -> _Lookup | None:
+        """Have the name looked up, unless that is under way. None if nobody can: the interpreter is ending."""
+        if self.literal:
+            return None
+        with self._lock:
+            if self._lookup is None or self._lookup.done.is_set():
+                lookup = _Lookup()
+                name = process.thread_name("resolve")
+                try:
+                    threading.Thread(target=self._run, args=(lookup,), name=name, daemon=True).start()
+                except RuntimeError:  # Python 3.12 and later, in an exit hook; or no thread is left
+                    return None
+                self._lookup = lookup
+            return self._lookup
+
+    def addresses(self, timeout: float) -> tuple[str, ...]:
+        """What the name means at this moment, asked anew; the last answer if none comes within `timeout` seconds.
+
+        Raises OSError: what getaddrinfo raised, or that there is no answer at all.
+        """
+        lookup = self.begin()
+        if lookup is not None and lookup.done.wait(max(0.0, timeout)) and lookup.error is not None:
+            raise lookup.error
+        if not self.known:
+            why = "cannot be looked up while the interpreter ends" if lookup is None else "is still being looked up"
+            raise OSError(f"the host name {self._host!r} {why}")
+        return self.known
+
+    def _run(self, lookup: _Lookup) -> None:
+        try:
+            found = socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_DGRAM)
+            found.sort(key=lambda one: one[0] != socket.AF_INET)  # as the official client does: IPv4 first
+            self.known = tuple(dict.fromkeys(str(one[4][0]) for one in found))
+        except OSError as error:
+            lookup.error = error
+        except Exception as error:  # what is no name at all: too long, say
+            lookup.error = OSError(f"{self._host!r} is no host name: {error}")
+        finally:
+            lookup.done.set()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)  # with a zone, too
+    except ValueError:
+        return False
+    return True

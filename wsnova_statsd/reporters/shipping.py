@@ -1,0 +1,243 @@
+"""What a flush does: fold the store, pack what is new, hand it to the Agent packet by packet, keep the books.
+
+One flush at a time, in whichever thread asks for it, under `lock`; it starts no thread of its own but a lookup's. The
+first refused packet ends a flush: counts, gauges and messages wait, that packet's samples are lost.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+from .. import wire
+from ..metrics.store import Series, Store
+from .agent import Agent
+from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
+from .ledger import Ledger
+from .outage import Outage, plain
+from .outbox import Message, Outbox
+from .packing import Packer
+from .settings import Address
+
+_EARLY: Final = 0.5  # seconds that a flush may be early and be the next window's all the same
+_LATE_TITLE: Final = "Counts reached the Datadog Agent late"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where to and with what: `make_agent` is called in the process that ships; not `enabled`: all goes nowhere."""
+
+    address: Address
+    make_agent: Callable[[], Agent]
+    prefix: str
+    tags: tuple[str, ...]
+    enabled: bool
+
+
+class Shipper:
+    """Ships one store and one outbox. `clock` gives monotonic seconds; deadlines are on it."""
+
+    def __init__(
+        self, store: Store, outbox: Outbox, destination: Destination, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._to = destination
+        self._clock = clock
+        self.ledger = Ledger()
+        self.lock = threading.Lock()  # one flush at a time: guards everything below
+        self._over_by = math.inf  # for the flush under way, if somebody is in a hurry
+        self.last_error: str | None = None
+        self._agent: Agent | None = None
+        self._packer: Packer | None = None
+        self._outage = Outage(destination.address, clock)
+        self._own = SelfReport()
+        self._tell_at: float | None = None  # None: the own figures were never told
+        self._closed: set[str] = set()  # tags of closed clients whose state gauges end with this flush
+        self.newly_closed: deque[str] = deque()  # the same, appended by any thread
+        self.flush_ms = 0.0
+
+    def begin(self) -> None:
+        """Before the first flush of a thread that goes on: make the client, expect regular flushes."""
+        with self.lock:
+            agent, _ = self._ready_locked()
+            if self._to.enabled:
+                agent.prepare()
+            self._outage.begin()
+
+    def hurry(self, deadline: float) -> None:
+        """Have the flush that is under way in another thread end by then."""
+        self._over_by = deadline
+
+    def end(self, deadline: float) -> None:
+        """After the last flush: close the socket, if nobody holds the lock until the deadline."""
+        if self.lock.acquire(timeout=max(0.0, deadline - self._clock())):
+            try:
+                self._outage.end()
+                if self._agent is not None:
+                    self._agent.close()
+            finally:
+                self.lock.release()
+
+    @property
+    def suffix(self) -> int:
+        """The bytes that the client adds to each line; as many as there could be while there is no client."""
+        agent = self._agent
+        return agent.suffix if agent is not None else wire.MAX_NAME
+
+    def _ready_locked(self) -> tuple[Agent, Packer]:
+        assert self.lock.locked()
+        if self._agent is None or self._packer is None:
+            agent = self._to.make_agent()
+            limit = self._to.address.limit
+            self._packer = Packer(self._to.prefix, self._to.tags, agent.suffix, limit, self.ledger, self._store.lock)
+            for series in self._store.series.copy():
+                series.wire = None
+            self._agent = agent
+        return self._agent, self._packer
+
+    def flush(self, timeout: float, tell: Callable[[], Stats] | None = None, *, last: bool = False) -> bool:
+        """Ship everything that is pending. True if nothing is left within `timeout` seconds.
+
+        `tell`, given by a thread that goes on or its end, has the figures that are shipped as metrics, at most once in
+        ten seconds; for the `last` flush: once more, if ever before.
+        """
+        deadline = self._clock() + timeout
+        if not self.lock.acquire(timeout=max(0.0, timeout)):
+            return False
+        try:
+            self._over_by = math.inf
+            if tell is not None:
+                self._outage.begin()
+            due = self._tell_at is not None if last else self._tell_at is None or self._clock() >= self._tell_at
+            return self._flush_locked(deadline, tell if due else None)
+        finally:
+            self.lock.release()
+
+    def ship_messages(self, timeout: float) -> bool:
+        """Ship events and service checks only, which do not wait for the next flush."""
+        deadline = self._clock() + timeout
+        if not self.lock.acquire(timeout=max(0.0, timeout)):
+            return False
+        try:
+            return self._messages_locked(self._ready_locked()[0], deadline)
+        finally:
+            self.lock.release()
+
+    def _flush_locked(self, deadline: float, tell: Callable[[], Stats] | None) -> bool:
+        assert self.lock.locked()
+        began, packets = self._clock(), self.ledger.packets
+        agent, packer = self._ready_locked()
+        agent.last_error = None
+        agent.refresh()
+        self._closed.update(self.newly_closed.popleft() for _ in range(len(self.newly_closed)))
+        all_series = self._store.fold()
+        complete = self._messages_locked(agent, deadline) and self._series_locked(agent, packer, all_series, deadline)
+        self.flush_ms = (self._clock() - began) * 1000
+        if complete and tell is not None:
+            self._tell_at = self._clock() + TELL_EVERY - _EARLY
+            complete = self._series_locked(agent, packer, self._own.update(tell()), deadline, booked=False)
+        if complete:
+            end_states(all_series, self._closed)
+            self._closed.clear()
+            late = self._outage.clean(self.ledger.packets > packets, self.ledger.delivered_counts(), self._lost())
+            if late is not None:
+                self._tell_of_late(*late)
+                complete = self._messages_locked(agent, deadline)
+        else:
+            self._closed = with_states(all_series, self._closed)
+            if agent.last_error is not None:
+                pending = self.ledger.accounts(all_series)["counter"].pending
+                self._outage.failed(agent.last_error, pending, self._lost())
+        return complete
+
+    def _tell_of_late(self, counts: float, age: float) -> None:
+        text = (
+            f"{plain(counts)} counts waited up to {age:.0f} s for the Datadog Agent at {self._to.address}. "
+            "Graphs show them at the time they arrived."
+        )
+        room = wire.EVENT_BYTES - 1 - self.suffix
+        self._outbox.event(_LATE_TITLE, text, "warning", self._to.tags, "websocket.reporter.late", room)
+
+    def _messages_locked(self, agent: Agent, deadline: float) -> bool:
+        assert self.lock.locked()
+
+        def send(message: Message) -> bool:
+            return self._handed_over(agent, deadline, lambda: agent.tell(message, deadline))
+
+        return self._outbox.ship(send)
+
+    def _series_locked(
+        self, agent: Agent, packer: Packer, all_series: Iterable[Series], deadline: float, *, booked: bool = True
+    ) -> bool:
+        assert self.lock.locked()
+        packets = packer.packets(all_series)
+        try:
+            for packet in packets:
+                if self._over(deadline):
+                    packer.keep(packet)
+                    return False
+                accepted = False
+                try:
+                    accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline))
+                finally:  # whatever happened, the books close
+                    if accepted:
+                        self.ledger.accept(packet, booked=booked)
+                    else:
+                        self.ledger.refuse(packet)
+                if not accepted:
+                    return False
+        finally:
+            packets.close()
+        return True
+
+    def _handed_over(self, agent: Agent, deadline: float, hand_over: Callable[[], bool]) -> bool:
+        if not self._to.enabled:
+            return True
+        if self._over(deadline):
+            return False
+        accepted = hand_over()
+        if accepted:
+            self.ledger.sent(agent.size)
+        else:
+            self.last_error = agent.last_error
+        return accepted
+
+    def _over(self, deadline: float) -> bool:
+        return self._clock() > min(deadline, self._over_by)
+
+    def _lost(self) -> float:
+        return self.ledger.lost() + self._outbox.lost
+
+    def stats(self, flusher_restarts: int, flush_errors: int, handler_errors: int, fault: str | None) -> Stats:
+        """A snapshot, from any thread. The store is folded first, so that it tells of this moment."""
+        all_series = self._store.fold()
+        accounts = self.ledger.accounts(all_series)
+        lost: dict[str, float] = {"invalid": self._store.invalid, "queue": self._outbox.lost}
+        for account in accounts.values():
+            for cause, amount in account.lost.items():
+                lost[cause] = lost.get(cause, 0) + amount
+        counters = accounts["counter"]
+        return Stats(
+            series=len(all_series),
+            pending=counters.pending,
+            delivered=counters.delivered,
+            packets=self.ledger.packets,
+            bytes=self.ledger.bytes,
+            lost=MappingProxyType({cause: amount for cause, amount in lost.items() if amount}),
+            flusher_restarts=flusher_restarts,
+            last_error=self.last_error if self.last_error is not None else fault,
+            counters=counters,
+            sums=accounts["sum"],
+            samples=accounts["sample"],
+            flush_ms=self.flush_ms,
+            flush_errors=flush_errors,
+            handler_errors=handler_errors,
+        )
