@@ -6,6 +6,7 @@ happen when a row is made. Threads: the handler runs in any emitting thread and 
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -45,7 +46,7 @@ class Plan:
         self._scope: dict[str, Any] = {
             "plan": self,
             "local": threading.local(),
-            "alive": process.ALIVE,
+            "alive": _truth(process.ALIVE),
             "in_child": process.in_child,
             "number": number,
         }
@@ -142,7 +143,7 @@ class Plan:
         path = "".join(f"[metadata[{key!r}]]" for key in self.keys)
         return _lines(
             "def count(event, measurements, metadata, config):",
-            "    if not alive[0]:",
+            "    if not alive:",
             "        in_child()",
             "    try:",
             f"        row = local.rows{path or '[()]'}",
@@ -216,6 +217,13 @@ class Plan:
             "if value is not None:",
             *_indented(write),
         ]
+
+
+def _truth(page: mmap.mmap | bytearray) -> object:
+    """True as long as the page's first byte is not 0. C asks that of itself in a third of the time of `page[0]`."""
+    import ctypes  # takes as long as all of the ground floor, and only who counts needs it
+
+    return ctypes.c_byte.from_buffer(page)
 
 
 def _indented(lines: list[str]) -> list[str]:
