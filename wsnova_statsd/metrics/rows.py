@@ -16,6 +16,7 @@ from .series import Series
 
 FEWEST: Final = 16
 _NONE: Final[list[float]] = []  # stands for an empty list where nothing is ever appended
+_draw: Final = random.random
 # What getrefcount tells of an object that one list or slot holds, and nobody else: no frame, no closure.
 ALONE: Final = next(map(getrefcount, [object()]))
 
@@ -147,17 +148,17 @@ class Sampled(Valued):
         self.old_used = 0
 
     def thin(self, n: int) -> None:
-        """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one in four - in steps
-        of two every other value would pass here - and choose the next occurrence to keep, at random around `every`, so
-        that no pattern in the data meets it."""
-        kept = self.samples
+        """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one of every two and
+        from now on half as many; then choose the next occurrence to keep, at random around `every`, so that no pattern
+        in the data meets it."""
+        kept, every = self.samples, self.every
         room = self.limit - len(kept)
         if room <= 0:
-            self.every *= 4
-            fours = zip(kept[::4], kept[1::4], kept[2::4], kept[3::4], strict=False)
-            kept[:] = [four[random.getrandbits(2)] for four in fours]  # in place: the folder may just have taken it
-        if self.every > 1:
-            self.full, self.due = 0, n + 1 + int(random.random() * (2 * self.every - 1))
+            self.every = every = 2 * every
+            pairs = zip(kept[::2], kept[1::2], random.randbytes(len(kept) // 2), strict=False)
+            kept[:] = [one if coin < 128 else other for one, other, coin in pairs]  # the folder may just have taken it
+        if every > 1:
+            self.full, self.due = 0, n + 1 + int(_draw() * (2 * every - 1))
         else:
             self.full, self.due = n + room, 0
 
