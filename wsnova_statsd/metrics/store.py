@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from sys import getrefcount
@@ -99,7 +100,7 @@ class Store:
         self.series: list[Series] = []
         self.invalid = 0  # values that are no numbers, folded
         self.overflowed = 0  # how often a combination of tags had no place of its own
-        self.expired: dict[Kind, Settled] = {}
+        self.expired: defaultdict[Kind, Settled] = defaultdict(Settled)
         self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}
         # Series of the same tags share one tuple of them; a user's tag that says overflow is none of its own.
         self._tags: dict[tuple[str, ...], tuple[str, ...]] = {OVERFLOW_TAGS: OVERFLOW_TAGS}
@@ -220,7 +221,7 @@ class Store:
         del known[series.tags]
         if not known:
             del self._by_name[series.name]
-        settled = self.expired.setdefault(series.kind, Settled())
+        settled = self.expired[series.kind]
         settled.delivered += series.delivered
         settled.lost += series.lost
         return False
