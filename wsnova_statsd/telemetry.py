@@ -32,6 +32,7 @@ Entry = tuple[Hashable, HandlerFunction, Any]  # handler_id, function, config
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY: Final = 60.0
+_UNHEARD: Final = 1000  # events without a handler that `execute` remembers; names may have no end
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,13 @@ def _all_of(functions: list[Recorder]) -> Recorder:
             function(*values)
 
     return record
+
+
+def _ignore(event: str, measurements: Measurements, metadata: Metadata, config: Any) -> None:
+    pass
+
+
+_NOBODY: Final[tuple[Hashable, HandlerFunction, Any, tuple[Entry, ...]]] = (None, _ignore, None, ())
 
 
 class Bus:
@@ -181,14 +189,31 @@ class Bus:
     def detach(self, handler_id: Hashable) -> None:
         """Detach the handler from all its events. Raises HandlerNotFound. A call under way elsewhere still ends."""
         with self._own_lock():
-            names = self._events_of.pop(handler_id, None)
-            if names is None:
-                raise HandlerNotFound(f"no handler has the id {handler_id!r}; list_handlers() tells the attached ones")
+            names = self._names_locked(handler_id)
+            del self._events_of[handler_id]
             self._quiet_until.pop(handler_id, None)
             for name in names:
                 slot = self._slots[name]
                 self._change_locked(slot, tuple(entry for entry in slot.handlers if entry[0] != handler_id))
             self.version += 1
+
+    def replace(self, handler_id: Hashable, function: HandlerFunction, config: Any = None) -> None:
+        """Put another function in an attached handler's place. Each emission reaches the old or the new one, never both
+        and never neither. Raises HandlerNotFound."""
+        with self._own_lock():
+            for name in self._names_locked(handler_id):
+                slot = self._slots[name]
+                fresh = (handler_id, function, config)
+                self._change_locked(slot, tuple(fresh if one[0] == handler_id else one for one in slot.handlers))
+            self.version += 1
+
+    def _names_locked(self, handler_id: Hashable) -> tuple[str, ...]:
+        try:
+            return self._events_of[handler_id]
+        except KeyError:
+            raise HandlerNotFound(
+                f"no handler has the id {handler_id!r}; list_handlers() tells the attached ones"
+            ) from None
 
     def list_handlers(self, prefix: str = "") -> list[Handler]:
         """The handlers of all events at or below a dotted prefix, all for the empty one; event by event."""
@@ -202,17 +227,18 @@ class Bus:
 
     def execute(self, event: str, measurements: Measurements, metadata: Metadata) -> None:
         """Emit one event: call its handlers here and now. Raises nothing that a handler raised."""
-        call = self._calls.get(event)
-        if call is not None:
-            handler_id, function, config, others = (
-                call  # nearly always there is one: a loop over it costs as much again
-            )
-            try:
-                function(event, measurements, metadata, config)
-            except Exception as error:
-                self.report_failure(event, handler_id, config, error)
-            if others:
-                self._slots[event].emit_to(others, measurements, metadata)
+        try:  # nearly always there is one handler: a loop over it costs as much again
+            handler_id, function, config, others = self._calls[event]
+        except KeyError:
+            if len(self._calls) < _UNHEARD:  # the next time it is found sooner than an error is raised
+                self._calls.setdefault(event, _NOBODY)
+            return
+        try:
+            function(event, measurements, metadata, config)
+        except Exception as error:
+            self.report_failure(event, handler_id, config, error)
+        if others:
+            self._slots[event].emit_to(others, measurements, metadata)
 
     @contextmanager
     def span(self, prefix: str, metadata: Metadata) -> Iterator[dict[str, Any]]:

@@ -33,8 +33,8 @@ class _Status(int, enum.Enum):
 class _Bench:
     """A store with one writer of a kind."""
 
-    def __init__(self, kind: Kind, *, strict: bool = False, **limits: int) -> None:
-        self.store = Store(**limits)
+    def __init__(self, kind: Kind, *, strict: bool = False, max_series: int = 2000, max_samples: int = 5000) -> None:
+        self.store = Store(max_series, max_samples)
         self.direct = Direct(self.store, kind, strict)
 
     def series(self) -> Series:
@@ -190,7 +190,7 @@ def test_endless_tag_values_end_in_one_overflow_series() -> None:
     series = bench.store.fold()
     assert sum(one.total for one in series) == 500
     assert [one.total for one in series if one.tags == OVERFLOW_TAGS] == [490]
-    assert sum(len(table) for shard in bench.store._shards for table in shard.tables) == 11
+    assert sum(len(shard.rows) for shard in bench.store._shards) == 11
 
 
 def test_endless_tags_of_a_refused_name_take_no_memory() -> None:

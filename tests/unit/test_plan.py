@@ -180,7 +180,7 @@ def test_equal_texts_share_a_row_and_keep_no_object_alive() -> None:
         bench.emit({}, {"client_id": "c", "type": float("nan")})
     assert bench.series("a.count", "type:boom").total == 101
     assert bench.series("a.count", "type:nan").total == 100
-    assert sum(len(table) for shard in bench.store._shards for table in shard.tables) == 2
+    assert sum(len(shard.rows) for shard in bench.store._shards) == 2
 
 
 @pytest.mark.parametrize("tags", range(5))
@@ -205,9 +205,10 @@ def test_endless_values_of_several_tags_take_no_memory() -> None:
         for number in range(500):
             bench.emit({}, {one: number, other: "same"})
         assert bench.series("a.count", "overflow:true").total == 495
-        plan = bench.handle.bind.__self__  # type: ignore[attr-defined]
-        assert len(plan.local.table) == 6
-        assert sum(len(level) if isinstance(level, dict) else 1 for level in plan.local.rows.values()) == 6
+        (shard,) = bench.store._shards
+        (rows,) = shard.maps
+        assert len(shard.rows) == 6
+        assert sum(len(level) if isinstance(level, dict) else 1 for level in rows.values()) == 6
 
 
 def test_a_gauge_states_a_number_of_its_own() -> None:

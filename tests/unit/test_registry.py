@@ -1,6 +1,7 @@
 """One handler per event; detach takes off exactly those; a name keeps its kind."""
 
 import re
+import threading
 
 import pytest
 
@@ -110,6 +111,42 @@ def test_add_while_attached_counts_at_once() -> None:
     assert len(bus.list_handlers()) == 2
     registry.detach()
     assert bus.list_handlers() == []
+
+
+def test_add_while_others_emit_loses_nothing_and_doubles_nothing() -> None:
+    """200 metrics join an event, one by one, while four threads emit it, by execute and by recorder: what was there
+    counts each occurrence once."""
+    bus, registry = ws.Bus(), ws.HandlerRegistry(METRICS[:2])
+    registry.attach(bus)
+    slot = bus.slot(RECEIVED)
+    over = threading.Event()
+    emitted = [0] * 4
+
+    def emit(number: int) -> None:
+        version, record = -1, None
+        while not over.is_set():
+            bus.execute(RECEIVED, {"size": 2}, {})
+            if bus.version != version:
+                version, record = bus.version, slot.recorder(("size",), {})
+            record(3)  # type: ignore[misc]
+            emitted[number] += 1
+
+    threads = [threading.Thread(target=emit, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(200):
+        registry.add(ws.counter(f"more{number}", RECEIVED))
+        assert len(slot.handlers) == 1
+        registry.store.fold()
+    over.set()
+    for thread in threads:
+        thread.join()
+    registry.store.fold()
+    bus.execute(RECEIVED, {"size": 1}, {})
+    totals = _totals(registry)
+    assert totals["received"] == 2 * sum(emitted) + 1 > 200
+    assert totals["bytes"] == 5 * sum(emitted) + 1
+    assert totals["more199"] >= 1
 
 
 def test_two_registries_may_share_a_store() -> None:

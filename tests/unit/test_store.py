@@ -207,7 +207,7 @@ def test_too_many_tag_values_share_one_overflow_series() -> None:
         assert sum(one.total for one in members) == total
         assert [one.total for one in members if one.tags == OVERFLOW_TAGS] == [rest]
     assert store.overflowed > 0
-    assert sum(len(table) for shard in store._shards for table in shard.tables) == 11
+    assert sum(len(shard.rows) for shard in store._shards) == 11
 
 
 def test_series_of_the_same_tags_share_them() -> None:
@@ -275,4 +275,4 @@ def test_a_users_tag_that_says_overflow_does_not_undo_the_cap() -> None:
         handle(EVENT, {}, {"overflow": "true", "type": kind}, None)
     totals = {(one.name, one.tags): one.total for one in store.fold()}
     assert (totals["mine", OVERFLOW_TAGS], totals["c", OVERFLOW_TAGS]) == (50, 47)
-    assert sum(len(table) for shard in store._shards for table in shard.tables) <= 4
+    assert sum(len(shard.rows) for shard in store._shards) <= 4

@@ -1,6 +1,7 @@
 """Many threads write while another folds: the totals are exact, and a thread that ended leaves counts and no memory."""
 
 import gc
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd.metrics.direct import Direct
 from wsnova_statsd.metrics.plan import handler
-from wsnova_statsd.metrics.store import Store
+from wsnova_statsd.metrics.store import IDLE, Store
+from wsnova_statsd.telemetry import Bus
 
 EVENT = ws.events.MESSAGE_RECEIVED
 THREADS, EACH = 8, 100_000
@@ -72,6 +74,74 @@ def test_eight_threads_and_a_folding_one_count_exactly() -> None:
     assert 0 < shipped["kept"] <= shipped["stood"]
 
 
+def test_eight_million_occurrences_are_eight_million() -> None:
+    """Eight threads, a million each, by the recorders that a client uses, folded all the while: counter, sum and number
+    of samples are exact."""
+    each = 1_000_000
+    bus, store = Bus(), Store()
+    ws.HandlerRegistry(METRICS, store).attach(bus)
+    stood = 0
+
+    def work(number: int) -> None:
+        record = bus.slot(EVENT).recorder(("size",), {"client_id": "shared"})
+        assert record is not None
+        for size in range(1, each + 1):
+            record(size)
+
+    def take() -> None:
+        nonlocal stood
+        for series in store.fold():
+            stood += sum(weight for _, weight in series.batches)
+            series.batches = []
+
+    assert _race(work, take) > 3
+    take()
+    totals = {one.name: one.total for one in store.fold()}
+    assert totals["c"] == totals["d"] == stood == THREADS * each
+    assert totals["s"] == THREADS * each * (each + 1) // 2
+
+
+def test_what_expires_while_others_write_it_loses_no_count() -> None:
+    """A look for idle rows after every fold, so that rows go and come all the while: by handler, by recorder, and the
+    application's own, each thread now and then quiet for a while."""
+    ticks = itertools.count(0, IDLE + 1)
+    store = Store(clock=lambda: float(next(ticks)))
+    bus = Bus()
+    ws.HandlerRegistry(METRICS, store).attach(bus)
+    direct = Direct(store, "counter", strict=False)
+    most = 20_000
+    stood = gone = 0
+
+    def work(number: int) -> None:
+        record = None
+        for i in range(most):
+            if i % 500 == 0:
+                record = bus.slot(EVENT).recorder(("size",), {"client_id": i // 2_000})
+            record(3)  # type: ignore[misc]
+            bus.execute(EVENT, {"size": 4}, {"client_id": i // 100 % 7})
+            direct.write("orders", 5, {"user": i // 100 % 7})
+
+    def take() -> None:
+        nonlocal stood, gone
+        before = store.fold()
+        for series in before:
+            stood += sum(weight for _, weight in series.batches)
+            series.delivered, series.batches, series.fresh = series.total, [], False
+        store.expire()
+        gone += len(set(before) - set(store.series))
+
+    _race(work, take)
+    for _ in range(4):
+        take()
+    assert gone > 10
+    assert {one.kind for one in store.fold()} <= {"gauge"}
+    counted = {kind: settled.delivered for kind, settled in store.expired.items()}
+    emitted = THREADS * most
+    assert counted == {"counter": 2 * emitted + 5 * emitted, "sum": 7 * emitted, "distribution": stood, "gauge": 0}
+    assert stood == 2 * emitted
+    assert store.series == []
+
+
 def test_invalid_and_missing_values_are_counted_exactly_under_a_race() -> None:
     """Samples, invalid values and omissions add up to what was emitted."""
     store = Store()
@@ -120,6 +190,36 @@ def test_short_lived_threads_leave_counts_and_no_memory() -> None:
     assert totals == {"c": 2_000, "s": 4_000, "g": 0, "d": 2_000}
     assert store._shards == []
     assert most <= 20
+
+
+def test_ten_thousand_threads_cost_no_memory() -> None:
+    """Each counts once and ends: the second half of them finds the process as the first left it."""
+    store = Store()
+    handle = handler(store, METRICS)
+    direct = Direct(store, "counter", strict=False)
+
+    def work() -> None:
+        handle(EVENT, {"size": 2}, {"client_id": 1}, None)
+        direct.write("orders", 1, ())
+
+    def run(threads: int) -> int:
+        for turn in range(threads // 20):
+            some = [threading.Thread(target=work) for _ in range(20)]
+            for thread in some:
+                thread.start()
+            for thread in some:
+                thread.join()
+            if turn % 10 == 9:
+                for one in store.fold():
+                    one.batches = []
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    half = run(5_000)
+    all_of_them = run(5_000)
+    assert all_of_them - half < 500
+    totals = {one.name: one.total for one in store.fold()}
+    assert totals == {"c": 10_000, "s": 20_000, "g": 0, "d": 10_000, "orders": 10_000}
 
 
 def test_a_thread_that_goes_on_keeps_its_shard() -> None:

@@ -1,12 +1,14 @@
 """Message types as tags: whatever a server calls its messages, the tags are clean and few."""
 
 import re
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.client.types import MessageTypes
+from wsnova_statsd.client.types import PERIOD, MessageTypes
+from wsnova_statsd.testing import FakeClock
 
 CLEAN = re.compile(r"[a-z0-9_.:-]{1,64}")
 
@@ -70,3 +72,71 @@ def test_any_names_give_clean_and_few_tags(raws: list[str | None]) -> None:
     assert all(CLEAN.fullmatch(tag) for tag in tags.values())
     assert len(set(tags.values()) - {"other", "unknown"}) <= 100
     assert {raw: types(raw) for raw in tags} == tags
+
+
+def test_a_type_that_does_not_come_up_gives_its_place_back() -> None:
+    """After a whole period without it; one that does keeps its name through all of them."""
+    clock = FakeClock()
+    types = MessageTypes(clock)
+    for number in range(150):
+        types(f"old{number}")
+    clock.advance(PERIOD)
+    types.tidy()
+    assert (types("old7"), types("old120")) == ("old7", "other")
+    clock.advance(PERIOD)
+    types.tidy()
+    assert [types(f"new{number}") for number in range(99)] == [f"new{number}" for number in range(99)]
+    assert (types("old7"), types("new99"), types("old8")) == ("old7", "other", "other")
+
+
+def test_a_period_ends_by_itself_when_new_types_come() -> None:
+    """Also for a client that only sends; until then nothing is forgotten."""
+    clock = FakeClock()
+    types = MessageTypes(clock)
+    for number in range(150):
+        types(f"old{number}")
+    clock.advance(PERIOD - 1)
+    types("more")
+    assert (types.periods, types("late")) == (0, "other")
+    for turn in (1, 2):
+        clock.advance(PERIOD)
+        types(f"turn{turn}")
+        assert types.periods == turn
+    assert types("late") == "late"
+
+
+def test_a_period_is_ended_once() -> None:
+    """Whoever else finds it over at the same moment leaves the types alone."""
+    clock = FakeClock()
+    types = MessageTypes(clock)
+    types("trade")
+    clock.advance(PERIOD)
+    threads = [threading.Thread(target=types.tidy) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (types.periods, types("trade")) == (1, "trade")
+
+
+def test_too_many_types_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In one sentence that says what to look at, however many more come."""
+    types = MessageTypes()
+    for number in range(5_000):
+        types(f"type{number}")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "type100" in record.getMessage()
+
+
+def test_endless_types_take_no_memory() -> None:
+    """Raw names are remembered up to a number, tags up to a hundred, in whatever period."""
+    clock = FakeClock()
+    types = MessageTypes(clock)
+    for period in range(20):
+        for number in range(1_500):
+            types(f"{period}-{number}")
+        clock.advance(PERIOD)
+    assert types.periods == 19
+    assert len(types._cache) <= 1_000
+    assert len(types._known) <= 100

@@ -92,6 +92,7 @@ class Inbound:
         self._runs = False  # nothing is told of each message, or looked for in it but answers
         self.timed = False  # the sums are heard of, or that one was slow
         self._ears: dict[str, _Ears] = {}
+        self._periods = types.periods
         # The message that is being dealt with.
         self._message: Any = None
         self._hearing: _Ears | None = None
@@ -154,10 +155,18 @@ class Inbound:
         return message
 
     def _new_ears(self, raw: object) -> _Ears:
+        self._tidy()
         ears = _Ears(self, self._types(raw))
         if isinstance(raw, str) and len(raw) < _MAX_RAW and len(self._ears) < _MAX_EARS:
             self._ears[raw] = ears
         return ears
+
+    def _tidy(self) -> None:
+        """Every few minutes let go of all recorders: types that still come up get theirs again, the others expire."""
+        self._types.tidy()
+        if self._periods != self._types.periods:
+            self._periods = self._types.periods
+            self._ears.clear()  # the loop that reads it goes on with it
 
     def _undecodable(self, error: Exception, received: Received, began: int) -> None:
         opcode, payload, arrived = received
@@ -358,6 +367,7 @@ class Inbound:
 
     def flush(self) -> None:
         """Tell the sums of the last second."""
+        self._tidy()
         self._wall = time.time_ns() - _clock()
         sums = self.batch.take()
         if sums is not None:

@@ -10,10 +10,13 @@ from .. import process, wire
 from ..errors import ConfigurationError
 from .definitions import Kind
 from .reading import number
-from .store import OVERFLOW_TAGS, Column, Row, Store
+from .rows import Sampled, Valued
+from .series import OVERFLOW_TAGS, Series
+from .store import Store
 
 TagsGiven = Iterable[object] | Mapping[object, object] | str | None
-_SHARED: Final = object()
+_OVERFLOW: Final = object()
+_REFUSED: Final = object()
 _SHOWN: Final = 80  # characters of what was given, in an error
 
 
@@ -24,9 +27,7 @@ class Direct:
         self._store = store
         self._kind = kind
         self._strict = strict
-        self._local = (
-            threading.local()
-        )  # .rows: this thread's, by key; .table: the same for the folder; replaced in a child
+        self._local = threading.local()  # .rows: this thread's, by key; replaced in a child
         store.register(self)
 
     def forget(self) -> None:
@@ -43,59 +44,63 @@ class Direct:
             row = self._row(name, tags)
         checked = number(value)
         n = row.n + 1
-        (column,) = row.columns
         if checked is None:
             if self._strict:
                 given = f"the {type(value).__name__} {wire.text(value, _SHOWN)!r}"
                 raise ConfigurationError(f"metric {wire.text(name, _SHOWN)!r} was given {given}; give a finite number")
-            column.miss += 1
+            row.miss += 1
             row.bad += 1
+        elif isinstance(row, Sampled):
+            if n >= row.due:
+                row.samples.append(checked)
+                if n >= row.full:
+                    row.thin(n)
+        elif row.gauges:
+            row.last.value = checked
         else:
-            column.last.value = checked
-            column.total += checked
-            if column.sampled and (n < column.full or n >= column.due):
-                column.samples.append(checked)
-                if n >= column.full:
-                    column.thin(n)
+            row.total += checked
         row.n = n
 
-    def _row(self, name: object, tags: TagsGiven) -> Row:
-        local = self._local
-        rows: dict[Hashable, Row] | None = getattr(local, "rows", None)
+    def _row(self, name: object, tags: TagsGiven) -> Valued:
+        store, local = self._store, self._local
+        shard = store.shard()
+        rows: dict[Hashable, Valued] | None = getattr(local, "rows", None)
         if rows is None:
-            rows, local.table = {}, self._store.table()
-            local.rows = rows
+            local.rows = rows = {}
+            with store.lock:
+                shard.maps.append(rows)
         texts = wire.tag_texts(tags)  # once: it may be a generator
         clean, cleaned = wire.clean_name(name), wire.clean_tags(texts)
         if self._strict:
             _check_usable(name, clean, texts)
         key: Hashable = (clean, cleaned)  # raw ones may be as long and as many as they like
-        row = rows.get(key)
-        if row is None:
-            row, shared = self._new_row(clean, cleaned)
-            if shared:  # endless tags take no memory
-                key = (_SHARED, clean)
-                row = rows.get(key, row)
-            if key not in rows:
-                local.table.append(row)
-            rows[key] = row
-            self._store.on_new_row()
+        found = rows.get(key)
+        if found is not None:
+            return found
+        with store.lock:
+            known = store.kinds.setdefault(clean, self._kind) if clean else None
+            if known == self._kind:
+                series = store.series_locked(clean, self._kind, cleaned)
+                key = (_OVERFLOW, clean) if series.tags is OVERFLOW_TAGS else key
+            elif self._strict:
+                kept = f"it is a {known} already" if known is not None else "it has no usable character"
+                raise ConfigurationError(f"metric name {clean!r} cannot be a {self._kind}: {kept}")
+            else:
+                series, key = None, _REFUSED  # one row for all: endless names take no memory
+            found = rows.get(key)
+            if found is not None:
+                return found
+            row = rows[key] = self._new_row_locked(series)
+            store.add_locked(shard, row)
+        store.tell_new_row()
         return row
 
-    def _new_row(self, name: str, tags: tuple[str, ...]) -> tuple[Row, bool]:
-        """A row, and whether other tags of this name share it."""
-        with self._store.lock:
-            known = self._store.kinds.setdefault(name, self._kind) if name else None
-            if known != self._kind:
-                if self._strict:
-                    kept = f"it is a {known} already" if known is not None else "it has no usable character"
-                    raise ConfigurationError(f"metric name {name!r} cannot be a {self._kind}: {kept}")
-                return self._store.row_locked((), (Column((), (), ()),), refused=True), True
-            series = self._store.series_locked(name, self._kind, tags)
-            gauges = (series,) if self._kind == "gauge" else ()
-            summed = (series,) if self._kind in ("counter", "sum") else ()
-            sampled = (series,) if self._kind in ("summary", "distribution") else ()
-            return self._store.row_locked((), (Column(gauges, summed, sampled),)), series.tags is OVERFLOW_TAGS
+    def _new_row_locked(self, series: Series | None) -> Valued:
+        if series is None:
+            return Valued((), (), (), refused=True)
+        if self._kind in ("summary", "distribution"):
+            return Sampled((), (), (), (series,), self._store.sample_limit_locked())
+        return Valued((), (series,), ()) if self._kind == "gauge" else Valued((), (), (series,))
 
 
 def _check_usable(name: object, clean: str, tags: Iterable[str]) -> None:

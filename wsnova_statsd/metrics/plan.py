@@ -6,8 +6,9 @@ happen when a row is made. Threads: the handler runs in any emitting thread and 
 
 from __future__ import annotations
 
+import mmap
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from .. import process
@@ -15,7 +16,9 @@ from ..telemetry import Recorder
 from ..wire import MAX_TAG, text
 from .definitions import Definition, Keep
 from .reading import MISSING, number, tags_of
-from .store import OVERFLOW_TAGS, Column, Row, Series, Store
+from .rows import Row, Sampled, Valued
+from .series import OVERFLOW_TAGS, Series
+from .store import Shard, Store
 
 Handler = Callable[[str, Mapping[str, Any], Mapping[str, Any], Any], None]
 _SAMPLED: Final = frozenset({"summary", "distribution"})
@@ -32,29 +35,36 @@ class Plan:
 
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
-        # .rows: this thread's, in dicts by the first tag's value, by the second's, and so on (to build and hash a tuple
-        # of them costs more than these look-ups); .table: the same rows, for the folder. Replaced in a child.
-        self.local = threading.local()
         self.definitions = tuple(definitions)
         self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))
         self.measurements = tuple(
             dict.fromkeys(one.measurement for one in self.definitions if one.measurement is not None)
         )
-        self.counters = tuple(one for one in self.definitions if one.measurement is None)
         self._makers: dict[tuple[str, ...], Any] = {}  # compiled binders by the names they take
+        # What the handler's code reads. local.rows are this thread's rows, in dicts by the first tag's value, by the
+        # second's, and so on (to build and hash a tuple of them costs more than these look-ups).
+        self._scope: dict[str, Any] = {
+            "plan": self,
+            "local": threading.local(),
+            "alive": _truth(process.ALIVE),
+            "in_child": process.in_child,
+            "number": number,
+        }
         store.register(self)
 
     def forget(self) -> None:
-        """In a child: no thread of the parent is here, and its tables are not the store's any more."""
-        self.local = threading.local()
+        """In a child: no thread of the parent is here, and its rows are not the store's any more."""
+        self._scope["local"] = threading.local()
 
     def row(self, metadata: Mapping[str, Any]) -> Row:
         """The calling thread's row for these tag values, made if need be. The slow path of the handler."""
-        local = self.local
+        store, local = self.store, self._scope["local"]
+        shard = store.shard()
         rows: dict[Hashable, Any] | None = getattr(local, "rows", None)
         if rows is None:
-            rows, local.table = {}, self.store.table()
-            local.rows = rows
+            local.rows = rows = {}
+            with store.lock:
+                shard.maps.append(rows)
         values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
         *outer, last = values or [()]
         level = rows
@@ -63,47 +73,58 @@ class Plan:
         found: Row | None = level.get(last)
         if found is not None:
             return found
-        row = self._new_row(dict(zip(self.keys, values, strict=True)))
-        series = row.series()
-        if any(one.tags is OVERFLOW_TAGS for one in series):
-            # shared by all that end there: endless values take no memory
-            outer, last = [], (_OVERFLOW, *map(id, series))
-        level = rows
-        for value in outer:
-            level = level.setdefault(value, {})
-        found = level.setdefault(last, row)
-        if found is row:
-            local.table.append(row)
-        self.store.on_new_row()
-        return found
+        tags = self._tags(dict(zip(self.keys, values, strict=True)))
+        with store.lock:
+            series = [
+                store.series_locked(one.name, one.kind, clean, one.divisor, one.state)
+                for one, clean in zip(self.definitions, tags, strict=True)
+            ]
+            if any(one.tags is OVERFLOW_TAGS for one in series):
+                # shared by all that end there: endless values take no memory
+                outer, last = [], (_OVERFLOW, *map(id, series))
+                shared: Row | None = rows.get(last)
+                if shared is not None:
+                    return shared
+            row = self._new_row_locked(shard, series)
+            level = rows
+            for value in outer:
+                level = level.setdefault(value, {})
+            level[last] = row
+        store.tell_new_row()
+        return row
 
-    def _new_row(self, values: Mapping[str, Any]) -> Row:
-        with self.store.lock:
-            counters = tuple(self._series_locked(one, values) for one in self.counters)
-            columns = tuple(self._column_locked(name, values) for name in self.measurements)
-            return self.store.row_locked(counters, columns)
+    def _tags(self, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
+        """Each definition's tags; made once for all that have the same."""
+        made: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
+        return [made.get(one.tags) or made.setdefault(one.tags, tags_of(one.tags, values)) for one in self.definitions]
 
-    def _column_locked(self, measurement: str | float, values: Mapping[str, Any]) -> Column:
-        by_kind: dict[str, list[Series]] = {"gauge": [], "sum": [], "summary": [], "distribution": []}
-        for one in self.definitions:
-            if one.measurement == measurement:
-                by_kind[one.kind].append(self._series_locked(one, values))
-        sampled = (*by_kind["summary"], *by_kind["distribution"])
-        return Column(tuple(by_kind["gauge"]), tuple(by_kind["sum"]), sampled)
+    def _new_row_locked(self, shard: Shard, series: list[Series]) -> Row:
+        """One row for each measurement, the first with the counters, or one for counters only; the first of them."""
+        counters = self._of_locked(series, None, "counter")
+        rows: list[Valued] = []
+        for measurement in self.measurements:
+            gauges, summed = (self._of_locked(series, measurement, kind) for kind in ("gauge", "sum"))
+            sampled = self._of_locked(series, measurement, *_SAMPLED)
+            if sampled:
+                limit = self.store.sample_limit_locked()
+                rows.append(Sampled(() if rows else counters, gauges, summed, sampled, limit))
+            else:
+                rows.append(Valued(() if rows else counters, gauges, summed))
+        if len(rows) > 1:
+            rows[0].more = tuple(rows[1:])
+        made: Sequence[Row] = rows or [Row(counters)]
+        for row in made:
+            self.store.add_locked(shard, row)
+        return made[0]
 
-    def _series_locked(self, one: Definition, values: Mapping[str, Any]) -> Series:
-        tags = tags_of(one.tags, values)
-        return self.store.series_locked(one.name, one.kind, tags, one.divisor, one.state)
+    def _of_locked(self, series: list[Series], measurement: str | float | None, *kinds: str) -> tuple[Series, ...]:
+        """The series of these definitions' measurement and kinds."""
+        both = zip(self.definitions, series, strict=True)
+        return tuple(found for one, found in both if one.measurement == measurement and one.kind in kinds)
 
     def writer(self) -> Handler:
         """The function that counts one occurrence, compiled: a loop over columns would cost half as much again."""
-        scope: dict[str, Any] = {
-            "plan": self,
-            "alive": process.ALIVE,
-            "in_child": process.in_child,
-            "number": number,
-        }
-        count = cast(Handler, self._compiled(self._source(), scope))
+        count = cast(Handler, self._compiled(self._source(), self._scope))
         count.bind = self.bind  # type: ignore[attr-defined]  # what EventSlot.recorder asks for
         return count
 
@@ -122,62 +143,65 @@ class Plan:
         path = "".join(f"[metadata[{key!r}]]" for key in self.keys)
         return _lines(
             "def count(event, measurements, metadata, config):",
-            "    if not alive[0]:",
+            "    if not alive:",
             "        in_child()",
             "    try:",
-            f"        row = plan.local.rows{path or '[()]'}",
+            f"        row = local.rows{path or '[()]'}",
             "    except (KeyError, AttributeError, TypeError):",
             "        row = plan.row(metadata)",
-            *_indented(self._columns_source()),
+            *_indented(self._more_source()),
             *_indented(self._body_source(self._checked)),
         )
 
     def _bound_source(self, names: tuple[str, ...]) -> str:
-        def trusted(column: str, measurement: str, write: list[str]) -> list[str]:
+        def trusted(row: str, measurement: str, write: list[str]) -> list[str]:
             if measurement not in names:
-                return [f"{column}.miss += 1"]
+                return [f"{row}.miss += 1"]
             return [f"value = v{names.index(measurement)}", *write]
 
         return _lines(
             "def count(row):",
-            *_indented(self._columns_source()),
+            *_indented(self._more_source()),
             f"    def record({', '.join(f'v{index}' for index in range(len(names)))}):",
             *_indented(_indented(self._body_source(trusted))),
             "    return record",
         )
 
-    def _columns_source(self) -> list[str]:
-        columns = ", ".join(f"c{index}" for index in range(len(self.measurements)))
-        return [f"{columns}, = row.columns"] if columns else []
+    def _rows_of_measurements(self) -> list[str]:
+        return ["row", *(f"row{index}" for index in range(1, len(self.measurements)))]
+
+    def _more_source(self) -> list[str]:
+        _, *more = self._rows_of_measurements()
+        return [f"{', '.join(more)}, = row.more"] if more else []
 
     def _body_source(self, read: Callable[[str, str, list[str]], list[str]]) -> list[str]:
-        """One occurrence in a row; `read` gives the lines that read a measurement and then write it."""
+        """One occurrence; `read` gives the lines that read a measurement for a row and then write it."""
+        rows = self._rows_of_measurements()
         lines = ["n = row.n + 1"]
-        for index, measurement in enumerate(self.measurements):
-            write = self._write_source(f"c{index}", measurement)
+        for row, measurement in zip(rows, self.measurements, strict=False):
+            write = self._write_source(row, measurement)
             lines += (
-                read(f"c{index}", measurement, write)
+                read(row, measurement, write)
                 if isinstance(measurement, str)
                 else [
                     f"value = {measurement!r}",
                     *write,
                 ]
             )
-        return [*lines, "row.n = n"]
+        return [*lines, *(f"{row}.n = n" for row in rows)]
 
-    def _write_source(self, column: str, measurement: str | float) -> list[str]:
+    def _write_source(self, row: str, measurement: str | float) -> list[str]:
         kinds = {one.kind for one in self.definitions if one.measurement == measurement}
-        lines = [f"{column}.last.value = value"] if "gauge" in kinds else []
+        lines = [f"{row}.last.value = value"] if "gauge" in kinds else []
         if "sum" in kinds:
-            lines.append(f"{column}.total += value")
+            lines.append(f"{row}.total += value")
         if kinds & _SAMPLED:
-            keep = f"{column}.samples.append(value)"
-            lines += [f"if n < {column}.full:", f"    {keep}"]
-            lines += [f"elif n >= {column}.due:", f"    {keep}", f"    {column}.thin(n)"]
+            lines += [f"if n >= {row}.due:", f"    {row}.samples.append(value)"]
+            lines += [f"    if n >= {row}.full:", f"        {row}.thin(n)"]
         return lines
 
     @staticmethod
-    def _checked(column: str, measurement: str, write: list[str]) -> list[str]:
+    def _checked(row: str, measurement: str, write: list[str]) -> list[str]:
         usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
         return [
             "try:",
@@ -187,12 +211,19 @@ class Plan:
             f"if not ({usual} if value.__class__ is int else value.__class__ is float and {usual_float}):",
             "    checked = number(value)",
             "    if checked is None:",
-            f"        {column}.miss += 1",
-            "        row.bad += value is not plan",
+            f"        {row}.miss += 1",
+            f"        {row}.bad += value is not plan",
             "    value = checked",
             "if value is not None:",
             *_indented(write),
         ]
+
+
+def _truth(page: mmap.mmap | bytearray) -> object:
+    """True as long as the page's first byte is not 0. C asks that of itself in a third of the time of `page[0]`."""
+    import ctypes  # takes as long as all of the ground floor, and only who counts needs it
+
+    return ctypes.c_byte.from_buffer(page)
 
 
 def _indented(lines: list[str]) -> list[str]:

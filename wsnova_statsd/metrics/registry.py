@@ -77,9 +77,10 @@ class HandlerRegistry:
         handler_id = (_ID, id(self), event)
         function = handler(self.store, self._by_event[event])
         if event in self._attached:
-            self._bus.detach(handler_id)
-        self._bus.attach(handler_id, event, function)
-        self._attached.add(event)
+            self._bus.replace(handler_id, function)  # what happens meanwhile is counted once, by the old or the new one
+        else:
+            self._bus.attach(handler_id, event, function)
+            self._attached.add(event)
 
     def detach(self) -> None:
         """Detach exactly the handlers that attach put on; what was counted stays in the store."""

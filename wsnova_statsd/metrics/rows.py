@@ -1,0 +1,188 @@
+"""Rows: what one thread saw of one event with one combination of tag values. One writer each, no lock.
+
+A row is cumulative and never reset by its reader, the folder, who remembers what it has brought into the series. A
+plain row counts occurrences, a `Valued` one reads a measurement as well, a `Sampled` one keeps values of it, too.
+Threads: a row's first slots are the writer's, set in the thread that made it; those behind `counters`, and the fold
+methods, are the folder's, under the store's lock. What both set is told at its place.
+"""
+
+from __future__ import annotations
+
+import random
+from sys import getrefcount
+from typing import Any, Final
+
+from .series import Series
+
+FEWEST: Final = 16
+_NONE: Final[list[float]] = []  # stands for an empty list where nothing is ever appended
+_draw: Final = random.random
+# What getrefcount tells of an object that one list or slot holds, and nobody else: no frame, no closure.
+ALONE: Final = next(map(getrefcount, [object()]))
+
+
+class Row:
+    """Occurrences, for counters."""
+
+    __slots__ = ("n", "bad", "counters", "folded", "bad_folded", "heard", "refused")  # noqa: RUF023  # by owner
+
+    def __init__(self, counters: tuple[Series, ...] = (), *, refused: bool = False) -> None:
+        self.n = 0  # occurrences; raised after everything else of an occurrence is written
+        self.bad = 0  # values that are no numbers
+        self.counters = counters
+        self.folded = self.bad_folded = 0
+        self.heard = True  # written since the store last looked for what is idle
+        self.refused = refused  # counted as invalid: its name is unusable, or of another kind
+
+    def series(self) -> tuple[Series, ...]:
+        """Every series this row counts for."""
+        return self.counters
+
+    def fold(self, limit: int, waiting: int) -> int:
+        """Bring what was gained into the series; returns how many values were invalid. Raises nothing, asks nobody.
+
+        `limit` is how many samples the row may keep until the next fold, `waiting` how many may wait in a series.
+        """
+        return self._gain()[1]
+
+    def _gain(self) -> tuple[int, int]:
+        """Occurrences and invalid values since the last fold."""
+        n, bad = self.n, self.bad
+        gained, self.folded = n - self.folded, n
+        invalid, self.bad_folded = bad - self.bad_folded, bad
+        self.heard = True
+        for series in self.counters:
+            series.total += gained
+            series.heard = True
+        return gained, gained if self.refused else invalid
+
+
+class _Fan:
+    """Takes the value of a measurement that several gauges show, or none."""
+
+    __slots__ = ("gauges",)
+
+    def __init__(self, gauges: tuple[Series, ...]) -> None:
+        self.gauges = gauges
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "gauges":
+            object.__setattr__(self, name, value)
+            return
+        for gauge in self.gauges:
+            gauge.value = value
+
+    value: float | None  # write-only
+
+
+_NOWHERE: Final = _Fan(())
+
+
+class Valued(Row):
+    """Occurrences and a measurement, for gauges and sums. `more` are the rows of the event's other measurements."""
+
+    __slots__ = ("last", "total", "miss", "more", "gauges", "summed", "missed", "total_folded")  # noqa: RUF023
+
+    def __init__(
+        self,
+        counters: tuple[Series, ...],
+        gauges: tuple[Series, ...],
+        summed: tuple[Series, ...],
+        *,
+        refused: bool = False,
+    ) -> None:
+        super().__init__(counters, refused=refused)
+        self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges) if gauges else _NOWHERE
+        self.total: float = 0
+        self.miss = 0  # occurrences without a usable value
+        self.more: tuple[Valued, ...] = ()
+        self.gauges = gauges
+        self.summed = summed
+        self.missed = 0
+        self.total_folded: float = 0
+
+    def series(self) -> tuple[Series, ...]:
+        return (*self.counters, *self.gauges, *self.summed)
+
+    def fold(self, limit: int, waiting: int) -> int:
+        return self._gain_values()[1]
+
+    def _gain_values(self) -> tuple[int, int]:
+        """Usable and invalid values since the last fold."""
+        gained, invalid = self._gain()
+        miss, total = self.miss, self.total
+        valued, self.missed = gained - (miss - self.missed), miss
+        if valued:
+            for series in self.gauges:
+                series.fresh = series.heard = True
+        for series in self.summed:
+            series.total += total - self.total_folded
+            series.heard = True
+        self.total_folded = total
+        return valued, invalid
+
+
+class Sampled(Valued):
+    """A measurement whose values are kept, for summaries and distributions.
+
+    Values are kept from occurrence `due` on, those from `full` on each followed by `thin`. The folder sets the choice
+    back with every window: a writer that undoes it costs that window some samples, no more.
+    """
+
+    __slots__ = ("samples", "due", "full", "every", "limit", "sampled", "carry", "old", "old_used")  # noqa: RUF023
+
+    def __init__(
+        self,
+        counters: tuple[Series, ...],
+        gauges: tuple[Series, ...],
+        summed: tuple[Series, ...],
+        sampled: tuple[Series, ...],
+        limit: int,
+    ) -> None:
+        super().__init__(counters, gauges, summed)
+        self.samples: list[float] = []
+        self.every, self.full, self.due = 1, 0, 0  # the folder's, too
+        self.limit = limit  # of samples between two folds; set by the folder
+        self.sampled = sampled
+        self.carry = self.old = _NONE
+        self.old_used = 0
+
+    def thin(self, n: int) -> None:
+        """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one of every two and
+        from now on half as many; then choose the next occurrence to keep, at random around `every`, so that no pattern
+        in the data meets it."""
+        kept, every = self.samples, self.every
+        room = self.limit - len(kept)
+        if room <= 0:
+            self.every = every = 2 * every
+            pairs = zip(kept[::2], kept[1::2], random.randbytes(len(kept) // 2), strict=False)
+            kept[:] = [one if coin < 128 else other for one, other, coin in pairs]  # the folder may just have taken it
+        if every > 1:
+            self.full, self.due = 0, n + 1 + int(_draw() * (2 * every - 1))
+        else:
+            self.full, self.due = n + room, 0
+
+    def series(self) -> tuple[Series, ...]:
+        return (*super().series(), *self.sampled)
+
+    def fold(self, limit: int, waiting: int) -> int:
+        """The writer may still append to the list it fetched before it was taken away: what came late is found there
+        the next time. A value whose occurrence is not counted yet waits as carry."""
+        valued, invalid = self._gain_values()
+        kept = self.carry + self.old[self.old_used :]
+        self.old, self.samples = self.samples, []
+        kept += self.old
+        self.old_used = len(self.old)
+        if getrefcount(self.old) == ALONE:  # nobody is about to append
+            kept += self.old[self.old_used :]
+            self.old, self.old_used = _NONE, 0
+        kept, self.carry = kept[:valued], kept[valued:] or _NONE
+        if kept:
+            for series in self.sampled:
+                series.take_samples(kept, valued, waiting)
+                series.heard = True
+        else:  # counted, but no value at hand yet: they are told with the next one
+            self.missed += valued
+        self.limit = limit
+        self.every, self.full, self.due = 1, 0, 0  # a quiet window after a busy one loses nothing
+        return invalid

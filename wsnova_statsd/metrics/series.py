@@ -1,0 +1,56 @@
+"""Series: one metric with one set of tags, as it is shipped. Changed under the store's lock, or by who flushes."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+from .definitions import Kind
+
+OVERFLOW_TAGS: Final = ("overflow:true",)
+_NO_BATCHES: Final[list[tuple[list[float], int]]] = []  # stands for a list where nothing is ever appended
+
+
+class Series:
+    """What is counted, what is delivered and what is lost of it. `wire` is a place for the reporter's own notes."""
+
+    __slots__ = (
+        *("name", "kind", "tags", "divisor", "state"),
+        *("total", "delivered", "lost", "value", "fresh", "ended", "batches", "heard", "wire"),
+    )
+
+    def __init__(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> None:
+        self.name = name
+        self.kind = kind
+        self.tags = tags
+        self.divisor = divisor
+        self.state = state
+        self.total: float = 0  # counter, sum: what was emitted; summary, distribution: how many samples
+        self.delivered: float = 0
+        self.lost: float = 0
+        self.value: float | None = None  # gauge: the last value, unconverted; any emitter assigns it
+        self.fresh = False
+        self.ended = False  # a state gauge whose client is closed
+        # Kept samples, and how many they stand for.
+        self.batches: list[tuple[list[float], int]] = [] if kind in ("summary", "distribution") else _NO_BATCHES
+        self.heard = True  # written since the store last looked for what is idle
+        self.wire: Any = None
+
+    @property
+    def unsettled(self) -> bool:
+        """Something is still to be sent: a count, samples, a new value, or a state at every flush."""
+        if self.kind == "gauge":
+            return self.value is not None and (self.fresh or (self.state and not self.ended))
+        return self.total != self.delivered + self.lost or bool(self.batches)
+
+    def take_samples(self, kept: list[float], stood_for: int, limit: int) -> None:
+        """Add a window's samples; when too many wait, thin them all to one density, so that none weighs more."""
+        self.total += stood_for
+        self.batches.append((kept, stood_for))
+        if len(self.batches) > 1 and sum(len(values) for values, _ in self.batches) > limit:
+            density = min(len(values) / stood for values, stood in self.batches)
+            density = min(density, limit / 2 / sum(stood for _, stood in self.batches))
+            merged: list[float] = []
+            for values, stood in self.batches:
+                merged += random.sample(values, min(len(values), max(1, round(stood * density))))
+            self.batches = [(merged, sum(stood for _, stood in self.batches))]
