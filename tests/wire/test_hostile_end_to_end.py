@@ -184,7 +184,7 @@ def test_one_line_that_is_too_long_is_counted_and_the_others_arrive(receiver: Do
     limit = wire.UDP_BYTES if receiver.path is None else wire.UNIX_BYTES
     tags = [f"t{n:03}:{'x' * 95}" for n in range(90)]
     with _shipping(receiver) as reporter:
-        suffix = reporter._agent.suffix  # type: ignore[union-attr]  # the container id of this machine, if it has one
+        suffix = reporter._shipper.suffix  # the container id of this machine, if it has one
         whole = tags[: (limit - suffix - 110) // 101]
         room = limit - suffix - len("n:1|c|#" + ",".join(whole) + ",\n")
         fits, over = "f" * room, "o" * (room + 1)
