@@ -1,8 +1,8 @@
 """An Agent that can be frozen, drained and killed, with every datagram accounted for: read, unread, or dropped.
 
 The reader is a process of its own. Its socket is made, and held on to, by the `Agent` in this one, so that a queue left
-behind by SIGKILL, which dies with a real Agent, can still be counted. It reads straight into a journal, a file mapped
-into memory, so that not even the datagram in its hand is lost with it. What it read is parsed here, by the strict
+behind by SIGKILL, which dies with a real Agent, can still be counted. It reads straight into a journal, memory that
+both share, so that not even the datagram in its hand is lost with it. What it read is parsed here, by the strict
 parser. Linux. An `Agent` is used from one thread.
 """
 
@@ -15,7 +15,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from random import Random
 from typing import Final, Self
 
 LOOPBACK: Final = "127.0.0.1"
-_JOURNAL: Final = 2**28  # bytes of a sparse file; the reader stops at half of it, the rest is room for its queue
+_JOURNAL: Final = 2**28  # bytes, if all were used; the reader stops at half of it, the rest is room for its queue
 _READ: Final = 65536  # the largest datagram, and the NUL that ends it
 _RECEIVE_BUFFER: Final = 8 * 2**20
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; beyond net.core.rmem_max, for those who may
@@ -51,7 +50,7 @@ def drain(sock: socket.socket, take: Callable[[socket.socket], object]) -> None:
         pass
 
 
-def read(fd: int, path: str) -> None:
+def read(fd: int, journal_fd: int) -> None:
     """The reader's process: everything from the socket into the journal, NUL after each; SIGTERM seals and drains."""
     stopping = False
 
@@ -62,11 +61,15 @@ def read(fd: int, path: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     sock = socket.socket(fileno=fd)
     sock.settimeout(0.02)
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), _JOURNAL) as journal, memoryview(journal) as room:
-        used = 0
+    with mmap.mmap(journal_fd, _JOURNAL) as journal, memoryview(journal) as room:
+        used = touched = 0
 
         def take(sock: socket.socket) -> None:
-            nonlocal used
+            nonlocal used, touched
+            while touched < used + _READ:
+                # A SIGKILL that meets the kernel on a page that is not there yet would cost half a datagram.
+                journal[touched] = 0
+                touched += mmap.PAGESIZE
             used += sock.recv_into(room[used : used + _READ]) + 1
 
         print("ready", flush=True)
@@ -120,17 +123,17 @@ class Agent:
         self.audit = Audit()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[str] | None = None
-        self._journal = ""
+        self._journal = -1  # a descriptor
 
     def start(self) -> Self:
         """Listen; returns once the reader reads."""
         assert self._process is None
         self._socket = sock = self._bind()
-        handle, self._journal = tempfile.mkstemp(prefix="wsnova-agent-")
-        os.ftruncate(handle, _JOURNAL)
-        os.close(handle)
-        command = [sys.executable, "-E", "-S", __file__, str(sock.fileno()), self._journal]
-        self._process = subprocess.Popen(command, pass_fds=[sock.fileno()], stdout=subprocess.PIPE, text=True)
+        self._journal = os.memfd_create("journal")
+        os.ftruncate(self._journal, _JOURNAL)
+        shared = (sock.fileno(), self._journal)
+        command = [sys.executable, "-E", "-S", __file__, *map(str, shared)]
+        self._process = subprocess.Popen(command, pass_fds=shared, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             raise RuntimeError(f"{command!r} ended early")
@@ -157,8 +160,7 @@ class Agent:
 
     def heard(self) -> bool:
         """Whether anything was read in this life."""
-        with open(self._journal, "rb") as file:
-            return file.read(1) != b"\0"
+        return os.pread(self._journal, 1, 0) != b"\0"
 
     def queued(self) -> bool:
         """Whether anything waits to be read."""
@@ -206,9 +208,8 @@ class Agent:
             drain(sock, lambda sock: unread.append(sock.recv(_READ)))
             if sock.family == socket.AF_INET:  # of a Unix socket nothing is dropped: the sender is told
                 self.audit.dropped += struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))[8]
-        with open(self._journal, "rb") as file:
-            datagrams = _until_zeros(file.read)
-        os.unlink(self._journal)
+        with open(self._journal, "rb") as journal:
+            datagrams = _until_zeros(journal.read)
         self._process = self._socket = None
         self.audit.datagrams += len(datagrams)
         self.audit.take(datagrams, self.audit.read)
@@ -248,4 +249,4 @@ def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
 
 
 if __name__ == "__main__":
-    read(int(sys.argv[1]), sys.argv[2])
+    read(int(sys.argv[1]), int(sys.argv[2]))
