@@ -1,9 +1,9 @@
 """`python -m tests.benchmarks.soak --minutes N [--seed S] [--json FILE]`: wear it all out, then add up.
 
 Processes churn clients, count in threads that come and go, and fork children that count too, while Agents (a Unix
-socket and a UDP port) are drained, killed and frozen at random, and the WebSocket server is killed, cut and restarted. In the
-end a balance sheet has to close to zero: exit status 0, or 1 if it does not. The seed decides what happens in which
-order; when, is the machine's.
+socket and a UDP port) are drained, killed and frozen at random, and the WebSocket server is killed, cut and restarted.
+In the end a balance sheet has to close to zero: exit status 0, or 1 if it does not. The seed decides what happens in
+which order; when, is the machine's.
 """
 
 from __future__ import annotations

@@ -180,15 +180,16 @@ class Sheet:
 
     def _agents(self) -> list[str]:
         return [
-            f"Agent on {way}: {audit.datagrams:,} datagrams; drained {audit.drained} times, nothing of it lost; killed "
-            f"{audit.killed} times with {sum(audit.left)} datagrams unread, at most {max(audit.left, default=0)} at once"
+            f"Agent on {way}: {audit.datagrams:,} datagrams read; drained {audit.drained} times, "
+            f"{audit.left_by_drained} left; killed {audit.killed} times, {sum(audit.left)} left, "
+            f"at most {max(audit.left, default=0)} at once"
             for way, audit in self.audits.items()
         ]
 
     def _sizes(self) -> list[str]:
         return [
-            f"{one['process']}: RSS {start['rss'] / 2**20:.1f} MiB after the warm-up, {end['rss'] / 2**20:.1f} at the end; "
-            f"threads {start['threads']} and {end['threads']}; open files {start['fds']} and {end['fds']}"
+            f"{one['process']}: RSS {start['rss'] / 2**20:.1f} MiB after the warm-up, {end['rss'] / 2**20:.1f} at the "
+            f"end; threads {start['threads']} and {end['threads']}; open files {start['fds']} and {end['fds']}"
             for one in self.processes
             if "start" in one
             for start, end in [(one["start"], one["end"])]
@@ -196,11 +197,12 @@ class Sheet:
 
     def _messages(self) -> list[str]:
         links = self.links
+        sent, failed = links["websocket.message.sent"], links["websocket.message.batch.errors"]
         return [
-            f"Messages: {links['handed']:,} handed on, {links['websocket.message.sent']:,} sent, "
-            f"{links['websocket.message.batch.errors']:,} not, {links['websocket.message.batch.count']:,} in batch sums; on {links['farewells']:,} connections that ended "
-            f"with a farewell the server sent {links['told_sent']:,} and {links['handed_there']:,} were handed on, "
-            f"{links['sent_there']:,} were sent and it got {links['told_received']:,}"
+            f"Messages: {links['handed']:,} handed on, {sent:,} sent, {failed:,} not; in batch sums "
+            f"{links['websocket.message.batch.count']:,}, acknowledgements among them",
+            f"On {links['farewells']:,} connections with a farewell: the server sent {links['told_sent']:,}, handed on "
+            f"{links['handed_there']:,}; sent {links['sent_there']:,}, the server got {links['told_received']:,}",
         ]
 
     def _verdict(self) -> list[str]:
@@ -210,7 +212,7 @@ class Sheet:
 def _sum(process: str, way: str, lines: list[Line]) -> Line:
     lost: Counter[str] = Counter()
     for line in lines:
-        lost.update(line.lost)  # type: ignore[arg-type]  # a Counter adds floats up as well
+        lost.update(line.lost)
     fields = ("emitted", "delivered", "pending", "received", "unread")
     return Line(process, way, lost=lost, **{name: sum(getattr(line, name) for line in lines) for name in fields})
 

@@ -217,7 +217,7 @@ def main(name: str, seed: str, warm_up: float, where: dict[str, Any]) -> None:
         *((one, ()) for one in (worker.brief_threads, worker.flush, worker.bear)),
     ]
     # A generator each: which thread comes first is not in the seed.
-    threads = [threading.Thread(target=run, args=(*given, Random(random.random()))) for run, given in work]
+    threads = [threading.Thread(target=run, args=(*given, Random(random.random())), daemon=True) for run, given in work]
     for thread in threads:
         thread.start()
     select.select([0], [], [], warm_up)

@@ -42,6 +42,11 @@ def _process(**changes: Any) -> dict[str, Any]:
     return {"process": "w1", "counts": {"soak.events": 8, **links}, "ways": {"unix": way}, "settled": True, **changes}
 
 
+def _grown(threads: int) -> dict[str, Any]:
+    size = {"rss": 0, "threads": 4, "fds": 9}
+    return _process(start=size, end={**size, "threads": threads}, stuck=[])
+
+
 def _sheet(process: dict[str, Any], read: int = 8, unread: int = 0, **seen: Any) -> Sheet:
     audit = Audit(**seen)
     audit.read["soak.events", TAGS] = read
@@ -71,12 +76,7 @@ def test_a_sheet_closes_when_everything_is_in_its_place() -> None:
         (_sheet(_process(counts={"soak.events": 8, "to_hand": 3, "handed": 2})), "received, and handed on: 3 and 2"),
         (_sheet(_process(counts={"soak.events": 8, "gaps": 1})), "gaps in what a connection brought: 1 and 0"),
         (_sheet(_process(counts={"soak.own": 8})), "soak.own is off by 8"),
-        (
-            _sheet(
-                _process(start={"rss": 0, "threads": 4, "fds": 9}, end={"rss": 0, "threads": 7, "fds": 9}, stuck=[])
-            ),
-            "w1: threads grew from 4 to 7",
-        ),
+        (_sheet(_grown(7)), "w1: threads grew from 4 to 7"),
     ],
 )
 def test_a_sheet_that_lacks_anything_does_not_close(sheet: Sheet, fault: str) -> None:
