@@ -92,6 +92,12 @@ class Worker:
         while not self.ending.wait(random.random() * 0.1):
             random.choice([*self._ways.values(), self._rest]).flush(random.random())
 
+    def watch(self, random: Random) -> None:
+        """Read the figures all the time; that folds, also while a packet is on its way."""
+        while not self.ending.wait(random.random() * 0.01):
+            for reporter in (*self._ways.values(), self._rest):
+                assert reporter.stats.delivered >= 0
+
     def churn(self, number: int, random: Random) -> None:
         """One client after the other, under one id."""
         while not self.ending.is_set():
@@ -118,10 +124,10 @@ class Worker:
             if random.random() < 0.7:
                 client.send({"type": "bye"}, wait=1.0)
                 begun = link.begun
-                while message["type"] != "bye":
+                while message["type"] != "bye" and link.begun == begun:  # the next connection knows of no farewell
                     message = client.receive(1.0)
                     link.handed(message)
-                if link.begun == begun:
+                if message["type"] == "bye" and link.begun == begun:
                     link.farewell(message)
         except (WsnovaError, TimeoutError):
             pass
@@ -214,7 +220,7 @@ def main(name: str, seed: str, warm_up: float, where: dict[str, Any]) -> None:
     work: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
         *((worker.emit, (number,)) for number in range(_EMITTERS)),
         *((worker.churn, (number,)) for number in range(_CLIENTS)),
-        *((one, ()) for one in (worker.brief_threads, worker.flush, worker.bear)),
+        *((one, ()) for one in (worker.brief_threads, worker.flush, worker.watch, worker.bear)),
     ]
     # A generator each: which thread comes first is not in the seed.
     threads = [threading.Thread(target=run, args=(*given, Random(random.random())), daemon=True) for run, given in work]
