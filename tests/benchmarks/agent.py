@@ -72,8 +72,9 @@ def read(fd: int, journal_fd: int) -> None:
                 touched += mmap.PAGESIZE
             used += sock.recv_into(room[used : used + _READ]) + 1
 
+        parent = os.getppid()
         print("ready", flush=True)
-        while not stopping and used < _JOURNAL // 2:
+        while not stopping and used < _JOURNAL // 2 and os.getppid() == parent:
             try:
                 take(sock)
             except TimeoutError:

@@ -83,7 +83,7 @@ class Load:
         while not self._ending.is_set():
             if not self.reporter.flush(0.5):
                 self.refusals += 1
-            time.sleep(0.001)
+            time.sleep(0.003)
 
 
 def _address(agent: Agent) -> dict[str, Any]:
