@@ -288,7 +288,11 @@ class Bus:
 
 
 def _fault(error: BaseException) -> dict[str, Any]:
-    return {"kind": "error", "reason": error, "stacktrace": "".join(traceback.format_exception(error))}
+    try:
+        stacktrace = "".join(traceback.format_exception(error))
+    except Exception:  # an error whose own attributes raise
+        stacktrace = "".join(traceback.format_tb(error.__traceback__))
+    return {"kind": "error", "reason": error, "stacktrace": stacktrace}
 
 
 DEFAULT: Final = Bus()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from .. import wire
 from ..events import ERROR_HANDLED, ERROR_OCCURRED
 from ..redaction import describe_error
 from .emitter import Emitter
@@ -46,7 +47,7 @@ class Faults:
 
     def text(self, error: BaseException) -> str:
         """An error as one line; redacted where the profile filters metadata."""
-        return describe_error(error) if self._redacts else f"{type(error).__name__}: {error}"
+        return describe_error(error) if self._redacts else f"{type(error).__name__}: {wire.text(error)}"
 
     def occurred(self, error: Exception, error_type: str, severity: str) -> Fault:
         """Tell of a fault."""

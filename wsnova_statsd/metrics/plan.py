@@ -136,7 +136,7 @@ class Plan:
         return cast(Recorder, make(self.row(metadata)))
 
     def _compiled(self, source: str, scope: dict[str, Any]) -> Any:
-        exec(compile(source, f"<{self.definitions[0].event}>", "exec"), scope)  # data stands in it by repr only
+        exec(compile(source, f"<{self.definitions[0].event!r}>", "exec"), scope)  # data stands in it by repr only
         return scope["count"]
 
     def _source(self) -> str:
@@ -147,7 +147,7 @@ class Plan:
             "        in_child()",
             "    try:",
             f"        row = local.rows{path or '[()]'}",
-            "    except (KeyError, AttributeError, TypeError):",
+            "    except Exception:",  # not there yet, or a hash of the emitter's that raises
             "        row = plan.row(metadata)",
             *_indented(self._more_source()),
             *_indented(self._body_source(self._checked)),
@@ -208,7 +208,7 @@ class Plan:
             f"    value = measurements[{measurement!r}]",
             "except KeyError:",
             "    value = plan",  # no measurement is it
-            f"if not ({usual} if value.__class__ is int else value.__class__ is float and {usual_float}):",
+            f"if not ({usual} if type(value) is int else type(value) is float and {usual_float}):",
             "    checked = number(value)",
             "    if checked is None:",
             f"        {row}.miss += 1",
@@ -236,7 +236,7 @@ def _lines(*lines: str) -> str:
 
 def _key_part(value: object) -> Hashable:
     """A tag value as part of a row's key: short, hashable, and equal for what makes the same tag."""
-    if value is MISSING or value is None or value.__class__ in _PLAIN:
+    if value is MISSING or value is None or type(value) in _PLAIN:
         return value
     return text(value)[:MAX_TAG]  # an error as a key would be another row at every occurrence, and kept alive by it
 

@@ -115,9 +115,9 @@ def constant_tags(
             continue
         seen.add(key)
         tags.append(tag)
-    entity = environ.get("DD_ENTITY_ID")  # the one dd.internal tag that is meant to be there
-    if entity:
-        tags.append("dd.internal.entity_id:" + wire.clean_field(entity).replace(" ", "_"))
+    entity = wire.clean_field(environ.get("DD_ENTITY_ID", "")).rstrip(":").replace(" ", "_")
+    if entity:  # the one dd.internal tag that is meant to be there
+        tags.append("dd.internal.entity_id:" + entity)
     return tuple(tags)
 
 
