@@ -13,7 +13,7 @@ from wsnova_statsd.metrics.definitions import Definition
 from wsnova_statsd.metrics.direct import Direct
 from wsnova_statsd.metrics.plan import handler
 from wsnova_statsd.metrics.series import OVERFLOW_TAGS, Series
-from wsnova_statsd.metrics.store import IDLE, Store
+from wsnova_statsd.metrics.store import IDLE, Store, Sums
 from wsnova_statsd.telemetry import Bus
 from wsnova_statsd.testing import FakeClock
 
@@ -56,8 +56,7 @@ class _Bench:
 
     def counted(self) -> float:
         """All occurrences of the counters, expired or not."""
-        living = sum(one.total for one in self.store.fold() if one.kind == "counter")
-        return living + self.store.expired["counter"].delivered
+        return self.store.sums("counter").total
 
 
 def test_an_idle_series_goes_and_an_active_one_stays() -> None:
@@ -212,6 +211,31 @@ def test_a_row_that_is_just_being_written_is_not_lost() -> None:
     bench.later(3)
     assert bench.store.series == []
     assert bench.counted() == 3
+
+
+def test_sums_hold_what_expired_and_what_lives() -> None:
+    """Total is delivered, lost and pending at any moment; another kind's are its own."""
+    bench = _Bench(COUNTER, DISTRIBUTION)
+    for kind in "ab":
+        bench.emit(kind)
+    (first, *_) = bench.store.fold()
+    first.lost, first.delivered = 1, 0
+    assert (first.tags, bench.store.sums("counter")) == (("type:a",), Sums(2, 0, 1))
+    bench.clock.advance(2 * IDLE)
+    for one in bench.store.series:
+        one.delivered, one.batches = one.total - one.lost, []
+    bench.store.expire()
+    bench.emit("b")
+    bench.emit("c")
+    bench.clock.advance(2 * IDLE)
+    bench.store.expire()
+    bench.store.fold()
+    bench.clock.advance(2 * IDLE)
+    bench.store.expire()
+    assert bench.tags("c") == {("type:b",), ("type:c",)}
+    assert bench.store.sums("counter") == Sums(4, 1, 1)
+    assert bench.store.sums("distribution") == Sums(4, 2, 0)
+    assert bench.store.sums("sum") == Sums()
 
 
 def test_the_applications_own_metrics_expire_too() -> None:

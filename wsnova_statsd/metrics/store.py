@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sys import getrefcount
 from typing import Any, Final, Protocol
 
@@ -52,9 +52,10 @@ class Shard:
 
 
 @dataclass(slots=True)
-class Settled:
-    """What expired series had come to."""
+class Sums:
+    """What series came to together: total is delivered, lost and what is pending."""
 
+    total: float = 0
     delivered: float = 0
     lost: float = 0
 
@@ -100,7 +101,7 @@ class Store:
         self.series: list[Series] = []
         self.invalid = 0  # values that are no numbers, folded
         self.overflowed = 0  # how often a combination of tags had no place of its own
-        self.expired: defaultdict[Kind, Settled] = defaultdict(Settled)
+        self.expired: defaultdict[Kind, Sums] = defaultdict(Sums)
         self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}
         # Series of the same tags share one tuple of them; a user's tag that says overflow is none of its own.
         self._tags: dict[tuple[str, ...], tuple[str, ...]] = {OVERFLOW_TAGS: OVERFLOW_TAGS}
@@ -175,6 +176,16 @@ class Store:
             self._rows = sum(len(shard.rows) for shard in living)
             return self.series.copy()
 
+    def sums(self, kind: Kind) -> Sums:
+        """All series of one kind, those that expired too, as of now."""
+        self.fold()
+        with self.lock:
+            sums = replace(self.expired[kind])
+            for series in self.series:
+                if series.kind == kind:
+                    _add(sums, series)
+            return sums
+
     def expire(self) -> None:
         """Let go of what is idle, every IDLE seconds; to be called at each flush, when no line is under way.
 
@@ -221,10 +232,14 @@ class Store:
         del known[series.tags]
         if not known:
             del self._by_name[series.name]
-        settled = self.expired[series.kind]
-        settled.delivered += series.delivered
-        settled.lost += series.lost
+        _add(self.expired[series.kind], series)
         return False
+
+
+def _add(sums: Sums, series: Series) -> None:
+    sums.total += series.total
+    sums.delivered += series.delivered
+    sums.lost += series.lost
 
 
 def _leave_idle(rows: dict[Hashable, Any]) -> None:

@@ -1,0 +1,47 @@
+"""Another function in a handler's place, and events that nobody hears."""
+
+import pytest
+
+from wsnova_statsd.errors import HandlerNotFound
+from wsnova_statsd.telemetry import Bus
+
+
+def test_replace_puts_another_function_in_the_same_place() -> None:
+    """On all its events, between the same neighbours, with the config given; recorders are made anew."""
+    bus = Bus()
+    heard: list[object] = []
+    bus.attach("before", "e", lambda *call: heard.append(("before", call[3])))
+    bus.attach_many("mine", ["e", "f"], lambda *call: heard.append(("old", call[3])), 1)
+    bus.attach("after", "e", lambda *call: heard.append(("after", call[3])))
+    version = bus.version
+    bus.replace("mine", lambda *call: heard.append(("new", call[3])), 2)
+    bus.execute("e", {}, {})
+    bus.slot("f").emit({}, {})
+    assert heard == [("before", None), ("new", 2), ("after", None), ("new", 2)]
+    assert bus.version > version
+    bus.detach("mine")
+    bus.execute("f", {}, {})
+    assert len(heard) == 4
+
+
+def test_replace_of_an_unknown_handler_is_refused() -> None:
+    """As detach is."""
+    with pytest.raises(HandlerNotFound, match="'nobody'"):
+        Bus().replace("nobody", print)
+
+
+def test_an_event_that_nobody_heard_is_heard_once_somebody_attaches() -> None:
+    """And unheard again after detach; the bus remembers only so many names that nobody hears."""
+    bus = Bus()
+    heard: list[object] = []
+    for turn in range(3):
+        bus.execute("e", {}, {})
+        bus.execute("e", {}, {})
+        bus.attach("id", "e", lambda *call: heard.append(call[0]))
+        bus.execute("e", {}, {})
+        bus.detach("id")
+        assert heard == ["e"] * (turn + 1)
+    for number in range(5_000):
+        bus.execute(f"endless.{number}", {}, {})
+    assert len(bus._calls) <= 1_000
+    assert bus.list_handlers() == []
