@@ -1,6 +1,6 @@
 """What is done with a received message: decode, count, hand over, time. It emits the events of receiving.
 
-Runs in the owner's thread only. Per message type the events' recorders are made once (`_Ears`), so that nothing is
+Runs in the owner's thread only. Per message type the events' recorders are made once (`Ears`), so that nothing is
 built or looked up for an event again, nor done for one that nobody hears. The monotonic clock is read once per step;
 wall time is that reading plus an offset taken every second.
 """
@@ -17,6 +17,7 @@ from .. import events, process
 from ..errors import DecodeError
 from ..telemetry import Recorder
 from .batch import Batch
+from .ears import Ears
 from .emitter import Emitter
 from .faults import Faults
 from .frames import INVALID_DATA, TEXT, Received, Violation
@@ -36,22 +37,6 @@ _ERROR: Final = "error"
 _MAX_EARS: Final = 1000  # raw types remembered; what a server sends has no bound
 _alive = process.ALIVE
 _clock = time.monotonic_ns
-
-
-class _Ears:
-    """Who hears of messages of one type: a recorder per event, None where nobody does."""
-
-    __slots__ = ("completed", "decoded", "kind", "received", "started")
-
-    def __init__(self, inbound: Inbound, kind: str) -> None:
-        typed = {"client_id": inbound.client_id, "type": kind}
-        fine = {**typed, "result": _OK}
-        emit = inbound.emit
-        self.kind = kind
-        self.decoded = emit.slot(events.MESSAGE_DECODE_COMPLETED).recorder(("duration", "size"), fine)
-        self.received = emit.slot(events.MESSAGE_RECEIVED).recorder(("size", "system_time"), typed)
-        self.started = emit.slot(events.MESSAGE_PROCESS_STARTED).recorder(("system_time",), typed)
-        self.completed = emit.slot(events.MESSAGE_PROCESS_COMPLETED).recorder(("duration",), fine)
 
 
 class Inbound:
@@ -91,11 +76,11 @@ class Inbound:
         self._heard = False  # some event of each message
         self._runs = False  # nothing is told of each message, or looked for in it but answers
         self.timed = False  # the sums are heard of, or that one was slow
-        self._ears: dict[str, _Ears] = {}
+        self._ears: dict[str, Ears] = {}
         self._periods = types.periods
         # The message that is being dealt with.
         self._message: Any = None
-        self._hearing: _Ears | None = None
+        self._hearing: Ears | None = None
         self._decoded_ns = self._began_ns = 0
         self._size = 0
 
@@ -154,9 +139,9 @@ class Inbound:
         self._message = message
         return message
 
-    def _new_ears(self, raw: object) -> _Ears:
+    def _new_ears(self, raw: object) -> Ears:
         self._tidy()
-        ears = _Ears(self, self._types(raw))
+        ears = Ears(self.emit, self.client_id, self._types(raw))
         if isinstance(raw, str) and len(raw) < _MAX_RAW and len(self._ears) < _MAX_EARS:
             self._ears[raw] = ears
         return ears
@@ -372,6 +357,11 @@ class Inbound:
         sums = self.batch.take()
         if sums is not None:
             self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
+
+    def forget(self) -> None:
+        """The client is closed: nothing of its last messages is kept, nor their rows in the reporters."""
+        self._ears.clear()
+        self._message = self._hearing = None
 
     def mute(self) -> None:
         """In a forked child: nothing is told of the parent's connection any more."""

@@ -379,6 +379,8 @@ class Life:
         self.outbound.flush()
         self.unlinked()
         self.connection.over(dispose=owned)
+        if owned:
+            self._inbound.forget()
         if first:
             self._bus.execute(
                 events.CLIENT_CLOSED, {"system_time": time.time_ns()}, {"client_id": self._options.client_id}

@@ -66,6 +66,11 @@ class Packer:
             head = series.wire = _Head(name, tags, size)
         return head
 
+    def tidy(self, series: int) -> None:
+        """Forget what is shared when most of it is of series that are gone."""
+        if len(self._all_tags) > 2 * series + 1000:
+            self._names, self._all_tags = {}, {}
+
     def lines(self, series: Series) -> Iterator[Line]:
         """The lines that bring the Agent up to date with one series. Taking one takes its gauge value or samples."""
         if series.kind == "gauge":

@@ -156,6 +156,8 @@ class Shipper:
             if agent.last_error is not None:
                 pending = self.ledger.accounts(all_series)["counter"].pending
                 self._outage.failed(agent.last_error, pending, self._lost())
+        self._store.expire()
+        packer.tidy(len(all_series))
         return complete
 
     def _tell_of_late(self, counts: float, age: float) -> None:
