@@ -121,6 +121,16 @@ def constant_tags(
     return tuple(tags)
 
 
+def external_data(environ: Mapping[str, str] = os.environ) -> None:
+    """The official client puts DD_EXTERNAL_ENV on every line. Raises ConfigurationError if it would tear one."""
+    value = environ.get("DD_EXTERNAL_ENV", "")
+    if "|" in value or not value.isprintable():
+        raise ConfigurationError(
+            f"DD_EXTERNAL_ENV is {value!r}; it goes on every line as it is: allowed is printable text without '|' and "
+            "without line feeds; unset it or give what the admission controller would"
+        )
+
+
 def namespace(value: str | None) -> str:
     """The prefix of every name, with its dot, or ''. Raises ConfigurationError if it cannot begin a name."""
     if value is None or value == "":

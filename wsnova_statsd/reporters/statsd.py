@@ -78,6 +78,7 @@ class StatsdReporter:
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
+        settings.external_data()
         self._enabled = not settings.disabled()
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else list(metrics)
