@@ -5,11 +5,13 @@ import threading
 
 BODY = b"counted\n"  # of every answer
 _REQUEST = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"
-_TURNS = 25  # requests on one connection, where the server keeps it; each connection is another worker's, perhaps
 
 
-def answered(path: str, requests: int, threads: int = 4, timeout: float = 30.0) -> int:
-    """How many of `requests` requests, by some threads at once, got their answer."""
+def answered(path: str, requests: int, turns: int = 25, threads: int = 4, timeout: float = 30.0) -> int:
+    """How many of `requests` requests, by some threads at once, got their answer.
+
+    A connection serves `turns` of them, unless the server closes it; another one may be another worker's.
+    """
     numbers = iter(range(requests))
     taking = threading.Lock()  # guards numbers and good
     good = 0
@@ -25,7 +27,7 @@ def answered(path: str, requests: int, threads: int = 4, timeout: float = 30.0) 
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(timeout)
                 connection.connect(path)
-                for _ in range(_TURNS):
+                for _ in range(turns):
                     connection.sendall(_REQUEST)
                     answer = b""
                     while not answer.endswith(BODY) and (piece := connection.recv(65536)):

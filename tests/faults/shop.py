@@ -1,4 +1,4 @@
-"""A WSGI application that counts each request twice: by itself, and by an event. The flush interval is 10 s."""
+"""A WSGI application that counts each request twice: by itself, and by an event. INTERVAL is the flush's, else 10 s."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from typing import Any
 import wsnova_statsd as ws
 from tests.faults.load import BODY
 
-reporter = ws.StatsdReporter(flush_interval=10).start()
+reporter = ws.StatsdReporter(flush_interval=float(os.environ.get("INTERVAL", "10"))).start()
 reporter.increment("imported", tags=[f"pid:{os.getpid()}"])  # in a master that preloads, or in each worker
 
 
