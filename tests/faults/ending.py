@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from tests.faults.support import ROOT, until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
@@ -58,7 +58,7 @@ class Program:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> "Program":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

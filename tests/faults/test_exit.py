@@ -86,7 +86,7 @@ def test_an_interrupt_loses_nothing(agent: DogStatsDReceiver) -> None:
 def test_a_signal_without_a_handler_loses_what_was_counted_since_the_last_flush_and_no_more(
     number: signal.Signals, agent: DogStatsDReceiver
 ) -> None:
-    """The kernel ends the process and nothing of it runs; what a flush brought home is whole, and nothing is doubled."""
+    """The kernel ends it and nothing of it runs; what a flush brought home is whole, and nothing is doubled."""
     script = START + "count(100)\nassert reporter.flush()\ncount(50)\nprint('ready', flush=True)\ntime.sleep(60)"
     with Program(agent, "-c", script) as program:
         program.wait_for("ready")
