@@ -4,9 +4,10 @@ Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked c
 without Python's hooks). A hot path reads that byte and calls `in_child()` when it is 0; components registered with
 `on_fork` then drop what they inherited, once.
 Exit: one atexit hook, registered at import so that it runs after the callbacks of everybody who registered later:
-clients close first, then reporters flush, all within EXIT_SECONDS.
+clients close first, then reporters flush, all within EXIT_SECONDS. The children of multiprocessing and of Celery end by
+os._exit, past atexit: there the hook is called by what they do run before.
 Threads: registration from any thread; `in_child` runs in the child's first thread that notices; the exit hook in the
-thread that ends the interpreter. Never starts a thread, never takes a lock.
+thread that ends the interpreter. Never starts a thread, never takes a lock of its own.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import contextlib
 import logging
 import mmap
 import os
+import sys
+import threading
 import time
 import weakref
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 EXIT_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
@@ -52,6 +56,7 @@ ALIVE[0] = 1
 _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 _clients: weakref.WeakSet[ExitAware] = weakref.WeakSet()
 _reporters: weakref.WeakSet[ExitAware] = weakref.WeakSet()
+_left = EXIT_SECONDS  # what the exit hook may still take: a process may end in several stages
 
 
 def on_fork(component: ForkAware) -> None:
@@ -62,12 +67,15 @@ def on_fork(component: ForkAware) -> None:
 def at_exit(component: ExitAware, *, client: bool = False) -> None:
     """Have `component.at_exit(deadline)` called at interpreter exit, clients before all others; held weakly."""
     (_clients if client else _reporters).add(component)
+    _find_ends()
 
 
 def in_child() -> None:
     """Tell every component, once per child, that this process is a fork of the one that made them."""
+    global _left
     if not ALIVE[0]:
         ALIVE[0] = 1
+        _left = EXIT_SECONDS
         for component in list(_fork_aware):
             with contextlib.suppress(Exception):  # one that cannot let go must not keep the others from it
                 component.after_fork()
@@ -78,20 +86,59 @@ def _by_hook() -> None:
     in_child()
 
 
-def _exit() -> None:
+def _exit(*_: object, **__: object) -> None:
+    global _left
     if not ALIVE[0]:  # a child that never used what it inherited must not say goodbye for its parent
         in_child()
     now = time.monotonic()
-    for components, share in ((_clients, EXIT_SECONDS / 2), (_reporters, EXIT_SECONDS)):
+    for components, share in ((_clients, _left / 2), (_reporters, _left)):
+        if components is _clients and _threads_go_on():
+            continue
         for component in list(components):
             try:
                 component.at_exit(now + share)
             except Exception:  # the others have something to bring home too
                 _log.exception("an exit hook raised")
+    _left = max(0.0, now + _left - time.monotonic())
+
+
+def _threads_go_on() -> bool:
+    """A child of multiprocessing waits for its threads after its finalizers; atexit comes after them."""
+    here = threading.current_thread()
+    return any(not thread.daemon and thread is not here for thread in threading.enumerate())
+
+
+def _with_finalizers(util: Any) -> None:
+    def begin(_: object = None) -> None:
+        util.Finalize(None, _exit, exitpriority=-100)  # after the queues, and after its own children are joined
+        atexit.register(_exit)  # 3.13 clears and runs these too
+
+    util.register_after_fork(begin, begin)  # a child of multiprocessing begins by clearing what it inherited
+    if getattr(sys.modules[util.__package__], "parent_process", bool)():  # this one has begun
+        begin()
+
+
+# Where processes end past atexit; these modules are never imported from here, and may be at any time.
+_ENDS: Final[dict[str, Callable[[Any], object]]] = {
+    "multiprocessing.util": _with_finalizers,
+    "billiard.util": _with_finalizers,  # Celery's own multiprocessing
+    "celery.signals": lambda signals: signals.worker_process_shutdown.connect(_exit, weak=False),
+}
+_found: Final[set[str]] = set()
+
+
+def _find_ends() -> None:
+    """Have the exit hook called there too. Runs in the parent before each fork: a child could hang in their locks."""
+    for name, hook in _ENDS.items():
+        module = sys.modules.get(name)
+        if module is not None and name not in _found:
+            with contextlib.suppress(Exception):  # another thread may be importing it just now
+                hook(module)
+                _found.add(name)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_by_hook)
+    os.register_at_fork(before=_find_ends, after_in_child=_by_hook)
 atexit.register(_exit)
 
 
