@@ -111,21 +111,7 @@ FIRST: dict[str, Callable[[ws.StatsdReporter], object]] = {
 }
 
 
-# Takes an inherited lock, or puts into the inherited queue, before it asks whether this is a child.
-UNNOTICED = {("libc", one) for one in ("event", "service_check", "stats", "start")} | {
-    (fork, "stop and start") for fork in ("libc", "os.fork")
-}
-ACTS = [
-    pytest.param(
-        *(fork.values[0], first),
-        id=f"{fork.id}, {first}",
-        marks=[pytest.mark.xfail(run=False, reason="the reporter notices the fork too late")]
-        if (fork.id, first) in UNNOTICED
-        else [],
-    )
-    for fork in FORKS
-    for first in FIRST
-]
+ACTS = [pytest.param(fork.values[0], first, id=f"{fork.id}, {first}") for fork in FORKS for first in FIRST]
 
 
 @pytest.mark.parametrize("agent", ["udp"], indirect=True)

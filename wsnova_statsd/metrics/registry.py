@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
+from .. import process
 from ..errors import ConfigurationError
 from ..telemetry import Bus
 from .definitions import Definition
@@ -32,6 +33,11 @@ class HandlerRegistry:
         self._attached: set[str] = set()
         for definition in metrics:
             self.add(definition)
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: a thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
 
     @property
     def handlers(self) -> Mapping[str, list[Definition]]:

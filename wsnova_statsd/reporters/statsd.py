@@ -120,6 +120,7 @@ class StatsdReporter:
 
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
+        process.in_child()
         with self._state:
             if self._running:
                 return self
@@ -137,6 +138,7 @@ class StatsdReporter:
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Detach, end the thread, flush what is left; all within `timeout` seconds. True if nothing is left."""
+        process.in_child()
         deadline = time.monotonic() + timeout
         with self._state:
             was_running, self._running = self._running, False
@@ -173,8 +175,7 @@ class StatsdReporter:
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Ship everything that is pending, in the calling thread. True if nothing is left within `timeout` seconds."""
-        if not process.ALIVE[0]:
-            process.in_child()
+        process.in_child()
         shipped = self._shipper.flush(timeout)
         self._ensure_thread()
         return shipped
@@ -206,11 +207,13 @@ class StatsdReporter:
         self, title: str, text: str, alert_type: str = "info", tags: TagsGiven = (), aggregation_key: str | None = None
     ) -> None:
         """Queue a Datadog event; it leaves at once. What is too long is cut, with a mark. alert_type: see wire."""
+        process.in_child()
         self._outbox.event(title, text, alert_type, self._all_tags(tags), aggregation_key, self._room())
         self._leave_now()
 
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
+        process.in_child()
         self._outbox.check(self._prefix + wire.text(name), status, self._all_tags(tags), message, self._room())
         self._leave_now()
 
@@ -221,8 +224,6 @@ class StatsdReporter:
         return wire.EVENT_BYTES - 1 - self._shipper.suffix
 
     def _leave_now(self) -> None:
-        if not process.ALIVE[0]:
-            process.in_child()
         self._ensure_thread()
         self._flusher.wake()
 
@@ -234,4 +235,5 @@ class StatsdReporter:
     @property
     def stats(self) -> Stats:
         """What was counted, delivered and lost so far, and the last fault of the way to the Agent."""
+        process.in_child()
         return self._stats()
