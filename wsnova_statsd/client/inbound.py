@@ -92,7 +92,7 @@ class Inbound:
         self.runs = False  # nothing is told of each message, or looked for in it: many may be dealt with at once
         self.timed = False  # the sums are heard of, or that one was slow
         self._ears: dict[str, _Ears] = {}
-        # The message that is being dealt with.
+        # The message that is being dealt with; an idle client keeps none alive.
         self._message: Any = None
         self._hearing: _Ears | None = None
         self._decoded_ns = self._began_ns = 0
@@ -214,6 +214,7 @@ class Inbound:
                 hearing.completed(duration)
         if duration > self._slow_ns:
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, duration, result)
+        self._message = None
         self._add(1, self._size, duration, duration)
         if result is _ERROR:
             self.batch.errors += 1
@@ -315,6 +316,7 @@ class Inbound:
                 if self.runs and not requests.active:
                     return
         finally:
+            self._message = None
             self._add(count, total, spent, longest)
 
     def raised(self, error: Exception) -> None:
@@ -332,6 +334,7 @@ class Inbound:
         if longest_ns > self._slow_ns:
             self._message, self._hearing = last, None
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, longest_ns, _ERROR if fault else _OK)
+            self._message = None
         if now >= batch.due:
             self._window(now)
 

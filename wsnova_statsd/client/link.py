@@ -30,18 +30,8 @@ class Link:
 
     __slots__ = (
         *("_close_sent", "_dry", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
-        *(
-            "_rest",
-            "_room",
-            "_tells_heartbeats",
-            "_transport",
-            "_unsent",
-            "_verdict",
-            "arrived",
-            "arrived_bytes",
-            "deflate",
-        ),
-        *("ended", "heartbeat", "inbox", "kept", "left", "loss", "opened_ns", "reading", "seen", "sending"),
+        *("_rest", "_room", "_tells_heartbeats", "_transport", "_unsent", "_verdict", "arrived", "arrived_bytes"),
+        *("deflate", "ended", "heartbeat", "inbox", "kept", "left", "loss", "opened_ns", "reading", "seen", "sending"),
         *("subprotocol", "uri"),
     )
 
@@ -65,7 +55,7 @@ class Link:
         self.inbox: deque[Received] = deque()
         self.arrived = 0  # messages ever put into the inbox
         self.arrived_bytes = 0  # bytes ever read
-        self.seen: deque[tuple[str, int]] = deque()  # to be told: a heartbeat event's last word and its rtt, or `full`
+        self.seen: list[tuple[str, int]] = []  # to be told: a heartbeat event's last word and its rtt, or `full`
         self.loss: Loss | None = None
         self.heartbeat = heartbeat
         self.left: float | None = time.monotonic()  # when the owner last stopped reading, None while it reads
@@ -77,7 +67,7 @@ class Link:
         self._idle_limit = idle_limit
         self._last_data = time.monotonic()
         self._owed: bytes | None = None  # the latest ping's payload that is not answered yet
-        self._ping_owed: bytes | None = None  # a ping that was due and could not go out yet
+        self._ping_owed: bytes | None = None  # the frame of a ping that was due and could not go out yet
         self._verdict: Violation | None = None  # a breach that was read
         self._unsent = False  # one of these two, or a rest, waits for its way
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
@@ -139,7 +129,7 @@ class Link:
         end = due if until is None else min(until, due)
         return self._transport.wait(max(0.0, end - now))
 
-    def inherit(self, unread: deque[Received]) -> None:
+    def inherit(self, unread: list[Received]) -> None:
         """Owner, before anybody reads: what the last link received comes first."""
         self.inbox.extend(unread)
         unread.clear()
@@ -295,7 +285,7 @@ class Link:
             self._owed = self._ping_owed = None
         elif now >= self.heartbeat.next_ping:
             self._ping_owed = self.heartbeat.ping(now, time.monotonic_ns()) or self._ping_owed
-        if self._ping_owed is not None and self._control(frame(PING, self._ping_owed)):
+        if self._ping_owed is not None and self._control(self._ping_owed):
             self._ping_owed = None
             self.heartbeat.left(time.monotonic_ns())
             self._saw("sent")
@@ -327,7 +317,7 @@ class Link:
     def _control(self, data: bytes) -> bool:
         """Send a control frame, or with none the rest of the last, if no other thread's message is in the way for long.
         Never waits for the peer. True if the frame is on its way."""
-        if not self.sending.acquire(timeout=self._patience):
+        if not self.sending.acquire(True, self._patience):
             return False
         try:
             return self._control_now(data)
