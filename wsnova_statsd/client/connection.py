@@ -104,14 +104,6 @@ class Connection:
             self._lost(link, link.loss)
         return filled  # if not, the caller looks what is due by now: a new link has deadlines of its own
 
-    def take(self) -> Received | None:
-        """The next message that waits; None if another thread has closed the client."""
-        link = self.link
-        try:
-            return link.inbox.popleft() if link is not None else None
-        except IndexError:
-            return None
-
     def _again(self) -> Link:
         """There is no link: the client is closed, or forked, or a signal's handler ended the wait for the next one."""
         if self.state is State.FORKED:

@@ -250,7 +250,7 @@ class Inbound:
         hearing = None
         count = total = spent = longest = 0
         try:
-            while True:
+            while _alive[0] and connection.link is link and bus.version == version:
                 try:
                     received = inbox.popleft()
                 except IndexError:
@@ -311,8 +311,6 @@ class Inbound:
                         count = total = spent = longest = 0
                         self._window(ended)
                         due = self.batch.due
-                if not _alive[0] or connection.link is not link or bus.version != version:
-                    return
                 if self.runs and not requests.active:
                     return
         finally:

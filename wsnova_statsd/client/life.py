@@ -224,10 +224,9 @@ class Life:
             inbound.owned()
             try:
                 while True:
-                    received = connection.take() if self._await(until, revive=until is None) else None
-                    if received is not None:
-                        message = inbound.decode(received)
-                        if message is not NOTHING and not inbound.consumed(message, received):
+                    if self._await(until, revive=until is None):
+                        message = self._runs.one()
+                        if message is not NOTHING:
                             inbound.skip_timing()
                             return message
                     elif until is not None and (time.monotonic() >= until or connection.lost):

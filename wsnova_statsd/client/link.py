@@ -31,8 +31,8 @@ class Link:
     __slots__ = (
         *("_close_sent", "_dry", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
         *("_rest", "_room", "_tells_heartbeats", "_transport", "_unsent", "_verdict", "arrived", "arrived_bytes"),
-        *("deflate", "ended", "heartbeat", "inbox", "kept", "left", "loss", "opened_ns", "reading", "seen", "sending"),
-        *("subprotocol", "uri"),
+        *("deflate", "ended", "heartbeat", "in_hand", "inbox", "kept", "left", "loss", "opened_ns"),
+        *("reading", "seen", "sending", "subprotocol", "uri"),
     )
 
     def __init__(
@@ -53,6 +53,7 @@ class Link:
         self.reading = threading.Lock()  # held by the thread that reads; guards the reader and the heartbeat
         # Appended under reading, taken by the owner; a Received's stamp is its arrival in ns since the epoch.
         self.inbox: deque[Received] = deque()
+        self.in_hand = False  # the owner took some out, and deals with them
         self.arrived = 0  # messages ever put into the inbox
         self.arrived_bytes = 0  # bytes ever read
         self.seen: list[tuple[str, int]] = []  # to be told: a heartbeat event's last word and its rtt, or `full`
@@ -95,12 +96,12 @@ class Link:
         """Owner: read until a message is in the inbox, or something was seen, or time.monotonic() is `until`, or the
         link is lost. True if the inbox has messages; `loss` is set once there is nothing more to come."""
         with self.reading:
-            self.left, self.kept, self._patience = None, False, _CONTROL_TIMEOUT
-            if not self.inbox:
-                self._room.caught_up()
-                self._judge()
-            ready, self._dry = not self._dry, False  # recv first: it is there more often than not
+            self.left, self.kept, self.in_hand, self._patience = None, False, False, _CONTROL_TIMEOUT
             try:
+                if not self.inbox:
+                    self._room.caught_up()
+                    self._judge()
+                ready, self._dry = not self._dry, False  # recv first: it is there more often than not
                 while not self.inbox and self.loss is None:
                     now = time.monotonic()
                     if self._step(now, ready):
@@ -138,7 +139,7 @@ class Link:
     def pump(self, until: float) -> None:
         """Owner, inside the user's code: read once more, whatever the inbox holds; waits until `until` at most."""
         with self.reading:
-            self.kept, self._patience = False, _CONTROL_TIMEOUT
+            self.kept, self._dry, self._patience = False, False, _CONTROL_TIMEOUT
             now = time.monotonic()
             if self._verdict is not None and self.loss is None:
                 self.breach(self._verdict)  # what is waited for cannot come
@@ -198,7 +199,11 @@ class Link:
             self._speak(now)
         data = self._recv() if ready else None
         if data:
-            self._take(data, now)
+            try:
+                self._take(data, now)
+            except BaseException as error:  # a signal's handler: what follows may begin in the midst of a frame
+                self._broken(error)
+                raise
             return True
         if data is None:
             if heartbeat.missed(now):  # asked only when nothing was there: the pong may stand behind much data
@@ -237,7 +242,7 @@ class Link:
     def _judge(self, verdict: Violation | None = None) -> None:
         """Act upon a breach, once the messages that came before it are dealt with: they may still be answered."""
         self._verdict = self._verdict or verdict
-        if self._verdict is not None and self.loss is None and not self.inbox:
+        if self._verdict is not None and self.loss is None and not self.inbox and not self.in_hand:
             self.breach(self._verdict)
 
     def _is_message(self, found: Received, now: float) -> bool:

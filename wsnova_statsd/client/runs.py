@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import takewhile
+from itertools import islice, takewhile
 from operator import length_hint
 from typing import Any, Final
 
@@ -54,39 +54,50 @@ class Runs:
             if handler is not None:
                 inbound.handle_each(connection, link, handler)
                 continue
-            received = connection.take()
-            if received is None:
-                return
-            message = inbound.decode(received)
-            if message is not NOTHING and not inbound.consumed(message, received):
+            message = self.one()
+            if message is not NOTHING:
                 inbound.begin()
                 try:
                     yield message
                 finally:
                     inbound.finish("ok")
 
+    def one(self) -> Any:
+        """The next message that waits; NOTHING if it is for nobody, or was cleared away. It leaves the inbox when it is
+        decoded: what a signal's handler interrupts is not lost."""
+        link, inbound = self._connection.link, self._inbound
+        if link is None or not link.inbox:
+            return NOTHING
+        received = link.inbox[0]
+        message = inbound.decode(received)
+        if link.inbox:  # a breach clears it
+            link.inbox.popleft()
+        return NOTHING if message is NOTHING or inbound.consumed(message, received) else message
+
     def _take(self, link: Link) -> list[Received]:
-        """A run, taken out of the inbox; none if messages are to be dealt with one by one. That is asked before they
-        are taken: the answer to what is sent later cannot be among them."""
+        """A run, taken out of the inbox; none if messages are to be dealt with one by one. Whether an answer is
+        expected is asked again when they are known: the answer to what is asked later cannot be among them."""
         inbound = self._inbound
         if inbound.version != inbound.bus.version:
             inbound.listen()
         alone, self._alone = self._alone, False
-        if alone or not inbound.runs or inbound.requests.active or len(link.inbox) < 2:
+        inbox = link.inbox
+        if alone or not inbound.runs or inbound.requests.active or len(inbox) < 2:
             return []
         with link.reading:  # the keeper appends
-            inbox = link.inbox
-            if len(inbox) <= _RUN:
-                run = list(inbox)
-                inbox.clear()
-            else:
-                run = [inbox.popleft() for _ in range(_RUN)]
+            run = list(islice(inbox, _RUN))
+            if inbound.requests.active:
+                return []
             self._size = _size(run)
             if self._size > _RUN_BYTES:
-                keep = max(1, len(run) * _RUN_BYTES // self._size)
-                inbox.extendleft(reversed(run[keep:]))
-                del run[keep:]
+                del run[max(1, len(run) * _RUN_BYTES // self._size) :]
                 self._size = _size(run)
+            link.in_hand = True
+            if len(run) == len(inbox):
+                inbox.clear()
+            else:
+                for _ in run:
+                    inbox.popleft()
         return run
 
     def _deal_with(self, run: list[Received], link: Link) -> Iterator[Any]:
@@ -137,11 +148,12 @@ class Runs:
                             fault = None
                         if not _alive[0] or connection.link is not link or bus.version != version:
                             return
-        finally:
+        finally:  # first what was not come to: counting may call telemetry handlers
+            link.inbox.extendleft(reversed(run[done:]))
+            link.in_hand = False
             if timed and counted < done:
                 size = self._size if done - counted == len(run) else _size(run[counted:done])
                 inbound.count_run(done - counted, size, spent, longest, message, False)
-            link.inbox.extendleft(reversed(run[done:]))
 
     def _decode_ahead(self, entries: list[Received]) -> list[Any]:
         """As many messages as are of one kind and can be decoded; a fault is told when its message is dealt with."""
@@ -152,8 +164,9 @@ class Runs:
         messages: list[Any] = []
         try:
             messages.extend(map(inbound.decode_text if opcode == TEXT else inbound.decode_binary, payloads))
-        except Exception:
-            self._alone = not messages
+        except Exception:  # told when the message is dealt with
+            pass
+        self._alone = not messages  # also after a StopIteration, which extend takes for the end
         return messages
 
 
