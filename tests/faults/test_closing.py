@@ -19,11 +19,13 @@ events = ws.events
 def test_close_ends_in_time_while_the_handler_sleeps_and_its_peer_is_frozen() -> None:
     """Within its timeout, disconnected is told before close() returns, and the state is closed."""
     with ServerProcess("1") as server, capture_events("websockex_nova.connection") as log:
-        entered = threading.Event()
+        entered, let_go = threading.Event(), threading.Event()
+        owners = list[threading.Thread]()
 
         def handle(message: Any) -> None:
+            owners.append(threading.current_thread())
             entered.set()
-            time.sleep(3.0)
+            let_go.wait(10.0)
 
         client = ws.Client(server.url, profile=QUICK, on_message=handle).start()
         assert entered.wait(2.0)
@@ -33,6 +35,9 @@ def test_close_ends_in_time_while_the_handler_sleeps_and_its_peer_is_frozen() ->
         assert time.monotonic() - began < 1.2
         assert log.count(events.CONNECTION_DISCONNECTED) == 1
         assert client.state is ws.State.CLOSED
+        let_go.set()
+        owners[0].join(5.0)
+        assert not owners[0].is_alive()
 
 
 @pytest.mark.parametrize("place", ["body", "on_message", "on_reconnect", "on_error", "login", "telemetry"])

@@ -121,7 +121,9 @@ def test_whatever_a_child_does_first_no_inherited_lock_hangs_it_and_nothing_is_l
 ) -> None:
     """Another thread holds every lock of reporter, store and bus; an event waits that is the parent's."""
     bus: Any = reporter._bus
-    locks = [reporter._flushing, reporter._state, reporter._store.lock, reporter._registry._lock, bus._lock]
+    shipper, flusher = reporter._shipper, reporter._flusher
+    locks = [shipper.lock, shipper.ledger._lock, flusher._lock, reporter._state, reporter._outbox._lock]
+    locks += [reporter._store.lock, reporter._registry._lock, bus._lock]
     reporter.increment("orders", 100)
     held, release = threading.Event(), threading.Event()
 
@@ -165,8 +167,8 @@ def test_the_child_has_a_datadog_client_of_its_own_and_calls_nothing_of_the_inhe
     """Every attribute that is read from the inherited one is noticed; its socket is not the child's."""
     reporter.increment("orders")
     assert reporter.flush()
-    assert reporter._agent is not None
-    inherited = reporter._agent._client
+    assert reporter._shipper._agent is not None
+    inherited = reporter._shipper._agent._client
     descriptor = inherited.socket.fileno()
     asked = list[str]()
     child = Child(fork)
@@ -181,8 +183,8 @@ def test_the_child_has_a_datadog_client_of_its_own_and_calls_nothing_of_the_inhe
         reporter.increment("orders", 5)
         shipped = reporter.flush()
         noticed = list(asked)
-        assert reporter._agent is not None
-        fresh = reporter._agent._client
+        assert reporter._shipper._agent is not None
+        fresh = reporter._shipper._agent._client
         child.tell(shipped, noticed, fresh is inherited, fresh.socket.fileno() == descriptor, reporter.stop())
         child.end()
     assert child.said() == [[True, [], False, False, True]]

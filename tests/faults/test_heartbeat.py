@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+import websocket
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, ServerProcess
@@ -161,8 +162,9 @@ def test_an_unanswered_ping_is_judged_by_its_own_deadline() -> None:
     """The object alone, fed with time: due, under way, answered by its own payload only, missed."""
     beat = Heartbeat(10.0, 3.0, now=100.0)
     assert beat.ping(109.9, 0) is None
-    payload = beat.ping(110.0, 5)
-    assert payload is not None
+    frame = beat.ping(110.0, 5)
+    assert frame is not None
+    payload = websocket.ABNF.mask(frame[2:6], frame[6:])
     assert beat.due == 113.0
     assert beat.pong(b"other", 6) is None
     assert not beat.missed(112.9)

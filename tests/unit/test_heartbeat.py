@@ -1,6 +1,7 @@
 """The heartbeat, fed with a fake clock: when to ping, what answers, when the peer is given up."""
 
 import pytest
+import websocket
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +15,14 @@ def clock() -> FakeClock:
 
 
 def _ping(heartbeat: Heartbeat, clock: FakeClock) -> bytes:
-    payload = heartbeat.ping(clock(), clock.ns())
-    assert payload is not None
-    return payload
+    frame = heartbeat.ping(clock(), clock.ns())
+    assert frame is not None
+    return _payload(frame)
+
+
+def _payload(frame: bytes) -> bytes:
+    assert frame[:2] == b"\x89\x88"  # final, a ping, masked, eight bytes (RFC 6455, section 5.2)
+    return websocket.ABNF.mask(frame[2:6], frame[6:])
 
 
 def test_the_first_ping_is_due_after_one_interval(clock: FakeClock) -> None:
@@ -85,6 +91,16 @@ def test_payloads_cannot_be_guessed(clock: FakeClock) -> None:
     assert {len(payload) for payload in payloads} == {8}
 
 
+def test_each_ping_has_a_masking_key_of_its_own(clock: FakeClock) -> None:
+    """Drawn anew for every frame (RFC 6455, section 5.3)."""
+    keys = set()
+    for _ in range(100):
+        frame = Heartbeat(0.0, 1.0, clock()).ping(clock(), clock.ns())
+        assert frame is not None
+        keys.add(frame[2:6])
+    assert len(keys) == 100
+
+
 def test_one_ping_at_a_time(clock: FakeClock) -> None:
     """No second ping goes out while the first waits, and its deadline holds, if the timeout is the longer one."""
     heartbeat = Heartbeat(1.0, 10.0, clock())
@@ -97,7 +113,7 @@ def test_one_ping_at_a_time(clock: FakeClock) -> None:
     assert heartbeat.deadline == 111.0
     assert heartbeat.pong(payload, clock.ns()) == 5_000_000_000
     clock.advance(1)
-    assert heartbeat.ping(clock(), clock.ns()) not in (None, payload)
+    assert _ping(heartbeat, clock) != payload
 
 
 @given(st.floats(0.1, 100), st.floats(0.1, 100), st.lists(st.tuples(st.floats(0, 50), st.booleans()), max_size=30))
@@ -110,10 +126,10 @@ def test_a_peer_that_answers_is_never_given_up_and_one_that_does_not_always_is(
     asked: tuple[bytes, float] | None = None
     for step, answers in steps:
         clock.advance(step)
-        payload = heartbeat.ping(clock(), clock.ns())
-        if payload is not None:
+        frame = heartbeat.ping(clock(), clock.ns())
+        if frame is not None:
             assert asked is None
-            asked = payload, clock()
+            asked = _payload(frame), clock()
         if asked is not None and answers:
             assert heartbeat.pong(asked[0], clock.ns()) is not None
             asked = None

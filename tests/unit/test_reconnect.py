@@ -1,12 +1,12 @@
 """The retry policy, with a fake clock, fake chance and fake events."""
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsnova_statsd.client.flag import Flag
 from wsnova_statsd.client.reconnect import RetryPolicy, Stopped
 from wsnova_statsd.errors import ConnectionFailed, HandshakeRefused
 from wsnova_statsd.profiles import FINANCIAL, LIGHTWEIGHT, PROFILES, STANDARD, Profile
@@ -27,8 +27,8 @@ def _highest(_low: float, high: float) -> float:
     return high
 
 
-class _Sleep(threading.Event):
-    """An event whose wait moves a fake clock, and may do something in the middle of it."""
+class _Sleep(Flag):
+    """A flag whose wait moves a fake clock, and may do something in the middle of it."""
 
     def __init__(self, clock: FakeClock, meanwhile: Callable[[float], object] | None = None) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def _run(
             raise outcome
         return outcome
 
-    return policy.run(dial, outage, threading.Event(), wake or _Sleep(clock), gives_up), waits
+    return policy.run(dial, outage, Flag(), wake or _Sleep(clock), gives_up), waits
 
 
 def test_a_first_dial_meets_no_wait_and_one_after_an_outage_does() -> None:
@@ -152,7 +152,7 @@ def test_only_failed_connections_are_retried(error: BaseException) -> None:
 
     clock = FakeClock()
     with pytest.raises(type(error)) as caught:
-        RetryPolicy(FINANCIAL).run(dial, None, threading.Event(), _Sleep(clock), lambda: False)
+        RetryPolicy(FINANCIAL).run(dial, None, Flag(), _Sleep(clock), lambda: False)
     assert caught.value is error
     assert clock.sleeps == []
 
@@ -169,7 +169,7 @@ def test_giving_up_raises_the_last_failure_itself() -> None:
 
 def test_closing_interrupts_the_wait_and_nothing_is_dialled_after_it() -> None:
     """Tenacity would try once more."""
-    closing, clock = threading.Event(), FakeClock()
+    closing, clock = Flag(), FakeClock()
     dials: list[float] = []
 
     def dial(waited: float) -> str:

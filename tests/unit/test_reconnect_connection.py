@@ -1,6 +1,5 @@
 """The life the retry policy leads in a connection, with a fake clock, fake chance and fake links."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -50,7 +49,7 @@ class _FakeLink:
     def send_close(self, *_given: object) -> None:
         pass
 
-    def inherit(self, unread: deque[object]) -> None:
+    def inherit(self, unread: list[object]) -> None:
         assert not unread
 
     def shutdown(self) -> None:

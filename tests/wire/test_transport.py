@@ -363,6 +363,23 @@ def test_nothing_there_is_none_and_the_end_is_empty(
         assert _read(transport, 1) == b""
 
 
+def test_where_poll_is_missing_a_selector_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: not before bytes come, nor longer than it was told to."""
+    go = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        go.wait(5)
+        connection.send(server_frame(PING))
+
+    monkeypatch.delattr("select.poll")
+    with TcpServer(script) as server, _connected(server) as transport:
+        assert not transport.wait(0.05)
+        go.set()
+        assert transport.wait(5.0)
+        assert transport.recv() == b"\x89\x00"
+
+
 def test_masked_frames_arrive(tls: _Contexts) -> None:
     """Of every length form, byte for byte, with a mask of their own each."""
     payloads = [b"", b"a" * 125, b"b" * 126, b"c" * 65535, b"d" * 65536]

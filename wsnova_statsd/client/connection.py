@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from typing import Protocol
 
 from .. import events
@@ -17,6 +16,7 @@ from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .dialer import Dialer
 from .emitter import Emitter
 from .faults import Faults
+from .flag import Flag
 from .frames import NORMAL, Received
 from .keeper import KEEPER, Kept
 from .link import Link
@@ -57,7 +57,7 @@ class Connection:
         self.emit = emitter
         self.faults = faults
         self.tidings = Tidings(emitter, faults, options.max_buffered_bytes)
-        self.closing = threading.Event()
+        self.closing = Flag()
         self.changed = threading.Condition()
         self.state = State.IDLE
         self.link: Link | None = None
@@ -65,7 +65,7 @@ class Connection:
         self.last_failure: ConnectionFailed | None = None  # of a dial
         self._undisposed: Link | None = None  # ended while its owner was in the user's code
         self.reason = "local"  # of the disconnected event of a close on purpose
-        self._wake = threading.Event()  # ends the sleep before a retry
+        self._wake = Flag()  # ends the sleep before a retry
         self._dialer = Dialer(options)
         self._policy = RetryPolicy(options.profile)
         self._hooks = hooks
@@ -73,7 +73,7 @@ class Connection:
         self._new: Link | None = None  # upgraded, and logging in: the owner's only
         self._first = True  # no link was made yet
         self._outage: tuple[ConnectionFailed, int] | None = None  # since when there is no link; the owner's
-        self._unread: deque[Received] = deque()  # of a link that ended before anybody came to read; the owner's
+        self._unread: list[Received] = []  # of a link that ended before anybody came to read; the owner's
         self._cause = ""  # of the last failure, for the next attempt's event
 
     # -- the owner's side ---------------------------------------------------------------------------------------------
@@ -103,14 +103,6 @@ class Connection:
         if not filled and link.loss is not None and (revive or self.closing.is_set()):
             self._lost(link, link.loss)
         return filled  # if not, the caller looks what is due by now: a new link has deadlines of its own
-
-    def take(self) -> Received | None:
-        """The next message that waits; None if another thread has closed the client."""
-        link = self.link
-        try:
-            return link.inbox.popleft() if link is not None else None
-        except IndexError:
-            return None
 
     def _again(self) -> Link:
         """There is no link: the client is closed, or forked, or a signal's handler ended the wait for the next one."""

@@ -7,6 +7,9 @@ nanoseconds. Pings carry a payload nobody can guess, so that an old or forged po
 from __future__ import annotations
 
 import os
+from typing import Final
+
+_HEAD: Final = b"\x89\x88"  # a final ping frame's, masked, with eight bytes of payload (RFC 6455, section 5.2)
 
 
 class Heartbeat:
@@ -28,16 +31,17 @@ class Heartbeat:
         return self.next_ping if self.deadline is None else min(self.deadline, self.next_ping)
 
     def ping(self, now: float, now_ns: int) -> bytes | None:
-        """The payload of a ping to send now, None if none is due or one is under way."""
+        """The frame of a ping to send now, None if none is due or one is under way."""
         if now < self.next_ping:
             return None
         self.next_ping = now + self._interval
         if self.deadline is not None:  # one is under way; its deadline decides
             return None
-        self._payload = os.urandom(8)
+        drawn = os.urandom(12)  # a masking key and a payload masked with it
+        self._payload = (int.from_bytes(drawn[:4] * 2) ^ int.from_bytes(drawn[4:])).to_bytes(8)
         self._sent_ns = now_ns
         self.deadline = now + self._timeout
-        return self._payload
+        return _HEAD + drawn
 
     def left(self, now_ns: int) -> None:
         """The ping went out; that may be later than it was due."""

@@ -78,7 +78,7 @@ class Inbound:
         self.timed = False  # the sums are heard of, or that one was slow
         self._ears: dict[str, Ears] = {}
         self._periods = types.periods
-        # The message that is being dealt with.
+        # The message that is being dealt with; an idle client keeps none alive.
         self._message: Any = None
         self._hearing: Ears | None = None
         self._decoded_ns = self._began_ns = 0
@@ -214,6 +214,7 @@ class Inbound:
                 hearing.completed(duration)
         if duration > self._slow_ns:
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, duration, result)
+        self._message = None
         self._add(1, self._size, duration, duration)
         if result is _ERROR:
             self.batch.errors += 1
@@ -249,7 +250,7 @@ class Inbound:
         hearing = None
         count = total = spent = longest = 0
         try:
-            while True:
+            while _alive[0] and connection.link is link and bus.version == version:
                 try:
                     received = inbox.popleft()
                 except IndexError:
@@ -311,6 +312,7 @@ class Inbound:
                 if not _alive[0] or connection.link is not link or bus.version != version:
                     return
         finally:
+            self._message = None
             self._add(count, total, spent, longest)
 
     def raised(self, error: Exception) -> None:
@@ -326,6 +328,7 @@ class Inbound:
         if longest_ns > self._slow_ns:
             self._message, self._hearing = last, None
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, longest_ns, _ERROR if fault else _OK)
+            self._message = None
         self._window(_clock())
 
     def _add(self, count: int, size: int, spent_ns: int, longest_ns: int) -> None:

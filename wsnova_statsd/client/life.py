@@ -29,6 +29,7 @@ from .connection import Connection
 from .dialogue import Dialogue
 from .emitter import Emitter
 from .faults import Faults
+from .flag import Flag
 from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
 from .link import Link
@@ -60,7 +61,7 @@ class Life:
         self.dialogue = Dialogue(
             options, emit, faults, self.outbound, requests, up, self.is_owner, attend, self.make_room
         )
-        self.over = threading.Event()
+        self.over = Flag()
         self.requests = requests
         self._login = Login(options.auth, emit, faults, client, self._refused_for_good)
         self._inbound = Inbound(options, emit, faults, types, requests, self.dialogue.answer_heartbeat, self._breach)
@@ -70,7 +71,7 @@ class Life:
         self._bus = bus
         self._faults = faults
         self._ownership = Ownership(lambda: self._redialling or self.connection.closing.is_set())
-        self._ready = threading.Event()  # the first link stands, or never will
+        self._ready = Flag()  # the first link stands, or never will
         self._stood = False  # it did; written before _ready is set
         self._finishing = threading.Lock()  # guards _finished
         self._finished = False
@@ -223,10 +224,9 @@ class Life:
             inbound.owned()
             try:
                 while True:
-                    received = connection.take() if self._await(until, revive=until is None) else None
-                    if received is not None:
-                        message = inbound.decode(received)
-                        if message is not NOTHING and not inbound.consumed(message, received):
+                    if self._await(until, revive=until is None):
+                        message = self._runs.one()
+                        if message is not NOTHING:
                             inbound.skip_timing()
                             return message
                     elif until is not None and (time.monotonic() >= until or connection.lost):

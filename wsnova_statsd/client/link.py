@@ -31,19 +31,9 @@ class Link:
 
     __slots__ = (
         *("_close_sent", "_dry", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
-        *(
-            "_rest",
-            "_room",
-            "_tells_heartbeats",
-            "_transport",
-            "_unsent",
-            "_verdict",
-            "arrived",
-            "arrived_bytes",
-            "deflate",
-        ),
-        *("ended", "heartbeat", "inbox", "kept", "left", "loss", "opened_ns", "reading", "seen", "sending"),
-        *("subprotocol", "uri"),
+        *("_rest", "_room", "_tells_heartbeats", "_transport", "_unsent", "_verdict", "arrived", "arrived_bytes"),
+        *("deflate", "ended", "heartbeat", "in_hand", "inbox", "kept", "left", "loss", "opened_ns"),
+        *("reading", "seen", "sending", "subprotocol", "uri"),
     )
 
     def __init__(
@@ -64,9 +54,10 @@ class Link:
         self.reading = threading.Lock()  # held by the thread that reads; guards the reader and the heartbeat
         # Appended under reading, taken by the owner; a Received's stamp is its arrival in ns since the epoch.
         self.inbox: deque[Received] = deque()
+        self.in_hand = False  # the owner took some out, and deals with them
         self.arrived = 0  # messages ever put into the inbox
         self.arrived_bytes = 0  # bytes ever read
-        self.seen: deque[tuple[str, int]] = deque()  # to be told: a heartbeat event's last word and its rtt, or `full`
+        self.seen: list[tuple[str, int]] = []  # to be told: a heartbeat event's last word and its rtt, or `full`
         self.loss: Loss | None = None
         self.heartbeat = heartbeat
         self.left: float | None = time.monotonic()  # when the owner last stopped reading, None while it reads
@@ -78,7 +69,7 @@ class Link:
         self._idle_limit = idle_limit
         self._last_data = time.monotonic()
         self._owed: bytes | None = None  # the latest ping's payload that is not answered yet
-        self._ping_owed: bytes | None = None  # a ping that was due and could not go out yet
+        self._ping_owed: bytes | None = None  # the frame of a ping that was due and could not go out yet
         self._verdict: Violation | None = None  # a breach that was read
         self._unsent = False  # one of these two, or a rest, waits for its way
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
@@ -106,12 +97,12 @@ class Link:
         """Owner: read until a message is in the inbox, or something was seen, or time.monotonic() is `until`, or the
         link is lost. True if the inbox has messages; `loss` is set once there is nothing more to come."""
         with self.reading:
-            self.left, self.kept, self._patience = None, False, _CONTROL_TIMEOUT
-            if not self.inbox:
-                self._room.caught_up()
-                self._judge()
-            ready = time.monotonic() - self._dry > _JUST_NOW  # recv first: it is there more often than not
+            self.left, self.kept, self.in_hand, self._patience = None, False, False, _CONTROL_TIMEOUT
             try:
+                if not self.inbox:
+                    self._room.caught_up()
+                    self._judge()
+                ready = time.monotonic() - self._dry > _JUST_NOW  # recv first: it is there more often than not
                 while not self.inbox and self.loss is None:
                     now = time.monotonic()
                     if self._step(now, ready):
@@ -131,8 +122,10 @@ class Link:
         if not self._transport.drained and not self.seen and self.loss is None:
             with self.reading:
                 self.left = now = time.monotonic()  # it is away for no time
+                self.in_hand = bulk is not None
                 if not self._step(now, bulk=bulk):
                     self._dry = now
+                self.in_hand = bool(bulk)
         return kind
 
     def _wait(self, now: float, until: float | None) -> bool:
@@ -141,7 +134,7 @@ class Link:
         end = due if until is None else min(until, due)
         return self._transport.wait(max(0.0, end - now))
 
-    def inherit(self, unread: deque[Received]) -> None:
+    def inherit(self, unread: list[Received]) -> None:
         """Owner, before anybody reads: what the last link received comes first."""
         self.inbox.extend(unread)
         unread.clear()
@@ -150,7 +143,7 @@ class Link:
     def pump(self, until: float) -> None:
         """Owner, inside the user's code: read once more, whatever the inbox holds; waits until `until` at most."""
         with self.reading:
-            self.kept, self._patience = False, _CONTROL_TIMEOUT
+            self.kept, self._dry, self._patience = False, 0.0, _CONTROL_TIMEOUT
             now = time.monotonic()
             if self._verdict is not None and self.loss is None:
                 self.breach(self._verdict)  # what is waited for cannot come
@@ -210,7 +203,11 @@ class Link:
             self._speak(now)
         data = self._recv() if ready else None
         if data:
-            self._take(data, now, bulk)
+            try:
+                self._take(data, now, bulk)
+            except BaseException as error:  # a signal's handler: what follows may begin in the midst of a frame
+                self._broken(error)
+                raise
             return True
         if data is None:
             if heartbeat.missed(now):  # asked only when nothing was there: the pong may stand behind much data
@@ -247,7 +244,7 @@ class Link:
     def _judge(self, verdict: Violation | None = None) -> None:
         """Act upon a breach, once the messages that came before it are dealt with: they may still be answered."""
         self._verdict = self._verdict or verdict
-        if self._verdict is not None and self.loss is None and not self.inbox:
+        if self._verdict is not None and self.loss is None and not self.inbox and not self.in_hand:
             self.breach(self._verdict)
 
     def _is_message(self, found: Received, now: float) -> bool:
@@ -295,7 +292,7 @@ class Link:
             self._owed = self._ping_owed = None
         elif now >= self.heartbeat.next_ping:
             self._ping_owed = self.heartbeat.ping(now, time.monotonic_ns()) or self._ping_owed
-        if self._ping_owed is not None and self._control(frame(PING, self._ping_owed)):
+        if self._ping_owed is not None and self._control(self._ping_owed):
             self._ping_owed = None
             self.heartbeat.left(time.monotonic_ns())
             self._saw("sent")
@@ -327,7 +324,7 @@ class Link:
     def _control(self, data: bytes) -> bool:
         """Send a control frame, or with none the rest of the last, if no other thread's message is in the way for long.
         Never waits for the peer. True if the frame is on its way."""
-        if not self.sending.acquire(timeout=self._patience):
+        if not self.sending.acquire(True, self._patience):
             return False
         try:
             return self._control_now(data)

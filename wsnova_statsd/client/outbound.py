@@ -17,6 +17,7 @@ from ..errors import EncodeError, NotConnected, RateLimited
 from .batch import WINDOW_NS, Batch
 from .emitter import Emitter
 from .faults import Faults
+from .flag import Flag
 from .frames import BINARY, TEXT
 from .link import Link
 from .options import Options
@@ -38,7 +39,7 @@ class Outbound:
         faults: Faults,
         types: MessageTypes,
         up: Callable[[float], Link],
-        closing: threading.Event,
+        closing: Flag,
     ) -> None:
         self._client_id = options.client_id
         self._protocol = options.protocol

@@ -8,7 +8,6 @@ over from outage to outage until the link was stable. Used by the owner's thread
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -18,6 +17,7 @@ from tenacity.wait import wait_base
 
 from ..errors import AuthRejected, ConnectionFailed, HandshakeRefused
 from ..profiles import Profile
+from .flag import Flag
 
 _T = TypeVar("_T")
 # Seconds, where a profile retries at once: clients that are cut at one moment do not dial in step. It spares a listener
@@ -89,8 +89,8 @@ class RetryPolicy(wait_base):
         self,
         dial: Callable[[float], _T],
         outage: ConnectionFailed | None,
-        closing: threading.Event,
-        wake: threading.Event,
+        closing: Flag,
+        wake: Flag,
         gives_up: Callable[[], bool],
     ) -> _T:
         """Dial until it succeeds; `dial` is told how long was waited. After an `outage` a wait comes first.

@@ -58,16 +58,26 @@ class Runs:
                         return
                 elif handler is not None:
                     inbound.handle_each(connection, link, handler)
-                elif (received := connection.take()) is not None:
-                    message = inbound.decode(received)
-                    if message is not NOTHING and not inbound.consumed(message, received):
-                        inbound.begin()
-                        try:
-                            yield message
-                        finally:
-                            inbound.finish("ok")
+                elif (message := self.one()) is not NOTHING:
+                    inbound.begin()
+                    try:
+                        yield message
+                    finally:
+                        inbound.finish("ok")
         finally:
             self._settle()
+
+    def one(self) -> Any:
+        """The next message that waits; NOTHING if it is for nobody, or was cleared away. It leaves the inbox when it is
+        decoded: what a signal's handler interrupts is not lost."""
+        link, inbound = self._connection.link, self._inbound
+        if link is None or not link.inbox:
+            return NOTHING
+        received = link.inbox[0]
+        message = inbound.decode(received)
+        if link.inbox:  # a breach clears it
+            link.inbox.popleft()
+        return NOTHING if message is NOTHING or inbound.consumed(message, received) else message
 
     def _deal_with(self, run: list[bytes], kind: int, stamp: int, link: Link) -> Iterator[Any]:
         """Hand out a run. What it does not come to, or cannot decode, goes into the inbox, before what is there."""
@@ -83,9 +93,10 @@ class Runs:
                 messages: list[Any] = []
                 try:
                     messages.extend(map(decode, run[done : done + _AHEAD]))
-                except Exception:
-                    if not messages:  # it is told when it is dealt with alone; those before it are in the list
-                        return
+                except Exception:  # told when its message is dealt with alone; those before it are in the list
+                    pass
+                if not messages:  # also after a StopIteration, which extend takes for the end
+                    return
                 walk = iter(messages)
                 while left := length_hint(walk):
                     passing = longest if longest < _INSTANT else _INSTANT
@@ -129,13 +140,14 @@ class Runs:
                             fault = None
                     if not _alive[0] or connection.link is not link or bus.version != version:
                         return
-        finally:
+        finally:  # first what it did not come to: telling of the sums calls telemetry handlers
+            if done < len(run):
+                link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
+            link.in_hand = False
             if timed:
                 self._note(run[counted:done], spent, longest)
                 if longest > brief:  # the loop was left from a long body
                     self._settle(message)
-            if done < len(run):
-                link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
 
     def _note(self, handed_out: list[bytes], spent: float, longest: float) -> None:
         self._count += len(handed_out)

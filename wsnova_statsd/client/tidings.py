@@ -54,7 +54,7 @@ class Tidings:
         """What the link saw since it was asked last, in order; nothing once its end is told."""
         with self._telling:
             while link.seen and not link.ended:
-                self._tell(*link.seen.popleft())
+                self._tell(*link.seen.pop(0))
 
     def _tell(self, word: str, number: int) -> None:
         if word == "received":

@@ -10,12 +10,14 @@ cannot bear them at once.
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import selectors
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import websocket
@@ -167,9 +169,22 @@ def _retry_after(error: websocket.WebSocketBadStatusException) -> float | None:
     return min(max(wait, 0.0), _MAX_WAIT)
 
 
+def _reading(sock: Stream) -> Callable[[int], Sequence[object]]:
+    """What waits for bytes, so many milliseconds at most: poll(2) itself, or a selector where there is none."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return poll.poll
+    selector = _Selector()
+    selector.register(sock, selectors.EVENT_READ)
+    return lambda ms: selector.select(ms / 1e3)
+
+
 class Transport:
     """A connected, upgraded socket. `ahead` is what came with the handshake and is read first; `deflate` what was
     agreed on compression, for those who form and read frames."""
+
+    __slots__ = ("_ahead", "_poll", "_size", "_sock", "_tls", "deflate", "drained")
 
     def __init__(self, sock: Stream, ahead: bytes = b"", deflate: Deflate | None = None) -> None:
         self.deflate = deflate
@@ -178,8 +193,7 @@ class Transport:
         self._size = _SMALL
         self.drained = False  # the last read left nothing: the next one would find nothing either
         self._tls = threading.Lock() if isinstance(sock, ssl.SSLSocket) else None
-        self._selector = _Selector()  # the reader's; registered once
-        self._selector.register(sock, selectors.EVENT_READ)
+        self._poll = _reading(sock)  # the reader's
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -216,11 +230,11 @@ class Transport:
         with self._tls:
             return self._sock.pending() > 0
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float) -> bool:
         """Until bytes are there; False after `timeout` seconds."""
         if self._ahead:
             return True
-        return bool(self._selector.select(timeout))
+        return bool(self._poll(math.ceil(timeout * 1e3)))
 
     def send(self, data: bytes, timeout: float) -> None:
         """Write all of it. Raises NotConnected if it cannot; half a frame may be out then, so the link is over."""
@@ -281,7 +295,7 @@ class Transport:
                     if not socket.socket.recv(self._sock, _LARGE):
                         return
                 except BlockingIOError:
-                    self._selector.select(left)
+                    self._poll(math.ceil(left * 1e3))
 
     def shutdown(self) -> None:
         """End both directions now and wake whoever waits; the descriptor stays until close.
@@ -293,6 +307,5 @@ class Transport:
 
     def close(self) -> None:
         """Give the descriptor back; by the thread that reads."""
-        self._selector.close()
         with contextlib.suppress(OSError):
             self._sock.close()
