@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from operator import length_hint
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from .connection import Connection
 from .frames import TEXT
 from .inbound import NOTHING, Inbound
 from .link import Link
+from .lookout import Hand
 
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due
@@ -73,6 +75,7 @@ class Runs:
         try:
             # An answer that came in this run was expected before it was read, so it is seen here that one is.
             while done < len(run) and not inbound.requests.active:
+                inbound.hand = None
                 messages: list[Any] = []
                 try:
                     messages.extend(map(decode, run[done : done + _AHEAD]))
@@ -82,6 +85,7 @@ class Runs:
                 walk = iter(messages)
                 while left := length_hint(walk):
                     began = ended = _clock() if timed else 0.0
+                    inbound.hand = partial(_in_hand, messages, walk, began)
                     try:
                         for message in walk:
                             if handler is None:
@@ -118,8 +122,15 @@ class Runs:
                         if not _alive[0] or connection.link is not link or bus.version != version:
                             return
         finally:
+            inbound.hand = None
             if timed and counted < done:
                 size = sum(map(len, run[counted:done]))
                 inbound.count_run(done - counted, size, spent, longest, message, False)
             if done < len(run):
                 link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
+
+
+def _in_hand(messages: list[Any], walk: Iterator[Any], began: float) -> Hand:
+    """What is handed out of a list that is walked through; `began` tells when the first of some brief ones was."""
+    left = length_hint(walk)
+    return (round(began * 1e9), left, messages[-left - 1]) if left < len(messages) else (0, 0, None)
