@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from . import profiles, telemetry
-from .errors import ConfigurationError
-from .insight.alerts import SlowProcessing, SlowWatch
+from .insight.alerts import Alerts, Rule
+from .insight.sinks import Sink
 from .profiles import Profile
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
@@ -21,7 +21,8 @@ class Monitor:
     """Everything that watches, for one profile. A context manager.
 
     `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
-    is made from the environment. `alerts` is True for the guide's slow alert, False for none, or a list of rules.
+    is made from the environment. `alerts` is True for every rule that fits the profile, False for none, or a list of
+    rules; they go to Datadog as events, or to `alert_sinks`: reporters, ws.alerts.ToLog() and functions of an alert.
     Raises ConfigurationError at once for what is not usable.
     """
 
@@ -29,27 +30,18 @@ class Monitor:
         self,
         profile: str | Profile = "standard",
         reporter: StatsdReporter | None = None,
-        alerts: bool | Iterable[SlowProcessing] = True,
+        alerts: bool | Iterable[Rule] = True,
         bus: Bus | None = None,
+        alert_sinks: Iterable[Sink] | None = None,
     ) -> None:
         self.profile = profiles.resolve(profile)
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
-        self._watches = [SlowWatch(rule, self.reporter, self._bus) for rule in self._rules(alerts)]
+        rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
+        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus)
         self._lock = threading.Lock()  # guards the fields below
         self._started = False
         self._owns_reporter = False
-
-    def _rules(self, alerts: bool | Iterable[SlowProcessing]) -> list[SlowProcessing]:
-        if isinstance(alerts, bool):
-            # a profile that calls a message slow later than the guide does moves the alert with it
-            return [SlowProcessing(max(100.0, self.profile.slow_after * 1000))] if alerts else []
-        rules = list(alerts)
-        for rule in rules:
-            if not isinstance(rule, SlowProcessing):
-                raise ConfigurationError(f"alerts holds {rule!r}; allowed: ws.alerts.SlowProcessing(...)")
-            rule.check(self.profile)
-        return rules
 
     def start(self) -> Monitor:
         """Start the reporter, then the alerts. Started already: nothing happens."""
@@ -57,8 +49,7 @@ class Monitor:
             if not self._started:
                 self._owns_reporter = not self.reporter.running
                 self.reporter.start()
-                for watch in self._watches:
-                    watch.start()
+                self.alerts.start()
                 self._started = True
         return self
 
@@ -68,8 +59,7 @@ class Monitor:
             if not self._started:
                 return True
             self._started = False
-            for watch in reversed(self._watches):
-                watch.stop()
+            self.alerts.stop()
             return self.reporter.stop(timeout) if self._owns_reporter else self.reporter.flush(timeout)
 
     def __enter__(self) -> Monitor:

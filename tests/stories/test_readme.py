@@ -101,9 +101,31 @@ def test_the_block_with_a_thread_connects_and_sends(
     assert "'type': 'trade'" in capsys.readouterr().out
 
 
-def test_the_block_of_the_alert_makes_a_monitor(agent: DogStatsDReceiver) -> None:
-    monitor = _run(_block("SlowProcessing"), URL)["monitor"]
-    assert isinstance(monitor, ws.Monitor)
+def test_the_block_of_the_alerts_watches_and_tells(
+    agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with _run(_block("SlowProcessing"), URL)["monitor"]:
+        about = {"client_id": "md-1", "type": "trade"}
+        for limit in (250, 251):
+            ws.telemetry.execute(ws.events.MESSAGE_PROCESS_SLOW, {"duration": limit * 1_000_000}, about)
+        ws.telemetry.execute(ws.events.HEARTBEAT_RECEIVED, {"rtt": 201_000_000}, {"client_id": "md-1"})
+    slow, far = "Slow message processing: 251.0ms for trade", "Feed is far"
+    assert capsys.readouterr().out == f"warning {slow} 1 251.0\nerror {far} 1 201.0\n"
+    assert [record.getMessage().partition(": client")[0] for record in caplog.records] == [slow, far]
+    agent.stop()
+    assert agent.count("websocket.alert.fired", ["client:md-1"]) == 2
+
+
+def test_the_table_of_the_alerts_has_the_rules_and_their_defaults() -> None:
+    rules = {re.match(r"`(\w+)\((.*)\)`", row[0]): row for row in _table("Alerts")}
+    for found in rules:
+        assert found is not None
+        given = dict(pair.split("=") for pair in found[2].split(", ") if pair)
+        rule = getattr(ws.alerts, found[1])()
+        assert {key: str(getattr(rule, key)).removesuffix(".0") for key in given} == given
+    assert {found[1] for found in rules if found} == {
+        type(rule).__name__ for rule in ws.Monitor("financial").alerts.rules
+    }
 
 
 def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:

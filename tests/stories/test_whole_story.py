@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 import wsnova_statsd as ws
-from wsnova_statsd.insight.alerts import SlowProcessing, SlowWatch
-from wsnova_statsd.testing import DogStatsDReceiver, Event, FakeClock, capture_metrics
+from wsnova_statsd.testing import DogStatsDReceiver, Event
 from wsnova_statsd.testing.server import WebSocketServer, send_messages
 
 N = 5_000
@@ -101,32 +100,6 @@ def test_the_slow_alert_fires_strictly_above_100_ms(
     assert alert.title == "Slow message processing: 100.000001ms for b"
     assert (set(alert.tags), alert.alert_type) == ({"client:a", "type:b"}, "warning")
     assert agent.count("websocket.message.process.slow", ["client:a", "type:b"]) == 2
-
-
-def test_a_slow_hour_is_one_alert_a_minute_each_with_the_number_it_stands_for(bus: ws.Bus) -> None:
-    """Within the cool-down nothing is told; the first alert after it counts what was held back."""
-    clock = FakeClock()
-    with capture_metrics(bus=bus) as metrics:
-        SlowWatch(SlowProcessing(), metrics.reporter, bus, clock).start()
-        for later, duration in ((0, LIMIT + 1), (30, 3 * LIMIT), (29.9, 2 * LIMIT), (0.2, 2 * LIMIT)):
-            clock.advance(later)
-            _slow(bus, duration)
-    first, second = metrics.events
-    assert first.title == "Slow message processing: 100.000001ms for b"
-    assert second.title == "Slow message processing: 200.0ms for b"
-    assert "Stands for 3 slow messages" in second.text
-    assert "300.0ms" in second.text
-    assert second.aggregation_key == first.aggregation_key
-
-
-def test_another_client_or_type_has_a_cool_down_of_its_own(bus: ws.Bus) -> None:
-    """An incident is a pair of client and type."""
-    with capture_metrics(bus=bus) as metrics:
-        SlowWatch(SlowProcessing(), metrics.reporter, bus, FakeClock()).start()
-        for client, kind in (("a", "b"), ("a", "c"), ("d", "b"), ("a", "b")):
-            bus.execute(ws.events.MESSAGE_PROCESS_SLOW, {"duration": 2 * LIMIT}, {"client_id": client, "type": kind})
-    wanted = [{"client:a", "type:b"}, {"client:a", "type:c"}, {"client:d", "type:b"}]
-    assert [set(event.tags) for event in metrics.events] == wanted
 
 
 def test_an_outage_is_told_from_its_loss_to_the_new_link(agent: DogStatsDReceiver, bus: ws.Bus) -> None:

@@ -233,3 +233,12 @@ def parse_close(payload: bytes) -> tuple[int, str] | Violation:
         return code, payload[2:].decode("utf-8")
     except UnicodeDecodeError:
         return Violation(INVALID_DATA, "a close reason is not UTF-8")
+
+
+def is_text(payload: bytes) -> bool:
+    """Whether this is UTF-8, as a text message has to be (section 8.1)."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

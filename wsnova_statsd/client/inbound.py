@@ -20,7 +20,8 @@ from .batch import Batch
 from .ears import Ears
 from .emitter import Emitter
 from .faults import Faults
-from .frames import INVALID_DATA, TEXT, Received, Violation
+from .frames import INVALID_DATA, TEXT, Received, Violation, is_text
+from .lookout import LOOKOUT, Hand
 from .options import Options
 from .protocol import Protocol
 from .requests import Requests
@@ -78,11 +79,11 @@ class Inbound:
         self.timed = False  # the sums are heard of, or that one was slow
         self._ears: dict[str, Ears] = {}
         self._periods = types.periods
-        # The message that is being dealt with; an idle client keeps none alive.
+        # The message that is being dealt with, and what is known of it; an idle client keeps none alive.
         self._message: Any = None
         self._hearing: Ears | None = None
-        self._decoded_ns = self._began_ns = 0
-        self._size = 0
+        self._size = self._decoded_ns = self._began_ns = 0  # the last: when it was handed out, 0 while none is
+        self.hand: Callable[[], Hand] | None = None  # of whoever hands out many, and keeps its own account
 
     def listen(self) -> None:
         """See who hears what, for the calling thread."""
@@ -97,6 +98,7 @@ class Inbound:
         self._begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
         self._runs = self._begun is None and not self._heard and not self._has_heartbeats
         self.timed = not self._muted and any(self.emit.slot(event).handlers for event in _SUMMED)
+        LOOKOUT.watch(self)
 
     def in_runs(self) -> bool:
         """Whether many messages may be dealt with at once: nothing is told of each, or looked for in it."""
@@ -163,7 +165,7 @@ class Inbound:
             self.emit.slot(events.MESSAGE_RECEIVED).emit({"size": size, "system_time": arrived}, typed)
         self.batch.errors += 1
         self._count(size, now)
-        if opcode == TEXT and not _is_text(payload):  # RFC 6455, section 8.1; the loss of the link tells of the fault
+        if opcode == TEXT and not is_text(payload):  # RFC 6455, section 8.1; the loss of the link tells of the fault
             self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))
             return
         wrapped = DecodeError(f"a message of {size} bytes cannot be decoded: {type(error).__name__}: {error}")
@@ -202,10 +204,16 @@ class Inbound:
             hearing.started(self._decoded_ns + self._wall)
         self._began_ns = _clock()
 
+    def in_hand(self) -> Hand:
+        """Any thread: the message that is handed out right now."""
+        hand = self.hand
+        return hand() if hand is not None else (self._began_ns, 0, self._message)
+
     def finish(self, result: str) -> None:
         """The message that was handed out is dealt with."""
         ended = _clock()
         duration = ended - self._began_ns
+        self._began_ns = 0
         hearing = self._hearing
         if hearing is not None:
             if result is not _OK:
@@ -227,10 +235,12 @@ class Inbound:
             slot.emit({"duration": duration}, {"client_id": self.client_id, "type": self._kind(), "result": result})
 
     def _kind(self) -> str:
-        if self._hearing is not None:
-            return self._hearing.kind
+        return self._hearing.kind if self._hearing is not None else self.kind_of(self._message)
+
+    def kind_of(self, message: Any) -> str:
+        """Any thread: the type of a message."""
         try:
-            return self._types(self._type_of(self._message))
+            return self._types(self._type_of(message))
         except Exception:  # decode tells of it where types are heard of; here only a slow message asks
             return INVALID
 
@@ -247,10 +257,12 @@ class Inbound:
         bus, version, requests, answers, inbox = self.bus, self.version, self.requests, self._has_heartbeats, link.inbox
         begun, heard, ears, type_of, wall = self._begun, self._heard, self._ears, self._type_of, self._wall
         text, binary, slow, due = self.decode_text, self.decode_binary, self._slow_ns, self.batch.due
-        hearing = None
-        count = total = spent = longest = 0
+        hearing = message = None
+        count = total = spent = longest = handed = 0
+        self.hand = lambda: (handed, 0, message)
         try:
             while _alive[0] and connection.link is link and bus.version == version:
+                handed = 0
                 try:
                     received = inbox.popleft()
                 except IndexError:
@@ -283,7 +295,7 @@ class Inbound:
                         continue
                 if hearing is not None and hearing.started is not None:
                     hearing.started(decoded + wall)
-                began = _clock()
+                handed = began = _clock()
                 try:
                     handler(message)
                 except Exception as error:
@@ -312,7 +324,7 @@ class Inbound:
                 if not _alive[0] or connection.link is not link or bus.version != version:
                     return
         finally:
-            self._message = None
+            self.hand = self._message = None
             self._add(count, total, spent, longest)
 
     def raised(self, error: Exception) -> None:
@@ -373,7 +385,7 @@ class Inbound:
         self.version = -1
 
 
-_SUMMED: Final = (events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW)
+_SUMMED: Final = (events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW, events.MESSAGE_PROCESS_STUCK)
 _TYPED: Final = (
     events.MESSAGE_DECODE_COMPLETED,
     events.MESSAGE_RECEIVED,
@@ -381,11 +393,3 @@ _TYPED: Final = (
     events.MESSAGE_PROCESS_COMPLETED,
 )
 _MAX_RAW: Final = 100
-
-
-def _is_text(payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

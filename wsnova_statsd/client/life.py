@@ -34,6 +34,7 @@ from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
 from .link import Link
 from .login import Login
+from .lookout import LOOKOUT
 from .options import Options
 from .outbound import Outbound
 from .ownership import Ownership
@@ -375,6 +376,7 @@ class Life:
             return
         with self._finishing:
             first, self._finished = not self._finished, True
+        LOOKOUT.forget(self._inbound)
         self._inbound.flush()
         self.outbound.flush()
         self.unlinked()

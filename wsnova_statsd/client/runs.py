@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from operator import length_hint
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from .connection import Connection
 from .frames import TEXT
 from .inbound import NOTHING, Inbound
 from .link import Link
+from .lookout import Hand
 
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due
@@ -90,6 +92,7 @@ class Runs:
         try:
             # An answer that came in this run was expected before it was read, so it is seen here that one is.
             while done < len(run) and not inbound.requests.active:
+                inbound.hand = None
                 messages: list[Any] = []
                 try:
                     messages.extend(map(decode, run[done : done + _AHEAD]))
@@ -101,6 +104,7 @@ class Runs:
                 while left := length_hint(walk):
                     passing = longest if longest < _INSTANT else _INSTANT
                     began = ended = _clock() if timed else 0.0
+                    inbound.hand = partial(_in_hand, messages, walk, began)
                     try:
                         for message in walk:
                             if handler is None:
@@ -143,7 +147,7 @@ class Runs:
         finally:  # first what it did not come to: telling of the sums calls telemetry handlers
             if done < len(run):
                 link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
-            link.in_hand = False
+            inbound.hand, link.in_hand = None, False
             if timed:
                 self._note(run[counted:done], spent, longest)
                 if longest > brief:  # the loop was left from a long body
@@ -161,3 +165,9 @@ class Runs:
             self._inbound.count_run(self._count, self._bytes, self._spent, self._longest, last, fault)
             self._count = self._bytes = 0
             self._spent = self._longest = 0.0
+
+
+def _in_hand(messages: list[Any], walk: Iterator[Any], began: float) -> Hand:
+    """What is handed out of a list that is walked through; `began` tells when the first of some brief ones was."""
+    left = length_hint(walk)
+    return (round(began * 1e9), left, messages[-left - 1]) if left < len(messages) else (0, 0, None)

@@ -1,121 +1,243 @@
-"""Alerts: rules as data, and the watch that turns events into Datadog events, few enough to be read.
+"""Alerts: rules watch the bus, and what they find leaves as few alerts as can be read.
 
-A rule fires on events of the bus; one alert per client and type leaves at once, what follows within the cool-down is
-counted and told by the next one. Threads: rules run in the emitting threads, under a lock that guards the incidents and
-is never held while a sink is called. A clock is given for the cool-down; nothing sleeps here.
+The first alert of an incident leaves at once. What follows within the rule's cool-down is counted, and told by one
+more alert at its end; when nothing came, or the rule says that it is over, one recovery follows. Threads: rules run in
+the emitting threads, each under a lock of its own, which is never held while a sink is called; what the time brings is
+found on wsnova-clock. Nothing starts in the constructor; a forked child begins without the parent's incidents.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from .. import events, telemetry
+from .. import events, process, telemetry
+from ..clock import CLOCK, Job
 from ..errors import ConfigurationError
-from ..profiles import Profile
+from ..profiles import Profile, resolve
 from ..telemetry import Bus
+from .incidents import Incidents
+from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, When
+from .sinks import Alert, EventSink, Post, Sink, Timers, ToLog, sink_of
+from .situations import (
+    AuthFailed,
+    ErrorRate,
+    LatencyDrift,
+    RetriesExhausted,
+    SlowProcessing,
+    StuckHandler,
+    default_rules,
+)
 
-COOL_DOWN: Final = 60.0
-_MAX_INCIDENTS: Final = 10_000  # pairs of client and type; the client bounds types, an application's own events may not
+__all__ = [
+    "CALM",
+    "Alert",
+    "Alerts",
+    "AuthFailed",
+    "Breach",
+    "Calm",
+    "ErrorRate",
+    "Figures",
+    "LatencyDrift",
+    "RetriesExhausted",
+    "Rule",
+    "Seen",
+    "SlowProcessing",
+    "StuckHandler",
+    "ToLog",
+    "Unusable",
+    "When",
+]
+
+FIRED: Final = "websocket.alert.fired"
+_MAX_CLIENTS: Final = 1000  # whose past a rule remembers
 
 
-class EventSink(Protocol):
-    """What takes an alert: a StatsdReporter, or anything with this method."""
+class Reporter(EventSink, Protocol):
+    """What the default sink and the counter need: a StatsdReporter."""
 
-    def event(
-        self, title: str, text: str, alert_type: str = ..., tags: Any = ..., aggregation_key: str | None = ...
-    ) -> None: ...
+    def increment(self, name: str, value: float = ..., tags: Any = ...) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class SlowProcessing:
-    """`message.process.slow` with a duration strictly above `threshold_ms` (the guide's custom handler: 100 ms)."""
+class Figures:
+    """What happened so far: alerts told, incidents open right now, events without usable measurements, sinks that
+    raised, alerts that waited too long for a function; seconds from an event to a sink's return."""
 
-    threshold_ms: float = 100.0
-    cool_down: float = COOL_DOWN
-
-    def __post_init__(self) -> None:
-        for name, low in (("threshold_ms", 0.0), ("cool_down", 0.0)):
-            given = getattr(self, name)
-            number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
-            if not number or given < low:
-                raise ConfigurationError(f"SlowProcessing's {name} is {given!r}; give a number, zero or more")
-
-    def check(self, profile: Profile) -> None:
-        """Refuse a threshold that the profile's events cannot reach down to."""
-        if self.threshold_ms < profile.slow_after * 1000:
-            raise ConfigurationError(
-                f"SlowProcessing's threshold_ms is {self.threshold_ms:g}, below the profile's slow_after of "
-                f"{profile.slow_after * 1000:g} ms, under which no event tells; lower slow_after with profile.replace"
-            )
+    told: int
+    recovered: int
+    open: int
+    unusable: int
+    sink_failures: int
+    lost: int
+    last_seconds: float | None
+    worst_seconds: float | None
 
 
-@dataclass(slots=True)
-class _Incident:
-    """What happened of one client and type since the last alert."""
+class Alerts:
+    """Watches a bus by `rules` (None: all that fit the profile) and tells `sinks` (None: events through `reporter`).
 
-    told_at: float
-    count: int = 0
-    worst_ns: int = 0
-
-
-class SlowWatch:
-    """Turns slow messages into alerts on a sink."""
+    `on_delivered(alert, seconds)` hears how long each alert took from its event to a sink's return. Raises
+    ConfigurationError at once. Every method from any thread.
+    """
 
     def __init__(
-        self, rule: SlowProcessing, sink: EventSink, bus: Bus | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        rules: Iterable[Rule] | None,
+        reporter: Reporter,
+        sinks: Iterable[Sink] | None = None,
+        profile: str | Profile = "standard",
+        bus: Bus | None = None,
+        on_delivered: Callable[[Alert, float], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        timers: Timers = CLOCK,
     ) -> None:
-        self._rule = rule
-        self._sink = sink
+        fits = resolve(profile)
+        given = default_rules(fits) if rules is None else _several("alerts", rules, "ws.alerts.SlowProcessing()")
+        self.rules = [_rule(one).fitted(fits) for one in given]
+        outlets = [reporter] if sinks is None else _several("alert_sinks", sinks, "ws.alerts.ToLog()")
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        self._clock = clock
-        self._lock = threading.Lock()  # guards _incidents
-        self._incidents: dict[tuple[str, str], _Incident] = {}
+        self._count = reporter.increment
+        self._post = Post([sink_of(one) for one in outlets], self._counted, clock, timers, on_delivered)
+        self._watches = [_Watch(rule, self._post, clock, timers) for rule in self.rules]
+        self._started = False
+        self._lock = threading.Lock()  # guards _started
+        process.on_fork(self)
 
-    def start(self) -> None:
-        """Attach to the bus."""
-        self._bus.attach((__name__, id(self)), events.MESSAGE_PROCESS_SLOW, self._slow)
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held a lock, and its incidents are its own."""
+        self._lock = threading.Lock()
+        self._post.reset()
+        for watch in self._watches:
+            watch.reset()
+
+    def start(self) -> Alerts:
+        """Attach to the bus. Started already: nothing happens."""
+        with self._lock:
+            if not self._started:
+                self._started = True
+                for watch in self._watches:
+                    names = (*watch.rule.listens(), events.CLIENT_CLOSED)
+                    self._bus.attach_many((__name__, id(watch)), names, watch.hear)
+        return self
 
     def stop(self) -> None:
-        """Detach from the bus."""
-        self._bus.detach((__name__, id(self)))
+        """Detach from the bus. What was told and is on its way still leaves; what was held back does not."""
+        with self._lock:
+            if self._started:
+                self._started = False
+                for watch in self._watches:
+                    self._bus.detach((__name__, id(watch)))
+                    watch.stop()
+        self._post.deliver()
+        self._post.finish()
 
-    def _slow(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
-        duration = measurements.get("duration")
-        if isinstance(duration, bool) or not isinstance(duration, int | float) or not math.isfinite(duration):
-            return
-        if duration <= self._rule.threshold_ms * 1e6:
-            return
-        client, kind = str(metadata.get("client_id")), str(metadata.get("type"))
+    def _counted(self, alert: Alert) -> None:
+        if alert.alert_type != "success":
+            self._count(FIRED, 1, {"rule": alert.rule, "client": alert.client or None})
+
+    @property
+    def figures(self) -> Figures:
+        """What happened so far."""
+        incidents = [watch.incidents for watch in self._watches]
+        return Figures(
+            told=sum(one.told for one in incidents),
+            recovered=sum(one.recovered for one in incidents),
+            open=sum(one.open for one in incidents),
+            unusable=sum(watch.unusable for watch in self._watches),
+            sink_failures=self._post.failures,
+            lost=self._post.lost,
+            last_seconds=self._post.last_seconds,
+            worst_seconds=self._post.worst_seconds,
+        )
+
+
+def _rule(given: object) -> Rule:
+    if not isinstance(given, Rule):
+        raise ConfigurationError(f"alerts holds {given!r}; give rules such as ws.alerts.SlowProcessing()")
+    return given
+
+
+def _several(what: str, given: Iterable[Any], example: str) -> list[Any]:
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"{what} is {given!r}; give a list, such as [{example}]")
+    return list(given)
+
+
+class _Watch:
+    """One rule, its memories and its incidents."""
+
+    def __init__(self, rule: Rule, post: Post, clock: Callable[[], float], timers: Timers) -> None:
+        self.rule = rule
+        self._post = post
+        self._clock = clock
+        self._timers = timers
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin without a past; also in a forked child."""
+        self._lock = threading.RLock()  # guards the fields below; a signal's handler may emit in the midst of `hear`
+        self.incidents = Incidents(self.rule, self._post.put)
+        self.unusable = 0
+        self._memories: dict[str, Any] = {}
+        self._job: Job | None = None
+        self._due = 0.0
+
+    def hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
+        """The emitting thread: one event."""
+        if not process.ALIVE[0]:
+            process.in_child()
+        now = self._clock()
+        seen = Seen(event, measurements, metadata, now)
+        client = seen.client
+        with self._lock:
+            if event == events.CLIENT_CLOSED:
+                self._memories.pop(client, None)
+                if event not in self.rule.listens():
+                    return
+            try:
+                verdict = self.rule.judge(seen, self._memory(client))
+            except Unusable:
+                self.unusable += 1
+                return
+            if isinstance(verdict, Breach):
+                self._arm(self.incidents.fired(client, verdict, now), now)
+            elif isinstance(verdict, Calm):
+                self._arm(self.incidents.over(client, verdict.type, now), now)
+        self._post.deliver()
+
+    def _memory(self, client: str) -> Any:
+        """What the rule remembers of this client; the client seen first gives way to one too many."""
+        if client not in self._memories:
+            if len(self._memories) >= _MAX_CLIENTS:
+                del self._memories[next(iter(self._memories))]
+            self._memories[client] = self.rule.memory()
+        return self._memories[client]
+
+    def _arm(self, due: float | None, now: float) -> None:
+        """Have the clock look when a cool-down is over. Holds the lock."""
+        if due is not None and (self._job is None or due < self._due):
+            if self._job is not None:
+                self._job.cancel()
+            self._due = due
+            self._job = self._timers.call_later(max(0.0, due - now), self._look)
+
+    def _look(self) -> None:
+        """wsnova-clock: tell what was held back, and what is over."""
         now = self._clock()
         with self._lock:
-            incident = self._incidents.get((client, kind))
-            if incident is not None and now - incident.told_at < self._rule.cool_down:
-                incident.count += 1
-                incident.worst_ns = max(incident.worst_ns, int(duration))
-                return
-            if len(self._incidents) >= _MAX_INCIDENTS:
-                self._incidents.clear()
-            self._incidents[client, kind] = _Incident(now)
-        more = incident.count if incident is not None else 0
-        worst = max(incident.worst_ns if incident is not None else 0, int(duration))
-        self._tell(client, kind, duration, more, worst)
+            self._job = None
+            self._arm(self.incidents.look(now), now)
+        self._post.deliver()
 
-    def _tell(self, client: str, kind: str, duration: float, more: int, worst_ns: int) -> None:
-        text = f"client {client}, type {kind}: {duration / 1e6}ms, over {self._rule.threshold_ms:g}ms."
-        if more:
-            text += (
-                f" Stands for {more + 1} slow messages since the last alert, the slowest {worst_ns / 1e6}ms;"
-                f" at most one alert per client and type in {self._rule.cool_down:g} s."
-            )
-        self._sink.event(
-            f"Slow message processing: {duration / 1e6}ms for {kind}",
-            text,
-            alert_type="warning",
-            tags={"client": client, "type": kind},
-            aggregation_key=f"slow_processing:{client}:{kind}",
-        )
+    def stop(self) -> None:
+        """Forget what was found so far."""
+        with self._lock:
+            job, self._job = self._job, None
+            if job is not None:
+                job.cancel()
+            self.incidents.clear()
+            self._memories.clear()

@@ -1,0 +1,56 @@
+"""Alerts in a forked child: the parent's incidents, locks and timers are not the child's; the rules still watch."""
+
+from tests.faults.support import run_script
+
+_SCRIPT = """
+import os, threading, warnings
+import wsnova_statsd as ws
+from wsnova_statsd.insight.alerts import Alerts
+
+warnings.simplefilter("ignore")
+told = []
+
+
+class Agent:
+    def event(self, title, *_arguments, **_more):
+        told.append(title)
+
+    def increment(self, *_arguments):
+        pass
+
+
+def emit(ms):
+    ws.telemetry.execute(ws.events.MESSAGE_PROCESS_SLOW, {"duration": ms * 1_000_000}, {"client_id": "a", "type": "b"})
+
+
+alerts = Alerts([ws.alerts.SlowProcessing(cool_down=0.2)], Agent()).start()
+emit(150)
+emit(160)
+held, go = threading.Event(), threading.Event()
+
+
+def hold():
+    with alerts._watches[0]._lock, alerts._post._turn:
+        held.set()
+        go.wait(30)
+
+
+threading.Thread(target=hold).start()
+held.wait(30)
+pid = os.fork()
+if pid == 0:
+    told.clear()
+    emit(170)  # the parent's thread that holds the locks is not here
+    deadline = threading.Event()
+    while len(told) < 2:
+        deadline.wait(0.01)
+    alerts.stop()
+    good = told == ["Slow message processing: 170.0ms for b", "Recovered: slow message processing for b"]
+    os._exit(0 if good else 1)
+go.set()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_child_forked_in_the_midst_of_an_event_tells_its_own_alerts_only() -> None:
+    assert run_script(_SCRIPT, 40.0) == "0\n"

@@ -1,0 +1,188 @@
+"""A handler that does not return: told while it still runs, once, with its stack, its type and its processor time."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.faults.support import until
+from wsnova_statsd.client import lookout
+from wsnova_statsd.client.lookout import LOOKOUT, stack_of
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages, silent
+
+STUCK = ws.events.MESSAGE_PROCESS_STUCK
+PATIENCE = 20.0  # seconds; reached only by a failing test
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds become a third of one."""
+    monkeypatch.setattr(lookout, "STUCK_AFTER", 0.3)
+    monkeypatch.setattr(lookout, "EVERY", 0.02)
+
+
+@pytest.fixture
+def bus() -> ws.Bus:
+    return ws.Bus()
+
+
+@pytest.fixture
+def log(bus: ws.Bus) -> Iterator[EventLog]:
+    with capture_events(bus=bus) as log:
+        yield log
+
+
+class _Held:
+    """A handler that does not come back from the third message before it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.handled = 0
+
+    def __call__(self, message: Any) -> None:
+        if message["type"] == "third":
+            assert self.go.wait(PATIENCE)
+        self.handled += 1
+
+
+def _by_callback(client: Callable[..., ws.Client], handle: Callable[[Any], object]) -> ws.Client:
+    return client(on_message=handle).start()
+
+
+def _by_iteration(client: Callable[..., ws.Client], handle: Callable[[Any], object]) -> ws.Client:
+    started = client().start()
+
+    def iterate() -> None:
+        for message in started:
+            handle(message)
+
+    threading.Thread(target=iterate, daemon=True).start()
+    return started
+
+
+USES = pytest.mark.parametrize("use", [_by_callback, _by_iteration])
+MESSAGES = [f'{{"type": "{name}"}}' for name in ("first", "second", "third", "fourth")]
+
+
+@USES
+@pytest.mark.parametrize("profile", ["financial", "standard", "lightweight"])
+def test_a_stuck_handler_is_told_once_while_it_still_runs(
+    use: Callable[..., ws.Client], profile: str, bus: ws.Bus, log: EventLog
+) -> None:
+    """Whether messages are dealt with one by one or in runs, in every profile; the next messages come all the same."""
+    handle = _Held()
+    with WebSocketServer(send_messages(MESSAGES)) as server:
+        client = use(lambda **more: ws.Client(server.url, "md-1", profile, bus=bus, **more), handle)
+        assert log.wait_for(STUCK, timeout=PATIENCE)
+        assert handle.handled == 2
+        handle.go.set()
+        assert until(lambda: handle.handled == 4, PATIENCE)
+        client.close()
+    (told,) = log.of(STUCK)
+    assert (told.metadata["client_id"], told.metadata["type"], told.thread) == ("md-1", "third", "wsnova-clock")
+    assert told.measurements["duration"] >= 300_000_000
+    assert any("test_stuck.py" in line and "__call__: assert self.go.wait" in line for line in told.metadata["stack"])
+    assert not any("inbound.py" in line for line in told.metadata["stack"])
+    (slow,) = [one for one in log.of(ws.events.MESSAGE_PROCESS_SLOW) if one.metadata["type"] == "third"]
+    assert slow.measurements["duration"] > told.measurements["duration"]
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="a thread's processor time cannot be read here")
+def test_its_processor_time_tells_work_from_waiting(bus: ws.Bus, log: EventLog) -> None:
+    """The one computes, the other waits."""
+
+    def handle(message: Any) -> None:
+        if message["type"] == "second":
+            while not log.count(STUCK):
+                sum(range(1000))
+        elif message["type"] == "third":
+            assert log.wait_for(STUCK, 2, PATIENCE)
+
+    with (
+        WebSocketServer(send_messages(MESSAGES)) as server,
+        ws.Client(server.url, "md-1", "financial", on_message=handle, bus=bus),
+    ):
+        assert log.wait_for(STUCK, 2, PATIENCE)
+    working, waiting = (one.measurements["cpu_time"] for one in log.of(STUCK))
+    assert 0 <= waiting < 50_000_000 < working
+
+
+@USES
+@pytest.mark.parametrize("profile", ["financial", "standard"])
+def test_many_messages_that_take_long_together_are_not_stuck(
+    use: Callable[..., ws.Client], profile: str, bus: ws.Bus, log: EventLog
+) -> None:
+    """Equal ones, which one read brings; each is shorter than the limit, all of them are three times as long."""
+    done = threading.Event()
+    handled = []
+
+    def handle(message: Any) -> None:
+        handled.append(message)
+        time.sleep(0.02)
+        if len(handled) == 50:
+            done.set()
+
+    with WebSocketServer(send_messages(["true"] * 50)) as server:
+        client = use(lambda **more: ws.Client(server.url, "md-1", profile, bus=bus, **more), handle)
+        assert done.wait(PATIENCE)
+        client.close()
+    assert log.count(STUCK) == 0
+
+
+def test_a_handler_that_waits_for_a_reply_is_stuck_too(bus: ws.Bus, log: EventLog) -> None:
+    """It reads while it waits, and still is with its message."""
+
+    def handle(message: Any) -> None:
+        with pytest.raises(ws.errors.RequestTimeout):
+            client.request({"method": "never"}, timeout=0.6)
+        done.set()
+
+    done = threading.Event()
+    with WebSocketServer(answers(lambda message: '{"type": "tick"}')) as server:
+        client = ws.Client(server.url, "md-1", protocol=ws.JsonRpcProtocol(), on_message=handle, bus=bus).start()
+        client.send({"type": "go"})
+        assert log.wait_for(STUCK, timeout=PATIENCE)
+        assert done.wait(PATIENCE)
+        client.close()
+    assert "request" in " ".join(log.of(STUCK)[0].metadata["stack"])
+
+
+def test_a_client_that_waits_for_messages_or_is_polled_is_not_stuck(bus: ws.Bus, log: EventLog) -> None:
+    """Nobody handles a message there, for however long."""
+    with (
+        WebSocketServer(send_messages(MESSAGES)) as server,
+        ws.Client(server.url, "md-1", on_message=lambda message: None, bus=bus),
+        ws.Client(server.url, "md-2", bus=bus) as polled,
+    ):
+        assert polled.receive(PATIENCE) == {"type": "first"}
+        time.sleep(0.6)
+    assert log.count(STUCK) == 0
+
+
+def test_nobody_looks_where_nobody_hears_or_a_client_is_closed(bus: ws.Bus) -> None:
+    """What is watched is forgotten with the client."""
+    with WebSocketServer(silent) as server, ws.Client(server.url, "md-1", on_message=print, bus=bus):
+        assert not _watched(bus)
+    with capture_events(STUCK, bus=bus), WebSocketServer(send_messages(MESSAGES)) as server:
+        with ws.Client(server.url, "md-1", on_message=lambda message: None, bus=bus):
+            assert until(lambda: bool(_watched(bus)), PATIENCE)
+        assert not _watched(bus)
+
+
+def _watched(bus: ws.Bus) -> list[object]:
+    return [client for client in list(LOOKOUT._sights) if client.emit.bus is bus]
+
+
+def test_a_stack_is_bounded_and_begins_with_the_innermost_frame() -> None:
+    def deeper(left: int) -> list[str]:
+        return deeper(left - 1) if left else stack_of(sys._getframe())
+
+    stack = deeper(100)
+    assert len(stack) == 30
+    assert all(line.startswith(f"{__file__}:") and " deeper: return deeper(left - 1)" in line for line in stack)
+    assert stack_of(None) == []

@@ -1,0 +1,218 @@
+"""A bad day with a real server: a slow handler, a stuck one, errors without end, a server that goes and comes back,
+refused credentials. The Datadog events that arrive are compared with the golden list."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.client import lookout
+from wsnova_statsd.insight.alerts import Alert, Alerts
+from wsnova_statsd.testing import DogStatsDReceiver, Event
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
+
+PATIENCE = 20.0  # seconds; reached only by a failing test
+COOL_DOWN = 1.0
+PROFILE = ws.FINANCIAL.replace(ping_interval=60.0, max_attempts=2, first_retry=0.02, retry_base=0.02, retry_cap=0.05)
+RULES = [
+    ws.alerts.SlowProcessing(800, cool_down=COOL_DOWN),  # no machine is so busy
+    ws.alerts.StuckHandler(cool_down=COOL_DOWN),
+    ws.alerts.RetriesExhausted(cool_down=COOL_DOWN),
+    ws.alerts.AuthFailed(cool_down=COOL_DOWN),
+    ws.alerts.ErrorRate(window_s=1.5, limit=0.5, at_least=10, cool_down=COOL_DOWN),
+]
+
+# By aggregation key: each alert's type with the beginning of its title, in order.
+GOLDEN = {
+    "slow_processing:md-1:slow": [
+        ("warning", "Slow message processing: "),
+        ("success", "Recovered: slow message processing for slow"),
+    ],
+    "stuck_handler:md-1:stuck": [("error", "Stuck handler: 2."), ("success", "Recovered: stuck handler for stuck")],
+    # What was stuck was slow as well, once it came back.
+    "slow_processing:md-1:stuck": [
+        ("warning", "Slow message processing: "),
+        ("success", "Recovered: slow message processing for stuck"),
+    ],
+    "error_rate:md-1": [("error", "Error rate: "), ("success", "Recovered: error rate")],
+    "retries_exhausted:md-1": [("error", "Retries exhausted: refused"), ("success", "Recovered: lost connection")],
+    "auth_failed:md-2": [("error", "Login failed: rejected (initial)"), ("success", "Recovered: failed login")],
+}
+
+
+@pytest.fixture
+def agent() -> Iterator[DogStatsDReceiver]:
+    with DogStatsDReceiver() as receiver:
+        yield receiver
+    assert receiver.malformed == []
+
+
+class _Day:
+    """The feed, the handler that meets it, and what the Datadog side saw."""
+
+    def __init__(self, agent: DogStatsDReceiver, bus: ws.Bus, url: str) -> None:
+        self.agent = agent
+        self.go = threading.Event()
+        self.failing = True
+        self.client = ws.Client(url, "md-1", PROFILE, on_message=self._handle, bus=bus)
+
+    def _handle(self, message: Any) -> None:
+        match message["type"]:
+            case "slow":
+                time.sleep(0.9)
+            case "stuck":
+                assert self.go.wait(PATIENCE)
+            case "quote" if self.failing:
+                raise ValueError("no such instrument")
+
+    def event(self, title: str, *_arguments: Any, **_more: Any) -> None:
+        """A sink, called in the thread that handles messages: once the errors are told, there are no more."""
+        if title.startswith("Error rate"):
+            self.failing = False
+
+    def told(self, key: str) -> list[Event]:
+        return [event for event in self.agent.events if event.aggregation_key == key]
+
+    def await_told(self, key: str, count: int) -> None:
+        assert self.agent.wait_for(lambda _agent: len(self.told(key)) >= count, PATIENCE), (key, self.agent.events)
+
+
+def _feed(connection: ScriptedConnection) -> None:
+    for _message in connection:
+        pass
+
+
+def test_every_incident_of_a_bad_day_is_told_once_and_recovers_once(
+    agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows within a cool-down is counted; every alert carries the numbers it stands for."""
+    monkeypatch.setattr(lookout, "STUCK_AFTER", 2.0)
+    monkeypatch.setattr(lookout, "EVERY", 0.05)
+    bus = ws.Bus()
+    reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
+    with WebSocketServer(_feed) as feed:
+        day = _Day(agent, bus, feed.url)
+        with ws.Monitor(PROFILE, reporter, RULES, bus, [reporter, day]) as monitor:
+            with day.client:
+                _slow_and_stuck(day, feed)
+                _errors_without_end(day, feed)
+                _gone_and_back(day, feed)
+            _refused_and_accepted(day, bus)
+            figures = monitor.alerts.figures
+    agent.stop()
+    keys = {event.aggregation_key for event in agent.events}
+    assert keys == set(GOLDEN)
+    for key, golden in GOLDEN.items():
+        told = day.told(key)
+        assert [event.alert_type for event in told] == [alert_type for alert_type, _ in golden], key
+        assert all(event.title.startswith(title) for event, (_, title) in zip(told, golden, strict=True)), told
+        client, *kind = key.split(":")[1:]
+        assert all(set(event.tags) == {f"client:{client}", *(f"type:{each}" for each in kind)} for event in told)
+    for rule, client, count in (
+        ("slow_processing", "md-1", 2),
+        ("stuck_handler", "md-1", 1),
+        ("error_rate", "md-1", 1),
+        ("retries_exhausted", "md-1", 1),
+        ("auth_failed", "md-2", 1),
+    ):
+        assert agent.count("websocket.alert.fired", [f"rule:{rule}", f"client:{client}"]) == count
+    assert agent.count("websocket.message.process.stuck", ["client:md-1", "type:stuck"]) == 1
+    assert (figures.told, figures.recovered, figures.open, figures.sink_failures) == (6, 6, 0, 0)
+    assert figures.worst_seconds is not None
+    assert figures.worst_seconds < 1.0
+
+
+def _slow_and_stuck(day: _Day, feed: WebSocketServer) -> None:
+    for kind in ("fine", "slow", "stuck", "fine"):
+        feed.send_all(f'{{"type": "{kind}"}}')
+    day.await_told("stuck_handler:md-1:stuck", 1)
+    assert not day.go.is_set()  # told while the handler still runs
+    (stuck,) = day.told("stuck_handler:md-1:stuck")
+    assert "_handle: assert self.go.wait(PATIENCE)" in stuck.text
+    assert "Innermost frame first:" in stuck.text
+    day.go.set()
+    for key in ("stuck_handler:md-1:stuck", "slow_processing:md-1:slow", "slow_processing:md-1:stuck"):
+        day.await_told(key, 2)
+
+
+def _errors_without_end(day: _Day, feed: WebSocketServer) -> None:
+    """The handler fails until that is told; the messages go on until it is over."""
+    deadline = time.monotonic() + PATIENCE
+    while len(day.told("error_rate:md-1")) < 2:
+        assert time.monotonic() < deadline
+        feed.send_all('{"type": "quote"}')
+        time.sleep(0.02)
+
+
+def _gone_and_back(day: _Day, feed: WebSocketServer) -> None:
+    feed.stop(drop=True)
+    day.await_told("retries_exhausted:md-1", 1)
+    feed.start()
+    day.await_told("retries_exhausted:md-1", 2)
+
+
+def _refused_and_accepted(day: _Day, bus: ws.Bus) -> None:
+    def accepted(message: Any) -> bool:
+        return bool(message["type"] == "welcome")
+
+    passwords = iter(["wrong", "right"])
+    auth = ws.MessageAuth(lambda: {"type": "login", "password": next(passwords)}, accepted)
+
+    def door(connection: ScriptedConnection) -> None:
+        for message in connection:
+            connection.send('{"type": "welcome"}' if "right" in str(message) else '{"type": "refused"}')
+
+    with WebSocketServer(door) as server:
+        client = ws.Client(server.url, "md-2", PROFILE, auth=auth, bus=bus)
+        with pytest.raises(ws.errors.AuthRejected):
+            client.start()
+        day.await_told("auth_failed:md-2", 1)
+        client.start()
+        day.await_told("auth_failed:md-2", 2)
+        client.close()
+
+
+def test_ten_thousand_slow_messages_reach_datadog_as_two_events_with_the_right_numbers(
+    agent: DogStatsDReceiver,
+) -> None:
+    """With the real clock and a cool-down of a second; the counter of slow messages has them all."""
+    bus, told = ws.Bus(), list[Alert]()
+    rule = ws.alerts.SlowProcessing(cool_down=3.0)
+    with (
+        ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus) as reporter,
+        ws.Monitor("standard", reporter, [rule], bus, [reporter, told.append]) as monitor,
+    ):
+        tags = {"client_id": "md-1", "type": "trade", "result": "ok"}
+        for number in range(10_000):
+            bus.execute(ws.events.MESSAGE_PROCESS_SLOW, {"duration": 200_000_000 + number * 1_000_000}, tags)
+        assert agent.wait_for(lambda agent: len(agent.events) >= 2, PATIENCE)
+        assert monitor.alerts.figures.worst_seconds is not None
+        assert monitor.alerts.figures.worst_seconds < 1.0
+    agent.stop()
+    assert [alert.count for alert in told[:2]] == [1, 9_999]
+    assert (told[1].highest, told[1].p95) == (10_199.0, 9_700.0)
+    assert "Stands for 9999 slow messages" in agent.events[1].text
+    assert "the highest 10199.0ms, p95 9700.0ms" in agent.events[1].text
+    assert agent.count("websocket.message.process.slow", ["client:md-1", "type:trade"]) == 10_000
+    assert agent.count("websocket.alert.fired", ["rule:slow_processing"]) == 2
+
+
+def test_the_first_event_of_an_incident_leaves_at_once_and_the_next_flush_has_no_part_in_it(
+    agent: DogStatsDReceiver,
+) -> None:
+    """A reporter that flushes every ten seconds; from the event to the Agent's socket in less than one."""
+    bus, delays = ws.Bus(), list[float]()
+    with ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus, flush_interval=10) as reporter:
+        watching = Alerts(
+            [ws.alerts.AuthFailed()], reporter, bus=bus, on_delivered=lambda alert, seconds: delays.append(seconds)
+        ).start()
+        began = time.monotonic()
+        bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {"client_id": "md-1", "reason": "x", "phase": "initial"})
+        assert agent.wait_for(lambda agent: agent.events, PATIENCE)
+        took = time.monotonic() - began
+        watching.stop()
+    assert took < 1.0
+    assert 0 <= delays[0] <= took

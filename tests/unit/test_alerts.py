@@ -1,0 +1,335 @@
+"""Alerts: the first leaves at once, what follows is counted and told once per cool-down, and recoveries end it."""
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.unit.alerting import SLOW, WHO, Agent, Bench
+from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.insight import alerts as module
+from wsnova_statsd.insight import incidents
+from wsnova_statsd.insight.alerts import Alerts
+from wsnova_statsd.insight.incidents import Tally
+
+alerts = ws.alerts
+FAILED = ws.events.AUTH_FAILED
+ACCEPTED = ws.events.AUTH_COMPLETED
+
+
+def _login(bench: Bench, *, accepted: bool) -> None:
+    if accepted:
+        bench.emit(ACCEPTED, {"duration": 1})
+    else:
+        bench.emit(FAILED, {"duration": 1}, reason="timeout", phase="refresh")
+
+
+# -- coalescing -------------------------------------------------------------------------------------------------------
+
+
+def test_ten_thousand_slow_messages_in_a_minute_are_two_alerts_with_the_right_numbers() -> None:
+    """The first at once; the second when the minute is over, by itself, for all the others."""
+    bench = Bench(alerts.SlowProcessing())
+    values = [101.0 + (number * 7919) % 10_000 / 8 for number in range(10_000)]
+    for value in values:
+        bench.slow(value)
+        bench.advance(0.005)
+    assert len(bench.told) == 1
+    bench.advance(20)
+    first, second = bench.told
+    assert (first.count, first.highest, first.p95) == (1, values[0], values[0])
+    rest = sorted(values[1:])
+    assert (second.count, second.highest, second.p95) == (9_999, rest[-1], rest[9_499])  # ceil(0.95 * 9,999) - 1
+    assert second.title == f"Slow message processing: {rest[-1]}ms for trade"
+    assert second.text == (
+        f"client md-1, type trade: {rest[-1]}ms, over 100ms. Stands for 9999 slow messages since the last alert, the "
+        f"highest {rest[-1]}ms, p95 {rest[9_499]}ms; at most one alert per client and type in 60 s."
+    )
+    assert bench.agent.counts == [("websocket.alert.fired", 1, {"rule": "slow_processing", "client": "md-1"})] * 2
+    bench.advance(60)
+    assert bench.told[2].alert_type == "success"
+    assert bench.told[2].text.endswith(f"over; slow messages in all: 10000, the highest {rest[-1]}ms.")
+    assert {alert.aggregation_key for alert in bench.told} == {"slow_processing:md-1:trade"}
+    assert len(bench.agent.counts) == 2
+    assert bench.timers.waiting == 0
+
+
+def test_another_client_type_or_rule_has_a_cool_down_of_its_own() -> None:
+    bench = Bench(alerts.SlowProcessing(), alerts.SlowProcessing(threshold_ms=500, cool_down=1))
+    for client, kind, ms in (("a", "b", 200), ("a", "c", 200), ("d", "b", 600), ("a", "b", 600)):
+        bench.slow(ms, client_id=client, type=kind)
+    assert [(alert.client, alert.type, alert.highest) for alert in bench.told] == [
+        ("a", "b", 200.0),
+        ("a", "c", 200.0),
+        ("d", "b", 600.0),
+        ("d", "b", 600.0),
+        ("a", "b", 600.0),
+    ]
+
+
+def test_a_cool_down_is_kept_over_a_recovery_and_nothing_gets_lost() -> None:
+    """What fails again within it is told at its end, with the recovery that came meanwhile."""
+    bench = Bench(alerts.AuthFailed())
+    _login(bench, accepted=False)
+    _login(bench, accepted=True)
+    for _ in range(5):
+        bench.advance(5)
+        _login(bench, accepted=False)
+        _login(bench, accepted=True)
+    assert bench.types() == ["error", "success"]
+    bench.advance(60)
+    assert bench.types() == ["error", "success", "error", "success"]
+    assert [alert.count for alert in bench.told] == [1, 1, 5, 5]
+    bench.advance(600)
+    assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (4, 0, 0)
+
+
+def test_a_state_that_lasts_is_told_again_only_when_it_is_heard_of_again() -> None:
+    bench = Bench(alerts.AuthFailed())
+    _login(bench, accepted=False)
+    bench.advance(3600)
+    assert bench.types() == ["error"]
+    assert bench.alerts.figures.open == 1
+    _login(bench, accepted=False)
+    bench.advance(30)
+    _login(bench, accepted=False)
+    bench.advance(30)
+    assert [alert.count for alert in bench.told] == [1, 1, 1]
+    _login(bench, accepted=True)
+    assert bench.told[-1].text == "client md-1: over; failed logins in all: 3, the highest 1e-09s."
+
+
+def test_many_threads_lose_no_occurrence() -> None:
+    """The counts of all alerts add up to what was emitted."""
+    bench = Bench(alerts.SlowProcessing())
+
+    def emit() -> None:
+        for number in range(1000):
+            bench.bus.execute(SLOW, {"duration": 200_000_000 + number}, {**WHO})
+
+    threads = [threading.Thread(target=emit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    bench.advance(60)
+    assert [alert.count for alert in bench.told] == [1, 3_999]
+    assert bench.told[1].highest == 200.000999
+
+
+def test_the_number_of_incidents_and_of_remembered_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application's own events may carry anything."""
+    monkeypatch.setattr(incidents, "_MAX_INCIDENTS", 10)
+    monkeypatch.setattr(module, "_MAX_CLIENTS", 10)
+    bench = Bench(alerts.SlowProcessing(), alerts.StuckHandler())
+    for number in range(100):
+        bench.slow(200, client_id=f"c{number}", type="x" * 10_000)
+    slow, stuck = bench.alerts._watches
+    assert len(slow.incidents._open) == len(slow._memories) == len(stuck._memories) == 10
+    assert max(len(alert.type) for alert in bench.told) == 200
+    bench.advance(60)
+    assert bench.alerts.figures.open == 0
+
+
+def test_a_tally_beyond_its_bound_keeps_a_fair_share() -> None:
+    """The count and the highest stay exact, the p95 nearly."""
+    tally = Tally()
+    for number in range(100_000):
+        tally.add(alerts.Breach("", "", (number * 48_271) % 100_000))
+    assert (tally.count, tally.highest) == (100_000, 99_999)
+    assert tally.p95 == pytest.approx(95_000, rel=0.01)
+    assert len(tally._values) < 16_384
+
+
+def test_the_p95_is_the_nearest_rank() -> None:
+    for count in (1, 2, 19, 20, 21, 100):
+        tally = Tally()
+        for value in range(count):
+            tally.add(alerts.Breach("", "", float(value)))
+        within = [sum(value <= limit for value in range(count)) / count for limit in range(count)]
+        assert tally.p95 == next(limit for limit, share in enumerate(within) if share >= 0.95)
+
+
+# -- rules of one's own -----------------------------------------------------------------------------------------------
+
+
+class Refund(alerts.Rule):
+    """Derived, without state."""
+
+    hears = ("shop.order.refunded",)
+    alert_type = "info"
+    subject = "large refund"
+    unit = "EUR"
+
+    def judge(self, seen: alerts.Seen, memory: Any) -> alerts.Breach | alerts.Calm | None:
+        amount = seen.number("amount")
+        return alerts.Breach("Large refund", f"{amount:g}EUR.", amount) if amount > 1000 else None
+
+
+def test_a_rule_of_ones_own_is_a_subclass() -> None:
+    bench = Bench(Refund(cool_down=10))
+    for amount in (1000, 1001, 5000):
+        bench.bus.execute("shop.order.refunded", {"amount": amount}, {})
+    bench.bus.execute("shop.order.refunded", {}, {})
+    bench.advance(30)
+    assert [(one.title, one.alert_type, one.count, one.highest) for one in bench.told] == [
+        ("Large refund", "info", 1, 1001),
+        ("Large refund", "info", 1, 5000),
+        ("Recovered: large refund", "success", 2, 5000),
+    ]
+    assert bench.told[0].text == "no client: 1001EUR."
+    assert (bench.told[0].aggregation_key, bench.told[0].tags) == ("refund", {})
+    assert bench.alerts.figures.unusable == 1
+
+
+def test_a_rule_of_ones_own_is_a_function_of_a_metric() -> None:
+    """It gets the value in the metric's unit, of the samples that the metric keeps."""
+    rtt = ws.gauge(
+        "feed.rtt", "feed.pong", "rtt", unit=("native", "millisecond"), keep=lambda measured, about: not about["warmup"]
+    )
+    asked: list[float] = []
+
+    def high(value: float) -> bool:
+        asked.append(value)
+        return value > 250
+
+    bench = Bench(alerts.When("Feed is far", rtt, high, alert_type="error"))
+    for ns, warmup in ((250_000_000, False), (900_000_000, True), (250_500_000, False), ("x", False)):
+        bench.emit("feed.pong", {"rtt": ns}, warmup=warmup)
+    assert asked == [250.0, 250.5]
+    (alert,) = bench.told
+    assert (alert.title, alert.alert_type, alert.highest) == ("Feed is far", "error", 250.5)
+    assert alert.aggregation_key == "feed_is_far:md-1:trade"
+    assert bench.alerts.figures.unusable == 1
+
+
+def test_a_rule_of_ones_own_is_a_function_of_an_event() -> None:
+    """A text is the title; CALM is over at once; no value, no figures."""
+
+    def judge(measurements: Any, metadata: Any) -> object:
+        return alerts.CALM if measurements["depth"] == 0 else measurements["depth"] > 9 and f"Queue {metadata['name']}"
+
+    bench = Bench(alerts.When("Deep queue", "shop.queue", judge))
+    for depth in (1, 10, 11, 12, 0):
+        bench.emit("shop.queue", {"depth": depth}, name="mail")
+    bench.advance(60)
+    assert [(one.title, one.alert_type, one.count) for one in bench.told] == [
+        ("Queue mail", "warning", 1),
+        ("Recovered: Deep queue for trade", "success", 1),
+        ("Queue mail", "warning", 2),
+        ("Recovered: Deep queue for trade", "success", 2),
+    ]
+    assert bench.told[2].p95 is None
+    assert "since the last alert; at most" in bench.told[2].text
+
+
+def test_a_rule_that_raises_is_isolated_by_the_bus(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(alerts.When("Broken", SLOW, lambda measurements, metadata: 1 / 0), alerts.SlowProcessing())
+    bench.slow(200)
+    assert bench.types() == ["warning"]
+    assert bench.bus.handler_errors == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("", SLOW, print), "When's title is ''"),
+        (("x", "", print), "When's source is ''"),
+        (("x", 5, print), "When's source is 5; give an event's name or a metric definition"),
+        (("x", ws.counter("a.b"), print), "measures nothing"),
+        (("x", SLOW, None), "When's fires is None; give a function"),
+    ],
+)
+def test_a_function_rule_that_makes_no_sense_is_refused(arguments: Any, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        alerts.When(*arguments)
+    with pytest.raises(ConfigurationError, match="alert_type is 'loud'; allowed: error, warning, info"):
+        alerts.When("x", SLOW, print, alert_type="loud")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"rules": 5}, "alerts is 5; give a list"),
+        ({"rules": [alerts.SlowProcessing]}, "alerts holds <class"),
+        ({"rules": ["slow"]}, "alerts holds 'slow'; give rules such as"),
+        ({"rules": [], "sinks": print}, "alert_sinks is <built-in function print>; give a list"),
+        ({"rules": [], "sinks": [7]}, "a sink is 7; give a StatsdReporter, ws.alerts.ToLog() or a function"),
+        ({"rules": [], "profile": "fast"}, "profile is 'fast'"),
+        ({"rules": [alerts.SlowProcessing(1)]}, "below the profile's slow_after"),
+    ],
+)
+def test_what_cannot_be_watched_or_told_is_refused_at_once(arguments: Any, sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Alerts(reporter=Agent(), **arguments)
+    assert sentence in str(caught.value)
+
+
+# -- life -------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_heard_before_the_start_or_after_the_stop() -> None:
+    bench = Bench(alerts.SlowProcessing())
+    bench.alerts.start()
+    bench.slow(200)
+    bench.alerts.stop()
+    bench.alerts.stop()
+    bench.slow(200, type="other")
+    bench.advance(600)
+    assert bench.types() == ["warning"]
+    assert bench.bus.list_handlers() == []
+    assert bench.timers.waiting == 0
+    bench.alerts.start()
+    bench.slow(200)
+    assert bench.types() == ["warning", "warning"]
+
+
+def test_what_a_closed_client_did_is_forgotten() -> None:
+    bench = Bench(alerts.ErrorRate(window_s=10, limit=0.01, at_least=1))
+    bench.batch(10, errors=1)
+    (watch,) = bench.alerts._watches
+    assert list(watch._memories) == ["md-1"]
+    bench.emit(ws.events.CLIENT_CLOSED, {})
+    assert watch._memories == {}
+
+
+def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None:
+    """As after a fork in the midst of an event: every lock held, an alert on its way."""
+    bench = Bench(alerts.SlowProcessing())
+    bench.slow(200)
+    (watch,) = bench.alerts._watches
+    watch._lock.acquire()
+    bench.alerts._lock.acquire()
+    bench.alerts._post._turn.acquire()
+    bench.alerts.after_fork()
+    bench.slow(300)
+    assert [alert.highest for alert in bench.told] == [200.0, 300.0]
+    bench.alerts.stop()
+
+
+# -- from the error to the alert --------------------------------------------------------------------------------------
+
+
+def test_the_time_from_an_event_to_the_sinks_return_is_measured() -> None:
+    """For alerts that an event made leave; not for what the time told."""
+    bench = Bench(alerts.SlowProcessing(), sinks=[lambda alert: bench.clock.advance(0.25)])
+    assert bench.alerts.figures.worst_seconds is None
+    bench.slow(200)
+    bench.slow(200)
+    bench.advance(120)
+    assert [(alert.count, seconds) for alert, seconds in bench.delays] == [(1, 0.0), (1, 0.25)]
+    figures = bench.alerts.figures
+    assert (figures.last_seconds, figures.worst_seconds) == (0.25, 0.25)
+    assert (figures.told, figures.recovered, figures.open) == (2, 1, 0)
+
+
+def test_whoever_hears_the_delays_and_raises_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(alerts.SlowProcessing())
+    bench.alerts._post._on_delivered = lambda alert, seconds: 1 / 0
+    with caplog.at_level(logging.ERROR):
+        bench.slow(200)
+    assert bench.types() == ["warning"]
+    assert bench.alerts.figures.sink_failures == 1

@@ -1,0 +1,134 @@
+"""Sinks: Datadog events, log records, functions; one that raises or takes long costs the others nothing."""
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.unit.alerting import WHO, Agent, Bench
+from wsnova_statsd.insight import sinks
+from wsnova_statsd.insight.alerts import Alert, Alerts
+from wsnova_statsd.testing.metrics import capture_metrics
+
+alerts = ws.alerts
+SLOW = ws.events.MESSAGE_PROCESS_SLOW
+
+
+def test_an_alert_is_a_datadog_event_unless_another_sink_is_given() -> None:
+    """Through the reporter, with the counter beside it; both read back by the strict parser."""
+    bus = ws.Bus()
+    with capture_metrics(bus=bus) as metrics:
+        watching = Alerts([alerts.SlowProcessing()], metrics.reporter, bus=bus).start()
+        bus.execute(SLOW, {"duration": 150_000_000}, WHO)
+        metrics.flush()
+        (event,) = metrics.events
+        assert (event.title, event.alert_type) == ("Slow message processing: 150.0ms for trade", "warning")
+        assert event.text == "client md-1, type trade: 150.0ms, over 100ms."
+        assert set(event.tags) == {"client:md-1", "type:trade"}
+        assert event.aggregation_key == "slow_processing:md-1:trade"
+        metrics.assert_count("websocket.alert.fired", 1, tags={"rule": "slow_processing", "client": "md-1"})
+        watching.stop()
+
+
+def test_an_alert_is_a_log_record_of_its_severity(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(alerts.SlowProcessing(), alerts.AuthFailed(), sinks=[alerts.ToLog()])
+    with caplog.at_level(logging.INFO, "wsnova_statsd.alerts"):
+        bench.slow(150)
+        bench.emit(ws.events.AUTH_FAILED, {"duration": 1}, reason="rejected", phase="initial")
+        bench.advance(60)
+    records = [record for record in caplog.records if record.name == "wsnova_statsd.alerts"]
+    assert [(record.levelname, record.getMessage().split(":")[0]) for record in records] == [
+        ("WARNING", "Slow message processing"),
+        ("ERROR", "Login failed"),
+        ("INFO", "Recovered"),
+    ]
+    assert {key: vars(records[0])[key] for key in ("rule", "client", "message_type", "count", "highest")} == {
+        "rule": "slow_processing",
+        "client": "md-1",
+        "message_type": "trade",
+        "count": 1,
+        "highest": 150.0,
+    }
+
+
+def test_a_logger_of_ones_own_takes_the_records(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(alerts.SlowProcessing(), sinks=[alerts.ToLog(logging.getLogger("desk"))])
+    bench.slow(150)
+    assert [record.name for record in caplog.records] == ["desk"]
+
+
+def test_a_sink_that_raises_is_counted_and_logged_once_a_minute_and_the_others_are_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Agent):
+        def event(self, *arguments: Any, **more: Any) -> None:
+            raise OSError("no way out")
+
+    def fails(alert: Alert) -> None:
+        raise ValueError("not this one")
+
+    good = Agent()
+    bench = Bench(alerts.SlowProcessing(), sinks=[Broken(), fails, good])
+    for number in range(5):
+        bench.slow(150, type=str(number))
+        bench.advance(1)
+    assert (len(bench.told), len(good.events)) == (5, 5)
+    assert bench.alerts.figures.sink_failures == 10
+    logged = [record for record in caplog.records if record.name == "wsnova_statsd.insight.sinks"]
+    assert [str(record.exc_info and record.exc_info[1]) for record in logged] == ["no way out", "not this one"]
+    bench.advance(60)
+    assert len([record for record in caplog.records if record.name == "wsnova_statsd.insight.sinks"]) == 4
+    assert bench.bus.handler_errors == 0
+
+
+def test_a_function_is_called_on_the_clock_and_holds_up_nobody() -> None:
+    """Its thread is not the one that emits; the reporter's event leaves meanwhile."""
+    bus, agent, go, done = ws.Bus(), Agent(), threading.Event(), threading.Event()
+    threads = []
+
+    def slow_function(alert: Alert) -> None:
+        threads.append(threading.current_thread().name)
+        assert go.wait(10)
+        done.set()
+
+    watching = Alerts([alerts.SlowProcessing()], agent, [slow_function, agent], bus=bus).start()
+    bus.execute(SLOW, {"duration": 150_000_000}, WHO)
+    assert len(agent.events) == 1
+    go.set()
+    assert done.wait(10)
+    watching.stop()
+    assert threads == ["wsnova-clock"]
+
+
+def test_alerts_for_a_function_that_never_returns_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it cannot be given any more is counted."""
+    monkeypatch.setattr(sinks, "_WAITING", 3)
+    bench = Bench(alerts.SlowProcessing())
+    for number in range(5):
+        bench.bus.execute(SLOW, {"duration": 150_000_000}, {"client_id": "md-1", "type": str(number)})
+    bench.advance(0)
+    assert (len(bench.told), bench.alerts.figures.lost) == (3, 2)
+
+
+def test_a_sink_that_emits_what_fires_again_neither_deadlocks_nor_changes_the_order() -> None:
+    class Echo(Agent):
+        def event(self, title: str, *arguments: Any, **more: Any) -> None:
+            super().event(title, *arguments, **more)
+            if len(self.events) < 3:
+                bench.bus.execute(SLOW, {"duration": 200_000_000}, {"client_id": f"md-{len(self.events)}"})
+
+    echo = Echo()
+    bench = Bench(alerts.SlowProcessing(), sinks=[echo])
+    bench.slow(150)
+    assert [event[3].get("client") for event in echo.events] == ["md-1", "md-1", "md-2"]
+    assert len(bench.told) == 3
+
+
+def test_stopping_hands_over_what_waits_for_a_function() -> None:
+    bench = Bench(alerts.SlowProcessing())
+    bench.bus.execute(SLOW, {"duration": 150_000_000}, WHO)
+    assert bench.told == []
+    bench.alerts.stop()
+    assert bench.types() == ["warning"]

@@ -1,0 +1,142 @@
+"""The lookout: sees once a second, on wsnova-clock, which clients are still busy with the same message, and tells once
+of each one that is after STUCK_AFTER: message.process.stuck, with the handler's stack and its processor time.
+
+Whoever hands out messages keeps what is in hand where it can be read from outside, and pays nothing else: no lock, no
+timer, no call. `watch` comes from a client's owner, `forget` from whoever ends it; the rest runs on the clock, which
+looks only while there is a client to look at and somebody to hear of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from .. import events, process
+from ..clock import CLOCK
+from .emitter import Emitter
+
+STUCK_AFTER: Final = 10.0  # seconds with one message
+EVERY: Final = 1.0
+_FRAMES: Final = 30  # of a stack, the innermost
+_OURS: Final = (str(Path(__file__).parent), threading.__file__)
+
+# When a message was handed out (time.monotonic_ns(), 0 for none), its number among those of that time, and itself.
+Hand = tuple[int, int, Any]
+
+
+class Watched(Protocol):
+    """What the lookout sees of a client; `in_hand` and `kind_of` from any thread."""
+
+    @property
+    def emit(self) -> Emitter: ...
+
+    def in_hand(self) -> Hand: ...
+
+    def kind_of(self, message: Any) -> str: ...
+
+
+@dataclass(slots=True)
+class _Sight:
+    """What was seen of one client; `thread` and `clock_id` are its owner's."""
+
+    thread: int
+    clock_id: int | None
+    mark: tuple[int, int] = (0, 0)
+    cpu_ns: int | None = None  # of the owner, when the message was first seen
+    told: bool = False
+
+
+class Lookout:
+    """The clients of this process that handle messages."""
+
+    def __init__(self) -> None:
+        self._reset()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the clients are the parent's."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # guards the fields below; a signal's handler may close a client
+        self._sights: dict[Watched, _Sight] = {}
+        self._looking = False  # a job of the clock is to come
+
+    def watch(self, client: Watched) -> None:
+        """The owner: look at this client from now on, and at the calling thread for it, if anybody hears."""
+        if not client.emit.slot(events.MESSAGE_PROCESS_STUCK).handlers:
+            return
+        sight = _Sight(threading.get_ident(), _clock_id())
+        with self._lock:
+            self._sights[client] = sight
+            if not self._looking:
+                self._looking = True
+                CLOCK.call_later(EVERY, self._look)
+
+    def forget(self, client: Watched) -> None:
+        """The client is closed."""
+        with self._lock:
+            self._sights.pop(client, None)
+
+    def _look(self) -> None:
+        """wsnova-clock, every second."""
+        with self._lock:
+            sights = list(self._sights.items())
+            self._looking = bool(sights)
+            if sights:
+                CLOCK.call_later(EVERY, self._look)
+        for client, sight in sights:
+            began, number, message = client.in_hand()
+            if (began, number) != sight.mark:
+                sight.mark, sight.told = (began, number), False
+                sight.cpu_ns = _cpu_ns(sight.clock_id) if began else None
+            elif began and not sight.told and time.monotonic_ns() - began >= STUCK_AFTER * 1e9:
+                self._tell(client, sight, message)
+
+    def _tell(self, client: Watched, sight: _Sight, message: Any) -> None:
+        began = sight.mark[0]
+        stack = stack_of(sys._current_frames().get(sight.thread))
+        spent, duration = _cpu_ns(sight.clock_id), time.monotonic_ns() - began
+        kind = client.kind_of(message)
+        if client.in_hand()[:2] != sight.mark:  # it came back just now
+            return
+        sight.told = True
+        measurements = {"duration": duration}
+        if spent is not None and sight.cpu_ns is not None:
+            measurements["cpu_time"] = spent - sight.cpu_ns
+        client.emit(events.MESSAGE_PROCESS_STUCK, measurements, type=kind, stack=stack)
+
+
+def _clock_id() -> int | None:
+    """The processor clock of the calling thread; asked there, because asking for an ended thread's is fatal."""
+    read: Callable[[int], int] | None = getattr(time, "pthread_getcpuclockid", None)
+    with contextlib.suppress(OSError):
+        return read(threading.get_ident()) if read is not None else None
+    return None
+
+
+def _cpu_ns(clock_id: int | None) -> int | None:
+    try:
+        return time.clock_gettime_ns(clock_id) if clock_id is not None else None
+    except OSError:  # the thread has ended
+        return None
+
+
+def stack_of(frame: FrameType | None) -> list[str]:
+    """`file:line function: source` of a thread's frames, innermost first; without ours, which called the handler."""
+    frames = list(traceback.walk_stack(frame)) if frame is not None else []
+    while len(frames) > 1 and frames[-1][0].f_code.co_filename.startswith(_OURS):
+        frames.pop()
+    found = traceback.StackSummary.extract(iter(frames[:_FRAMES]))
+    return [f"{one.filename}:{one.lineno} {one.name}: {one.line}".rstrip(": ") for one in found]
+
+
+LOOKOUT: Final = Lookout()

@@ -1,0 +1,187 @@
+"""Alert rules, as data: which events a rule hears, when it fires, and when what it told of is over.
+
+`judge` gets one event and answers with a Breach, with CALM once it is over, or with None. It runs in the emitting
+thread, under a lock of its rule: it must not wait. A rule is frozen; what it has to remember of a client it keeps in
+what `memory` made for that client, bounded. An event without usable measurements is left out and counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Final
+
+from ..errors import ConfigurationError, known_keys, one_of
+from ..metrics.definitions import Definition
+from ..metrics.reading import converted, number
+from ..profiles import Profile
+from ..redaction import redact_text
+
+COOL_DOWN: Final = 60.0
+_TYPES: Final = ("error", "warning", "info")  # a recovery is a success
+_MAX_NAME: Final = 200
+_HIGHEST: Final = 10**18  # thirty years in ns
+_UPPER: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+class Unusable(Exception):
+    """An event lacks a measurement that its rule reads, or has an absurd one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event as a rule gets it; `at` is when, on the watch's clock, in seconds."""
+
+    event: str
+    measurements: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    at: float
+
+    @property
+    def client(self) -> str:
+        return str(self.metadata.get("client_id") or "")[:_MAX_NAME]
+
+    @property
+    def type(self) -> str:
+        return str(self.metadata.get("type") or "")[:_MAX_NAME]
+
+    def word(self, key: str) -> str:
+        """A short text of the metadata for an alert's words: redacted, in every profile; empty if it is not there."""
+        return redact_text(str(self.metadata.get(key) or ""), _MAX_NAME)
+
+    def number(self, key: str) -> int | float:
+        """A measurement. Raises Unusable unless it is a number from zero to what no clock and no counter reaches."""
+        value = number(self.measurements.get(key))
+        if value is None or not 0 <= value <= _HIGHEST:
+            raise Unusable(key)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A rule fires. `value`, in the rule's unit, is what the highest and the p95 are told of; `type` is the message
+    type that the incident is kept for, empty where the rule knows none."""
+
+    title: str
+    text: str
+    value: float | None = None
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """What the rule told of is over, for this client; for one message type or, with None, for all."""
+
+    type: str | None = None
+
+
+CALM: Final = Calm()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Derive from it, name the events it `hears`, and write `judge`.
+
+    At most one alert leaves per client, type and `cool_down` seconds. `passes`: nothing for a whole cool-down means
+    that it is over; else `judge` has to say CALM. Raises ConfigurationError for what is not usable, at once.
+    """
+
+    cool_down: float = field(default=COOL_DOWN, kw_only=True)
+
+    hears: ClassVar[tuple[str, ...]] = ()
+    subject: ClassVar[str] = "alert"  # the recovery is of this
+    noun: ClassVar[str] = "occurrences"  # an alert stands for so many of these
+    unit: ClassVar[str] = ""
+    passes: ClassVar[bool] = True
+    alert_type = "warning"
+
+    def __new__(cls, *args: object, **kwargs: object) -> Rule:
+        known_keys(cls.__name__, kwargs, [one.name for one in fields(cls)])
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        self._at_least("cool_down", 0.0)
+        if self.alert_type not in _TYPES:
+            raise one_of(f"{type(self).__name__}'s alert_type", self.alert_type, _TYPES)
+
+    def _at_least(self, key: str, lowest: float, what: str = "") -> None:
+        given = number(getattr(self, key))
+        if given is None or given < lowest:
+            why = what or ("zero or more" if not lowest else f"{lowest:g} or more")
+            raise ConfigurationError(f"{type(self).__name__}'s {key} is {getattr(self, key)!r}; give a number, {why}")
+
+    @property
+    def name(self) -> str:
+        """The class's name in small letters: `slow_processing`."""
+        return _UPPER.sub("_", type(self).__name__).lower()
+
+    def fitted(self, profile: Profile) -> Rule:
+        """The rule as it holds under this profile. Raises ConfigurationError if it cannot."""
+        return self
+
+    def listens(self) -> tuple[str, ...]:
+        """The events that `judge` is called with."""
+        return self.hears
+
+    def memory(self) -> Any:
+        """What `judge` may remember of one client."""
+        return None
+
+    def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
+        """Whether the rule fires at this event. Raises Unusable to leave it out."""
+        raise NotImplementedError(f"{type(self).__name__} has no judge(seen, memory)")
+
+    def shown(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{value:.4g}{self.unit}"
+
+
+@dataclass(frozen=True)
+class When(Rule):
+    """A rule of your own from a function. With a metric definition it is called with the value in the metric's unit,
+    `fires(value)`; with an event's name `fires(measurements, metadata)`. True, or a title, fires; CALM ends it."""
+
+    title: str
+    source: str | Definition
+    fires: Callable[..., object]
+    alert_type: str = field(default="warning", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.title, str) or not self.title:
+            raise ConfigurationError(f"When's title is {self.title!r}; give a short text")
+        if not isinstance(self.source, str | Definition) or not self.source:
+            raise ConfigurationError(f"When's source is {self.source!r}; give an event's name or a metric definition")
+        if isinstance(self.source, Definition) and not isinstance(self.source.measurement, str):
+            raise ConfigurationError(f"When's source {self.source.name!r} measures nothing; give a gauge or the event")
+        if not callable(self.fires):
+            raise ConfigurationError(f"When's fires is {self.fires!r}; give a function")
+        object.__setattr__(self, "subject", self.title)
+
+    @property
+    def name(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "_", self.title.lower()).strip("_") or "when"
+
+    def listens(self) -> tuple[str, ...]:
+        return (self.source if isinstance(self.source, str) else self.source.event,)
+
+    def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
+        value, source = None, self.source
+        if isinstance(source, Definition):
+            if source.keep is not None and not source.keep(seen.measurements, seen.metadata):
+                return None
+            found = number(seen.measurements.get(str(source.measurement)))
+            if found is None:
+                raise Unusable(source.measurement)
+            value = converted(found, source.divisor)
+            answer = self.fires(value)
+        else:
+            answer = self.fires(seen.measurements, seen.metadata)
+        if isinstance(answer, Calm):
+            return answer
+        if not answer:
+            return None
+        title = answer if isinstance(answer, str) else self.title
+        about = "" if value is None else f" at {self.shown(value)}"
+        return Breach(title, f"{self.title}{about}.", value, seen.type)

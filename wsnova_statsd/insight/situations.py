@@ -1,0 +1,249 @@
+"""The six situations that are worth an alert, as rules. Pure; what they remember of a client is in windows.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from .. import events
+from ..errors import ConfigurationError
+from ..metrics.reading import number
+from ..profiles import Profile
+from ..redaction import redact_text, redact_url
+from .rules import CALM, Breach, Calm, Rule, Seen, Unusable
+from .windows import Drift, Errors
+
+SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
+
+
+@dataclass(frozen=True)
+class SlowProcessing(Rule):
+    """`message.process.slow` with a duration strictly above `threshold_ms` (the guide's custom handler: 100 ms)."""
+
+    threshold_ms: float = 100.0
+
+    hears = (events.MESSAGE_PROCESS_SLOW,)
+    subject = "slow message processing"
+    noun = "slow messages"
+    unit = "ms"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least("threshold_ms", 0.0)
+
+    def fitted(self, profile: Profile) -> SlowProcessing:
+        """Refuse a threshold that the profile's events cannot reach down to."""
+        if self.threshold_ms < profile.slow_after * 1000:
+            raise ConfigurationError(
+                f"SlowProcessing's threshold_ms is {self.threshold_ms:g}, below the profile's slow_after of "
+                f"{profile.slow_after * 1000:g} ms, under which no event tells; lower slow_after with profile.replace"
+            )
+        return self
+
+    def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
+        duration = seen.number("duration")
+        if duration <= self.threshold_ms * 1e6:
+            return None
+        value = duration / 1e6
+        kind = seen.type or "unknown"
+        title = f"Slow message processing: {value}ms for {kind}"
+        return Breach(title, f"{value}ms, over {self.threshold_ms:g}ms.", value, kind)
+
+    def shown(self, value: float) -> str:
+        return f"{value}ms"
+
+
+@dataclass(frozen=True)
+class StuckHandler(Rule):
+    """`message.process.stuck`: a handler still runs. Over when the message is counted among those dealt with."""
+
+    hears = (events.MESSAGE_PROCESS_STUCK, events.MESSAGE_PROCESS_SLOW, events.MESSAGE_BATCH_PROCESSED)
+    alert_type = "error"
+    subject = "stuck handler"
+    noun = "stuck messages"
+    unit = "s"
+    passes = False
+
+    def memory(self) -> list[float]:
+        """How long the messages ran when they were told as stuck, in ns."""
+        return []
+
+    def judge(self, seen: Seen, memory: list[float]) -> Breach | Calm | None:
+        if seen.event == events.MESSAGE_PROCESS_STUCK:
+            duration = seen.number("duration")
+            del memory[10:]
+            memory.append(duration)
+            so_far, kind = f"{duration / 1e9:.1f}", seen.type or "unknown"
+            text = f"Still in its handler after {so_far} s{_split(seen, duration)}.\n{_stack(seen)}"
+            return Breach(f"Stuck handler: {so_far}s for {kind}", text, duration / 1e9, kind)
+        if not memory:
+            return None
+        back = seen.event == events.MESSAGE_PROCESS_SLOW  # the owner tells it, and only after a message
+        if not back and seen.metadata.get("direction") == "received":
+            back = seen.number("process_time_max") >= min(memory)
+        if back:
+            memory.clear()
+        return CALM if back else None
+
+
+def _split(seen: Seen, duration: float) -> str:
+    """How its time went; empty where the platform cannot read another thread's clock."""
+    spent = number(seen.measurements.get("cpu_time"))
+    if spent is None or not 0 <= spent <= 2 * duration or not duration:
+        return ""
+    share = min(1.0, spent / duration)
+    return f", {share:.0%} of it on the CPU, {1 - share:.0%} waiting"
+
+
+def _stack(seen: Seen) -> str:
+    """The frames of the event, innermost first; what leaves the process is redacted in every profile."""
+    stack = seen.metadata.get("stack")
+    lines = [redact_text(line) for line in stack if isinstance(line, str)] if isinstance(stack, list | tuple) else []
+    return "\n".join(["Innermost frame first:", *lines]) if lines else "Its stack is not known."
+
+
+@dataclass(frozen=True)
+class RetriesExhausted(Rule):
+    """`connection.reconnect.failed` with final=true: the alarm of an outage. Over when the client is connected."""
+
+    hears = (events.CONNECTION_RECONNECT_FAILED, events.CONNECTION_RECONNECT_SUCCESS, events.CONNECTION_COMPLETED)
+    alert_type = "error"
+    subject = "lost connection"
+    noun = "alarms"
+    unit = "s"
+    passes = False
+
+    def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
+        if seen.event == events.CONNECTION_COMPLETED:  # of a retry, reconnect.success tells once it is logged in
+            return None if seen.metadata.get("reconnect") else CALM
+        if seen.event == events.CONNECTION_RECONNECT_SUCCESS:
+            return CALM
+        if seen.metadata.get("final") is not True:
+            return None
+        attempt, duration, reason = seen.number("attempt"), seen.number("duration") / 1e9, seen.word("reason")
+        where = redact_url(str(seen.metadata.get("uri")))
+        text = f"{where}: retry {attempt:g} failed with {reason}, {duration:.1f} s after the link was lost."
+        return Breach(f"Retries exhausted: {reason}", text, duration)
+
+
+@dataclass(frozen=True)
+class AuthFailed(Rule):
+    """`auth.failed`. Over when a login is accepted, as far as the profile lets that be heard."""
+
+    hears = (
+        events.AUTH_FAILED,
+        events.AUTH_COMPLETED,
+        events.AUTH_REFRESH_COMPLETED,
+        events.CONNECTION_RECONNECT_SUCCESS,
+        events.ERROR_HANDLED,
+    )
+    alert_type = "error"
+    subject = "failed login"
+    noun = "failed logins"
+    unit = "s"
+    passes = False
+
+    def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
+        if seen.event == events.ERROR_HANDLED:
+            return CALM if seen.metadata.get("error_type") == "auth" else None
+        if seen.event != events.AUTH_FAILED:
+            return CALM
+        duration = seen.number("duration") / 1e9
+        reason, phase = seen.word("reason"), seen.word("phase")
+        return Breach(f"Login failed: {reason} ({phase})", f"The {phase} login failed: {reason}.", duration)
+
+
+@dataclass(frozen=True)
+class ErrorRate(Rule):
+    """The share of messages with an error, both directions, is above `limit` for a whole window of `window_s` seconds
+    with `at_least` messages. A burst that is shorter than the window does not fire. `limit` None: the profile's."""
+
+    window_s: float = 60.0
+    limit: float | None = None
+    at_least: int = 100
+
+    hears = (events.MESSAGE_BATCH_PROCESSED,)
+    alert_type = "error"
+    subject = "error rate"
+    noun = "readings"
+    unit = "%"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least("window_s", SAMPLING, f"at least the {SAMPLING:g} s between two sums of messages")
+        self._at_least("at_least", 1)
+        if self.limit is not None:
+            self._at_least("limit", 0.0)
+            if self.limit >= 1:
+                raise ConfigurationError(f"ErrorRate's limit is {self.limit!r}; give a share below 1, such as 0.001")
+
+    def fitted(self, profile: Profile) -> ErrorRate:
+        if self.limit is not None:
+            return self
+        target = profile.kpi_targets.get("message_error_rate")
+        if target is None:
+            raise ConfigurationError(f"ErrorRate has no limit, and profile {profile.name!r} no target; give limit=")
+        return replace(self, limit=target[1])
+
+    def memory(self) -> Errors:
+        return Errors(self.window_s)
+
+    def judge(self, seen: Seen, memory: Errors) -> Breach | Calm | None:
+        count, errors, window = seen.number("count"), seen.number("errors"), seen.number("window")
+        if errors > count:
+            raise Unusable("errors")
+        limit = self.limit if self.limit is not None else 0.0
+        verdict = memory.add(seen.at, window / 1e9, count, errors, limit, self.at_least)
+        if not verdict:
+            return CALM if verdict is False else None
+        share = memory.share * 100
+        title = f"Error rate: {share:.4g}% of the messages"
+        return Breach(title, f"{share:.4g}% within {self.window_s:g} s, over {limit * 100:g}%.", share)
+
+
+@dataclass(frozen=True)
+class LatencyDrift(Rule):
+    """The mean processing time of the last `window_s` seconds is above `factor` times that of the `baseline_s` seconds
+    before them, with `at_least` messages in each. The baseline has to be as long as the window, at least."""
+
+    window_s: float = 60.0
+    baseline_s: float = 900.0
+    factor: float = 3.0
+    at_least: int = 200
+
+    hears = (events.MESSAGE_BATCH_PROCESSED,)
+    subject = "latency drift"
+    noun = "readings"
+    unit = "ms"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least("window_s", SAMPLING, f"at least the {SAMPLING:g} s between two sums of messages")
+        self._at_least("baseline_s", self.window_s, f"at least window_s, which is {self.window_s:g}")
+        self._at_least("factor", 1.0)
+        self._at_least("at_least", 1)
+
+    def memory(self) -> Drift:
+        return Drift(self.window_s, self.baseline_s)
+
+    def judge(self, seen: Seen, memory: Drift) -> Breach | Calm | None:
+        if seen.metadata.get("direction") != "received":
+            return None
+        count, spent = seen.number("count"), seen.number("process_time")
+        verdict = memory.add(seen.at, count, spent, self.factor, self.at_least)
+        if not verdict:
+            return CALM if verdict is False else None
+        mean, usual = memory.mean / 1e6, memory.usual / 1e6
+        title = f"Latency drift: {mean:.4g}ms, {mean / usual:.3g} times the usual"
+        text = f"{mean:.4g}ms on average within {self.window_s:g} s, {usual:.4g}ms in the {self.baseline_s:g} s before."
+        return Breach(title, text, mean)
+
+
+def default_rules(profile: Profile) -> list[Rule]:
+    """The rules of a Monitor that was given none: all that fit the profile."""
+    # a profile that calls a message slow later than the guide does moves the alert with it
+    slow = SlowProcessing(max(100.0, profile.slow_after * 1000))
+    rules: list[Rule] = [slow, StuckHandler(), RetriesExhausted(), AuthFailed(), LatencyDrift()]
+    if profile.kpi_targets.get("message_error_rate") is not None:
+        rules.append(ErrorRate())
+    return rules
