@@ -91,14 +91,18 @@ class KpiTracker:
         self._all = self._window()
         self._clients: dict[str, History] = {}
         self._closed: dict[str, int] = {}  # when clients were closed, the longest ago first
-        self._beyond = History((), 0, self._since_ns, self._window(), self._all, shared=True)
-        self._made = 0  # histories
+        self._made = 0  # histories of clients
+        self._beyond = self._history((), self._since_ns, shared=True)
         self._ticks = 0
         self._due = time.monotonic()  # of the last tick
         self.skipped = 0  # events and alerts whose measurements are missing or absurd
 
     def _window(self) -> Window:
         return Window(self._slice_ns, self._slice_count)
+
+    def _history(self, tags: tuple[str, ...], now_ns: int, *, shared: bool = False) -> History:
+        windows = (self._window(), self._all)
+        return History(tags, self._made, now_ns, self.profile.stable_after * _S, windows, shared=shared)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -198,8 +202,7 @@ class KpiTracker:
                     return self._beyond
                 self._forget_locked(next(iter(self._closed)))
             tags = wire.clean_tags({"client": client_id})
-            history = History(tags, self._made, now_ns, self._window(), self._all)
-            self._clients[client_id] = history
+            history = self._clients[client_id] = self._history(tags, now_ns)
             self._made += 1
             self._go_on_locked()
         return history

@@ -38,13 +38,14 @@ def measured(measurements: Measurements, key: str) -> int:
 
 
 class History:
-    """One client: what it is doing, its own window, and that of all clients together. `tags` name it to Datadog.
+    """One client: what it is doing, its own window, and that of all clients together. `tags` name it to Datadog; a link
+    that lived for `stable_ns` was stable.
 
     With `shared` it stands for many: their amounts are right, of their links nothing is told.
     """
 
     __slots__ = (
-        *("_alarmed", "_dialling", "_errors", "_folded", "_left", "_shared", "_windows"),
+        *("_alarmed", "_dialling", "_errors", "_folded", "_left", "_shaky", "_shared", "_stable_ns", "_windows"),
         *(
             "blind_since_ns",
             "closed",
@@ -61,16 +62,25 @@ class History:
     )
 
     def __init__(
-        self, tags: tuple[str, ...], number: int, now_ns: int, window: Window, of_all: Window, *, shared: bool = False
+        self,
+        tags: tuple[str, ...],
+        number: int,
+        now_ns: int,
+        stable_ns: float,
+        windows: tuple[Window, Window],
+        *,
+        shared: bool = False,
     ) -> None:
         self.tags = tags
         self.number = number
         self.first_ns = now_ns
-        self.window = window
-        self._windows = (window, of_all)
+        self.window = windows[0]
+        self._windows = windows
+        self._stable_ns = stable_ns
         self._shared = shared
         self._dialling = False  # a dial began and nothing was told of its end
         self._alarmed = False  # the outage under way has passed the alarm
+        self._shaky = False  # the last one had, and whether its link is stable is not known yet
         self._left = False  # the last link was ended on purpose
         self._errors: dict[str, int] = {}  # when an error occurred that may still be handled, by its id; oldest first
         self.up: bool | None = None  # there is a working connection; None while nothing is known
@@ -99,6 +109,10 @@ class History:
 
     def disconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         self._left = metadata.get("reason") in _ON_PURPOSE
+        lifetime = finite(measurements.get("duration"))
+        if self._shaky and not self._left and lifetime is not None and lifetime < self._stable_ns:
+            self._alarmed = True  # the same outage goes on: the client tells its alarm once until a link was stable
+        self._shaky = False
         self._down(now_ns)
 
     def reconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
@@ -106,7 +120,7 @@ class History:
         self._add(now_ns, reconnects=1, in_time=not self._alarmed)
         for window in self._windows:
             window.add_sample(now_ns, duration)
-        self._alarmed = False
+        self._shaky, self._alarmed = self._alarmed, False
         self._up(now_ns)
 
     def retry_failed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
@@ -158,7 +172,7 @@ class History:
         self.blind_since_ns = None
         if self.up or self._left:
             self.up = None
-        self._dialling = self._alarmed = False
+        self._dialling = self._alarmed = self._shaky = False
         self.closed = True
 
     def processed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
