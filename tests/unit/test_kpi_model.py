@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kpis import MS, S, Scene
@@ -100,20 +100,22 @@ class Naive:
     def blind(self) -> float | None:
         spans, known = [], False
         for client in self.clients:
-            since, left, up = None, False, None
+            since, left, up, closed = None, False, None, False
             for when, _, what, values in self.of(client):
                 if what == "started":
-                    left = False
+                    left = closed = False
                     since, up = (since, up) if up else (when if since is None else since, False)
                 elif what == "lost":
-                    left, up = values["reason"] == "local", False
-                    since = when if since is None else since
+                    left = values["reason"] == "local"
+                    since, up = (since, up) if closed else (when if since is None else since, False)
+                elif closed:
+                    up = None if what == "closed" and left else up
                 elif what == "back" or (what == "completed" and not values["reconnect"]):
                     spans += [] if since is None else [(since, when)]
                     since, up = None, True
                 elif what == "closed":
                     spans += [] if since is None or left else [(since, when)]
-                    since, up = None, None if up or left else up
+                    since, up, closed = None, None if up or left else up, True
             spans += [] if since is None else [(since, self.now)]
             known = known or up is not None
         spans = [(max(since, self.began), until) for since, until in spans if until >= self.began]
@@ -164,7 +166,6 @@ def _tell(scene: Scene, client: str, what: str, values: dict[str, Any], number: 
     return values
 
 
-@settings(max_examples=300)
 @given(histories)
 def test_the_tracker_says_what_the_full_list_says(history: list[tuple[float, str, tuple[str, dict[str, Any]]]]) -> None:
     scene, told = Scene(), []

@@ -223,14 +223,18 @@ class History:
             self._dialling = False
             self._add(now_ns, dials=1)
 
+    def _watched(self) -> bool:
+        """Whether its links count: not those of many, nor what a closed client still tells of its last one."""
+        return not self._shared and not self.closed
+
     def _down(self, now_ns: int) -> None:
-        if not self._shared:
+        if self._watched():
             self.up = False
             if self.blind_since_ns is None:
                 self.blind_since_ns = now_ns
 
     def _up(self, now_ns: int) -> None:
-        if not self._shared:
+        if self._watched():
             self.up = True
             if self.blind_since_ns is not None:
                 self._blind_over(now_ns)
