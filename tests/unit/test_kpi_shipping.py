@@ -186,6 +186,15 @@ def test_checks_of_many_clients_are_spread_so_that_the_queue_holds_them(ticks: T
     assert "queue" not in ticks.metrics.reporter.stats.lost
 
 
+def test_everybody_who_ends_in_an_outage_is_told_of_however_many_at_once(ticks: Ticks) -> None:
+    for number in range(250):
+        ticks.scene.connected(f"c{number}")
+        ticks.scene.lost(f"c{number}")
+        ticks.scene.closed(f"c{number}")
+    checks = [one for one in ticks.tick(4) if one.startswith("can_connect")]
+    assert sorted(checks) == sorted(f"can_connect 2 client:c{number}" for number in range(250))
+
+
 def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwork: Clockwork) -> None:
     """A script that lives shorter than a second is seen as well."""
     ticks.scene.connected(ms=700)

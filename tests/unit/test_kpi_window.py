@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.insight.window import SAMPLES, Window, bin_of, quantile, quantile_of_bins
+from wsnova_statsd.insight.spread import Spread, bin_of, quantile_of_bins
+from wsnova_statsd.insight.window import SAMPLES, Window, quantile
 
 SLICE, COUNT = 10, 6
+SLOW = 400  # values of a second
 
 steps = st.lists(st.tuples(st.integers(0, 25), st.integers(-80, 0), st.sampled_from("ab"), st.integers(0, 9)))
 
@@ -51,6 +53,13 @@ def test_a_span_is_cut_at_the_windows_edge_and_leaves_it_piece_by_piece(start: i
         assert window.sums.get("blind", 0) == max(0, until - max(since, window.began_ns))
 
 
+def test_a_span_of_any_length_takes_the_work_of_one_window() -> None:
+    """A year of slices would take longer than the suite."""
+    window, now = Window(SLICE, COUNT), 10**15
+    window.add_span("blind", 0, now)
+    assert window.sums == {"blind": now - window.began_ns}
+
+
 def test_of_many_samples_every_one_has_the_same_chance_to_stay() -> None:
     """Not the first of them, nor the last."""
     window = Window(SLICE, COUNT)
@@ -75,6 +84,47 @@ def test_quantiles_are_by_nearest_rank(values: list[int], share: float) -> None:
         bins[bin_of(value)] = bins.get(bin_of(value), 0) + 1
     near = quantile_of_bins(bins, share)
     assert near == pytest.approx(exact, rel=1 / 32, abs=0.05)
+
+
+def test_a_spread_counts_slow_values_one_by_one() -> None:
+    """And tells what is new, once."""
+    spread = Spread()
+    for second in range(4):
+        for value in range(SLOW):
+            spread.record(value + second)
+        spread.settle(SLOW)
+    assert sum(spread.fresh().values()) == 4 * SLOW
+    assert spread.fresh() == {}
+    spread.record(7)
+    assert spread.fresh() == {bin_of(7): 1}
+
+
+@pytest.mark.parametrize("settled", [0, 20_000])
+def test_a_spread_looks_at_some_of_many_values_which_stand_for_the_rest(settled: int) -> None:
+    """In the first second as well as in one it is prepared for; a pattern in the values does not meet the choice."""
+    random.seed(11)
+    spread = Spread()
+    spread.settle(settled)
+    looked_at = 0
+    for number in range(20_000):
+        before = sum(spread._bins.values())
+        spread.record(1_000 if number % 10 else 64_000)
+        looked_at += sum(spread._bins.values()) != before
+    assert looked_at < 6_000
+    fresh = spread.fresh()
+    assert sum(fresh.values()) == pytest.approx(20_000, rel=0.02)
+    assert fresh[bin_of(64_000)] == pytest.approx(2_000, rel=0.3)
+
+
+def test_after_a_busy_second_a_spread_does_not_wait_for_as_many_values_again() -> None:
+    spread = Spread()
+    spread.settle(5_000_000)
+    spread.record(1)
+    assert spread.fresh() == {}
+    spread.settle(10)
+    for _ in range(10):
+        spread.record(5)
+    assert sum(spread.fresh().values()) == 11  # the first of them stands for the one before
 
 
 def test_of_nothing_there_is_no_quantile() -> None:

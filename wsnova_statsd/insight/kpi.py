@@ -181,7 +181,7 @@ class KpiTracker:
     def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Recorder:
         with self._lock:
             try:
-                record = self._history_locked(metadata.get("client_id"), self._clock()).recorder()
+                record = self._history_locked(metadata.get("client_id"), self._clock()).spread.record
                 place = names.index("duration")
             except ValueError:  # Absurd is one
                 return self._skip
@@ -287,7 +287,7 @@ class KpiTracker:
         for history in histories:
             with self._lock:
                 rows = self._report_locked(history, self._clock())
-                up, its_turn = history.up, turn == history.number % _CHECK_EVERY and not history.closed
+                up, its_turn = history.up, turn == history.number % _CHECK_EVERY
                 told = up is not None and (its_turn or (up != history.told and changes > 0))
                 if told:
                     changes -= not its_turn

@@ -7,16 +7,15 @@ failed.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .. import events
 from ..metrics.reading import number as finite
-from .window import Window, bin_of
+from .spread import Spread
+from .window import Window
 
 _MOST: Final = 10**18  # of any measurement; in nanoseconds 30 years
-_SAMPLED: Final = 1000  # durations of single messages looked at in a second
 _OPEN: Final = 500  # errors of a client that may still be told as handled
 _ON_PURPOSE: Final = frozenset({"local", "shutdown"})
 _OF_DIALS: Final = frozenset({"connection", "handshake", "timeout", "auth"})  # the error types of a failed dial
@@ -45,20 +44,8 @@ class History:
     """
 
     __slots__ = (
-        *("_alarmed", "_dialling", "_errors", "_folded", "_left", "_shaky", "_shared", "_stable_ns", "_windows"),
-        *(
-            "blind_since_ns",
-            "closed",
-            "durations",
-            "ended",
-            "every",
-            "first_ns",
-            "number",
-            "tags",
-            "told",
-            "up",
-            "window",
-        ),
+        *("_alarmed", "_dialling", "_errors", "_left", "_shaky", "_shared", "_spread", "_stable_ns", "_windows"),
+        *("blind_since_ns", "closed", "ended", "first_ns", "number", "tags", "told", "up", "window"),
     )
 
     def __init__(
@@ -87,10 +74,20 @@ class History:
         self.blind_since_ns: int | None = None
         self.closed = self.ended = False  # the client is closed; that was shipped, too
         self.told: bool | None = None  # what was last told of `up`
-        # Counts of process durations by their bin, written by the client's owner without a lock; only ever growing.
-        self.durations: dict[int, int] = {}
-        self._folded: dict[int, int] = {}
-        self.every = 1  # one in so many is counted, for as many
+        self._spread: Spread | None = None  # of process durations, where single messages are told of
+
+    @property
+    def spread(self) -> Spread:
+        """Of process durations; written by the thread that owns the client."""
+        self._spread = self._spread or Spread()
+        return self._spread
+
+    def fold(self, now_ns: int) -> None:
+        """Bring what was recorded of single messages into the windows."""
+        if self._spread is not None:
+            fresh = self._spread.fresh()
+            for window in self._windows if fresh else ():
+                window.add_bins(now_ns, fresh)
 
     # -- what happened: each raises Absurd before it has changed anything ---------------------------------------------
 
@@ -139,11 +136,13 @@ class History:
             spent = measured(measurements, "process_time")
             longest = measured({"process_time_max": 0, **measurements}, "process_time_max")
             amounts["received"] = count
-            self.every = max(1, count // _SAMPLED)
             if spent:  # none where nothing was handled: all were answers, or handed out by receive()
                 amounts |= {"processed": count, "process_ns": spent}
                 for window in self._windows:
                     window.add_worst(now_ns, "process_ns", longest)
+            if self._spread is not None:
+                self._spread.settle(count)
+                self.fold(now_ns)
         self._add(now_ns, **amounts)
 
     def error(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
@@ -176,41 +175,12 @@ class History:
         self.closed = True
 
     def processed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        self.recorder()(measured(measurements, "duration"))
+        self.spread.record(measured(measurements, "duration"))
 
     def alerted(self, now_ns: int, duration_ns: int) -> None:
         self._add(now_ns, alerts=1)
         for window in self._windows:
             window.add_worst(now_ns, "alert_ns", duration_ns)
-
-    # -- per message --------------------------------------------------------------------------------------------------
-
-    def recorder(self) -> Callable[[float], None]:
-        """A function that counts one process duration, for the thread that owns the client. Takes no lock."""
-        bins = self.durations
-        skip = 0
-
-        def record(duration: float) -> None:
-            nonlocal skip
-            if skip:
-                skip -= 1
-                return
-            every = self.every
-            if every > 1:  # one in so many, at random around it: no pattern in the data meets it
-                skip = int(random.random() * (2 * every - 1))
-            which = bin_of(duration)
-            bins[which] = bins.get(which, 0) + every
-
-        return record
-
-    def fold(self, now_ns: int) -> None:
-        """Bring what the recorders counted since the last time into the windows."""
-        bins = self.durations.copy()  # in one step, whoever writes
-        if bins != self._folded:
-            fresh = {one: count - self._folded.get(one, 0) for one, count in bins.items()}
-            for window in self._windows:
-                window.add_bins(now_ns, fresh)
-            self._folded = bins
 
     # -- the link -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from ..errors import ConfigurationError
 from ..profiles import KpiTargets
-from .window import Window, quantile, quantile_of_bins
+from .spread import quantile_of_bins
+from .window import Window, quantile
 
 OK, WARNING, CRITICAL = 0, 1, 2  # the Agent's statuses of a service check
 BLIND: Final = "blind_s"

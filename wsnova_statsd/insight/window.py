@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 SAMPLES: Final = 256  # of a slice; of more than these a random choice is kept
-_STEPS: Final = 32  # 16 bins between a power of two and the next: a bin's middle is within 1/32 of what it holds
 _Key = TypeVar("_Key", str, int)
 
 
@@ -136,20 +135,3 @@ def quantile(values: Iterable[int], share: float) -> int | None:
     """The nearest-rank quantile: the smallest value with at least this share at or below it; None of nothing."""
     ordered = sorted(values)
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
-
-
-def bin_of(value: float) -> int:
-    """The bin of a number, zero or more. Bins grow with the number."""
-    fraction, exponent = math.frexp(value)  # fraction in [0.5, 1)
-    return exponent * _STEPS + int(fraction * _STEPS)
-
-
-def quantile_of_bins(bins: Mapping[int, int], share: float) -> float | None:
-    """The nearest-rank quantile of counted values, right within 1/32 of itself; None of nothing."""
-    rank, seen = math.ceil(share * sum(bins.values())), 0
-    for one in sorted(bins):
-        seen += bins[one]
-        if seen >= rank:
-            exponent, step = divmod(one, _STEPS)
-            return math.ldexp((step + 0.5) / _STEPS, exponent)
-    return None
