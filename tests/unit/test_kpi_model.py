@@ -100,24 +100,26 @@ class Naive:
     def blind(self) -> float | None:
         spans, known = [], False
         for client in self.clients:
-            since, left, up, closed = None, False, None, False
+            since, left, up, closed, gone = None, False, None, False, False
             for when, _, what, values in self.of(client):
                 if what == "started":
-                    left = closed = False
+                    left = closed = gone = False
                     since, up = (since, up) if up else (when if since is None else since, False)
                 elif what == "lost":
                     left = values["reason"] == "local"
                     since, up = (since, up) if closed else (when if since is None else since, False)
                 elif closed:
                     up = None if what == "closed" and left else up
+                    gone = when < self.began if what == "closed" else gone
                 elif what == "back" or (what == "completed" and not values["reconnect"]):
                     spans += [] if since is None else [(since, when)]
                     since, up = None, True
                 elif what == "closed":
                     spans += [] if since is None or left else [(since, when)]
                     since, up, closed = None, None if up or left else up, True
+                    gone = when < self.began
             spans += [] if since is None else [(since, self.now)]
-            known = known or up is not None
+            known = known or (up is not None and not gone)
         spans = [(max(since, self.began), until) for since, until in spans if until >= self.began]
         return sum(until - since for since, until in spans) if known or spans else None
 
