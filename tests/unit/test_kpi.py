@@ -109,14 +109,30 @@ def test_sums_that_cannot_be_are_skipped_too(scene: Scene) -> None:
     scene.batch(3, errors=4)
     scene.batch(3, way="sideways")
     scene.bus.execute(events.MESSAGE_BATCH_PROCESSED, {"count": 3, "errors": 0}, {"direction": "sent"})
-    scene.bus.execute(events.CONNECTION_STARTED, {}, {"client_id": ["a"]})
+    for event in (events.CONNECTION_STARTED, events.CLIENT_CLOSED):
+        scene.bus.execute(event, {}, {"client_id": ["a"]})
     scene.tracker.alerted(None, 5)  # type: ignore[arg-type]  # what a caller may get wrong
     metadata = {"type": "t", "result": "ok"}
     record = scene.bus.slot(events.MESSAGE_PROCESS_COMPLETED).recorder(("duration",), metadata)
     assert record is not None
     record(5)
-    assert scene.tracker.skipped == 6
+    assert scene.tracker.skipped == 7
     assert set(scene.values().values()) == {None}
+
+
+def test_metadata_of_any_kind_raises_nothing(scene: Scene) -> None:
+    strange = {"reason": ["x"], "error_type": {}, "severity": [1], "error_id": {}, "final": [], "direction": {}}
+    for event in events.CATALOGUE:
+        scene.emit(event, "a", {"duration": 1, "count": 1, "errors": 0, "process_time": 1}, **strange)
+    assert scene.bus.handler_errors == 0
+    assert scene.tracker.skipped == 1
+
+
+def test_an_event_told_by_a_signals_handler_waits_for_nobody(scene: Scene) -> None:
+    """Such a handler may run while this thread is in the midst of another event."""
+    with scene.tracker._lock:
+        scene.connected()
+    assert scene.value("connection_time_ms") == 100.0
 
 
 @pytest.mark.parametrize("window_s", [0, -1, 9.99, float("nan"), float("inf"), "300", True, None])

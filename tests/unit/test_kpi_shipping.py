@@ -1,5 +1,6 @@
 """What a tracker hands its reporter, tick by tick: gauges of everybody, checks by turn and with every change."""
 
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -207,6 +208,28 @@ def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwo
     assert ticks.tick() == []
 
 
+def test_starting_again_in_the_midst_of_a_tick_leaves_one_chain_of_them(clockwork: Clockwork) -> None:
+    class Restarting:
+        tracker: ws.KpiTracker | None = None
+
+        def gauge(self, name: str, value: float, tags: Any = ()) -> None:
+            tracker, self.tracker = self.tracker, None
+            if tracker is not None:
+                tracker.stop()
+                tracker.start()
+
+        def service_check(self, name: str, status: int, tags: Any = (), message: str = "") -> None: ...
+
+    sink = Restarting()
+    scene = Scene(reporter=sink)
+    scene.connected()
+    sink.tracker = scene.tracker
+    for _ in range(3):
+        clockwork.run()
+        assert sink.tracker is None
+        assert len(clockwork.jobs) == 1
+
+
 def test_a_sink_that_raises_does_not_end_the_ticks(clockwork: Clockwork) -> None:
     class Broken:
         calls = 0
@@ -246,7 +269,9 @@ def test_in_a_forked_child_counting_begins_anew_and_shipping_with_the_first_clie
     """What the parent's clients lived through is the parent's to tell."""
     tracker, scene = ticks.scene.tracker, ticks.scene
     scene.connected("parents", ms=900)
-    tracker._lock.acquire()  # by a thread that is not in the child
+    holder = threading.Thread(target=tracker._lock.acquire)  # it is not in the child
+    holder.start()
+    holder.join()
     tracker.after_fork()
     clockwork.jobs.clear()
     assert set(scene.values().values()) == {None}

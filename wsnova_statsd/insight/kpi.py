@@ -1,8 +1,9 @@
 """KpiTracker: the guide's key performance indicators, per client and overall, over a rolling window.
 
-It hears the bus: handlers run in the emitting threads, under a lock that is held for microseconds. Message figures come
-from the sums of message.batch_processed, in every profile; events of single messages only add a p95. With a reporter
-`wsnova-clock` ships gauges every second, under every flush, and service checks. Nothing starts in the constructor.
+It hears the bus: handlers run in the emitting threads, under a lock that an event holds for microseconds and a report on
+everybody for about one per client. Message figures come from the sums of message.batch_processed, in every profile;
+events of single messages only add a p95. With a reporter `wsnova-clock` ships gauges every second, for every flush, and
+service checks. Nothing starts in the constructor.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 from .. import events, process, profiles, telemetry, wire
@@ -82,7 +84,8 @@ class KpiTracker:
 
     def after_fork(self) -> None:
         """In a child: the clients are the parent's. What the child's own tell is shipped from the first of them on."""
-        self._lock = threading.Lock()  # guards everything below, the fields of histories, and _running
+        # Guards everything below, the fields of histories, and _running; again for what a signal's handler tells
+        self._lock = threading.RLock()
         self._job: Job | None = None
         self._clear()
 
@@ -139,29 +142,32 @@ class KpiTracker:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
+    def _own_lock(self) -> threading.RLock:
+        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+            process.in_child()
+        return self._lock
+
     # -- what is heard, in the emitting threads -----------------------------------------------------------------------
 
     def _hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
-        if not process.ALIVE[0]:
-            process.in_child()
-        with self._lock:
-            now = self._clock()
-            client_id: Any = metadata.get("client_id")
-            if event == events.CLIENT_CLOSED and client_id not in self._clients:
-                return
-            try:
-                HANDLERS[event](self._history_locked(client_id, now), now, measurements, metadata)
-            except Absurd:
+        with self._own_lock():
+            now, client_id = self._clock(), metadata.get("client_id")
+            if not isinstance(client_id, str):
                 self.skipped += 1
-                return
-            if event == events.CLIENT_CLOSED:
-                self._closed[client_id] = now
-            elif event == events.CONNECTION_STARTED:
-                self._closed.pop(client_id, None)
+            elif event != events.CLIENT_CLOSED or client_id in self._clients:
+                try:
+                    HANDLERS[event](self._history_locked(client_id, now), now, measurements, metadata)
+                except Absurd:
+                    self.skipped += 1
+                    return
+                if event in (events.CLIENT_CLOSED, events.CONNECTION_STARTED):
+                    self._closed.pop(client_id, None)
+                if event == events.CLIENT_CLOSED:
+                    self._closed[client_id] = now
 
     def alerted(self, client_id: str, duration_ns: int) -> None:
-        """An alert about this client was sent, so many nanoseconds after what it tells of."""
-        with self._lock:
+        """An alert about this client was sent, so many nanoseconds after what it tells of. Any thread."""
+        with self._own_lock():
             now = self._clock()
             try:
                 duration = measured({"duration": duration_ns}, "duration")
@@ -179,7 +185,7 @@ class KpiTracker:
         return hear
 
     def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Recorder:
-        with self._lock:
+        with self._own_lock():
             try:
                 record = self._history_locked(metadata.get("client_id"), self._clock()).spread.record
                 place = names.index("duration")
@@ -192,7 +198,6 @@ class KpiTracker:
             self.skipped += 1
 
     def _history_locked(self, client_id: object, now_ns: int) -> History:
-        assert self._lock.locked()
         if not isinstance(client_id, str):
             raise Absurd("client_id")
         history = self._clients.get(client_id)
@@ -215,9 +220,7 @@ class KpiTracker:
 
     def report(self, client: str | None = None) -> Report:
         """The rows of all clients together, or of the one with this id; without data their values are None."""
-        if not process.ALIVE[0]:
-            process.in_child()
-        with self._lock:
+        with self._own_lock():
             now = self._clock()
             if client is None:
                 return self._overall_locked(now)
@@ -227,7 +230,6 @@ class KpiTracker:
             return self._report_locked(history, now)
 
     def _overall_locked(self, now_ns: int) -> Report:
-        assert self._lock.locked()
         window, blind, under_way, known = self._all, 0, 0, False
         window.roll(now_ns)
         for client_id in [one for one, closed_ns in self._closed.items() if closed_ns < window.began_ns]:
@@ -240,7 +242,6 @@ class KpiTracker:
         return self._rows(window, now_ns, self._since_ns, blind, under_way, known)
 
     def _report_locked(self, history: History, now_ns: int) -> Report:
-        assert self._lock.locked()
         window = history.window
         window.roll(now_ns)
         history.fold(now_ns)
@@ -258,21 +259,21 @@ class KpiTracker:
 
     def _go_on_locked(self) -> None:
         """Have the clock ship, unless it does."""
-        assert self._lock.locked()
         if self._running and self._reporter is not None and self._job is None:
             self._due = max(self._due + _TICK, time.monotonic())
-            self._job = CLOCK.call_later(self._due - time.monotonic(), self._tick)
+            self._job = CLOCK.call_later(self._due - time.monotonic(), partial(self._tick, self._all))
 
-    def _tick(self) -> None:
-        """wsnova-clock, every second."""
+    def _tick(self, begun: Window) -> None:
+        """wsnova-clock, every second. `begun` tells one start from the next."""
         try:
             if self._reporter is not None:
                 self._ship(self._reporter, self._ticks % _CHECK_EVERY)
         finally:
             with self._lock:
-                self._ticks += 1
-                self._job = None
-                self._go_on_locked()
+                if begun is self._all:
+                    self._ticks += 1
+                    self._job = None
+                    self._go_on_locked()
 
     def _ship(self, reporter: KpiSink, turn: int | None) -> None:
         """Gauges of everybody, the checks of those whose turn it is, and of links that changed. The lock is taken for

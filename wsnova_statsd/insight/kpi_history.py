@@ -17,8 +17,8 @@ from .window import Window
 
 _MOST: Final = 10**18  # of any measurement; in nanoseconds 30 years
 _OPEN: Final = 500  # errors of a client that may still be told as handled
-_ON_PURPOSE: Final = frozenset({"local", "shutdown"})
-_OF_DIALS: Final = frozenset({"connection", "handshake", "timeout", "auth"})  # the error types of a failed dial
+_ON_PURPOSE: Final = ("local", "shutdown")
+_OF_DIALS: Final = ("connection", "handshake", "timeout", "auth")  # the error types of a failed dial
 
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
@@ -78,7 +78,7 @@ class History:
 
     @property
     def spread(self) -> Spread:
-        """Of process durations; written by the thread that owns the client."""
+        """Of process durations; written by the thread that owns the client. Many clients' may lose some: no lock."""
         self._spread = self._spread or Spread()
         return self._spread
 
