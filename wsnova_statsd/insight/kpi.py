@@ -1,7 +1,7 @@
 """KpiTracker: the guide's key performance indicators, per client and overall, over a rolling window.
 
-It hears the bus: handlers run in the emitting threads, under a lock that an event holds for microseconds and a report on
-everybody for about one per client. Message figures come from the sums of message.batch_processed, in every profile;
+It hears the bus: handlers run in the emitting threads, under a lock that an event holds for microseconds and a report
+on everybody for about one per client. Message figures come from the sums of message.batch_processed, in every profile;
 events of single messages only add a p95. With a reporter `wsnova-clock` ships gauges every second, for every flush, and
 service checks. Nothing starts in the constructor.
 """
