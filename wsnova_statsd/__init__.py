@@ -16,6 +16,7 @@ from .client.protocol import Ack, JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
 from .client.state import State
 from .insight import alerts
+from .insight.kpi import KpiTracker
 from .metrics.catalogue import prometheus_metrics, statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
@@ -37,6 +38,7 @@ __all__ = [
     "HeaderAuth",
     "JsonProtocol",
     "JsonRpcProtocol",
+    "KpiTracker",
     "MessageAuth",
     "Monitor",
     "Profile",

@@ -61,7 +61,7 @@ def test_every_python_block_compiles_and_imports_what_it_uses(number: int) -> No
 
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
-    marks = (THREE_LINES, "on_message=print", "SlowProcessing", "ws.counter", "capture_metrics")
+    marks = (THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "ws.counter", "capture_metrics")
     assert [sum(mark in block for mark in marks) for block in PYTHON] == [1] * len(marks)
 
 
@@ -126,6 +126,31 @@ def test_the_table_of_the_alerts_has_the_rules_and_their_defaults() -> None:
     assert {found[1] for found in rules if found} == {
         type(rule).__name__ for rule in ws.Monitor("financial").alerts.rules
     }
+
+
+def test_the_block_of_the_kpis_finds_what_was_late(
+    agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(_block("KpiTracker"), URL)["late"] == ["connection_time_ms"]
+    assert any(
+        line.split() == ["connection_time_ms", "612", "<", "500", "no", "1"]
+        for line in capsys.readouterr().out.splitlines()
+    )
+    agent.stop()
+    assert agent.last("websocket.kpi.connection_time_ms", ["client:md-1"]) == 612
+    assert [(check.name, check.status) for check in agent.checks] == [
+        ("websocket.health", 2),
+        ("websocket.can_connect", 0),
+    ]
+
+
+def test_the_kpi_table_has_the_profiles_targets() -> None:
+    rows = {row[0].strip("`"): row[2:] for row in _table("KPIs")}
+    assert list(rows) == [*ws.FINANCIAL.kpi_targets, "blind_s"]
+    for key in ws.FINANCIAL.kpi_targets:
+        targets = [one.kpi_targets[key] for one in (ws.FINANCIAL, ws.STANDARD)]
+        assert rows[key] == ["" if one is None else f"{one[0]} {one[1]:g}" for one in targets]
+    assert ws.STANDARD.kpi_targets == ws.LIGHTWEIGHT.kpi_targets
 
 
 def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:

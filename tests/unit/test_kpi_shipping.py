@@ -1,0 +1,290 @@
+"""What a tracker hands its reporter, tick by tick: gauges of everybody, checks by turn and with every change."""
+
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.unit.kpis import S, Scene
+from wsnova_statsd.clock import Job
+from wsnova_statsd.insight import kpi
+from wsnova_statsd.testing.dogstatsd import ServiceCheck
+from wsnova_statsd.testing.metrics import CapturedMetrics, capture_metrics
+
+HEALTH, CONNECT = "websocket.health", "websocket.can_connect"
+
+
+class Clockwork:
+    """Stands in for the clock thread: its jobs run when a test says so."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[float, Job]] = []
+
+    def call_later(self, seconds: float, work: Callable[[], object]) -> Job:
+        job = Job(work)
+        self.jobs.append((seconds, job))
+        return job
+
+    def run(self) -> None:
+        jobs, self.jobs = self.jobs, []
+        for _, job in jobs:
+            if job.work is not None:
+                job.work()
+
+
+@pytest.fixture
+def clockwork(monkeypatch: pytest.MonkeyPatch) -> Clockwork:
+    made = Clockwork()
+    monkeypatch.setattr(kpi, "CLOCK", made)
+    return made
+
+
+@pytest.fixture
+def metrics() -> Iterator[CapturedMetrics]:
+    with capture_metrics([], bus=ws.Bus(), strict=True) as captured:
+        yield captured
+
+
+class Ticks:
+    """A scene whose tracker ships to `metrics`, and its seconds."""
+
+    def __init__(self, clockwork: Clockwork, metrics: CapturedMetrics, **options: Any) -> None:
+        self.scene = Scene(reporter=metrics.reporter, **options)
+        self.metrics = metrics
+        self._clockwork = clockwork
+
+    def tick(self, count: int = 1) -> list[str]:
+        """So many seconds pass; the service checks they brought."""
+        self.metrics.clear()
+        for _ in range(count):
+            self.scene.clock.advance(1)
+            self._clockwork.run()
+            self.metrics.flush()
+        return [_check(one) for one in self.metrics.checks]
+
+    def gauges(self) -> dict[str, float | None]:
+        """What the last flush brought, by the name's end and the tag."""
+        return {
+            " ".join((one.name.removeprefix("websocket.kpi."), *one.tags)): one.values[-1]
+            for one in self.metrics.metrics()
+            if one.type == "g"
+        }
+
+
+def _check(check: ServiceCheck) -> str:
+    return " ".join((check.name.removeprefix("websocket."), str(check.status), *check.tags))
+
+
+@pytest.fixture
+def ticks(clockwork: Clockwork, metrics: CapturedMetrics) -> Ticks:
+    return Ticks(clockwork, metrics)
+
+
+def test_what_has_no_data_is_not_shipped(ticks: Ticks) -> None:
+    assert ticks.tick(20) == []
+    assert ticks.metrics.messages == []
+
+
+def test_gauges_go_out_every_second_overall_and_by_client(ticks: Ticks) -> None:
+    """Also while nothing new happens, or a board has gaps."""
+    ticks.scene.connected("a", ms=100)
+    ticks.scene.connected("b", ms=300)
+    wanted = {
+        f"{key}{tag}": value
+        for tag, ms in (("", 200.0), (" client:a", 100.0), (" client:b", 300.0))
+        for key, value in (("connection_success_rate", 1.0), ("connection_time_ms", ms), ("blind_s", 0.0))
+    }
+    for _ in range(3):
+        ticks.tick()
+        assert ticks.gauges() == wanted
+
+
+def test_every_kpi_with_a_value_has_its_gauge(ticks: Ticks) -> None:
+    scene = ticks.scene
+    scene.connected()
+    scene.lost()
+    scene.back()
+    scene.batch(4, ms=4)
+    scene.error("e1")
+    scene.tracker.alerted("a", S)
+    ticks.tick()
+    assert ticks.gauges() == {
+        " ".join((key, *tag)): value
+        for client, tag in ((None, ()), ("a", ("client:a",)))
+        for key, value in scene.values(client).items()
+    }
+    assert len(ticks.gauges()) == 20
+
+
+def test_the_health_check_comes_every_ten_seconds_with_what_is_missed(ticks: Ticks) -> None:
+    ticks.scene.connected(ms=100)
+    assert ticks.tick() == ["health 0", "health 0 client:a", "can_connect 0 client:a"]
+    assert ticks.metrics.checks[0].message in (None, "")
+    assert ticks.tick(9) == []
+    ticks.scene.connected(ms=960)
+    assert ticks.tick() == ["health 1", "health 1 client:a", "can_connect 0 client:a"]
+    assert ticks.metrics.checks[0].message == "connection_time_ms 530, target < 500"
+    ticks.scene.batch(10, errors=1)
+    assert ticks.tick(9) == []
+    assert ticks.tick() == ["health 2", "health 2 client:a", "can_connect 0 client:a"]
+    message = "connection_time_ms 530, target < 500, message_error_rate 0.1, target < 0.0001"
+    assert ticks.metrics.checks[1].message == message
+
+
+def test_can_connect_follows_the_connection_within_a_second(ticks: Ticks) -> None:
+    """And comes again every ten, whether or not it changes."""
+    scene = ticks.scene
+    scene.started()
+    assert ticks.tick() == ["can_connect 2 client:a"]
+    scene.completed()
+    assert ticks.tick() == ["can_connect 0 client:a"]
+    assert ticks.tick() == []
+    scene.lost()
+    assert ticks.tick() == ["can_connect 2 client:a"]
+    assert ticks.metrics.checks[0].message == "no working connection"
+    scene.started(reconnect=True)
+    scene.completed(reconnect=True)
+    assert ticks.tick() == []  # not logged in yet
+    scene.emit(ws.events.CONNECTION_RECONNECT_SUCCESS, "a", {"duration": S})
+    assert ticks.tick() == ["can_connect 0 client:a"]
+    assert [one for one in ticks.tick(20) if "connect" in one] == ["can_connect 0 client:a"] * 2
+
+
+def test_a_closed_client_is_told_once_more_and_then_no_longer(ticks: Ticks) -> None:
+    """One that ended in an outage as without connection, one that was closed on purpose not at all."""
+    scene = ticks.scene
+    for client in "ab":
+        scene.connected(client)
+    ticks.tick(2)
+    scene.lost("a", "close_1006")
+    scene.lost("b", "local")
+    for client in "ab":
+        scene.closed(client)
+    assert ticks.tick() == ["can_connect 2 client:a"]
+    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} == {"client:a", "client:b"}
+    assert [one for one in ticks.tick(20) if "client" in one] == []
+    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} == set()
+    scene.connected("b")
+    assert ticks.tick(10)
+    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} == {"client:b"}
+
+
+def test_checks_of_many_clients_are_spread_so_that_the_queue_holds_them(ticks: Ticks) -> None:
+    """A tenth of them each second by turn, and a hundred changes at most; everybody is told soon, nothing is lost."""
+    for number in range(600):
+        ticks.scene.connected(f"c{number}")
+    told: set[str] = set()
+    for _ in range(6):
+        checks = ticks.tick()
+        assert len(checks) <= 1 + 60 + 60 + 100
+        told |= {check for check in checks if check.startswith("can_connect")}
+    assert len(told) == 600
+    checks = ticks.tick(10)
+    assert len(checks) == len(set(checks)) == 1 + 600 + 600
+    assert "queue" not in ticks.metrics.reporter.stats.lost
+
+
+def test_everybody_who_ends_in_an_outage_is_told_of_however_many_at_once(ticks: Ticks) -> None:
+    for number in range(250):
+        ticks.scene.connected(f"c{number}")
+        ticks.scene.lost(f"c{number}")
+        ticks.scene.closed(f"c{number}")
+    checks = [one for one in ticks.tick(4) if one.startswith("can_connect")]
+    assert sorted(checks) == sorted(f"can_connect 2 client:c{number}" for number in range(250))
+
+
+def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwork: Clockwork) -> None:
+    """A script that lives shorter than a second is seen as well."""
+    ticks.scene.connected(ms=700)
+    ticks.scene.tracker.stop()
+    ticks.metrics.flush()
+    assert ticks.gauges()["connection_time_ms"] == ticks.gauges()["connection_time_ms client:a"] == 700.0
+    assert [_check(one) for one in ticks.metrics.checks] == ["health 2", "can_connect 0 client:a"]
+    clockwork.run()
+    assert clockwork.jobs == []
+    assert ticks.tick() == []
+
+
+def test_starting_again_in_the_midst_of_a_tick_leaves_one_chain_of_them(clockwork: Clockwork) -> None:
+    class Restarting:
+        tracker: ws.KpiTracker | None = None
+
+        def gauge(self, name: str, value: float, tags: Any = ()) -> None:
+            tracker, self.tracker = self.tracker, None
+            if tracker is not None:
+                tracker.stop()
+                tracker.start()
+
+        def service_check(self, name: str, status: int, tags: Any = (), message: str = "") -> None: ...
+
+    sink = Restarting()
+    scene = Scene(reporter=sink)
+    scene.connected()
+    sink.tracker = scene.tracker
+    for _ in range(3):
+        clockwork.run()
+        assert sink.tracker is None
+        assert len(clockwork.jobs) == 1
+
+
+def test_a_sink_that_raises_does_not_end_the_ticks(clockwork: Clockwork) -> None:
+    class Broken:
+        calls = 0
+
+        def gauge(self, name: str, value: float, tags: Any = ()) -> None:
+            self.calls += 1
+            raise OSError("no space")
+
+        def service_check(self, name: str, status: int, tags: Any = (), message: str = "") -> None:
+            raise OSError("no space")
+
+    broken = Broken()
+    Scene(reporter=broken).connected()
+    for _ in range(3):
+        with pytest.raises(OSError, match="no space"):  # the clock logs it
+            clockwork.run()
+    assert broken.calls == 3
+    assert len(clockwork.jobs) == 1
+
+
+def test_a_tick_is_due_every_second_however_late_the_last_one_was(
+    ticks: Ticks, clockwork: Clockwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is made up for."""
+    (first, _), now = clockwork.jobs[0], ticks.scene.tracker._due
+    assert 0 <= first <= 1
+    for late, pause in ((0.25, 0.75), (0.0, 1.0), (5.5, 0.0), (0.0, 1.0)):
+        now = ticks.scene.tracker._due + late
+        monkeypatch.setattr(kpi, "time", SimpleNamespace(monotonic=lambda now=now: now))
+        clockwork.run()
+        assert clockwork.jobs[0][0] == pytest.approx(pause)
+
+
+def test_in_a_forked_child_counting_begins_anew_and_shipping_with_the_first_client(
+    ticks: Ticks, clockwork: Clockwork
+) -> None:
+    """What the parent's clients lived through is the parent's to tell."""
+    tracker, scene = ticks.scene.tracker, ticks.scene
+    scene.connected("parents", ms=900)
+    holder = threading.Thread(target=tracker._lock.acquire)  # it is not in the child
+    holder.start()
+    holder.join()
+    tracker.after_fork()
+    clockwork.jobs.clear()
+    assert set(scene.values().values()) == {None}
+    assert clockwork.jobs == []
+    scene.connected("own", ms=50)
+    ticks.tick()
+    assert ticks.gauges()["connection_time_ms"] == ticks.gauges()["connection_time_ms client:own"] == 50.0
+    assert not any("parents" in name for name in ticks.gauges())
+
+
+def test_a_hostile_client_id_forges_nothing(ticks: Ticks) -> None:
+    """Its tag is clean, everywhere."""
+    ticks.scene.connected("x|#a:b,c\nwebsocket.kpi.fake:1|g")
+    assert len(ticks.tick()) == 3
+    assert not any("fake" in one.name for one in ticks.metrics.metrics())
+    assert all(len(one.tags) <= 1 for one in ticks.metrics.metrics())

@@ -1,0 +1,315 @@
+"""KpiTracker: the guide's key performance indicators, per client and overall, over a rolling window.
+
+It hears the bus: handlers run in the emitting threads, under a lock that an event holds for microseconds and a report
+on everybody for about one per client. Message figures come from the sums of message.batch_processed, in every profile;
+events of single messages only add a p95. With a reporter `wsnova-clock` ships gauges every second, for every flush, and
+service checks. Nothing starts in the constructor.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol
+
+from .. import events, process, profiles, telemetry, wire
+from ..clock import CLOCK, Job
+from ..errors import ConfigurationError
+from ..events import CATALOGUE
+from ..profiles import Profile
+from ..telemetry import Bus, HandlerFunction, Recorder
+from .kpi_history import HANDLERS, Absurd, History, measured
+from .kpi_report import CRITICAL, OK, Report, check_targets, report
+from .window import Window
+
+_MAX_CLIENTS: Final = 1000
+_SLICES: Final = 30
+_TICK: Final = 1.0  # seconds; the shortest flush interval
+_CHECK_EVERY: Final = 10  # ticks between two service checks of a client: its turn
+_CHANGES: Final = 100  # checks of a tick out of turn; the reporter's queue is bounded, and alerts wait in it too
+_SHORTEST: Final = 10.0
+_S: Final = 1_000_000_000
+_PROCESSED: Final = events.MESSAGE_PROCESS_COMPLETED
+
+
+class KpiSink(Protocol):
+    """What takes gauges and service checks: a StatsdReporter, or anything with these methods."""
+
+    def gauge(self, name: str, value: float, tags: Any = ...) -> None: ...
+
+    def service_check(self, name: str, status: int, tags: Any = ..., message: str = ...) -> None: ...
+
+
+class KpiTracker:
+    """The KPIs of all clients on `bus`, against the targets of `profile`, over the last `window_s` seconds (from 10;
+    less by up to a thirtieth, as time leaves it in slices).
+
+    With a `reporter` they are shipped: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
+    `websocket.can_connect`, untagged overall and tagged by client. 1,000 clients are told apart, the rest is counted in
+    the overall figures, but for their links. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
+    """
+
+    def __init__(
+        self,
+        profile: str | Profile,
+        bus: Bus | None = None,
+        reporter: KpiSink | None = None,
+        *,
+        window_s: float = 300.0,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.profile = profiles.resolve(profile)
+        check_targets(self.profile.kpi_targets)
+        number = isinstance(window_s, int | float) and not isinstance(window_s, bool) and math.isfinite(window_s)
+        if not number or window_s < _SHORTEST:
+            raise ConfigurationError(
+                f"window_s is {window_s!r}; give seconds, at least {_SHORTEST:g}: so often a verdict is told"
+            )
+        for method in ("gauge", "service_check") if reporter is not None else ():
+            if not callable(getattr(reporter, method, None)):
+                raise ConfigurationError(f"reporter is {reporter!r}, without {method}; give a ws.StatsdReporter")
+        self._bus = bus if bus is not None else telemetry.DEFAULT
+        self._reporter = reporter
+        self._clock = clock
+        self._slice_count = min(_SLICES, int(window_s))  # slices of a second at least: so often messages are summed up
+        self._slice_ns = round(window_s * _S / self._slice_count)
+        self._handler_ids = ((__name__, id(self)), (__name__, id(self), "single"))
+        self._hears_single = self.profile.level_of(CATALOGUE[_PROCESSED]) != "none"
+        self._running = False
+        self.after_fork()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the clients are the parent's. What the child's own tell is shipped from the first of them on."""
+        # Guards everything below, the fields of histories, and _running; again for what a signal's handler tells
+        self._lock = threading.RLock()
+        self._job: Job | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._since_ns = self._clock()
+        self._all = self._window()
+        self._clients: dict[str, History] = {}
+        self._closed: dict[str, int] = {}  # when clients were closed, the longest ago first
+        self._made = 0  # histories of clients
+        self._beyond = self._history((), self._since_ns, shared=True)
+        self._ticks = 0
+        self._due = time.monotonic()  # of the last tick
+        self.skipped = 0  # events and alerts whose measurements are missing or absurd
+
+    def _window(self) -> Window:
+        return Window(self._slice_ns, self._slice_count)
+
+    def _history(self, tags: tuple[str, ...], now_ns: int, *, shared: bool = False) -> History:
+        windows = (self._window(), self._all)
+        return History(tags, self._made, now_ns, self.profile.stable_after * _S, windows, shared=shared)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> KpiTracker:
+        """Begin anew: attach to the bus and, with a reporter, ship. Started already: nothing happens."""
+        with self._lock:
+            if self._running:
+                return self
+            self._running = True
+            self._clear()
+            self._bus.attach_many(self._handler_ids[0], [one for one in HANDLERS if one != _PROCESSED], self._hear)
+            if self._hears_single:
+                self._bus.attach(self._handler_ids[1], _PROCESSED, self._single())
+            self._go_on_locked()
+        return self
+
+    def stop(self) -> None:
+        """Detach, and hand the reporter the last values. What was counted can still be asked for."""
+        with self._lock:
+            if not self._running:
+                return
+            self._running = False
+            for handler_id in self._handler_ids[: 1 + self._hears_single]:
+                self._bus.detach(handler_id)
+            if self._job is not None:
+                self._job.cancel()
+                self._job = None
+        if self._reporter is not None:
+            self._ship(self._reporter, None)
+
+    def __enter__(self) -> KpiTracker:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _own_lock(self) -> threading.RLock:
+        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+            process.in_child()
+        return self._lock
+
+    # -- what is heard, in the emitting threads -----------------------------------------------------------------------
+
+    def _hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
+        with self._own_lock():
+            now, client_id = self._clock(), metadata.get("client_id")
+            if not isinstance(client_id, str):
+                self.skipped += 1
+            elif event != events.CLIENT_CLOSED or client_id in self._clients:
+                try:
+                    HANDLERS[event](self._history_locked(client_id, now), now, measurements, metadata)
+                except Absurd:
+                    self.skipped += 1
+                    return
+                if event in (events.CLIENT_CLOSED, events.CONNECTION_STARTED):
+                    self._closed.pop(client_id, None)
+                if event == events.CLIENT_CLOSED:
+                    self._closed[client_id] = now
+
+    def alerted(self, client_id: str, duration_ns: int) -> None:
+        """An alert about this client was sent, so many nanoseconds after what it tells of. Any thread."""
+        with self._own_lock():
+            now = self._clock()
+            try:
+                duration = measured({"duration": duration_ns}, "duration")
+                self._history_locked(client_id, now).alerted(now, duration)
+            except Absurd:
+                self.skipped += 1
+
+    def _single(self) -> HandlerFunction:
+        """The handler of single messages, from which a client's own thread gets a function without lock."""
+
+        def hear(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
+            self._hear(event, measurements, metadata, config)
+
+        hear.bind = self._recorder  # type: ignore[attr-defined]  # what EventSlot.recorder asks for
+        return hear
+
+    def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Recorder:
+        with self._own_lock():
+            try:
+                record = self._history_locked(metadata.get("client_id"), self._clock()).spread.record
+                place = names.index("duration")
+            except ValueError:  # Absurd is one
+                return self._skip
+        return record if names == ("duration",) else lambda *values: record(values[place])
+
+    def _skip(self, *values: object) -> None:
+        with self._lock:
+            self.skipped += 1
+
+    def _history_locked(self, client_id: object, now_ns: int) -> History:
+        if not isinstance(client_id, str):
+            raise Absurd("client_id")
+        history = self._clients.get(client_id)
+        if history is None:
+            if len(self._clients) >= _MAX_CLIENTS:
+                if not self._closed:
+                    return self._beyond
+                self._forget_locked(next(iter(self._closed)))
+            tags = wire.clean_tags({"client": client_id})
+            history = self._clients[client_id] = self._history(tags, now_ns)
+            self._made += 1
+            self._go_on_locked()
+        return history
+
+    def _forget_locked(self, client_id: str) -> None:
+        del self._closed[client_id]
+        del self._clients[client_id]
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def report(self, client: str | None = None) -> Report:
+        """The rows of all clients together, or of the one with this id; without data their values are None."""
+        with self._own_lock():
+            now = self._clock()
+            if client is None:
+                return self._overall_locked(now)
+            history = self._clients.get(client)
+            if history is None:
+                return report(self._window(), self.profile.kpi_targets, 1.0, None, 0)
+            return self._report_locked(history, now)
+
+    def _overall_locked(self, now_ns: int) -> Report:
+        window, blind, under_way, known = self._all, 0, 0, False
+        window.roll(now_ns)
+        for client_id in [one for one, closed_ns in self._closed.items() if closed_ns < window.began_ns]:
+            self._forget_locked(client_id)
+        for history in (*self._clients.values(), self._beyond):
+            history.fold(now_ns)
+            blind += history.blind_ns(window, now_ns)
+            under_way += history.blind_since_ns is not None
+            known = known or history.up is not None
+        return self._rows(window, now_ns, self._since_ns, blind, under_way, known)
+
+    def _report_locked(self, history: History, now_ns: int) -> Report:
+        window = history.window
+        window.roll(now_ns)
+        history.fold(now_ns)
+        blind, under_way = history.blind_ns(window, now_ns), history.blind_since_ns is not None
+        return self._rows(window, now_ns, history.first_ns, blind, under_way, history.up is not None)
+
+    def _rows(self, window: Window, now_ns: int, since_ns: int, blind_ns: int, under_way: int, known: bool) -> Report:
+        """`blind_ns` and `under_way`: of outages that are not over."""
+        outages = window.sums.get("outages", 0) + under_way
+        blind = window.sums.get("blind_ns", 0) + blind_ns if known or outages else None
+        span_s = max(1.0, (now_ns - max(since_ns, window.began_ns)) / _S)
+        return report(window, self.profile.kpi_targets, span_s, blind, outages)
+
+    # -- shipping -----------------------------------------------------------------------------------------------------
+
+    def _go_on_locked(self) -> None:
+        """Have the clock ship, unless it does."""
+        if self._running and self._reporter is not None and self._job is None:
+            self._due = max(self._due + _TICK, time.monotonic())
+            self._job = CLOCK.call_later(self._due - time.monotonic(), partial(self._tick, self._all))
+
+    def _tick(self, begun: Window) -> None:
+        """wsnova-clock, every second. `begun` tells one start from the next."""
+        try:
+            if self._reporter is not None:
+                self._ship(self._reporter, self._ticks % _CHECK_EVERY)
+        finally:
+            with self._lock:
+                if begun is self._all:
+                    self._ticks += 1
+                    self._job = None
+                    self._go_on_locked()
+
+    def _ship(self, reporter: KpiSink, turn: int | None) -> None:
+        """Gauges of everybody, the checks of those whose turn it is, and of links that changed. The lock is taken for
+        one client after the other: emitting threads want it too."""
+        with self._lock:
+            overall = self._overall_locked(self._clock())
+            histories = [one for one in self._clients.values() if not one.ended]
+        _gauges(reporter, overall, ())
+        if turn in (0, None):
+            _health(reporter, overall, ())
+        changes = _CHANGES
+        for history in histories:
+            with self._lock:
+                rows = self._report_locked(history, self._clock())
+                up, its_turn = history.up, turn == history.number % _CHECK_EVERY
+                told = up is not None and (its_turn or (up != history.told and changes > 0))
+                if told:
+                    changes -= not its_turn
+                    history.told = up
+                history.ended = history.closed and (up is None or up == history.told)
+            _gauges(reporter, rows, history.tags)
+            if its_turn:
+                _health(reporter, rows, history.tags)
+            if told:
+                message = "" if up else "no working connection"
+                reporter.service_check("websocket.can_connect", OK if up else CRITICAL, history.tags, message)
+
+
+def _gauges(reporter: KpiSink, rows: Report, tags: tuple[str, ...]) -> None:
+    for row in rows:
+        if row.value is not None:
+            reporter.gauge(f"websocket.kpi.{row.key}", row.value, tags)
+
+
+def _health(reporter: KpiSink, rows: Report, tags: tuple[str, ...]) -> None:
+    status = rows.status
+    if status is not None:
+        missed = ", ".join(str(row) for row in rows if row.ok is False)
+        reporter.service_check("websocket.health", status, tags, missed)

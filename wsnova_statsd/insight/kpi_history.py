@@ -1,0 +1,235 @@
+"""What a client lived through, as amounts in rolling windows: the definitions of the KPIs, event by event.
+
+Plain objects fed with moments (monotonic nanoseconds); the tracker's lock is held by whoever calls. Events of one
+client come in order, so a dial is over with the next one at the latest, also in profiles that do not tell that it
+failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .. import events
+from ..metrics.reading import number as finite
+from .spread import Spread
+from .window import Window
+
+_MOST: Final = 10**18  # of any measurement; in nanoseconds 30 years
+_OPEN: Final = 500  # errors of a client that may still be told as handled
+_ON_PURPOSE: Final = ("local", "shutdown")
+_OF_DIALS: Final = ("connection", "handshake", "timeout", "auth")  # the error types of a failed dial
+
+Measurements = Mapping[str, Any]
+Metadata = Mapping[str, Any]
+
+
+class Absurd(ValueError):
+    """A measurement is missing, or nothing that can be measured."""
+
+
+def measured(measurements: Measurements, key: str) -> int:
+    """A measurement as a whole number, zero or more. Raises Absurd."""
+    value = finite(measurements.get(key))
+    if value is None or not 0 <= value <= _MOST:
+        raise Absurd(key)
+    return int(value)
+
+
+class History:
+    """One client: what it is doing, its own window, and that of all clients together. `tags` name it to Datadog; a link
+    that lived for `stable_ns` was stable.
+
+    With `shared` it stands for many: their amounts are right, of their links nothing is told.
+    """
+
+    __slots__ = (
+        *("_alarmed", "_dialling", "_errors", "_left", "_shaky", "_shared", "_spread", "_stable_ns", "_windows"),
+        *("blind_since_ns", "closed", "ended", "first_ns", "number", "tags", "told", "up", "window"),
+    )
+
+    def __init__(
+        self,
+        tags: tuple[str, ...],
+        number: int,
+        now_ns: int,
+        stable_ns: float,
+        windows: tuple[Window, Window],
+        *,
+        shared: bool = False,
+    ) -> None:
+        self.tags = tags
+        self.number = number
+        self.first_ns = now_ns
+        self.window = windows[0]
+        self._windows = windows
+        self._stable_ns = stable_ns
+        self._shared = shared
+        self._dialling = False  # a dial began and nothing was told of its end
+        self._alarmed = False  # the outage under way has passed the alarm
+        self._shaky = False  # the last one had, and whether its link is stable is not known yet
+        self._left = False  # the last link was ended on purpose
+        self._errors: dict[str, int] = {}  # when an error occurred that may still be handled, by its id; oldest first
+        self.up: bool | None = None  # there is a working connection; None while nothing is known
+        self.blind_since_ns: int | None = None
+        self.closed = self.ended = False  # the client is closed; that was shipped, too
+        self.told: bool | None = None  # what was last told of `up`
+        self._spread: Spread | None = None  # of process durations, where single messages are told of
+
+    @property
+    def spread(self) -> Spread:
+        """Of process durations; written by the thread that owns the client. Many clients' may lose some: no lock."""
+        self._spread = self._spread or Spread()
+        return self._spread
+
+    def fold(self, now_ns: int) -> None:
+        """Bring what was recorded of single messages into the windows."""
+        if self._spread is not None:
+            fresh = self._spread.fresh()
+            for window in self._windows if fresh else ():
+                window.add_bins(now_ns, fresh)
+
+    # -- what happened: each raises Absurd before it has changed anything ---------------------------------------------
+
+    def started(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        self.closed = self.ended = self._left = False
+        self._dial_over(now_ns)
+        self._dialling = True
+        if not self.up:
+            self._down(now_ns)
+
+    def completed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        self._add(now_ns, connect_ns=measured(measurements, "duration"), completed=1)
+        self._dial_over(now_ns)
+        if not metadata.get("reconnect"):  # a retry is usable at reconnect.success: after the login
+            self._up(now_ns)
+
+    def disconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        self._left = metadata.get("reason") in _ON_PURPOSE
+        lifetime = finite(measurements.get("duration"))
+        if self._shaky and not self._left and lifetime is not None and lifetime < self._stable_ns:
+            self._alarmed = True  # the same outage goes on: the client tells its alarm once until a link was stable
+        self._shaky = False
+        self._down(now_ns)
+
+    def reconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        duration = measured(measurements, "duration")
+        self._add(now_ns, reconnects=1, in_time=not self._alarmed)
+        for window in self._windows:
+            window.add_sample(now_ns, duration)
+        self._shaky, self._alarmed = self._alarmed, False
+        self._up(now_ns)
+
+    def retry_failed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        self._dial_over(now_ns)
+        if metadata.get("final") is True and not self._alarmed:
+            self._alarmed = not self._shared
+            self._add(now_ns, too_late=1)
+
+    def batch(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        count, errors = measured(measurements, "count"), measured(measurements, "errors")
+        direction = metadata.get("direction")
+        if errors > count or direction not in ("received", "sent"):
+            raise Absurd
+        amounts = {"messages": count, "bad_messages": errors}
+        if direction == "received":
+            spent = measured(measurements, "process_time")
+            longest = measured({"process_time_max": 0, **measurements}, "process_time_max")
+            amounts["received"] = count
+            if spent:  # none where nothing was handled: all were answers, or handed out by receive()
+                amounts |= {"processed": count, "process_ns": spent}
+                for window in self._windows:
+                    window.add_worst(now_ns, "process_ns", longest)
+            if self._spread is not None:
+                self._spread.settle(count)
+                self.fold(now_ns)
+        self._add(now_ns, **amounts)
+
+    def error(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        if metadata.get("error_type") in _OF_DIALS:
+            self._dial_over(now_ns)
+        if metadata.get("severity") == "critical":
+            return
+        self._add(now_ns, errors=1)
+        error_id = metadata.get("error_id")
+        if isinstance(error_id, str):
+            self._errors[error_id] = now_ns
+            if len(self._errors) > _OPEN:
+                del self._errors[next(iter(self._errors))]
+
+    def error_handled(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        """Counts at the moment of its error. One whose error the profile did not tell of is left out."""
+        error_id = metadata.get("error_id")
+        occurred_ns = self._errors.pop(error_id, None) if isinstance(error_id, str) else now_ns
+        if occurred_ns is not None:
+            self._add(occurred_ns, recovered=1)
+
+    def client_closed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        """A dial that is cut short by this was none, and a link that ended for this left nobody blind."""
+        if self.blind_since_ns is not None and not self._left:
+            self._blind_over(now_ns)
+        self.blind_since_ns = None
+        if self.up or self._left:
+            self.up = None
+        self._dialling = self._alarmed = self._shaky = False
+        self.closed = True
+
+    def processed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        self.spread.record(measured(measurements, "duration"))
+
+    def alerted(self, now_ns: int, duration_ns: int) -> None:
+        self._add(now_ns, alerts=1)
+        for window in self._windows:
+            window.add_worst(now_ns, "alert_ns", duration_ns)
+
+    # -- the link -----------------------------------------------------------------------------------------------------
+
+    def blind_ns(self, window: Window, now_ns: int) -> int:
+        """Of the outage under way, the nanoseconds within the window."""
+        return 0 if self.blind_since_ns is None else now_ns - max(self.blind_since_ns, window.began_ns)
+
+    def _dial_over(self, now_ns: int) -> None:
+        if self._dialling:
+            self._dialling = False
+            self._add(now_ns, dials=1)
+
+    def _watched(self) -> bool:
+        """Whether its links count: not those of many, nor what a closed client still tells of its last one."""
+        return not self._shared and not self.closed
+
+    def _down(self, now_ns: int) -> None:
+        if self._watched():
+            self.up = False
+            if self.blind_since_ns is None:
+                self.blind_since_ns = now_ns
+
+    def _up(self, now_ns: int) -> None:
+        if self._watched():
+            self.up = True
+            if self.blind_since_ns is not None:
+                self._blind_over(now_ns)
+
+    def _blind_over(self, now_ns: int) -> None:
+        assert self.blind_since_ns is not None
+        for window in self._windows:
+            window.add_span("blind_ns", self.blind_since_ns, now_ns)
+        self._add(now_ns, outages=1)
+        self.blind_since_ns = None
+
+    def _add(self, moment_ns: int, **amounts: int) -> None:
+        for window in self._windows:
+            window.add(moment_ns, **amounts)
+
+
+HANDLERS: Final[Mapping[str, Callable[[History, int, Measurements, Metadata], None]]] = {
+    events.CONNECTION_STARTED: History.started,
+    events.CONNECTION_COMPLETED: History.completed,
+    events.CONNECTION_DISCONNECTED: History.disconnected,
+    events.CONNECTION_RECONNECT_SUCCESS: History.reconnected,
+    events.CONNECTION_RECONNECT_FAILED: History.retry_failed,
+    events.MESSAGE_BATCH_PROCESSED: History.batch,
+    events.MESSAGE_PROCESS_COMPLETED: History.processed,
+    events.ERROR_OCCURRED: History.error,
+    events.ERROR_HANDLED: History.error_handled,
+    events.CLIENT_CLOSED: History.client_closed,
+}

@@ -1,0 +1,148 @@
+"""KPI rows: value, target, verdict, out of the amounts of a window; as a list, a text table and JSON.
+
+Pure functions and values, no thread, no lock. The targets are the profile's; a value without data is None, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from ..errors import ConfigurationError
+from ..profiles import KpiTargets
+from .spread import quantile_of_bins
+from .window import Window, quantile
+
+OK, WARNING, CRITICAL = 0, 1, 2  # the Agent's statuses of a service check
+BLIND: Final = "blind_s"
+_HIGH_IS_GOOD: Final = frozenset({"connection_success_rate", "reconnection_success_rate", "error_recovery_rate"})
+_EITHER: Final = frozenset({"throughput_per_s"})  # a floor or a ceiling, as the feed is
+_PROCESSING: Final = "processing_time_ms"
+_SUMS: Final = (
+    *("dials", "completed", "connect_ns", "in_time", "too_late", "reconnects", "processed", "process_ns"),
+    *("received", "messages", "bad_messages", "errors", "recovered", "alerts"),
+)
+_MS: Final = 1_000_000  # nanoseconds
+_S: Final = 1_000_000_000
+_TENTH: Final = 0.1 * (1 + 1e-9)  # of a distance that binary fractions do not meet
+
+
+class Kpi(NamedTuple):
+    """One row. `target` is the profile's (">" or "<", limit), or None; `ok` None without a value or a target; `n` how
+    many dials, outages, messages, errors or alerts the value is made of. `max` and `p95` (within 1/32 of itself, where
+    events of single messages are on) stand beside processing_time_ms."""
+
+    key: str
+    value: float | None
+    target: tuple[str, float] | None
+    ok: bool | None
+    n: int
+    max: float | None = None
+    p95: float | None = None
+
+    def __str__(self) -> str:
+        target = "" if self.target is None else f", target {self.target[0]} {self.target[1]:g}"
+        return f"{self.key} {_text(self.value)}{target}"
+
+    @property
+    def status(self) -> int | None:
+        """OK; WARNING for a target missed by at most a tenth of its distance (a limit's from zero, a success rate's
+        from one), CRITICAL beyond; None without a verdict."""
+        if self.ok is None or self.target is None or self.value is None:
+            return None
+        if self.ok:
+            return OK
+        limit = self.target[1]
+        distance = 1 - limit if self.key in _HIGH_IS_GOOD else limit
+        return WARNING if abs(self.value - limit) <= distance * _TENTH else CRITICAL
+
+
+def _text(value: float | None) -> str:
+    return "no data" if value is None else f"{value:.6g}"
+
+
+class Report(tuple[Kpi, ...]):
+    """The rows of one client, or of all. Its text is a table."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        rows = [("KPI", "value", "target", "ok", "n")]
+        for row in self:
+            target = "" if row.target is None else f"{row.target[0]} {row.target[1]:g}"
+            verdict = {True: "yes", False: "no", None: ""}[row.ok]
+            rows.append((row.key, _text(row.value), target, verdict, str(row.n)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            f"{key:<{widths[0]}}  {value:>{widths[1]}}  {target:<{widths[2]}}  {ok:<{widths[3]}}  {n:>{widths[4]}}"
+            for key, value, target, ok, n in rows
+        )
+
+    def to_json(self) -> str:
+        """The rows as a JSON list of objects."""
+        return json.dumps([row._asdict() for row in self])
+
+    @property
+    def status(self) -> int | None:
+        """The worst status of its rows, None if none has any."""
+        return max((row.status for row in self if row.status is not None), default=None)
+
+
+def report(window: Window, targets: KpiTargets, span_s: float, blind_ns: int | None, outages: int) -> Report:
+    """All rows of a rolled window. `span_s` is how long it was watched, from a second up; `blind_ns` is None where
+    nothing is known of a link, and like `outages` includes an outage under way."""
+    sums = dict.fromkeys(_SUMS, 0) | window.sums
+    dials, completed, processed, messages, errors = (
+        sums[key] for key in ("dials", "completed", "processed", "messages", "errors")
+    )
+    ended = sums["in_time"] + sums["too_late"]
+    back, alert = quantile(window.samples(), 0.95), window.worst("alert_ns")
+    longest, p95 = window.worst("process_ns"), quantile_of_bins(window.bins, 0.95)
+    rows: dict[str, tuple[float | None, int]] = {
+        "connection_success_rate": (_ratio(min(completed, dials), dials), dials),
+        "connection_time_ms": (_ratio(sums["connect_ns"], completed * _MS), completed),
+        "reconnection_success_rate": (_ratio(sums["in_time"], ended), ended),
+        "time_to_reconnect_s": (None if back is None else back / _S, sums["reconnects"]),
+        "processing_time_ms": (_ratio(sums["process_ns"], processed * _MS), processed),
+        "throughput_per_s": (_ratio(sums["received"], span_s), sums["received"]),
+        "message_error_rate": (_ratio(sums["bad_messages"], messages), messages),
+        "error_recovery_rate": (_ratio(min(sums["recovered"], errors), errors), errors),
+        "error_to_alert_s": (None if alert is None else alert / _S, sums["alerts"]),
+        BLIND: (None if blind_ns is None else blind_ns / _S, outages),
+    }
+    beside = {"max": None if longest is None else longest / _MS, "p95": None if p95 is None else p95 / _MS}
+    return Report(
+        _row(key, value if n or key == BLIND else None, targets.get(key), n, beside if key == _PROCESSING else {})
+        for key, (value, n) in rows.items()
+    )
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _row(
+    key: str, value: float | None, target: tuple[str, float] | None, n: int, beside: Mapping[str, float | None]
+) -> Kpi:
+    ok = None
+    if value is not None and target is not None:
+        ok = value > target[1] if target[0] == ">" else value < target[1]
+    return Kpi(key, value, target, ok, n, **beside)
+
+
+def check_targets(targets: KpiTargets) -> None:
+    """Raise ConfigurationError for a target that no value can meet, or that calls the worse values good."""
+    for key, target in targets.items():
+        if target is None:
+            continue
+        sign, limit = target
+        if key in _HIGH_IS_GOOD:
+            possible, allowed = sign == ">" and 0 <= limit < 1, "('>', a limit from 0 to below 1)"
+        elif key in _EITHER:
+            possible, allowed = limit > 0, "('>' or '<', a limit above 0)"
+        else:
+            possible, allowed = sign == "<" and limit > 0, "('<', a limit above 0)"
+        if not possible or not math.isfinite(limit):
+            raise ConfigurationError(f"kpi_targets has {target!r} for {key}, which contradicts itself; give {allowed}")

@@ -1,0 +1,80 @@
+"""How values are spread: counted by bins that are as fine as the values are small, and asked for a quantile.
+
+A spread is written by one thread without a lock, message by message, and read by any other. While values come fast it
+looks at some of them, which stand for those between; what it costs is then an addition and a comparison.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Final
+
+_STEPS: Final = 32  # 16 bins between a power of two and the next: a bin's middle is within 1/32 of what it holds
+_ENOUGH: Final = 1000  # values looked at, after which every other one will do
+
+
+class Spread:
+    """`record(value)` counts a number, zero or more, in the writer's thread. `settle(count)`, now and then, says how
+    many there were since the last time: so coarse the next ones are looked at."""
+
+    __slots__ = ("_bins", "_every", "_read", "_seen", "record", "settle")
+
+    def __init__(self) -> None:
+        self._bins: dict[int, int] = {}  # only ever growing
+        self._read: dict[int, int] = {}  # what `fresh` has told of them
+        self._every = 1  # one in so many is looked at
+        self._seen = 0  # values looked at since that changed
+        bins, passed, due = self._bins, 0, 1
+
+        def record(value: float) -> None:
+            nonlocal passed, due
+            passed += 1
+            if passed < due:
+                return
+            which = bin_of(value)
+            bins[which] = bins.get(which, 0) + passed
+            passed, due = 0, self._gap()
+
+        def settle(count: int) -> None:
+            nonlocal due
+            self._every, self._seen = max(1, count // _ENOUGH), 0
+            due = passed + self._gap()
+
+        self.record: Callable[[float], None] = record
+        self.settle: Callable[[int], None] = settle
+
+    def _gap(self) -> int:
+        """To the next value that is looked at; at random, so that no pattern in the data meets it."""
+        self._seen += 1
+        if self._seen > _ENOUGH:
+            self._every, self._seen = self._every * 2, 0
+        return 1 + int(random.random() * (2 * self._every - 1))
+
+    def fresh(self) -> dict[int, int]:
+        """The counts by bin that came since this was asked last."""
+        bins = self._bins.copy()  # in one step, whoever writes
+        if bins == self._read:
+            return {}
+        read = self._read
+        fresh = {one: count - read.get(one, 0) for one, count in bins.items() if count != read.get(one)}
+        self._read = bins
+        return fresh
+
+
+def bin_of(value: float) -> int:
+    """The bin of a number, zero or more. Bins grow with the number."""
+    fraction, exponent = math.frexp(value)  # fraction in [0.5, 1)
+    return exponent * _STEPS + int(fraction * _STEPS)
+
+
+def quantile_of_bins(bins: Mapping[int, int], share: float) -> float | None:
+    """The nearest-rank quantile of counted values, right within 1/32 of itself; None of nothing."""
+    rank, seen = math.ceil(share * sum(bins.values())), 0
+    for one in sorted(bins):
+        seen += bins[one]
+        if seen >= rank:
+            exponent, step = divmod(one, _STEPS)
+            return math.ldexp((step + 0.5) / _STEPS, exponent)
+    return None

@@ -1,0 +1,137 @@
+"""A rolling window: what was added in the last while, in slices of time that leave it one by one.
+
+Plain data, fed with moments in nanoseconds of one monotonic clock; no thread, no lock: the caller has one. Adding takes
+the same work whatever was added before, and memory is bounded by slices times kinds of amounts.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
+
+SAMPLES: Final = 256  # of a slice; of more than these a random choice is kept
+_Key = TypeVar("_Key", str, int)
+
+
+class _Slice:
+    """What was added between two multiples of the slice's length."""
+
+    __slots__ = ("bins", "samples", "seen", "sums", "worst")
+
+    def __init__(self) -> None:
+        self.sums: dict[str, int] = {}
+        self.worst: dict[str, int] = {}
+        self.bins: dict[int, int] = {}
+        self.samples: list[int] = []
+        self.seen = 0  # samples, kept or not
+
+
+class Window:
+    """The last `count` slices of `slice_ns` each, the one under way among them: at most their sum, less by up to one.
+
+    `sums` and `bins` are the totals of what is in the window; `roll` first, where time may have passed.
+    """
+
+    __slots__ = ("_count", "_newest", "_slice_ns", "_slices", "bins", "sums")
+
+    def __init__(self, slice_ns: int, count: int) -> None:
+        self._slice_ns = slice_ns
+        self._count = count
+        self._newest = 0
+        self._slices: dict[int, _Slice] = {}
+        self.sums: dict[str, int] = {}
+        self.bins: dict[int, int] = {}
+
+    def roll(self, now_ns: int) -> None:
+        """Let go of the slices that are too old by now."""
+        newest = now_ns // self._slice_ns
+        if newest > self._newest:
+            self._newest = newest
+            for index in [one for one in self._slices if one <= newest - self._count]:
+                gone = self._slices.pop(index)
+                _subtract(self.sums, gone.sums)
+                _subtract(self.bins, gone.bins)
+
+    @property
+    def began_ns(self) -> int:
+        """The moment where the window begins."""
+        return (self._newest - self._count + 1) * self._slice_ns
+
+    def _slice(self, moment_ns: int) -> _Slice | None:
+        """The slice of a moment; None for one that is no longer in the window."""
+        self.roll(moment_ns)
+        index = moment_ns // self._slice_ns
+        if index not in self._slices:
+            if index <= self._newest - self._count:
+                return None
+            self._slices[index] = _Slice()
+        return self._slices[index]
+
+    def add(self, moment_ns: int, **amounts: int) -> None:
+        """Add to sums. Nothing is added at a moment that is no longer in the window."""
+        within = self._slice(moment_ns)
+        if within is not None:
+            _add(within.sums, amounts)
+            _add(self.sums, amounts)
+
+    def add_span(self, key: str, since_ns: int, until_ns: int) -> None:
+        """Add the nanoseconds between two moments to a sum, to each slice its share."""
+        self.roll(until_ns)
+        moment = max(since_ns, self.began_ns)
+        while moment < until_ns:
+            end = min(until_ns, (moment // self._slice_ns + 1) * self._slice_ns)
+            self.add(moment, **{key: end - moment})
+            moment = end
+
+    def add_worst(self, moment_ns: int, key: str, value: int) -> None:
+        """Note a value of which the largest counts."""
+        within = self._slice(moment_ns)
+        if within is not None:
+            within.worst[key] = max(value, within.worst.get(key, value))
+
+    def worst(self, key: str) -> int | None:
+        """The largest value in the window, or None."""
+        return max((one.worst[key] for one in self._slices.values() if key in one.worst), default=None)
+
+    def add_sample(self, moment_ns: int, value: int) -> None:
+        """Keep a value; of more than SAMPLES in a slice each stays with the same chance."""
+        within = self._slice(moment_ns)
+        if within is None:
+            return
+        within.seen += 1
+        if len(within.samples) < SAMPLES:
+            within.samples.append(value)
+        elif (place := random.randrange(within.seen)) < SAMPLES:
+            within.samples[place] = value
+
+    def samples(self) -> list[int]:
+        """The kept values."""
+        return [value for one in self._slices.values() for value in one.samples]
+
+    def add_bins(self, moment_ns: int, amounts: Mapping[int, int]) -> None:
+        """Add counts of values by their bin."""
+        within = self._slice(moment_ns)
+        if within is not None:
+            _add(within.bins, amounts)
+            _add(self.bins, amounts)
+
+
+def _add(totals: dict[_Key, int], amounts: Mapping[_Key, int]) -> None:
+    for key, amount in amounts.items():
+        if amount:
+            totals[key] = totals.get(key, 0) + amount
+
+
+def _subtract(totals: dict[_Key, int], amounts: Mapping[_Key, int]) -> None:
+    for key, amount in amounts.items():
+        totals[key] -= amount
+        if not totals[key]:
+            del totals[key]
+
+
+def quantile(values: Iterable[int], share: float) -> int | None:
+    """The nearest-rank quantile: the smallest value with at least this share at or below it; None of nothing."""
+    ordered = sorted(values)
+    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
