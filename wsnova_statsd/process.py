@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 EXIT_SECONDS: Final = 1.0
+_SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads keep it 5 ms each unless told
 _log = logging.getLogger(__name__)
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
 
@@ -90,7 +91,8 @@ def _exit(*_: object, **__: object) -> None:
     global _left
     if not ALIVE[0]:  # a child that never used what it inherited must not say goodbye for its parent
         in_child()
-    now = time.monotonic()
+    now, switch = time.monotonic(), sys.getswitchinterval()
+    sys.setswitchinterval(min(switch, _SWITCH))
     for components, share in ((_clients, _left / 2), (_reporters, _left)):
         if components is _clients and _threads_go_on():
             continue
@@ -99,6 +101,7 @@ def _exit(*_: object, **__: object) -> None:
                 component.at_exit(now + share)
             except Exception:  # the others have something to bring home too
                 _log.exception("an exit hook raised")
+    sys.setswitchinterval(switch)
     _left = max(0.0, now + _left - time.monotonic())
 
 

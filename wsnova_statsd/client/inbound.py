@@ -222,7 +222,7 @@ class Inbound:
                 hearing.completed(duration)
         if duration > self._slow_ns:
             self._tell_processed(events.MESSAGE_PROCESS_SLOW, duration, result)
-        self._message = None
+        self._message = self._hearing = None
         self._add(1, self._size, duration, duration)
         if result is _ERROR:
             self.batch.errors += 1
@@ -246,7 +246,7 @@ class Inbound:
 
     def skip_timing(self) -> None:
         """The message was handed out by receive(): counted, not timed as processing."""
-        self._message = None
+        self._message = self._hearing = None
         self._count(self._size, _clock())
 
     def handle_each(self, connection: Connection, link: Link, handler: Callable[[Any], object]) -> None:
@@ -374,9 +374,8 @@ class Inbound:
             self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
 
     def forget(self) -> None:
-        """The client is closed: nothing of its last messages is kept, nor their rows in the reporters."""
+        """The client is closed, in the midst of a message perhaps, which is told yet: no more types come up."""
         self._ears.clear()
-        self._message = self._hearing = None
 
     def mute(self) -> None:
         """In a forked child: nothing is told of the parent's connection any more."""
