@@ -29,10 +29,10 @@ def _eager_switching() -> Iterator[None]:
     """Threads change places far more often than usual; no tool's tracing keeps memory for each, or slows it down."""
     usual, tracing = sys.getswitchinterval(), threading.gettrace()
     sys.setswitchinterval(1e-5)
-    threading.settrace(None)  # type: ignore[arg-type]  # as it is where nobody traces
+    threading.settrace(None)  # as it is where nobody traces
     yield
     sys.setswitchinterval(usual)
-    threading.settrace(tracing)  # type: ignore[arg-type]
+    threading.settrace(tracing)
 
 
 def _race(work: Callable[[int], None], beside: Callable[[], object], threads: int = THREADS) -> int:
