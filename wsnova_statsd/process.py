@@ -4,7 +4,7 @@ Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked c
 without Python's hooks). A hot path reads that byte and calls `in_child()` when it is 0; components registered with
 `on_fork` then drop what they inherited, once.
 Exit: one atexit hook, registered at import so that it runs after the callbacks of everybody who registered later:
-clients close first, then reporters flush, all within EXIT_SECONDS. The children of multiprocessing and of Celery end by
+clients close first, then alerts and KPIs hand over what they hold, then reporters flush, all within EXIT_SECONDS. The children of multiprocessing and of Celery end by
 os._exit, past atexit: there the hook is called by what they do run before.
 Threads: registration from any thread; `in_child` runs in the child's first thread that notices; the exit hook in the
 thread that ends the interpreter. Never starts a thread, never takes a lock of its own.
@@ -55,8 +55,9 @@ ALIVE: Final = _fork_mark()
 ALIVE[0] = 1
 
 _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-_clients: weakref.WeakSet[ExitAware] = weakref.WeakSet()
-_reporters: weakref.WeakSet[ExitAware] = weakref.WeakSet()
+CLIENT, WATCHER, REPORTER = range(3)  # who comes home first
+_parties: tuple[weakref.WeakSet[ExitAware], ...] = (weakref.WeakSet(), weakref.WeakSet(), weakref.WeakSet())
+_SHARES: Final = (0.5, 0.75, 1.0)  # of the time, by when each party has to be home
 _left = EXIT_SECONDS  # what the exit hook may still take: a process may end in several stages
 
 
@@ -65,9 +66,9 @@ def on_fork(component: ForkAware) -> None:
     _fork_aware.add(component)
 
 
-def at_exit(component: ExitAware, *, client: bool = False) -> None:
-    """Have `component.at_exit(deadline)` called at interpreter exit, clients before all others; held weakly."""
-    (_clients if client else _reporters).add(component)
+def at_exit(component: ExitAware, party: int) -> None:
+    """Have `component.at_exit(deadline)` called at interpreter exit, in its party's turn; held weakly."""
+    _parties[party].add(component)
     _find_ends()
 
 
@@ -93,12 +94,13 @@ def _exit(*_: object, **__: object) -> None:
         in_child()
     now, switch = time.monotonic(), sys.getswitchinterval()
     sys.setswitchinterval(min(switch, _SWITCH))
-    for components, share in ((_clients, _left / 2), (_reporters, _left)):
-        if components is _clients and _threads_go_on():
+    for party, components in enumerate(_parties):
+        if party == CLIENT and _threads_go_on():
             continue
+        deadline = now + _left * _SHARES[party]
         for component in list(components):
             try:
-                component.at_exit(now + share)
+                component.at_exit(deadline)
             except Exception:  # the others have something to bring home too
                 _log.exception("an exit hook raised")
     sys.setswitchinterval(switch)

@@ -1,4 +1,4 @@
-"""The end of a process: clients, then reporters, after the application's own callbacks; a fault stops no other."""
+"""The end of a process: clients, then watchers, then reporters, after the application's own callbacks; a fault stops no other."""
 
 import subprocess
 import sys
@@ -14,17 +14,19 @@ atexit.register(lambda: print("the application's, registered before the import")
 from wsnova_statsd import process
 atexit.register(lambda: print("the application's, registered after the import"))
 class Part:
-    def __init__(self, name, client):
+    def __init__(self, name, party):
         self.name = name
-        process.at_exit(self, client=client)
+        process.at_exit(self, party)
     def at_exit(self, deadline):
         left = deadline - time.monotonic()
         print(self.name, 0 < left <= process.EXIT_SECONDS == 1.0)
         if "raises" in self.name:
             raise ValueError(self.name)
-parts = [Part("reporter", False), Part("client raises", True), Part("reporter raises", False), Part("client", True)]
-process.at_exit(parts[0])
-dropped = Part("dropped", True)
+REPORTER, WATCHER, CLIENT = process.REPORTER, process.WATCHER, process.CLIENT
+parts = [Part("reporter", REPORTER), Part("client raises", CLIENT), Part("reporter raises", REPORTER)]
+parts += [Part("watcher", WATCHER), Part("client", CLIENT)]
+process.at_exit(parts[0], REPORTER)
+dropped = Part("dropped", CLIENT)
 del dropped
 print("last line")
 """
@@ -32,15 +34,16 @@ print("last line")
 
 @pytest.fixture(scope="module")
 def ended() -> subprocess.CompletedProcess[str]:
-    """A program that ended with two clients and two reporters, one of each failing."""
+    """A program that ended with two clients, a watcher and two reporters; a client and a reporter failing."""
     return subprocess.run([sys.executable, "-c", EXIT], cwd=ROOT, capture_output=True, text=True, timeout=50)
 
 
-def test_clients_come_home_before_reporters_each_once(ended: subprocess.CompletedProcess[str]) -> None:
+def test_clients_come_home_before_watchers_and_these_before_reporters_each_once(ended: subprocess.CompletedProcess[str]) -> None:
     """Clients first, so that what they emit while closing is still flushed; one that was dropped is not called."""
     told = [line.removesuffix(" True") for line in ended.stdout.splitlines() if line.endswith(" True")]
     assert sorted(told[:2]) == ["client", "client raises"]
-    assert sorted(told[2:]) == ["reporter", "reporter raises"]
+    assert told[2] == "watcher"
+    assert sorted(told[3:]) == ["reporter", "reporter raises"]
 
 
 def test_the_hook_runs_after_those_of_the_application(ended: subprocess.CompletedProcess[str]) -> None:
@@ -48,7 +51,7 @@ def test_the_hook_runs_after_those_of_the_application(ended: subprocess.Complete
     lines = ended.stdout.splitlines()
     assert lines[:2] == ["last line", "the application's, registered after the import"]
     assert lines[-1] == "the application's, registered before the import"
-    assert len(lines) == 7
+    assert len(lines) == 8
 
 
 def test_a_component_that_fails_at_exit_stops_no_other(ended: subprocess.CompletedProcess[str]) -> None:

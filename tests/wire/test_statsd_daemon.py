@@ -78,11 +78,11 @@ def _free_port(kind: socket.SocketKind) -> int:
 
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Daemon]:
-    folder = os.environ.get("WSNOVA_STATSD_DAEMON")
+    folder = os.environ.get("WSNOVA_TESTS_DAEMON")
     if not folder:
-        pytest.skip("WSNOVA_STATSD_DAEMON is not set; it names the folder of the npm package statsd")
+        pytest.skip("WSNOVA_TESTS_DAEMON is not set; it names the folder of the npm package statsd")
     if not (Path(folder) / "stats.js").is_file():
-        pytest.skip(f"WSNOVA_STATSD_DAEMON is {folder}, where there is no stats.js of the npm package statsd")
+        pytest.skip(f"WSNOVA_TESTS_DAEMON is {folder}, where there is no stats.js of the npm package statsd")
     if shutil.which("node") is None:
         pytest.skip("node is not installed; the StatsD daemon runs on it")
     for name in _VARIABLES:

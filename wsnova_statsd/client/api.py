@@ -95,7 +95,7 @@ class Client:
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._life: Life | None = None
         self._starting = threading.Lock()  # guards _life
-        process.at_exit(self, client=True)
+        process.at_exit(self, process.CLIENT)
         process.on_fork(self)
 
     @property

@@ -106,6 +106,7 @@ class Alerts:
         self._started = False
         self._lock = threading.Lock()  # guards _started
         process.on_fork(self)
+        process.at_exit(self, process.WATCHER)
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held a lock, and its incidents are its own."""
@@ -134,6 +135,11 @@ class Alerts:
                     watch.stop()
         self._post.deliver()
         self._post.finish()
+
+    def at_exit(self, deadline: float) -> None:
+        """At interpreter exit, in the exiting thread: alerts that are on their way may still arrive."""
+        self._post.deliver()
+        self._post.await_all(deadline)
 
     def _counted(self, alert: Alert) -> None:
         if alert.alert_type != "success":

@@ -81,6 +81,7 @@ class KpiTracker:
         self._running = False
         self.after_fork()
         process.on_fork(self)
+        process.at_exit(self, process.WATCHER)
 
     def after_fork(self) -> None:
         """In a child: the clients are the parent's. What the child's own tell is shipped from the first of them on."""
@@ -134,6 +135,11 @@ class KpiTracker:
                 self._job.cancel()
                 self._job = None
         if self._reporter is not None:
+            self._ship(self._reporter, None)
+
+    def at_exit(self, deadline: float) -> None:
+        """At interpreter exit, in the exiting thread: hand the reporter the last values."""
+        if self._running and self._reporter is not None:
             self._ship(self._reporter, None)
 
     def __enter__(self) -> KpiTracker:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -128,6 +129,9 @@ class Post:
         self._figures = threading.Lock()  # guards the fields below but the queues, whose ends are atomic
         self._queue: deque[Alert] = deque()
         self._slow: deque[tuple[Callable[[Alert], object], Alert]] = deque()
+        self._idle = threading.Event()  # no function has an alert, or waits for one
+        self._idle.set()
+        self._under_way = 0
         self._log_at: dict[Hashable, float] = {}
         self.failures = self.lost = 0
         self.last_seconds: float | None = None
@@ -153,10 +157,12 @@ class Post:
                 self._turn.release()
 
     def _later(self, sink: Callable[[Alert], object], alert: Alert) -> None:
-        if len(self._slow) >= _WAITING:
-            with self._figures:
+        with self._figures:
+            if len(self._slow) >= _WAITING:
                 self.lost += 1
-            return
+                return
+            self._under_way += 1
+            self._idle.clear()
         self._slow.append((sink, alert))
         self._timers.call_later(0.0, self.finish)
 
@@ -168,6 +174,14 @@ class Post:
             except IndexError:  # another thread took it
                 return
             self._hand(sink, alert)
+            with self._figures:
+                self._under_way -= 1
+                if not self._under_way:
+                    self._idle.set()
+
+    def await_all(self, deadline: float) -> None:
+        """Wait until the functions have what was delivered, at most until `deadline` on time.monotonic()."""
+        self._idle.wait(max(0.0, deadline - time.monotonic()))
 
     def _hand(self, sink: Callable[[Alert], object], alert: Alert) -> None:
         if self._safely(sink, alert) and alert.occurred_at is not None:

@@ -95,7 +95,7 @@ class StatsdReporter:
         self._running = False
         self._reset()
         process.on_fork(self)
-        process.at_exit(self)
+        process.at_exit(self, process.REPORTER)
 
     def _reset(self) -> None:
         self._state = threading.Lock()  # guards _running

@@ -1,0 +1,71 @@
+"""The variables `WSNOVA_STATSD_*`, as arguments of a Monitor and of its StatsdReporter. Pure, no thread.
+
+`DD_*` variables are none of these: where the Agent is and what tags every line carries, a StatsdReporter reads itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .errors import ConfigurationError, known_keys
+
+PREFIX: Final = "WSNOVA_STATSD_"
+_WORDS: Final = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def _switch(text: str) -> bool:
+    return _WORDS[text.lower()]
+
+
+def _seconds(text: str) -> bool | float:
+    return _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
+
+
+def _list(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+_Reading = tuple[str, Callable[[str], Any], str]
+_WORD: Final = "true, false, yes, no, on, off, 1 or 0"
+# The variable's last part: the argument, how it is read, what is allowed.
+_MONITOR: Final[Mapping[str, _Reading]] = {
+    "PROFILE": ("profile", str, "a profile's name"),
+    "ALERTS": ("alerts", _switch, _WORD),
+    "KPIS": ("kpis", _switch, _WORD),
+    "SYSTEM": ("system", _seconds, f"{_WORD}, or the seconds between two samples"),
+    "PROMETHEUS_PORT": ("prometheus_port", int, "a whole number, 0 for a free port"),
+    "LOG": ("log", _switch, _WORD),
+}
+_REPORTER: Final[Mapping[str, _Reading]] = {
+    "HOST": ("host", str, "a name or an address"),
+    "PORT": ("port", int, "a whole number"),
+    "SOCKET_PATH": ("socket_path", str, "a path"),
+    "NAMESPACE": ("namespace", str, "a name"),
+    "TAGS": ("tags", _list, "tags with commas or spaces between them"),
+    "FLUSH_INTERVAL": ("flush_interval", float, "seconds: 1, 2, 5 or 10"),
+    "MAX_SERIES": ("max_series", int, "a whole number"),
+    "MAX_SAMPLES": ("max_samples", int, "a whole number"),
+    "DISTRIBUTIONS": ("distributions", _switch, _WORD),
+}
+
+
+def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of a Monitor and those of its reporter; an empty variable counts as none.
+
+    Raises ConfigurationError for an unknown variable and for a text that cannot be read.
+    """
+    texts = {key.removeprefix(PREFIX): text.strip() for key, text in environ.items() if key.startswith(PREFIX)}
+    known_keys(f"the environment, under {PREFIX},", texts, (*_MONITOR, *_REPORTER))
+    return _arguments(_MONITOR, texts), _arguments(_REPORTER, texts)
+
+
+def _arguments(readings: Mapping[str, _Reading], texts: Mapping[str, str]) -> dict[str, Any]:
+    arguments = {}
+    for key, (argument, reading, allowed) in readings.items():
+        if texts.get(key):
+            try:
+                arguments[argument] = reading(texts[key])
+            except (KeyError, ValueError):
+                raise ConfigurationError(f"{PREFIX}{key} is {texts[key]!r}; give {allowed}") from None
+    return arguments
