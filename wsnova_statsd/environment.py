@@ -11,7 +11,16 @@ from typing import Any, Final
 from .errors import ConfigurationError, known_keys
 
 PREFIX: Final = "WSNOVA_STATSD_"
-_WORDS: Final = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_WORDS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 
 
 def _switch(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The end of a process: clients, then watchers, then reporters, after the application's own callbacks; a fault stops no other."""
+"""The end of a process: clients, watchers, reporters, after the application's own callbacks; a fault stops no other."""
 
 import subprocess
 import sys
@@ -38,7 +38,9 @@ def ended() -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", EXIT], cwd=ROOT, capture_output=True, text=True, timeout=50)
 
 
-def test_clients_come_home_before_watchers_and_these_before_reporters_each_once(ended: subprocess.CompletedProcess[str]) -> None:
+def test_clients_come_home_first_and_reporters_last_each_once(
+    ended: subprocess.CompletedProcess[str],
+) -> None:
     """Clients first, so that what they emit while closing is still flushed; one that was dropped is not called."""
     told = [line.removesuffix(" True") for line in ended.stdout.splitlines() if line.endswith(" True")]
     assert sorted(told[:2]) == ["client", "client raises"]

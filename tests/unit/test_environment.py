@@ -1,0 +1,80 @@
+"""The variables of Monitor.from_env: each becomes an argument, and what cannot be read is told in one sentence."""
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.environment import read
+
+
+def test_every_variable_becomes_an_argument() -> None:
+    """Of the monitor, or of its reporter; case and spaces around a word do not matter."""
+    environ = {
+        "WSNOVA_STATSD_PROFILE": "financial",
+        "WSNOVA_STATSD_ALERTS": "no",
+        "WSNOVA_STATSD_KPIS": " TRUE ",
+        "WSNOVA_STATSD_SYSTEM": "2.5",
+        "WSNOVA_STATSD_PROMETHEUS_PORT": "0",
+        "WSNOVA_STATSD_LOG": "on",
+        "WSNOVA_STATSD_HOST": "agent",
+        "WSNOVA_STATSD_PORT": "8126",
+        "WSNOVA_STATSD_SOCKET_PATH": "/run/dsd.socket",
+        "WSNOVA_STATSD_NAMESPACE": "feeds",
+        "WSNOVA_STATSD_TAGS": "team:md, region:eu",
+        "WSNOVA_STATSD_FLUSH_INTERVAL": "10",
+        "WSNOVA_STATSD_MAX_SERIES": "100",
+        "WSNOVA_STATSD_MAX_SAMPLES": "200",
+        "WSNOVA_STATSD_DISTRIBUTIONS": "0",
+    }
+    monitor, reporter = read(environ)
+    assert monitor == {
+        "profile": "financial",
+        "alerts": False,
+        "kpis": True,
+        "system": 2.5,
+        "prometheus_port": 0,
+        "log": True,
+    }
+    assert reporter == {
+        "host": "agent",
+        "port": 8126,
+        "socket_path": "/run/dsd.socket",
+        "namespace": "feeds",
+        "tags": ["team:md", "region:eu"],
+        "flush_interval": 10.0,
+        "max_series": 100,
+        "max_samples": 200,
+        "distributions": False,
+    }
+
+
+def test_what_is_not_there_or_empty_is_left_to_the_defaults() -> None:
+    """Variables of others are nobody's business here."""
+    assert read({"WSNOVA_STATSD_PROFILE": "", "WSNOVA_STATSD_TAGS": " ", "DD_TAGS": "a:b", "PATH": "/bin"}) == ({}, {})
+
+
+@pytest.mark.parametrize("word", ["true", "yes", "on", "1", "True"])
+def test_system_may_be_a_word_too(word: str) -> None:
+    """1 is a word here, as everywhere; a second between two samples is 1.0."""
+    assert read({"WSNOVA_STATSD_SYSTEM": word})[0] == {"system": True}
+    assert read({"WSNOVA_STATSD_SYSTEM": "1.0"})[0] == {"system": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("PROFIL", "x", "the environment, under WSNOVA_STATSD_, has no 'PROFIL'; it has: PROFILE, ALERTS, KPIS"),
+        ("ALERTS", "maybe", "WSNOVA_STATSD_ALERTS is 'maybe'; give true, false, yes, no, on, off, 1 or 0"),
+        (
+            "SYSTEM",
+            "often",
+            "WSNOVA_STATSD_SYSTEM is 'often'; give true, false, yes, no, on, off, 1 or 0, or the",
+        ),
+        ("PROMETHEUS_PORT", "http", "WSNOVA_STATSD_PROMETHEUS_PORT is 'http'; give a whole number, 0 for a free port"),
+        ("FLUSH_INTERVAL", "fast", "WSNOVA_STATSD_FLUSH_INTERVAL is 'fast'; give seconds: 1, 2, 5 or 10"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_sentence(name: str, text: str, told: str) -> None:
+    with pytest.raises(ws.errors.ConfigurationError) as raised:
+        read({f"WSNOVA_STATSD_{name}": text})
+    assert str(raised.value).startswith(told)
+    assert "\n" not in str(raised.value)
