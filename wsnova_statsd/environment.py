@@ -11,16 +11,7 @@ from typing import Any, Final
 from .errors import ConfigurationError, known_keys
 
 PREFIX: Final = "WSNOVA_STATSD_"
-_WORDS: Final = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+_WORDS: Final = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 
 def _switch(text: str) -> bool:

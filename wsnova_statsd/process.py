@@ -4,8 +4,9 @@ Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked c
 without Python's hooks). A hot path reads that byte and calls `in_child()` when it is 0; components registered with
 `on_fork` then drop what they inherited, once.
 Exit: one atexit hook, registered at import so that it runs after the callbacks of everybody who registered later:
-clients close first, then alerts and KPIs hand over what they hold, then reporters flush, all within EXIT_SECONDS. The children of multiprocessing and of Celery end by
-os._exit, past atexit: there the hook is called by what they do run before.
+clients close first, then alerts and KPIs hand over what they hold, then reporters flush, all within EXIT_SECONDS. The
+children of multiprocessing and of Celery end by os._exit, past atexit: there the hook is called by what they do run
+before.
 Threads: registration from any thread; `in_child` runs in the child's first thread that notices; the exit hook in the
 thread that ends the interpreter. Never starts a thread, never takes a lock of its own.
 """
