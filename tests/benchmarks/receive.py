@@ -73,6 +73,15 @@ def instrumented(feed: int, drain: int, profile: ws.Profile, n: int, size: int =
         return our_loop(feed_url(feed, n, size), n, profile, protocol, bus, reporter.flush)
 
 
+def monitored(feed: int, drain: int, profile: ws.Profile, n: int) -> float:
+    """The same with a Monitor: alerts and KPIs beside the reporter."""
+    bus = ws.Bus()
+    protocol = ws.JsonProtocol(loads=orjson.loads)
+    reporter = ws.StatsdReporter(host="127.0.0.1", port=drain, bus=bus)
+    with ws.Monitor(profile, reporter, bus=bus):
+        return our_loop(feed_url(feed, n), n, profile, protocol, bus, reporter.flush)
+
+
 def unheard(feed: int, profile: ws.Profile, n: int) -> float:
     """Ours, and nobody listens on the bus."""
     return our_loop(feed_url(feed, n), n, profile, ws.JsonProtocol(loads=orjson.loads), ws.Bus(), None)
@@ -126,13 +135,15 @@ def by_hand(feed: int, statsd: DogStatsd, n: int, trusting: bool = True) -> floa
 
 @benchmark("receive")
 def receive(run: Run) -> Iterator[Row]:
-    """8x by hand, 2x without telemetry, at most 2.6x of ours unheard; the standard profile at most 1.05x."""
+    """8x by hand, 2x without telemetry, at most 2.6x of ours unheard; the standard profile at most 1.05x; a Monitor with
+    KPIs and alerts at most 1.1x of the reporter alone."""
     n = run.choose(100_000, 10_000)
     with Child("feed") as feed, Child("drain") as drain:
         statsd = dogstatsd(drain.port)
         measured = run.alternate(
             {
                 "ours": lambda n: instrumented(feed.port, drain.port, ws.FINANCIAL, n),
+                "monitored": lambda n: monitored(feed.port, drain.port, ws.FINANCIAL, n),
                 "unheard": lambda n: unheard(feed.port, ws.FINANCIAL, n),
                 "standard": lambda n: instrumented(feed.port, drain.port, ws.STANDARD, n),
                 "standard unheard": lambda n: unheard(feed.port, ws.STANDARD, n),
@@ -149,6 +160,7 @@ def receive(run: Run) -> Iterator[Row]:
     yield times_faster(f"{what} websocket-client, no telemetry", ours, measured["bare"], at_least=2)
     yield times_faster(f"{what} no telemetry, recv as it comes", ours, measured["bare, default"])
     yield times_cost(f"{what} ours, no handler (cost)", ours, measured["unheard"], at_most=2.6)
+    yield times_cost(f"{what} with KPIs and alerts (cost)", measured["monitored"], ours, at_most=1.1)
     yield times_cost(
         "receive, standard profile | no handler (cost)",
         measured["standard"],
