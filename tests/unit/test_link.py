@@ -21,7 +21,7 @@ class _Reads:
         self._reads = list(reads)
         self.over = False
 
-    def recv(self) -> bytes | None:
+    def recv(self, most: int = 0) -> bytes | None:
         return self._reads.pop(0) if self._reads else None
 
     def wait(self, _timeout: float) -> bool:

@@ -18,7 +18,7 @@ from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Receive
 from .heartbeat import Heartbeat
 from .room import Room
 from .state import Loss
-from .transport import Transport, frame
+from .transport import FLOOD, Transport, frame
 
 _CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
 _JUST_NOW: Final = 0.001  # seconds
@@ -201,7 +201,7 @@ class Link:
         heartbeat = self.heartbeat
         if self._unsent or now >= heartbeat.next_ping:
             self._speak(now)
-        data = self._recv() if ready else None
+        data = self._recv(bulk is not None) if ready else None
         if data:
             try:
                 self._take(data, now, bulk)
@@ -221,9 +221,9 @@ class Link:
                 self.breach(self._verdict)
         return False
 
-    def _recv(self) -> bytes | None:
+    def _recv(self, flood: bool) -> bytes | None:
         try:
-            return self._transport.recv()
+            return self._transport.recv(FLOOD) if flood else self._transport.recv()
         except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
             if self.loss is None:
                 self.loss = Loss("error", f"{type(error).__name__}: {error}")

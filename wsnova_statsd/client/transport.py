@@ -30,6 +30,7 @@ from .frames import BINARY, CLOSE, PING, PONG, TEXT
 
 _SMALL: Final = 4096
 _LARGE: Final = 65536
+FLOOD: Final = 262144  # what one read may take of a feed that is dealt with in bulk: both sides wake up less often
 _MAX_ANSWER: Final = 262144  # of an upgrade, with the body of a refusal
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
 _MAX_WAIT: Final = 300.0  # the longest Retry-After that is honoured
@@ -198,12 +199,13 @@ class Transport:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def recv(self) -> bytes | None:
-        """What is there, b'' at the end of the stream, None if nothing is there yet. Never waits. Raises OSError."""
+    def recv(self, most: int = _LARGE) -> bytes | None:
+        """What is there, `most` bytes at most; b'' at the end of the stream, None if nothing is there yet. Never waits.
+        Raises OSError."""
         if self._ahead:
             data, self._ahead, self.drained = self._ahead, b"", False
             return data
-        size = self._size
+        size = self._size if self._size < most else most
         try:
             if self._tls is None:
                 data = self._sock.recv(size)
@@ -219,7 +221,7 @@ class Transport:
         except ssl.SSLEOFError:
             return b""
         self.drained = len(data) < size and self._tls is None
-        if len(data) == size and size < _LARGE:
+        if len(data) == size and size < most:
             self._size = size * 2  # busy: fewer, larger reads
         return data
 
