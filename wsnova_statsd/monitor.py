@@ -1,29 +1,42 @@
-"""Monitor: the composition root. Builds reporter and alerts from a profile, starts in order, stops in reverse.
+"""Monitor: the composition root. Builds everything that watches from a profile, starts in order, stops in reverse.
 
-start and stop from any thread; what it starts runs in threads of its parts. Nothing starts in the constructor.
+start, stop and detailed_for from any thread; what it starts runs in threads of its parts, and each part looks after
+itself at exit and in a forked child. Nothing starts in the constructor.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
+from typing import Any
 
-from . import profiles, telemetry
-from .insight.alerts import Alerts, Rule
+from . import environment, process, profiles, telemetry
+from .client.detail import Detail, detailed
+from .errors import ConfigurationError, known_keys, one_of
+from .insight.alerts import Alert, Alerts, Rule
+from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
+from .insight.system import SystemSampler
 from .profiles import Profile
+from .reporters.log import LogReporter
+from .reporters.prometheus import PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
 
 
 class Monitor:
-    """Everything that watches, for one profile. A context manager.
+    """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
     `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
     is made from the environment. `alerts` is True for every rule that fits the profile, False for none, or a list of
     rules; they go to Datadog as events, or to `alert_sinks`: reporters, ws.alerts.ToLog() and functions of an alert.
-    Raises ConfigurationError at once for what is not usable.
+    `kpis`: the profile's figures as gauges and checks, and `monitor.kpis.report()`. `system`: True, or seconds between
+    two samples. `prometheus_port`: where to be scraped, 0 for a free one. `log`: True, or a logging.Logger.
+    A part that is left out is None. Raises ConfigurationError at once for what is not usable.
     """
 
     def __init__(
@@ -31,36 +44,85 @@ class Monitor:
         profile: str | Profile = "standard",
         reporter: StatsdReporter | None = None,
         alerts: bool | Iterable[Rule] = True,
+        kpis: bool = True,
+        system: bool | float = False,
+        prometheus_port: int | None = None,
+        log: bool | logging.Logger = False,
         bus: Bus | None = None,
         alert_sinks: Iterable[Sink] | None = None,
     ) -> None:
         self.profile = profiles.resolve(profile)
+        if not isinstance(kpis, bool):
+            raise one_of("kpis", kpis, (True, False))
+        if not isinstance(log, bool | logging.Logger):
+            raise one_of("log", log, (True, False, "a logging.Logger"))
+        if prometheus_port is not None:
+            _check_port(prometheus_port)
         self._bus = bus if bus is not None else telemetry.DEFAULT
+        self._port = prometheus_port
         self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
+        self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
-        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus)
-        self._lock = threading.Lock()  # guards the fields below
-        self._started = False
-        self._owns_reporter = False
+        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted)
+        every = {} if isinstance(system, bool) else {"every": system}
+        self.system = None if system is False else SystemSampler(bus=self._bus, **every)
+        self.prometheus = None if prometheus_port is None else PrometheusReporter(bus=self._bus)
+        self.log = None if log is False else LogReporter(None if log is True else log, bus=self._bus)
+        self._stops: list[Callable[[float], object]] = []  # of the parts that run, in the order of their starts
+        self.after_fork()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held the lock. The parts go on, each by itself."""
+        self._lock = threading.Lock()  # guards _stops
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor:
+        """A monitor made of `WSNOVA_STATSD_*` variables, of `arguments`, which win, and of the `DD_*` variables that a
+        StatsdReporter reads. Raises ConfigurationError for an unknown variable and for a value that is not usable."""
+        known_keys("Monitor.from_env", arguments, _ARGUMENTS)
+        given, reporter = environment.read(os.environ if environ is None else environ)
+        made = given | arguments
+        if made.get("reporter") is None:
+            made["reporter"] = StatsdReporter(bus=arguments.get("bus"), **reporter)
+        return cls(**made)
 
     def start(self) -> Monitor:
-        """Start the reporter, then the alerts. Started already: nothing happens."""
+        """Start the reporter, then what tells it something. Started already: nothing happens."""
+        process.in_child()
         with self._lock:
-            if not self._started:
-                self._owns_reporter = not self.reporter.running
-                self.reporter.start()
-                self.alerts.start()
-                self._started = True
+            if self._stops:
+                return self
+            try:
+                for start, stop in self._parts():
+                    start()
+                    self._stops.append(stop)
+            except BaseException:  # a port that is taken: all or nothing
+                self._stop_locked(time.monotonic() + 1.0)
+                raise
         return self
+
+    def _parts(self) -> Iterable[tuple[Callable[[], object], Callable[[float], object]]]:
+        """How each part is started and, with what is left of the time, stopped."""
+        reporter, prometheus, port = self.reporter, self.prometheus, self._port
+        yield reporter.start, reporter.flush if reporter.running else reporter.stop
+        if prometheus is not None and port is not None:
+            yield lambda: prometheus.start(port), lambda _: prometheus.stop()
+        for part in (self.log, self.kpis, self.alerts, self.system):
+            if part is not None:
+                yield part.start, lambda _, stop=part.stop: stop()  # type: ignore[misc]
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop in reverse, flushing what is left. True if nothing is left after `timeout` seconds."""
+        process.in_child()
         with self._lock:
-            if not self._started:
-                return True
-            self._started = False
-            self.alerts.stop()
-            return self.reporter.stop(timeout) if self._owns_reporter else self.reporter.flush(timeout)
+            return self._stop_locked(time.monotonic() + timeout)
+
+    def _stop_locked(self, deadline: float) -> bool:
+        flushed = True
+        while self._stops:  # the reporter's is the last
+            flushed = self._stops.pop()(max(0.0, deadline - time.monotonic())) is not False
+        return flushed
 
     def __enter__(self) -> Monitor:
         return self.start()
@@ -69,3 +131,22 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def detailed_for(self, seconds: float, client_id: str | None = None) -> Detail:
+        """Let every event out of all clients, or of the one with this id, for so long; nothing else of them changes.
+
+        The bus tells of its begin and end. The handle that is returned ends it before its time with `cancel()`.
+        """
+        return detailed(seconds, client_id, self._bus)
+
+    def _alerted(self, alert: Alert, seconds: float) -> None:
+        if self.kpis is not None:
+            self.kpis.alerted(alert.client, round(seconds * 1e9))
+
+
+_ARGUMENTS = ("profile", "reporter", "alerts", "kpis", "system", "prometheus_port", "log", "bus", "alert_sinks")
+
+
+def _check_port(port: object) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise ConfigurationError(f"prometheus_port is {port!r}; give 0 to 65535, 0 for a free one, or None for none")

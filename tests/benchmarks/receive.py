@@ -135,8 +135,8 @@ def by_hand(feed: int, statsd: DogStatsd, n: int, trusting: bool = True) -> floa
 
 @benchmark("receive")
 def receive(run: Run) -> Iterator[Row]:
-    """8x by hand, 2x without telemetry, at most 2.6x of ours unheard; the standard profile at most 1.05x; a Monitor with
-    KPIs and alerts at most 1.1x of the reporter alone."""
+    """8x by hand, 2x without telemetry, at most 2.6x of ours unheard; the standard profile at most 1.05x; a Monitor
+    with KPIs and alerts at most 1.1x of the reporter alone."""
     n = run.choose(100_000, 10_000)
     with Child("feed") as feed, Child("drain") as drain:
         statsd = dogstatsd(drain.port)

@@ -1,5 +1,5 @@
 """A bad day with a real server: a slow handler, a stuck one, errors without end, a server that goes and comes back,
-refused credentials. The Datadog events that arrive are compared with the golden list."""
+refused credentials. The Datadog events that arrive and the KPI rows are compared with golden lists."""
 
 import threading
 import time
@@ -16,7 +16,15 @@ from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
 PATIENCE = 20.0  # seconds; reached only by a failing test
 COOL_DOWN = 1.0
-PROFILE = ws.FINANCIAL.replace(ping_interval=60.0, max_attempts=2, first_retry=0.02, retry_base=0.02, retry_cap=0.05)
+PROFILE = ws.FINANCIAL.replace(
+    ping_interval=60.0,
+    max_attempts=2,
+    first_retry=0.02,
+    retry_base=0.02,
+    retry_cap=0.05,
+    # What the day does to both is certain on any machine.
+    kpi_targets={**ws.FINANCIAL.kpi_targets, "processing_time_ms": ("<", 1.0), "time_to_reconnect_s": ("<", 20.0)},
+)
 RULES = [
     ws.alerts.SlowProcessing(800, cool_down=COOL_DOWN),  # no machine is so busy
     ws.alerts.StuckHandler(cool_down=COOL_DOWN),
@@ -40,6 +48,20 @@ GOLDEN = {
     "error_rate:md-1": [("error", "Error rate: "), ("success", "Recovered: error rate")],
     "retries_exhausted:md-1": [("error", "Retries exhausted: refused"), ("success", "Recovered: lost connection")],
     "auth_failed:md-2": [("error", "Login failed: rejected (initial)"), ("success", "Recovered: failed login")],
+}
+
+# By key: the verdict, and what it is made of where that is no matter of time.
+GOLDEN_KPIS = {
+    "connection_success_rate": (False, None),
+    "connection_time_ms": (True, 2),  # the first connection, and the one after the outage
+    "reconnection_success_rate": (False, 1),  # the outage passed its alarm
+    "time_to_reconnect_s": (True, 1),
+    "processing_time_ms": (False, None),
+    "throughput_per_s": (None, None),
+    "message_error_rate": (False, None),
+    "error_recovery_rate": (True, None),
+    "error_to_alert_s": (True, 10),  # five alerts, each to two sinks
+    "blind_s": (None, 2),  # before the first connection, and the outage
 }
 
 
@@ -95,14 +117,22 @@ def test_every_incident_of_a_bad_day_is_told_once_and_recovers_once(
     reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
     with WebSocketServer(_feed) as feed:
         day = _Day(agent, bus, feed.url)
-        with ws.Monitor(PROFILE, reporter, RULES, bus, [reporter, day]) as monitor:
+        with ws.Monitor(PROFILE, reporter, RULES, bus=bus, alert_sinks=[reporter, day]) as monitor:
             with day.client:
                 _slow_and_stuck(day, feed)
                 _errors_without_end(day, feed)
                 _gone_and_back(day, feed)
             _refused_and_accepted(day, bus)
             figures = monitor.alerts.figures
+            assert monitor.kpis is not None
+            rows = {row.key: row for row in monitor.kpis.report("md-1")}
     agent.stop()
+    assert {key: row.ok for key, row in rows.items()} == {key: ok for key, (ok, _) in GOLDEN_KPIS.items()}
+    for key, (_, n) in GOLDEN_KPIS.items():
+        assert rows[key].n == n if n is not None else rows[key].n > 0, rows[key]
+        assert agent.last(f"websocket.kpi.{key}", ["client:md-1"]) is not None
+    assert rows["processing_time_ms"].max is not None
+    assert rows["processing_time_ms"].max > 2_000  # the stuck one
     keys = {event.aggregation_key for event in agent.events}
     assert keys == set(GOLDEN)
     for key, golden in GOLDEN.items():
@@ -183,7 +213,7 @@ def test_ten_thousand_slow_messages_reach_datadog_as_two_events_with_the_right_n
     rule = ws.alerts.SlowProcessing(cool_down=3.0)
     with (
         ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus) as reporter,
-        ws.Monitor("standard", reporter, [rule], bus, [reporter, told.append]) as monitor,
+        ws.Monitor("standard", reporter, [rule], bus=bus, alert_sinks=[reporter, told.append]) as monitor,
     ):
         tags = {"client_id": "md-1", "type": "trade", "result": "ok"}
         for number in range(10_000):

@@ -1,0 +1,224 @@
+"""Monitor: what it builds of its arguments and of variables, the order of starts and stops, two of them, a fork."""
+
+import logging
+import os
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.testing import DogStatsDReceiver, capture_events
+from wsnova_statsd.testing.server import WebSocketServer, send_messages
+
+WHO = {"client_id": "md-1"}
+CONNECTED = {"duration": 12_000_000}
+
+
+@pytest.fixture
+def agent() -> Iterator[DogStatsDReceiver]:
+    with DogStatsDReceiver() as receiver:
+        yield receiver
+    assert receiver.malformed == []
+
+
+@pytest.fixture
+def bus() -> ws.Bus:
+    return ws.Bus()
+
+
+def _reporter(agent: DogStatsDReceiver, bus: ws.Bus, **options: Any) -> ws.StatsdReporter:
+    return ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus, **options)
+
+
+def _heard(bus: ws.Bus) -> int:
+    return len(bus.list_handlers())
+
+
+def test_one_object_has_every_part_and_each_tells(
+    agent: DogStatsDReceiver, bus: ws.Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Metrics, KPIs, checks, an alert, a sample of the system, a page to scrape, a log record; then nothing is left."""
+    reporter = _reporter(agent, bus)
+    with (
+        caplog.at_level(logging.INFO),
+        ws.Monitor("financial", reporter, system=True, prometheus_port=0, log=True, bus=bus) as monitor,
+    ):
+        bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+        bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {**WHO, "reason": "rejected", "phase": "initial"})
+        assert monitor.prometheus is not None
+        page = urllib.request.urlopen(f"http://127.0.0.1:{monitor.prometheus.port}/metrics", timeout=5).read().decode()
+        assert monitor.kpis is not None
+        rows = {row.key: row for row in monitor.kpis.report("md-1")}
+        assert agent.wait_for(lambda agent: agent.metrics("websocket.system.threads"), 20.0), agent.counts()
+    agent.stop()
+    assert _heard(bus) == 0
+    assert "Connection established in 12.0ms" in caplog.messages
+    assert 'client_id="md-1"' in page
+    assert rows["connection_time_ms"].value == 12.0
+    assert rows["error_to_alert_s"].n == 1
+    assert agent.count("websocket.connection.completed", ["client:md-1"]) == 1
+    assert agent.last("websocket.kpi.connection_time_ms", ["client:md-1"]) == 12.0
+    assert {check.name for check in agent.service_checks} == {"websocket.health", "websocket.can_connect"}
+    assert [event.title for event in agent.events] == ["Login failed: rejected (initial)"]
+    assert not reporter.running
+
+
+def test_what_is_left_out_is_not_there(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """With everything off the reporter is alone on the bus."""
+    with _reporter(agent, bus) as alone:
+        expected = _heard(bus)
+    del alone
+    with ws.Monitor("standard", _reporter(agent, bus), alerts=False, kpis=False, bus=bus) as monitor:
+        assert _heard(bus) == expected
+        assert (monitor.kpis, monitor.system, monitor.prometheus, monitor.log) == (None, None, None, None)
+        assert monitor.alerts.rules == []
+
+
+def test_a_reporter_that_already_runs_is_flushed_and_goes_on(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """It belongs to whoever started it."""
+    with _reporter(agent, bus, flush_interval=10) as reporter:
+        with ws.Monitor("standard", reporter, bus=bus):
+            reporter.increment("orders", 3)
+        assert reporter.running
+        assert agent.wait_for(lambda agent: agent.count("orders") == 3)
+
+
+def test_start_and_stop_may_be_called_again_and_again(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """Twice is once; after a stop it starts anew."""
+    monitor = ws.Monitor("standard", _reporter(agent, bus), bus=bus)
+    assert monitor.stop()
+    for number in (1, 2):
+        assert monitor.start() is monitor.start()
+        bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+        assert monitor.stop()
+        assert monitor.stop()
+        assert agent.wait_for(lambda agent, told=number: agent.count("websocket.connection.completed") == told)
+
+
+def test_a_port_that_is_taken_starts_nothing(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """All or nothing: what was started before it is stopped again, and the sentence names the port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        reporter = _reporter(agent, bus)
+        monitor = ws.Monitor("standard", reporter, prometheus_port=port, bus=bus)
+        with pytest.raises(OSError, match=str(port)):
+            monitor.start()
+        assert not reporter.running
+        assert _heard(bus) == 0
+    with monitor:  # once the port is free
+        assert monitor.prometheus is not None
+        assert monitor.prometheus.port == port
+
+
+def test_nothing_starts_in_the_constructor(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    before = threading.active_count()
+    ws.Monitor("standard", _reporter(agent, bus), system=True, prometheus_port=0, log=True, bus=bus)
+    assert (threading.active_count(), _heard(bus)) == (before, 0)
+
+
+def test_two_monitors_do_not_disturb_each_other(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """On one bus, each with its own way out: both count everything, and one goes on when the other stops."""
+    with DogStatsDReceiver() as second_agent:
+        second = ws.Monitor("financial", _reporter(second_agent, bus), system=True, log=True, bus=bus)
+        with ws.Monitor("standard", _reporter(agent, bus), system=True, log=True, bus=bus):
+            with second:
+                bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+            bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+        second_agent.stop()
+        agent.stop()
+        assert agent.count("websocket.connection.completed") == 2
+        assert second_agent.count("websocket.connection.completed") == 1
+
+
+def test_a_child_of_a_fork_counts_and_judges_for_itself(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """What the parent counted is the parent's; the child's counts, KPIs and alerts arrive from the child."""
+    with ws.Monitor("financial", _reporter(agent, bus, flush_interval=10), bus=bus) as monitor:
+        bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                who = {"client_id": "child"}
+                bus.execute(ws.events.CONNECTION_COMPLETED, {"duration": 30_000_000}, who)
+                bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {**who, "reason": "rejected", "phase": "initial"})
+                assert monitor.kpis is not None
+                values = {row.key: row.value for row in monitor.kpis.report()}
+                os._exit(0 if monitor.stop() and values["connection_time_ms"] == 30.0 else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert monitor.kpis is not None
+        assert [row.n for row in monitor.kpis.report("child") if row.key == "connection_time_ms"] == [0]
+    agent.stop()
+    for client in ("md-1", "child"):
+        assert agent.count("websocket.connection.completed", [f"client:{client}"]) == 1
+    assert agent.last("websocket.kpi.connection_time_ms", ["client:child"]) == 30.0
+    assert [set(event.tags) for event in agent.events] == [{"client:child"}]
+
+
+def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DD_ ones say where and what tags, WSNOVA_STATSD_ ones what is watched; an argument wins over its variable."""
+    for name, value in {
+        "DD_AGENT_HOST": agent.host,
+        "DD_DOGSTATSD_PORT": str(agent.port),
+        "DD_SERVICE": "feeds",
+        "WSNOVA_STATSD_PROFILE": "financial",
+        "WSNOVA_STATSD_KPIS": "off",
+        "WSNOVA_STATSD_SYSTEM": "30",
+        "WSNOVA_STATSD_NAMESPACE": "desk",
+        "WSNOVA_STATSD_TAGS": "team:md",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with ws.Monitor.from_env(bus=bus, system=False) as monitor:
+        bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+    assert (monitor.profile, monitor.kpis, monitor.system) == (ws.FINANCIAL, None, None)
+    agent.stop()
+    tags = ["client:md-1", "service:feeds", "team:md"]
+    assert agent.count("desk.websocket.connection.completed", tags) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"profile": "fast"}, "profile is 'fast'; allowed: financial, standard, lightweight, a ws.Profile"),
+        ({"kpis": 3}, "kpis is 3; allowed: True, False"),
+        ({"log": "INFO"}, "log is 'INFO'; allowed: True, False, a logging.Logger"),
+        ({"prometheus_port": 70_000}, "prometheus_port is 70000; give 0 to 65535, 0 for a free one, or None for none"),
+        ({"prometheus_port": True}, "prometheus_port is True; give 0 to 65535, 0 for a free one, or None for none"),
+        ({"alerts": [3]}, "alerts holds 3; give rules such as ws.alerts.SlowProcessing()"),
+    ],
+)
+def test_what_is_not_usable_is_told_at_once(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ws.errors.ConfigurationError) as raised:
+        ws.Monitor(**arguments)
+    assert str(raised.value) == told
+
+
+def test_an_argument_that_from_env_does_not_know_is_told() -> None:
+    with pytest.raises(ws.errors.ConfigurationError, match=r"^Monitor\.from_env has no 'kpi'; it has: profile, "):
+        ws.Monitor.from_env({}, kpi=True)
+
+
+def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """A client with the standard profile tells of single messages while the detail lasts, and not afterwards."""
+    with (
+        WebSocketServer(send_messages(["1", "2", "3"])) as server,
+        ws.Monitor("standard", _reporter(agent, bus), bus=bus) as monitor,
+        capture_events(bus=bus) as log,
+        ws.Client(server.url, client_id="md-1", bus=bus) as client,
+    ):
+        seen = []
+        for message in client:
+            seen.append((message, log.count(ws.events.MESSAGE_RECEIVED)))
+            if message == 1:
+                detail = monitor.detailed_for(60.0, "md-1")
+            elif message == 2:
+                detail.cancel()
+            else:
+                break
+    assert seen == [(1, 0), (2, 1), (3, 1)]
