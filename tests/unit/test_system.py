@@ -23,7 +23,7 @@ from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.testing.metrics import capture_metrics
 
-SAMPLED, SENT = ws.events.SYSTEM_SAMPLED, ws.events.HEARTBEAT_SENT
+SAMPLED = ws.events.SYSTEM_SAMPLED
 ANSWERED, MISSED = ws.events.HEARTBEAT_RECEIVED, ws.events.HEARTBEAT_MISSED
 PROCESS = {
     *("cpu_percent", "rss_bytes", "threads", "open_fds", "gc_collections", "gc_collections_full"),
@@ -110,6 +110,13 @@ def test_a_tick_of_an_earlier_start_takes_no_sample(scene: Scene) -> None:
     late()
     assert len(scene._log) == 0
     assert scene.timers.waiting == 1
+
+
+def test_an_event_that_was_on_its_way_when_it_was_stopped_begins_nothing(scene: Scene) -> None:
+    """An emitting thread may have read the bus's handlers just before stop detached this one."""
+    scene.sampler.stop()
+    scene.sampler._hear(MISSED, {}, {"client_id": "md-1"}, None)
+    assert scene.timers.waiting == 0
 
 
 def test_two_samplers_of_one_bus_tell_the_same_totals(log: tuple[EventLog, ws.Bus]) -> None:
