@@ -17,6 +17,7 @@ from .client.rate_limit import RateLimit
 from .client.state import State
 from .insight import alerts
 from .insight.kpi import KpiTracker
+from .insight.system import SystemSampler
 from .metrics.catalogue import prometheus_metrics, statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
@@ -46,6 +47,7 @@ __all__ = [
     "RateLimit",
     "State",
     "StatsdReporter",
+    "SystemSampler",
     "alerts",
     "counter",
     "distribution",

@@ -111,10 +111,15 @@ _UNITS: Final = {
     "threads": "threads",
     "open_fds": "descriptors",
     "gc_collections": "collections",
+    "gc_collections_full": "collections",
     "ctx_switches": "switches",
+    "ctx_switches_involuntary": "switches",
     "tcp_rtt": "nanoseconds",
+    "tcp_rttvar": "nanoseconds",
     "tcp_retransmits": "segments",
     "tcp_lost": "segments",
+    "heartbeat_rtt": "nanoseconds",
+    "heartbeat_missed_share": "share",
 }
 _TOGGLES: Final = {
     "connection": "connection_events",
@@ -273,7 +278,8 @@ _SPECS = (
     _spec(
         SYSTEM_SAMPLED,
         "any",
-        "cpu_percent rss_bytes threads open_fds gc_collections ctx_switches tcp_rtt tcp_retransmits tcp_lost",
+        "cpu_percent rss_bytes threads open_fds gc_collections gc_collections_full ctx_switches "
+        "ctx_switches_involuntary tcp_rtt tcp_rttvar tcp_retransmits tcp_lost heartbeat_rtt heartbeat_missed_share",
         "worker",
         "every sampling interval of the system sampler",
         always=True,

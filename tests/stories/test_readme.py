@@ -61,7 +61,10 @@ def test_every_python_block_compiles_and_imports_what_it_uses(number: int) -> No
 
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
-    marks = (THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "ws.counter", "capture_metrics")
+    marks = (
+        *(THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "SystemSampler"),
+        *("ws.counter", "capture_metrics"),
+    )
     assert [sum(mark in block for mark in marks) for block in PYTHON] == [1] * len(marks)
 
 
@@ -151,6 +154,24 @@ def test_the_kpi_table_has_the_profiles_targets() -> None:
         targets = [one.kpi_targets[key] for one in (ws.FINANCIAL, ws.STANDARD)]
         assert rows[key] == ["" if one is None else f"{one[0]} {one[1]:g}" for one in targets]
     assert ws.STANDARD.kpi_targets == ws.LIGHTWEIGHT.kpi_targets
+
+
+def test_the_block_of_the_system_metrics_starts_a_sampler(agent: DogStatsDReceiver) -> None:
+    names = _run(_block("SystemSampler"), URL)
+    with names["reporter"], names["sampler"]:
+        assert names["reporter"].running
+        assert ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
+    assert not ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
+
+
+def test_the_table_of_the_system_metrics_names_all_of_them() -> None:
+    named = [
+        ("websocket.system" + name.removeprefix("websocket.system"), row[1])
+        for row in _table("System metrics")
+        for name in re.findall(r"`([^`]*)`", row[0])
+    ]
+    existing = [one for one in ws.statsd_metrics() if one.event == ws.events.SYSTEM_SAMPLED]
+    assert sorted(named) == sorted((one.name, one.tags[0][0]) for one in existing)
 
 
 def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:

@@ -12,9 +12,11 @@ MS = ("native", "millisecond")
 C = {"client": "client_id"}
 T = {"client": "client_id", "type": "type"}
 E = {"client": "client_id", "type": "error_type"}
+W = {"worker": "worker"}
 
 # event without prefix; then rows of: kind, name without "websocket.", tags, measurement. A "gauge" of a duration (in
-# milliseconds) or of a size brings its distribution, a "state" does not.
+# milliseconds) or of a size brings its distribution. A "state" does not, nor a "sample", whose name says it if it
+# is in milliseconds.
 Row = tuple[str, str, dict[str, str], str | int | None]
 TABLE: dict[str, list[Row]] = {
     "connection.started": [("counter", "connection.started", C, None)],
@@ -95,6 +97,22 @@ TABLE: dict[str, list[Row]] = {
     "heartbeat.sent": [("counter", "heartbeat.sent", C, None)],
     "heartbeat.received": [("counter", "heartbeat.received", C, None), ("gauge", "heartbeat.rtt", C, "rtt")],
     "heartbeat.missed": [("counter", "heartbeat.missed", C, None)],
+    "system.sampled": [
+        ("sample", "system.cpu_percent", W, "cpu_percent"),
+        ("sample", "system.rss_bytes", W, "rss_bytes"),
+        ("sample", "system.threads", W, "threads"),
+        ("sample", "system.open_fds", W, "open_fds"),
+        ("sample", "system.gc.collections", W, "gc_collections"),
+        ("sample", "system.gc.collections.full", W, "gc_collections_full"),
+        ("sample", "system.ctx_switches", W, "ctx_switches"),
+        ("sample", "system.ctx_switches.involuntary", W, "ctx_switches_involuntary"),
+        ("sample", "system.tcp.rtt_ms", C, "tcp_rtt"),
+        ("sample", "system.tcp.rttvar_ms", C, "tcp_rttvar"),
+        ("sample", "system.tcp.retransmits", C, "tcp_retransmits"),
+        ("sample", "system.tcp.lost", C, "tcp_lost"),
+        ("sample", "system.heartbeat.rtt_ms", C, "heartbeat_rtt"),
+        ("sample", "system.heartbeat.missed_share", C, "heartbeat_missed_share"),
+    ],
 }
 
 
@@ -104,7 +122,9 @@ def _expected(event: str, rows: list[Row]) -> list[Definition]:
         pairs = tuple(tags.items())
         unit = None if kind in ("counter", "sum", "state") or measurement == "size" else MS
         full, source = f"websocket.{name}", f"websockex_nova.{event}"
-        if kind == "state":
+        if kind == "sample":
+            made.append(Definition(full, "gauge", source, measurement, pairs, MS if name.endswith("_ms") else None))
+        elif kind == "state":
             made.append(Definition(full, "gauge", source, measurement, pairs, state=True))
         elif kind == "gauge":
             made.append(Definition(full, "gauge", source, measurement, pairs, unit))
@@ -123,10 +143,10 @@ def test_an_event_has_exactly_its_metrics(event: str) -> None:
 
 
 def test_no_event_is_missing_and_none_is_added() -> None:
-    """Every event of the catalogue but the sampler's stands in the table, and nothing else is in the list."""
+    """Every event of the catalogue stands in the table, and nothing else is in the list."""
     named = {f"websockex_nova.{event}" for event in TABLE}
     assert {one.event for one in ws.statsd_metrics()} == named
-    assert named == set(events.CATALOGUE) - {events.SYSTEM_SAMPLED}
+    assert named == set(events.CATALOGUE)
 
 
 def test_every_metric_reads_what_its_event_carries() -> None:
@@ -159,7 +179,7 @@ def test_the_guides_gauge_is_in_the_list() -> None:
     assert one.tags == (("client", "client_id"), ("type", "type"))
 
 
-ALWAYS = {"message.batch_processed", "message.process.slow", "message.process.stuck"}
+ALWAYS = {"message.batch_processed", "message.process.slow", "message.process.stuck", "system.sampled"}
 MINIMAL = ALWAYS | {
     *("connection.started", "connection.completed", "connection.disconnected"),
     *("connection.reconnect.success", "connection.reconnect.failed"),

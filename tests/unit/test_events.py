@@ -14,9 +14,7 @@ PACKAGE = Path(events.__file__).parent
 NS, EPOCH, BYTES = "nanoseconds", "nanoseconds since the epoch", "bytes"
 UNITS = {
     "system_time": EPOCH,
-    **dict.fromkeys(
-        ("duration", "delay", "rtt", "cpu_time", "process_time", "process_time_max", "window", "tcp_rtt"), NS
-    ),
+    **dict.fromkeys(("duration", "delay", "rtt", "cpu_time", "process_time", "process_time_max", "window"), NS),
     **dict.fromkeys(("size", "total_size", "rss_bytes"), BYTES),
     "attempt": "attempts",
     "count": "messages",
@@ -24,8 +22,10 @@ UNITS = {
     "cpu_percent": "percent",
     "threads": "threads",
     "open_fds": "descriptors",
-    "gc_collections": "collections",
-    "ctx_switches": "switches",
+    **dict.fromkeys(("gc_collections", "gc_collections_full"), "collections"),
+    **dict.fromkeys(("ctx_switches", "ctx_switches_involuntary"), "switches"),
+    **dict.fromkeys(("tcp_rtt", "tcp_rttvar", "heartbeat_rtt"), NS),
+    "heartbeat_missed_share": "share",
     "tcp_retransmits": "segments",
     "tcp_lost": "segments",
 }
@@ -64,7 +64,7 @@ auth.refresh.completed             | duration                      | expires_in 
 heartbeat.sent                     | system_time                   |                                   | heartbeat_events  | any
 heartbeat.received                 | rtt                           |                                   | heartbeat_events  | any
 heartbeat.missed                   | system_time                   |                                   | heartbeat_events  | any
-system.sampled | cpu_percent rss_bytes threads open_fds gc_collections ctx_switches tcp_rtt tcp_retransmits tcp_lost | worker | | any
+system.sampled | cpu_percent rss_bytes threads open_fds gc_collections gc_collections_full ctx_switches ctx_switches_involuntary tcp_rtt tcp_rttvar tcp_retransmits tcp_lost heartbeat_rtt heartbeat_missed_share | worker | | any
 """  # noqa: E501  a table of the events is read as one
 ROWS = [tuple(cell.strip() for cell in line.split("|")) for line in TABLE.strip().splitlines()]
 SPECS = pytest.mark.parametrize("spec", CATALOGUE.values(), ids=list(CATALOGUE))

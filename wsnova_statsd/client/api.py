@@ -21,6 +21,7 @@ from ..profiles import Profile
 from .frames import BINARY
 from .headers import Headers
 from .life import Life
+from .link import Link
 from .options import Options, target
 from .protocol import JsonProtocol, Protocol
 from .rate_limit import RateLimit
@@ -68,6 +69,9 @@ class Client:
     ) -> None:
         if isinstance(subprotocols, str):
             raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
+        self._bus = bus if bus is not None else telemetry.DEFAULT
+        self._life: Life | None = None
+        self._starting = threading.Lock()  # guards _life
         with _naming:
             self._options = Options(
                 url=url,
@@ -92,9 +96,6 @@ class Client:
                 compression=compression,
             )
             _living.add(self)
-        self._bus = bus if bus is not None else telemetry.DEFAULT
-        self._life: Life | None = None
-        self._starting = threading.Lock()  # guards _life
         process.at_exit(self, process.CLIENT)
         process.on_fork(self)
 
@@ -259,6 +260,24 @@ class Client:
         if self._options.on_message is not None:
             raise ConfigurationError("this client has on_message; make it without to receive")
         return self._running()
+
+
+def links(bus: telemetry.Bus) -> Iterator[tuple[str, Link]]:
+    """The links of this process's clients on this bus, with the clients' ids. Any thread."""
+    for client in _all_living():
+        life = client._own()
+        link = life.connection.link if life is not None and client._bus is bus else None
+        if link is not None and link.loss is None:
+            yield client.client_id, link
+
+
+def _all_living() -> list[Client]:
+    """Without _naming: a fork that comes while the clock holds it would leave it locked in a child without clients."""
+    while True:
+        try:
+            return list(_living)
+        except RuntimeError:  # one was made meanwhile
+            pass
 
 
 def _free_id(url: str | Callable[[], str]) -> str:

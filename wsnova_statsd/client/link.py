@@ -371,6 +371,9 @@ class Link:
         """The socket's descriptor, for the keeper's selector; -1 once closed."""
         return self._transport.fileno()
 
+    def option(self, level: int, name: int, size: int) -> bytes:
+        return self._transport.option(level, name, size)  # any thread; OSError once closed
+
     def shutdown(self) -> None:
         """End both directions now; whoever reads or writes is woken."""
         self._transport.shutdown()

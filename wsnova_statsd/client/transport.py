@@ -199,6 +199,10 @@ class Transport:
     def fileno(self) -> int:
         return self._sock.fileno()
 
+    def option(self, level: int, name: int, size: int) -> bytes:
+        """A socket option, of the object and never of a descriptor that may be another's. Raises OSError if closed."""
+        return self._sock.getsockopt(level, name, size)
+
     def recv(self, most: int = _LARGE) -> bytes | None:
         """What is there, `most` bytes at most; b'' at the end of the stream, None if nothing is there yet. Never waits.
         Raises OSError."""

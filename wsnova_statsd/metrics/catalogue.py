@@ -98,7 +98,20 @@ def _rest() -> Iterator[Definition]:
     yield from _duration("websocket.heartbeat.rtt", events.HEARTBEAT_RECEIVED, _CLIENT, "rtt")
 
 
-_STATSD = (*_connection(), *_messages(), *_rest())
+def _system() -> Iterator[Definition]:
+    """Gauges alone: a sampler tells states, one in a while, and no occurrences that a gauge would lose."""
+    sampled, worker, prefix = events.SYSTEM_SAMPLED, {"worker": "worker"}, "websocket.system."
+    for measurement in ("cpu_percent", "rss_bytes", "threads", "open_fds"):
+        yield gauge(prefix + measurement, sampled, measurement, worker)
+    for last in ("gc.collections", "gc.collections.full", "ctx_switches", "ctx_switches.involuntary"):
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), worker)
+    for last in ("tcp.rtt", "tcp.rttvar", "heartbeat.rtt"):
+        yield gauge(f"{prefix}{last}_ms", sampled, last.replace(".", "_"), _CLIENT, _MS)
+    for last in ("tcp.retransmits", "tcp.lost", "heartbeat.missed_share"):
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), _CLIENT)
+
+
+_STATSD = (*_connection(), *_messages(), *_rest(), *_system())
 
 
 def statsd_metrics(profile: str | Profile | None = None) -> list[Definition]:

@@ -1,0 +1,158 @@
+"""Samples of real clients: what the kernel tells of their sockets, over TLS too, and what an Agent gets of it."""
+
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+import wsnova_statsd as ws
+from tests.unit.alerting import Timers
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.clock import FakeClock
+from wsnova_statsd.testing.receiver import DogStatsDReceiver
+from wsnova_statsd.testing.server import WebSocketServer
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
+
+PATIENCE = 20.0  # reached only by a failing test
+SAMPLED = ws.events.SYSTEM_SAMPLED
+TCP = {"tcp_rtt", "tcp_rttvar", "tcp_retransmits", "tcp_lost"}
+
+Samples = Callable[[], dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def bus() -> ws.Bus:
+    return ws.Bus()
+
+
+@pytest.fixture
+def samples(bus: ws.Bus) -> Iterator[Samples]:
+    """Takes a sample; the figures by client."""
+    timers = Timers(FakeClock())
+    log: EventLog
+
+    def sample() -> dict[str, dict[str, Any]]:
+        log.clear()
+        timers.advance(10)
+        told = {one.metadata["client_id"]: dict(one.measurements) for one in log.of(SAMPLED)}
+        assert "rss_bytes" in told.pop(None)
+        return told
+
+    with capture_events(SAMPLED, bus=bus) as log, ws.SystemSampler(bus=bus, clock=timers):
+        yield sample
+
+
+def _ask(client: ws.Client) -> None:
+    client.send({"type": "ping"})
+    client.receive(timeout=PATIENCE)
+
+
+def test_each_connected_client_of_the_bus_has_figures_of_its_own_socket(bus: ws.Bus, samples: Samples) -> None:
+    """Neither one on another bus, nor one that was never started, nor one that is closed."""
+    with WebSocketServer() as server:
+        idle = ws.Client(server.url, "idle", bus=bus)
+        with (
+            ws.Client(server.url, "a", bus=bus) as a,
+            ws.Client(server.url, "b", on_message=print, bus=bus),
+            ws.Client(server.url, "elsewhere", bus=ws.Bus()),
+        ):
+            _ask(a)
+            told = samples()
+            assert set(told) == {"a", "b"}
+            for figures in told.values():
+                assert set(figures) == TCP
+                assert 0 < figures["tcp_rtt"] < 10_000_000_000
+                assert figures["tcp_rttvar"] >= 0
+                assert figures["tcp_retransmits"] == figures["tcp_lost"] == 0
+        assert samples() == {}
+        assert idle.state is ws.State.IDLE
+
+
+def test_the_figures_are_those_that_the_kernel_tells_of_the_same_socket(bus: ws.Bus, samples: Samples) -> None:
+    with WebSocketServer() as server, ws.Client(server.url, "a", bus=bus) as client:
+        _ask(client)
+        life = client._life
+        assert life is not None
+        assert life.connection.link is not None
+        raw = life.connection.link.option(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        assert samples()["a"]["tcp_rtt"] == int.from_bytes(raw[68:72], sys.byteorder) * 1000
+
+
+def test_a_connection_over_tls_has_them_too(bus: ws.Bus, samples: Samples) -> None:
+    authority = trustme.CA()
+    served, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(served)
+    authority.configure_trust(trusted)
+    with WebSocketServer(ssl=served) as server, ws.Client(server.url, "a", ssl=trusted, bus=bus) as client:
+        _ask(client)
+        assert set(samples()["a"]) == TCP
+
+
+def test_a_lost_connection_tells_nothing_and_the_next_one_begins_anew(bus: ws.Bus, samples: Samples) -> None:
+    profile = ws.STANDARD.replace(first_retry=0.0, retry_base=0.05, retry_cap=0.05)
+    back = threading.Event()
+    with (
+        WebSocketServer() as server,
+        capture_events("websockex_nova", bus=bus) as log,
+        ws.Client(server.url, "a", profile, on_message=print, on_reconnect=back.set, bus=bus),
+    ):
+        assert set(samples()) == {"a"}
+        server.stop(drop=True)
+        assert log.wait_for(ws.events.CONNECTION_RECONNECT_FAILED, 1, PATIENCE)
+        assert samples() == {}
+        with WebSocketServer(port=server.port):
+            assert back.wait(PATIENCE)
+            assert samples()["a"]["tcp_retransmits"] == 0
+
+
+def test_samples_taken_while_clients_come_and_go_disturb_nobody(bus: ws.Bus, samples: Samples) -> None:
+    """A socket is asked as an object: once closed it says so, and never tells of another's descriptor."""
+    faults: list[BaseException] = []
+
+    def churn() -> None:
+        try:
+            for _ in range(15):
+                with ws.Client(server.url, bus=bus) as client:
+                    _ask(client)
+        except BaseException as fault:
+            faults.append(fault)
+
+    with WebSocketServer() as server:
+        threads = [threading.Thread(target=churn) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        seen: set[str] = set()
+        while any(thread.is_alive() for thread in threads):
+            told = samples()
+            seen |= set(told)
+            assert all(set(figures) == TCP for figures in told.values())
+        assert faults == []
+        assert seen
+
+
+def test_an_agent_gets_the_gauges_from_the_clocks_thread(bus: ws.Bus) -> None:
+    """A sample a second with the real clock; heartbeats where the profile tells them."""
+    profile = ws.FINANCIAL.replace(ping_interval=0.2, pong_timeout=0.2 * 10)
+    with DogStatsDReceiver() as agent, WebSocketServer() as server:
+        reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus, tags=())
+        sampler = ws.SystemSampler(every=1, bus=bus, worker="w")
+        with reporter, sampler, ws.Client(server.url, "a", profile, on_message=print, bus=bus):
+            wanted = {one.name for one in ws.statsd_metrics() if one.event == SAMPLED}
+
+            def gauges() -> set[str]:
+                return {one.name for one in agent.metrics() if one.name.startswith("websocket.system.")}
+
+            assert agent.wait_for(lambda _: gauges() == wanted, PATIENCE), wanted - gauges()
+        tags = {one.name: one.tags for one in agent.metrics() if one.type == "g" and one.name in wanted}
+        assert set(tags) == wanted
+        assert {tags["websocket.system.rss_bytes"], tags["websocket.system.tcp.rtt_ms"]} == {
+            ("worker:w",),
+            ("client:a",),
+        }
+        assert agent.malformed == []
