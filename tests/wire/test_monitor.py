@@ -45,7 +45,7 @@ def test_one_object_has_every_part_and_each_tells(
     reporter = _reporter(agent, bus)
     with (
         caplog.at_level(logging.INFO),
-        ws.Monitor("financial", reporter, system=True, prometheus_port=0, log=True, bus=bus) as monitor,
+        ws.Monitor("financial", reporter, system=1.0, prometheus_port=0, log=True, bus=bus) as monitor,
     ):
         bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
         bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {**WHO, "reason": "rejected", "phase": "initial"})
