@@ -292,7 +292,9 @@ def test_a_gauge_is_told_from_its_first_value_on(bus: ws.Bus) -> None:
         ws.gauge("up", event, value, ["client_id"], state=True)
         for event, value in ((ws.events.CONNECTION_COMPLETED, 1), (ws.events.CONNECTION_DISCONNECTED, 0))
     ]
-    reporter = _counting(bus, *up)
+    reporter = _counting(bus, *up, ws.gauge("depth", RECEIVED, "depth"))
+    bus.execute(RECEIVED, {}, {})
+    assert _samples(reporter) == {}
     bus.execute(ws.events.CONNECTION_COMPLETED, {}, {"client_id": "a"})
     assert _value(reporter, "up", {"client_id": "a"}) == 1
     bus.execute(ws.events.CONNECTION_DISCONNECTED, {}, {"client_id": "a"})
@@ -386,15 +388,21 @@ def test_endless_labels_end_in_one_series_and_the_sums_stay_right(bus: ws.Bus) -
     assert _buckets(reporter, "d") == {"50.0": 51, "+Inf": 1_000}
 
 
-def test_what_is_idle_is_told_on_and_never_goes_backwards(bus: ws.Bus) -> None:
-    """The Datadog reporter lets idle series go; here a total that was read stays, whoever comes to look."""
-    reporter = _counting(bus, ws.counter("c", RECEIVED, ["type"]))
-    bus.execute(RECEIVED, {}, {"type": "idle"})
+def test_what_is_idle_is_told_on_and_counts_on_from_there(bus: ws.Bus) -> None:
+    """The Datadog reporter lets idle series go; a total that was read stays. The rows of the idle give memory back."""
+    reporter = _counting(bus, ws.counter("c", RECEIVED, ["type"]), ws.sum_("s", RECEIVED, "size", ["type"]))
     store = reporter._collector._store
+    for number in range(100):
+        bus.execute(RECEIVED, {"size": 0}, {"type": f"t{number}"})
     for _ in range(4):
         store._look_due = -math.inf  # as after any time
-        bus.execute(RECEIVED, {}, {"type": "busy"})
-        assert _value(reporter, "c", {"type": "idle"}) == 1
+        bus.execute(RECEIVED, {"size": 0}, {"type": "busy"})
+        told = _samples(reporter)
+        assert len(told) == 202
+        assert told["c", frozenset({("type", "t7")})] == 1
+    assert store._rows == 1
+    bus.execute(RECEIVED, {"size": 0}, {"type": "t7"})
+    assert _value(reporter, "c", {"type": "t7"}) == 2
     assert _value(reporter, "c", {"type": "busy"}) == 4
 
 

@@ -2,14 +2,13 @@
 
 A row holds a short list of values, as everywhere, and its writer counts it into the buckets when it is full: sorted,
 then one bisection for each bound. A reader only reads: it counts what stands in the list beside what was counted, and
-brings the gain into the series. Nothing expires, so no total ever goes backwards; caps are those of the store.
+brings the gain into the series. No series expires, so no total ever goes backwards; caps are those of the store.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -56,7 +55,6 @@ class Tallied(Sampled):
         limit: int,
     ) -> None:
         super().__init__(counters, gauges, summed, sampled, limit)
-        self.full = limit
         nothing = _Counted(0, 0, (0,) * sum(len(one.wire.bounds) for one in sampled))
         self.counted = (nothing, self.samples)  # the writer's, read by the folder
         self.told = nothing  # the folder's
@@ -103,8 +101,7 @@ def _cumulative(ordered: list[float], series: Series) -> list[int]:
     return [bisect_right(ordered, bound, key=as_shipped) for bound in series.wire.bounds]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A series as it is told: a count, sum or gauge is its `value`; of samples that is their number, beside `total` and
     the number at or below each of `bounds`."""
 
@@ -144,6 +141,10 @@ class TallyStore(Store):
     ) -> Sampled:
         return Tallied(counters, gauges, summed, sampled, self.sample_limit_locked())
 
+    def _stays_locked(self, series: Series, held: bool) -> bool:
+        """Idle rows go, series never: a total that was read may not begin anew."""
+        return True
+
     def tell_new_row(self) -> None:
         """Threads come and go although nobody reads: now and then bring home what ended ones left."""
         super().tell_new_row()
@@ -154,6 +155,7 @@ class TallyStore(Store):
     def readings(self) -> list[Reading]:
         """Every series that has something to tell, as of now; each is consistent in itself."""
         self.fold()
+        self.expire()
         with self.lock:  # a fold of another reader may be under way
             return [_reading(one) for one in self.series if one.kind != "gauge" or one.value is not None]
 

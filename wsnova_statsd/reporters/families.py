@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from ..errors import ConfigurationError
 from ..metrics.definitions import Definition
@@ -30,8 +29,7 @@ _SUFFIXES: Final[dict[Type, tuple[str, ...]]] = {
 _RESERVED: Final[dict[Type, str]] = {"histogram": "le", "summary": "quantile"}
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """A metric as Prometheus has it. A counter's `name` goes without its `_total`, as that format wants it."""
 
     name: str
@@ -103,4 +101,4 @@ def merged(one: Reading, other: Reading, kind: Type) -> Reading:
     if kind == "gauge":
         return other
     counts = tuple(map(int.__add__, one.counts, other.counts))
-    return replace(one, value=one.value + other.value, total=one.total + other.total, counts=counts)
+    return one._replace(value=one.value + other.value, total=one.total + other.total, counts=counts)

@@ -2,7 +2,7 @@
 
 Emitting threads write into a store of the reporter's own; whoever reads (`wsnova-prometheus` and its threads, one for
 each request, or the caller of render) folds it. prometheus_client has the registry, the text and the HTTP server.
-Totals are exact and never go backwards: nothing is sampled, nothing expires. Nothing starts in the constructor. A
+Totals are exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A
 forked child counts afresh, and nobody is served there until it calls start itself.
 """
 
