@@ -175,10 +175,12 @@ def test_as_a_context_manager_it_serves_at_its_usual_port_or_says_who_is_in_the_
     assert _refused(9568)
 
 
-def test_an_address_that_is_not_this_machines_is_refused(bus: ws.Bus) -> None:
+@pytest.mark.parametrize("addr", ["192.0.2.1", "a" * 100 + ".invalid", 5])
+def test_an_address_that_is_not_this_machines_is_refused(bus: ws.Bus, addr: Any) -> None:
     """192.0.2.1 is nobody's (RFC 5737)."""
-    with pytest.raises(ws.errors.ConfigurationError, match=r"of '192\.0\.2\.1'"):
-        ws.PrometheusReporter(bus=bus).start(port=0, addr="192.0.2.1")
+    with pytest.raises(ws.errors.ConfigurationError, match=f"on port 0 of {addr!r} "):
+        ws.PrometheusReporter(bus=bus).start(port=0, addr=addr)
+    assert bus.list_handlers() == []
 
 
 def test_two_reporters_serve_their_own_at_two_ports(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:

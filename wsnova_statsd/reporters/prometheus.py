@@ -177,7 +177,7 @@ class PrometheusReporter:
             registry.register(self._collector)
         try:
             server, thread = self._library.start_http_server(port, addr, registry)
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:  # an address that is no text, or no name
             raise ConfigurationError(
                 f"the Prometheus metrics cannot be served on port {port} of {addr!r} ({error}); "
                 "stop what listens there, or give start() another port or addr"
