@@ -23,6 +23,7 @@ from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
 from .monitor import Monitor
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
+from .reporters.prometheus import PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
 
@@ -43,6 +44,7 @@ __all__ = [
     "MessageAuth",
     "Monitor",
     "Profile",
+    "PrometheusReporter",
     "Protocol",
     "RateLimit",
     "State",

@@ -8,6 +8,7 @@ list is the guide's own, with `connection.completed.count`, which the guide's fi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from .. import events
 from ..events import CATALOGUE
@@ -18,6 +19,10 @@ _CLIENT = {"client": "client_id"}
 _TYPE = {**_CLIENT, "type": "type"}
 _ERROR = {**_CLIENT, "type": "error_type"}
 _MS = ("native", "millisecond")
+# Bounds of histograms that name none. Milliseconds hold the KPI targets (10, 50) and the slow limit (100).
+_MS_BOUNDS: Final = (0.1, 0.5, 1, 5, 10, 50, 100, 500, 1000, 5000)
+_TIMES: Final = {"native": 1e6, "nanosecond": 1e6, "microsecond": 1e3, "millisecond": 1, "second": 1e-3}
+_DECADES: Final = tuple(10.0**exponent for exponent in range(8))
 
 
 def _name(event: str) -> str:
@@ -138,3 +143,11 @@ def prometheus_metrics() -> list[Definition]:
         counter(f"{events.ERROR_OCCURRED}.count", tags=["client_id", "error_type"]),
         counter(f"{events.SUBSCRIPTION_SUBSCRIBE_COMPLETED}.count", tags=["client_id", "channel"]),
     ]
+
+
+def histogram_bounds(metric: Definition) -> tuple[float, ...]:
+    """The upper bounds of a distribution's buckets, in its own unit: those it names, else default ones."""
+    if metric.buckets is not None:
+        return metric.buckets
+    factor = None if metric.unit is None else _TIMES.get(metric.unit[1])
+    return _DECADES if factor is None else tuple(float(f"{bound * factor:.12g}") for bound in _MS_BOUNDS)

@@ -99,7 +99,7 @@ class Direct:
         if series is None:
             return Valued((), (), (), refused=True)
         if self._kind in ("summary", "distribution"):
-            return Sampled((), (), (), (series,), self._store.sample_limit_locked())
+            return self._store.sampled_locked((), (), (), (series,))
         return Valued((), (series,), ()) if self._kind == "gauge" else Valued((), (), (series,))
 
 

@@ -16,7 +16,7 @@ from ..telemetry import Recorder
 from ..wire import MAX_TAG, text
 from .definitions import Definition, Keep
 from .reading import MISSING, number, tags_of
-from .rows import Row, Sampled, Valued
+from .rows import Row, Valued
 from .series import OVERFLOW_TAGS, Series
 from .store import Shard, Store
 
@@ -106,8 +106,7 @@ class Plan:
             gauges, summed = (self._of_locked(series, measurement, kind) for kind in ("gauge", "sum"))
             sampled = self._of_locked(series, measurement, *_SAMPLED)
             if sampled:
-                limit = self.store.sample_limit_locked()
-                rows.append(Sampled(() if rows else counters, gauges, summed, sampled, limit))
+                rows.append(self.store.sampled_locked(() if rows else counters, gauges, summed, sampled))
             else:
                 rows.append(Valued(() if rows else counters, gauges, summed))
         if len(rows) > 1:

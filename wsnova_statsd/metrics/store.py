@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 
 from .. import process
 from .definitions import Kind
-from .rows import ALONE, FEWEST, Row
+from .rows import ALONE, FEWEST, Row, Sampled
 from .series import OVERFLOW_TAGS as OVERFLOW_TAGS
 from .series import Series as Series
 
@@ -141,6 +141,16 @@ class Store:
         """How many samples a row may keep between two folds: fewer, the more rows there are."""
         assert self.lock.locked()
         return max(FEWEST, min(self.max_samples, _IN_ALL // max(1, self._rows)))
+
+    def sampled_locked(
+        self,
+        counters: tuple[Series, ...],
+        gauges: tuple[Series, ...],
+        summed: tuple[Series, ...],
+        sampled: tuple[Series, ...],
+    ) -> Sampled:
+        """A row for values of a measurement."""
+        return Sampled(counters, gauges, summed, sampled, self.sample_limit_locked())
 
     def add_locked(self, shard: Shard, row: Row) -> None:
         """Fold this row from now on."""

@@ -1,0 +1,369 @@
+"""Scraped over HTTP: by prometheus_client's parsers, by a forked process, and by a real Prometheus."""
+
+import ctypes
+import json
+import math
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from prometheus_client.openmetrics import parser as strict_parser
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+import wsnova_statsd as ws
+from tests.faults.forking import Child, Fork
+from wsnova_statsd.testing.server import WebSocketServer, echo
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+DEADLINE = 20.0
+RECEIVED = ws.events.MESSAGE_RECEIVED
+KIND = {"client_id": "md-1", "type": "trade"}
+COUNT = "websockex_nova_message_received_count"
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+
+# The guide's, character for character.
+QUERIES = {
+    "Connection Success Rate": """\
+sum(rate(websockex_nova_connection_completed_count[5m])) /
+sum(rate(websockex_nova_connection_started_count[5m]))
+""",
+    "Average Connection Time": """\
+avg(websockex_nova_connection_completed_duration_milliseconds_sum /
+websockex_nova_connection_completed_duration_milliseconds_count)
+""",
+    "Message Throughput": """\
+sum(rate(websockex_nova_message_received_count[1m])) by (client_id, type)
+""",
+    "Error Rate": """\
+sum(rate(websockex_nova_error_occurred_count[5m])) by (error_type)
+""",
+}
+
+
+@pytest.fixture
+def bus() -> ws.Bus:
+    return ws.Bus()
+
+
+@pytest.fixture
+def reporter(bus: ws.Bus) -> Iterator[ws.PrometheusReporter]:
+    """The guide's list on a bus of its own, at a free port of this machine."""
+    running = ws.PrometheusReporter(bus=bus).start(port=0, addr="127.0.0.1")
+    yield running
+    running.stop()
+
+
+def _get(url: str, accept: str = "*/*") -> tuple[str, str]:
+    """Content type and body."""
+    request = urllib.request.Request(url, headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=DEADLINE) as response:
+        return response.headers["Content-Type"], response.read().decode()
+
+
+def _scrape(port: int | None) -> str:
+    assert port is not None
+    return _get(f"http://127.0.0.1:{port}/metrics")[1]
+
+
+def _total(text: str, name: str) -> float:
+    return sum(sample.value for family in parse(text) for sample in family.samples if sample.name == name)
+
+
+def _refused(port: int) -> bool:
+    """Nobody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_scrape_is_what_render_tells_in_both_formats(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:
+    """Under any path, as text for who does not say, as OpenMetrics for who asks for it."""
+    bus.execute(RECEIVED, {"size": 330}, KIND)
+    bus.execute(ws.events.MESSAGE_PROCESS_COMPLETED, {"duration": 1_500_000}, KIND)
+    assert _scrape(reporter.port) == reporter.render()
+    plain, text = _get(f"http://127.0.0.1:{reporter.port}/")
+    strict, openmetrics = _get(f"http://127.0.0.1:{reporter.port}/metrics", OPENMETRICS)
+    assert plain.startswith("text/plain")
+    assert strict.startswith("application/openmetrics-text")
+    read: Any = strict_parser.text_string_to_metric_families
+    both = list(parse(text)), list(read(openmetrics))
+    by_both = [[(one.name, one.type, one.samples) for one in families] for families in both]
+    assert by_both[0] == by_both[1]
+    assert _total(text, COUNT) == 1
+
+
+def test_scrapes_while_threads_emit_end_at_what_was_emitted(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:
+    """Conservation through HTTP, with labels that try to forge one another."""
+
+    def emit(number: int) -> None:
+        for size in range(3_000):
+            bus.execute(
+                RECEIVED, {"size": size}, {"client_id": f"c{number % 2}", "type": f'"}} 1\n{COUNT}{{x="{size % 5}'}
+            )
+
+    threads = [threading.Thread(target=emit, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    told = [0.0]
+    while any(thread.is_alive() for thread in threads):
+        told.append(_total(_scrape(reporter.port), COUNT))
+    for thread in threads:
+        thread.join()
+    text = _scrape(reporter.port)
+    assert told == sorted(told)
+    assert _total(text, COUNT) == _total(text, "websockex_nova_message_received_size_count") == 18_000
+    assert _total(text, "websockex_nova_message_received_size_sum") == 6 * sum(range(3_000))
+
+
+def test_start_twice_is_harmless_and_stop_closes_the_port(bus: ws.Bus) -> None:
+    """A thread with a name serves; after another start the totals go on."""
+    reporter = ws.PrometheusReporter(bus=bus)
+    assert reporter.start(port=0, addr="127.0.0.1") is reporter
+    port = reporter.port
+    assert port
+    reporter.start(port=0)
+    assert reporter.port == port
+    assert [thread.name for thread in threading.enumerate()].count("wsnova-prometheus") == 1
+    bus.execute(RECEIVED, {"size": 1}, KIND)
+    reporter.stop()
+    assert reporter.port is None
+    assert _refused(port)
+    assert "wsnova-prometheus" not in [thread.name for thread in threading.enumerate()]
+    bus.execute(RECEIVED, {"size": 1}, KIND)
+    reporter.start(port=port, addr="127.0.0.1")
+    bus.execute(RECEIVED, {"size": 1}, KIND)
+    assert _total(_scrape(port), COUNT) == 2
+    reporter.stop()
+
+
+def test_a_server_can_be_added_to_one_that_only_counts(bus: ws.Bus) -> None:
+    reporter = ws.PrometheusReporter(bus=bus).start(port=None)
+    bus.execute(RECEIVED, {"size": 1}, KIND)
+    assert reporter.port is None
+    reporter.start(port=0, addr="127.0.0.1")
+    assert _total(_scrape(reporter.port), COUNT) == 1
+    reporter.stop()
+
+
+def test_as_a_context_manager_it_serves_at_its_usual_port_or_says_who_is_in_the_way(bus: ws.Bus) -> None:
+    """9568, on every interface; another one there is refused in one sentence, and neither counts nor listens."""
+    if not _refused(9568):
+        pytest.skip("something listens on port 9568 of this machine")
+    with ws.PrometheusReporter(bus=bus) as first:
+        assert first.port == 9568
+        second = ws.PrometheusReporter(bus=bus)
+        handlers = bus.list_handlers()
+        with pytest.raises(
+            ws.errors.ConfigurationError, match=r"cannot be served on port 9568 of '0\.0\.0\.0' \(.+\); "
+        ):
+            second.start()
+        assert bus.list_handlers() == handlers
+        assert not second.running
+        bus.execute(RECEIVED, {"size": 1}, KIND)
+        assert _total(_scrape(9568), COUNT) == 1
+    assert _refused(9568)
+
+
+@pytest.mark.parametrize("addr", ["192.0.2.1", "a" * 100 + ".invalid", 5])
+def test_an_address_that_is_not_this_machines_is_refused(bus: ws.Bus, addr: Any) -> None:
+    """192.0.2.1 is nobody's (RFC 5737)."""
+    with pytest.raises(ws.errors.ConfigurationError, match=f"on port 0 of {addr!r} "):
+        ws.PrometheusReporter(bus=bus).start(port=0, addr=addr)
+    assert bus.list_handlers() == []
+
+
+def test_two_reporters_serve_their_own_at_two_ports(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:
+    other = ws.PrometheusReporter([ws.counter("c", RECEIVED)], bus=bus).start(port=0, addr="127.0.0.1")
+    bus.execute(RECEIVED, {"size": 1}, KIND)
+    assert _total(_scrape(other.port), "c") == 1
+    other.stop()
+    bus.execute(RECEIVED, {"size": 1}, KIND)
+    assert _total(_scrape(reporter.port), COUNT) == 2
+
+
+def test_a_session_is_counted_and_none_of_its_secrets_is_shown(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:
+    """User-info, query, headers and the password of a login; the uri label is scheme, host, port and path."""
+    with WebSocketServer(echo) as server:
+        url = server.url.replace("://", "://user:S3cret-1@") + "/feed?token=S3cret-2"
+        with ws.Client(url, client_id="md-1", profile="financial", headers={"X-Key": "S3cret-3"}, bus=bus) as client:
+            client.send({"type": "trade", "password": "S3cret-4"})
+            assert client.receive(timeout=DEADLINE)
+        shown = server.url + "/feed"
+    text = _scrape(reporter.port)
+    assert "S3cret" not in text
+    assert f'websockex_nova_connection_completed_count{{client_id="md-1",uri="{shown}"}} 1.0' in text
+    assert f'{COUNT}{{client_id="md-1",type="trade"}} 1.0' in text
+
+
+FORKS = [pytest.param(os.fork, id="os.fork"), pytest.param(ctypes.PyDLL(None).fork, id="libc")]
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_counts_afresh_and_does_not_serve_for_its_parent(
+    fork: Fork, bus: ws.Bus, reporter: ws.PrometheusReporter
+) -> None:
+    """Its totals are its own, told at a port of its own; the parent's port is free once the parent lets go of it."""
+    for _ in range(300):
+        bus.execute(RECEIVED, {"size": 1}, KIND)
+    port = reporter.port
+    assert port
+    (ready, tell_ready), (wait, go) = os.pipe(), os.pipe()
+    child = Child(fork)
+    if child.pid == 0:
+        child.tell(_total(reporter.render(), COUNT))
+        for _ in range(7):
+            bus.execute(RECEIVED, {"size": 5}, KIND)
+        child.tell(reporter.running, reporter.port, _total(reporter.render(), COUNT))
+        reporter.start(port=0, addr="127.0.0.1")
+        text = _scrape(reporter.port)
+        child.tell(_total(text, COUNT), _total(text, "websockex_nova_message_received_size_sum"))
+        os.write(tell_ready, b"!")
+        os.read(wait, 1)
+        child.end()
+    assert select.select([ready], [], [], DEADLINE)[0]
+    bus.execute(RECEIVED, {"size": 1}, KIND)
+    assert _total(_scrape(port), COUNT) == 301
+    reporter.stop()
+    free = _refused(port)  # while the child lives
+    os.write(go, b"!")
+    assert child.said() == [[0], [True, None, 7], [7, 35]]
+    assert free
+    for end in (ready, tell_ready, wait, go):
+        os.close(end)
+
+
+class _Prometheus:
+    """A real one, which scrapes `target` every 200 ms."""
+
+    def __init__(self, program: str, folder: Path, target: int) -> None:
+        config = folder / "prometheus.yml"
+        config.write_text(
+            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+            f"scrape_configs: [{{job_name: wsnova, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self._log = (folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={self._address}",
+            ],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """The result of an instant query; nothing while it starts."""
+        url = f"http://{self._address}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+        try:
+            answer = json.loads(_get(url)[1])
+        except (urllib.error.URLError, ConnectionError):
+            return []
+        assert answer["status"] == "success"
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    def number(self, query: str) -> float:
+        """The value of a query with one result, NaN while there is none."""
+        found = self.ask(query)
+        return float(found[0]["value"][1]) if found else math.nan
+
+    def has(self, times: int) -> bool:
+        """It has scraped all that was emitted in so many rounds."""
+        once = {"connection_started_count": 4, "connection_completed_count": 3, "error_occurred_count": 1}
+        seen = {f"websockex_nova_{name}": total for name, total in once.items()} | {f"sum({COUNT})": 14}
+        return all(self.number(query) == times * total for query, total in seen.items())
+
+    @property
+    def log(self) -> str:
+        """What it said so far."""
+        return Path(self._log.name).read_text(encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(DEADLINE)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._log.close()
+
+
+@pytest.fixture
+def program() -> str:
+    found = os.environ.get("WSNOVA_PROMETHEUS") or shutil.which("prometheus")
+    if found is None or shutil.which(found) is None:
+        pytest.skip("no Prometheus server: WSNOVA_PROMETHEUS names its program, as in the Debian package prometheus")
+    return found
+
+
+def _until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + DEADLINE
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return met
+
+
+@pytest.mark.needs_prometheus
+def test_the_guides_queries_return_numbers_in_a_real_prometheus(
+    bus: ws.Bus, reporter: ws.PrometheusReporter, program: str, tmp_path: Path
+) -> None:
+    """Three of four dials succeed, in 10, 20 and 60 ms; ten trades and four quotes come; an error is told."""
+    about = {"client_id": "md-1", "uri": "wss://feed.example/ws", "error_type": "decode"}
+
+    def emit() -> None:
+        for _ in range(4):
+            bus.execute(ws.events.CONNECTION_STARTED, {}, about)
+        for milliseconds in (10, 20, 60):
+            bus.execute(ws.events.CONNECTION_COMPLETED, {"duration": milliseconds * 1_000_000}, about)
+        for kind in ["trade"] * 10 + ["quote"] * 4:
+            bus.execute(RECEIVED, {"size": 330}, {**about, "type": kind})
+        bus.execute(ws.events.ERROR_OCCURRED, {}, about)
+
+    emit()
+    assert reporter.port
+    with _Prometheus(program, tmp_path, reporter.port) as prometheus:
+        assert _until(lambda: prometheus.has(1)), prometheus.log
+        emit()  # a rate needs a rise between two scrapes
+        assert _until(lambda: prometheus.has(2)), prometheus.log
+        assert prometheus.number(QUERIES["Connection Success Rate"]) == pytest.approx(0.75)
+        assert prometheus.number(QUERIES["Average Connection Time"]) == pytest.approx(30)
+        rates = prometheus.ask(QUERIES["Message Throughput"])
+        by_type = {one["metric"]["type"]: float(one["value"][1]) for one in rates}
+        assert by_type == {"trade": pytest.approx(2.5 * by_type["quote"]), "quote": by_type["quote"]}
+        assert by_type["quote"] > 0
+        errors = prometheus.ask(QUERIES["Error Rate"])
+        assert [one["metric"] for one in errors] == [{"error_type": "decode"}]
+        assert float(errors[0]["value"][1]) > 0
+        own = _readme_queries()
+        assert prometheus.number(own["Average connection time, every dial alike"]) == pytest.approx(30)
+        assert 10 < prometheus.number(own["95th percentile of the same"]) <= 100
+
+
+def _readme_queries() -> dict[str, str]:
+    """The queries of the README by the comment before each."""
+    section = README.split("## Prometheus\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```promql\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return dict(re.findall(r"^# (.*)\n((?:[^#\n].*\n)+)", "\n".join(blocks), re.MULTILINE))
+
+
+def test_the_readme_has_the_guides_queries_character_for_character() -> None:
+    assert {name: query for name, query in _readme_queries().items() if name in QUERIES} == QUERIES

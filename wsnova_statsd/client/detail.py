@@ -1,0 +1,2 @@
+class Detail: pass
+def detailed(*a): pass

@@ -1,0 +1,104 @@
+"""What a metric is called in Prometheus: names, types, labels. Pure functions, checked before anything is counted.
+
+`_` stands for what a name there cannot have; the unit is converted and ends the name. A counter or sum is of type
+unknown, as the guide's names do not end in `_total`; one that does is a counter.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+from ..errors import ConfigurationError
+from ..metrics.definitions import Definition
+from ..metrics.tally import Reading
+
+Type = Literal["unknown", "counter", "gauge", "summary", "histogram"]
+Labels = tuple[tuple[str, str], ...]
+
+_NOT_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
+_TOTAL: Final = "_total"
+_TYPES: Final[dict[str, Type]] = {"gauge": "gauge", "summary": "summary", "distribution": "histogram"}
+_SUFFIXES: Final[dict[Type, tuple[str, ...]]] = {
+    "counter": ("", _TOTAL, "_created"),
+    "summary": ("", "_sum", "_count", "_created"),
+    "histogram": ("", "_sum", "_count", "_bucket", "_created"),
+}
+_RESERVED: Final[dict[Type, str]] = {"histogram": "le", "summary": "quantile"}
+
+
+class Family(NamedTuple):
+    """A metric as Prometheus has it. A counter's `name` goes without its `_total`, as that format wants it."""
+
+    name: str
+    type: Type
+    help: str
+
+
+def families(metrics: Iterable[Definition]) -> dict[str, Family]:
+    """The family of each metric by the metric's name. Raises ConfigurationError for two that would get in each other's
+    way, and for labels that Prometheus keeps for itself."""
+    found: dict[str, Family] = {}
+    first: dict[str, Definition] = {}
+    taken: dict[str, str] = {}
+    for one in metrics:
+        if one.name not in found:
+            family = found[one.name] = _family(one)
+            first[one.name] = one
+            for name in (family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))):
+                other = taken.setdefault(name, one.name)
+                if other != one.name:
+                    raise ConfigurationError(
+                        f"metrics {other!r} and {one.name!r} are both {name!r} in Prometheus; rename one of them"
+                    )
+        elif one.buckets != first[one.name].buckets:
+            raise ConfigurationError(
+                f"metric {one.name!r} has buckets {one.buckets} here and {first[one.name].buckets} elsewhere; "
+                "a name keeps its buckets"
+            )
+        _check_labels(one, found[one.name].type)
+    return found
+
+
+def _family(one: Definition) -> Family:
+    name = one.name.replace(".", "_")
+    about = f"Occurrences of {one.event}" if one.kind == "counter" else f"{one.measurement} of {one.event}"
+    if one.unit is not None:
+        unit = "nanoseconds" if one.unit[1] == "native" else f"{one.unit[1]}s"
+        about += f", in {unit}"
+        name = name if name.endswith(f"_{unit}") else f"{name}_{unit}"
+    if one.kind in _TYPES:
+        return Family(name, _TYPES[one.kind], about)
+    return Family(name.removesuffix(_TOTAL), "counter" if name.endswith(_TOTAL) else "unknown", about)
+
+
+def _check_labels(one: Definition, kind: Type) -> None:
+    labels = [_label(tag) for tag, _ in one.tags]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigurationError(f"metric {one.name!r} has two tags that are both {label!r} in Prometheus")
+        if label == _RESERVED.get(kind):
+            raise ConfigurationError(
+                f"metric {one.name!r} has the tag {label!r}, which a {kind} of Prometheus has already; name it another"
+            )
+
+
+@functools.cache  # tags are named by definitions, not by data
+def _label(tag: str) -> str:
+    return _NOT_LABEL.sub("_", tag)
+
+
+def labels_of(tags: Iterable[str]) -> Labels:
+    """The labels of clean tags `key:value`, sorted; an empty one is the same there as none."""
+    pairs = (tag.partition(":") for tag in tags)
+    return tuple(sorted((_label(key), value) for key, _, value in pairs if value))
+
+
+def merged(one: Reading, other: Reading, kind: Type) -> Reading:
+    """Two series that have the same labels, as one: tags of two events may stand in another order."""
+    if kind == "gauge":
+        return other
+    counts = tuple(map(int.__add__, one.counts, other.counts))
+    return one._replace(value=one.value + other.value, total=one.total + other.total, counts=counts)

@@ -1,0 +1,228 @@
+"""PrometheusReporter: counts the definitions' events and shows the totals to a Prometheus that asks for them.
+
+Emitting threads write into a store of the reporter's own; whoever reads (`wsnova-prometheus` and its threads, one for
+each request, or the caller of render) folds it. prometheus_client has the registry, the text and the HTTP server.
+Totals are exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A
+forked child counts afresh, and nobody is served there until it calls start itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import process, telemetry
+from ..errors import ConfigurationError, MissingExtra, one_of
+from ..metrics.catalogue import histogram_bounds, prometheus_metrics
+from ..metrics.definitions import Definition
+from ..metrics.registry import HandlerRegistry
+from ..metrics.tally import Reading, TallyStore
+from . import settings
+from .families import Family, Labels, families, labels_of, merged
+
+if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric, Sample
+
+PORT: Final = 9568  # that of the Elixir reporter the guide shows
+_PATIENCE: Final = 2.0  # seconds for the server's thread to end; it looks every half second
+
+
+def _library() -> Any:
+    """prometheus_client, for who uses it: importing the package must not need it."""
+    try:
+        import prometheus_client
+    except ImportError:
+        raise MissingExtra("prometheus_client", "prometheus") from None
+    return prometheus_client
+
+
+class _Collector:
+    """What a registry of prometheus_client asks: the families with their samples, in the order of the definitions."""
+
+    def __init__(self, store: TallyStore, shown: dict[str, Family]) -> None:
+        self._store = store
+        self._families = shown
+
+    def describe(self) -> Iterator[Metric]:
+        """The families without samples; a registry that has one of them already refuses."""
+        return map(_metric, self._families.values())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families as of now."""
+        readings: dict[str, dict[Labels, Reading]] = {name: {} for name in self._families}
+        for one in self._store.readings():
+            same, labels = readings[one.name], labels_of(one.tags)
+            same[labels] = merged(same[labels], one, self._families[one.name].type) if labels in same else one
+        for name, family in self._families.items():
+            metric = _metric(family)
+            for labels, reading in readings[name].items():
+                metric.samples += _samples(family, dict(labels), reading)
+            yield metric
+
+
+def _metric(family: Family) -> Metric:
+    from prometheus_client.core import Metric
+
+    return Metric(family.name, family.help, family.type)
+
+
+def _samples(family: Family, labels: dict[str, str], one: Reading) -> Iterator[Sample]:
+    from prometheus_client.core import Sample
+    from prometheus_client.utils import floatToGoString
+
+    as_go: Callable[[float], str] = floatToGoString
+    if family.type not in ("histogram", "summary"):
+        yield Sample(family.name + ("_total" if family.type == "counter" else ""), labels, one.value)
+        return
+    if family.type == "histogram":
+        for bound, count in zip((*one.bounds, math.inf), (*one.counts, one.value), strict=True):
+            yield Sample(f"{family.name}_bucket", {**labels, "le": as_go(bound)}, count)
+    yield Sample(f"{family.name}_count", labels, one.value)
+    yield Sample(f"{family.name}_sum", labels, one.total)
+
+
+class PrometheusReporter:
+    """Shows `metrics` (None: the guide's list, `ws.prometheus_metrics()`) to Prometheus.
+
+    `registry`: one of prometheus_client, such as its REGISTRY, in which the metrics stand between start and stop, for
+    whoever serves that; without it they are served alone. `max_series` is per metric name. Raises MissingExtra without
+    prometheus_client and ConfigurationError for what is not usable, at once. Every method from any thread.
+    """
+
+    def __init__(
+        self,
+        metrics: Iterable[Definition] | None = None,
+        bus: telemetry.Bus | None = None,
+        registry: CollectorRegistry | None = None,
+        max_series: int = 2000,
+    ) -> None:
+        self._library = _library()
+        settings.at_least_one("max_series", max_series)
+        chosen = prometheus_metrics() if metrics is None else list(metrics)
+        if registry is not None and not callable(getattr(registry, "register", None)):
+            raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
+        bounds: dict[str, tuple[float, ...]] = {}
+        store = TallyStore(bounds, max_series)
+        self._handlers = HandlerRegistry(chosen, store)  # says what is no definition
+        bounds |= {one.name: histogram_bounds(one) for one in chosen if one.kind == "distribution"}
+        self._collector = _Collector(store, families(chosen))
+        self._bus = bus if bus is not None else telemetry.DEFAULT
+        self._given = registry
+        self._lock = threading.Lock()  # guards the fields below
+        self._running = False
+        self._server: WSGIServer | None = None
+        self._thread: threading.Thread | None = None
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the port is the parent's. The child's copy of its socket would keep it taken."""
+        server, self._server, self._thread = self._server, None, None
+        self._lock = threading.Lock()
+        if server is not None:
+            server.socket.close()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self, port: int | None = PORT, addr: str = "0.0.0.0") -> PrometheusReporter:
+        """Attach to the bus and serve the metrics over HTTP. Started already: nothing happens.
+
+        `port` 0 is any free one; None is none at all: render or the given registry shows them. `addr`: every interface
+        of the machine, as Prometheus asks from elsewhere; "127.0.0.1" or "::1" for this machine alone. Raises
+        ConfigurationError for an address that cannot be listened on.
+        """
+        if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535):
+            raise one_of("port", port, ["a whole number from 0 (any free one) to 65535", "None (no server)"])
+        process.in_child()
+        with self._lock:
+            began = not self._running
+            if began:
+                self._begin_locked()
+            try:
+                if port is not None and self._server is None:
+                    self._server, self._thread = self._serve(port, addr)
+            except ConfigurationError:
+                if began:
+                    self._end_locked()
+                raise
+        return self
+
+    def _begin_locked(self) -> None:
+        if self._given is not None:
+            try:
+                self._given.register(self._collector)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"the given registry has some of these metrics already ({error}); give each reporter its own"
+                ) from None
+        self._handlers.attach(self._bus)
+        self._running = True
+
+    def _end_locked(self) -> None:
+        self._running = False
+        self._handlers.detach()
+        if self._given is not None:
+            with contextlib.suppress(KeyError):  # somebody took it out
+                self._given.unregister(self._collector)
+
+    def _serve(self, port: int, addr: str) -> tuple[WSGIServer, threading.Thread]:
+        registry = self._given
+        if registry is None:
+            registry = self._library.CollectorRegistry()  # new: a lock of the parent's may be held in a child
+            registry.register(self._collector)
+        try:
+            server, thread = self._library.start_http_server(port, addr, registry)
+        except (OSError, TypeError, ValueError) as error:  # an address that is no text, or no name
+            raise ConfigurationError(
+                f"the Prometheus metrics cannot be served on port {port} of {addr!r} ({error}); "
+                "stop what listens there, or give start() another port or addr"
+            ) from error
+        thread.name = process.thread_name("prometheus")
+        return server, thread
+
+    @property
+    def running(self) -> bool:
+        """True between start and stop."""
+        return self._running
+
+    @property
+    def port(self) -> int | None:
+        """Where the metrics are served, None while they are not."""
+        server = self._server
+        return None if server is None else server.server_port
+
+    def stop(self) -> None:
+        """Detach, close the port, leave the given registry. What was counted stays: render shows it."""
+        process.in_child()
+        with self._lock:
+            if self._running:
+                self._end_locked()
+            self._end_server_locked()
+
+    def _end_server_locked(self) -> None:
+        server, thread = self._server, self._thread
+        self._server = self._thread = None
+        if server is not None and thread is not None:
+            if thread.is_alive():
+                server.shutdown()
+            server.server_close()
+            thread.join(_PATIENCE)
+
+    def __enter__(self) -> PrometheusReporter:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    # -- showing ------------------------------------------------------------------------------------------------------
+
+    def render(self) -> str:
+        """This reporter's metrics as of now, in the text format of Prometheus."""
+        process.in_child()
+        text: bytes = self._library.generate_latest(self._collector)
+        return text.decode()
