@@ -22,6 +22,7 @@ from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
 from .monitor import Monitor
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
+from .reporters.log import LogReporter
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
 
@@ -39,6 +40,7 @@ __all__ = [
     "JsonProtocol",
     "JsonRpcProtocol",
     "KpiTracker",
+    "LogReporter",
     "MessageAuth",
     "Monitor",
     "Profile",
