@@ -127,7 +127,7 @@ def describe_error(error: BaseException) -> str:
 def log_fault(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
     """Log an error with its traceback, and no secret of its texts. Raises nothing that a logging handler raises."""
     with contextlib.suppress(Exception):
-        log.error(text, *args, exc_info=_stand_in(error, _MAX_CAUSES))
+        log.error(text, *args, exc_info=_stand_in(error, _MAX_CAUSES), stacklevel=2)
 
 
 def _stand_in(error: BaseException, causes: int) -> BaseException:

@@ -149,9 +149,8 @@ def upgrade(
         status = connection.getstatus()
         if status is not None and 300 <= status < 400:
             raise HandshakeRefused(status) from None
-        raise ConnectionFailed(
-            f"the WebSocket upgrade failed: {error or type(error).__name__}", cause="handshake"
-        ) from error
+        said = str(error).partition(":")[0] or type(error).__name__  # after the colon it quotes what the server said
+        raise ConnectionFailed(f"the WebSocket upgrade failed: {said}", cause="handshake") from None
     finally:
         jar.ours.handshake = False
     return Transport(sock, ours.ahead, deflate), subprotocol
