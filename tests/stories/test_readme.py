@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import logging
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd.cli.main import build_parser
 from wsnova_statsd.profiles import PROFILES
+from wsnova_statsd.reporters.log import LINES
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
@@ -61,7 +63,10 @@ def test_every_python_block_compiles_and_imports_what_it_uses(number: int) -> No
 
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
-    marks = (THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "ws.counter", "capture_metrics")
+    marks = (
+        *(THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "LogReporter", "ws.counter"),
+        "capture_metrics",
+    )
     assert [sum(mark in block for mark in marks) for block in PYTHON] == [1] * len(marks)
 
 
@@ -151,6 +156,24 @@ def test_the_kpi_table_has_the_profiles_targets() -> None:
         targets = [one.kpi_targets[key] for one in (ws.FINANCIAL, ws.STANDARD)]
         assert rows[key] == ["" if one is None else f"{one[0]} {one[1]:g}" for one in targets]
     assert ws.STANDARD.kpi_targets == ws.LIGHTWEIGHT.kpi_targets
+
+
+def test_the_block_of_the_log_tells_a_person(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"), _run(_block("LogReporter"), URL)["log"]:
+        ws.telemetry.execute(ws.events.CONNECTION_COMPLETED, {"duration": 1_500_000}, {"client_id": "md-1"})
+        ws.telemetry.execute(ws.events.MESSAGE_RECEIVED, {"size": 5}, {"client_id": "md-1", "type": "trade"})
+    assert [(one.name, one.getMessage()) for one in caplog.records] == [
+        ("wsnova_statsd.events", "Connection established in 1.5ms")
+    ]
+
+
+def test_the_table_of_the_log_has_its_lines() -> None:
+    rows = []
+    for line in LINES:
+        fields = ["ms" if field == "duration" else field for field in line.fields]
+        event = f"`{line.event.removeprefix(ws.events.PREFIX)}`" + (", final" if line.only else "")
+        rows.append([event, logging.getLevelName(line.level), f"`{line.text.replace('%s', '{{{}}}').format(*fields)}`"])
+    assert [[event, level, text.partition(";")[0]] for event, level, text in _table("Logs")] == rows
 
 
 def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:
