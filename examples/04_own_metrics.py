@@ -1,19 +1,19 @@
-"""Metrics of your own: from an event of your own by definitions, or straight through the reporter."""
+"""Metrics of your own go the way of ours, with tags alike: from events by definitions, or straight by name."""
 
 import time
 
 import wsnova_statsd as ws
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
-FILLED = "shop.order.filled"
-VENUE = {"venue": "venue"}  # tag name: metadata key
+FILLED = "myapp.order.filled"
+TAGS = {"client": "client_id", "venue": "venue"}  # tag name: metadata key
 
 metrics = [
     *ws.statsd_metrics(),  # the default list
-    ws.counter("shop.orders", FILLED, tags=VENUE),
-    ws.sum_("shop.orders.value", FILLED, "value", tags=VENUE),
-    ws.gauge("shop.order.open", FILLED, "open"),
-    ws.distribution("shop.order.duration", FILLED, "duration", tags=VENUE, unit=("native", "millisecond")),
+    ws.counter("myapp.orders", FILLED, tags=TAGS),
+    ws.sum_("myapp.orders.value", FILLED, "value", tags=TAGS),
+    ws.gauge("myapp.orders.open", FILLED, "open", tags={"client": "client_id"}),
+    ws.distribution("myapp.order.duration", FILLED, "duration", tags=TAGS, unit=("native", "millisecond")),
 ]
 
 agent = DogStatsDReceiver().start()
@@ -21,12 +21,13 @@ with ws.StatsdReporter(metrics, host=agent.host, port=agent.port, tags=["team:md
     for number in range(10):
         began = time.monotonic_ns()
         measurements = {"value": 2.5, "open": 10 - number, "duration": time.monotonic_ns() - began}
-        ws.telemetry.execute(FILLED, measurements, {"venue": "XETR", "order_id": number})
+        ws.telemetry.execute(FILLED, measurements, {"client_id": "md-1", "venue": "XETR", "order_id": number})
 
-    reporter.increment("shop.logins", tags={"country": "de"})  # no event, no definition
-    reporter.distribution("shop.basket", 19.9)
+    reporter.increment("myapp.logins", tags={"client": "md-1"})  # no event, no definition
+    reporter.gauge("myapp.queue", 12, tags={"client": "md-1"})
+    reporter.distribution("myapp.basket", 19.9)
 agent.stop()
 
-for name in ("shop.orders", "shop.orders.value", "shop.order.duration", "shop.logins", "shop.basket"):
-    print(name, agent.metrics(name)[0].type, agent.count(name), agent.metrics(name)[0].tags)
-print("shop.order.open", agent.last("shop.order.open"))
+for name in sorted({metric.name for metric in agent.metrics() if metric.name.startswith("myapp.")}):
+    metric = agent.metrics(name)[0]
+    print(name, metric.type, agent.last(name) if metric.type == "g" else agent.count(name), metric.tags)

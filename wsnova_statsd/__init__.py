@@ -23,6 +23,7 @@ from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
 from .monitor import Monitor
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
+from .reporters.log import LogReporter
 from .reporters.prometheus import PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
@@ -41,6 +42,7 @@ __all__ = [
     "JsonProtocol",
     "JsonRpcProtocol",
     "KpiTracker",
+    "LogReporter",
     "MessageAuth",
     "Monitor",
     "Profile",

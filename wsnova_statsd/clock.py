@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 from . import process
+from .redaction import log_fault
 
 _log = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ class Clock:
             if work is not None:
                 try:
                     work()
-                except BaseException:  # SystemExit too: the jobs of others wait behind this one
-                    _log.exception("a job of the clock failed")
+                except BaseException as error:  # SystemExit too: the jobs of others wait behind this one
+                    log_fault(_log, error, "a job of the clock failed")
             del work, job  # an idle clock keeps nothing alive
 
 

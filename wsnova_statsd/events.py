@@ -68,6 +68,7 @@ ERROR_TYPES: Final = (
     "protocol",
     "telemetry",
 )
+FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
 SEVERITIES: Final = ("warning", "error", "critical")
 
 

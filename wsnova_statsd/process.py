@@ -25,6 +25,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from .redaction import log_fault
+
 EXIT_SECONDS: Final = 1.0
 _SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads keep it 5 ms each unless told
 _log = logging.getLogger(__name__)
@@ -102,8 +104,8 @@ def _exit(*_: object, **__: object) -> None:
         for component in list(components):
             try:
                 component.at_exit(deadline)
-            except Exception:  # the others have something to bring home too
-                _log.exception("an exit hook raised")
+            except Exception as error:  # the others have something to bring home too
+                log_fault(_log, error, "an exit hook raised")
     sys.setswitchinterval(switch)
     _left = max(0.0, now + _left - time.monotonic())
 

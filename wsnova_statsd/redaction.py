@@ -7,6 +7,8 @@ removed than needed. It never sees whole messages: bodies and headers are droppe
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 from collections.abc import Container, Mapping, Set
 from datetime import date, time, timedelta
@@ -37,6 +39,7 @@ _MAX_KEY: Final = 200  # characters; a longer key is no key
 _MAX_DEPTH: Final = 6
 _MAX_NODES: Final = 1000  # values visited in one call: shared references multiply faster than depth bounds them
 _MAX_URL: Final = 2048
+_MAX_CAUSES: Final = 10  # that a stand-in shows of an error: the chain may be endless
 _OVERHANG: Final = 300  # more than user-info and host can have, see _url
 
 _URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,19})://(?P<authority>[^/]*)(?P<path>.*)")
@@ -119,6 +122,30 @@ def describe_error(error: BaseException) -> str:
     name = redact_text(type(error).__name__, 100)
     message = redact_text(_text(error) or "")
     return f"{name}: {message}" if message else name
+
+
+def log_fault(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
+    """Log an error with its traceback, and no secret of its texts. Raises nothing that a logging handler raises."""
+    with contextlib.suppress(Exception):
+        log.error(text, *args, exc_info=_stand_in(error, _MAX_CAUSES), stacklevel=2)
+
+
+def _stand_in(error: BaseException, causes: int) -> BaseException:
+    """What a record may show for an error: its traceback, a class of the same name, and redacted one-line texts, of its
+    notes and causes too. The members of a group are left out."""
+    kind = type(error)
+    named = type(kind.__name__, (Exception,), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
+    made: BaseException = named(redact_text(_text(error) or ""))
+    with contextlib.suppress(Exception):  # an error whose own attributes raise
+        made.__traceback__ = error.__traceback__
+        for note in getattr(error, "__notes__", ())[:_MAX_CAUSES]:
+            made.add_note(redact_text(_text(note) or ""))
+        cause, context = error.__cause__, None if error.__suppress_context__ else error.__context__
+        if cause is not None:
+            made.__cause__ = _stand_in(cause, causes - 1) if causes else None
+        elif context is not None:
+            made.__context__ = _stand_in(context, causes - 1) if causes else None
+    return made
 
 
 _Items: TypeAlias = list[object] | tuple[object, ...] | Set[object]

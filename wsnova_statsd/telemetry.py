@@ -23,6 +23,7 @@ from typing import Any, Final
 from . import process
 from .errors import ConfigurationError, HandlerExists, HandlerNotFound
 from .events import HANDLER_FAILURE
+from .redaction import log_fault
 
 Recorder = Callable[..., None]
 Measurements = Mapping[str, Any]
@@ -281,12 +282,13 @@ class Bus:
             if speak and handler_id in self._events_of:  # a detached handler leaves no entry behind
                 self._quiet_until[handler_id] = now + _LOG_EVERY
         if speak:
-            _log.error(
+            log_fault(
+                _log,
+                error,
                 "telemetry handler %r raised at %s; it stays attached, further faults of it are not logged for %d s",
                 handler_id,
                 event,
                 _LOG_EVERY,
-                exc_info=error,
             )
         if event != HANDLER_FAILURE:
             self.execute(

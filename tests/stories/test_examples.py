@@ -23,12 +23,13 @@ OUTPUT = {
         r"\['Slow message processing: \d+ms for book'.*\]\n"
     ),
     "04_own_metrics.py": (
-        r"shop\.orders c 10\.0 \('venue:XETR', 'team:md'\)\n"
-        r"shop\.orders\.value c 25\.0 \('venue:XETR', 'team:md'\)\n"
-        r"shop\.order\.duration d 10\.0 \('venue:XETR', 'team:md'\)\n"
-        r"shop\.logins c 1\.0 \('country:de', 'team:md'\)\n"
-        r"shop\.basket d 1\.0 \('team:md',\)\n"
-        r"shop\.order\.open 1\.0\n"
+        r"myapp\.basket d 1\.0 \('team:md',\)\n"
+        r"myapp\.logins c 1\.0 \('client:md-1', 'team:md'\)\n"
+        r"myapp\.order\.duration d 10\.0 \('client:md-1', 'venue:XETR', 'team:md'\)\n"
+        r"myapp\.orders c 10\.0 \('client:md-1', 'venue:XETR', 'team:md'\)\n"
+        r"myapp\.orders\.open g 1\.0 \('client:md-1', 'team:md'\)\n"
+        r"myapp\.orders\.value c 25\.0 \('client:md-1', 'venue:XETR', 'team:md'\)\n"
+        r"myapp\.queue g 12\.0 \('client:md-1', 'team:md'\)\n"
     ),
     "05_slow_alert.py": (
         r"2 slow messages, \d events?: .*\n"
@@ -37,6 +38,13 @@ OUTPUT = {
     "06_own_protocol.py": (
         r"\[\('trade', 'BTC', 50000\.0\), \('quote', 'BTC', 50001\.0\), \('trade', 'BTC', 50002\.0\)\]\n"
         r"trade 2\.0\nquote 1\.0\ninvalid 1\.0\ndecode errors 1\.0\n"
+    ),
+    "07_log.py": (
+        r"INFO Connection established in [\d.]+ms \[websockex_nova\.connection\.completed client_id=md-1\]\n"
+        r"DEBUG Received trade message of size 17 bytes \[websockex_nova\.message\.received client_id=md-1\]\n"
+        r"DEBUG Received invalid message of size 7 bytes \[.*\]\n"
+        r"ERROR WebSocket error: DecodeError: .*\[websockex_nova\.error\.occurred client_id=md-1\]\n"
+        r"DEBUG Received last message of size 16 bytes \[.*\]\n"
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import logging
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd.cli.main import build_parser
 from wsnova_statsd.profiles import PROFILES
+from wsnova_statsd.reporters.log import LINES
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
@@ -62,7 +64,7 @@ def test_every_python_block_compiles_and_imports_what_it_uses(number: int) -> No
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
     marks = (
-        *(THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "SystemSampler"),
+        *(THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "SystemSampler", "LogReporter"),
         *("ws.counter", "capture_metrics"),
     )
     assert [sum(mark in block for mark in marks) for block in PYTHON] == [1] * len(marks)
@@ -156,22 +158,8 @@ def test_the_kpi_table_has_the_profiles_targets() -> None:
     assert ws.STANDARD.kpi_targets == ws.LIGHTWEIGHT.kpi_targets
 
 
-def test_the_block_of_the_system_metrics_starts_a_sampler(agent: DogStatsDReceiver) -> None:
-    names = _run(_block("SystemSampler"), URL)
-    with names["reporter"], names["sampler"]:
-        assert names["reporter"].running
-        assert ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
-    assert not ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
-
-
-def test_the_table_of_the_system_metrics_names_all_of_them() -> None:
-    named = [
-        ("websocket.system" + name.removeprefix("websocket.system"), row[1])
-        for row in _table("System metrics")
-        for name in re.findall(r"`([^`]*)`", row[0])
-    ]
-    existing = [one for one in ws.statsd_metrics() if one.event == ws.events.SYSTEM_SAMPLED]
-    assert sorted(named) == sorted((one.name, one.tags[0][0]) for one in existing)
+        *(THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "SystemSampler", "LogReporter"),
+        *("ws.counter", "capture_metrics"),
 
 
 def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:

@@ -341,6 +341,19 @@ def test_an_error_that_becomes_a_tag_leaves_without_its_secrets() -> None:
         )
 
 
+def test_a_tag_of_any_key_leaves_without_secrets() -> None:
+    """An event of the application, or of a client whose filter is its user's: a key that names a secret makes no tag,
+    another's text is redacted; what the catalogue bounds stays as it is."""
+    bus = ws.Bus()
+    definition = ws.counter("orders", "shop.order", tags=["api_key", "X-Session", "note", "venue", "uri", "type", "ok"])
+    said = {"api_key": "hunter2", "X-Session": "hunter2", "note": "token=hunter2", "uri": "ws://h/x?token=hunter2"}
+    with capture_metrics([definition], bus=bus) as metrics:
+        bus.execute("shop.order", {}, {**said, "venue": "XETR", "type": "token:x", "ok": True})
+        metrics.flush()
+        (one,) = metrics.metrics("orders")
+    assert one.tags == ("note:token____", "venue:XETR", "uri:ws://h/x", "type:token:x", "ok:True")
+
+
 # -- what is set for all lines ----------------------------------------------------------------------------------------
 
 

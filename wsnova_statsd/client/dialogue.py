@@ -184,5 +184,5 @@ class Dialogue:
             self._told("the server refused", RequestRejected(f"the server refused {pending.key!r}: {pending.detail}"))
 
     def _told(self, what: str, error: Exception) -> None:
-        self._faults.log(what, exc_info=error)
+        self._faults.log(what, error)
         self._faults.handled(self._faults.occurred(error, "protocol", "error"), "continued")

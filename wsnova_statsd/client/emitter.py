@@ -7,27 +7,28 @@ Called in whatever thread emits; holds no lock.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..events import CATALOGUE
+from ..events import CATALOGUE, FREE_TEXTS
 from ..profiles import Profile
-from ..redaction import filter_metadata
+from ..redaction import filter_metadata, log_fault
 from ..telemetry import Bus, EventSlot, Metadata, Recorder
 
 _log = logging.getLogger(__name__)
-# Free text is cleaned where it arises; what else an event carries is the catalogue's own and bounded.
-_FREE: Final = frozenset({"error", "detail", "stack"})
+_LOG_EVERY: Final = 60.0
 
 
 class _Filtered(EventSlot):
     """A slot whose metadata passes the profile's own filter first. A filter that raises costs the metadata only."""
 
-    __slots__ = ("_filter", "_slot")
+    __slots__ = ("_filter", "_quiet_until", "_slot")
 
     def __init__(self, slot: EventSlot, profile: Profile) -> None:
         self._slot = slot
         self._filter: Any = profile.metadata_filter
+        self._quiet_until = 0.0  # two threads may both log; that harms nobody
 
     @property
     def handlers(self) -> Any:  # type: ignore[override]  # the real slot's, always
@@ -40,11 +41,24 @@ class _Filtered(EventSlot):
 
     def emit(self, measurements: Mapping[str, Any], metadata: Metadata) -> None:
         try:
-            metadata = dict(self._filter(metadata))
-        except Exception:
-            _log.exception("the metadata_filter raised; the event goes out without metadata")
+            metadata = dict(self._filter(dict(metadata)))  # a copy: the emitter says the same mapping again
+        except Exception as error:
+            self._raised(error)
             metadata = {}
         self._slot.emit(measurements, metadata)
+
+    def _raised(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _LOG_EVERY
+            log_fault(
+                _log,
+                error,
+                "the metadata_filter raised at %s; the event goes out without metadata, further faults of it are not "
+                "logged for %d s",
+                self._slot.event,
+                _LOG_EVERY,
+            )
 
 
 class Emitter:
@@ -82,7 +96,9 @@ class Emitter:
             return
         metadata = {"client_id": self._client_id, **metadata}
         if self._profile.metadata_filter is True:
-            metadata = filter_metadata(metadata, keep=[key for key in CATALOGUE[event].metadata if key not in _FREE])
+            metadata = filter_metadata(
+                metadata, keep=[key for key in CATALOGUE[event].metadata if key not in FREE_TEXTS]
+            )
         slot.emit(measurements, metadata)
 
     def mute(self) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from .. import wire
 from ..events import ERROR_HANDLED, ERROR_OCCURRED
-from ..redaction import describe_error
+from ..redaction import describe_error, log_fault
 from .emitter import Emitter
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ class Faults:
         if self._on_error is not None:
             try:
                 self._on_error(error)
-            except Exception:
-                self.log("on_error raised", exc_info=True)
+            except Exception as raised:
+                self.log("on_error raised", raised)
         return fault
 
     def handled(self, fault: Fault, action: str) -> None:
@@ -88,13 +88,11 @@ class Faults:
         for fault in outage:
             self.handled(fault, "reconnected")
 
-    def log(self, what: str, *, exc_info: bool | BaseException = False) -> None:
-        """One record per kind of fault and minute; `exc_info` adds the traceback."""
+    def log(self, what: str, error: BaseException) -> None:
+        """One record per kind of fault and minute, with its traceback; no secret of its text."""
         now = time.monotonic()
         with self._lock:
             if now < self._log_at.get(what, now):
                 return
             self._log_at[what] = now + _LOG_EVERY
-        _log.error(
-            "client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY, exc_info=exc_info
-        )
+        log_fault(_log, error, "client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY)

@@ -328,7 +328,7 @@ class Inbound:
             self._add(count, total, spent, longest)
 
     def raised(self, error: Exception) -> None:
-        self._faults.log("on_message raised", exc_info=error)
+        self._faults.log("on_message raised", error)
         self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
 
     def count_run(self, count: int, size: int, spent: float, longest: float, last: Any, fault: bool) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .. import process
+from ..redaction import log_fault
 from .link import Link
 
 AWAY: Final = 0.25
@@ -202,7 +203,7 @@ class _Guard:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, Exception):
-            _log.error("the keeper met a fault", exc_info=error)
+            log_fault(_log, error, "the keeper met a fault")
             return True
         return False
 

@@ -281,7 +281,7 @@ class Life:
             if again and self._options.on_reconnect is not None:
                 self._options.on_reconnect()
         except Exception as error:
-            self._faults.log("on_reconnect or the protocol's greeting raised", exc_info=error)
+            self._faults.log("on_reconnect or the protocol's greeting raised", error)
             self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
 
     def _stand_in(self) -> None:

@@ -26,12 +26,12 @@ from .subscriptions import check_channel
 class Target:
     """Where a URL leads; `uri` is what may be shown of it."""
 
-    url: str
+    url: str = field(repr=False)
     host: str
     port: int
     secure: bool
     uri: str
-    authorization: str | None
+    authorization: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Options:
     on_message: Callable[[Any], object] | None
     on_error: Callable[[Exception], object] | None
     headers: Headers | Callable[[], Headers] = field(repr=False)
-    subprotocols: tuple[str, ...]
+    subprotocols: tuple[str, ...] = field(repr=False)  # some servers take a token there
     ssl: tls.SSLContext | None
-    proxy: str | None
+    proxy: str | None = field(repr=False)
     connect_timeout: float
     max_message_bytes: int
     max_buffered_bytes: int

@@ -130,9 +130,13 @@ def upgrade(
     jar = _jar()
     jar.ours.handshake = True
     lines = [*headers, f"Sec-WebSocket-Extensions: {OFFER}"] if compression else [*headers]
+    if subprotocols:  # not as the library's option: it logs them, and some servers take a token there
+        lines.append(f"Sec-WebSocket-Protocol: {','.join(subprotocols)}")
     try:
-        connection.connect(url, socket=ours, redirect_limit=0, header=lines, subprotocols=list(subprotocols))
-        deflate = agree(connection.getheaders().get("sec-websocket-extensions", ""), offered=compression)
+        connection.connect(url, socket=ours, redirect_limit=0, header=lines)
+        answer = connection.getheaders()
+        subprotocol = _agreed(answer.get("sec-websocket-protocol"), subprotocols)
+        deflate = agree(answer.get("sec-websocket-extensions", ""), offered=compression)
     except websocket.WebSocketBadStatusException as error:
         sock.close()
         if not error.status_code:
@@ -146,12 +150,21 @@ def upgrade(
         status = connection.getstatus()
         if status is not None and 300 <= status < 400:
             raise HandshakeRefused(status) from None
-        raise ConnectionFailed(
-            f"the WebSocket upgrade failed: {error or type(error).__name__}", cause="handshake"
-        ) from error
+        said = str(error).partition(":")[0] or type(error).__name__  # after the colon it quotes what the server said
+        raise ConnectionFailed(f"the WebSocket upgrade failed: {said}", cause="handshake") from None
     finally:
         jar.ours.handshake = False
-    return Transport(sock, ours.ahead, deflate), connection.getsubprotocol()
+    return Transport(sock, ours.ahead, deflate), subprotocol
+
+
+def _agreed(chosen: str | None, offered: Sequence[str]) -> str | None:
+    """The subprotocol that the server chose, in lower case. Raises ConnectionFailed unless it was offered, or if none
+    was chosen where some were."""
+    if not offered:
+        return None
+    if chosen is None or chosen.lower() not in map(str.lower, offered):
+        raise ConnectionFailed("the server agreed to none of the subprotocols", cause="handshake")
+    return chosen.lower()
 
 
 def _retry_after(error: websocket.WebSocketBadStatusException) -> float | None:

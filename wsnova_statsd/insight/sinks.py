@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from ..clock import Job
 from ..errors import ConfigurationError
+from ..redaction import log_fault
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY: Final = 60.0
@@ -209,9 +210,10 @@ class Post:
             if speak:
                 self._log_at[id(sink)] = now + _LOG_EVERY
         if speak:
-            _log.error(
-                "the alert sink %r raised; others are served, further faults of it are not logged for %d s",
-                sink,
+            log_fault(
+                _log,
+                error,
+                "the alert sink %s raised; others are served, further faults of it are not logged for %d s",
+                getattr(sink, "__qualname__", type(sink).__qualname__),  # a repr may show the address of a webhook
                 _LOG_EVERY,
-                exc_info=error,
             )

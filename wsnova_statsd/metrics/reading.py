@@ -13,11 +13,14 @@ from numbers import Integral, Real
 from typing import Any, Final
 
 from .. import wire
-from ..redaction import redact_text
+from ..events import CATALOGUE, FREE_TEXTS
+from ..redaction import is_sensitive, redact_text
 
 HIGHEST: Final = 1 << 960  # near a float's largest, with room: sums and conversions stay within it
 LOWEST: Final = -HIGHEST
-_FREE: Final = frozenset({"error", "detail", "stack"})  # the catalogue's free texts: whatever the profile, no secret
+# The catalogue's keys with bounded values leave as they are; its free texts and all other keys redacted, whatever the
+# profile: with the metadata filter off, or another in its place, anything may be in there.
+_BOUNDED: Final = frozenset(key for spec in CATALOGUE.values() for key in spec.metadata) - FREE_TEXTS - {"uri"}
 MISSING: Final = object()  # stands for a metadata key that is not there
 
 
@@ -58,5 +61,7 @@ def tags_of(pairs: Sequence[tuple[str, str]], metadata: Mapping[str, Any]) -> tu
 
 
 def _leaving(key: str, value: object) -> object:
-    """A tag's value as it may leave the process."""
-    return redact_text(wire.text(value)) if key in _FREE and value is not None else value
+    """A tag's value as it may leave the process; None, no tag, for a key that names a secret."""
+    if key in _BOUNDED or value is None:
+        return value
+    return None if is_sensitive(key) else redact_text(wire.text(value))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .. import process
+from ..redaction import log_fault
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY: Final = 60.0
@@ -88,8 +89,9 @@ class Flusher:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _LOG_EVERY
-            _log.error(
+            log_fault(
+                _log,
+                error,
                 "the StatsD flush failed, and goes on; further faults of it are not logged for %d s",
                 _LOG_EVERY,
-                exc_info=error,
             )

@@ -1,1 +1,160 @@
-class LogReporter: pass
+"""LogReporter: the guide's log handler. Events as records of standard logging, with their fields as `extra`.
+
+Handlers run in the thread that emits. What is below `level` is not even listened to; where the logger's own level is
+off, an event costs one question to the logger. Records hold no secret in any profile, and nothing from the network
+begins a line of its own. No lock, no thread, no state but what is attached to the bus; never configures logging.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Container
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+from .. import events, telemetry, wire
+from ..errors import ConfigurationError, HandlerExists, HandlerNotFound
+from ..metrics.reading import number
+from ..redaction import filter_metadata
+from ..telemetry import Bus, Measurements, Metadata, Recorder
+
+_NAMES: Final = ("client_id", "type")  # no texts: the type "token:refresh" is no secret; cleaned like their tags
+_NAME_LENGTH: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is said of an event, with these of its fields; of those with `only` alone, where it is given."""
+
+    event: str
+    level: int
+    text: str
+    fields: tuple[str, ...]
+    only: tuple[str, object] | None = None
+
+
+# The guide's three; then what no error.occurred says: that it is over, that the alarm was raised, a handler that hangs.
+LINES: Final = (
+    _Line(events.CONNECTION_COMPLETED, logging.INFO, "Connection established in %sms", ("duration",)),
+    _Line(events.MESSAGE_RECEIVED, logging.DEBUG, "Received %s message of size %s bytes", ("type", "size")),
+    _Line(events.ERROR_OCCURRED, logging.ERROR, "WebSocket error: %s", ("error",)),
+    _Line(
+        events.CONNECTION_RECONNECT_SUCCESS,
+        logging.INFO,
+        "Connection is back, %sms after its loss, attempt %s",
+        ("duration", "attempt"),
+    ),
+    _Line(
+        events.CONNECTION_RECONNECT_FAILED,
+        logging.ERROR,
+        "Connection is still not back, %sms after its loss, attempt %s: %s",
+        ("duration", "attempt", "reason"),
+        only=("final", True),
+    ),
+    _Line(
+        events.MESSAGE_PROCESS_STUCK,
+        logging.ERROR,
+        "Handler still runs after %sms with a %s message",
+        ("duration", "type"),
+    ),
+)
+
+
+class _Writer:
+    """The handler of one event."""
+
+    def __init__(self, logger: logging.Logger, line: _Line, taken: Container[str]) -> None:
+        self._logger = logger
+        self._line = line
+        self._taken = taken
+
+    def __call__(self, event: str, measurements: Measurements, metadata: Metadata, config: Any) -> None:
+        if self._logger.isEnabledFor(self._line.level):
+            self._write(measurements, metadata)
+
+    def bind(self, names: tuple[str, ...], metadata: Metadata) -> Recorder:
+        """For events of every message: no mapping is built for a record that nobody wants."""
+        enabled, level = self._logger.isEnabledFor, self._line.level
+
+        def record(*values: Any) -> None:
+            if enabled(level):
+                self._write(dict(zip(names, values, strict=True)), metadata)
+
+        return record
+
+    def _write(self, measurements: Measurements, metadata: Metadata) -> None:
+        line = self._line
+        if line.only is not None and metadata.get(line.only[0]) is not line.only[1]:
+            return
+        fields = filter_metadata({**metadata, **measurements})
+        fields |= {key: wire.clean_field(metadata[key], _NAME_LENGTH) for key in _NAMES if key in metadata}
+        said = [_said(key, fields) for key in line.fields]
+        extra = {f"{key}_" if key in self._taken else key: value for key, value in fields.items()}
+        self._logger.log(line.level, line.text, *said, extra={**extra, "event": line.event})
+
+
+def _said(key: str, fields: dict[str, object]) -> object:
+    """A field as it stands in the text, durations in ms; `?` for what is missing or no number."""
+    if key in ("duration", "size", "attempt"):
+        value = number(fields.get(key))
+        return "?" if value is None else value / 1_000_000 if key == "duration" else value
+    return fields.get(key) or "?"
+
+
+class LogReporter:
+    """Tells events as log records: the guide's three, and three more (LINES). A context manager.
+
+    `logger` is a logging.Logger or its name, `wsnova_statsd.events` by default; `level` the lowest level it tells, by
+    name or number. Each record has `event` and the event's measurements and metadata as attributes, unrounded, redacted
+    in every profile; one that LogRecord has itself, such as `name`, gets an underscore: `name_`.
+    Raises ConfigurationError at once.
+    """
+
+    def __init__(
+        self, logger: logging.Logger | str | None = None, level: int | str = logging.DEBUG, bus: Bus | None = None
+    ) -> None:
+        if logger is None or isinstance(logger, str):
+            logger = logging.getLogger(logger or "wsnova_statsd.events")
+        elif not isinstance(logger, logging.Logger):
+            raise ConfigurationError(f"logger is {logger!r}; give a logging.Logger, the name of one, or None")
+        self._logger = logger
+        self._level = _level(level)
+        self._bus = bus if bus is not None else telemetry.DEFAULT
+
+    def start(self) -> LogReporter:
+        """Attach to the bus. Started already: nothing happens."""
+        # What a record has already, also by a factory of the application, must not come as extra.
+        taken = {*vars(logging.makeLogRecord({})), "message", "asctime", "event"}
+        for line in LINES:
+            if line.level >= self._level:
+                with contextlib.suppress(HandlerExists):
+                    self._bus.attach(self._id(line), line.event, _Writer(self._logger, line, taken))
+        return self
+
+    def stop(self) -> None:
+        """Detach from the bus. Stopped already: nothing happens."""
+        for line in LINES:
+            with contextlib.suppress(HandlerNotFound):
+                self._bus.detach(self._id(line))
+
+    def _id(self, line: _Line) -> tuple[str, int, str]:
+        return (__name__, id(self), line.event)
+
+    def __enter__(self) -> LogReporter:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _level(given: int | str) -> int:
+    known = logging.getLevelNamesMapping()
+    if isinstance(given, str) and given.upper() in known:
+        return known[given.upper()]
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        return given
+    raise ConfigurationError(f"level is {given!r}; give a level of logging, such as 'INFO' or logging.INFO")
