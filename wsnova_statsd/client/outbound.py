@@ -14,6 +14,7 @@ from typing import Any, Final
 from .. import events
 from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
+from ..telemetry import EventSlot
 from .batch import WINDOW_NS, Batch
 from .emitter import Emitter
 from .faults import Faults
@@ -27,6 +28,7 @@ from .types import MessageTypes
 
 _clock = time.monotonic_ns
 _OK: Final = "ok"
+_Slots = tuple[int, EventSlot, EventSlot, EventSlot]  # the bus's version; message.sent, encode.started, .completed
 
 
 class Outbound:
@@ -52,9 +54,8 @@ class Outbound:
         self._limit = limit
         self._bucket = TokenBucket(limit, time.monotonic()) if limit is not None else None
         self._closing = closing
-        self._sent = emit.slot(events.MESSAGE_SENT)
-        self._encode_started = emit.slot(events.MESSAGE_ENCODE_STARTED)
-        self._encode_completed = emit.slot(events.MESSAGE_ENCODE_COMPLETED)
+        self._bus = emit.bus
+        self._slots = self._listen()
         self._batch = Batch()
         self._counting = threading.Lock()  # guards _batch
 
@@ -63,10 +64,10 @@ class Outbound:
 
         What is urgent waits for no rate limit: an application heartbeat that comes late costs the connection.
         """
-        heard = self._sent.handlers or self._encode_started.handlers or self._encode_completed.handlers
-        kind = self._type(message) if heard else None
-        opcode, payload = self._encode(message, kind)
-        return self.write(opcode, payload, kind or "", wait, urgent=urgent)
+        slots = self._slots if self._slots[0] == self._bus.version else self._listen()
+        kind = self._type(message) if slots[1].handlers or slots[2].handlers or slots[3].handlers else ""
+        opcode, payload = self._encode(message, kind, slots[2], slots[3])
+        return self.write(opcode, payload, kind, wait, urgent=urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
         """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
@@ -76,15 +77,23 @@ class Outbound:
             raise EncodeError(f"a {type(text).__name__} cannot be sent as text: {error}") from error
         return self.write(TEXT, payload, "text", wait)
 
+    def _listen(self) -> _Slots:
+        """See which events leave. The version stands with the slots: a sender that comes late replaces no newer ones
+        for good."""
+        version, emit = self._bus.version, self._emit
+        sent, started = emit.slot(events.MESSAGE_SENT), emit.slot(events.MESSAGE_ENCODE_STARTED)
+        self._slots = slots = (version, sent, started, emit.slot(events.MESSAGE_ENCODE_COMPLETED))
+        return slots
+
     def _type(self, message: Any) -> str:
         try:
             return self._types(self._protocol.message_type(message))
         except Exception:  # a protocol that cannot name what it may well encode
             return self._types(None)
 
-    def _encode(self, message: Any, kind: str | None) -> tuple[int, bytes]:
-        if self._encode_started.handlers:
-            self._encode_started.emit({"system_time": time.time_ns()}, {"client_id": self._client_id, "type": kind})
+    def _encode(self, message: Any, kind: str, started: EventSlot, completed: EventSlot) -> tuple[int, bytes]:
+        if started.handlers:
+            started.emit({"system_time": time.time_ns()}, {"client_id": self._client_id, "type": kind})
         began = _clock()
         try:
             encoded = self._protocol.encode(message)
@@ -95,22 +104,22 @@ class Outbound:
             else:  # bytes(10**9) would be a gigabyte
                 raise TypeError(f"the protocol's encode gave {type(encoded).__name__}, not str or bytes")
         except Exception as error:
-            self._encoded(_clock() - began, 0, kind, "error")
+            self._encoded(completed, _clock() - began, 0, kind, "error")
             self._count(0, error=True)
             fault = EncodeError(f"a {type(message).__name__} cannot be encoded: {type(error).__name__}: {error}")
             self._faults.occurred(fault, "encode", "error")
             raise fault from error
-        self._encoded(_clock() - began, len(payload), kind, _OK)
+        self._encoded(completed, _clock() - began, len(payload), kind, _OK)
         return opcode, payload
 
-    def _encoded(self, duration: int, size: int, kind: str | None, result: str) -> None:
-        if self._encode_completed.handlers:
+    def _encoded(self, completed: EventSlot, duration: int, size: int, kind: str, result: str) -> None:
+        if completed.handlers:
             metadata = {"client_id": self._client_id, "type": kind, "result": result}
-            self._encode_completed.emit({"duration": duration, "size": size}, metadata)
+            completed.emit({"duration": duration, "size": size}, metadata)
 
     def write(self, opcode: int, payload: bytes, kind: str, wait: float, *, urgent: bool = False) -> Link:
-        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
-        owner tells why - and RateLimited."""
+        """Send one ready payload; the link it went out on. `kind` is empty where nobody heard when it was encoded.
+        Raises NotConnected - a link that broke is over, and the owner tells why - and RateLimited."""
         until = time.monotonic() + wait
         link = self._up(wait)
         if self._bucket is not None and not urgent:
@@ -126,9 +135,10 @@ class Outbound:
             raise
         finally:
             link.sending.release()
-        if self._sent.handlers:
+        slots = self._slots if self._slots[0] == self._bus.version else self._listen()
+        if slots[1].handlers and kind:
             metadata = {"client_id": self._client_id, "type": kind}
-            self._sent.emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
+            slots[1].emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
         self._count(len(payload))
         return link
 
