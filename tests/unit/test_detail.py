@@ -13,6 +13,7 @@ from wsnova_statsd import events
 from wsnova_statsd.client.detail import Details
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.telemetry import EventSlot
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
 
@@ -109,6 +110,22 @@ def test_a_switch_renews_the_bus_and_slots_are_found_anew(bench: Bench) -> None:
     assert (bool(silent.handlers), bool(heard.handlers)) == (False, True)
     detail.cancel()
     assert bench.bus.version > later
+    assert not emit.slot(ONE).handlers
+
+
+def test_a_slot_that_is_opened_in_the_midst_of_a_switch_is_not_kept() -> None:
+    """Another thread's switch comes between the look at the profile and the keeping of what was found."""
+
+    class Interrupted(ws.Bus):
+        def slot(self, event: str) -> EventSlot:
+            emit.in_detail(False)
+            return super().slot(event)
+
+    bus = Interrupted()
+    bus.attach("ear", ONE, print)
+    emit = Emitter(bus, ws.STANDARD, "a")
+    emit.in_detail(True)
+    assert emit.slot(ONE).handlers
     assert not emit.slot(ONE).handlers
 
 

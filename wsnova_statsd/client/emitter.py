@@ -74,9 +74,10 @@ class Emitter:
 
     def slot(self, event: str) -> EventSlot:
         """The event's slot, or one that nobody hears if the profile keeps the event in."""
-        slot = self._slots.get(event)
+        slots = self._slots  # once: what is opened before a switch is kept by the old ones
+        slot = slots.get(event)
         if slot is None:
-            slot = self._slots[event] = self._open(event)
+            slot = slots[event] = self._open(event)
         return slot
 
     def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:

@@ -28,7 +28,8 @@ from .types import MessageTypes
 
 _clock = time.monotonic_ns
 _OK: Final = "ok"
-_Slots = tuple[int, EventSlot, EventSlot, EventSlot]  # the bus's version; message.sent, encode.started, .completed
+# The bus's version; whether anybody hears of message.sent, encode.started and encode.completed; the slots of these.
+_Heard = tuple[int, bool, EventSlot, EventSlot, EventSlot]
 
 
 class Outbound:
@@ -55,7 +56,7 @@ class Outbound:
         self._bucket = TokenBucket(limit, time.monotonic()) if limit is not None else None
         self._closing = closing
         self._bus = emit.bus
-        self._slots = self._listen()
+        self._heard = self._listen()
         self._batch = Batch()
         self._counting = threading.Lock()  # guards _batch
 
@@ -64,10 +65,10 @@ class Outbound:
 
         What is urgent waits for no rate limit: an application heartbeat that comes late costs the connection.
         """
-        slots = self._slots if self._slots[0] == self._bus.version else self._listen()
-        kind = self._type(message) if slots[1].handlers or slots[2].handlers or slots[3].handlers else ""
-        opcode, payload = self._encode(message, kind, slots[2], slots[3])
-        return self.write(opcode, payload, kind, wait, urgent=urgent)
+        heard = self._who_hears()
+        kind = self._type(message) if heard[1] else ""
+        opcode, payload = self._encode(message, kind, heard)
+        return self.write(opcode, payload, kind, wait, heard, urgent=urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
         """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
@@ -77,13 +78,19 @@ class Outbound:
             raise EncodeError(f"a {type(text).__name__} cannot be sent as text: {error}") from error
         return self.write(TEXT, payload, "text", wait)
 
-    def _listen(self) -> _Slots:
-        """See which events leave. The version stands with the slots: a sender that comes late replaces no newer ones
-        for good."""
-        version, emit = self._bus.version, self._emit
-        sent, started = emit.slot(events.MESSAGE_SENT), emit.slot(events.MESSAGE_ENCODE_STARTED)
-        self._slots = slots = (version, sent, started, emit.slot(events.MESSAGE_ENCODE_COMPLETED))
-        return slots
+    def _who_hears(self) -> _Heard:
+        """All events of a message are told by what is seen before it: pairs stay whole."""
+        heard = self._heard
+        return heard if heard[0] == self._bus.version else self._listen()
+
+    def _listen(self) -> _Heard:
+        """See anew. The version stands with the slots: a thread that comes late replaces no newer ones for good."""
+        version, slot = self._bus.version, self._emit.slot
+        sent, started = slot(events.MESSAGE_SENT), slot(events.MESSAGE_ENCODE_STARTED)
+        completed = slot(events.MESSAGE_ENCODE_COMPLETED)
+        anybody = bool(sent.handlers or started.handlers or completed.handlers)
+        self._heard = heard = (version, anybody, sent, started, completed)
+        return heard
 
     def _type(self, message: Any) -> str:
         try:
@@ -91,8 +98,9 @@ class Outbound:
         except Exception:  # a protocol that cannot name what it may well encode
             return self._types(None)
 
-    def _encode(self, message: Any, kind: str, started: EventSlot, completed: EventSlot) -> tuple[int, bytes]:
-        if started.handlers:
+    def _encode(self, message: Any, kind: str, heard: _Heard) -> tuple[int, bytes]:
+        _, _, _, started, completed = heard
+        if kind and started.handlers:
             started.emit({"system_time": time.time_ns()}, {"client_id": self._client_id, "type": kind})
         began = _clock()
         try:
@@ -113,12 +121,21 @@ class Outbound:
         return opcode, payload
 
     def _encoded(self, completed: EventSlot, duration: int, size: int, kind: str, result: str) -> None:
-        if completed.handlers:
+        if kind and completed.handlers:
             metadata = {"client_id": self._client_id, "type": kind, "result": result}
             completed.emit({"duration": duration, "size": size}, metadata)
 
-    def write(self, opcode: int, payload: bytes, kind: str, wait: float, *, urgent: bool = False) -> Link:
-        """Send one ready payload; the link it went out on. `kind` is empty where nobody heard when it was encoded.
+    def write(
+        self,
+        opcode: int,
+        payload: bytes,
+        kind: str,
+        wait: float,
+        heard: _Heard | None = None,
+        *,
+        urgent: bool = False,
+    ) -> Link:
+        """Send one ready payload; the link it went out on. `kind` is empty where nobody heard before it was encoded.
         Raises NotConnected - a link that broke is over, and the owner tells why - and RateLimited."""
         until = time.monotonic() + wait
         link = self._up(wait)
@@ -135,10 +152,10 @@ class Outbound:
             raise
         finally:
             link.sending.release()
-        slots = self._slots if self._slots[0] == self._bus.version else self._listen()
-        if slots[1].handlers and kind:
+        sent = (heard or self._who_hears())[2]
+        if kind and sent.handlers:
             metadata = {"client_id": self._client_id, "type": kind}
-            slots[1].emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
+            sent.emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
         self._count(len(payload))
         return link
 
