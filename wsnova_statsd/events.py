@@ -51,9 +51,13 @@ HEARTBEAT_RECEIVED: Final = PREFIX + "heartbeat.received"
 HEARTBEAT_MISSED: Final = PREFIX + "heartbeat.missed"
 SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 
-# Told by the bus itself, and by the client about itself: outside the guide's prefix and outside the catalogue.
+# Told by the bus itself, by the client about itself, and when detail on demand begins and ends (`seconds` asked for; at
+# the end `duration`, ns; `client_id` if it is one's): outside the guide's prefix and outside the catalogue.
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
 CLIENT_CLOSED: Final = "telemetry.client.closed"
+DETAIL_STARTED: Final = "telemetry.detail.started"
+DETAIL_ENDED: Final = "telemetry.detail.ended"
+UNLISTED: Final = (HANDLER_FAILURE, CLIENT_CLOSED, DETAIL_STARTED, DETAIL_ENDED)
 
 ERROR_TYPES: Final = (
     "connection",

@@ -6,7 +6,6 @@ notes; the first seven fields carry the names of the guide's configuration keys.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -31,6 +30,9 @@ KPI_KEYS: Final = (
     "error_recovery_rate",
     "error_to_alert_s",
 )
+HIGH_IS_GOOD: Final = frozenset({"connection_success_rate", "reconnection_success_rate", "error_recovery_rate"})
+_EITHER: Final = frozenset({"throughput_per_s"})  # a floor or a ceiling, as the feed is
+_MOST: Final = 1e9  # of a limit, or of seconds: thirty years, which a wait of the threading module still takes
 
 
 def _targets(
@@ -103,9 +105,14 @@ class Profile:
             )
         if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
             raise ConfigurationError(f"a profile's max_attempts is {self.max_attempts!r}; give a whole number from 1")
+        if not isinstance(self.kpi_targets, Mapping):
+            raise ConfigurationError(
+                f"a profile's kpi_targets is {self.kpi_targets!r}; give a mapping of KPIs to targets"
+            )
         known_keys("kpi_targets", self.kpi_targets, KPI_KEYS)
         for key, target in self.kpi_targets.items():
             _check_target(key, target)
+        object.__setattr__(self, "kpi_targets", MappingProxyType(dict(self.kpi_targets)))  # what was checked stays
 
     def replace(self, **changes: Any) -> Profile:
         """This profile with some fields changed; ConfigurationError names an unknown field and the known ones."""
@@ -130,19 +137,33 @@ class Profile:
 
 
 def _check_seconds(key: str, value: object, *, zero: bool) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (value == 0 and not zero):  # type: ignore[operator]  # number says it compares
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= _MOST or (value == 0 and not zero):  # type: ignore[operator]  # number says so
         lowest = "zero or more" if zero else "more than zero"
-        raise ConfigurationError(f"a profile's {key} is {value!r}; give seconds, {lowest}")
+        raise ConfigurationError(f"a profile's {key} is {value!r}; give seconds, {lowest}, up to {_MOST:g}")
 
 
 def _check_target(key: str, target: object) -> None:
+    """Refuse what is no target, and what no value can meet, or every value does, or that calls the worse ones good."""
     match target:
-        case None | (">" | "<", int() | float()):
+        case None:
             return
-    raise ConfigurationError(
-        f"a profile's kpi_targets has {target!r} for {key}; give ('>', limit), ('<', limit) or None"
-    )
+        case (">" | "<" as sign, int() | float() as limit) if not isinstance(limit, bool):
+            pass
+        case _:
+            raise ConfigurationError(
+                f"a profile's kpi_targets has {target!r} for {key}; give ('>', limit), ('<', limit) or None"
+            )
+    if key in HIGH_IS_GOOD:
+        possible, allowed = sign == ">" and 0 <= limit < 1, "('>', a limit from 0 to below 1)"
+    elif key in _EITHER:
+        possible, allowed = 0 < limit <= _MOST, "('>' or '<', a limit above 0)"
+    elif key == "message_error_rate":
+        possible, allowed = sign == "<" and 0 < limit < 1, "('<', a limit between 0 and 1)"
+    else:
+        possible, allowed = sign == "<" and 0 < limit <= _MOST, "('<', a limit above 0)"
+    if not possible:
+        raise ConfigurationError(f"kpi_targets has {target!r} for {key}, which contradicts itself; give {allowed}")
 
 
 FINANCIAL: Final = Profile(

@@ -130,7 +130,7 @@ class Bus:
         self._events_of: dict[Hashable, tuple[str, ...]] = {}
         self._quiet_until: dict[Hashable, float] = {}
         self.handler_errors = 0
-        self.version = 0  # raised with every change of a handler table; read without the lock
+        self.version = 0  # raised whenever somebody else may hear of an event; read without the lock
         process.on_fork(self)
 
     def after_fork(self) -> None:
@@ -215,6 +215,11 @@ class Bus:
                 slot = self._slots[name]
                 fresh = (handler_id, function, config)
                 self._change_locked(slot, tuple(fresh if one[0] == handler_id else one for one in slot.handlers))
+            self.version += 1
+
+    def renew(self) -> None:
+        """An emitter lets other events out than before: what was made for one version has to be made anew."""
+        with self._own_lock():
             self.version += 1
 
     def _names_locked(self, handler_id: Hashable) -> tuple[str, ...]:

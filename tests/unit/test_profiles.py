@@ -152,11 +152,11 @@ def test_a_metadata_filter_is_a_switch_or_a_function() -> None:
 
 
 @pytest.mark.parametrize("key", SECONDS)
-@pytest.mark.parametrize("value", [-0.001, math.nan, math.inf, True, "5", None], ids=repr)
+@pytest.mark.parametrize("value", [-0.001, math.nan, math.inf, 1.1e9, 10**400, True, "5", None], ids=repr)
 def test_seconds_are_finite_numbers_that_are_not_negative(key: str, value: object) -> None:
     """The message names the field, what was given and the lowest value."""
     lowest = "zero or more" if key in MAY_BE_ZERO else "more than zero"
-    told = f"a profile's {key} is {value!r}; give seconds, {lowest}"
+    told = f"a profile's {key} is {value!r}; give seconds, {lowest}, up to 1e+09"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
         STANDARD.replace(**{key: value})
 

@@ -102,7 +102,7 @@ def _live(monkeypatch: pytest.MonkeyPatch, clock: FakeClock, server: _Server, pr
     """The events of a connection's life with this server, until the server's end or until it gives up."""
     fake_time = SimpleNamespace(monotonic=clock, monotonic_ns=clock.ns, time_ns=clock.ns)
     monkeypatch.setattr(connection_module, "time", fake_time)
-    monkeypatch.setattr(connection_module, "Dialer", lambda _options: server)
+    monkeypatch.setattr(connection_module, "Dialer", lambda *_: server)
     monkeypatch.setattr(connection_module, "KEEPER", SimpleNamespace(watch=lambda _: None, forget=lambda _: None))
     monkeypatch.setattr(connection_module, "RetryPolicy", partial(RetryPolicy, uniform=_middle))
     options = Options(

@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_starts_nothing(agent: DogStatsDReceiver, bus: ws.B
         port = taken.getsockname()[1]
         reporter = _reporter(agent, bus)
         monitor = ws.Monitor("standard", reporter, prometheus_port=port, bus=bus)
-        with pytest.raises(OSError, match=str(port)):
+        with pytest.raises(ws.errors.ConfigurationError, match=str(port)):
             monitor.start()
         assert not reporter.running
         assert _heard(bus) == 0

@@ -66,7 +66,7 @@ class Connection:
         self._undisposed: Link | None = None  # ended while its owner was in the user's code
         self.reason = "local"  # of the disconnected event of a close on purpose
         self._wake = Flag()  # ends the sleep before a retry
-        self._dialer = Dialer(options)
+        self._dialer = Dialer(options, emitter.tells_heartbeats)
         self._policy = RetryPolicy(options.profile)
         self._hooks = hooks
         self._kept: Kept | None = None  # what the keeper knows of the link

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from ..errors import ConfigurationError, ConnectionFailed
 from .dial import Dial
@@ -17,8 +18,9 @@ from .transport import upgrade
 class Dialer:
     """Makes links. A cancelled dialer makes none any more."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, tells_heartbeats: Callable[[], bool]) -> None:
         self._options = options
+        self._tells_heartbeats = tells_heartbeats
         self._lock = threading.Lock()  # guards the fields below
         self._dial: Dial | None = None
         self._cancelled = False
@@ -73,7 +75,7 @@ class Dialer:
             subprotocol,
             options.idle_timeout,
             options.max_buffered_bytes,
-            profile.heartbeat_events,
+            self._tells_heartbeats,
         )
 
     def cancel(self) -> None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from .. import events
-from .emitter import Emitter
+from ..telemetry import EventSlot
+
+TYPED: Final = (
+    events.MESSAGE_DECODE_COMPLETED,
+    events.MESSAGE_RECEIVED,
+    events.MESSAGE_PROCESS_STARTED,
+    events.MESSAGE_PROCESS_COMPLETED,
+)
 
 
 class Ears:
-    """Who hears of messages of one type: a recorder per event, None where nobody does."""
+    """Who hears of messages of one type: a recorder per event, None where nobody does. `slots` are those of TYPED."""
 
     __slots__ = ("completed", "decoded", "kind", "received", "started")
 
-    def __init__(self, emit: Emitter, client_id: str, kind: str) -> None:
+    def __init__(self, slots: Sequence[EventSlot], client_id: str, kind: str) -> None:
         typed = {"client_id": client_id, "type": kind}
         fine = {**typed, "result": "ok"}
         self.kind = kind
-        self.decoded = emit.slot(events.MESSAGE_DECODE_COMPLETED).recorder(("duration", "size"), fine)
-        self.received = emit.slot(events.MESSAGE_RECEIVED).recorder(("size", "system_time"), typed)
-        self.started = emit.slot(events.MESSAGE_PROCESS_STARTED).recorder(("system_time",), typed)
-        self.completed = emit.slot(events.MESSAGE_PROCESS_COMPLETED).recorder(("duration",), fine)
+        decoded, received, started, completed = slots
+        self.decoded = decoded.recorder(("duration", "size"), fine)
+        self.received = received.recorder(("size", "system_time"), typed)
+        self.started = started.recorder(("system_time",), typed)
+        self.completed = completed.recorder(("duration",), fine)

@@ -1,7 +1,7 @@
 """What a client says: its events on the bus, as its profile lets them out, with client_id and the metadata filter.
 
-Which event leaves is decided here once per profile; a hot path keeps an event's slot and asks `if slot.handlers:`.
-Called in whatever thread emits; holds no lock.
+Which event leaves is decided here once; a hot path keeps an event's slot, asks `if slot.handlers:`, and asks for the
+slot anew when the bus's version has changed. Called in whatever thread emits; holds no lock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..events import CATALOGUE, FREE_TEXTS
+from ..events import CATALOGUE, CLIENT_CLOSED, FREE_TEXTS
 from ..profiles import Profile
 from ..redaction import filter_metadata, log_fault
 from ..telemetry import Bus, EventSlot, Metadata, Recorder
@@ -67,12 +67,15 @@ class Emitter:
     def __init__(self, bus: Bus, profile: Profile, client_id: str) -> None:
         self._bus = bus
         self._profile = profile
-        self._client_id = client_id
+        self.client_id = client_id
+        self.live = True  # the client is not closed
         self.silent = EventSlot(bus, "")  # never attached to
+        self._muted = False
+        self._lets = profile  # what leaves is this one's
         self._slots: dict[str, EventSlot] = {}  # of the events that came up; most clients know few
 
     def _open(self, event: str) -> EventSlot:
-        if self._profile.level_of(CATALOGUE[event]) == "none":
+        if self._muted or self._lets.level_of(CATALOGUE[event]) == "none":
             return self.silent
         slot = self._bus.slot(event)
         return _Filtered(slot, self._profile) if callable(self._profile.metadata_filter) else slot
@@ -84,23 +87,47 @@ class Emitter:
 
     def slot(self, event: str) -> EventSlot:
         """The event's slot, or one that nobody hears if the profile keeps the event in."""
-        slot = self._slots.get(event)
+        slots = self._slots  # once: what is opened before a switch is kept by the old ones
+        slot = slots.get(event)
         if slot is None:
-            slot = self._slots[event] = self._open(event)
+            slot = slots[event] = self._open(event)
         return slot
 
     def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:
         """Emit an event that is not per message."""
         slot = self.slot(event)
-        if not slot.handlers or not self._profile.emits(CATALOGUE[event], metadata):
+        if not slot.handlers or not self._lets.emits(CATALOGUE[event], metadata):
             return
-        metadata = {"client_id": self._client_id, **metadata}
+        metadata = {"client_id": self.client_id, **metadata}
         if self._profile.metadata_filter is True:
             metadata = filter_metadata(
                 metadata, keep=[key for key in CATALOGUE[event].metadata if key not in FREE_TEXTS]
             )
         slot.emit(measurements, metadata)
 
+    def tells_heartbeats(self) -> bool:
+        """Whether heartbeats leave."""
+        return self._lets.heartbeat_events
+
+    def in_detail(self, on: bool) -> None:
+        """Let every event out, or those of the profile. One caller at a time, who then renews the bus's version: the
+        slots that are kept elsewhere hold on to what was let out before."""
+        if on != (self._lets is not self._profile):
+            self._lets = self._profile.replace(**_EVERYTHING) if on else self._profile
+            self._slots = {}  # last: a thread in the midst of `slot` fills the old one
+
+    def closed(self) -> None:
+        """The client is closed, and not one of the live ones any more."""
+        self.live = False
+        self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, {"client_id": self.client_id})
+
     def mute(self) -> None:
         """In a forked child: nothing is told any more."""
-        self._slots = dict.fromkeys(CATALOGUE, self.silent)
+        self._muted = True
+        self._slots = {}
+
+
+_EVERYTHING: Final[Mapping[str, Any]] = {
+    "level": "detailed",
+    **dict.fromkeys(("connection_events", "message_events", "error_events", "heartbeat_events"), True),
+}

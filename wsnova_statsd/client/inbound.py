@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import events, process
 from ..errors import DecodeError
-from ..telemetry import Recorder
+from ..telemetry import EventSlot, Recorder
 from .batch import Batch
-from .ears import Ears
+from .ears import TYPED, Ears
 from .emitter import Emitter
 from .faults import Faults
 from .frames import INVALID_DATA, TEXT, Received, Violation, is_text
@@ -69,8 +69,10 @@ class Inbound:
         self._breach = breach
         self._slow_ns = round(options.profile.slow_after * 1e9)
         self._muted = False
-        # Made anew when a handler came or went, or when another thread owns the connection: recorders are a thread's.
+        # Made anew when a handler came or went, when other events leave, or when another thread owns the connection:
+        # recorders are a thread's. All events of a message are told by what was made before it: pairs stay whole.
         self.version = -1
+        self._slots: list[EventSlot] = []  # of TYPED
         self._wall = 0  # from monotonic to wall time, ns
         self._thread: int | None = None
         self._begun: Recorder | None = None  # of message.decode.started, which knows no type yet
@@ -92,8 +94,8 @@ class Inbound:
         self._hearing = None
         self._thread = threading.get_ident()
         self._ears = {}
-        slots = [self.emit.slot(event) for event in _TYPED]
-        self._heard = not self._muted and any(slot.handlers for slot in slots)
+        self._slots = [self.emit.slot(event) for event in TYPED]
+        self._heard = not self._muted and any(slot.handlers for slot in self._slots)
         started = self.emit.slot(events.MESSAGE_DECODE_STARTED)
         self._begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
         self._runs = self._begun is None and not self._heard and not self._has_heartbeats
@@ -143,7 +145,7 @@ class Inbound:
 
     def _new_ears(self, raw: object) -> Ears:
         self._tidy()
-        ears = Ears(self.emit, self.client_id, self._types(raw))
+        ears = Ears(self._slots, self.client_id, self._types(raw))
         if isinstance(raw, str) and len(raw) < _MAX_RAW and len(self._ears) < _MAX_EARS:
             self._ears[raw] = ears
         return ears
@@ -160,9 +162,8 @@ class Inbound:
         size, now = len(payload), _clock()
         typed = {"client_id": self.client_id, "type": INVALID}
         if self._heard:
-            decoded = self.emit.slot(events.MESSAGE_DECODE_COMPLETED)
-            decoded.emit({"duration": now - began, "size": size}, {**typed, "result": _ERROR})
-            self.emit.slot(events.MESSAGE_RECEIVED).emit({"size": size, "system_time": arrived}, typed)
+            self._slots[0].emit({"duration": now - began, "size": size}, {**typed, "result": _ERROR})
+            self._slots[1].emit({"size": size, "system_time": arrived}, typed)
         self.batch.errors += 1
         self._count(size, now)
         if opcode == TEXT and not is_text(payload):  # RFC 6455, section 8.1; the loss of the link tells of the fault
@@ -217,11 +218,11 @@ class Inbound:
         hearing = self._hearing
         if hearing is not None:
             if result is not _OK:
-                self._tell_processed(events.MESSAGE_PROCESS_COMPLETED, duration, result)
+                self._tell_processed(self._slots[3], duration, result)
             elif hearing.completed is not None:
                 hearing.completed(duration)
         if duration > self._slow_ns:
-            self._tell_processed(events.MESSAGE_PROCESS_SLOW, duration, result)
+            self._tell_slow(duration, result)
         self._message = self._hearing = None
         self._add(1, self._size, duration, duration)
         if result is _ERROR:
@@ -229,8 +230,10 @@ class Inbound:
         if ended >= self.batch.due:
             self._window(ended)
 
-    def _tell_processed(self, event: str, duration: int, result: str) -> None:
-        slot = self.emit.slot(event)
+    def _tell_slow(self, duration: int, result: str) -> None:
+        self._tell_processed(self.emit.slot(events.MESSAGE_PROCESS_SLOW), duration, result)
+
+    def _tell_processed(self, slot: EventSlot, duration: int, result: str) -> None:
         if slot.handlers and not self._muted:
             slot.emit({"duration": duration}, {"client_id": self.client_id, "type": self._kind(), "result": result})
 
@@ -315,7 +318,7 @@ class Inbound:
                         longest = took
                     if took > slow:
                         self._message, self._hearing = message, hearing
-                        self._tell_processed(events.MESSAGE_PROCESS_SLOW, took, _OK)
+                        self._tell_slow(took, _OK)
                     if ended >= due:
                         self._add(count, total, spent, longest)
                         count = total = spent = longest = 0
@@ -339,7 +342,7 @@ class Inbound:
         self.batch.errors += fault
         if longest_ns > self._slow_ns:
             self._message, self._hearing = last, None
-            self._tell_processed(events.MESSAGE_PROCESS_SLOW, longest_ns, _ERROR if fault else _OK)
+            self._tell_slow(longest_ns, _ERROR if fault else _OK)
             self._message = None
         self._window(_clock())
 
@@ -385,10 +388,4 @@ class Inbound:
 
 
 _SUMMED: Final = (events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW, events.MESSAGE_PROCESS_STUCK)
-_TYPED: Final = (
-    events.MESSAGE_DECODE_COMPLETED,
-    events.MESSAGE_RECEIVED,
-    events.MESSAGE_PROCESS_STARTED,
-    events.MESSAGE_PROCESS_COMPLETED,
-)
 _MAX_RAW: Final = 100

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from .. import events, process
+from .. import process
 from ..clock import CLOCK
 from ..errors import (
     ConfigurationError,
@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..telemetry import Bus
 from .connection import Connection
+from .detail import DETAILS
 from .dialogue import Dialogue
 from .emitter import Emitter
 from .faults import Faults
@@ -53,6 +54,7 @@ class Life:
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
         profile = options.profile
         emit = Emitter(bus, profile, options.client_id)
+        DETAILS.join(emit)
         faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
         requests = Requests(options.protocol)
@@ -69,7 +71,7 @@ class Life:
         self._runs = Runs(self._inbound, connection, profile.slow_after)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
-        self._bus = bus
+        self._emit = emit
         self._faults = faults
         self._ownership = Ownership(lambda: self._redialling or self.connection.closing.is_set())
         self._ready = Flag()  # the first link stands, or never will
@@ -384,8 +386,6 @@ class Life:
         if owned:
             self._inbound.forget()
         if first:
-            self._bus.execute(
-                events.CLIENT_CLOSED, {"system_time": time.time_ns()}, {"client_id": self._options.client_id}
-            )
+            self._emit.closed()
             self.over.set()
             self._ready.set()

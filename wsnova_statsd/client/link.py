@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import NotConnected
@@ -45,7 +46,7 @@ class Link:
         subprotocol: str | None = None,
         idle_limit: float | None = None,
         max_buffered_bytes: int = 64 * 2**20,
-        tells_heartbeats: bool = True,
+        tells_heartbeats: Callable[[], bool] = lambda: True,
     ) -> None:
         self.uri = uri
         self.subprotocol = subprotocol
@@ -282,7 +283,7 @@ class Link:
         self.loss = Loss("protocol_error", violation.reason)
 
     def _saw(self, heartbeat: str, rtt: int = 0) -> None:
-        if self._tells_heartbeats:  # else the owner is not called out of its wait for nothing
+        if self._tells_heartbeats():  # else the owner is not called out of its wait for nothing
             self.seen.append((heartbeat, rtt))
 
     def _speak(self, now: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from .. import events
 from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
+from ..telemetry import EventSlot
 from .batch import WINDOW_NS, Batch
 from .emitter import Emitter
 from .faults import Faults
@@ -27,6 +28,8 @@ from .types import MessageTypes
 
 _clock = time.monotonic_ns
 _OK: Final = "ok"
+# The bus's version; whether anybody hears of message.sent, encode.started and encode.completed; the slots of these.
+_Heard = tuple[int, bool, EventSlot, EventSlot, EventSlot]
 
 
 class Outbound:
@@ -52,9 +55,8 @@ class Outbound:
         self._limit = limit
         self._bucket = TokenBucket(limit, time.monotonic()) if limit is not None else None
         self._closing = closing
-        self._sent = emit.slot(events.MESSAGE_SENT)
-        self._encode_started = emit.slot(events.MESSAGE_ENCODE_STARTED)
-        self._encode_completed = emit.slot(events.MESSAGE_ENCODE_COMPLETED)
+        self._bus = emit.bus
+        self._heard = self._listen()
         self._batch = Batch()
         self._counting = threading.Lock()  # guards _batch
 
@@ -63,10 +65,10 @@ class Outbound:
 
         What is urgent waits for no rate limit: an application heartbeat that comes late costs the connection.
         """
-        heard = self._sent.handlers or self._encode_started.handlers or self._encode_completed.handlers
-        kind = self._type(message) if heard else None
-        opcode, payload = self._encode(message, kind)
-        return self.write(opcode, payload, kind or "", wait, urgent=urgent)
+        heard = self._who_hears()
+        kind = self._type(message) if heard[1] else ""
+        opcode, payload = self._encode(message, kind, heard)
+        return self.write(opcode, payload, kind, wait, heard, urgent=urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
         """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
@@ -76,15 +78,30 @@ class Outbound:
             raise EncodeError(f"a {type(text).__name__} cannot be sent as text: {error}") from error
         return self.write(TEXT, payload, "text", wait)
 
+    def _who_hears(self) -> _Heard:
+        """All events of a message are told by what is seen before it: pairs stay whole."""
+        heard = self._heard
+        return heard if heard[0] == self._bus.version else self._listen()
+
+    def _listen(self) -> _Heard:
+        """See anew. The version stands with the slots: a thread that comes late replaces no newer ones for good."""
+        version, slot = self._bus.version, self._emit.slot
+        sent, started = slot(events.MESSAGE_SENT), slot(events.MESSAGE_ENCODE_STARTED)
+        completed = slot(events.MESSAGE_ENCODE_COMPLETED)
+        anybody = bool(sent.handlers or started.handlers or completed.handlers)
+        self._heard = heard = (version, anybody, sent, started, completed)
+        return heard
+
     def _type(self, message: Any) -> str:
         try:
             return self._types(self._protocol.message_type(message))
         except Exception:  # a protocol that cannot name what it may well encode
             return self._types(None)
 
-    def _encode(self, message: Any, kind: str | None) -> tuple[int, bytes]:
-        if self._encode_started.handlers:
-            self._encode_started.emit({"system_time": time.time_ns()}, {"client_id": self._client_id, "type": kind})
+    def _encode(self, message: Any, kind: str, heard: _Heard) -> tuple[int, bytes]:
+        _, _, _, started, completed = heard
+        if kind and started.handlers:
+            started.emit({"system_time": time.time_ns()}, {"client_id": self._client_id, "type": kind})
         began = _clock()
         try:
             encoded = self._protocol.encode(message)
@@ -95,22 +112,31 @@ class Outbound:
             else:  # bytes(10**9) would be a gigabyte
                 raise TypeError(f"the protocol's encode gave {type(encoded).__name__}, not str or bytes")
         except Exception as error:
-            self._encoded(_clock() - began, 0, kind, "error")
+            self._encoded(completed, _clock() - began, 0, kind, "error")
             self._count(0, error=True)
             fault = EncodeError(f"a {type(message).__name__} cannot be encoded: {type(error).__name__}: {error}")
             self._faults.occurred(fault, "encode", "error")
             raise fault from error
-        self._encoded(_clock() - began, len(payload), kind, _OK)
+        self._encoded(completed, _clock() - began, len(payload), kind, _OK)
         return opcode, payload
 
-    def _encoded(self, duration: int, size: int, kind: str | None, result: str) -> None:
-        if self._encode_completed.handlers:
+    def _encoded(self, completed: EventSlot, duration: int, size: int, kind: str, result: str) -> None:
+        if kind and completed.handlers:
             metadata = {"client_id": self._client_id, "type": kind, "result": result}
-            self._encode_completed.emit({"duration": duration, "size": size}, metadata)
+            completed.emit({"duration": duration, "size": size}, metadata)
 
-    def write(self, opcode: int, payload: bytes, kind: str, wait: float, *, urgent: bool = False) -> Link:
-        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
-        owner tells why - and RateLimited."""
+    def write(
+        self,
+        opcode: int,
+        payload: bytes,
+        kind: str,
+        wait: float,
+        heard: _Heard | None = None,
+        *,
+        urgent: bool = False,
+    ) -> Link:
+        """Send one ready payload; the link it went out on. `kind` is empty where nobody heard before it was encoded.
+        Raises NotConnected - a link that broke is over, and the owner tells why - and RateLimited."""
         until = time.monotonic() + wait
         link = self._up(wait)
         if self._bucket is not None and not urgent:
@@ -126,9 +152,10 @@ class Outbound:
             raise
         finally:
             link.sending.release()
-        if self._sent.handlers:
+        sent = (heard or self._who_hears())[2]
+        if kind and sent.handlers:
             metadata = {"client_id": self._client_id, "type": kind}
-            self._sent.emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
+            sent.emit({"size": len(payload), "system_time": time.time_ns()}, metadata)
         self._count(len(payload))
         return link
 

@@ -100,6 +100,8 @@ class Alerts:
         self.rules = [_rule(one).fitted(fits) for one in given]
         outlets = [reporter] if sinks is None else _several("alert_sinks", sinks, "ws.alerts.ToLog()")
         self._bus = bus if bus is not None else telemetry.DEFAULT
+        if not callable(getattr(reporter, "increment", None)):
+            raise ConfigurationError(f"reporter is {reporter!r}, without increment; give a ws.StatsdReporter")
         self._count = reporter.increment
         self._post = Post([sink_of(one) for one in outlets], self._counted, clock, timers, on_delivered)
         self._watches = [_Watch(rule, self._post, clock, timers) for rule in self.rules]
@@ -164,11 +166,16 @@ class Alerts:
 def _rule(given: object) -> Rule:
     if not isinstance(given, Rule):
         raise ConfigurationError(f"alerts holds {given!r}; give rules such as ws.alerts.SlowProcessing()")
+    heard = given.listens()
+    if isinstance(heard, str) or not heard or not all(isinstance(one, str) and one for one in heard):
+        raise ConfigurationError(
+            f"{type(given).__name__} hears {heard!r}; give a tuple of events, such as (ws.events.AUTH_FAILED,)"
+        )
     return given
 
 
 def _several(what: str, given: Iterable[Any], example: str) -> list[Any]:
-    if not isinstance(given, Iterable):
+    if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigurationError(f"{what} is {given!r}; give a list, such as [{example}]")
     return list(given)
 

@@ -8,7 +8,6 @@ service checks. Nothing starts in the constructor.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,10 +18,11 @@ from .. import events, process, profiles, telemetry, wire
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError
 from ..events import CATALOGUE
+from ..metrics.reading import number
 from ..profiles import Profile
 from ..telemetry import Bus, HandlerFunction, Recorder
 from .kpi_history import HANDLERS, Absurd, History, measured
-from .kpi_report import CRITICAL, OK, Report, check_targets, report
+from .kpi_report import CRITICAL, OK, Report, report
 from .window import Window
 
 _MAX_CLIENTS: Final = 1000
@@ -62,9 +62,8 @@ class KpiTracker:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.profile = profiles.resolve(profile)
-        check_targets(self.profile.kpi_targets)
-        number = isinstance(window_s, int | float) and not isinstance(window_s, bool) and math.isfinite(window_s)
-        if not number or window_s < _SHORTEST:
+        window = number(window_s)
+        if window is None or window < _SHORTEST:
             raise ConfigurationError(
                 f"window_s is {window_s!r}; give seconds, at least {_SHORTEST:g}: so often a verdict is told"
             )
@@ -74,8 +73,8 @@ class KpiTracker:
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._reporter = reporter
         self._clock = clock
-        self._slice_count = min(_SLICES, int(window_s))  # slices of a second at least: so often messages are summed up
-        self._slice_ns = round(window_s * _S / self._slice_count)
+        self._slice_count = min(_SLICES, int(window))  # slices of a second at least: so often messages are summed up
+        self._slice_ns = round(window * _S / self._slice_count)
         self._handler_ids = ((__name__, id(self)), (__name__, id(self), "single"))
         self._hears_single = self.profile.level_of(CATALOGUE[_PROCESSED]) != "none"
         self._running = False

@@ -89,7 +89,7 @@ class History:
             for window in self._windows if fresh else ():
                 window.add_bins(now_ns, fresh)
 
-    # -- what happened: each raises Absurd before it has changed anything ---------------------------------------------
+    # -- what happened: each raises Absurd before it has added to any sum ---------------------------------------------
 
     def started(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         self.closed = self.ended = self._left = False
@@ -105,12 +105,12 @@ class History:
             self._up(now_ns)
 
     def disconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        """The link is down, however absurd its lifetime is."""
+        shaky, self._shaky = self._shaky, False
         self._left = metadata.get("reason") in _ON_PURPOSE
-        lifetime = finite(measurements.get("duration"))
-        if self._shaky and not self._left and lifetime is not None and lifetime < self._stable_ns:
-            self._alarmed = True  # the same outage goes on: the client tells its alarm once until a link was stable
-        self._shaky = False
         self._down(now_ns)
+        if measured(measurements, "duration") < self._stable_ns and shaky and not self._left:
+            self._alarmed = True  # the same outage goes on: the client tells its alarm once until a link was stable
 
     def reconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         duration = measured(measurements, "duration")

@@ -6,19 +6,15 @@ Pure functions and values, no thread, no lock. The targets are the profile's; a 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from ..errors import ConfigurationError
-from ..profiles import KpiTargets
+from ..profiles import HIGH_IS_GOOD, KpiTargets
 from .spread import quantile_of_bins
 from .window import Window, quantile
 
 OK, WARNING, CRITICAL = 0, 1, 2  # the Agent's statuses of a service check
 BLIND: Final = "blind_s"
-_HIGH_IS_GOOD: Final = frozenset({"connection_success_rate", "reconnection_success_rate", "error_recovery_rate"})
-_EITHER: Final = frozenset({"throughput_per_s"})  # a floor or a ceiling, as the feed is
 _PROCESSING: Final = "processing_time_ms"
 _SUMS: Final = (
     *("dials", "completed", "connect_ns", "in_time", "too_late", "reconnects", "processed", "process_ns"),
@@ -55,7 +51,7 @@ class Kpi(NamedTuple):
         if self.ok:
             return OK
         limit = self.target[1]
-        distance = 1 - limit if self.key in _HIGH_IS_GOOD else limit
+        distance = 1 - limit if self.key in HIGH_IS_GOOD else limit
         return WARNING if abs(self.value - limit) <= distance * _TENTH else CRITICAL
 
 
@@ -130,19 +126,3 @@ def _row(
     if value is not None and target is not None:
         ok = value > target[1] if target[0] == ">" else value < target[1]
     return Kpi(key, value, target, ok, n, **beside)
-
-
-def check_targets(targets: KpiTargets) -> None:
-    """Raise ConfigurationError for a target that no value can meet, or that calls the worse values good."""
-    for key, target in targets.items():
-        if target is None:
-            continue
-        sign, limit = target
-        if key in _HIGH_IS_GOOD:
-            possible, allowed = sign == ">" and 0 <= limit < 1, "('>', a limit from 0 to below 1)"
-        elif key in _EITHER:
-            possible, allowed = limit > 0, "('>' or '<', a limit above 0)"
-        else:
-            possible, allowed = sign == "<" and limit > 0, "('<', a limit above 0)"
-        if not possible or not math.isfinite(limit):
-            raise ConfigurationError(f"kpi_targets has {target!r} for {key}, which contradicts itself; give {allowed}")

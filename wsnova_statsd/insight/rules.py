@@ -19,6 +19,7 @@ from ..profiles import Profile
 from ..redaction import redact_text
 
 COOL_DOWN: Final = 60.0
+_LONGEST: Final = 1e9  # seconds, which a wait still takes
 _TYPES: Final = ("error", "warning", "info")  # a recovery is a success
 _MAX_NAME: Final = 200
 _HIGHEST: Final = 10**18  # thirty years in ns
@@ -102,6 +103,10 @@ class Rule:
 
     def __post_init__(self) -> None:
         self._at_least("cool_down", 0.0)
+        if self.cool_down > _LONGEST:
+            raise ConfigurationError(
+                f"{type(self).__name__}'s cool_down is {self.cool_down!r}; give seconds, at most {_LONGEST:g}"
+            )
         if self.alert_type not in _TYPES:
             raise one_of(f"{type(self).__name__}'s alert_type", self.alert_type, _TYPES)
 

@@ -91,6 +91,10 @@ class ToLog:
 
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("wsnova_statsd.alerts"))
 
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.logger, "log", None)):
+            raise ConfigurationError(f"ToLog's logger is {self.logger!r}; give a logging.Logger")
+
     def __call__(self, alert: Alert) -> None:
         fields = {"rule": alert.rule, "client": alert.client, "message_type": alert.type, "count": alert.count}
         level = _LEVELS.get(alert.alert_type, logging.INFO)
@@ -99,10 +103,11 @@ class ToLog:
 
 def sink_of(given: Sink) -> Callable[[Alert], object]:
     """The function that takes an alert there. Raises ConfigurationError."""
-    if isinstance(given, EventSink):
-        return ToDatadog(given)
-    if callable(given):
-        return given
+    if not isinstance(given, type):  # a class has the methods too, and would take the alert for its first argument
+        if isinstance(given, EventSink):
+            return ToDatadog(given)
+        if callable(given):
+            return given
     raise ConfigurationError(f"a sink is {given!r}; give a StatsdReporter, ws.alerts.ToLog() or a function(alert)")
 
 

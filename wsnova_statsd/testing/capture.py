@@ -136,7 +136,7 @@ def capture_events(*prefixes: str, bus: EventBus | None = None) -> Iterator[Even
 def _selected(prefixes: tuple[str, ...]) -> list[str]:
     if not prefixes:
         return list(events.CATALOGUE)
-    known = (*events.CATALOGUE, events.HANDLER_FAILURE, events.CLIENT_CLOSED)
+    known = (*events.CATALOGUE, *events.UNLISTED)
     selected: dict[str, None] = {}  # an ordered set: two prefixes may overlap
     for prefix in (prefix.rstrip(".") for prefix in prefixes):
         found = [event for event in known if event == prefix or event.startswith(f"{prefix}.")]
