@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from . import environment, process, profiles, telemetry
 from .client.detail import Detail, detailed
@@ -64,8 +64,8 @@ class Monitor:
         self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
         self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted)
-        every = {} if isinstance(system, bool) else {"every": system}
-        self.system = None if system is False else SystemSampler(bus=self._bus, **every)
+        every = _EVERY if system is True else system
+        self.system = None if system is False else SystemSampler(every, self._bus)
         self.prometheus = None if prometheus_port is None else PrometheusReporter(bus=self._bus)
         self.log = None if log is False else LogReporter(None if log is True else log, bus=self._bus)
         self._stops: list[Callable[[float], object]] = []  # of the parts that run, in the order of their starts
@@ -144,7 +144,8 @@ class Monitor:
             self.kpis.alerted(alert.client, round(seconds * 1e9))
 
 
-_ARGUMENTS = ("profile", "reporter", "alerts", "kpis", "system", "prometheus_port", "log", "bus", "alert_sinks")
+_EVERY: Final = 10.0  # seconds between two samples of the system
+_ARGUMENTS: Final = ("profile", "reporter", "alerts", "kpis", "system", "prometheus_port", "log", "bus", "alert_sinks")
 
 
 def _check_port(port: object) -> None:

@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import inspect
 import logging
 import re
 import shlex
@@ -64,8 +65,8 @@ def test_every_python_block_compiles_and_imports_what_it_uses(number: int) -> No
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
     marks = (
-        *(THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "SystemSampler", "LogReporter"),
-        *("ws.counter", "capture_metrics"),
+        *(THREE_LINES, "on_message=print", "prometheus_port=None", "SlowProcessing", "KpiTracker", "SystemSampler"),
+        *("LogReporter", "ws.counter", "capture_metrics"),
     )
     assert [sum(mark in block for mark in marks) for block in PYTHON] == [1] * len(marks)
 
@@ -158,8 +159,54 @@ def test_the_kpi_table_has_the_profiles_targets() -> None:
     assert ws.STANDARD.kpi_targets == ws.LIGHTWEIGHT.kpi_targets
 
 
-        *(THREE_LINES, "on_message=print", "SlowProcessing", "KpiTracker", "SystemSampler", "LogReporter"),
-        *("ws.counter", "capture_metrics"),
+def test_the_block_of_the_monitor_has_its_parts(agent: DogStatsDReceiver) -> None:
+    monitor = _run(_block("prometheus_port=None"), URL)["monitor"]
+    assert monitor.profile is ws.FINANCIAL
+    assert (monitor.system, monitor.prometheus, monitor.log) == (None, None, None)
+
+
+def test_the_table_of_the_monitor_names_its_attributes_and_arguments() -> None:
+    monitor = ws.Monitor()
+    for attribute, arguments, _ in _table("The Monitor"):
+        assert hasattr(monitor, attribute.strip("`").removeprefix("monitor."))
+        for argument in re.findall(r"`(\w+)=", arguments):
+            assert argument in inspect.signature(ws.Monitor).parameters
+
+
+def test_the_block_of_the_system_metrics_starts_a_sampler(agent: DogStatsDReceiver) -> None:
+    names = _run(_block("SystemSampler"), URL)
+    with names["reporter"], names["sampler"]:
+        assert names["reporter"].running
+        assert ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
+    assert not ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
+
+
+def test_the_table_of_the_system_metrics_names_all_of_them() -> None:
+    named = [
+        ("websocket.system" + name.removeprefix("websocket.system"), row[1])
+        for row in _table("System metrics")
+        for name in re.findall(r"`([^`]*)`", row[0])
+    ]
+    existing = [one for one in ws.statsd_metrics() if one.event == ws.events.SYSTEM_SAMPLED]
+    assert sorted(named) == sorted((one.name, one.tags[0][0]) for one in existing)
+
+
+def test_the_block_of_the_log_tells_a_person(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"), _run(_block("LogReporter"), URL)["log"]:
+        ws.telemetry.execute(ws.events.CONNECTION_COMPLETED, {"duration": 1_500_000}, {"client_id": "md-1"})
+        ws.telemetry.execute(ws.events.MESSAGE_RECEIVED, {"size": 5}, {"client_id": "md-1", "type": "trade"})
+    assert [(one.name, one.getMessage()) for one in caplog.records] == [
+        ("wsnova_statsd.events", "Connection established in 1.5ms")
+    ]
+
+
+def test_the_table_of_the_log_has_its_lines() -> None:
+    rows = []
+    for line in LINES:
+        fields = ["ms" if field == "duration" else field for field in line.fields]
+        event = f"`{line.event.removeprefix(ws.events.PREFIX)}`" + (", final" if line.only else "")
+        rows.append([event, logging.getLevelName(line.level), f"`{line.text.replace('%s', '{{{}}}').format(*fields)}`"])
+    assert [[event, level, text.partition(";")[0]] for event, level, text in _table("Logs")] == rows
 
 
 def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:

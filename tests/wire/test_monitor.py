@@ -6,6 +6,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,10 @@ def bus() -> ws.Bus:
 
 def _reporter(agent: DogStatsDReceiver, bus: ws.Bus, **options: Any) -> ws.StatsdReporter:
     return ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus, **options)
+
+
+def _connected(times: int, agent: DogStatsDReceiver) -> bool:
+    return agent.count("websocket.connection.completed") == times
 
 
 def _heard(bus: ws.Bus) -> int:
@@ -62,7 +67,7 @@ def test_one_object_has_every_part_and_each_tells(
     assert rows["error_to_alert_s"].n == 1
     assert agent.count("websocket.connection.completed", ["client:md-1"]) == 1
     assert agent.last("websocket.kpi.connection_time_ms", ["client:md-1"]) == 12.0
-    assert {check.name for check in agent.service_checks} == {"websocket.health", "websocket.can_connect"}
+    assert {check.name for check in agent.checks} == {"websocket.health", "websocket.can_connect"}
     assert [event.title for event in agent.events] == ["Login failed: rejected (initial)"]
     assert not reporter.running
 
@@ -96,7 +101,8 @@ def test_start_and_stop_may_be_called_again_and_again(agent: DogStatsDReceiver, 
         bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
         assert monitor.stop()
         assert monitor.stop()
-        assert agent.wait_for(lambda agent, told=number: agent.count("websocket.connection.completed") == told)
+        reached = partial(_connected, number)
+        assert agent.wait_for(reached)
 
 
 def test_a_port_that_is_taken_starts_nothing(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
