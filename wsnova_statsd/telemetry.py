@@ -131,6 +131,7 @@ class Bus:
         self._quiet_until: dict[Hashable, float] = {}
         self.handler_errors = 0
         self.version = 0  # raised whenever somebody else may hear of an event; read without the lock
+        self.runs: dict[int, list[None]] = {}  # of clients: each ends when something is in it, as `version` is raised
         process.on_fork(self)
 
     def after_fork(self) -> None:
@@ -194,7 +195,7 @@ class Bus:
             for name in names:
                 slot = self._slot_locked(name)
                 self._change_locked(slot, (*slot.handlers, (handler_id, function, config)))
-            self.version += 1
+            self._renew_locked()
 
     def detach(self, handler_id: Hashable) -> None:
         """Detach the handler from all its events. Raises HandlerNotFound. A call under way elsewhere still ends."""
@@ -205,7 +206,7 @@ class Bus:
             for name in names:
                 slot = self._slots[name]
                 self._change_locked(slot, tuple(entry for entry in slot.handlers if entry[0] != handler_id))
-            self.version += 1
+            self._renew_locked()
 
     def replace(self, handler_id: Hashable, function: HandlerFunction, config: Any = None) -> None:
         """Put another function in an attached handler's place. Each emission reaches the old or the new one, never both
@@ -215,12 +216,17 @@ class Bus:
                 slot = self._slots[name]
                 fresh = (handler_id, function, config)
                 self._change_locked(slot, tuple(fresh if one[0] == handler_id else one for one in slot.handlers))
-            self.version += 1
+            self._renew_locked()
 
     def renew(self) -> None:
         """An emitter lets other events out than before: what was made for one version has to be made anew."""
         with self._own_lock():
-            self.version += 1
+            self._renew_locked()
+
+    def _renew_locked(self) -> None:
+        self.version += 1
+        for run in list(self.runs.values()):
+            run.append(None)
 
     def _names_locked(self, handler_id: Hashable) -> tuple[str, ...]:
         try:

@@ -61,6 +61,9 @@ class Connection:
         self.changed = threading.Condition()
         self.state = State.IDLE
         self.link: Link | None = None
+        self.run: list[
+            None
+        ] = []  # of messages handed out: it ends when something is in it, as the link is gone
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
         self.last_failure: ConnectionFailed | None = None  # of a dial
         self._undisposed: Link | None = None  # ended while its owner was in the user's code
@@ -257,6 +260,7 @@ class Connection:
         link.dispose()
         with self.changed:
             self.link = None
+            self.run.append(None)
             self.changed.notify_all()
         self._hooks.unlinked()
 
@@ -359,6 +363,7 @@ class Connection:
         with self.changed:
             link, self._undisposed = self.link or self._new or self._undisposed, None
             self.link = None
+            self.run.append(None)
             self.state = State.CLOSED
             self.changed.notify_all()
         if link is not None:
@@ -384,6 +389,7 @@ class Connection:
             if link is not None:
                 link.abandon()
         self.link = self._new = self._undisposed = self._kept = None
+        self.run.append(None)
         self.changed = threading.Condition()
         self.tidings.after_fork()
         self.state = State.FORKED

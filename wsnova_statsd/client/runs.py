@@ -23,7 +23,7 @@ from .lookout import Hand
 
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due
-_INSTANT: Final = 1e-6  # seconds; in less nobody closes a client, forks, or attaches a handler
+_INSTANT: Final = 1e-6  # seconds; in less nobody closes a client, forks, or attaches a handler, in this thread
 _SPELL: Final = 0.02  # seconds of reading on and on, before what else is due gets its turn
 _alive = process.ALIVE
 _clock = time.monotonic
@@ -89,9 +89,13 @@ class Runs:
         done = counted = 0
         spent, longest = 0.0, self._longest
         message = fault = None
+        # Whoever ends the link or changes who hears puts something in: one look for each message, and a cheap one. A
+        # fork without hooks, where nobody hears, is seen after some messages only.
+        ended_by: list[None] = []
         try:
+            connection.run = bus.runs[id(ended_by)] = ended_by
             # An answer that came in this run was expected before it was read, so it is seen here that one is.
-            while done < len(run) and not inbound.requests.active:
+            while done < len(run) and not inbound.requests.active and bus.version == version:
                 inbound.hand = None
                 messages: list[Any] = []
                 try:
@@ -119,9 +123,9 @@ class Runs:
                                 if took > longest:
                                     longest = took
                                     passing = longest if longest < _INSTANT else _INSTANT
-                                if took > brief:
+                                if took > brief or not _alive[0]:
                                     break
-                            if not _alive[0] or connection.link is not link or bus.version != version:
+                            if ended_by:
                                 break
                     except Exception as error:
                         if handler is None:  # thrown into the loop's generator
@@ -145,6 +149,7 @@ class Runs:
                     if not _alive[0] or connection.link is not link or bus.version != version:
                         return
         finally:  # first what it did not come to: telling of the sums calls telemetry handlers
+            bus.runs.pop(id(ended_by), None)
             if done < len(run):
                 link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
             inbound.hand, link.in_hand = None, False
