@@ -72,7 +72,9 @@ class Clock:
         while True:
             with changed:
                 while not self._heap or self._heap[0][0] > time.monotonic():
-                    changed.wait(self._heap[0][0] - time.monotonic() if self._heap else None)
+                    changed.wait(
+                        min(self._heap[0][0] - time.monotonic(), threading.TIMEOUT_MAX) if self._heap else None
+                    )
                 _, _, job = heapq.heappop(self._heap)
             work, job.work = job.work, None
             if work is not None:

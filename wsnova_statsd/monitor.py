@@ -58,6 +58,9 @@ class Monitor:
             raise one_of("log", log, (True, False, "a logging.Logger"))
         if prometheus_port is not None:
             _check_port(prometheus_port)
+        for what, given, kind in (("reporter", reporter, StatsdReporter), ("bus", bus, Bus)):
+            if given is not None and not isinstance(given, kind):
+                raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._port = prometheus_port
         self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)

@@ -21,13 +21,13 @@ from wsnova_statsd.testing.receiver import DogStatsDReceiver
 PATIENCE = 20.0  # seconds; reached only by a failing test
 OWN = "shop.order.filled"
 _FREE = ["note", "api_key", "reply"]  # keys that no event of the catalogue has
-METRICS = [
-    *ws.statsd_metrics(),
+OWN_METRICS = [
     ws.counter("errors", ws.events.ERROR_OCCURRED, tags=["error", *_FREE]),
     ws.counter("gone", ws.events.CONNECTION_DISCONNECTED, tags=["detail", "uri", *_FREE]),
     ws.counter("stuck", ws.events.MESSAGE_PROCESS_STUCK, tags=["stack", *_FREE]),
     ws.counter("orders", OWN, tags=["error", *_FREE]),
 ]
+METRICS = [*ws.statsd_metrics(), *OWN_METRICS]
 
 
 class _Records(logging.Handler):
@@ -60,6 +60,7 @@ class Watched:
         self.monitor = ws.Monitor(profile, self.reporter, bus=bus, alert_sinks=sinks)
         self.tracker = ws.KpiTracker(profile, bus, self.reporter)
         self.log = ws.LogReporter(bus=bus)
+        self.prometheus = ws.PrometheusReporter([*ws.prometheus_metrics(), *OWN_METRICS], bus)
 
     def _sink(self, alert: Alert) -> None:
         self.alerts.append(alert)
@@ -110,6 +111,7 @@ COLLECTORS: Mapping[str, Callable[[Watched], str]] = {
     "log records": lambda seen: "\n".join(seen.records.texts),
     "alerts": lambda seen: f"alerts: {seen.alerts!r}",
     "KPI report": lambda seen: f"{seen.tracker.report()}{seen.tracker.report().to_json()}{seen.tracker.report('md-1')}",
+    "exposition": lambda seen: seen.prometheus.render(),
     "reprs": lambda seen: repr([*seen.shown, seen.monitor, seen.reporter, seen.reporter.stats, seen.tracker, seen.log]),
 }
 
@@ -125,7 +127,7 @@ def watched(profile: ws.Profile) -> Iterator[Watched]:
         root.setLevel(logging.DEBUG)
         try:
             with ExitStack() as stack:
-                for part in (seen.monitor, seen.tracker, seen.log):
+                for part in (seen.monitor, seen.tracker, seen.log, seen.prometheus.start(port=None)):
                     stack.enter_context(part)
                 yield seen
                 assert seen.reporter.flush(PATIENCE)

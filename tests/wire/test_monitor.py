@@ -196,6 +196,8 @@ def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monk
         ({"log": "INFO"}, "log is 'INFO'; allowed: True, False, a logging.Logger"),
         ({"prometheus_port": 70_000}, "prometheus_port is 70000; give 0 to 65535, 0 for a free one, or None for none"),
         ({"prometheus_port": True}, "prometheus_port is True; give 0 to 65535, 0 for a free one, or None for none"),
+        ({"reporter": "localhost"}, "reporter is 'localhost'; give a ws.StatsdReporter"),
+        ({"bus": "main"}, "bus is 'main'; give a ws.Bus"),
         ({"alerts": [3]}, "alerts holds 3; give rules such as ws.alerts.SlowProcessing()"),
     ],
 )

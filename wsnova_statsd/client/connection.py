@@ -61,9 +61,7 @@ class Connection:
         self.changed = threading.Condition()
         self.state = State.IDLE
         self.link: Link | None = None
-        self.run: list[
-            None
-        ] = []  # of messages handed out: it ends when something is in it, as the link is gone
+        self.run: list[None] = []  # of messages handed out: it ends when something is in it, as the link is gone
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
         self.last_failure: ConnectionFailed | None = None  # of a dial
         self._undisposed: Link | None = None  # ended while its owner was in the user's code
