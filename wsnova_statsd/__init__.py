@@ -6,8 +6,12 @@
         for message in client:
             ...
 
-Importing it starts no thread, opens no socket and imports neither datadog nor any optional library.
+Importing it starts no thread, opens no socket and imports neither datadog nor any optional library. What watches is
+imported when it is first asked for: a client alone needs none of it.
 """
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 from . import errors, events, telemetry
 from .client.api import Client
@@ -15,18 +19,20 @@ from .client.auth import HeaderAuth, MessageAuth
 from .client.protocol import Ack, JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
 from .client.state import State
-from .insight import alerts
-from .insight.kpi import KpiTracker
-from .insight.system import SystemSampler
 from .metrics.catalogue import prometheus_metrics, statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
-from .monitor import Monitor
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
-from .reporters.log import LogReporter
-from .reporters.prometheus import PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
+
+if TYPE_CHECKING:
+    from .insight import alerts
+    from .insight.kpi import KpiTracker
+    from .insight.system import SystemSampler
+    from .monitor import Monitor
+    from .reporters.log import LogReporter
+    from .reporters.prometheus import PrometheusReporter
 
 __version__ = "0.1.0"
 
@@ -64,3 +70,24 @@ __all__ = [
     "summary",
     "telemetry",
 ]
+
+_LATER = {
+    "KpiTracker": "insight.kpi",
+    "LogReporter": "reporters.log",
+    "Monitor": "monitor",
+    "PrometheusReporter": "reporters.prometheus",
+    "SystemSampler": "insight.system",
+    "alerts": "insight.alerts",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _import_module(f"{__name__}.{_LATER[name]}")
+    globals()[name] = found = module if name == "alerts" else getattr(module, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -34,9 +36,27 @@ def test_what_the_front_door_imports_it_exports() -> None:
     """Every name that `__init__.py` imports from below stands in `__all__`, and no other."""
     tree = ast.parse(Path(ws.__file__).read_text(encoding="utf-8"))
     imported = {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
     }
     assert imported == set(ws.__all__)
+
+
+LATER = {"KpiTracker", "LogReporter", "Monitor", "PrometheusReporter", "SystemSampler", "alerts"}
+
+
+def test_what_watches_is_imported_when_it_is_asked_for() -> None:
+    """A client and a reporter alone pay for none of it; asked for twice it is the same."""
+    script = (
+        "import sys, wsnova_statsd as ws\n"
+        "print(*sorted(set(ws.__all__) - set(vars(ws))))\n"
+        "print(any(name.startswith('wsnova_statsd.insight') for name in sys.modules))\n"
+        "print(ws.Monitor is ws.Monitor, set(ws.__all__) <= set(dir(ws)), hasattr(ws, 'Monitors'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50)
+    assert done.stdout.splitlines() == [" ".join(sorted(LATER)), "False", "True True False"]
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
