@@ -22,8 +22,8 @@ print(time.perf_counter_ns() - began)
 
 @benchmark("import")
 def import_time(run: Run) -> Iterator[Row]:
-    """At most 40 ms: the lowest of some processes (no peer would be slowed by whatever else runs), after one that writes
-    the bytecode, as an installation does."""
+    """At most 40 ms: the lowest of some processes (no peer would be slowed by whatever else runs), after one that
+    writes the bytecode, as an installation does."""
     processes = run.choose(7, 5)
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}

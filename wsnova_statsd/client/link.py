@@ -117,10 +117,10 @@ class Link:
         return bool(self.inbox)
 
     def read_on(self, bulk: list[bytes] | None) -> int:
-        """Owner, who has dealt with all messages: read once more without waiting, if the last read left something and
-        nothing is to be told. What may go into `bulk` (see FrameReader) does; returns its opcode."""
+        """Owner, who has dealt with all messages: read once more without waiting, unless something is to be told; more
+        came meanwhile, or `fill` need not look. What may go into `bulk` (see FrameReader) does; returns its opcode."""
         kind = self._reader.usual
-        if not self._transport.drained and not self.seen and self.loss is None:
+        if not self.seen and self.loss is None:
             with self.reading:
                 self.left = now = time.monotonic()  # it is away for no time
                 self.in_hand = bulk is not None
