@@ -259,3 +259,22 @@ def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest() -> None:
     assert os.read(reader, 1) == b"\0"
     os.waitpid(children[0], 0)
     assert _sum(log, "count") == N
+
+
+def test_the_sums_of_a_long_run_are_told_every_second() -> None:
+    """The last 5,000 of 12,000 messages come in one read or two, and take two seconds: none of them long by itself."""
+    messages = [f"{10_000_000 + number}" for number in range(12_000)]
+
+    def work(number: int) -> None:
+        if number >= 10_007_000:
+            until = time.perf_counter() + 0.0004
+            while time.perf_counter() < until:
+                pass
+
+    with _sent(messages, on_message=work) as (client, log, _bus):
+        client.start()
+        assert client.wait(30)
+    windows = [one.measurements["window"] for one in log.of(ws.events.MESSAGE_BATCH_PROCESSED)]
+    assert _sum(log, "count") == 12_000
+    assert len(windows) >= 2
+    assert max(windows) < 1.6e9

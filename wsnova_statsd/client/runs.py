@@ -138,7 +138,7 @@ class Runs:
                             spent += now - began
                             if now - ended > longest:  # a message that did not come to its end
                                 longest = now - ended
-                    if fault is not None or longest > brief:
+                    if fault is not None or longest > brief or spent > _SPELL:  # the sums may be due
                         if timed:
                             self._note(run[counted:done], spent, longest)
                             self._settle(message, fault is not None)
