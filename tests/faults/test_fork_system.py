@@ -7,6 +7,7 @@ from tests.faults.support import run_script
 _SCRIPT = """
 import ctypes, gc, os, sys, threading, warnings
 import wsnova_statsd as ws
+from tests.faults.forking import Child
 from wsnova_statsd.testing.capture import capture_events
 
 warnings.simplefilter("ignore")
@@ -26,8 +27,8 @@ def hold():
 
 threading.Thread(target=hold).start()
 held.wait(30)
-pid = os.fork() if sys.argv[1] == "hooks" else ctypes.PyDLL(None).fork()
-if pid == 0:
+child = Child(os.fork if sys.argv[1] == "hooks" else ctypes.PyDLL(None).fork)
+if child.pid == 0:
     with capture_events(SAMPLED) as log:
         ws.telemetry.execute(ws.events.HEARTBEAT_MISSED, {}, {"client_id": "a"})
         good = log.wait_for(SAMPLED, 2, 30)
@@ -36,15 +37,16 @@ if pid == 0:
     good = good and mine.measurements["gc_collections_full"] < 100
     good = good and clients.metadata == {"client_id": "a", "worker": str(os.getpid())}
     sampler.stop()
-    os._exit(0 if good else 1)
+    child.tell(good)
+    child.end()
 go.set()
 with capture_events(SAMPLED) as log:
     log.wait_for(SAMPLED, 1, 30)
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), log[0].measurements["gc_collections_full"] >= 200)
+print(child.said(40.0), log[0].measurements["gc_collections_full"] >= 200)
 """
 
 
 @pytest.mark.parametrize("way", ["hooks", "libc"])
 def test_a_child_samples_itself_once_a_client_lives_in_it(way: str) -> None:
     """Whoever forked, and although a thread of the parent held the lock; the parent samples on."""
-    assert run_script(_SCRIPT, 50.0, way) == "0 True\n"
+    assert run_script(_SCRIPT, 50.0, way) == "[[True]] True\n"

@@ -2,15 +2,14 @@
 
 import ctypes
 import gc
-import json
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.faults.forking import Child
 from wsnova_statsd import process
 from wsnova_statsd.clock import CLOCK
 from wsnova_statsd.telemetry import Bus
@@ -36,22 +35,15 @@ FORKS = [
 
 def _child(fork: Callable[[], int], work: Callable[[], object]) -> Any:
     """What `work` returns, or raises, in a forked child, by way of JSON."""
-    reading, writing = os.pipe()
-    pid = fork()
-    if pid == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(20)  # a child that hangs ends
+    child = Child(fork)
+    if child.pid == 0:
         try:
-            answer = json.dumps(work())
+            child.tell(work())
         except BaseException as error:
-            answer = json.dumps(repr(error))
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        answer = pipe.read().decode()
-    os.waitpid(pid, 0)
-    return json.loads(answer or '"the child hung"')
+            child.tell(repr(error))
+        child.end()
+    (answer,) = child.said(20.0)[0]
+    return answer
 
 
 class _Component:
