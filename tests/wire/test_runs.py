@@ -1,5 +1,5 @@
-"""Messages that come many in one read, where nobody hears of single ones: each is handed out once, in order, as if it
-came alone, and the sums are exact. A server sends all its frames in one piece, then a close frame."""
+"""Messages that come many in one read: each is handed out once, in order, as if it came alone, and the sums are exact,
+whether somebody hears of single ones or nobody does. A server sends all its frames in one piece, then a close frame."""
 
 import json
 import os
@@ -12,13 +12,21 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd.testing import capture_metrics
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.tcp import BINARY, CLOSE, TEXT, Connection, TcpServer, server_frame
 
 N = 500
 MANY = [f'{{"type":"t","n":{number}}}' for number in range(N)]
+GROWING = [json.dumps({"type": "t", "n": number, "x": "x" * (number % 200)}) for number in range(N)]
 GOODBYE = server_frame(CLOSE, (1000).to_bytes(2, "big"))
 SUMS = (ws.events.MESSAGE_BATCH_PROCESSED, ws.events.MESSAGE_PROCESS_SLOW, ws.events.ERROR_OCCURRED)
+
+
+@pytest.fixture(params=[False, True], ids=["in bulk", "each told"])
+def told(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What makes nobody, or somebody, hear of single messages."""
+    return {"heard": (*SUMS, ws.events.MESSAGE_RECEIVED), "profile": ws.FINANCIAL} if request.param else {}
 
 
 def _frames(messages: Sequence[str | bytes]) -> bytes:
@@ -71,25 +79,47 @@ def test_each_message_is_handed_out_once_and_in_order(heard: Sequence[str]) -> N
     assert _sum(log, "total_size") == (sum(map(len, MANY)) if heard is SUMS else 0)
 
 
-def test_a_loop_gets_each_message_once_and_in_order() -> None:
-    with _sent(MANY) as (client, log, _bus):
+@pytest.mark.parametrize("how", ["on_message", "loop"])
+def test_all_five_events_of_a_message_are_told_before_those_of_the_next(how: str) -> None:
+    """In their order, and each with its own size; the metrics made of them count every message."""
+    five = ("decode.started", "decode.completed", "received", "process.started", "process.completed")
+    names = [f"websockex_nova.message.{one}" for one in five]
+    sizes = [*map(len, GROWING)]
+    options: dict[str, Any] = {"on_message": lambda message: None} if how == "on_message" else {}
+    with (
+        _sent(GROWING, heard=names, profile=ws.FINANCIAL, **options) as (client, log, bus),
+        capture_metrics(bus=bus) as metrics,
+    ):
+        client.start()
+        if not options:
+            assert [message["n"] for message in client] == [*range(N)]
+        assert client.wait(10)
+        for name in five:
+            metrics.assert_count(f"websocket.message.{name}", N)
+        metrics.assert_count("websocket.message.received.bytes", sum(sizes))
+    assert log.names() == names * N
+    assert [one.measurements["size"] for one in log.of(names[2])] == sizes
+
+
+def test_a_loop_gets_each_message_once_and_in_order(told: dict[str, Any]) -> None:
+    with _sent(MANY, **told) as (client, log, _bus):
         client.start()
         assert [message["n"] for message in client] == [*range(N)]
     assert (_sum(log, "count"), _sum(log, "total_size")) == (N, sum(map(len, MANY)))
 
 
-def test_text_and_binary_may_stand_side_by_side() -> None:
+def test_text_and_binary_may_stand_side_by_side(told: dict[str, Any]) -> None:
     mixed = [MANY[index] if index % 7 else bytes([index % 256]) for index in range(N)]
     got: list[Any] = []
-    with _sent(mixed, on_message=got.append) as (client, log, _bus):
+    with _sent(mixed, **told, on_message=got.append) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [json.loads(one) if isinstance(one, str) else one for one in mixed]
     assert (_sum(log, "count"), _sum(log, "total_size")) == (N, sum(map(len, mixed)))
 
 
-def test_a_loop_that_is_left_leaves_the_rest_for_the_next_one() -> None:
-    with _sent(MANY) as (client, log, _bus):
+def test_a_loop_that_is_left_leaves_the_rest_for_the_next_one(told: dict[str, Any]) -> None:
+    with _sent(MANY, **told) as (client, log, _bus):
         client.start()
         got = []
         for message in client:
@@ -102,7 +132,7 @@ def test_a_loop_that_is_left_leaves_the_rest_for_the_next_one() -> None:
     assert _sum(log, "count") == N
 
 
-def test_a_handler_that_closes_the_client_gets_no_more_messages() -> None:
+def test_a_handler_that_closes_the_client_gets_no_more_messages(told: dict[str, Any]) -> None:
     got: list[int] = []
 
     def on_message(message: Any) -> None:
@@ -110,7 +140,7 @@ def test_a_handler_that_closes_the_client_gets_no_more_messages() -> None:
         if message["n"] == 40:
             client.close(0.5)
 
-    with _sent(MANY, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
         _wait_until(lambda: _sum(log, "count") == 41)
@@ -118,11 +148,11 @@ def test_a_handler_that_closes_the_client_gets_no_more_messages() -> None:
     assert _sum(log, "count") == 41
 
 
-def test_what_cannot_be_decoded_costs_itself_only() -> None:
+def test_what_cannot_be_decoded_costs_itself_only(told: dict[str, Any]) -> None:
     bad = {0, 1, 77, N - 1}
     broken = ["{" if index in bad else one for index, one in enumerate(MANY)]
     got: list[int] = []
-    with _sent(broken, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
+    with _sent(broken, **told, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [number for number in range(N) if number not in bad]
@@ -131,17 +161,17 @@ def test_what_cannot_be_decoded_costs_itself_only() -> None:
     assert _sum(log, "total_size") == sum(map(len, broken))
 
 
-def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out() -> None:
+def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(told: dict[str, Any]) -> None:
     """RFC 6455, sections 7.1.7 and 8.1."""
     frames = _frames(MANY[:50]) + server_frame(TEXT, b'"\xff"') + _frames(MANY[50:])
     got: list[int] = []
-    with _sent([], then=frames, on_message=lambda message: got.append(message["n"])) as (client, _log, _bus):
+    with _sent([], **told, then=frames, on_message=lambda message: got.append(message["n"])) as (client, _log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [*range(50)]
 
 
-def test_a_handler_that_raises_is_told_and_the_next_message_comes() -> None:
+def test_a_handler_that_raises_is_told_and_the_next_message_comes(told: dict[str, Any]) -> None:
     got: list[int] = []
 
     def on_message(message: Any) -> None:
@@ -149,7 +179,7 @@ def test_a_handler_that_raises_is_told_and_the_next_message_comes() -> None:
         if message["n"] % 50 == 49:
             raise IndexError("from the handler")
 
-    with _sent(MANY, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [*range(N)]
@@ -157,9 +187,9 @@ def test_a_handler_that_raises_is_told_and_the_next_message_comes() -> None:
     assert (_sum(log, "count"), _sum(log, "errors")) == (N, N // 50)
 
 
-def test_slow_messages_are_told_each_with_its_own_time() -> None:
+def test_slow_messages_are_told_each_with_its_own_time(told: dict[str, Any]) -> None:
     """slow_after is 20 ms; three messages of 500 take longer, one of them raises."""
-    profile = ws.STANDARD.replace(slow_after=0.02)
+    told["profile"] = told.get("profile", ws.STANDARD).replace(slow_after=0.02)
 
     def on_message(message: Any) -> None:
         if message["n"] in (10, 11, 300):
@@ -167,7 +197,7 @@ def test_slow_messages_are_told_each_with_its_own_time() -> None:
         if message["n"] == 300:
             raise ValueError("slow, and raises")
 
-    with _sent(MANY, profile=profile, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     slow = log.of(ws.events.MESSAGE_PROCESS_SLOW)
@@ -180,8 +210,9 @@ def test_slow_messages_are_told_each_with_its_own_time() -> None:
     assert _sum(log, "process_time") >= sum(one.measurements["duration"] for one in slow)
 
 
-def test_a_loop_that_is_left_from_a_slow_body_tells_of_it() -> None:
-    with _sent(MANY, profile=ws.STANDARD.replace(slow_after=0.02)) as (client, log, _bus):
+def test_a_loop_that_is_left_from_a_slow_body_tells_of_it(told: dict[str, Any]) -> None:
+    told["profile"] = told.get("profile", ws.STANDARD).replace(slow_after=0.02)
+    with _sent(MANY, **told) as (client, log, _bus):
         client.start()
         for message in client:
             if message["n"] == 400:
@@ -239,7 +270,7 @@ def test_an_answer_behind_many_messages_is_found_from_a_handler() -> None:
     assert len(got) == N + 1
 
 
-def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest() -> None:
+def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest(told: dict[str, Any]) -> None:
     reader, writer = os.pipe()
     got: list[int] = []
     children: list[int] = []
@@ -252,7 +283,7 @@ def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest() -> None:
             if not child:  # long enough for it to go on, if it would
                 threading.Timer(0.3, lambda: (os.write(writer, bytes([len(got) - 41])), os._exit(0))).start()
 
-    with _sent(MANY, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [*range(N)]
@@ -261,7 +292,7 @@ def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest() -> None:
     assert _sum(log, "count") == N
 
 
-def test_the_sums_of_a_long_run_are_told_every_second() -> None:
+def test_the_sums_of_a_long_run_are_told_every_second(told: dict[str, Any]) -> None:
     """The last 5,000 of 12,000 messages come in one read or two, and take two seconds: none of them long by itself."""
     messages = [f"{10_000_000 + number}" for number in range(12_000)]
 
@@ -271,7 +302,7 @@ def test_the_sums_of_a_long_run_are_told_every_second() -> None:
             while time.perf_counter() < until:
                 pass
 
-    with _sent(messages, on_message=work) as (client, log, _bus):
+    with _sent(messages, **told, on_message=work) as (client, log, _bus):
         client.start()
         assert client.wait(30)
     windows = [one.measurements["window"] for one in log.of(ws.events.MESSAGE_BATCH_PROCESSED)]

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -119,16 +120,27 @@ def test_a_client_closed_by_on_error_gets_no_more_messages() -> None:
 
 
 def test_an_answer_that_came_with_a_run_is_not_handed_out_as_a_message() -> None:
-    """Another thread asks, and its answer is read, between the owner's look and its grasp."""
+    """Another thread asks, and its answer is read, between the owner's look and its grasp: it is in the inbox, where
+    that thread finds it, by the time the message before it is handed out."""
     with _sent(MANY) as (client, _log, _bus):
         life = client._life or client.start()._life
         assert life is not None
-        inbound, read = life._inbound, [b"1", b"2", b'{"id":1}']
-        link: Any = SimpleNamespace(inbox=deque[Received]([(TEXT, b"3", 0)]), in_hand=True)
-        inbound.requests.add(Pending(("reply", 1), 1e9))
-        assert list(Runs(inbound, life.connection, 1.0)._deal_with(read, TEXT, 7, link)) == []
-        assert list(link.inbox) == [*((TEXT, one, 7) for one in read), (TEXT, b"3", 0)]
+        read = [b"1", b'{"id":1,"result":2}', b"3"]
+        reads = iter([read])
+
+        def read_on(bulk: list[bytes]) -> tuple[int, int]:
+            bulk += next(reads, [])
+            link.in_hand = bool(bulk)
+            life._inbound.requests.add(Pending(("reply", 1), 1e9))
+            return TEXT, sum(map(len, bulk))
+
+        link: Any = SimpleNamespace(inbox=deque[Received](), in_hand=False, read_on=read_on)
+        connection: Any = SimpleNamespace(link=link)
+        messages = Runs(life._inbound, connection, 1.0).waiting()
+        assert next(messages) == 1
+        assert [*link.inbox] == [(TEXT, payload, ANY) for payload in read[1:]]
         assert not link.in_hand
+        assert list(messages) == [3]
 
 
 def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:

@@ -54,7 +54,7 @@ class FrameReader:
 
     __slots__ = (
         *("_closed", "_deflated", "_fragments", "_inflate", "_limit", "_opcode", "_rest", "_want"),
-        *("controls", "inflated_bytes", "usual", "violation"),
+        *("bulk_bytes", "controls", "inflated_bytes", "usual", "violation"),
     )
 
     def __init__(self, max_message_bytes: int, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
@@ -69,6 +69,7 @@ class FrameReader:
         self._opcode = CONTINUATION  # of the fragmented message under way; CONTINUATION: none is
         self._closed = False
         self.controls = 0  # control frames found so far
+        self.bulk_bytes = 0  # of all payloads that ever went into a `bulk`
         self.violation: Violation | None = None
 
     def feed(self, data: bytes, stamp: int = 0, bulk: list[bytes] | None = None) -> list[Received]:
@@ -101,7 +102,7 @@ class FrameReader:
         while not self._closed and self.violation is None:
             if not self._opcode:
                 plain: list[bytes] = [] if bulk is None else bulk
-                append = plain.append
+                append, began, held, shorts = plain.append, position, len(plain), 0
                 base = (_FINAL | self.usual) << 8
                 short, long = base | min(limit, 125), (base | 126 if limit >= 0xFFFF else _NONE)
                 while position + 4 <= end:
@@ -109,15 +110,18 @@ class FrameReader:
                     if head == long and length > 125:
                         start = position + 4
                     elif base <= head <= short:
-                        start, length = position + 2, head - base
+                        start, length, shorts = position + 2, head - base, shorts + 1
                     else:
                         break
                     stop = start + length
                     if stop > end:
+                        shorts -= head != long
                         break
                     append(data[start:stop])
                     position = stop
-                if plain is not bulk:
+                if plain is bulk:  # all that was passed, but for headers of four bytes or two
+                    self.bulk_bytes += position - began - 4 * (len(plain) - held) + 2 * shorts
+                else:
                     opcode = self.usual
                     found += [(opcode, payload, stamp) for payload in plain]
             if position == end:

@@ -11,9 +11,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from .. import events, process
+from .. import events
 from ..errors import DecodeError
 from ..telemetry import EventSlot, Recorder
 from .batch import Batch
@@ -27,16 +27,11 @@ from .protocol import Protocol
 from .requests import Requests
 from .types import INVALID, MessageTypes
 
-if TYPE_CHECKING:
-    from .connection import Connection
-    from .link import Link
-
 NOTHING: Final = object()  # a message that could not be read
 _SOME: Final = 1000
-_OK: Final = "ok"
-_ERROR: Final = "error"
+OK: Final = "ok"
+ERROR: Final = "error"
 _MAX_EARS: Final = 1000  # raw types remembered; what a server sends has no bound
-_alive = process.ALIVE
 _clock = time.monotonic_ns
 
 
@@ -60,26 +55,26 @@ class Inbound:
         self.handler = options.on_message
         self.decode_binary = options.protocol.decode
         self.decode_text = options.protocol.text_decoder()
-        self._type_of = options.protocol.message_type
+        self.type_of = options.protocol.message_type
         self._types = types
         self._faults = faults
         self.requests = requests
         self._answer = answer
-        self._has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
+        self.has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
         self._breach = breach
-        self._slow_ns = round(options.profile.slow_after * 1e9)
+        self.slow_ns = round(options.profile.slow_after * 1e9)
         self._muted = False
         # Made anew when a handler came or went, when other events leave, or when another thread owns the connection:
         # recorders are a thread's. All events of a message are told by what was made before it: pairs stay whole.
         self.version = -1
         self._slots: list[EventSlot] = []  # of TYPED
-        self._wall = 0  # from monotonic to wall time, ns
+        self.wall = 0  # from monotonic to wall time, ns
         self._thread: int | None = None
-        self._begun: Recorder | None = None  # of message.decode.started, which knows no type yet
-        self._heard = False  # some event of each message
-        self._runs = False  # nothing is told of each message, or looked for in it but answers
+        self.begun: Recorder | None = None  # of message.decode.started, which knows no type yet
+        self.heard = False  # some event of each message
+        self.quiet = False  # nothing is told of each message, or looked for in it but answers
         self.timed = False  # the sums are heard of, or that one was slow
-        self._ears: dict[str, Ears] = {}
+        self.ears: dict[str, Ears] = {}
         self._periods = types.periods
         # The message that is being dealt with, and what is known of it; an idle client keeps none alive.
         self._message: Any = None
@@ -90,23 +85,22 @@ class Inbound:
     def listen(self) -> None:
         """See who hears what, for the calling thread."""
         self.version = self.bus.version
-        self._wall = time.time_ns() - _clock()
+        self.wall = time.time_ns() - _clock()
         self._hearing = None
         self._thread = threading.get_ident()
-        self._ears = {}
+        self.ears = {}
         self._slots = [self.emit.slot(event) for event in TYPED]
-        self._heard = not self._muted and any(slot.handlers for slot in self._slots)
+        self.heard = not self._muted and any(slot.handlers for slot in self._slots)
         started = self.emit.slot(events.MESSAGE_DECODE_STARTED)
-        self._begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
-        self._runs = self._begun is None and not self._heard and not self._has_heartbeats
+        self.begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
+        self.quiet = self.begun is None and not self.heard and not self.has_heartbeats
         self.timed = not self._muted and any(self.emit.slot(event).handlers for event in _SUMMED)
         LOOKOUT.watch(self)
 
-    def in_runs(self) -> bool:
-        """Whether many messages may be dealt with at once: nothing is told of each, or looked for in it."""
+    def attend(self) -> None:
+        """See who hears what, if that may have changed."""
         if self.version != self.bus.version:
             self.listen()
-        return self._runs and not self.requests.active
 
     def owned(self) -> None:
         """The calling thread owns the connection from now on."""
@@ -115,22 +109,21 @@ class Inbound:
 
     def decode(self, received: Received) -> Any:
         """The message, told as received; NOTHING if the protocol cannot read it (told as an error, and counted)."""
-        if self.version != self.bus.version:
-            self.listen()
+        self.attend()
         opcode, payload, arrived = received
         self._size = size = len(payload)
         began = _clock()
-        if self._begun is not None:
-            self._begun(began + self._wall, size)
+        if self.begun is not None:
+            self.begun(began + self.wall, size)
             began = _clock()
         try:
             message = self.decode_text(payload) if opcode == TEXT else self.decode_binary(payload)
-            if self._heard:
-                raw = self._type_of(message)
+            if self.heard:
+                raw = self.type_of(message)
                 try:
-                    hearing = self._ears[raw]
+                    hearing = self.ears[raw]
                 except (KeyError, TypeError):
-                    hearing = self._new_ears(raw)
+                    hearing = self.new_ears(raw)
                 self._decoded_ns = ended = _clock()
                 if hearing.decoded is not None:
                     hearing.decoded(ended - began, size)
@@ -138,16 +131,16 @@ class Inbound:
                     hearing.received(size, arrived)
                 self._hearing = hearing
         except Exception as error:  # the protocol may be the user's, and the data is the server's
-            self._undecodable(error, received, began)
+            self.undecodable(error, received, began)
             return NOTHING
         self._message = message
         return message
 
-    def _new_ears(self, raw: object) -> Ears:
+    def new_ears(self, raw: object) -> Ears:
         self._tidy()
         ears = Ears(self._slots, self.client_id, self._types(raw))
-        if isinstance(raw, str) and len(raw) < _MAX_RAW and len(self._ears) < _MAX_EARS:
-            self._ears[raw] = ears
+        if isinstance(raw, str) and len(raw) < _MAX_RAW and len(self.ears) < _MAX_EARS:
+            self.ears[raw] = ears
         return ears
 
     def _tidy(self) -> None:
@@ -155,37 +148,44 @@ class Inbound:
         self._types.tidy()
         if self._periods != self._types.periods:
             self._periods = self._types.periods
-            self._ears.clear()  # the loop that reads it goes on with it
+            self.ears.clear()  # the loop that reads it goes on with it
 
-    def _undecodable(self, error: Exception, received: Received, began: int) -> None:
+    def undecodable(self, error: Exception, received: Received, began: int) -> bool:
+        """Tell of a message that cannot be read. True if that ends the link: nothing behind it may be processed."""
         opcode, payload, arrived = received
         size, now = len(payload), _clock()
         typed = {"client_id": self.client_id, "type": INVALID}
-        if self._heard:
-            self._slots[0].emit({"duration": now - began, "size": size}, {**typed, "result": _ERROR})
+        if self.heard:
+            self._slots[0].emit({"duration": now - began, "size": size}, {**typed, "result": ERROR})
             self._slots[1].emit({"size": size, "system_time": arrived}, typed)
         self.batch.errors += 1
         self._count(size, now)
         if opcode == TEXT and not is_text(payload):  # RFC 6455, section 8.1; the loss of the link tells of the fault
             self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))
-            return
+            return True
         wrapped = DecodeError(f"a message of {size} bytes cannot be decoded: {type(error).__name__}: {error}")
         wrapped.__cause__ = error
         self._faults.handled(self._faults.occurred(wrapped, "decode", "warning"), "skipped")
+        return False
+
+    def take(self, message: Any, hearing: Ears | None, size: int, decoded_ns: int, began_ns: int = 0) -> None:
+        """What is known of a message that others decoded, and perhaps handed out."""
+        self._message, self._hearing, self._size = message, hearing, size
+        self._decoded_ns, self._began_ns = decoded_ns, began_ns
 
     def consumed(self, message: Any, received: Received) -> bool:
         """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
-        if not self.requests.active and not self._has_heartbeats:
+        if not self.requests.active and not self.has_heartbeats:
             return False
         try:
             mine = self.requests.active and self.requests.offer(message, received, owner=True)
-            if not mine and not (self._has_heartbeats and self._answer(message)):
+            if not mine and not (self.has_heartbeats and self._answer(message)):
                 return False
         except Exception as error:  # the protocol's reading of a hostile message
             self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
             return False
         self.begin()
-        self.finish(_OK)
+        self.finish(OK)
         return True
 
     def clear_answers(self, inbox: deque[Received]) -> None:
@@ -202,7 +202,7 @@ class Inbound:
         """The decoded message is about to be handed out."""
         hearing = self._hearing
         if hearing is not None and hearing.started is not None:
-            hearing.started(self._decoded_ns + self._wall)
+            hearing.started(self._decoded_ns + self.wall)
         self._began_ns = _clock()
 
     def in_hand(self) -> Hand:
@@ -217,20 +217,20 @@ class Inbound:
         self._began_ns = 0
         hearing = self._hearing
         if hearing is not None:
-            if result is not _OK:
+            if result is not OK:
                 self._tell_processed(self._slots[3], duration, result)
             elif hearing.completed is not None:
                 hearing.completed(duration)
-        if duration > self._slow_ns:
-            self._tell_slow(duration, result)
+        if duration > self.slow_ns:
+            self.tell_slow(duration, result)
         self._message = self._hearing = None
-        self._add(1, self._size, duration, duration)
-        if result is _ERROR:
+        self.add(1, self._size, duration, duration)
+        if result is ERROR:
             self.batch.errors += 1
         if ended >= self.batch.due:
-            self._window(ended)
+            self.window(ended)
 
-    def _tell_slow(self, duration: int, result: str) -> None:
+    def tell_slow(self, duration: int, result: str) -> None:
         self._tell_processed(self.emit.slot(events.MESSAGE_PROCESS_SLOW), duration, result)
 
     def _tell_processed(self, slot: EventSlot, duration: int, result: str) -> None:
@@ -243,7 +243,7 @@ class Inbound:
     def kind_of(self, message: Any) -> str:
         """Any thread: the type of a message."""
         try:
-            return self._types(self._type_of(message))
+            return self._types(self.type_of(message))
         except Exception:  # decode tells of it where types are heard of; here only a slow message asks
             return INVALID
 
@@ -251,84 +251,6 @@ class Inbound:
         """The message was handed out by receive(): counted, not timed as processing."""
         self._message = self._hearing = None
         self._count(self._size, _clock())
-
-    def handle_each(self, connection: Connection, link: Link, handler: Callable[[Any], object]) -> None:
-        """Give to on_message what waits, one by one, with all that is to be told of each. The hot path where somebody
-        hears of single messages: nothing is looked up or written twice. What a handler raises costs nothing else."""
-        if self.version != self.bus.version:
-            self.listen()
-        bus, version, requests, answers, inbox = self.bus, self.version, self.requests, self._has_heartbeats, link.inbox
-        begun, heard, ears, type_of, wall = self._begun, self._heard, self._ears, self._type_of, self._wall
-        text, binary, slow, due = self.decode_text, self.decode_binary, self._slow_ns, self.batch.due
-        hearing = message = None
-        count = total = spent = longest = handed = 0
-        self.hand = lambda: (handed, 0, message)
-        try:
-            while _alive[0] and connection.link is link and bus.version == version:
-                handed = 0
-                try:
-                    received = inbox.popleft()
-                except IndexError:
-                    return
-                opcode, payload, arrived = received
-                size, began = len(payload), _clock()
-                if begun is not None:
-                    begun(began + wall, size)
-                    began = _clock()
-                try:
-                    message = text(payload) if opcode == TEXT else binary(payload)
-                    if heard:
-                        raw = type_of(message)
-                        try:
-                            hearing = ears[raw]
-                        except (KeyError, TypeError):
-                            hearing = self._new_ears(raw)
-                except Exception as error:  # the protocol may be the user's, and the data is the server's
-                    self._undecodable(error, received, began)
-                    continue
-                decoded = _clock()
-                if hearing is not None:
-                    if hearing.decoded is not None:
-                        hearing.decoded(decoded - began, size)
-                    if hearing.received is not None:
-                        hearing.received(size, arrived)
-                if answers or requests.active:
-                    self._message, self._hearing, self._size, self._decoded_ns = message, hearing, size, decoded
-                    if self.consumed(message, received):
-                        continue
-                if hearing is not None and hearing.started is not None:
-                    hearing.started(decoded + wall)
-                handed = began = _clock()
-                try:
-                    handler(message)
-                except Exception as error:
-                    self._message, self._hearing, self._size, self._began_ns = message, hearing, size, began
-                    self.finish(_ERROR)
-                    self.raised(error)
-                    due = self.batch.due
-                else:
-                    ended = _clock()
-                    took = ended - began
-                    if hearing is not None and hearing.completed is not None:
-                        hearing.completed(took)
-                    count += 1
-                    total += size
-                    spent += took
-                    if took > longest:
-                        longest = took
-                    if took > slow:
-                        self._message, self._hearing = message, hearing
-                        self._tell_slow(took, _OK)
-                    if ended >= due:
-                        self._add(count, total, spent, longest)
-                        count = total = spent = longest = 0
-                        self._window(ended)
-                        due = self.batch.due
-                if not _alive[0] or connection.link is not link or bus.version != version:
-                    return
-        finally:
-            self.hand = self._message = None
-            self._add(count, total, spent, longest)
 
     def raised(self, error: Exception) -> None:
         self._faults.log("on_message raised", error)
@@ -338,15 +260,15 @@ class Inbound:
         """Count messages that were handed out one after the other, `spent` seconds for all. Only the last may have been
         slow, or have raised."""
         longest_ns = round(longest * 1e9)
-        self._add(count, size, round(spent * 1e9), longest_ns)
+        self.add(count, size, round(spent * 1e9), longest_ns)
         self.batch.errors += fault
-        if longest_ns > self._slow_ns:
+        if longest_ns > self.slow_ns:
             self._message, self._hearing = last, None
-            self._tell_slow(longest_ns, _ERROR if fault else _OK)
+            self.tell_slow(longest_ns, ERROR if fault else OK)
             self._message = None
-        self._window(_clock())
+        self.window(_clock())
 
-    def _add(self, count: int, size: int, spent_ns: int, longest_ns: int) -> None:
+    def add(self, count: int, size: int, spent_ns: int, longest_ns: int) -> None:
         batch = self.batch
         if count and not batch.due:  # the first of a second; or they were told in the midst, by whoever closed
             batch.open(_clock() - spent_ns)
@@ -359,9 +281,9 @@ class Inbound:
         self.batch.count += 1
         self.batch.total_size += size
         if now_ns >= self.batch.due:
-            self._window(now_ns)
+            self.window(now_ns)
 
-    def _window(self, now_ns: int) -> None:
+    def window(self, now_ns: int) -> None:
         """The first message of a second, or the first after it."""
         if not self.batch.due:
             self.batch.open(now_ns)
@@ -371,14 +293,14 @@ class Inbound:
     def flush(self) -> None:
         """Tell the sums of the last second."""
         self._tidy()
-        self._wall = time.time_ns() - _clock()
+        self.wall = time.time_ns() - _clock()
         sums = self.batch.take()
         if sums is not None:
             self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
 
     def forget(self) -> None:
         """The client is closed, in the midst of a message perhaps, which is told yet: no more types come up."""
-        self._ears.clear()
+        self.ears.clear()
 
     def mute(self) -> None:
         """In a forked child: nothing is told of the parent's connection any more."""

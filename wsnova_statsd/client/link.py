@@ -116,10 +116,12 @@ class Link:
                 self.left = time.monotonic()
         return bool(self.inbox)
 
-    def read_on(self, bulk: list[bytes] | None) -> int:
+    def read_on(self, bulk: list[bytes] | None) -> tuple[int, int]:
         """Owner, who has dealt with all messages: read once more without waiting, unless something is to be told; more
-        came meanwhile, or `fill` need not look. What may go into `bulk` (see FrameReader) does; returns its opcode."""
-        kind = self._reader.usual
+        came meanwhile, or `fill` need not look. What may go into `bulk` (see FrameReader) does; returns its opcode, and
+        the bytes of all that did."""
+        reader = self._reader
+        kind, before = reader.usual, reader.bulk_bytes
         if not self.seen and self.loss is None:
             with self.reading:
                 self.left = now = time.monotonic()  # it is away for no time
@@ -127,7 +129,7 @@ class Link:
                 if not self._step(now, bulk=bulk):
                     self._dry = now
                 self.in_hand = bool(bulk)
-        return kind
+        return kind, reader.bulk_bytes - before
 
     def _wait(self, now: float, until: float | None) -> bool:
         """Until something is there or due. False if nothing is there."""

@@ -1,32 +1,35 @@
-"""Runs: the messages of one read, dealt with in one go where nothing is told of single ones.
+"""Runs: the messages of one read, handed out one after the other, with all that is to be told of each, or nothing.
 
-While a server sends faster than its messages are handled, each read brings many. They are decoded a few ahead and
-handed out with as little as can be done for each: one reading of the clock if anybody hears of the sums, none else.
-What comes after a wait, and everything where somebody hears of single messages or an answer is expected, goes through
-the inbox and is dealt with one by one. Runs in the owner's thread.
+While a server sends faster than its messages are handled, each read brings many. Where nobody hears of single messages
+they are decoded a few ahead and handed out with as little as can be done for each: one reading of the clock if anybody
+hears of the sums, none else. Where somebody does, nothing is looked up or written twice. What comes after a wait, or
+while an answer is expected, which other threads may look for, lies in the link's inbox. Runs in the owner's thread.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import repeat
 from operator import length_hint
 from typing import Any, Final
 
 from .. import process
 from .connection import Connection
-from .frames import TEXT
-from .inbound import NOTHING, Inbound
+from .frames import TEXT, Received
+from .inbound import ERROR, NOTHING, OK, Inbound
 from .link import Link
 from .lookout import Hand
 
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due
-_INSTANT: Final = 1e-6  # seconds; in less nobody closes a client, forks, or attaches a handler, in this thread
+_INSTANT: Final = 2e-5  # seconds; in less nobody forks
 _SPELL: Final = 0.02  # seconds of reading on and on, before what else is due gets its turn
 _alive = process.ALIVE
 _clock = time.monotonic
+_clock_ns = time.monotonic_ns
 
 
 class Runs:
@@ -45,27 +48,30 @@ class Runs:
         perhaps. Messages go to on_message; a client without one has them yielded, and the loop's body processes them.
         """
         inbound, connection = self._inbound, self._connection
-        handler, until = inbound.handler, _clock() + _SPELL
+        until = _clock() + _SPELL
         try:
             while (link := connection.link) is not None and _alive[0]:
-                if not link.inbox:
-                    if _clock() > until:
+                if link.inbox:
+                    yield from self._each(link, _leaving(link.inbox))
+                    continue
+                if _clock() > until:
+                    return
+                run: list[bytes] = []
+                stamp = time.time_ns()
+                kind, size = link.read_on(None if inbound.requests.active else run)
+                if not run:
+                    if not link.inbox:
                         return
-                    run: list[bytes] = []
-                    stamp = time.time_ns()
-                    kind = link.read_on(run if inbound.in_runs() else None)
-                    if run:
-                        yield from self._deal_with(run, kind, stamp, link)
-                    elif not link.inbox:
-                        return
-                elif handler is not None:
-                    inbound.handle_each(connection, link, handler)
-                elif (message := self.one()) is not NOTHING:
-                    inbound.begin()
-                    try:
-                        yield message
-                    finally:
-                        inbound.finish("ok")
+                    continue
+                inbound.attend()
+                if inbound.quiet and not inbound.requests.active:
+                    yield from self._deal_with(link, run, kind, size, stamp)
+                    continue
+                entries = zip(repeat(kind), run, repeat(stamp))
+                if inbound.requests.active:  # the answer may be in this run: who waits for it looks in the inbox
+                    _put_back(link, entries)
+                else:
+                    yield from self._each(link, entries)
         finally:
             self._settle()
 
@@ -81,21 +87,109 @@ class Runs:
             link.inbox.popleft()
         return NOTHING if message is NOTHING or inbound.consumed(message, received) else message
 
-    def _deal_with(self, run: list[bytes], kind: int, stamp: int, link: Link) -> Iterator[Any]:
-        """Hand out a run. What it does not come to, or cannot decode, goes into the inbox, before what is there."""
+    def _each(self, link: Link, entries: Iterator[Received]) -> Iterator[Any]:
+        """Hand out messages one by one, with all that is to be told of each. The hot path where somebody hears of
+        single ones. What a handler raises costs nothing else; what a run does not come to goes into the inbox."""
+        inbound, connection, handler = self._inbound, self._connection, self._inbound.handler
+        inbound.attend()
+        bus, version, requests, answers = inbound.bus, inbound.version, inbound.requests, inbound.has_heartbeats
+        begun, heard, ears, type_of, wall = inbound.begun, inbound.heard, inbound.ears, inbound.type_of, inbound.wall
+        text, binary, slow, due = inbound.decode_text, inbound.decode_binary, inbound.slow_ns, inbound.batch.due
+        hearing = message = None
+        undealt: list[Received] = []
+        count = total = spent = longest = handed = decoded = 0
+        inbound.hand = lambda: (handed, 0, message)
+        try:
+            ended = _clock_ns()
+            for received in entries:  # itself, not its like: an answer that was found by others is known by it
+                if not _alive[0] or connection.link is not link or bus.version != version:
+                    undealt.append(received)
+                    return
+                opcode, payload, arrived = received
+                handed, size, began = 0, len(payload), ended
+                try:
+                    if begun is not None:
+                        begun(ended + wall, size)
+                    began = _clock_ns()
+                    message = text(payload) if opcode == TEXT else binary(payload)
+                    if heard:
+                        raw = type_of(message)
+                        try:
+                            hearing = ears[raw]
+                        except (KeyError, TypeError):
+                            hearing = inbound.new_ears(raw)
+                        decoded = _clock_ns()
+                        if hearing.decoded is not None:
+                            hearing.decoded(decoded - began, size)
+                        if hearing.received is not None:
+                            hearing.received(size, arrived)
+                except Exception as error:  # the protocol may be the user's, and the data is the server's
+                    if inbound.undecodable(error, received, began):
+                        deque(entries, 0)
+                    ended = _clock_ns()
+                    continue
+                except BaseException:  # a signal's handler: this one is dealt with the next time
+                    undealt.append(received)
+                    raise
+                if answers or requests.active:
+                    inbound.take(message, hearing, size, decoded)
+                    if inbound.consumed(message, received):
+                        ended = _clock_ns()
+                        continue
+                if hearing is not None and hearing.started is not None:
+                    hearing.started(decoded + wall)
+                handed = began = _clock_ns()
+                try:
+                    if handler is None:
+                        yield message
+                    else:
+                        handler(message)
+                except BaseException as error:
+                    inbound.take(message, hearing, size, decoded, began)
+                    inbound.finish(OK if handler is None else ERROR)
+                    if handler is None or not isinstance(error, Exception):  # the loop was left; SystemExit
+                        raise
+                    inbound.raised(error)
+                    due, ended = inbound.batch.due, _clock_ns()
+                    continue
+                ended = _clock_ns()
+                took = ended - began
+                if hearing is not None and hearing.completed is not None:
+                    hearing.completed(took)
+                count += 1
+                total += size
+                spent += took
+                if took > longest:
+                    longest = took
+                if took > slow:
+                    inbound.take(message, hearing, size, decoded)
+                    inbound.tell_slow(took, OK)
+                if ended >= due:
+                    inbound.add(count, total, spent, longest)
+                    count = total = spent = longest = 0
+                    inbound.window(ended)
+                    due = inbound.batch.due
+        finally:
+            inbound.hand = None
+            inbound.take(None, None, 0, 0)
+            _put_back(link, [*undealt, *(entries if isinstance(entries, zip) else ())])
+            inbound.add(count, total, spent, longest)
+
+    def _deal_with(self, link: Link, run: list[bytes], kind: int, size: int, stamp: int) -> Iterator[Any]:
+        """Hand out a run of `size` bytes of which nothing is told but the sums. What it does not come to, or cannot
+        decode, goes into the inbox."""
         inbound, connection, brief = self._inbound, self._connection, self._brief
         decode = inbound.decode_text if kind == TEXT else inbound.decode_binary
         handler, timed, bus, version = inbound.handler, inbound.timed, inbound.bus, inbound.version
         done = counted = 0
-        spent, longest = 0.0, self._longest
+        spent, longest, passing = 0.0, self._longest, self._passing()
         message = fault = None
         # Whoever ends the link or changes who hears puts something in: one look for each message, and a cheap one. A
         # fork without hooks, where nobody hears, is seen after some messages only.
         ended_by: list[None] = []
         try:
             connection.run = bus.runs[id(ended_by)] = ended_by
-            # An answer that came in this run was expected before it was read, so it is seen here that one is.
-            while done < len(run) and not inbound.requests.active and bus.version == version:
+            while done < len(run) and bus.version == version:
                 inbound.hand = None
                 messages: list[Any] = []
                 try:
@@ -106,8 +200,8 @@ class Runs:
                     return
                 walk = iter(messages)
                 while left := length_hint(walk):
-                    passing = longest if longest < _INSTANT else _INSTANT
-                    began = ended = _clock() if timed else 0.0
+                    began = now = _clock() if timed else 0.0
+                    until = now + passing
                     inbound.hand = partial(_in_hand, messages, walk, began)
                     try:
                         for message in walk:
@@ -116,15 +210,17 @@ class Runs:
                             else:
                                 handler(message)
                             if timed:
+                                ended = now
                                 now = _clock()
-                                took, ended = now - ended, now
-                                if took <= passing:
+                                if now < until and not ended_by:
                                     continue
+                                took = now - ended
                                 if took > longest:
                                     longest = took
-                                    passing = longest if longest < _INSTANT else _INSTANT
+                                    passing = max(passing, min(took, _INSTANT))
                                 if took > brief or not _alive[0]:
                                     break
+                                until = now + passing
                             if ended_by:
                                 break
                     except Exception as error:
@@ -134,15 +230,18 @@ class Runs:
                     finally:
                         done += left - length_hint(walk)
                         if timed:
+                            ended = now
                             now = _clock()
                             spent += now - began
                             if now - ended > longest:  # a message that did not come to its end
                                 longest = now - ended
                     if fault is not None or longest > brief or spent > _SPELL:  # the sums may be due
                         if timed:
-                            self._note(run[counted:done], spent, longest)
+                            part = sum(map(len, run[counted:done]))
+                            self._note(done - counted, part, spent, longest)
                             self._settle(message, fault is not None)
-                            counted, spent, longest = done, 0.0, 0.0
+                            size -= part
+                            counted, spent, longest, passing = done, 0.0, 0.0, self._passing()
                         if fault is not None:
                             inbound.raised(fault)
                             fault = None
@@ -150,17 +249,22 @@ class Runs:
                         return
         finally:  # first what it did not come to: telling of the sums calls telemetry handlers
             bus.runs.pop(id(ended_by), None)
-            if done < len(run):
-                link.inbox.extendleft([(kind, payload, stamp) for payload in reversed(run[done:])])
-            inbound.hand, link.in_hand = None, False
+            inbound.hand = None
+            rest = run[done:]
+            _put_back(link, [(kind, payload, stamp) for payload in rest])
             if timed:
-                self._note(run[counted:done], spent, longest)
+                self._note(done - counted, size - sum(map(len, rest)), spent, longest)
                 if longest > brief:  # the loop was left from a long body
                     self._settle(message)
 
-    def _note(self, handed_out: list[bytes], spent: float, longest: float) -> None:
-        self._count += len(handed_out)
-        self._bytes += sum(map(len, handed_out))
+    def _passing(self) -> float:
+        """Seconds in which no message, and not all of some together, need a look: the second that is summed up has
+        seen a longer one, or less than anything takes that ends a run."""
+        return min(max(self._longest, self._inbound.batch.process_time_max / 1e9), _INSTANT)
+
+    def _note(self, count: int, size: int, spent: float, longest: float) -> None:
+        self._count += count
+        self._bytes += size
         self._spent += spent
         self._longest = longest
 
@@ -176,3 +280,15 @@ def _in_hand(messages: list[Any], walk: Iterator[Any], began: float) -> Hand:
     """What is handed out of a list that is walked through; `began` tells when the first of some brief ones was."""
     left = length_hint(walk)
     return (round(began * 1e9), left, messages[-left - 1]) if left < len(messages) else (0, 0, None)
+
+
+def _leaving(inbox: deque[Received]) -> Iterator[Received]:
+    """What waits, each taken out when its turn has come: other threads may look for an answer among the rest."""
+    while inbox:
+        yield inbox.popleft()
+
+
+def _put_back(link: Link, rest: Iterable[Received]) -> None:
+    """What was read and not dealt with is the first of what waits."""
+    link.inbox.extendleft(reversed([*rest]))
+    link.in_hand = False
