@@ -17,16 +17,19 @@ TYPED: Final = (
 
 
 class Ears:
-    """Who hears of messages of one type: a recorder per event, None where nobody does. `slots` are those of TYPED."""
+    """Who hears of messages of one type: `recorders` of the events of TYPED, None where nobody does. `slots` are those
+    of TYPED."""
 
-    __slots__ = ("completed", "decoded", "kind", "received", "started")
+    __slots__ = ("kind", "recorders")
 
     def __init__(self, slots: Sequence[EventSlot], client_id: str, kind: str) -> None:
         typed = {"client_id": client_id, "type": kind}
         fine = {**typed, "result": "ok"}
         self.kind = kind
         decoded, received, started, completed = slots
-        self.decoded = decoded.recorder(("duration", "size"), fine)
-        self.received = received.recorder(("size", "system_time"), typed)
-        self.started = started.recorder(("system_time",), typed)
-        self.completed = completed.recorder(("duration",), fine)
+        self.recorders = (  # a tuple: a hot path unpacks it faster than it looks up four attributes
+            decoded.recorder(("duration", "size"), fine),
+            received.recorder(("size", "system_time"), typed),
+            started.recorder(("system_time",), typed),
+            completed.recorder(("duration",), fine),
+        )

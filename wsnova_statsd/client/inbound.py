@@ -125,10 +125,11 @@ class Inbound:
                 except (KeyError, TypeError):
                     hearing = self.new_ears(raw)
                 self._decoded_ns = ended = _clock()
-                if hearing.decoded is not None:
-                    hearing.decoded(ended - began, size)
-                if hearing.received is not None:
-                    hearing.received(size, arrived)
+                tell_decoded, tell_received, _, _ = hearing.recorders
+                if tell_decoded is not None:
+                    tell_decoded(ended - began, size)
+                if tell_received is not None:
+                    tell_received(size, arrived)
                 self._hearing = hearing
         except Exception as error:  # the protocol may be the user's, and the data is the server's
             self.undecodable(error, received, began)
@@ -200,9 +201,9 @@ class Inbound:
 
     def begin(self) -> None:
         """The decoded message is about to be handed out."""
-        hearing = self._hearing
-        if hearing is not None and hearing.started is not None:
-            hearing.started(self._decoded_ns + self.wall)
+        tell_started = self._hearing.recorders[2] if self._hearing is not None else None
+        if tell_started is not None:
+            tell_started(self._decoded_ns + self.wall)
         self._began_ns = _clock()
 
     def in_hand(self) -> Hand:
@@ -219,8 +220,8 @@ class Inbound:
         if hearing is not None:
             if result is not OK:
                 self._tell_processed(self._slots[3], duration, result)
-            elif hearing.completed is not None:
-                hearing.completed(duration)
+            elif (tell_completed := hearing.recorders[3]) is not None:
+                tell_completed(duration)
         if duration > self.slow_ns:
             self.tell_slow(duration, result)
         self._message = self._hearing = None

@@ -95,7 +95,7 @@ class Runs:
         bus, version, requests, answers = inbound.bus, inbound.version, inbound.requests, inbound.has_heartbeats
         begun, heard, ears, type_of, wall = inbound.begun, inbound.heard, inbound.ears, inbound.type_of, inbound.wall
         text, binary, slow, due = inbound.decode_text, inbound.decode_binary, inbound.slow_ns, inbound.batch.due
-        hearing = message = None
+        hearing = message = tell_started = tell_completed = None
         undealt: list[Received] = []
         count = total = spent = longest = handed = decoded = 0
         inbound.hand = lambda: (handed, 0, message)
@@ -119,10 +119,11 @@ class Runs:
                         except (KeyError, TypeError):
                             hearing = inbound.new_ears(raw)
                         decoded = _clock_ns()
-                        if hearing.decoded is not None:
-                            hearing.decoded(decoded - began, size)
-                        if hearing.received is not None:
-                            hearing.received(size, arrived)
+                        tell_decoded, tell_received, tell_started, tell_completed = hearing.recorders
+                        if tell_decoded is not None:
+                            tell_decoded(decoded - began, size)
+                        if tell_received is not None:
+                            tell_received(size, arrived)
                 except Exception as error:  # the protocol may be the user's, and the data is the server's
                     if inbound.undecodable(error, received, began):
                         deque(entries, 0)
@@ -136,8 +137,8 @@ class Runs:
                     if inbound.consumed(message, received):
                         ended = _clock_ns()
                         continue
-                if hearing is not None and hearing.started is not None:
-                    hearing.started(decoded + wall)
+                if tell_started is not None:
+                    tell_started(decoded + wall)
                 handed = began = _clock_ns()
                 try:
                     if handler is None:
@@ -154,8 +155,8 @@ class Runs:
                     continue
                 ended = _clock_ns()
                 took = ended - began
-                if hearing is not None and hearing.completed is not None:
-                    hearing.completed(took)
+                if tell_completed is not None:
+                    tell_completed(took)
                 count += 1
                 total += size
                 spent += took
