@@ -16,7 +16,7 @@ from typing import Any, Final, TypeGuard
 from ..errors import ConfigurationError
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_TYPE_FIELDS: Final = ("type", "method", "action", "event", "e", "op", "channel")
+_TYPE_FIELDS: Final = ("method", "action", "event", "e", "op", "channel")
 
 
 def _is_id(value: object) -> TypeGuard[int | str]:
@@ -207,10 +207,14 @@ class JsonProtocol(Protocol):
         if isinstance(message, dict):
             if "id" in message and ("result" in message or "error" in message):
                 return "error" if "result" not in message or message.get("error") is not None else "response"
+            kind = message.get("type")  # nearly every feed's; alone it takes a third of the time of the loop
+            if isinstance(kind, str) and kind:
+                return kind
             for field in _TYPE_FIELDS:
-                kind = message.get(field)
-                if isinstance(kind, str) and kind:
-                    return kind
+                if field in message:
+                    kind = message[field]
+                    if isinstance(kind, str) and kind:
+                        return kind
             return "unknown"
         if isinstance(message, list | tuple):
             return "array"

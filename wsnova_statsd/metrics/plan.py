@@ -153,10 +153,10 @@ class Plan:
         )
 
     def _bound_source(self, names: tuple[str, ...]) -> str:
-        def trusted(row: str, measurement: str, write: list[str]) -> list[str]:
+        def trusted(row: str, measurement: str) -> list[str]:
             if measurement not in names:
                 return [f"{row}.miss += 1"]
-            return [f"value = v{names.index(measurement)}", *write]
+            return self._write_source(row, measurement, f"v{names.index(measurement)}")
 
         return _lines(
             "def count(row):",
@@ -173,34 +173,29 @@ class Plan:
         _, *more = self._rows_of_measurements()
         return [f"{', '.join(more)}, = row.more"] if more else []
 
-    def _body_source(self, read: Callable[[str, str, list[str]], list[str]]) -> list[str]:
+    def _body_source(self, read: Callable[[str, str], list[str]]) -> list[str]:
         """One occurrence; `read` gives the lines that read a measurement for a row and then write it."""
         rows = self._rows_of_measurements()
         lines = ["n = row.n + 1"]
         for row, measurement in zip(rows, self.measurements, strict=False):
-            write = self._write_source(row, measurement)
-            lines += (
-                read(row, measurement, write)
-                if isinstance(measurement, str)
-                else [
-                    f"value = {measurement!r}",
-                    *write,
-                ]
-            )
+            if isinstance(measurement, str):
+                lines += read(row, measurement)
+            else:
+                lines += self._write_source(row, measurement, repr(measurement))
         return [*lines, *(f"{row}.n = n" for row in rows)]
 
-    def _write_source(self, row: str, measurement: str | float) -> list[str]:
+    def _write_source(self, row: str, measurement: str | float, value: str) -> list[str]:
+        """Lines that write the value of this name, or literal."""
         kinds = {one.kind for one in self.definitions if one.measurement == measurement}
-        lines = [f"{row}.last.value = value"] if "gauge" in kinds else []
+        lines = [f"{row}.last.value = {value}"] if "gauge" in kinds else []
         if "sum" in kinds:
-            lines.append(f"{row}.total += value")
+            lines.append(f"{row}.total += {value}")
         if kinds & _SAMPLED:
-            lines += [f"if n >= {row}.due:", f"    {row}.samples.append(value)"]
+            lines += [f"if n >= {row}.due:", f"    {row}.samples.append({value})"]
             lines += [f"    if n >= {row}.full:", f"        {row}.thin(n)"]
         return lines
 
-    @staticmethod
-    def _checked(row: str, measurement: str, write: list[str]) -> list[str]:
+    def _checked(self, row: str, measurement: str) -> list[str]:
         usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
         return [
             "try:",
@@ -214,7 +209,7 @@ class Plan:
             f"        {row}.bad += value is not plan",
             "    value = checked",
             "if value is not None:",
-            *_indented(write),
+            *_indented(self._write_source(row, measurement, "value")),
         ]
 
 
