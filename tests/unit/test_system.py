@@ -220,7 +220,7 @@ def test_a_figure_that_cannot_be_read_is_left_out_and_counted(scene: Scene, monk
     assert set(scene.told()[None]) == PROCESS
 
 
-@pytest.mark.parametrize(("worker", "tag"), [(None, str(os.getpid())), ("web-1", "web-1")])
+@pytest.mark.parametrize(("worker", "tag"), [(None, str(os.getpid())), ("web-1", "web-1")], ids=["process", "named"])
 def test_a_worker_is_named_or_told_by_its_process(log: tuple[EventLog, ws.Bus], worker: str | None, tag: str) -> None:
     scene = Scene(*log, worker=worker)
     scene.sampler.start()

@@ -113,8 +113,8 @@ def test_a_hanging_resolver_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch
 
 def test_a_black_hole_ends_at_the_deadline() -> None:
     """With the cause `timeout` and the option's name."""
+    began = time.monotonic()
     with black_hole() as address, _dialling(0.5) as dial:
-        began = time.monotonic()
         error = _fails(lambda: dial.connect(*address))
         assert 0.5 <= time.monotonic() - began < 0.5 + _LATE
     assert error.cause == "timeout"
@@ -326,8 +326,8 @@ def test_a_server_without_tls_is_refused(trusting: ssl.SSLContext) -> None:
 
 def test_a_silent_tls_server_ends_at_the_deadline() -> None:
     """As a timeout, not as a fault of TLS."""
+    began = time.monotonic()
     with TcpServer(never_answers) as server, _dialling(0.4) as dial:
-        began = time.monotonic()
         error = _fails(lambda: _secure(dial, server, ssl.create_default_context(), "localhost"))
         assert 0.4 <= time.monotonic() - began < 0.4 + _LATE
     assert error.cause == "timeout"
@@ -342,8 +342,8 @@ def test_a_trickled_answer_ends_at_the_deadline(
     if over_tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
+    began = time.monotonic()
     with TcpServer(trickles(0.05), ssl=context) as server, _dialling(0.6) as dial:
-        began = time.monotonic()
         sock: Stream = dial.connect("127.0.0.1", server.port)
         if over_tls:
             sock = dial.secure(sock, trusting, "localhost")
