@@ -19,10 +19,10 @@ from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Receive
 from .heartbeat import Heartbeat
 from .room import Room
 from .state import Loss
-from .transport import FLOOD, Transport, frame
+from .transport import FLOOD, READ, Transport, frame
 
 _CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
-_JUST_NOW: Final = 0.001  # seconds
+_JUST_NOW: Final = 0.001
 _AGAIN: Final = 0.1  # seconds until an owner tries again to send a control frame that did not go out
 
 
@@ -117,9 +117,8 @@ class Link:
         return bool(self.inbox)
 
     def read_on(self, bulk: list[bytes] | None) -> tuple[int, int]:
-        """Owner, who has dealt with all messages: read once more without waiting, unless something is to be told; more
-        came meanwhile, or `fill` need not look. What may go into `bulk` (see FrameReader) does; returns its opcode, and
-        the bytes of all that did."""
+        """Owner, who has dealt with all messages: read once more without waiting, unless something is to be told. What
+        may go into `bulk` (see FrameReader) does; returns its opcode, and the bytes of all that did."""
         reader = self._reader
         kind, before = reader.usual, reader.bulk_bytes
         if not self.seen and self.loss is None:
@@ -204,7 +203,7 @@ class Link:
         heartbeat = self.heartbeat
         if self._unsent or now >= heartbeat.next_ping:
             self._speak(now)
-        data = self._recv(bulk is not None) if ready else None
+        data = self._recv(READ if bulk is None else FLOOD) if ready else None
         if data:
             try:
                 self._take(data, now, bulk)
@@ -224,9 +223,9 @@ class Link:
                 self.breach(self._verdict)
         return False
 
-    def _recv(self, flood: bool) -> bytes | None:
+    def _recv(self, most: int) -> bytes | None:
         try:
-            return self._transport.recv(FLOOD) if flood else self._transport.recv()
+            return self._transport.recv(most)
         except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
             if self.loss is None:
                 self.loss = Loss("error", f"{type(error).__name__}: {error}")
@@ -384,10 +383,8 @@ class Link:
     def end(self) -> bool:
         """True for the one caller that is to tell of the link's end."""
         with self._ending:
-            if self.ended:
-                return False
-            self.ended = True
-            return True
+            first, self.ended = not self.ended, True
+            return first
 
     def dispose(self) -> None:
         """Give the descriptor back; by the owner, or when there is none."""

@@ -28,8 +28,8 @@ from .deflate import OFFER, Deflate, agree
 from .dial import Dial, Stream
 from .frames import BINARY, CLOSE, PING, PONG, TEXT
 
-_SMALL: Final = 4096
-_LARGE: Final = 65536
+_SMALL: Final = 4096  # of an idle connection
+READ: Final = 65536  # bytes, at most
 FLOOD: Final = 524288  # what one read may take of a feed that is dealt with in bulk: both sides wake up less often
 _MAX_ANSWER: Final = 262144  # of an upgrade, with the body of a refusal
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
@@ -216,7 +216,7 @@ class Transport:
         """A socket option, of the object and never of a descriptor that may be another's. Raises OSError if closed."""
         return self._sock.getsockopt(level, name, size)
 
-    def recv(self, most: int = _LARGE) -> bytes | None:
+    def recv(self, most: int = READ) -> bytes | None:
         """What is there, `most` bytes at most; b'' at the end of the stream, None if nothing is there yet. Never waits.
         Raises OSError."""
         if self._ahead:
@@ -311,7 +311,7 @@ class Transport:
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
             while (left := deadline - time.monotonic()) > 0:
                 try:
-                    if not socket.socket.recv(self._sock, _LARGE):
+                    if not socket.socket.recv(self._sock, READ):
                         return
                 except BlockingIOError:
                     self._poll(math.ceil(left * 1e3))
