@@ -309,3 +309,35 @@ def test_the_sums_of_a_long_run_are_told_every_second(told: dict[str, Any]) -> N
     assert _sum(log, "count") == 12_000
     assert len(windows) >= 2
     assert max(windows) < 1.6e9
+
+
+def test_what_is_due_gets_its_turn_while_many_messages_wait(told: dict[str, Any]) -> None:
+    """A channel that is refused on the second link is asked for again a second later, in the midst of messages that
+    came in one read and take two."""
+    asked_again = threading.Event()
+    links = iter(["ok", "refuse"])
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        channel = json.loads(connection.read_frame()[1])["channel"]
+        if next(links) == "ok":
+            connection.send(_frames([json.dumps({"type": "subscribed", "channel": channel})]))
+            return
+        connection.send(_frames([json.dumps({"type": "error", "channel": channel}), *MANY]))
+        connection.read_frame()
+        asked_again.set()
+        connection.wait_closed()
+
+    before: list[bool] = []
+
+    def on_message(message: Any) -> None:
+        time.sleep(0.004)
+        before.append(not asked_again.is_set())
+
+    bus = ws.Bus()
+    with TcpServer(script) as server, capture_events(*told.pop("heard", SUMS), bus=bus):
+        profile = told.pop("profile", ws.STANDARD).replace(first_retry=0.01)
+        with ws.Client(server.url, profile=profile, on_message=on_message, subscriptions=["a"], bus=bus) as client:
+            assert asked_again.wait(10)
+            client.close(0.5)
+    assert 0 < before.count(True) < N

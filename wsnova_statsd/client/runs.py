@@ -53,25 +53,23 @@ class Runs:
             while (link := connection.link) is not None and _alive[0]:
                 if link.inbox:
                     yield from self._each(link, _leaving(link.inbox))
-                    continue
+                else:
+                    run: list[bytes] = []
+                    stamp = time.time_ns()
+                    kind, size = link.read_on(None if inbound.requests.active else run)
+                    entries = zip(repeat(kind), run, repeat(stamp))
+                    inbound.attend()
+                    if not run:
+                        if not link.inbox:
+                            return
+                    elif inbound.requests.active:  # who waits for an answer looks in the inbox; it may be in this run
+                        _put_back(link, entries)
+                    elif inbound.quiet:
+                        yield from self._in_bulk(link, run, kind, size, stamp)
+                    else:
+                        yield from self._each(link, entries)
                 if _clock() > until:
                     return
-                run: list[bytes] = []
-                stamp = time.time_ns()
-                kind, size = link.read_on(None if inbound.requests.active else run)
-                if not run:
-                    if not link.inbox:
-                        return
-                    continue
-                inbound.attend()
-                if inbound.quiet and not inbound.requests.active:
-                    yield from self._deal_with(link, run, kind, size, stamp)
-                    continue
-                entries = zip(repeat(kind), run, repeat(stamp))
-                if inbound.requests.active:  # the answer may be in this run: who waits for it looks in the inbox
-                    _put_back(link, entries)
-                else:
-                    yield from self._each(link, entries)
         finally:
             self._settle()
 
@@ -88,19 +86,22 @@ class Runs:
         return NOTHING if message is NOTHING or inbound.consumed(message, received) else message
 
     def _each(self, link: Link, entries: Iterator[Received]) -> Iterator[Any]:
-        """Hand out messages one by one, with all that is to be told of each. The hot path where somebody hears of
-        single ones. What a handler raises costs nothing else; what a run does not come to goes into the inbox."""
+        """Hand out messages one by one, with all that is to be told of each, for a spell. The hot path where somebody
+        hears of single ones. What a handler raises costs nothing else; what a run does not come to goes into the
+        inbox."""
         inbound, connection, handler = self._inbound, self._connection, self._inbound.handler
         inbound.attend()
         bus, version, requests, answers = inbound.bus, inbound.version, inbound.requests, inbound.has_heartbeats
         begun, heard, ears, type_of, wall = inbound.begun, inbound.heard, inbound.ears, inbound.type_of, inbound.wall
-        text, binary, slow, due = inbound.decode_text, inbound.decode_binary, inbound.slow_ns, inbound.batch.due
+        text, binary, slow = inbound.decode_text, inbound.decode_binary, inbound.slow_ns
         hearing = message = tell_started = tell_completed = None
         undealt: list[Received] = []
         count = total = spent = longest = handed = decoded = 0
         inbound.hand = lambda: (handed, 0, message)
         try:
             ended = _clock_ns()
+            over = ended + round(_SPELL * 1e9)
+            due = min(inbound.batch.due, over)
             for received in entries:  # itself, not its like: an answer that was found by others is known by it
                 if not _alive[0] or connection.link is not link or bus.version != version:
                     undealt.append(received)
@@ -126,7 +127,7 @@ class Runs:
                             tell_received(size, arrived)
                 except Exception as error:  # the protocol may be the user's, and the data is the server's
                     if inbound.undecodable(error, received, began):
-                        deque(entries, 0)
+                        deque(entries, 0)  # nothing behind a breach may be processed
                     ended = _clock_ns()
                     continue
                 except BaseException:  # a signal's handler: this one is dealt with the next time
@@ -151,7 +152,7 @@ class Runs:
                     if handler is None or not isinstance(error, Exception):  # the loop was left; SystemExit
                         raise
                     inbound.raised(error)
-                    due, ended = inbound.batch.due, _clock_ns()
+                    due, ended = min(inbound.batch.due, over), _clock_ns()
                     continue
                 ended = _clock_ns()
                 took = ended - began
@@ -169,28 +170,31 @@ class Runs:
                     inbound.add(count, total, spent, longest)
                     count = total = spent = longest = 0
                     inbound.window(ended)
-                    due = inbound.batch.due
+                    if ended >= over:
+                        return
+                    due = min(inbound.batch.due, over)
         finally:
             inbound.hand = None
             inbound.take(None, None, 0, 0)
             _put_back(link, [*undealt, *(entries if isinstance(entries, zip) else ())])
             inbound.add(count, total, spent, longest)
 
-    def _deal_with(self, link: Link, run: list[bytes], kind: int, size: int, stamp: int) -> Iterator[Any]:
-        """Hand out a run of `size` bytes of which nothing is told but the sums. What it does not come to, or cannot
-        decode, goes into the inbox."""
+    def _in_bulk(self, link: Link, run: list[bytes], kind: int, size: int, stamp: int) -> Iterator[Any]:
+        """Hand out a run of `size` bytes of which nothing is told but the sums, for a spell. What it does not come to,
+        or cannot decode, goes into the inbox."""
         inbound, connection, brief = self._inbound, self._connection, self._brief
         decode = inbound.decode_text if kind == TEXT else inbound.decode_binary
         handler, timed, bus, version = inbound.handler, inbound.timed, inbound.bus, inbound.version
         done = counted = 0
         spent, longest, passing = 0.0, self._longest, self._passing()
         message = fault = None
+        over = _clock() + _SPELL
         # Whoever ends the link or changes who hears puts something in: one look for each message, and a cheap one. A
         # fork without hooks, where nobody hears, is seen after some messages only.
         ended_by: list[None] = []
         try:
             connection.run = bus.runs[id(ended_by)] = ended_by
-            while done < len(run) and bus.version == version:
+            while done < len(run) and bus.version == version and _clock() < over:
                 inbound.hand = None
                 messages: list[Any] = []
                 try:
