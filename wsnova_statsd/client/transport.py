@@ -30,7 +30,7 @@ from .frames import BINARY, CLOSE, PING, PONG, TEXT
 
 _SMALL: Final = 4096  # of an idle connection
 READ: Final = 65536  # bytes, at most
-FLOOD: Final = 524288  # what one read may take of a feed that is dealt with in bulk: both sides wake up less often
+FLOOD: Final = 524288  # what one read may take while the owner has dealt with all before: both sides wake up less often
 _MAX_ANSWER: Final = 262144  # of an upgrade, with the body of a refusal
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
 _MAX_WAIT: Final = 300.0  # the longest Retry-After that is honoured
