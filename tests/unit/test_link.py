@@ -27,6 +27,9 @@ class _Reads:
     def wait(self, _timeout: float) -> bool:
         return False
 
+    def pending(self) -> bool:
+        return False
+
     def send(self, _data: bytes, _timeout: float) -> None:
         raise KeyboardInterrupt
 
@@ -79,3 +82,18 @@ def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> Non
     assert not link.inbox
     assert link.fill(time.monotonic())
     assert [payload for _, payload, _ in link.inbox] == [b"message"]
+
+
+def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_just_read() -> None:
+    """The inbox was empty when it looked; the keeper, which it finds reading in its place, is relieved."""
+    link = _link(_Reads(server_frame(TEXT, b"first"), server_frame(TEXT, b"second")))
+    bulk: list[bytes] = []
+    assert link.adopt()
+    assert link.keep()
+    assert link.read_on(bulk)[1] == 0
+    assert [payload for _, payload, _ in link.inbox] == [b"first"]
+    assert not bulk
+    assert not link.keep()
+    link.inbox.clear()
+    assert link.read_on(bulk) == (TEXT, 6)
+    assert bulk == [b"second"]

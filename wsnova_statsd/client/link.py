@@ -120,10 +120,10 @@ class Link:
         """Owner, who has dealt with all messages: read once more without waiting, unless something is to be told. What
         may go into `bulk` (see FrameReader) does; returns its opcode, and the bytes of all that did."""
         reader = self._reader
-        kind, before = reader.usual, reader.bulk_bytes
-        if not self.seen and self.loss is None:
-            with self.reading:
-                self.left = now = time.monotonic()  # it is away for no time
+        with self.reading:
+            self.kept, self.left = False, (now := time.monotonic())  # the owner is away for no time
+            kind, before = reader.usual, reader.bulk_bytes
+            if not self.inbox and not self.seen and self.loss is None:  # the keeper may just have read what comes first
                 self.in_hand = bulk is not None
                 if not self._step(now, bulk=bulk):
                     self._dry = now
