@@ -57,17 +57,17 @@ class Runs:
                     run: list[bytes] = []
                     stamp = time.time_ns()
                     kind, size = link.read_on(None if inbound.requests.active else run)
-                    entries = zip(repeat(kind), run, repeat(stamp))
                     inbound.attend()
                     if not run:
                         if not link.inbox:
                             return
                     elif inbound.requests.active:  # who waits for an answer looks in the inbox; it may be in this run
-                        _put_back(link, entries)
+                        _put_back(link, zip(repeat(kind), run, repeat(stamp)))
                     elif inbound.quiet:
                         yield from self._in_bulk(link, run, kind, size, stamp)
                     else:
-                        yield from self._each(link, entries)
+                        yield from self._each(link, zip(repeat(kind), run, repeat(stamp)))
+                    del run  # half a MiB, while the next one is read
                 if _clock() > until:
                     return
         finally:
@@ -100,10 +100,9 @@ class Runs:
         inbound.hand = lambda: (handed, 0, message)
         try:
             ended = _clock_ns()
-            over = ended + round(_SPELL * 1e9)
-            due = min(inbound.batch.due, over)
+            over, due = ended + round(_SPELL * 1e9), inbound.batch.due
             for received in entries:  # itself, not its like: an answer that was found by others is known by it
-                if not _alive[0] or connection.link is not link or bus.version != version:
+                if not _alive[0] or connection.link is not link or bus.version != version or ended > over:
                     undealt.append(received)
                     return
                 opcode, payload, arrived = received
@@ -152,7 +151,7 @@ class Runs:
                     if handler is None or not isinstance(error, Exception):  # the loop was left; SystemExit
                         raise
                     inbound.raised(error)
-                    due, ended = min(inbound.batch.due, over), _clock_ns()
+                    due, ended = inbound.batch.due, _clock_ns()
                     continue
                 ended = _clock_ns()
                 took = ended - began
@@ -170,9 +169,7 @@ class Runs:
                     inbound.add(count, total, spent, longest)
                     count = total = spent = longest = 0
                     inbound.window(ended)
-                    if ended >= over:
-                        return
-                    due = min(inbound.batch.due, over)
+                    due, ended = inbound.batch.due, _clock_ns()
         finally:
             inbound.hand = None
             inbound.take(None, None, 0, 0)
