@@ -3,6 +3,7 @@ whether somebody hears of single ones or nobody does. A server sends all its fra
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -185,6 +186,23 @@ def test_a_handler_that_raises_is_told_and_the_next_message_comes(told: dict[str
     assert got == [*range(N)]
     assert [one.metadata["error_type"] for one in log.of(ws.events.ERROR_OCCURRED)].count("handler") == N // 50
     assert (_sum(log, "count"), _sum(log, "errors")) == (N, N // 50)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_handler_that_ends_its_thread_is_counted_with_its_message(told: dict[str, Any]) -> None:
+    """SystemExit ends the client, and its message was dealt with in error, like any that raises."""
+    got: list[int] = []
+
+    def on_message(message: Any) -> None:
+        got.append(message["n"])
+        if message["n"] == 400:
+            sys.exit("enough")
+
+    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
+        client.start()
+        assert client.wait(10)
+    assert got == [*range(401)]
+    assert (_sum(log, "count"), _sum(log, "errors")) == (401, 1)
 
 
 def test_slow_messages_are_told_each_with_its_own_time(told: dict[str, Any]) -> None:

@@ -184,7 +184,8 @@ class Runs:
         handler, timed, bus, version = inbound.handler, inbound.timed, inbound.bus, inbound.version
         done = counted = 0
         spent, longest, passing = 0.0, self._longest, self._passing()
-        message = fault = None
+        message: Any = None
+        fault: BaseException | None = None
         over = _clock() + _SPELL
         # Whoever ends the link or changes who hears puts something in: one look for each message, and a cheap one. A
         # fork without hooks, where nobody hears, is seen after some messages only.
@@ -225,8 +226,8 @@ class Runs:
                                 until = now + passing
                             if ended_by:
                                 break
-                    except Exception as error:
-                        if handler is None:  # thrown into the loop's generator
+                    except BaseException as error:
+                        if handler is None:  # the loop was left, or something thrown into its generator
                             raise
                         fault = error
                     finally:
@@ -244,9 +245,11 @@ class Runs:
                             self._settle(message, fault is not None)
                             size -= part
                             counted, spent, longest, passing = done, 0.0, 0.0, self._passing()
-                        if fault is not None:
+                        if isinstance(fault, Exception):
                             inbound.raised(fault)
                             fault = None
+                        elif fault is not None:  # SystemExit
+                            raise fault
                     if not _alive[0] or connection.link is not link or bus.version != version:
                         return
         finally:  # first what it did not come to: telling of the sums calls telemetry handlers
