@@ -142,7 +142,7 @@ def cut_bytes(value: str, room: int) -> str:
     if _escaped_size(value) <= room:
         return value
     room -= len(CUT_MARK)
-    low, high = 0, len(value)
+    low, high = 0, min(len(value), MAX_TEXT - len(CUT_MARK))  # the Agent counts characters, too
     while low < high:  # bisection: the size grows with every character
         middle = (low + high + 1) // 2
         low, high = (middle, high) if _escaped_size(value[:middle]) <= room else (low, middle - 1)

@@ -185,6 +185,7 @@ texts = st.text(max_size=40).flatmap(lambda part: st.integers(1, 4000).map(lambd
 @given(title=texts, message=texts, key=anything, tags=st.lists(anything, max_size=30), room=st.integers(6000, ROOM))
 @example(title="é" * 4000, message="\n" * 4000, key="💥" * 200, tags=["💥" * 190] * 30, room=ROOM)
 @example(title="t", message="💥" * 4000, key="", tags=[], room=ROOM)
+@example(title="", message=("000\n" + "\x80" * 7 + "\U00010000") * 333 + "0000", key="", tags=[], room=7687)
 def test_an_event_fits_its_bytes(title: str, message: str, key: object, tags: list[object], room: int) -> None:
     """However many bytes its characters take, the whole event stays within the room, counted once escaped."""
     clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "t"
