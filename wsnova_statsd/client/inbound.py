@@ -1,4 +1,4 @@
-"""What is done with a received message: decode, count, hand over, time. It emits the events of receiving.
+"""What is known and told of received messages: who hears of them, what they came to. `Runs` hands them out.
 
 Runs in the owner's thread only. Per message type the events' recorders are made once (`Ears`), so that nothing is
 built or looked up for an event again, nor done for one that nobody hears. The monotonic clock is read once per step;
