@@ -14,8 +14,8 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from . import errors, events, telemetry
-from .client.api import Client
 from .client.auth import HeaderAuth, MessageAuth
+from .client.client import Client
 from .client.protocol import Ack, JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
 from .client.state import State

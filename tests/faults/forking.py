@@ -11,7 +11,7 @@ from typing import Any
 
 import wsnova_statsd as ws
 from wsnova_statsd import telemetry
-from wsnova_statsd.client import api
+from wsnova_statsd.client import client as client_module
 from wsnova_statsd.client.keeper import KEEPER
 from wsnova_statsd.clock import CLOCK
 
@@ -86,7 +86,7 @@ def locks_of(client: ws.Client) -> list[Any]:
     link = life.connection.link
     found = [
         client._starting,
-        api._naming,
+        client_module._naming,
         KEEPER._lock,
         CLOCK._changed,
         telemetry.DEFAULT._lock,

@@ -75,7 +75,7 @@ def imported() -> Any:
 def test_it_is_this_package_that_is_looked_at(imported: Any) -> None:
     """The subprocess imports the sources beside these tests, so what follows is about them."""
     assert Path(imported["file"]) == ROOT / "wsnova_statsd" / "__init__.py"
-    assert "wsnova_statsd.client.api" in imported["modules"]
+    assert "wsnova_statsd.client.client" in imported["modules"]
 
 
 def test_the_ear_is_not_deaf(imported: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, until
-from wsnova_statsd.client.reconnect import RetryPolicy
+from wsnova_statsd.client.retry import RetryPolicy
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer, closes, echo
 

@@ -10,8 +10,8 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.support import until
-from wsnova_statsd.client import lookout
-from wsnova_statsd.client.lookout import LOOKOUT, stack_of
+from wsnova_statsd.client import stuck
+from wsnova_statsd.client.stuck import WATCHDOG, stack_of
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages, silent
 
@@ -22,8 +22,8 @@ PATIENCE = 20.0  # seconds; reached only by a failing test
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds become a third of one."""
-    monkeypatch.setattr(lookout, "STUCK_AFTER", 0.3)
-    monkeypatch.setattr(lookout, "EVERY", 0.02)
+    monkeypatch.setattr(stuck, "STUCK_AFTER", 0.3)
+    monkeypatch.setattr(stuck, "EVERY", 0.02)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_nobody_looks_where_nobody_hears_or_a_client_is_closed(bus: ws.Bus) -> N
 
 
 def _watched(bus: ws.Bus) -> list[object]:
-    return [client for client in list(LOOKOUT._sights) if client.emit.bus is bus]
+    return [client for client in list(WATCHDOG._sights) if client.emit.bus is bus]
 
 
 def test_a_stack_is_bounded_and_begins_with_the_innermost_frame() -> None:

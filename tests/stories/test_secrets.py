@@ -11,7 +11,7 @@ import pytest
 import wsnova_statsd as ws
 from tests.faults.support import until
 from tests.stories.watching import COLLECTORS, OWN, PATIENCE, Watched, watched
-from wsnova_statsd.client import lookout
+from wsnova_statsd.client import stuck
 from wsnova_statsd.testing.server import WebSocketServer, answers, closes, send_messages
 from wsnova_statsd.testing.tcp import Connection, ConnectProxy, TcpServer
 
@@ -291,8 +291,8 @@ PLACES = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds of a stuck handler become a third of one."""
-    monkeypatch.setattr(lookout, "STUCK_AFTER", 0.3)
-    monkeypatch.setattr(lookout, "EVERY", 0.02)
+    monkeypatch.setattr(stuck, "STUCK_AFTER", 0.3)
+    monkeypatch.setattr(stuck, "EVERY", 0.02)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)

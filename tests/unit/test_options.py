@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.client.api import Client
+from wsnova_statsd.client.client import Client
 from wsnova_statsd.client.headers import header_lines
 from wsnova_statsd.client.options import Options, target
 from wsnova_statsd.client.protocol import JsonProtocol

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_reconnect import _middle, _Sleep
+from tests.unit.test_retry import _middle, _Sleep
 from wsnova_statsd import events
 from wsnova_statsd.client import connection as connection_module
 from wsnova_statsd.client.connection import Connection
@@ -15,7 +15,7 @@ from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.client.faults import Faults
 from wsnova_statsd.client.options import Options, Target, target
 from wsnova_statsd.client.protocol import Protocol
-from wsnova_statsd.client.reconnect import RetryPolicy, Stopped
+from wsnova_statsd.client.retry import RetryPolicy, Stopped
 from wsnova_statsd.client.state import Loss
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.profiles import FINANCIAL, STANDARD, Profile

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from .. import events
-from ..client.api import Client
+from ..client.client import Client
 from ..monitor import Monitor
 from ..profiles import Profile
 from ..reporters.statsd import StatsdReporter

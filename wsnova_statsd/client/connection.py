@@ -13,6 +13,7 @@ from typing import Protocol
 
 from .. import events
 from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
+from .connection_events import ConnectionEvents
 from .dialer import Dialer
 from .emitter import Emitter
 from .faults import Faults
@@ -21,9 +22,8 @@ from .frames import NORMAL, Received
 from .keeper import KEEPER, Kept
 from .link import Link
 from .options import Options, Target
-from .reconnect import RetryPolicy, Stopped
+from .retry import RetryPolicy, Stopped
 from .state import Loss, State
-from .tidings import Tidings
 
 
 class Hooks(Protocol):
@@ -56,7 +56,7 @@ class Connection:
         self.options = options
         self.emit = emitter
         self.faults = faults
-        self.tidings = Tidings(emitter, faults, options.max_buffered_bytes)
+        self.tidings = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
         self.closing = Flag()
         self.changed = threading.Condition()
         self.state = State.IDLE

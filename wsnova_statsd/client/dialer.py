@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 
 from ..errors import ConfigurationError, ConnectionFailed
-from .dial import Dial
+from .dial import Dial, choose, tunnel
 from .heartbeat import Heartbeat
 from .link import Link
 from .options import Options, Target
-from .proxy import choose, tunnel
 from .transport import upgrade
 
 

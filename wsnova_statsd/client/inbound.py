@@ -21,10 +21,10 @@ from .ears import TYPED, Ears
 from .emitter import Emitter
 from .faults import Faults
 from .frames import INVALID_DATA, TEXT, Received, Violation, is_text
-from .lookout import LOOKOUT, Hand
 from .options import Options
 from .protocol import Protocol
 from .requests import Requests
+from .stuck import WATCHDOG, Hand
 from .types import INVALID, MessageTypes
 
 NOTHING: Final = object()  # a message that could not be read
@@ -95,7 +95,7 @@ class Inbound:
         self.begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self.client_id})
         self.quiet = self.begun is None and not self.heard and not self.has_heartbeats
         self.timed = not self._muted and any(self.emit.slot(event).handlers for event in _SUMMED)
-        LOOKOUT.watch(self)
+        WATCHDOG.watch(self)
 
     def attend(self) -> None:
         """See who hears what, if that may have changed."""

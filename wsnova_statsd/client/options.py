@@ -15,9 +15,9 @@ from ..errors import ConfigurationError, one_of
 from ..profiles import Profile
 from ..redaction import redact_url
 from .auth import HeaderAuth, check_auth
+from .dial import parse_proxy
 from .headers import CONTROL, TOKEN, Headers, header_lines
 from .protocol import Protocol
-from .proxy import parse_proxy
 from .rate_limit import RateLimit
 from .subscriptions import check_channel
 

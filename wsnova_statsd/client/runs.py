@@ -21,7 +21,7 @@ from .connection import Connection
 from .frames import TEXT, Received
 from .inbound import ERROR, NOTHING, OK, Inbound
 from .link import Link
-from .lookout import Hand
+from .stuck import Hand
 
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _BRIEF: Final = 0.001  # seconds; after a longer message the sums are brought up to date: they may be due

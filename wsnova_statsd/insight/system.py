@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from .. import events, process, telemetry
-from ..client.api import links
+from ..client.client import links
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, MissingExtra
 from ..telemetry import Bus

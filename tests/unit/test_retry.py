@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsnova_statsd.client.flag import Flag
-from wsnova_statsd.client.reconnect import RetryPolicy, Stopped
+from wsnova_statsd.client.retry import RetryPolicy, Stopped
 from wsnova_statsd.errors import ConnectionFailed, HandshakeRefused
 from wsnova_statsd.profiles import FINANCIAL, LIGHTWEIGHT, PROFILES, STANDARD, Profile
 from wsnova_statsd.testing.clock import FakeClock

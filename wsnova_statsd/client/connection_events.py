@@ -17,7 +17,7 @@ from .link import Link
 from .state import Loss
 
 
-class Tidings:
+class ConnectionEvents:
     """The events of one client's connections."""
 
     def __init__(self, emitter: Emitter, faults: Faults, max_buffered_bytes: int) -> None:

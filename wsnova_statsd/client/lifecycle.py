@@ -35,20 +35,20 @@ from .frames import NORMAL, Violation
 from .inbound import NOTHING, Inbound
 from .link import Link
 from .login import Login
-from .lookout import LOOKOUT
 from .options import Options
 from .outbound import Outbound
 from .ownership import Ownership
-from .reconnect import Stopped
 from .requests import Requests
+from .retry import Stopped
 from .runs import Runs
+from .stuck import WATCHDOG
 from .types import MessageTypes
 
 _ALIVE: Final = process.ALIVE
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 
 
-class Life:
+class Lifecycle:
     """The parts of a running client."""
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
@@ -378,7 +378,7 @@ class Life:
             return
         with self._finishing:
             first, self._finished = not self._finished, True
-        LOOKOUT.forget(self._inbound)
+        WATCHDOG.forget(self._inbound)
         self._inbound.flush()
         self.outbound.flush()
         self.unlinked()

@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
 from .frames import BINARY
 from .headers import Headers
-from .life import Life
+from .lifecycle import Lifecycle
 from .link import Link
 from .options import Options, target
 from .protocol import JsonProtocol, Protocol
@@ -70,7 +70,7 @@ class Client:
         if isinstance(subprotocols, str):
             raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        self._life: Life | None = None
+        self._life: Lifecycle | None = None
         self._starting = threading.Lock()  # guards _life
         with _naming:
             self._options = Options(
@@ -127,7 +127,7 @@ class Client:
         with self._starting:
             life = self._life
             if life is None or life.connection.state in (State.CLOSED, State.FORKED):
-                life = self._life = Life(self._options, self._bus, self)
+                life = self._life = Lifecycle(self._options, self._bus, self)
                 life.launch()
         life.await_first(timeout)
         return self
@@ -243,12 +243,12 @@ class Client:
         self.start()
         return self._iterated().messages()
 
-    def _own(self) -> Life | None:
+    def _own(self) -> Lifecycle | None:
         if not process.ALIVE[0]:
             process.in_child()
         return self._life
 
-    def _running(self) -> Life:
+    def _running(self) -> Lifecycle:
         life = self._own()
         if life is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
@@ -256,7 +256,7 @@ class Client:
             raise Forked("this client was started in the parent process; call start() in this one")
         return life
 
-    def _iterated(self) -> Life:
+    def _iterated(self) -> Lifecycle:
         if self._options.on_message is not None:
             raise ConfigurationError("this client has on_message; make it without to receive")
         return self._running()

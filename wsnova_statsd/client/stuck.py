@@ -1,5 +1,5 @@
-"""The lookout: sees once a second, on wsnova-clock, which clients are still busy with the same message, and tells once
-of each one that is after STUCK_AFTER: message.process.stuck, with the handler's stack and its processor time.
+"""The watchdog for stuck handlers: looks once a second, on wsnova-clock, which clients are still busy with the same
+message, and emits message.process.stuck once for each one after STUCK_AFTER, with the stack and the processor time.
 
 Whoever hands out messages keeps what is in hand where it can be read from outside, and pays nothing else: no lock, no
 timer, no call. `watch` comes from a client's owner, `forget` from whoever ends it; the rest runs on the clock, which
@@ -33,7 +33,7 @@ Hand = tuple[int, int, Any]
 
 
 class Watched(Protocol):
-    """What the lookout sees of a client; `in_hand` and `kind_of` from any thread."""
+    """What the watchdog sees of a client; `in_hand` and `kind_of` from any thread."""
 
     @property
     def emit(self) -> Emitter: ...
@@ -54,7 +54,7 @@ class _Sight:
     told: bool = False
 
 
-class Lookout:
+class StuckWatchdog:
     """The clients of this process that handle messages."""
 
     def __init__(self) -> None:
@@ -139,4 +139,4 @@ def stack_of(frame: FrameType | None) -> list[str]:
     return [f"{one.filename}:{one.lineno} {one.name}: {one.line}".rstrip(": ") for one in found]
 
 
-LOOKOUT: Final = Lookout()
+WATCHDOG: Final = StuckWatchdog()
