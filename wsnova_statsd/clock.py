@@ -1,18 +1,20 @@
 """The process's clock thread, `wsnova-clock`: runs small jobs that are due, one after the other.
 
-For what may take time and must not hold up a connection: batch sums of a sender, token refresh, samplers, alerts. The
-thread starts with the first job and is a daemon; a forked child starts with none. `call_later` and `cancel` from any
-thread; jobs run in the clock's thread, and what they raise is logged.
+For what takes no time and must not hold up a connection: batch sums of a sender, samplers, looks. Nothing that waits:
+that has a thread of its own. The thread starts with the first job and is a daemon; a forked child starts with none.
+`call_later` and `cancel` from any thread, also from a signal's handler or while an object is collected; jobs run in the
+clock's thread, and what they raise is logged.
 """
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from . import process
@@ -34,6 +36,9 @@ class Job:
         self.work = None
 
 
+_Entry = tuple[float, int, Job]
+
+
 class Clock:
     """A heap of jobs and the thread that runs them."""
 
@@ -46,43 +51,69 @@ class Clock:
         self._reset()
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()  # guards the fields below
-        self._heap: list[tuple[float, int, Job]] = []
+        self._posts: deque[_Entry] = deque()  # from any thread, not in the heap yet
+        self._heap: list[_Entry] = []  # the clock thread's
         self._numbers = itertools.count()  # two jobs of one moment keep their order, and are never compared
         self._thread: threading.Thread | None = None
+        self._starting: dict[str, object] = {}  # whoever is the first to enter itself starts the thread
+        self._wakes_at = -math.inf  # when the thread looks by itself; while it does not sleep it looks anyway
+        self._sleep = threading.Lock()  # held; released to wake the thread
+        self._sleep.acquire()
 
     def call_later(self, seconds: float, work: Callable[[], object]) -> Job:
-        """Run `work` in the clock's thread after `seconds`."""
+        """Run `work` in the clock's thread after `seconds`. Takes no lock once the thread runs."""
         if not process.ALIVE[0]:
             process.in_child()
-        job = Job(work)
-        with self._changed:
-            heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._numbers), job))
-            if self._thread is None or not self._thread.is_alive():
-                thread = threading.Thread(target=self._run, name=process.thread_name("clock"), daemon=True)
-                with contextlib.suppress(RuntimeError):  # the interpreter is ending, and so is what the job was for
-                    thread.start()
-                    self._thread = thread
-            elif self._heap[0][2] is job:
-                self._changed.notify()
+        job, moment = Job(work), time.monotonic() + seconds
+        self._posts.append((moment, next(self._numbers), job))
+        self.start()
+        if moment < self._wakes_at:
+            try:
+                self._sleep.release()
+            except RuntimeError:  # woken already
+                pass
         return job
 
+    def start(self) -> None:
+        """Have the thread run, so that no later `call_later` needs to start it."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        me = object()
+        try:
+            if self._starting.setdefault("by", me) is me:
+                thread = threading.Thread(target=self._run, name=process.thread_name("clock"), daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError as error:  # at the interpreter's end, which is the end of what the job was for as well
+            if "shutdown" not in str(error):
+                log_fault(_log, error, "the clock's thread cannot be started; the next job tries again")
+        finally:
+            if self._starting.get("by") is me:
+                self._starting.clear()
+
     def _run(self) -> None:
-        changed = self._changed
+        posts, heap, sleep = self._posts, self._heap, self._sleep
         while True:
-            with changed:
-                while not self._heap or self._heap[0][0] > time.monotonic():
-                    changed.wait(
-                        min(self._heap[0][0] - time.monotonic(), threading.TIMEOUT_MAX) if self._heap else None
-                    )
-                _, _, job = heapq.heappop(self._heap)
-            work, job.work = job.work, None
-            if work is not None:
-                try:
-                    work()
-                except BaseException as error:  # SystemExit too: the jobs of others wait behind this one
-                    log_fault(_log, error, "a job of the clock failed")
-            del work, job  # an idle clock keeps nothing alive
+            while posts:
+                heapq.heappush(heap, posts.popleft())
+            now = time.monotonic()
+            if heap and heap[0][0] <= now:
+                _run_job(heapq.heappop(heap)[2])
+                continue
+            self._wakes_at = due = heap[0][0] if heap else math.inf
+            if not posts:  # what was posted before the line above woke nobody
+                sleep.acquire(True, -1 if due == math.inf else min(due - now, threading.TIMEOUT_MAX))
+            self._wakes_at = -math.inf
+
+
+def _run_job(job: Job) -> None:
+    """An idle clock keeps nothing alive of what it ran."""
+    work, job.work = job.work, None
+    if work is not None:
+        try:
+            work()
+        except BaseException as error:  # SystemExit too: the jobs of others wait behind this one
+            log_fault(_log, error, "a job of the clock failed")
 
 
 CLOCK = Clock()

@@ -13,7 +13,6 @@ import wsnova_statsd as ws
 from wsnova_statsd import telemetry
 from wsnova_statsd.client import client as client_module
 from wsnova_statsd.client.keeper import KEEPER
-from wsnova_statsd.clock import CLOCK
 
 Fork = Callable[[], int]
 
@@ -88,7 +87,6 @@ def locks_of(client: ws.Client) -> list[Any]:
         client._starting,
         client_module._naming,
         KEEPER._lock,
-        CLOCK._changed,
         telemetry.DEFAULT._lock,
         life._finishing,
         life.requests._lock,

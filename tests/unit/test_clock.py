@@ -1,11 +1,15 @@
 """The clock thread: due jobs in order, in one thread, whatever they raise; nothing before the first job."""
 
+import itertools
 import logging
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -239,12 +243,10 @@ def test_an_interpreter_that_ends_takes_the_job_without_a_word(bench: _Bench, mo
 
 
 def test_after_a_fork_neither_jobs_nor_thread_are_there(bench: _Bench) -> None:
-    """The child's clock is empty, its lock a new one, and it starts a thread of its own with the next job."""
+    """The child's clock is empty, and it starts a thread of its own with the next job."""
     release = bench.hold()
     parent = bench.thread()
     bench.clock.call_later(-5, bench.note("the parent's"))
-    held = bench.clock._changed
-    held.acquire()  # as a thread of the parent might have, that is not in the child
     bench.clock.after_fork()
     try:
         bench.clock.call_later(0, bench.note("the child's"))
@@ -252,5 +254,48 @@ def test_after_a_fork_neither_jobs_nor_thread_are_there(bench: _Bench) -> None:
         assert bench.ran == ["the child's"]
         assert bench.thread() is not parent
     finally:  # the parent's thread still runs in this test: let it work off its heap and stay behind
-        held.release()
         release()
+
+
+def test_a_thread_that_cannot_be_started_is_logged_and_tried_again(
+    bench: _Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process has no thread left for a moment: the job waits for the next one, and the log says so."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        bench.clock.call_later(-1, bench.note("kept"))
+    assert ["thread cannot be started" in record.getMessage() for record in caplog.records] == [True]
+    bench.settle()
+    assert bench.ran == ["kept"]
+
+
+def test_a_job_may_be_planned_in_the_midst_of_planning_one(bench: _Bench) -> None:
+    """A signal's handler plans a job at every line of call_later: none hangs, and each job runs once."""
+    release = bench.hold()
+    own, planned = clock_module.Clock.call_later.__code__, itertools.count()
+
+    def inside(frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "line" and frame.f_code is own:
+            sys.settrace(None)
+            bench.clock.call_later(0, bench.note(f"inner {next(planned)}"))
+            sys.settrace(trace)
+        return inside
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> Any:
+        return inside if frame.f_code is own else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        bench.clock.call_later(0, bench.note("outer"))
+    finally:
+        sys.settrace(before)
+    release()
+    bench.settle()
+    lines = next(planned)
+    assert lines > 4
+    assert sorted(bench.ran) == sorted(["outer", *(f"inner {number}" for number in range(lines))])

@@ -44,16 +44,17 @@ class Dial:
     def __init__(self, timeout: float) -> None:
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
-        self._cancelled = threading.Event()
+        self._cancelled = False
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
+        self._waker.setblocking(False)
 
     def cancel(self) -> None:
-        """End the dial now; its thread gets ConnectionFailed. Any thread, any number of times."""
-        self._cancelled.set()
+        """End the dial now; its thread gets ConnectionFailed. Any thread, any number of times; no lock."""
+        self._cancelled = True
         try:
             self._waker.send(b"x")
-        except OSError:  # the dial is over
+        except OSError:  # the dial is over, or has not read the last ones yet
             pass
 
     def close(self) -> None:
@@ -61,7 +62,7 @@ class Dial:
         self._waker.close()
         self._woken.close()
 
-    # -- name and TCP -------------------------------------------------------------------------------------------------
+    # -- name and TCP -----------------------------------------------------------------------------------------------
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A connected TCP socket, by whichever address of the name answers first."""
@@ -113,13 +114,13 @@ class Dial:
         return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)]
 
     def _look_up(self, host: str, port: int) -> list[_Address]:
-        answer: list[list[_Address] | OSError | UnicodeError] = []
+        answer: list[list[_Address] | Exception] = []
         waker = self._waker
 
         def look_up() -> None:
             try:
                 answer.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
-            except (OSError, UnicodeError) as error:
+            except Exception as error:  # whatever it is ends this try, and not the wait for it
                 answer.append(error)
             try:
                 waker.send(b"x")
@@ -131,7 +132,7 @@ class Dial:
             self._wait(self._woken, _READ, f"the name {host!r} is not resolved")
             self._drain()
         self._drain()
-        if isinstance(answer[0], OSError | UnicodeError):
+        if isinstance(answer[0], Exception):
             raise ConnectionFailed(f"the name {host!r} cannot be resolved: {answer[0]}", cause="dns")
         return answer[0]
 
@@ -141,16 +142,18 @@ class Dial:
         """The socket under TLS, its certificate checked against `host` as the context says."""
         try:
             secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-        except (OSError, ValueError) as error:
-            raise ConnectionFailed(f"TLS with {host} cannot begin: {error}", cause="tls") from error
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError | ValueError):
+                raise ConnectionFailed(f"TLS with {host} cannot begin: {error}", cause="tls") from error
+            raise
         try:
             self._retry(secured, secured.do_handshake, _READ, "the TLS handshake is not over")
-        except ConnectionFailed:  # an OSError too: the deadline, or cancelled
+        except BaseException as error:
             secured.close()
+            if isinstance(error, OSError) and not isinstance(error, ConnectionFailed):  # SSLError and CertificateError
+                raise ConnectionFailed(f"TLS with {host} failed: {error}", cause="tls") from error
             raise
-        except OSError as error:  # SSLError and CertificateError are OSErrors
-            secured.close()
-            raise ConnectionFailed(f"TLS with {host} failed: {error}", cause="tls") from error
         return secured
 
     def recv(self, sock: Stream, size: int) -> bytes:
@@ -197,7 +200,7 @@ class Dial:
         return max(0.0, self._deadline - time.monotonic())
 
     def _check(self, unfinished: str = "there is no connection") -> None:
-        if self._cancelled.is_set():
+        if self._cancelled:
             raise ConnectionFailed("the dial was cancelled", cause="cancelled")
         if time.monotonic() >= self._deadline:
             raise ConnectionFailed(f"{unfinished} after connect_timeout={self._timeout:g} s", cause="timeout")
@@ -231,7 +234,7 @@ def _failed(fault: OSError | None, where: str) -> ConnectionFailed:
     return ConnectionFailed(f"no address of {where} answered; the last fault was {fault}", cause=cause)
 
 
-# -- the proxy before a server -------------------------------------------------------------------------------------------
+# -- the proxy before a server -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +299,9 @@ def tunnel(dial: Dial, proxy: Proxy, host: str, port: int) -> socket.socket:
         status = words[1].decode("ascii", "replace") if len(words) > 1 else "nothing"
         if status != "200":
             raise ConnectionFailed(f"the proxy {proxy.host} answered CONNECT with {status}", cause="proxy")
-    except OSError as error:
+    except BaseException as error:
         sock.close()
-        if isinstance(error, ConnectionFailed):
-            raise
-        raise ConnectionFailed(f"the proxy {proxy.host} failed: {error}", cause="proxy") from error
+        if isinstance(error, OSError) and not isinstance(error, ConnectionFailed):
+            raise ConnectionFailed(f"the proxy {proxy.host} failed: {error}", cause="proxy") from error
+        raise
     return sock

@@ -1,21 +1,63 @@
-"""A threading.Event that takes next to no memory while nobody waits: a client has four, and may be one of thousands.
+"""Waiting and taking turns without a lock, so that a signal's handler may do it in the midst of the same in its thread.
 
-`set`, `clear` and `wait` in any thread. It has no lock, so that a signal's handler may set what it interrupts.
+Each step that decides is one call of the interpreter: append, remove, `setdefault`, the release of a waiter's own lock.
+They take next to no memory while nobody waits: a client has a few, and may be one of thousands. Any thread.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Hashable
 
 
-class Flag:
-    """Set or not; `wait` until it is."""
+class Changes:
+    """Wakes the threads that wait for a condition."""
 
-    __slots__ = ("_set", "_waiting")
+    __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
+        self._waiting: list[threading.Lock] = []  # one for each thread that waits, which holds it until it is woken
+
+    def announce(self) -> None:
+        """Something has changed: wake whoever waits."""
+        for waiter in self._waiting.copy():
+            try:
+                waiter.release()
+            except RuntimeError:  # woken already
+                pass
+
+    def wait_for(self, holds: Callable[[], bool], timeout: float | None) -> bool:
+        """Until the condition holds; False if it does not after `timeout` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not holds():
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._sleep(holds, left)
+        return True
+
+    def _sleep(self, ends: Callable[[], bool], seconds: float | None) -> bool:
+        """Until something is announced, unless it need not be waited for any more."""
+        waiter = threading.Lock()
+        waiter.acquire()
+        self._waiting.append(waiter)  # before the second look: what changes after that look wakes the waiter
+        try:
+            return ends() or waiter.acquire(
+                True, -1 if seconds is None else min(max(0.0, seconds), threading.TIMEOUT_MAX)
+            )
+        finally:
+            self._waiting.remove(waiter)
+
+
+class Flag(Changes):
+    """What a threading.Event does: set or not; `wait` until it is."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        super().__init__()
         self._set = False
-        self._waiting: list[threading.Event] = []  # one for each thread that waits
 
     def is_set(self) -> bool:
         """Whether it is set."""
@@ -24,8 +66,7 @@ class Flag:
     def set(self) -> None:
         """Set it, and wake whoever waits."""
         self._set = True
-        for event in self._waiting.copy():
-            event.set()
+        self.announce()
 
     def clear(self) -> None:
         """Take it back, but not from those that it woke."""
@@ -33,11 +74,27 @@ class Flag:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until it is set; False after `timeout` seconds."""
-        if self._set:
-            return True
-        event = threading.Event()
-        self._waiting.append(event)  # before the second look: what is set after that look wakes the event
-        try:
-            return self._set or event.wait(timeout)
-        finally:
-            self._waiting.remove(event)
+        return self._set or self._sleep(self.is_set, timeout)
+
+
+class Turn:
+    """Held by one at a time: whoever takes it first. Who holds it is known from the step in which it is taken, so that
+    it can be given back whatever interrupts its holder."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[str, Hashable] = {}
+
+    def take(self, who: Hashable) -> bool:
+        """Take it, if it is free. True if `who` holds it, also from before."""
+        return self._held.setdefault("by", who) == who
+
+    def holder(self) -> Hashable:
+        """Who holds it; None if nobody does."""
+        return self._held.get("by")
+
+    def give_back(self, who: Hashable) -> None:
+        """Let the next one have it; nothing happens if another one does."""
+        if self._held.get("by") == who:
+            self._held.pop("by", None)
