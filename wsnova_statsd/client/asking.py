@@ -15,9 +15,9 @@ from typing import Any, Final
 from ..errors import ConfigurationError, NotConnected, RequestTimeout
 from .frames import TEXT, Received
 from .link import Link
-from .outbound import Outbound
 from .protocol import Protocol
 from .requests import Pending, Requests
+from .sender import Sender
 
 NOBODY: Final = Pending(None, 0.0)
 _LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should nobody have woken it
@@ -47,7 +47,7 @@ class Asking:
     def __init__(
         self,
         protocol: Protocol,
-        outbound: Outbound,
+        sender: Sender,
         requests: Requests,
         up: Callable[[float], Link],
         is_owner: Callable[[], bool],
@@ -55,7 +55,7 @@ class Asking:
         make_room: Callable[[Link], None],
     ) -> None:
         self._protocol = protocol
-        self._outbound = outbound
+        self._sender = sender
         self._requests = requests
         self._up = up
         self._is_owner = is_owner
@@ -66,13 +66,13 @@ class Asking:
         """Before the question is sent: its answer belongs to whoever waits. None if one like it is expected already.
         Raises NotConnected."""
         link = self._up(0.0)
-        asked = Asked(pending, link, link.arrived, _last(link))
+        asked = Asked(pending, link, link.session.arrived, _last(link))
         return asked if self._requests.add(pending) else None
 
     def send(self, asked: Asked, message: Any, *, urgent: bool = False) -> None:
         """Send the question. Raises what sending raises; nothing is expected then."""
         try:
-            link = self._outbound.send(message, 0.0, urgent=urgent)
+            link = self._sender.send(message, 0.0, urgent=urgent)
         except BaseException:
             self._requests.forget(asked.pending)
             raise
@@ -90,7 +90,7 @@ class Asking:
                     return
                 if pending.deadline <= time.monotonic():
                     self._requests.drop(pending, "timeout")
-                elif link.loss is not None and link.arrived == asked.scanned:
+                elif link.loss is not None and link.session.arrived == asked.scanned:
                     self._requests.drop(pending, "interrupted")
                 else:
                     self._pause(asked, pending.deadline, mine)
@@ -140,7 +140,7 @@ class Asking:
     def _look_through(self, asked: Asked) -> None:
         """Offer what arrived and its owner did not come to yet."""
         link, last = asked.link, asked.last
-        arrived = link.arrived
+        arrived = link.session.arrived
         if arrived == asked.scanned:
             return
         new: list[Received] = []

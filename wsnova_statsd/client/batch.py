@@ -1,51 +1,79 @@
 """Exact sums of messages, once a second and direction: the guide's aggregation for high volume (best practice 2).
 
-One writer at a time: the owner for what is received, the holder of the message lock for what is sent.
+What is counted is appended to a deque, which any thread and any signal's handler may do; whoever emits the sums takes
+what is there, so that each count leaves once. No lock.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from itertools import repeat
 from typing import Any, Final
 
 WINDOW_NS: Final = 1_000_000_000
+_MANY: Final = 512  # counts that wait; they are made one then
+# Messages, bytes, messages in error, messages that were timed, ns that they took, ns of the longest.
+Counts = tuple[int, int, int, int, int, int]
 
 
 class Batch:
-    """Sums since the last flush. `due` is when they are to be told, on time.monotonic_ns(); 0 while there are none."""
+    """What was counted since the sums left last. `due` is when they are to leave next, on time.monotonic_ns(); 0 while
+    there are none."""
 
-    __slots__ = ("_began", "count", "due", "errors", "process_time", "process_time_max", "total_size")
+    __slots__ = ("_began", "_counts", "due")
 
     def __init__(self) -> None:
-        self._clear()
+        self._counts: deque[Counts] = deque()
+        self._began = 0
+        self.due = 0
 
-    def _clear(self) -> None:
-        self.count = self.total_size = self.errors = self.process_time = self.process_time_max = 0
-        self.due = self._began = 0
-
-    def open(self, now_ns: int) -> None:
-        """The first message is counted now; the sums are due a window later."""
+    def open(self, now_ns: int) -> bool:
+        """A message is under way: the sums are due a window later. True if that begins a window."""
+        if self.due:
+            return False
         self._began = now_ns
         self.due = now_ns + WINDOW_NS
+        return True
 
-    def add(self, size: int, now_ns: int) -> None:
-        """Count one message."""
-        self.count += 1
-        self.total_size += size
-        if not self.due:
-            self.open(now_ns)
+    def add(self, counts: Counts) -> None:
+        """Count messages, in a window that is open."""
+        self._counts.append(counts)
+        if len(self._counts) >= _MANY:
+            taken = self._take()
+            try:
+                merged = _sum(taken)
+            except BaseException:
+                self._counts.extend(taken)
+                raise
+            self._counts.append(merged)
+
+    def _take(self) -> list[Counts]:
+        """What was counted so far, taken away in one step: nothing comes between."""
+        taken: list[Counts] = []
+        taken.extend(map(deque.popleft, repeat(self._counts, len(self._counts))))
+        return taken
 
     def take(self) -> dict[str, Any] | None:
-        """The measurements of message.batch_processed, and start over; None if there was nothing."""
+        """The measurements of message.batch_processed, and a new window; None while none is open."""
         if not self.due:
             return None
-        sums = {
-            "count": self.count,
-            "total_size": self.total_size,
-            "errors": self.errors,
-            "process_time": self.process_time,
-            "process_time_max": self.process_time_max,
-            "window": time.monotonic_ns() - self._began,
+        began, now_ns = self._began, time.monotonic_ns()
+        self.due = 0
+        count, size, errors, timed, spent, longest = _sum(self._take())
+        return {
+            "count": count,
+            "total_size": size,
+            "errors": errors,
+            "processed": timed,
+            "process_time": spent,
+            "process_time_max": longest,
+            "window": now_ns - began,
         }
-        self._clear()
-        return sums
+
+
+def _sum(taken: list[Counts]) -> Counts:
+    if not taken:
+        return 0, 0, 0, 0, 0, 0
+    count, size, errors, timed, spent, longest = zip(*taken, strict=True)
+    return sum(count), sum(size), sum(errors), sum(timed), sum(spent), max(longest)

@@ -26,9 +26,9 @@ from ..errors import (
 from .asking import Asked, Asking, deadline
 from .emitter import Emitter
 from .faults import Faults
-from .outbound import Outbound
 from .protocol import Protocol
 from .requests import Pending, Requests
+from .sender import Sender
 from .subscriptions import Subscriptions, check_channel
 
 _RESTORE_TIMEOUT: Final = 10.0
@@ -60,7 +60,7 @@ class Channels:
         protocol: Protocol,
         emit: Emitter,
         faults: Faults,
-        outbound: Outbound,
+        sender: Sender,
         requests: Requests,
         asking: Asking,
         up: Callable[[float], object],
@@ -69,7 +69,7 @@ class Channels:
         self._protocol = protocol
         self._emit = emit
         self._faults = faults
-        self._outbound = outbound
+        self._sender = sender
         self._requests = requests
         self._asking = asking
         self._up = up
@@ -185,7 +185,7 @@ class Channels:
         talk.began_ns = time.monotonic_ns()
         try:
             if talk.asked is None:
-                self._outbound.send(message, 0.0)
+                self._sender.send(message, 0.0)
             else:
                 self._asking.send(talk.asked, message)
         except BaseException:

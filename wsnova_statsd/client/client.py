@@ -18,7 +18,6 @@ from typing import Any
 from .. import process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
-from .frames import BINARY
 from .headers import Headers
 from .lifecycle import Lifecycle
 from .link import Link
@@ -181,15 +180,15 @@ class Client:
 
         Raises EncodeError, and NotConnected while there is no link, after waiting up to `wait` seconds for one.
         """
-        self._running().outbound.send(message, wait)
+        self._running().sender.send(message, wait)
 
     def send_text(self, text: str, wait: float = 0.0) -> None:
         """Send one text frame as it is. Raises EncodeError, NotConnected."""
-        self._running().outbound.send_text(text, wait)
+        self._running().sender.send_text(text, wait)
 
     def send_binary(self, data: bytes | bytearray | memoryview, wait: float = 0.0) -> None:
         """Send one binary frame as it is. Raises NotConnected."""
-        self._running().outbound.write(BINARY, bytes(data), "binary", wait)
+        self._running().sender.send_binary(bytes(data), wait)
 
     def request(self, message: Any, timeout: float = 5.0) -> Any:
         """Send a request and wait for its reply, which is delivered to nobody else.

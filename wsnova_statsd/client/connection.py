@@ -23,7 +23,8 @@ from .keeper import KEEPER, Kept
 from .link import Link
 from .options import Options, Target
 from .retry import RetryPolicy, Stopped
-from .state import Loss, State
+from .session import Loss
+from .state import State
 
 
 class Hooks(Protocol):
@@ -61,7 +62,6 @@ class Connection:
         self.changed = threading.Condition()
         self.state = State.IDLE
         self.link: Link | None = None
-        self.run: list[None] = []  # of messages handed out: it ends when something is in it, as the link is gone
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
         self.last_failure: ConnectionFailed | None = None  # of a dial
         self._undisposed: Link | None = None  # ended while its owner was in the user's code
@@ -84,26 +84,24 @@ class Connection:
         self._establish(None, None)
         self._first = False
 
-    def await_messages(self, until: float | None, *, revive: bool = True) -> bool:
-        """True once messages wait in the link's inbox; False at `until` (time.monotonic()) or when the owner has to
-        tell of something. Loses and remakes the link on the way, or leaves that to another thread (`lost` tells).
-        Raises Stopped, and ConnectionFailed if that is final."""
+    def live_link(self, *, revive: bool = True) -> Link | None:
+        """The link to read from. One that is lost, and has nothing more to give, is made anew on the way, or left to
+        another thread (`lost` tells). Raises Stopped, and ConnectionFailed if that is final."""
         link = self.link
         if link is None:
             over = self.closing.is_set() or self.state in (State.CLOSED, State.FORKED)
             if not revive and self._outage is not None and not over:
-                return False
-            link = self._again()
-        if link.inbox:
-            return True
-        filled = link.fill(until)
-        if link.seen:
+                return None
+            return self._again()
+        if link.session.notices:
             self.tidings.seen(link)
-            if self.link is not link:  # closed by whom it was told
-                return False
-        if not filled and link.loss is not None and (revive or self.closing.is_set()):
+            if self.link is not link:  # closed by a handler of these events
+                return None
+        if link.loss is not None and not link.inbox:
+            if not revive and not self.closing.is_set():
+                return None
             self._lost(link, link.loss)
-        return filled  # if not, the caller looks what is due by now: a new link has deadlines of its own
+        return self.link  # a new link has deadlines of its own
 
     def _again(self) -> Link:
         """There is no link: the client is closed, or forked, or a signal's handler ended the wait for the next one."""
@@ -136,7 +134,7 @@ class Connection:
     def drain(self, link: Link, until: float) -> None:
         """Read until the server answered the close frame; what still comes is for nobody."""
         while link.loss is None and time.monotonic() < until:
-            link.fill(until)
+            link.next_run(until, direct=False)
             self.tidings.seen(link)
             link.inbox.clear()
 
@@ -251,14 +249,13 @@ class Connection:
 
     def _drop(self, link: Link) -> None:
         """Nothing more comes of this link."""
-        link.loss = link.loss or Loss(self.reason, "", fault=False)
+        link.session.loss = link.loss or Loss(self.reason, "", fault=False)
         kept, self._kept = self._kept, None
         if kept is not None:
             KEEPER.forget(kept)
         link.dispose()
         with self.changed:
             self.link = None
-            self.run.append(None)
             self.changed.notify_all()
         self._hooks.unlinked()
 
@@ -348,8 +345,7 @@ class Connection:
         link = self.link or self._new
         self._wake.set()
         if link is not None:
-            link.loss = link.loss or Loss("local", "reconnect()", fault=False)
-            link.shutdown()
+            link.lose(Loss("local", "reconnect()", fault=False))
 
     def force_end(self, link: Link) -> None:
         """Close the way under whoever reads or writes, and tell of the end if nobody did."""
@@ -361,7 +357,6 @@ class Connection:
         with self.changed:
             link, self._undisposed = self.link or self._new or self._undisposed, None
             self.link = None
-            self.run.append(None)
             self.state = State.CLOSED
             self.changed.notify_all()
         if link is not None:
@@ -387,7 +382,6 @@ class Connection:
             if link is not None:
                 link.abandon()
         self.link = self._new = self._undisposed = self._kept = None
-        self.run.append(None)
         self.changed = threading.Condition()
         self.tidings.after_fork()
         self.state = State.FORKED

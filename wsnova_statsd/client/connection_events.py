@@ -14,7 +14,7 @@ from ..errors import BufferFull
 from .emitter import Emitter
 from .faults import Faults
 from .link import Link
-from .state import Loss
+from .session import Loss
 
 
 class ConnectionEvents:
@@ -53,8 +53,8 @@ class ConnectionEvents:
     def seen(self, link: Link) -> None:
         """What the link saw since it was asked last, in order; nothing once its end is told."""
         with self._telling:
-            while link.seen and not link.ended:
-                self._tell(*link.seen.pop(0))
+            while link.session.notices and not link.ended:
+                self._tell(*link.session.notices.pop(0))
 
     def _tell(self, word: str, number: int) -> None:
         if word == "received":
@@ -73,7 +73,11 @@ class ConnectionEvents:
         if link.end():
             self._emit(
                 events.CONNECTION_DISCONNECTED,
-                {"system_time": time.time_ns(), "duration": time.monotonic_ns() - link.opened_ns},
+                {
+                    "system_time": time.time_ns(),
+                    "duration": time.monotonic_ns() - link.opened_ns,
+                    "silent": round((time.monotonic() - link.session.last_byte) * 1e9),
+                },
                 uri=link.uri,
                 reason=loss.reason,
                 detail=loss.detail,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from ..errors import ConfigurationError, ConnectionFailed
 from .dial import Dial, choose, tunnel
-from .heartbeat import Heartbeat
+from .handshake import upgrade
 from .link import Link
 from .options import Options, Target
-from .transport import upgrade
+from .session import Limits
+from .transport import Transport
 
 
 class Dialer:
@@ -64,18 +64,15 @@ class Dialer:
         if target.secure:
             sock = dial.secure(sock, options.context(), target.host)
         compression = options.compression is not None
-        transport, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
-        heartbeat = Heartbeat(profile.ping_interval, profile.pong_timeout, time.monotonic())
-        return Link(
-            transport,
-            target.uri,
-            options.max_message_bytes,
-            heartbeat,
-            subprotocol,
+        ahead, deflate, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
+        limits = Limits(
+            profile.ping_interval,
+            profile.pong_timeout,
             options.idle_timeout,
+            options.max_message_bytes,
             options.max_buffered_bytes,
-            self._tells_heartbeats,
         )
+        return Link(Transport(sock, ahead), target.uri, limits, deflate, subprotocol, self._tells_heartbeats)
 
     def cancel(self) -> None:
         """End the attempt under way, and any later one, at once."""

@@ -27,8 +27,8 @@ from .emitter import Emitter
 from .faults import Faults
 from .link import Link
 from .options import Options
-from .outbound import Outbound
 from .requests import Pending, Requests
+from .sender import Sender
 
 _ANSWER_TIMEOUT: Final = 10.0  # seconds after which nobody's answer is forgotten
 
@@ -41,7 +41,7 @@ class Dialogue:
         options: Options,
         emit: Emitter,
         faults: Faults,
-        outbound: Outbound,
+        sender: Sender,
         requests: Requests,
         up: Callable[[float], Link],
         is_owner: Callable[[], bool],
@@ -50,10 +50,10 @@ class Dialogue:
     ) -> None:
         self._protocol = options.protocol
         self._faults = faults
-        self._outbound = outbound
+        self._sender = sender
         self._requests = requests
-        self._asking = Asking(options.protocol, outbound, requests, up, is_owner, attend, make_room)
-        self._channels = Channels(options.protocol, emit, faults, outbound, requests, self._asking, up)
+        self._asking = Asking(options.protocol, sender, requests, up, is_owner, attend, make_room)
+        self._channels = Channels(options.protocol, emit, faults, sender, requests, self._asking, up)
         self.subscriptions = self._channels.subscriptions
 
     # -- requests -----------------------------------------------------------------------------------------------------
@@ -156,23 +156,19 @@ class Dialogue:
         except Exception as error:
             self._told("the protocol's greeting raised", error)
 
-    def answer_heartbeat(self, message: Any) -> bool:
-        """Owner: True if the message is an application heartbeat, which is answered."""
-        answer = self._protocol.heartbeat_answer(message)
-        if answer is None:
-            return False
+    def answer_heartbeat(self, answer: Any) -> None:
+        """Owner: say this to an application heartbeat."""
         try:
             self._say(answer, urgent=True)
         except NotConnected:
             pass
         except Exception as error:
             self._told("a heartbeat could not be answered", error)
-        return True
 
     def _say(self, message: Any, *, urgent: bool = False) -> None:
         """Send what nobody waits for an answer to; one that is matched by id is swallowed."""
         if self._protocol.acknowledges() != "reply":
-            self._outbound.send(message, 0.0, urgent=urgent)
+            self._sender.send(message, 0.0, urgent=urgent)
             return
         message, key = self._protocol.request(message, self._requests.number())
         asked = self._asking.expect(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))

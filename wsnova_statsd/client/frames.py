@@ -49,16 +49,25 @@ class Violation:
 class FrameReader:
     """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments.
 
-    `inflate` makes a message of a deflated one, where permessage-deflate was agreed, or says what is wrong with it.
+    `inflate` makes a message of a deflated one, where permessage-deflate was agreed, or says what is wrong with it; one
+    call of `feed` stops once its messages outgrew what was read by `max_inflated_bytes`.
     """
 
     __slots__ = (
-        *("_closed", "_deflated", "_fragments", "_inflate", "_limit", "_opcode", "_rest", "_want"),
-        *("bulk_bytes", "controls", "inflated_bytes", "usual", "violation"),
+        *("_ahead", "_closed", "_deflated", "_fragments", "_inflate", "_limit", "_max_inflated", "_opcode", "_rest"),
+        *("_stop_at", "_want", "inflated_bytes", "others", "usual", "violation"),
     )
 
-    def __init__(self, max_message_bytes: int, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
+    def __init__(
+        self,
+        max_message_bytes: int,
+        inflate: Callable[[bytes], bytes | Violation] | None = None,
+        max_inflated_bytes: int = 64 * 2**20,
+    ) -> None:
         self._limit = max_message_bytes
+        self._max_inflated = max_inflated_bytes
+        self._stop_at = max_inflated_bytes  # of inflated_bytes, in this call of feed
+        self._ahead = b""  # what this call did not come to
         self._rest = bytearray()  # of a frame that is not whole
         self._want = 2  # how long that must be before more can be said of it
         self.usual = TEXT  # of the last whole message; the next is expected to be of the same kind
@@ -68,8 +77,7 @@ class FrameReader:
         self._fragments = bytearray()
         self._opcode = CONTINUATION  # of the fragmented message under way; CONTINUATION: none is
         self._closed = False
-        self.controls = 0  # control frames found so far
-        self.bulk_bytes = 0  # of all payloads that ever went into a `bulk`
+        self.others = 0  # frames so far that were not the usual kind of message: control frames, fragments
         self.violation: Violation | None = None
 
     def feed(self, data: bytes, stamp: int = 0, bulk: list[bytes] | None = None) -> list[Received]:
@@ -77,8 +85,11 @@ class FrameReader:
 
         Each carries `stamp`. With `bulk`, messages of the `usual` kind go into that list, the payloads only, up to the
         first frame that is anything else. After a breach `violation` is set, the frames before it are returned, and
-        further bytes are ignored, as they are after a close frame.
+        further bytes are ignored, as they are after a close frame. While `unfinished`, feed goes on without new bytes.
         """
+        if self._ahead:
+            data, self._ahead = self._ahead + data, b""
+        self._stop_at = self.inflated_bytes + self._max_inflated
         found: list[Received] = []
         rest, position = self._rest, 0
         while rest:  # a frame that began in an earlier read is completed alone: what follows it is not copied
@@ -89,8 +100,34 @@ class FrameReader:
             whole, position = bytes(rest), stop
             rest.clear()
             bulk = self._cut(whole, 0, stamp, found, bulk)
+            if self.inflated_bytes > self._stop_at:
+                self._ahead = data[position:]
+                return found
         self._cut(data, position, stamp, found, bulk)
         return found
+
+    def single(self, data: bytes) -> bytes | None:
+        """The payload, if these bytes are one whole message of the usual kind and nothing else, as most reads of a feed
+        are; else None, and `feed` takes them. The same as feed, without a list."""
+        end = len(data)
+        if end < 4 or self._rest or self._ahead or self._opcode or self._closed or self.violation is not None:
+            return None
+        head, length = _header(data)
+        base = (_FINAL | self.usual) << 8
+        if head == base | 126:
+            start = 4
+            if length < 126:
+                return None
+        else:
+            start, length = 2, head - base
+            if not 0 <= length < 126:
+                return None
+        return data[start:] if start + length == end and length <= self._limit else None
+
+    @property
+    def unfinished(self) -> bool:
+        """Bytes are left of the last call, which inflated enough."""
+        return bool(self._ahead)
 
     def _cut(
         self, data: bytes, position: int, stamp: int, found: list[Received], bulk: list[bytes] | None
@@ -102,7 +139,7 @@ class FrameReader:
         while not self._closed and self.violation is None:
             if not self._opcode:
                 plain: list[bytes] = [] if bulk is None else bulk
-                append, began, held, shorts = plain.append, position, len(plain), 0
+                append = plain.append
                 base = (_FINAL | self.usual) << 8
                 short, long = base | min(limit, 125), (base | 126 if limit >= 0xFFFF else _NONE)
                 while position + 4 <= end:
@@ -110,18 +147,15 @@ class FrameReader:
                     if head == long and length > 125:
                         start = position + 4
                     elif base <= head <= short:
-                        start, length, shorts = position + 2, head - base, shorts + 1
+                        start, length = position + 2, head - base
                     else:
                         break
                     stop = start + length
                     if stop > end:
-                        shorts -= head != long
                         break
                     append(data[start:stop])
                     position = stop
-                if plain is bulk:  # all that was passed, but for headers of four bytes or two
-                    self.bulk_bytes += position - began - 4 * (len(plain) - held) + 2 * shorts
-                else:
+                if plain is not bulk:
                     opcode = self.usual
                     found += [(opcode, payload, stamp) for payload in plain]
             if position == end:
@@ -130,6 +164,9 @@ class FrameReader:
             if position == before:
                 break
             bulk = None  # what follows would overtake it there
+            if self.inflated_bytes > self._stop_at:
+                self._ahead = data[position:]
+                return bulk
         if not self._closed and self.violation is None:
             self._rest += data[position:]
         return bulk
@@ -165,13 +202,13 @@ class FrameReader:
         frame = self._part(first, data[start:stop])
         if self.violation is not None:
             return position
+        self.others += 1
         if frame is not None:
             opcode, payload = frame
             found.append((opcode, payload, stamp))
             if opcode < CLOSE:
                 self.usual = opcode
             else:
-                self.controls += 1
                 self._closed = opcode == CLOSE  # whatever follows it is not a message (section 5.5.1)
         return stop
 

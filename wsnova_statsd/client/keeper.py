@@ -14,13 +14,14 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from .. import process
 from ..redaction import log_fault
-from .link import Link
+from .link import Driver, Link
 
 AWAY: Final = 0.25
 _LONG: Final = 1.0  # seconds after which somebody else tells what the owner should
@@ -28,17 +29,30 @@ _log = logging.getLogger(__name__)
 
 
 class Kept:
-    """What the keeper knows of one link. `on_data` wakes whoever waits for an answer, `on_long` has others stand in."""
+    """What the keeper knows of one link. `on_data` wakes whoever waits for an answer, `on_long` has others stand in; both
+    are methods, held weakly: the keeper keeps no client alive."""
 
-    __slots__ = ("link", "on_data", "on_long", "registered", "selector", "told_at")
+    __slots__ = ("_on_data", "_on_long", "asked_at", "link", "registered", "selector")
 
     def __init__(self, link: Link, on_data: Callable[[], None], on_long: Callable[[], None]) -> None:
         self.link = link
-        self.on_data = on_data
-        self.on_long = on_long
+        self._on_data = weakref.WeakMethod(on_data)
+        self._on_long = weakref.WeakMethod(on_long)
         self.registered = -1  # the descriptor in the selector
         self.selector: selectors.BaseSelector | None = None
-        self.told_at = 0.0
+        self.asked_at = 0.0  # when others were last asked to stand in
+
+    def on_data(self) -> None:
+        """Messages arrived, or the link is over."""
+        wake = self._on_data()
+        if wake is not None:
+            wake()
+
+    def on_long(self) -> None:
+        """The owner is away for long, and something is to be emitted."""
+        stand_in = self._on_long()
+        if stand_in is not None:
+            stand_in()
 
 
 class Keeper:
@@ -119,7 +133,7 @@ class Keeper:
             now = time.monotonic()
             if now >= next_round:
                 next_round = now + AWAY
-                away = {links[link] for link in links if link.left is not None}  # nearly all owners read
+                away = {links[link] for link in links if link.driver is not Driver.OWNER}  # nearly all owners read
                 for kept in away | self._registered:
                     with _GUARD:
                         self._look(selector, kept, now)
@@ -136,24 +150,24 @@ class Keeper:
     def _look(self, selector: selectors.BaseSelector, kept: Kept, now: float) -> None:
         """Four times a second and link: stand in for an owner who has gone away."""
         link = kept.link
-        left = link.left
+        away = now - link.away_since if link.driver is not Driver.OWNER else 0.0
         if link.loss is not None:
             self._unregister(selector, kept)
             kept.on_data()  # who waits for an answer has nothing to wait for
-        elif not link.kept:
+        elif link.driver is not Driver.KEEPER:
             self._unregister(selector, kept)
-            if left is not None and now - left >= AWAY:
+            if away >= AWAY:
                 self._adopt(selector, kept)
         elif link.full or link.attention(now):  # data is told by the selector
             self._serve(selector, kept)
-        waits = link.seen or link.loss is not None
-        if waits and left is not None and now - left >= _LONG and now - kept.told_at >= _LONG:
-            kept.told_at = now
+        waits = link.session.notices or link.loss is not None
+        if waits and away >= _LONG and now - kept.asked_at >= _LONG:
+            kept.asked_at = now
             kept.on_long()
 
     def _adopt(self, selector: selectors.BaseSelector, kept: Kept) -> None:
         link = kept.link
-        if link.loss is None and not link.kept and link.adopt():
+        if link.loss is None and link.driver is not Driver.KEEPER and link.adopt():
             self._register(selector, kept)
             self._serve(selector, kept)
             if link.inbox:
@@ -162,16 +176,16 @@ class Keeper:
     def _serve(self, selector: selectors.BaseSelector, kept: Kept) -> None:
         """One step of a link, without waiting."""
         link = kept.link
-        if not link.kept:
+        if link.driver is not Driver.KEEPER:
             self._unregister(selector, kept)
             return
-        before = link.arrived
+        before = link.session.arrived
         link.keep()
-        if link.arrived != before or link.loss is not None:
+        if link.session.arrived != before or link.loss is not None:
             kept.on_data()
         if link.full or link.loss is not None:
             self._unregister(selector, kept)
-        elif link.kept and kept.registered < 0:
+        elif link.driver is Driver.KEEPER and kept.registered < 0:
             self._register(selector, kept)
 
     def _register(self, selector: selectors.BaseSelector, kept: Kept) -> None:

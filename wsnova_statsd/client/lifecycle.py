@@ -32,19 +32,21 @@ from .emitter import Emitter
 from .faults import Faults
 from .flag import Flag
 from .frames import NORMAL, Violation
-from .inbound import NOTHING, Inbound
 from .link import Link
 from .login import Login
+from .message_events import NOTHING, MessageEvents
+from .message_types import MessageTypes
 from .options import Options
-from .outbound import Outbound
 from .ownership import Ownership
+from .protocol import Protocol
+from .receiver import Receiver
 from .requests import Requests
 from .retry import Stopped
-from .runs import Runs
+from .sender import Sender
 from .stuck import WATCHDOG
-from .types import MessageTypes
 
 _ALIVE: Final = process.ALIVE
+_LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 
 
@@ -60,15 +62,19 @@ class Lifecycle:
         requests = Requests(options.protocol)
         self.connection = connection = Connection(options, emit, faults, self)
         up, attend = connection.up, connection.attend
-        self.outbound = Outbound(options, emit, faults, types, up, connection.closing)
+        self.sender = Sender(options, emit, faults, types, up, connection.closing)
         self.dialogue = Dialogue(
-            options, emit, faults, self.outbound, requests, up, self.is_owner, attend, self.make_room
+            options, emit, faults, self.sender, requests, up, self.is_owner, attend, self.make_room
         )
         self.over = Flag()
         self.requests = requests
         self._login = Login(options.auth, emit, faults, client, self._refused_for_good)
-        self._inbound = Inbound(options, emit, faults, types, requests, self.dialogue.answer_heartbeat, self._breach)
-        self._runs = Runs(self._inbound, connection, profile.slow_after)
+        events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
+        has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
+        heartbeat = options.protocol.heartbeat_answer if has_heartbeats else None
+        self._receiver = Receiver(
+            options.on_message, events, requests, connection, heartbeat, self.dialogue.answer_heartbeat
+        )
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
         self._emit = emit
@@ -142,15 +148,15 @@ class Lifecycle:
     def _run(self) -> None:
         """wsnova-client-<id>: the owner for a client with on_message."""
         with self._ownership.held():
-            self._inbound.owned()
             try:
                 self.connection.open()
                 self._subscribe_first()
                 self._stood = True
                 self._ready.set()
                 while True:
-                    if self._await(None):
-                        for _ in self._runs.waiting():
+                    link = self._next_turn()
+                    if link is not None:
+                        for _ in self._receiver.messages(link):
                             pass  # on_message has it already
             except (Stopped, Forked, ConnectionFailed, SubscriptionRejected):
                 pass  # told already; start() or wait() tell their callers
@@ -168,31 +174,36 @@ class Lifecycle:
             except (RequestTimeout, RequestInterrupted, NotConnected):
                 pass  # told; what is wanted is restored or tried again
 
-    def _await(self, until: float | None, *, revive: bool = True) -> bool:
-        """True once messages wait, False at `until` or when something else was seen; what is due on the way is done."""
+    def _next_turn(self, *, revive: bool = True) -> Link | None:
+        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read from,
+        made anew if need be; None if that is left to another thread."""
         if not _ALIVE[0]:
             process.in_child()
         if self._abandoned:
             raise Forked("this client was started in the parent process; call start() in this one")
-        batch_due, due = self._inbound.batch.due, self.dialogue.next_due()
-        if due is not None and time.monotonic() >= due:  # also while one message follows the other
+        receiver, batch, now = self._receiver, self._receiver.batch, time.monotonic_ns()
+        if batch.due and now >= batch.due:
+            receiver.flush()
+        due = self.dialogue.next_due()
+        if due is not None and time.monotonic() >= due:
             self.dialogue.tick()
             due = self.dialogue.next_due()
-        dues = [one for one in (until, batch_due / 1e9 if batch_due else None, due) if one is not None]
-        there = self.connection.await_messages(min(dues) if dues else None, revive=revive)
-        if not there and batch_due and time.monotonic_ns() >= batch_due:
-            self._inbound.flush()
-        return there
+        receiver.due = now + _LONGEST_TURN
+        link = self.connection.live_link(revive=revive)
+        for other in (batch.due, 0 if due is None else round(due * 1e9)):
+            if other:
+                receiver.due = min(receiver.due, other)
+        return link
 
     def messages(self) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing. Ends when the client is closed."""
-        inbound, connection = self._inbound, self.connection
+        connection = self.connection
         with self._ownership.held():
-            inbound.owned()
             try:
                 while True:
-                    if self._await(None):
-                        yield from self._runs.waiting()
+                    link = self._next_turn()
+                    if link is not None:
+                        yield from self._receiver.messages(link)
             except Stopped:
                 self._finish()
                 if connection.failure is not None:  # another thread tried, and gave up or was refused
@@ -222,17 +233,19 @@ class Lifecycle:
 
     def _receive(self, until: float | None) -> Any:
         """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
-        inbound, connection = self._inbound, self.connection
+        receiver, connection = self._receiver, self.connection
         with self._ownership.held(until):
-            inbound.owned()
             try:
                 while True:
-                    if self._await(until, revive=until is None):
-                        message = self._runs.one()
+                    link = self._next_turn(revive=until is None)
+                    if link is not None:
+                        due = receiver.due / 1e9
+                        if not link.inbox:
+                            link.next_run(due if until is None else min(due, until), direct=False)
+                        message = receiver.one(link)
                         if message is not NOTHING:
-                            inbound.skip_timing()
                             return message
-                    elif until is not None and (time.monotonic() >= until or connection.lost):
+                    if until is not None and (time.monotonic() >= until or connection.lost):
                         return NOTHING
             except Stopped:
                 self._finish()
@@ -259,7 +272,7 @@ class Lifecycle:
 
     def make_room(self, link: Link) -> None:
         """Whoever waits for an answer: if nobody iterates, what was answered already goes out of the way."""
-        self._ownership.if_free(lambda: self._inbound.clear_answers(link.inbox))
+        self._ownership.if_free(lambda: self._receiver.clear_answers(link))
 
     def arrived(self) -> None:
         self.requests.wake()
@@ -331,13 +344,14 @@ class Lifecycle:
         if link is not None:
             link.breach(violation)
             link.inbox.clear()  # nothing behind it may be processed (RFC 6455, section 7.1.7)
+            self.requests.forget_met()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's connection without a word. Takes no lock."""
         self._abandoned = self._finished = True
-        self._inbound.mute()
+        self._receiver.events.mute()
         self.connection.abandon()
 
     def close(self, timeout: float, reason: str) -> None:
@@ -378,13 +392,13 @@ class Lifecycle:
             return
         with self._finishing:
             first, self._finished = not self._finished, True
-        WATCHDOG.forget(self._inbound)
-        self._inbound.flush()
-        self.outbound.flush()
+        WATCHDOG.forget(self._receiver)
+        self._receiver.flush()
+        self.sender.flush()
         self.unlinked()
         self.connection.over(dispose=owned)
         if owned:
-            self._inbound.forget()
+            self._receiver.events.forget()
         if first:
             self._emit.closed()
             self.over.set()

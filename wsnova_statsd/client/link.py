@@ -1,373 +1,353 @@
-"""A link: one connection from its upgrade to its end, and the messages that were read and not handled yet.
+"""One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
-Threads: reading is for the owner (`fill`, `pump`), or the keeper for an owner that is away (`keep`); whoever does it
-holds `reading`. `send` in any thread, kept apart by `sending`; `end` in any, once. The link does I/O and framing only:
-it emits no event and calls no user code, so that the keeper can stand in; what it saw waits in `seen`.
+Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner that
+is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a frame,
+any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end` in any
+thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import Final
 
 from ..errors import NotConnected
-from .deflate import Inflater
-from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
-from .heartbeat import Heartbeat
-from .room import Room
-from .state import Loss
-from .transport import FLOOD, READ, Transport, frame
+from .deflate import Deflate, Inflater
+from .frames import CLOSE, PING, PONG, Received, Violation
+from .handshake import control_frame
+from .session import NEVER, Limits, Loss, Session
+from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
-_CONTROL_TIMEOUT: Final = 1.0  # seconds: for a close frame to leave, for other control frames to get their turn
-_JUST_NOW: Final = 0.001
-_AGAIN: Final = 0.1  # seconds until an owner tries again to send a control frame that did not go out
+_LONGEST_WAIT: Final = 3600.0
+_AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
+_monotonic = time.monotonic
+_wall_ns = time.time_ns
+
+
+class Driver(Enum):
+    """Who drives a link's reading."""
+
+    OWNER = "owner"  # it reads, or waits for input, right now
+    AWAY = "away"  # the owner is elsewhere, since `away_since`
+    KEEPER = "keeper"  # the owner is away for long: the keeper reads
 
 
 class Link:
-    """One upgraded connection. `idle_limit`: seconds without data after which it counts as dead, None for never.
-    `max_buffered_bytes` bounds what is read for an owner that is away."""
+    """One upgraded connection."""
 
     __slots__ = (
-        *("_close_sent", "_dry", "_ending", "_idle_limit", "_last_data", "_owed", "_patience", "_ping_owed", "_reader"),
-        *("_rest", "_room", "_tells_heartbeats", "_transport", "_unsent", "_verdict", "arrived", "arrived_bytes"),
-        *("deflate", "ended", "heartbeat", "in_hand", "inbox", "kept", "left", "loss", "opened_ns"),
-        *("reading", "seen", "sending", "subprotocol", "uri"),
+        *("_ending", "_rest", "_retry_at", "_transport", "away_since", "deflate", "driver", "ended", "idle", "in_hand"),
+        *("inbox", "kind", "notes_heartbeats", "opened_ns", "reading", "sending", "session", "stamp", "subprotocol"),
+        "uri",
     )
 
     def __init__(
         self,
         transport: Transport,
         uri: str,
-        max_message_bytes: int,
-        heartbeat: Heartbeat,
+        limits: Limits,
+        deflate: Deflate | None = None,
         subprotocol: str | None = None,
-        idle_limit: float | None = None,
-        max_buffered_bytes: int = 64 * 2**20,
-        tells_heartbeats: Callable[[], bool] = lambda: True,
+        notes_heartbeats: Callable[[], bool] = lambda: True,
     ) -> None:
         self.uri = uri
         self.subprotocol = subprotocol
         self.opened_ns = time.monotonic_ns()
-        self.sending = threading.Lock()  # the message lock: one frame on its way at a time; guards _rest
-        self.reading = threading.Lock()  # held by the thread that reads; guards the reader and the heartbeat
-        # Appended under reading, taken by the owner; a Received's stamp is its arrival in ns since the epoch.
-        self.inbox: deque[Received] = deque()
-        self.in_hand = False  # the owner took some out, and deals with them
-        self.arrived = 0  # messages ever put into the inbox
-        self.arrived_bytes = 0  # bytes ever read
-        self.seen: list[tuple[str, int]] = []  # to be told: a heartbeat event's last word and its rtt, or `full`
-        self.loss: Loss | None = None
-        self.heartbeat = heartbeat
-        self.left: float | None = time.monotonic()  # when the owner last stopped reading, None while it reads
-        self.kept = False  # the keeper reads; written under reading
+        self.sending = threading.Lock()  # one frame on its way at a time; guards _rest
+        self.reading = threading.Lock()  # guards the session
+        inflate = Inflater(deflate, limits.max_message_bytes).inflate if deflate is not None else None
+        self.session = session = Session(limits, _monotonic(), inflate)
+        self.inbox = session.inbox  # appended under reading, taken by the owner
+        self.deflate = deflate
+        self.driver = Driver.AWAY  # written under reading
+        self.away_since = _monotonic()
+        self.kind = 0  # the opcode of the last run,
+        self.stamp = 0  # and when it was read, ns since the epoch
+        self.in_hand = False  # the owner has a run of messages in hand
+        self.idle = 0.0  # seconds that the owner waited for input in all
+        self.notes_heartbeats = notes_heartbeats
         self._transport = transport
-        self.deflate = deflate = transport.deflate
-        inflate = Inflater(deflate, max_message_bytes).inflate if deflate is not None else None
-        self._reader = FrameReader(max_message_bytes, inflate)
-        self._idle_limit = idle_limit
-        self._last_data = time.monotonic()
-        self._owed: bytes | None = None  # the latest ping's payload that is not answered yet
-        self._ping_owed: bytes | None = None  # the frame of a ping that was due and could not go out yet
-        self._verdict: Violation | None = None  # a breach that was read
-        self._unsent = False  # one of these two, or a rest, waits for its way
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
-        self._room = Room(self.inbox, max_buffered_bytes)
-        self._patience = _CONTROL_TIMEOUT
-        self._dry = 0.0  # when `read_on` found nothing
-        self._tells_heartbeats = tells_heartbeats
-        self.ended = False  # and somebody tells so
-        self._ending = threading.Lock()  # guards ended
-        self._close_sent = False
+        self._retry_at = NEVER  # when a control frame that did not go out is tried again
+        self._ending = [True]  # taken by the one that emits the end
+        self.ended = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    @property
-    def due(self) -> float:
-        """When the link wants attention without any data: a ping, a missing pong, the idle limit."""
-        due = self.heartbeat.due
-        return due if self._idle_limit is None else min(due, self._last_data + self._idle_limit)
-
-    def attention(self, now: float) -> bool:
-        """Keeper: whether the link wants a step although no data came."""
-        return self._unsent or now >= self.due
-
-    def fill(self, until: float | None) -> bool:
-        """Owner: read until a message is in the inbox, or something was seen, or time.monotonic() is `until`, or the
-        link is lost. True if the inbox has messages; `loss` is set once there is nothing more to come."""
-        with self.reading:
-            self.left, self.kept, self.in_hand, self._patience = None, False, False, _CONTROL_TIMEOUT
+    def next_run(self, until: float, *, direct: bool = True) -> list[bytes]:
+        """Owner, with nothing in hand: wait for input, until time.monotonic() is `until`. The messages of one read, all
+        of one `kind`; what they would overtake, or all of them unless `direct`, are in the inbox. Nothing at `until`,
+        if the link is lost, and if there are notices to emit."""
+        run: list[bytes] = []
+        bulk = run if direct else None
+        session, transport, inbox = self.session, self._transport, self.inbox
+        with self.reading if self.driver is not Driver.OWNER else self._as_reader():
+            now = _monotonic()
             try:
-                if not self.inbox:
-                    self._room.caught_up()
-                    self._judge()
-                ready = time.monotonic() - self._dry > _JUST_NOW  # recv first: it is there more often than not
-                while not self.inbox and self.loss is None:
-                    now = time.monotonic()
-                    if self._step(now, ready):
-                        ready = not self._transport.drained
-                    elif self.seen or self.loss is not None or (until is not None and now >= until):
+                self.driver, self.in_hand = Driver.OWNER, False
+                if not inbox and (session.verdict is not None or session.buffer.noticed):
+                    session.caught_up()
+                while not (run or inbox or session.notices or session.loss is not None):
+                    if now >= session.due or now >= self._retry_at:
+                        self._attend(now)
+                    if transport.ready or session.unfinished:
+                        self._read(FLOOD, now, bulk)
+                        if session.verdict is not None and not (run or inbox):
+                            session.judge()
+                        now = _monotonic()
+                    elif now >= until:
                         break
-                    else:
-                        ready = self._wait(now, until)
+                    elif session.loss is None:
+                        before = now
+                        transport.wait(min(until, session.due, self._retry_at, before + _LONGEST_WAIT) - before)
+                        now = _monotonic()
+                        self.idle += now - before
+                if session.close_owed is not None:
+                    self._speak(now)
             finally:  # also when a signal's handler raised: the keeper must see that nobody reads
-                self.left = time.monotonic()
-        return bool(self.inbox)
+                self.in_hand = bool(run)
+                self.driver, self.away_since = Driver.AWAY, now
+        return run
 
-    def read_on(self, bulk: list[bytes] | None) -> tuple[int, int]:
-        """Owner, who has dealt with all messages: read once more without waiting, unless something is to be told. What
-        may go into `bulk` (see FrameReader) does; returns its opcode, and the bytes of all that did."""
-        reader = self._reader
-        with self.reading:
-            self.kept, self.left = False, (now := time.monotonic())  # the owner is away for no time
-            kind, before = reader.usual, reader.bulk_bytes
-            if not self.inbox and not self.seen and self.loss is None:  # the keeper may just have read what comes first
-                self.in_hand = bulk is not None
-                if not self._step(now, bulk=bulk):
-                    self._dry = now
-                self.in_hand = bool(bulk)
-        return kind, reader.bulk_bytes - before
-
-    def _wait(self, now: float, until: float | None) -> bool:
-        """Until something is there or due. False if nothing is there."""
-        due = min(self.due, now + _AGAIN) if self._unsent else self.due
-        end = due if until is None else min(until, due)
-        return self._transport.wait(max(0.0, end - now))
-
-    def inherit(self, unread: list[Received]) -> None:
-        """Owner, before anybody reads: what the last link received comes first."""
-        self.inbox.extend(unread)
-        unread.clear()
-        self._room.weigh(0)
+    def _as_reader(self) -> threading.Lock:
+        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's reading."""
+        if self.driver is Driver.OWNER and self.reading.locked():
+            raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
+        return self.reading
 
     def pump(self, until: float) -> None:
-        """Owner, inside the user's code: read once more, whatever the inbox holds; waits until `until` at most."""
-        with self.reading:
-            self.kept, self._dry, self._patience = False, 0.0, _CONTROL_TIMEOUT
-            now = time.monotonic()
-            if self._verdict is not None and self.loss is None:
-                self.breach(self._verdict)  # what is waited for cannot come
-            elif not self._has_room():
-                self._speak(now)
-                time.sleep(max(0.0, min(until - now, _AGAIN)))
-            elif not self._step(now) and self.loss is None and now < until:
-                self._wait(now, until)
-                self._step(time.monotonic())
-            self.left = time.monotonic()
-
-    def keep(self) -> bool:
-        """Keeper: one step without waiting for anything, if nobody else reads. True if there was data."""
-        if not self.reading.acquire(blocking=False):
-            return False
-        try:
-            if not self.kept:
-                return False
-            self._patience, now = 0.0, time.monotonic()
-            if not self._has_room():
-                self._speak(now)
-                self.heartbeat.suspend()  # a pong may be there, and is not read on purpose
-                return False
-            found = self._step(now)
-            while found and self._transport.pending() and self._step(now):
-                pass
-            return found
-        finally:
-            self.reading.release()
-
-    @property
-    def full(self) -> bool:
-        """Too much waits for an absent owner: nothing is read."""
-        return self._room.full
-
-    def _has_room(self) -> bool:
-        """Whether more may be read for an absent owner; told once. Holds `reading`."""
-        if self._room.left(self.arrived, self.arrived_bytes + self._reader.inflated_bytes):
-            return True
-        if self._room.news():
-            self.seen.append(("full", self._room.weight))
-        return False
+        """Owner, inside the user's code: read once more into the inbox; waits until `until` at most."""
+        session, transport = self.session, self._transport
+        with self._as_reader():
+            try:
+                self.driver, now = Driver.OWNER, _monotonic()
+                session.judge()  # what is waited for cannot come behind a breach
+                if now >= session.due or now >= self._retry_at:
+                    self._attend(now)
+                if session.loss is not None:
+                    return
+                if not self._has_room():
+                    time.sleep(max(0.0, min(until - now, _AGAIN)))
+                    return
+                if not (transport.ready or session.unfinished):
+                    transport.wait(max(0.0, min(until, session.due, self._retry_at) - now))
+                    now = _monotonic()
+                if transport.ready or session.unfinished:
+                    self._read(READ, now)
+            finally:
+                self.driver, self.away_since = Driver.AWAY, _monotonic()
 
     def adopt(self) -> bool:
         """Keeper: stand in for the owner from now on, until it reads again. False if it reads right now."""
         if not self.reading.acquire(blocking=False):
             return False
-        self.kept = True
+        self.driver = Driver.KEEPER
         self.reading.release()
         return True
 
-    def _step(self, now: float, ready: bool = True, bulk: list[bytes] | None = None) -> bool:
-        """Ping if it is time, read once unless nothing is there, judge silence. True if there was data. Holds
-        `reading`."""
-        heartbeat = self.heartbeat
-        if self._unsent or now >= heartbeat.next_ping:
-            self._speak(now)
-        data = self._recv(READ if bulk is None else FLOOD) if ready else None
-        if data:
-            try:
-                self._take(data, now, bulk)
-            except BaseException as error:  # a signal's handler: what follows may begin in the midst of a frame
-                self._broken(error)
-                raise
-            return True
-        if data is None:
-            if heartbeat.missed(now):  # asked only when nothing was there: the pong may stand behind much data
-                self._saw("missed")
-                self.loss = Loss("ping_timeout", "no pong within pong_timeout")
-            elif self._idle_limit is not None and now - self._last_data >= self._idle_limit:
-                self.loss = Loss("idle", f"no data for {self._idle_limit:g} s")
-        elif self.loss is None:
-            self.loss = Loss(f"close_{ABNORMAL}", "the server ended the connection without a close frame")
-            if self._verdict is not None:
-                self.breach(self._verdict)
-        return False
-
-    def _recv(self, most: int) -> bytes | None:
+    def keep(self) -> bool:
+        """Keeper: one step without waiting for anything, unless the owner reads again. True if there was data."""
+        if not self.reading.acquire(blocking=False):
+            return False
         try:
-            return self._transport.recv(most)
-        except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
-            if self.loss is None:
-                self.loss = Loss("error", f"{type(error).__name__}: {error}")
-            return b""
+            if self.driver is not Driver.KEEPER:
+                return False
+            session, transport, before = self.session, self._transport, self.session.arrived_bytes
+            now = _monotonic()
+            if not self._has_room():
+                self._attend(now)
+                session.suspend()
+                return False
+            self._attend(now)
+            while (transport.ready or session.unfinished or transport.pending()) and session.loss is None:
+                self._read(READ, now)
+                if not self._has_room():
+                    break
+            return session.arrived_bytes != before
+        finally:
+            self.reading.release()
 
-    def _take(self, data: bytes, now: float, bulk: list[bytes] | None) -> None:
-        self.arrived_bytes += len(data)
-        reader, controls = self._reader, self._reader.controls
-        found = reader.feed(data, time.time_ns(), bulk)
-        messages = found if reader.controls == controls else [one for one in found if self._is_message(one, now)]
-        self.inbox.extend(messages)
-        self.arrived += len(messages) + (len(bulk) if bulk else 0)
-        if messages or bulk or not found:
-            self._last_data = now  # a pong proves that the server lives, not that the feed does
-        if reader.violation is not None:
-            self._judge(reader.violation)
+    def attention(self, now: float) -> bool:
+        """Keeper: whether the link wants a step although no data came."""
+        return now >= self.session.due or now >= self._retry_at
 
-    def _judge(self, verdict: Violation | None = None) -> None:
-        """Act upon a breach, once the messages that came before it are dealt with: they may still be answered."""
-        self._verdict = self._verdict or verdict
-        if self._verdict is not None and self.loss is None and not self.inbox and not self.in_hand:
-            self.breach(self._verdict)
+    @property
+    def full(self) -> bool:
+        """Too much waits for an absent owner: nothing is read."""
+        return self.session.buffer.full
 
-    def _is_message(self, found: Received, now: float) -> bool:
-        """False for a control frame, which is dealt with."""
-        opcode, payload, _ = found
-        if opcode < CLOSE:
+    def _has_room(self) -> bool:
+        """Whether more may be read for an absent owner; noticed once. Holds `reading`."""
+        session = self.session
+        if session.buffer.allows(session.arrived, session.arrived_bytes + session.inflated_bytes):
             return True
-        if opcode == PING:
-            self._owed, self._unsent = payload, True
-            self._speak(now)
-        elif opcode == PONG:
-            rtt = self.heartbeat.pong(payload, time.monotonic_ns())
-            if rtt is not None:
-                self._saw("received", rtt)
-        else:
-            self._closed(payload)
+        if session.buffer.newly_full():
+            session.notices.append(("full", session.buffer.weight))
         return False
 
-    def _closed(self, payload: bytes) -> None:
-        answer = parse_close(payload)
-        if isinstance(answer, Violation):
-            self._judge(answer)
-            return
-        code, reason = answer
-        if self._close_sent:
-            self.loss = Loss("local", reason, fault=False)
-            return
-        self.send_close(code if code != NO_STATUS else None, self._patience)
-        self.loss = Loss(f"close_{code}", reason)
+    def _attend(self, now: float) -> None:
+        """Do what is due: ping, judge silence, send what is owed. Holds `reading`."""
+        session, transport = self.session, self._transport
+        ready = transport.ready or session.unfinished or transport.wait(0.0)
+        session.tick(now, dry=not ready)
+        self._speak(now)
+        self._drop_heartbeats()
+
+    def _read(self, most: int, now: float, bulk: list[bytes] | None = None) -> None:
+        """Read once. Holds `reading`."""
+        session, data = self.session, b""
+        try:
+            if not session.unfinished:
+                read = self._transport.recv(most)
+                if read is None:
+                    return
+                self.stamp, data = _wall_ns(), read
+            if data or session.unfinished:
+                self.kind = session.receive(data, now, self.stamp, bulk)
+            else:
+                session.ended()
+        except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
+            session.ended(loss_of(error))
+        except BaseException as error:  # a signal's handler: what follows may begin in the midst of a frame
+            session.ended(Loss("error", str(error) or type(error).__name__))
+            self._transport.shutdown()
+            raise
+        if session.pong_owed is not None or session.close_owed is not None or session.notices:
+            self._speak(now)
+            self._drop_heartbeats()
+
+    def _drop_heartbeats(self) -> None:
+        """The owner is not called out of its wait for what nobody hears of."""
+        if self.session.notices and not self.notes_heartbeats():
+            self.session.notices[:] = [notice for notice in self.session.notices if notice[0] == "full"]
+
+    def inherit(self, unread: list[Received]) -> None:
+        """Owner, before anybody reads: what the last link received comes first."""
+        self.inbox.extend(unread)
+        unread.clear()
+        self.session.buffer.weigh(0)
+
+    def put_back(self, rest: Iterable[Received]) -> None:
+        """Owner: what was read and not dealt with is the first of what waits."""
+        self.inbox.extendleft(reversed([*rest]))
+        self.in_hand = False
+
+    def waiting(self) -> tuple[int, int]:
+        """Messages that wait, and their bytes with those that wait in the kernel. Any thread."""
+        waiting = list(self.inbox)
+        return len(waiting), sum(len(payload) for _, payload, _ in waiting) + self._transport.unread()
 
     def breach(self, violation: Violation) -> None:
-        """The server broke the protocol: tell it, and end."""
-        self._verdict = violation
-        self.send_close(violation.code, self._patience)
-        self.loss = Loss("protocol_error", violation.reason)
-
-    def _saw(self, heartbeat: str, rtt: int = 0) -> None:
-        if self._tells_heartbeats():  # else the owner is not called out of its wait for nothing
-            self.seen.append((heartbeat, rtt))
-
-    def _speak(self, now: float) -> None:
-        """Send what is due and owed. What does not go out now is tried again at the next step; the pong's deadline runs
-        from when the ping was due, which is how a peer that takes nothing is found. Holds `reading`."""
-        if self._close_sent:
-            self._owed = self._ping_owed = None
-        elif now >= self.heartbeat.next_ping:
-            self._ping_owed = self.heartbeat.ping(now, time.monotonic_ns()) or self._ping_owed
-        if self._ping_owed is not None and self._control(self._ping_owed):
-            self._ping_owed = None
-            self.heartbeat.left(time.monotonic_ns())
-            self._saw("sent")
-        if self._owed is not None and self._control(frame(PONG, self._owed)):  # the latest will do (5.5.3)
-            self._owed = None
-        if self._rest:
-            self._control(b"")
-        self._unsent = bool(self._rest) or self._owed is not None or self._ping_owed is not None
+        """Owner: the protocol was broken in what the session cannot see, a text that is no UTF-8."""
+        self.session.breach(violation)
+        self._speak(_monotonic())
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, timeout: float) -> None:
-        """Write one formatted frame; the caller holds `sending`. A failure is fatal for the link, and raised."""
-        assert self.sending.locked()
-        if self._close_sent or self.ended:
+    def send(self, data: bytes, patience: float) -> None:
+        """Write one data frame; the caller holds `sending`. Raises NotConnected, WriteFailed: then nothing more can be
+        sent, what has arrived is still read."""
+        session = self.session
+        if session.close_sent or self.ended or session.write_fault is not None:
             raise NotConnected("the connection is closing; wait for the next one with wait=")
         rest, self._rest = self._rest, b""
         try:
-            self._transport.send(rest + data if rest else data, timeout)
+            self._transport.send(rest + data if rest else data, patience)
         except BaseException as error:  # a signal's handler may raise in the midst of a frame too
-            self._broken(error)
+            if not self._transport.wrote(len(rest) + len(data)):
+                self._write_failed(error)
             raise
+        if session.pong_owed is not None or session.ping_due or session.close_owed is not None:
+            self._say(_monotonic())
 
-    def _broken(self, error: BaseException) -> None:
-        if self.loss is None:
-            self.loss = Loss("error", str(error) or type(error).__name__)
-        self._transport.shutdown()  # half a frame may be out; the reader finds the end of the stream
+    def wrote(self, size: int) -> bool:
+        """Whether the frame of so many bytes that was interrupted is out; the caller holds `sending`."""
+        return self._transport.wrote(size)
 
-    def _control(self, data: bytes) -> bool:
-        """Send a control frame, or with none the rest of the last, if no other thread's message is in the way for long.
-        Never waits for the peer. True if the frame is on its way."""
-        if not self.sending.acquire(True, self._patience):
-            return False
-        try:
-            return self._control_now(data)
-        finally:
-            self.sending.release()
+    def _write_failed(self, error: BaseException) -> None:
+        text = str(error) or type(error).__name__
+        self.session.write_failed(error.loss if isinstance(error, WriteFailed) else Loss("error", text))
+        self._transport.shutdown()  # half a frame may be out; wakes the reader, which reads what has arrived
 
-    def _control_now(self, data: bytes) -> bool:
-        """What does not go out at once stays as rest, if it was begun. Holds `sending`."""
-        try:
-            if self._rest and not self.ended:
-                self._rest = self._rest[self._transport.send_now(self._rest) or 0 :]
-            if self._rest or self._close_sent or self.ended:
-                return False
-            sent = self._transport.send_now(data) if data else 0
-            if sent is None:
-                return False
-            self._rest = data[sent:]
-            return True
-        except NotConnected as error:
-            self._broken(error)
-            return False
+    def _speak(self, now: float) -> None:
+        """Send what is owed now, unless another frame is on its way: its thread sends it then."""
+        session = self.session
+        if session.pong_owed is None and session.close_owed is None and not session.ping_due and not self._rest:
+            self._retry_at = NEVER
+        elif self.sending.acquire(blocking=False):
+            try:
+                self._say(now)
+            finally:
+                self.sending.release()
+        else:
+            self._retry_at = now + _AGAIN
 
-    def send_close(self, code: int | None, timeout: float = _CONTROL_TIMEOUT) -> None:
-        """Send a close frame, once; nothing is sent after it (RFC 6455, section 5.5.1)."""
-        if not self.sending.acquire(timeout=timeout):
-            return
-        data = frame(CLOSE, b"" if code is None else code.to_bytes(2, "big"))
-        try:
-            if self._close_sent or self.ended:
+    def _say(self, now: float) -> None:
+        """Send what is owed, as far as it goes without waiting. Holds `sending`."""
+        session, self._retry_at = self.session, NEVER
+        if session.close_sent or self.ended or session.write_fault is not None:
+            session.pong_owed = session.close_owed = None
+            session.ping_due = False
+            if not self._rest or self.ended or session.write_fault is not None:
                 return
-            if timeout:
-                self.send(data, timeout)
-            elif not self._control_now(data):
-                self._rest += data
-            self._close_sent = True
-        except NotConnected:
-            pass
+        try:
+            pong, close = session.pong_owed, session.close_owed
+            if pong is not None and self._control(PONG, pong) and session.pong_owed is pong:
+                session.pong_owed = None
+            if session.ping_due and not self._rest:
+                ping = session.ping(now)
+                session.pinged(ping, now, written=self._control(PING, ping))
+            if close is not None and self._control(CLOSE, close):
+                session.close_sent, session.close_owed = True, None
+            if self._rest:
+                self._control(None, b"")
+        except WriteFailed as error:
+            self._write_failed(error)
+            return
+        if self._rest or session.ping_due or session.pong_owed is not None or session.close_owed is not None:
+            self._retry_at = now + _AGAIN
+
+    def _control(self, opcode: int | None, payload: bytes) -> bool:
+        """Send a control frame, or with None the rest of the last. True if it is on its way; what does not go out at
+        once stays as rest. Holds `sending`."""
+        if self._rest:
+            self._rest = self._rest[self._transport.send_now(self._rest) or 0 :]
+        if self._rest or opcode is None:
+            return False
+        data = control_frame(opcode, payload)
+        sent = self._transport.send_now(data)
+        if sent is None:
+            return False
+        self._rest = data[sent:]
+        return True
+
+    def send_close(self, code: int, timeout: float = 1.0) -> None:
+        """Send a close frame, once; nothing is sent after it (RFC 6455, section 5.5.1). Waits up to `timeout` seconds
+        for another thread's frame."""
+        session = self.session
+        if session.close_owed is None:
+            session.close_owed = code.to_bytes(2, "big")
+        if not self.sending.acquire(timeout=timeout):
+            return  # whoever sends does it, once its own frame is out
+        try:
+            self._say(_monotonic())
         finally:
             self.sending.release()
 
     # -- the end ------------------------------------------------------------------------------------------------------
+
+    @property
+    def loss(self) -> Loss | None:
+        """Why the link is over, once it is."""
+        return self.session.loss
+
+    def lose(self, loss: Loss) -> None:
+        """End the link for this reason, unless it has one. Any thread."""
+        self.session.loss = self.session.loss or loss
+        self._transport.shutdown()
 
     def fileno(self) -> int:
         """The socket's descriptor, for the keeper's selector; -1 once closed."""
@@ -381,18 +361,27 @@ class Link:
         self._transport.shutdown()
 
     def end(self) -> bool:
-        """True for the one caller that is to tell of the link's end."""
-        with self._ending:
-            first, self.ended = not self.ended, True
-            return first
+        """True for the one caller that is to emit the link's end. Any thread; takes no lock."""
+        try:
+            first = self._ending.pop()
+        except IndexError:
+            first = False
+        self.ended = True
+        return first
 
     def dispose(self) -> None:
         """Give the descriptor back; by the owner, or when there is none."""
-        if self._verdict is not None:
+        if self.session.verdict is not None:
             self._transport.linger()
         self._transport.shutdown()
-        with self.reading, self.sending:
+        reading, sending = self.reading.acquire(timeout=1.0), self.sending.acquire(timeout=1.0)
+        try:
             self._transport.close()
+        finally:
+            if reading:
+                self.reading.release()
+            if sending:
+                self.sending.release()
 
     def abandon(self) -> None:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""

@@ -54,6 +54,26 @@ class Protocol:
             return "text"
         return "binary" if isinstance(message, bytes | bytearray | memoryview) else "unknown"
 
+    def sent_at(self, message: Any) -> float | None:
+        """When the server sent a message, by its own word: seconds since the epoch, None if it does not say."""
+        return None
+
+    def encoder(self) -> Callable[[Any], tuple[bool, bytes]]:
+        """What the client calls with a message to send: whether it goes out as text, and its bytes. encode, or a shorter
+        way. Raises what encode raises, and TypeError for what is neither str nor bytes."""
+        encode = self.encode
+
+        def encoded(message: Any) -> tuple[bool, bytes]:
+            data = encode(message)
+            if isinstance(data, str):
+                return True, data.encode()
+            if isinstance(data, bytes | bytearray | memoryview):
+                return False, bytes(data)
+            # bytes(10**9) would be a gigabyte
+            raise TypeError(f"the protocol's encode gave {type(data).__name__}, not str or bytes")
+
+        return encoded
+
     def text_decoder(self) -> Callable[[bytes], Any]:
         """What the client calls with a text frame's bytes: decode of the strictly decoded text, or a shorter way."""
         if type(self).decode is Protocol.decode:
@@ -151,6 +171,23 @@ class JsonProtocol(Protocol):
             return bytes(message)
         text = self._dumps(message)
         return text.decode("utf-8") if isinstance(text, bytes) else text
+
+    def encoder(self) -> Callable[[Any], tuple[bool, bytes]]:
+        """Text that `dumps` made as bytes, as orjson does, goes out as it is."""
+        if type(self).encode is not JsonProtocol.encode:
+            return super().encoder()
+        dumps, plain = self._dumps, super().encoder()
+
+        def encoded(message: Any) -> tuple[bool, bytes]:
+            if isinstance(message, bytes | bytearray | memoryview):
+                return False, bytes(message)
+            text = dumps(message)
+            if type(text) is not bytes:
+                return plain(message) if not isinstance(text, str) else (True, text.encode())
+            text.decode()  # it is to be UTF-8
+            return True, text
+
+        return encoded
 
     def decode(self, data: str | bytes) -> Any:
         return data if isinstance(data, bytes) else self._loads(data)

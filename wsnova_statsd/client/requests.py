@@ -113,6 +113,12 @@ class Requests:
         """Whether this entry answered already, and only waits for its owner to come by."""
         return id(entry) in self._met
 
+    def forget_met(self) -> None:
+        """What waited is thrown away unread: no entry of it comes to its owner any more."""
+        with self._lock:
+            self._met.clear()
+            self._settle_active_locked()
+
     def _keys(self, message: Any) -> _Keys:
         protocol = self._protocol
         key = protocol.reply_key(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 
@@ -15,12 +14,3 @@ class State(Enum):
     WAITING = "waiting"  # for a retry
     CLOSED = "closed"
     FORKED = "forked"
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Why a link ended: a bounded reason, free text, and whether it is a fault."""
-
-    reason: str
-    detail: str
-    fault: bool = True

@@ -1,0 +1,276 @@
+"""What is emitted and decided for one received message: its type, its events, whether it was slow, what went wrong.
+
+For each message type the recorders of its events are made once, so that nothing is built or looked up for an event
+again, nor done for one without a handler. Recorders belong to a thread and to one version of the bus: `attend` makes
+them anew. Who listens changes nothing: what a message's type, age or filter raises costs the message nothing. Used in the
+owner's thread; `kind_of` in any.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from .. import events
+from ..errors import DecodeError
+from ..telemetry import EventSlot, Recorder
+from .emitter import Emitter
+from .faults import Faults
+from .frames import INVALID_DATA, TEXT, Received, Violation, is_text
+from .message_types import INVALID, UNKNOWN, MessageTypes
+from .protocol import Protocol
+
+OK: Final = "ok"
+ERROR: Final = "error"
+NOTHING: Final = object()  # in place of a message that could not be decoded
+BREACH: Final = object()  # the same, and nothing behind it may be processed
+_MAX_RAW: Final = 100  # characters of a type that is remembered,
+_MAX_KNOWN: Final = 1000  # and how many are: what a server sends has no bound
+_clock = time.monotonic_ns
+_wall = time.time_ns
+
+
+class Recorders(NamedTuple):
+    """Who hears of messages of one type: a recorder for each event, None where nobody does."""
+
+    kind: str
+    decoded: Recorder | None
+    received: Recorder | None
+    aged: Recorder | None  # message.received of a message whose lag is known
+    started: Recorder | None
+    completed: Recorder | None
+
+
+Read = tuple[Any, Recorders]  # a message and its recorders
+UNHEARD: Final = Recorders("", None, None, None, None, None)
+FAILED: Final = Recorders(INVALID, None, None, None, None, None)  # of what could not be decoded
+
+
+class MessageEvents:
+    """The events of one client's received messages. `breach` ends the link over a message that breaks the protocol."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        slow_ns: int,
+        emit: Emitter,
+        faults: Faults,
+        types: MessageTypes,
+        breach: Callable[[Violation], None],
+    ) -> None:
+        self.emit = emit
+        self.slow_ns = slow_ns
+        self._client_id = emit.client_id
+        self.bus = emit.bus
+        self._faults = faults
+        self._types = types
+        self._breach = breach
+        self._decode_binary = protocol.decode
+        self._decode_text = protocol.text_decoder()
+        self._type_of = protocol.message_type
+        self._sent_at = protocol.sent_at if type(protocol).sent_at is not Protocol.sent_at else None
+        self.lags: deque[int] = deque()  # ns, since the sums left last
+        self._muted = False
+        # Made anew by `attend`. All events of a message are emitted by what was made before it: pairs stay whole.
+        self.version = -1
+        self._thread: int | None = None
+        self._slots: list[EventSlot] = []
+        self._known: dict[str, Recorders] = {}
+        self._periods = types.periods
+        self.quiet = False  # nothing is emitted of single messages, and nothing looked for in them but answers
+        self.timed = False  # the sums are heard of, or that one was slow
+        self.read: Callable[[Received], Read] = self._reader(None, heard=False)
+
+    # -- who hears ----------------------------------------------------------------------------------------------------
+
+    def attend(self) -> bool:
+        """See who hears what, for the calling thread, if that may have changed; True if it had."""
+        if self.version == self.bus.version and self._thread == threading.get_ident():
+            return False
+        self.version = self.bus.version
+        self._thread = threading.get_ident()
+        slot = self.emit.slot
+        self._slots = [slot(event) for event in _TYPED]
+        heard = not self._muted and any(one.handlers for one in self._slots)
+        started = slot(events.MESSAGE_DECODE_STARTED)
+        begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self._client_id})
+        self._known = {}
+        self.quiet = begun is None and not heard and self._sent_at is None
+        self.timed = not self._muted and any(slot(event).handlers for event in _SUMMED)
+        self.read = self._reader(begun, heard=heard)
+        return True
+
+    def _reader(self, begun: Recorder | None, *, heard: bool) -> Callable[[Received], Read]:
+        """What decodes one message, and emits that it was received; NOTHING, or BREACH, for one that cannot be."""
+        text, binary, type_of, known = self._decode_text, self._decode_binary, self._type_of, self._known
+        sent_at = self._sent_at
+
+        def read(received: Received) -> Read:
+            opcode, payload, arrived = received
+            size = len(payload)
+            if begun is not None:
+                begun(_wall(), size)
+            began = _clock()
+            try:
+                message = text(payload) if opcode == TEXT else binary(payload)
+            except Exception as error:  # the protocol may be the user's, and the data is the server's
+                return self._undecodable(error, received, began), FAILED
+            ended = _clock()
+            if not heard:
+                if sent_at is not None:
+                    self._lag(message)
+                return message, UNHEARD
+            try:
+                recorders = known[type_of(message)]
+            except Exception:
+                recorders = self._recorders(message)
+            _, decoded, heard_of, aged, _, _ = recorders
+            if decoded is not None:
+                decoded(ended - began, size)
+            if sent_at is not None and (lag := self._lag(message)) is not None:
+                if aged is not None:
+                    aged(size, arrived, lag)
+            elif heard_of is not None:
+                heard_of(size, arrived)
+            return message, recorders
+
+        return read
+
+    def ahead(self, kind: int, payloads: list[bytes]) -> list[Any]:
+        """These messages decoded, up to the first that cannot be: its turn comes alone."""
+        decoded: list[Any] = []
+        try:
+            decoded.extend(map(self._decode_text if kind == TEXT else self._decode_binary, payloads))
+        except Exception:  # those before it are in the list
+            pass
+        return decoded
+
+    def misread(self, error: Exception) -> None:
+        """The protocol could not tell whether a message is an answer: it is delivered."""
+        self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
+
+    def _recorders(self, message: Any) -> Recorders:
+        """Those of a message's type; the protocol that cannot tell it, or tells no text, makes it `unknown`."""
+        try:
+            raw = self._type_of(message)
+            kind = self._types(raw)
+        except Exception as error:
+            self._unreadable("message_type", error)
+            raw, kind = None, UNKNOWN
+        self.tidy()
+        typed = {"client_id": self._client_id, "type": kind}
+        fine = {**typed, "result": OK}
+        decoded, received, started, completed = self._slots
+        made = Recorders(
+            kind,
+            decoded.recorder(("duration", "size"), fine),
+            received.recorder(("size", "system_time"), typed),
+            received.recorder(("size", "system_time", "lag"), typed) if self._sent_at is not None else None,
+            started.recorder(("system_time",), typed),
+            completed.recorder(("duration",), fine),
+        )
+        if type(raw) is str and len(raw) < _MAX_RAW and len(self._known) < _MAX_KNOWN:
+            self._known[raw] = made
+        return made
+
+    def tidy(self) -> None:
+        """Every few minutes let go of all recorders: types that still come up get theirs again, the others expire."""
+        self._types.tidy()
+        if self._periods != self._types.periods:
+            self._periods = self._types.periods
+            self._known.clear()
+
+    def _unreadable(self, hook: str, error: Exception) -> None:
+        """A hook of the protocol raised, or gave what it must not, for a message that is delivered all the same."""
+        self._faults.log(f"the protocol's {hook} raised", error)
+        self._faults.handled(self._faults.occurred(error, "protocol", "error"), "delivered")
+
+    def _lag(self, message: Any) -> int | None:
+        """Ns since the server sent it, by its own word; below 0 counts as 0."""
+        assert self._sent_at is not None
+        try:
+            sent = self._sent_at(message)
+            if sent is None:
+                return None
+            if isinstance(sent, bool) or not isinstance(sent, int | float) or not math.isfinite(sent):
+                raise TypeError(
+                    f"sent_at gave {type(sent).__name__} {sent!r:.50}, not seconds since the epoch, or None"
+                )
+            lag = max(0, time.time_ns() - round(sent * 1e9))
+        except Exception as error:
+            self._unreadable("sent_at", error)
+            return None
+        self.lags.append(lag)
+        return lag
+
+    def _undecodable(self, error: Exception, received: Received, began: int) -> object:
+        """Emit that a message cannot be read. Text that is no UTF-8 ends the link (RFC 6455, section 8.1)."""
+        opcode, payload, arrived = received
+        typed = {"client_id": self._client_id, "type": INVALID}
+        if self._slots and not self._muted:
+            self._slots[0].emit({"duration": _clock() - began, "size": len(payload)}, {**typed, "result": ERROR})
+            self._slots[1].emit({"size": len(payload), "system_time": arrived}, typed)
+        if opcode == TEXT and not is_text(payload):
+            self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # whose loss emits the fault
+            return BREACH
+        what = f"a message of {len(payload)} bytes cannot be decoded: {type(error).__name__}: {error}"
+        wrapped = DecodeError(what)
+        wrapped.__cause__ = error
+        self._faults.handled(self._faults.occurred(wrapped, "decode", "warning"), "skipped")
+        return NOTHING
+
+    # -- processing ---------------------------------------------------------------------------------------------------
+
+    def failed(self, message: Any, recorders: Recorders, took: int) -> None:
+        """A message whose handler raised was processed, in error."""
+        self._processed(self._slots[3], message, recorders, took, ERROR)
+
+    def slow(self, message: Any, recorders: Recorders, took: int, result: str = OK) -> None:
+        """A message took longer than the profile's slow_after."""
+        self._processed(self.emit.slot(events.MESSAGE_PROCESS_SLOW), message, recorders, took, result)
+
+    def _processed(self, slot: EventSlot, message: Any, recorders: Recorders, took: int, result: str) -> None:
+        if slot.handlers and not self._muted:
+            kind = recorders.kind or self.kind_of(message)
+            slot.emit({"duration": took}, {"client_id": self._client_id, "type": kind, "result": result})
+
+    def raised(self, error: Exception) -> None:
+        """The handler raised; the client goes on."""
+        self._faults.log("on_message raised", error)
+        self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
+
+    def kind_of(self, message: Any) -> str:
+        """Any thread: the type of a message."""
+        try:
+            return self._types(self._type_of(message))
+        except Exception:  # `read` emits that where types are heard of
+            return UNKNOWN
+
+    def taken_lags(self) -> dict[str, int]:
+        """The sum and the highest of the lags since it was called last; nothing if none is known."""
+        lags: list[int] = []
+        while self.lags:
+            lags.append(self.lags.popleft())
+        return {"lag": sum(lags), "lag_max": max(lags)} if lags else {}
+
+    def forget(self) -> None:
+        """The client is closed, in the midst of a message perhaps, whose events leave yet: no more types come up."""
+        self._known.clear()
+
+    def mute(self) -> None:
+        """In a forked child: nothing is emitted of the parent's connection any more."""
+        self._muted = True
+        self.version = -1
+
+
+_TYPED: Final = (
+    events.MESSAGE_DECODE_COMPLETED,
+    events.MESSAGE_RECEIVED,
+    events.MESSAGE_PROCESS_STARTED,
+    events.MESSAGE_PROCESS_COMPLETED,
+)
+_SUMMED: Final = (events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW, events.MESSAGE_PROCESS_STUCK)

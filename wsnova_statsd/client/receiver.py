@@ -1,0 +1,341 @@
+"""Hands out what arrives, one message after the other and in order, until something else is due.
+
+A client that is heard of decodes, emits and hands out each message by itself; one of which nobody hears decodes some
+ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's inbox
+only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is over.
+Runs in the owner's thread; what any thread may call says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from operator import length_hint
+from typing import Any, Final, Protocol
+
+from .. import events, process
+from .batch import Batch
+from .frames import Received
+from .link import Link
+from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
+from .requests import Requests
+from .stuck import WATCHDOG, Hand
+
+_MANY: Final = 8  # messages of one read that are worth a loop of their own
+_AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
+_SOME: Final = 1000  # answers cleared away in one go
+_alive = process.ALIVE
+_clock = time.monotonic_ns
+_wall = time.time_ns
+
+
+class Linked(Protocol):
+    """Where the link in use stands: None while there is none."""
+
+    @property
+    def link(self) -> Link | None: ...
+
+
+class Receiver:
+    """The receiving half of one client. `heartbeat` gives the answer to an application heartbeat, where the protocol has
+    some, and `answer` sends it."""
+
+    def __init__(
+        self,
+        handler: Callable[[Any], object] | None,
+        messages: MessageEvents,
+        requests: Requests,
+        connection: Linked,
+        heartbeat: Callable[[Any], Any | None] | None,
+        answer: Callable[[Any], None],
+    ) -> None:
+        self.events = messages
+        self.emit = messages.emit
+        self.kind_of = messages.kind_of
+        self.batch = Batch()
+        self.due = 0  # when something else has its turn, on time.monotonic_ns(); whoever brings that forward lowers it
+        self._handler = handler
+        self._requests = requests
+        self._connection = connection
+        self._heartbeat = heartbeat
+        self._answer = answer
+        self.in_hand: Callable[[], Hand] = _nothing  # any thread: what is handed out right now
+        self._run: list[bytes] = []  # of which nothing is emitted but the sums
+        self._handing: list[bytes] = []  # the run that messages are handed out of,
+        self._rest: Iterator[bytes] = iter(())  # and what is left of it
+        self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
+        self._behind = 0  # ns, then
+
+    # -- handing out --------------------------------------------------------------------------------------------------
+
+    def messages(self, link: Link) -> Iterator[Any]:
+        """What arrives on this link, until it is not the client's any more or something else is due. Messages go to the
+        handler; a client without one has them yielded, and the loop's body processes them."""
+        self._attend()
+        while self._has_turn(link):
+            yield from self._each(link, self._arriving(link))
+            run, self._run = self._run, []
+            if not run:
+                return
+            yield from self._in_bulk(link, run)
+
+    def one(self, link: Link) -> Any:
+        """The next message that waits, not timed as processing; NOTHING if none is for the caller."""
+        self._attend()
+        for message in self._each(link, _leaving(link.inbox), timed=False):
+            return message
+        return NOTHING
+
+    def _arriving(self, link: Link) -> Iterator[Received | None]:
+        """What waits and what comes, until something else is due; None where a read came to its end. A long run of which
+        nothing is emitted ends it: that stands in `_run`. What is not taken goes into the inbox."""
+        inbox, requests, bulk = link.inbox, self._requests, self.events.quiet and self._heartbeat is None
+        while True:
+            while inbox:  # other threads may look for an answer among the rest
+                yield inbox.popleft()
+            yield None
+            run = link.next_run(self.due / 1e9, direct=not requests.active)
+            kind, stamp = link.kind, link.stamp
+            if requests.active and run:  # who waits for an answer looks in the inbox; it may be in this run
+                link.put_back([(kind, payload, stamp) for payload in run])
+            elif bulk and len(run) >= _MANY:
+                self._run = run
+                return
+            elif run:
+                self._handing, self._rest = run, (rest := iter(run))
+                try:
+                    for payload in rest:
+                        yield kind, payload, stamp
+                finally:
+                    self._handing = []
+                    link.put_back([(kind, payload, stamp) for payload in rest])
+            elif not inbox:
+                return
+
+    def _each(self, link: Link, entries: Iterator[Received | None], *, timed: bool = True) -> Iterator[Any]:
+        """Hand out messages one by one, with all their events. What a handler raises costs nothing else; what this turn
+        does not come to goes into the inbox."""
+        messages, requests, handler, connection = self.events, self._requests, self._handler, self._connection
+        read, bus, version, slow, heartbeat = (
+            messages.read,
+            messages.bus,
+            messages.version,
+            messages.slow_ns,
+            self._heartbeat,
+        )
+        count = sizes = errors = done = spent = longest = handed = 0
+        message: Any = None
+        received: Received | None = None
+        self.in_hand = lambda: (handed, length_hint(self._rest), message)
+        try:
+            for received in entries:  # itself, not its like: an answer that was found by others is known by it
+                if received is None:
+                    if count:
+                        self.batch.add((count, sizes, errors, done, spent, longest))
+                        count = sizes = errors = done = spent = longest = 0
+                    continue
+                ended = _clock()
+                if ended >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
+                    break
+                if not self.batch.due:
+                    self._open(ended)
+                current, (message, recorders) = received, read(received)
+                count, sizes, received = count + 1, sizes + len(current[1]), None
+                if recorders is FAILED:
+                    errors += 1
+                    if message is BREACH:  # nothing behind it may be processed
+                        deque(self._rest, 0)
+                    continue
+                if (requests.active or heartbeat is not None) and self._consumed(message, current, recorders):
+                    continue
+                if not timed:
+                    yield message
+                    continue
+                if recorders.started is not None:
+                    recorders.started(_wall())
+                handed = _clock()
+                try:
+                    if handler is None:
+                        yield message
+                    else:
+                        handler(message)
+                except BaseException as error:
+                    took, done = _clock() - handed, done + 1
+                    spent, longest, errors = spent + took, max(longest, took), errors + (handler is not None)
+                    self._left(error, message, recorders, took)
+                    continue
+                took = _clock() - handed
+                handed, done, spent = 0, done + 1, spent + took
+                if recorders.completed is not None:
+                    recorders.completed(took)
+                if took > longest:
+                    longest = took
+                    if took > slow:
+                        messages.slow(message, recorders, took)
+        finally:
+            self.in_hand = _nothing
+            if isinstance(entries, Generator):
+                entries.close()
+            if received is not None:
+                link.put_back([received])
+            if count:
+                self.batch.add((count, sizes, errors, done, spent, longest))
+
+    def _in_bulk(self, link: Link, run: list[bytes]) -> Iterator[Any]:
+        """Hand out a run of which nothing is emitted but the sums, decoded some ahead. What this turn does not come to,
+        or cannot decode, goes into the inbox."""
+        messages, kind, stamp, done = self.events, link.kind, link.stamp, 0
+        self._open(_clock())
+        try:
+            while done < len(run) and self._has_turn(link):
+                ahead = messages.ahead(kind, run[done : done + _AHEAD])
+                if not ahead:
+                    return
+                walk = iter(ahead)
+                try:
+                    yield from self._walk(link, walk, len(run) - done - len(ahead))
+                finally:
+                    passed = len(ahead) - length_hint(walk)
+                    self.batch.add((passed, sum(map(len, run[done : done + passed])), 0, passed, 0, 0))
+                    done += passed
+        finally:
+            self._handing = []
+            link.put_back([(kind, payload, stamp) for payload in run[done:]])
+
+    def _walk(self, link: Link, walk: Iterator[Any], behind: int) -> Iterator[Any]:
+        """Hand out decoded messages until something else is due; `behind` more stand behind them."""
+        messages, handler, connection = self.events, self._handler, self._connection
+        bus, version, slow, timed = messages.bus, messages.version, messages.slow_ns, messages.timed
+        errors = longest = 0
+        message: Any = None
+        began = ended = _clock()
+        self.in_hand = lambda: (ended, behind + length_hint(walk), message)
+        try:
+            for message in walk:
+                try:
+                    if handler is None:
+                        yield message
+                    else:
+                        handler(message)
+                except BaseException as error:
+                    errors += handler is not None
+                    self._left(error, message, UNHEARD, _clock() - ended)
+                if timed:
+                    now = _clock()
+                    took = now - ended
+                    ended = now
+                    if took > longest:
+                        longest = took
+                        if took > slow:
+                            messages.slow(message, UNHEARD, took)
+                    if now >= self.due or connection.link is not link or bus.version != version:
+                        return
+        finally:
+            self.in_hand = _nothing
+            now = _clock()
+            if timed:
+                self.batch.add((0, 0, errors, 0, now - began, max(longest, now - ended)))
+
+    def _attend(self) -> None:
+        if self.events.attend():
+            WATCHDOG.watch(self)
+
+    def _open(self, now_ns: int) -> None:
+        """A message is under way: its sums have to leave a second later."""
+        if self.batch.open(now_ns):
+            self.due = min(self.due, self.batch.due)
+
+    def _has_turn(self, link: Link) -> bool:
+        messages = self.events
+        same = self._connection.link is link and messages.bus.version == messages.version
+        return same and bool(_alive[0]) and _clock() < self.due
+
+    def _left(self, error: BaseException, message: Any, recorders: Recorders, took: int) -> None:
+        """The loop's body was left, or the handler raised: its message is processed all the same. Raises what ends the
+        loop or the client."""
+        messages, ok = self.events, self._handler is None
+        if not ok:
+            messages.failed(message, recorders, took)
+        elif recorders.completed is not None:
+            recorders.completed(took)
+        if took > messages.slow_ns:
+            messages.slow(message, recorders, took, OK if ok else ERROR)
+        if ok or not isinstance(error, Exception):
+            raise error
+        messages.raised(error)
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def _consumed(self, message: Any, received: Received, recorders: Recorders) -> bool:
+        """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
+        requests, began = self._requests, _clock()
+        try:
+            if not requests.active or not requests.offer(message, received, owner=True):
+                answer = None if self._heartbeat is None else self._heartbeat(message)
+                if answer is None:
+                    return False
+                self._answer(answer)
+        except Exception as error:  # the protocol's reading of a hostile message
+            self.events.misread(error)
+            return False
+        if recorders.started is not None:
+            recorders.started(_wall())
+        took = _clock() - began
+        if recorders.completed is not None:
+            recorders.completed(took)
+        self.batch.add((0, 0, 0, 1, took, took))
+        return True
+
+    def clear_answers(self, link: Link) -> None:
+        """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
+        for received in [one for one in list(link.inbox) if self._requests.met(one)][:_SOME]:
+            link.inbox.remove(received)
+            deque(self._each(link, iter([received])), 0)
+
+    # -- sums ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Any thread: messages that arrived and are not dealt with yet."""
+        link = self._connection.link
+        return 0 if link is None else len(link.inbox) + self.in_hand()[1]
+
+    def flush(self) -> None:
+        """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or whoever closes."""
+        self.events.tidy()
+        sums = self.batch.take()
+        if sums is not None:
+            measured = {**sums, **self._backlog(sums["total_size"], sums["window"]), **self.events.taken_lags()}
+            self.events.emit(events.MESSAGE_BATCH_PROCESSED, measured, direction="received")
+
+    def _backlog(self, handled: int, window: int) -> dict[str, int]:
+        """What waits, how long the owner waited for input, and how far behind the feed that makes it."""
+        link = self._connection.link
+        if link is None:
+            return {}
+        waiting, size = link.waiting()
+        behind = self.in_hand()[1]
+        if behind:
+            waiting, size = waiting + behind, size + sum(map(len, self._handing[-behind:]))
+        opened, before = self._idle
+        waited = round(link.idle * 1e9)
+        idle = min(waited - before if opened == link.opened_ns else waited, window)
+        self._idle = (link.opened_ns, waited)
+        if not size:
+            self._behind = 0
+        elif handled:
+            self._behind = size * (window - idle) // handled
+        else:
+            self._behind += window
+        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._behind}
+
+
+def _nothing() -> Hand:
+    return 0, 0, None
+
+
+def _leaving(inbox: deque[Received]) -> Iterator[Received]:
+    """What waits, each taken out when its turn has come: other threads may look for an answer among the rest."""
+    while inbox:
+        yield inbox.popleft()

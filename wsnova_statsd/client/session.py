@@ -1,0 +1,293 @@
+"""One WebSocket connection as RFC 6455 sees it: bytes and time in; messages, owed control frames, notices and the end out.
+
+Sans-I/O: no socket, no lock, no clock of its own. `receive` takes what was read, `tick` the time; what is to be sent
+stands in `pong_owed`, `ping_due` and `close_owed` until the link has written it and says so. `loss` is the reason of
+the end, once there is one. Times are seconds of the monotonic clock, stamps and round trips nanoseconds. One caller at a
+time, the thread that reads the link; what the thread that writes may call says so.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
+
+_LIFE: Final = 1024  # bytes of an unfinished frame that count as a sign of life
+_UNANSWERED: Final = 10  # pings whose late pong is still known
+_OVERHEAD: Final = 100  # bytes of memory for a waiting message beside its payload
+NEVER: Final = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a link ended: a bounded reason, free text, and whether it is a fault."""
+
+    reason: str
+    detail: str
+    fault: bool = True
+
+
+def cut(detail: str = "the server ended the connection without a close frame") -> Loss:
+    """A connection that ended without a close frame (RFC 6455, section 7.1.5), whoever noticed."""
+    return Loss(f"close_{ABNORMAL}", detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a session is bound by. Seconds, None for never; bytes."""
+
+    ping_interval: float | None
+    pong_timeout: float
+    idle_timeout: float | None = None
+    max_message_bytes: int = 16 * 2**20
+    max_buffered_bytes: int = 64 * 2**20
+
+
+class Session:
+    """The state of one upgraded connection. `notices` are heartbeats and a full buffer, in order, to be emitted."""
+
+    __slots__ = (
+        *("_deadline", "_idle_at", "_idle_timeout", "_interval", "_last_life", "_life_mark", "_missed", "_next_ping"),
+        *("_pings", "_reader", "_timeout", "arrived", "arrived_bytes"),
+        *("buffer", "close_owed", "close_sent", "due", "inbox", "last_byte", "loss", "notices", "ping_due"),
+        *("pong_owed", "unfinished", "verdict", "write_fault"),
+    )
+
+    def __init__(self, limits: Limits, now: float, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
+        self._interval = limits.ping_interval if limits.ping_interval is not None else NEVER
+        self._timeout = limits.pong_timeout
+        self._idle_timeout = limits.idle_timeout if limits.idle_timeout is not None else NEVER
+        self._reader = FrameReader(limits.max_message_bytes, inflate, limits.max_buffered_bytes)
+        self.inbox: deque[Received] = deque()  # received, and not handed out yet
+        self.buffer = BufferLimit(self.inbox, limits.max_buffered_bytes)
+        self.arrived = 0  # messages ever received
+        self.arrived_bytes = 0  # bytes ever received
+        self.last_byte = now
+        self.unfinished = False  # bytes are left of what was read: `receive` goes on without new ones
+        self.notices: list[tuple[str, int]] = []  # sent, received with its rtt, missed, full with its weight
+        self.loss: Loss | None = None
+        self.pong_owed: bytes | None = None  # the payload of the latest ping: its answer will do (section 5.5.3)
+        self.ping_due = False
+        self.close_owed: bytes | None = None
+        self.close_sent = False
+        self.write_fault: Loss | None = None  # of a write that failed: nothing may be sent any more
+        self.verdict: Violation | None = None  # a breach that was read; acted upon when what came before is dealt with
+        self._pings: dict[bytes, float] = {}  # payloads without a pong, the oldest first, and when they left
+        self._next_ping = now + self._interval
+        self._deadline = NEVER  # when the latest ping is judged
+        self._missed = False  # the latest ping's pong did not come in time, and that was noticed
+        self._last_life = now
+        self._life_mark = 0  # of arrived_bytes
+        self._idle_at = now  # when a whole message or a pong last arrived
+        self.due = NEVER  # when `tick` has something to do; lowered by whoever brings it forward
+        self._plan()
+
+    # -- bytes in -----------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float, stamp: int, bulk: list[bytes] | None = None) -> int:
+        """Take what was read. Messages go into the inbox; with `bulk` those of one kind, up to the first of another, go
+        there, the payloads only. Returns the opcode of those in bulk."""
+        reader = self._reader
+        kind, others = reader.usual, reader.others
+        self.last_byte = now
+        self.arrived_bytes += len(data)
+        if bulk is not None and (payload := reader.single(data)) is not None:
+            bulk.append(payload)
+            self.arrived += 1
+            self._idle_at = self._last_life = now
+            self._life_mark = self.arrived_bytes
+            return kind
+        found = reader.feed(data, stamp, bulk)
+        self.unfinished = reader.unfinished
+        if bulk:
+            self.arrived += len(bulk)
+            self._idle_at = now
+        if bulk or found or reader.others != others or self.arrived_bytes - self._life_mark >= _LIFE:
+            self._last_life = now
+            self._life_mark = self.arrived_bytes
+        for one in found:
+            if one[0] < CLOSE:
+                self.inbox.append(one)
+                self.arrived += 1
+                self._idle_at = now
+            else:
+                self._control(one[0], one[1], now)
+        if reader.violation is not None:
+            self.verdict = self.verdict or reader.violation
+        return kind
+
+    def _control(self, opcode: int, payload: bytes, now: float) -> None:
+        if opcode == PING:
+            self.pong_owed = payload
+        elif opcode == PONG:
+            self._pong(payload, now)
+        else:
+            self._closed(payload)
+
+    @property
+    def inflated_bytes(self) -> int:
+        """By how much deflated messages outgrew what was read."""
+        return self._reader.inflated_bytes
+
+    def ended(self, fault: Loss | None = None) -> None:
+        """Nothing more comes: the stream is over, or broken by `fault`. A write that failed before tells why."""
+        if self.loss is None:
+            self.loss = self.write_fault or fault or cut()
+            self.judge()
+
+    def write_failed(self, fault: Loss) -> None:
+        """Nothing more can be sent. What has arrived is read first: the server may have said why. Any thread."""
+        if self.write_fault is None:
+            self.write_fault = fault
+        self.due = 0.0
+
+    def _closed(self, payload: bytes) -> None:
+        answer = parse_close(payload)
+        if isinstance(answer, Violation):
+            self.verdict = self.verdict or answer
+            return
+        code, reason = answer
+        if self.close_sent:
+            self.loss = Loss("local", reason, fault=False)
+            return
+        self.close_owed = b"" if code == NO_STATUS else code.to_bytes(2, "big")
+        self.loss = Loss(f"close_{code}", reason)
+
+    def judge(self) -> None:
+        """Act upon a breach, if there was one, once everything that came before it is dealt with: that may be answered."""
+        if self.verdict is not None and (self.loss is None or self.loss.reason == f"close_{ABNORMAL}"):
+            self.breach(self.verdict)
+
+    def caught_up(self) -> None:
+        """The owner reads, and nothing waits."""
+        self.judge()
+        self.buffer.full = self.buffer.noticed = False
+
+    def breach(self, violation: Violation) -> None:
+        """The server broke the protocol: close, and say so (section 7.1.7)."""
+        self.verdict = violation
+        self.close_owed = violation.code.to_bytes(2, "big")
+        self.loss = Loss("protocol_error", violation.reason)
+
+    # -- time in ------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float, *, dry: bool) -> None:
+        """Ping if it is time. Judge silence, but only while nothing waits to be read (`dry`): a pong may be behind it.
+
+        Life is a whole frame, or 1 KiB of an unfinished one, within pong_timeout: a pong behind a large message or a
+        busy feed costs no link; silence and a dribble do. A missing pong is noticed either way, once per ping.
+        """
+        if now >= self._next_ping:
+            self.ping_due = True
+        if now >= self._deadline and (dry or now >= self._deadline + self._timeout):
+            if not self._missed:
+                self._missed = True
+                self.notices.append(("missed", 0))
+            silent_at = self._last_life + self._timeout
+            if dry and now >= silent_at and self.loss is None:
+                self.loss = Loss("ping_timeout", "no pong within pong_timeout")
+            self._deadline = max(silent_at, now + 0.001)
+        if dry and now - self._idle_at >= self._idle_timeout and self.loss is None:
+            self.loss = Loss("idle", f"no message and no pong for {self._idle_timeout:g} s")
+        if dry and self.write_fault is not None:
+            self.ended()
+        self._plan()
+
+    def _plan(self) -> None:
+        next_ping = self._next_ping if not self.ping_due and (self._deadline == NEVER or self._missed) else NEVER
+        self.due = min(next_ping, self._deadline, self._idle_at + self._idle_timeout)
+
+    def suspend(self) -> None:
+        """Nothing is read on purpose: a pong may be there and cannot be seen."""
+        self._pings.clear()
+        self._deadline = NEVER
+        self._plan()
+
+    # -- the heartbeat ------------------------------------------------------------------------------------------------
+
+    def ping(self, now: float) -> bytes:
+        """The payload of a ping that is to be written now; nobody can guess it, so no old or forged pong counts. By the
+        thread that writes."""
+        payload = os.urandom(8)
+        if len(self._pings) >= _UNANSWERED:
+            self._pings.pop(next(iter(self._pings)), None)
+        self._pings[payload] = now
+        return payload
+
+    def pinged(self, payload: bytes, now: float, *, written: bool) -> None:
+        """The ping is on its way, or could not leave: then the next try is this one, and the peer that takes nothing
+        has as long to show life. By the thread that writes."""
+        if written:
+            self.ping_due = False
+            self._missed = False
+            self._next_ping = now + self._interval
+            self._deadline = now + self._timeout
+            self.notices.append(("sent", 0))
+        else:
+            self._pings.pop(payload, None)
+            if self._deadline == NEVER:
+                self._missed = False
+                self._deadline = now + self._timeout
+        self._plan()
+
+    def _pong(self, payload: bytes, now: float) -> None:
+        self._idle_at = now
+        left = self._pings.get(payload)
+        if left is None:  # unsolicited, or forged: a frame like any other
+            return
+        for earlier in list(self._pings):
+            del self._pings[earlier]
+            if earlier == payload:
+                break
+        if not self._pings:  # that of the latest ping, which may be late
+            self._deadline = NEVER
+            self._plan()
+        self.notices.append(("received", round((now - left) * 1e9)))
+
+
+class BufferLimit:
+    """How much may wait in an inbox for an owner that is away, `limit` bytes. `full` stays until half of it is free.
+
+    The inbox is weighed only if it may have passed the limit, or may have shrunk enough: about once per sixteenth of the
+    limit. A waiting message weighs more than its payload, so that a flood of empty ones is bounded too.
+    """
+
+    __slots__ = ("_at", "_count", "_inbox", "_limit", "full", "noticed", "weight")
+
+    def __init__(self, inbox: deque[Received], limit: int) -> None:
+        self._inbox = inbox
+        self._limit = limit
+        self.full = False
+        self.weight = 0  # when it was weighed last,
+        self._count = 0  # of how many messages,
+        self._at = 0  # and what had arrived by then
+        self.noticed = False  # it was full, since the owner caught up last
+
+    def allows(self, messages: int, size: int) -> bool:
+        """Whether more may be read, after so many messages of `size` bytes in all since the link began."""
+        total = size + _OVERHEAD * messages
+        if self.full:
+            if len(self._inbox) > self._count * 3 // 4:
+                return False
+            self.full = self.weigh(total) > self._limit // 2
+        elif total - self._at + self.weight > self._limit:
+            self.full = self.weigh(total) > self._limit - self._limit // 16
+        return not self.full
+
+    def weigh(self, total: int) -> int:
+        """The weight of what waits."""
+        waiting = list(self._inbox)
+        self._count, self._at = len(waiting), total
+        self.weight = sum(len(payload) for _, payload, _ in waiting) + _OVERHEAD * len(waiting)
+        return self.weight
+
+    def newly_full(self) -> bool:
+        """True once per absence of the owner, when it is full: not again before the owner has caught up."""
+        newly = self.full and not self.noticed
+        self.noticed = self.noticed or self.full
+        return newly
