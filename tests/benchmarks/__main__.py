@@ -20,6 +20,7 @@ import wsnova_statsd as ws
 
 from . import (
     datagrams,
+    exchange,
     execute,
     execute_peers,
     flush,
@@ -27,6 +28,7 @@ from . import (
     idle,
     import_time,
     memory,
+    paced,
     picture,
     receive,
     receive_only,
@@ -37,6 +39,8 @@ from .harness import BENCHMARKS, Row, Run
 
 # Each registers its benchmark when it is imported; they run and are told in this order.
 MODULES = (
+    paced,
+    exchange,
     receive,
     receive_only,
     execute,

@@ -76,8 +76,9 @@ def test_a_variant_may_have_its_own_number_of_items() -> None:
 
 
 def test_every_benchmark_is_registered() -> None:
-    """Each module of the run registers one benchmark, and none is collected by pytest as a test."""
-    assert [BENCHMARKS[name].__module__ for name in ORDER] == [module.__name__ for module in MODULES]
+    """Each module of the run registers at least one benchmark, and none is collected by pytest as a test."""
+    modules = dict.fromkeys(BENCHMARKS[name].__module__ for name in ORDER)
+    assert list(modules) == [module.__name__ for module in MODULES]
     assert sorted(ORDER) == sorted(BENCHMARKS)
     assert not list((ROOT / "tests" / "benchmarks").glob("test_*"))
 
@@ -91,6 +92,10 @@ class Tiny(Run):
 
 # Every row of the design's table "Figures to reach", as (">=" or "<=", the figure)
 FIGURES: dict[str, set[tuple[str, float | None]]] = {
+    "paced": {("<=", 0.9), ("<=", 1.0), ("<=", 0.95)},
+    "send": {("<=", 0.8)},
+    "echo": {("<=", 0.9)},
+    "request": {("<=", 1.2)},
     "receive": {(">=", 8), (">=", 2), ("<=", 2.6), ("<=", 1.05)},
     "receive_only": {(">=", 0.8)} if find_spec("picows") else set(),
     "execute": {(">=", 8)},
