@@ -52,7 +52,6 @@ def endpoints() -> Iterator[tuple[Endpoint, Endpoint]]:
     with ExitStack() as stack:
         certificate = Path(stack.enter_context(TemporaryDirectory())) / "certificate.pem"
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-        plain, secure = Child("feed"), Child("feed", str(certificate))
-        stack.enter_context(plain)
-        stack.enter_context(secure)
+        plain = stack.enter_context(Child("feed"))
+        secure = stack.enter_context(Child("feed", str(certificate)))
         yield Endpoint("ws", plain.port, None), Endpoint("wss", secure.port, context)
