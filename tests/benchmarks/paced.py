@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from statistics import median
 
 import orjson
 
@@ -107,9 +108,11 @@ def paced(run: Run) -> Iterator[Row]:
                     n,
                 )
                 for form in ("loop", "on_message"):
+                    came = (1e9 / median(measured[name].wall) for name in (form, "bare"))
                     yield cpu_cost(
                         f"{rate:,} messages a second, {feed.scheme}, {form} | websocket-client, no telemetry (cost)",
                         measured[form],
                         measured["bare"],
                         at_most=_BARS[feed.scheme, rate],
+                        note="{:,.0f} a second came, {:,.0f} to the peer".format(*came),
                     )
