@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from itertools import chain
@@ -111,8 +112,10 @@ def main(arguments: list[str]) -> int:
     run = Run(quick=options.quick)
     found = {}
     for name in options.only or ORDER:
-        print(f"{name} ...", file=sys.stderr, flush=True)
+        print(f"{name} ...", end="", file=sys.stderr, flush=True)
+        began = time.monotonic()
         found[name] = list(BENCHMARKS[name](run))
+        print(f" {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     compared = {name: rows for name, rows in found.items() if name != "growth"}
     if compared:
         print(table.comparisons(compared), end="\n\n")

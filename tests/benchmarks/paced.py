@@ -94,7 +94,7 @@ def bare(feed: Endpoint, rate: int, n: int) -> Spent:
 def paced(run: Run) -> Iterator[Row]:
     """In processor time at most 0.9x of the bare library on ws; on wss 1.0x at 200 and 0.95x at 2,000 a second."""
     # A neighbour's minute changes the cost of a wake-up: many short rounds, of a flush or two each.
-    run = replace(run, rounds=run.choose(9, run.rounds))
+    run = replace(run, rounds=run.choose(7, run.rounds))
     with endpoints() as feeds, Child("drain") as drain:
         for rate, seconds in ((200, 2), (2_000, 1)):
             n = run.choose(rate * seconds, rate // 4)
