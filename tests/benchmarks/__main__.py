@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from itertools import chain
@@ -20,6 +21,7 @@ import wsnova_statsd as ws
 
 from . import (
     datagrams,
+    exchange,
     execute,
     execute_peers,
     flush,
@@ -27,7 +29,9 @@ from . import (
     idle,
     import_time,
     memory,
+    paced,
     picture,
+    quiet,
     receive,
     receive_only,
     reconnect,
@@ -37,6 +41,8 @@ from .harness import BENCHMARKS, Row, Run
 
 # Each registers its benchmark when it is imported; they run and are told in this order.
 MODULES = (
+    paced,
+    exchange,
     receive,
     receive_only,
     execute,
@@ -45,6 +51,7 @@ MODULES = (
     flush,
     memory,
     idle,
+    quiet,
     reconnect,
     import_time,
     growth,
@@ -105,8 +112,10 @@ def main(arguments: list[str]) -> int:
     run = Run(quick=options.quick)
     found = {}
     for name in options.only or ORDER:
-        print(f"{name} ...", file=sys.stderr, flush=True)
+        print(f"{name} ...", end="", file=sys.stderr, flush=True)
+        began = time.monotonic()
         found[name] = list(BENCHMARKS[name](run))
+        print(f" {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     compared = {name: rows for name, rows in found.items() if name != "growth"}
     if compared:
         print(table.comparisons(compared), end="\n\n")

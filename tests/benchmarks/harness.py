@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROUNDS: Final = 5
@@ -33,12 +33,32 @@ class Costs:
 Measured = dict[str, Costs]
 
 
+class Spent(NamedTuple):
+    """What one item took, in ns."""
+
+    wall: float
+    cpu: float
+
+
+class Stopwatch:
+    """Measures from its making, on the wall and in processor time of the whole process."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter_ns(), time.process_time_ns()
+
+    def each(self, n: int) -> Spent:
+        """What each of `n` items took up to now."""
+        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+        return Spent((wall - self._wall) / n, (cpu - self._cpu) / n)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table; `what` is "subject | what it is compared with", or the subject alone. Less is better.
 
     With `ratios` (one per round) their median is judged, else `ours` itself, as it is where the bound is `absolute`.
-    `cpu_ratios` are the same in processor time, which other processes of a busy machine disturb less.
+    `cpu_ratios` are the same in processor time, which other processes of a busy machine disturb less. Where processor
+    time is what a row is about, both are of that, and its unit says so.
     """
 
     what: str
@@ -108,6 +128,12 @@ def times_cost(what: str, ours: Costs, base: Costs, *, at_most: float | None = N
     return Row(what, "ns", median(ours.wall), median(base.wall), wall, cpu, at_most=at_most)
 
 
+def cpu_cost(what: str, ours: Costs, base: Costs, *, at_most: float | None = None, note: str = "") -> Row:
+    """What ours costs in processor time as a multiple of the base, round by round."""
+    cpu = _ratios(ours.cpu, base.cpu)
+    return Row(what, "ns of cpu", median(ours.cpu), median(base.cpu), cpu, cpu, at_most=at_most, note=note)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """How thorough this run is, and which peers it had to leave out."""
@@ -128,9 +154,10 @@ class Run:
                 self.missing.append(distribution)
             return None
 
-    def alternate(self, variants: Mapping[str, Callable[[int], float]], n: int | Mapping[str, int]) -> Measured:
+    def alternate(self, variants: Mapping[str, Callable[[int], float | Spent]], n: int | Mapping[str, int]) -> Measured:
         """Measure every variant with `n` items (or its own number) in each round, after a short one to warm up; every
-        other round goes backwards. A variant returns its cost per item, in ns."""
+        other round goes backwards. A variant returns its cost per item: ns on the wall, its processor time being that
+        of the whole call, or both of just the part that counts."""
         items = n if isinstance(n, Mapping) else dict.fromkeys(variants, n)
         measured: Measured = {name: Costs() for name in variants}
         for name, variant in variants.items():
@@ -139,8 +166,11 @@ class Run:
             for name in list(variants)[:: -1 if index % 2 else 1]:
                 gc.collect()  # what one variant left behind is not to be collected in the next one's time
                 began = time.process_time_ns()
-                measured[name].wall.append(variants[name](items[name]))
-                measured[name].cpu.append((time.process_time_ns() - began) / items[name])
+                spent = variants[name](items[name])
+                if not isinstance(spent, Spent):
+                    spent = Spent(spent, (time.process_time_ns() - began) / items[name])
+                measured[name].wall.append(spent.wall)
+                measured[name].cpu.append(spent.cpu)
         return measured
 
 

@@ -136,7 +136,7 @@ def by_hand(feed: int, statsd: DogStatsd, n: int, trusting: bool = True) -> floa
 
 @benchmark("receive")
 def receive(run: Run) -> Iterator[Row]:
-    """8x by hand, 2x without telemetry, at most 2.6x of ours unheard; the standard profile at most 1.05x; a Monitor
+    """8x by hand, 2x without telemetry, at most 2.6x of ours unheard; the standard profile at most 1.1x; a Monitor
     with KPIs and alerts at most 1.1x of the reporter alone."""
     n = run.choose(100_000, 10_000)
     with Child("feed") as feed, Child("drain") as drain:
@@ -170,4 +170,4 @@ def receive(run: Run) -> Iterator[Row]:
     yield times_cost(f"{what} ours, no handler (cost)", ours, measured["unheard"], at_most=2.6)
     yield times_cost(f"{what} with KPIs and alerts (cost)", measured["monitored"], ours, at_most=1.1)
     heard, alone = standard["heard"], standard["unheard"]
-    yield times_cost("receive, standard profile | no handler (cost)", heard, alone, at_most=1.05)
+    yield times_cost("receive, standard profile | no handler (cost)", heard, alone, at_most=1.1)
