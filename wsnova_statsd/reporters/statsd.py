@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .. import events, process, telemetry, wire
+from .. import checks, events, process, telemetry, wire
 from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
 from ..metrics.direct import Direct, TagsGiven
@@ -73,8 +73,8 @@ class StatsdReporter:
         bus: telemetry.Bus | None = None,
     ) -> None:
         self._interval = settings.interval(flush_interval)
-        settings.at_least_one("max_series", max_series)
-        settings.at_least_one("max_samples", max_samples)
+        checks.whole("max_series", max_series)
+        checks.whole("max_samples", max_samples)
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
