@@ -77,7 +77,7 @@ def test_a_port_is_from_1_to_65535(given: object) -> None:
     """A hint of the caller's stands before what was given."""
     assert checks.port("x", 65535) == 65535
     said = _refused(checks.port, given, hint="the usual one is 8125")
-    assert said == f"x must be a port from 1 to 65535, got {given!r}; the usual one is 8125"
+    assert said == f"x must be a port from 1 to 65535, got {checks.shown(given)}; the usual one is 8125"
 
 
 def test_port_0_and_digits_are_choices_of_the_caller() -> None:
