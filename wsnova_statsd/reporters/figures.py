@@ -10,7 +10,7 @@ from typing import Final
 from .. import wire
 from ..metrics.definitions import Kind
 from ..metrics.store import Series
-from .ledger import Account
+from .delivery_stats import Account
 
 PREFIX: Final = "websocket.reporter."
 TELL_EVERY: Final = 10.0  # seconds: the Agent's window

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 from .. import process
+from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import log_fault
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY: Final = 60.0
 
 
 class Flusher:
@@ -30,7 +30,7 @@ class Flusher:
         self._lock = threading.Lock()  # guards _thread and restarts
         self._wake = threading.Event()  # replaced with each thread, which lives as long as its own is the current one
         self._thread: threading.Thread | None = None
-        self._quiet_until = -1.0  # the thread's own, as are the two below
+        self._log_limit = LogLimit()
         self.errors = 0
         self.last_error: str | None = None
         self.restarts = 0
@@ -86,12 +86,10 @@ class Flusher:
     def _failed(self, error: BaseException) -> None:
         self.errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _LOG_EVERY
+        if self._log_limit.due():
             log_fault(
                 _log,
                 error,
                 "the StatsD flush failed, and goes on; further faults of it are not logged for %d s",
-                _LOG_EVERY,
+                LOG_EVERY,
             )
