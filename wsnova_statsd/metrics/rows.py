@@ -27,7 +27,7 @@ class Row:
     __slots__ = ("n", "bad", "counters", "folded", "bad_folded", "heard", "refused")  # noqa: RUF023  # by owner
 
     def __init__(self, counters: tuple[Series, ...] = (), *, refused: bool = False) -> None:
-        self.n = 0  # occurrences; raised after everything else of an occurrence is written
+        self.n = 0  # occurrences; raised after everything else of one is written, in one statement without a call
         self.bad = 0  # values that are no numbers
         self.counters = counters
         self.folded = self.bad_folded = 0
@@ -111,7 +111,8 @@ class Valued(Row):
         """Usable and invalid values since the last fold."""
         gained, invalid = self._gain()
         miss, total = self.miss, self.total
-        valued, self.missed = gained - (miss - self.missed), miss
+        valued = gained - (miss - self.missed)
+        valued, self.missed = max(0, valued), miss + min(0, valued)  # a miss may be written and not yet counted
         if valued:
             for series in self.gauges:
                 series.fresh = series.heard = True

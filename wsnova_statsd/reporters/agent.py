@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from .. import wire
 from .delivery_stats import Line
-from .outbox import Message
 from .official_client import OURS, CertainRate, Ear, added_bytes, emptied, hush
+from .outbox import Message
 from .resolver import Resolver
 from .settings import Address
 

@@ -44,6 +44,9 @@ class Stats:
     handler_errors: int = 0  # exceptions of handlers on the bus
 
 
+NOTHING_COUNTED: Final = Stats(series=0, pending=0, delivered=0, packets=0, bytes=0)
+
+
 class SelfReport:
     """The figures as series of their own, in no store: packed like others, told in no account. Under the flush lock."""
 

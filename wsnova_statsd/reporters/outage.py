@@ -50,7 +50,8 @@ class Outage:
         if first or not self._told:
             self._told = True
             _log.warning(
-                "cannot send metrics to the Datadog Agent at %s: %s. Counters are kept and retried; next report in %d s.",
+                "cannot send metrics to the Datadog Agent at %s: %s. Counters are kept and retried; next report in "
+                "%d s.",
                 self._address,
                 why,
                 LOG_EVERY,

@@ -19,8 +19,8 @@ from typing import Final
 from .. import wire
 from ..metrics.store import Series, Store
 from .agent import Agent
-from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
 from .delivery_stats import DeliveryStats
+from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
 from .outage import Outage, plain
 from .outbox import Message, Outbox
 from .packing import Packer
