@@ -124,7 +124,7 @@ def test_a_field_that_every_record_has_gets_an_underscore(
     assert kept.lines == [("INFO", "Connection established in 12.345678ms")]
 
 
-ABSURD = [
+ABSURD: list[Any] = [
     None,
     "soon",
     math.nan,
