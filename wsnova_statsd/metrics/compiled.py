@@ -94,8 +94,8 @@ class Source:
         kinds = self._kinds[measurement]
         lines = [f"{row}.last.value = {value}"] if "gauge" in kinds else []
         if kinds & SAMPLED:
-            lines += [f"n = {row}.n + 1", f"if n >= {row}.due:", f"    {row}.samples.append({value})"]
-            lines += [f"    if n >= {row}.full:", f"        {row}.thin(n)"]
+            lines += [f"if {row}.n < {row}.full:", f"    {row}.samples.append({value})"]
+            lines += [f"elif {row}.n >= {row}.due:", f"    {row}.keep({value})"]
         if "sum" in kinds:
             return [*lines, f"{row}.total, {row}.n = {row}.total + {value}, {row}.n + 1"]
         return [*lines, f"{row}.n += 1"]

@@ -54,11 +54,10 @@ class Direct:
             return
         # What counts is written in one statement without a call: a signal's handler that counts comes before or after.
         if isinstance(row, Sampled):
-            n = row.n + 1
-            if n >= row.due:
+            if row.n < row.full:
                 row.samples.append(checked)
-                if n >= row.full:
-                    row.thin(n)
+            elif row.n >= row.due:
+                row.keep(checked)
             row.n += 1
         elif row.gauges:
             row.last.value = checked

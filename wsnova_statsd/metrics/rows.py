@@ -126,8 +126,9 @@ class Valued(Row):
 class Sampled(Valued):
     """A measurement whose values are kept, for summaries and distributions.
 
-    Values are kept from occurrence `due` on, those from `full` on each followed by `thin`. The folder sets the choice
-    back with every window: a writer that undoes it costs that window some samples, no more.
+    While fewer than `full` occurrences are counted every value is appended, then `keep` gets the one that comes when
+    `due` are. The folder sets the choice back with every window: a writer that undoes it costs that window some
+    samples, no more.
     """
 
     __slots__ = ("samples", "due", "full", "every", "limit", "sampled", "carry", "old", "old_used")  # noqa: RUF023
@@ -148,10 +149,12 @@ class Sampled(Valued):
         self.carry = self.old = _NONE
         self.old_used = 0
 
-    def thin(self, n: int) -> None:
-        """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one of every two and
-        from now on half as many; then choose the next occurrence to keep, at random around `every`, so that no pattern
-        in the data meets it."""
+    def keep(self, value: float) -> None:
+        """Writer, before the occurrence is counted: append its value and see how much room is left. If none, keep one
+        of every two and from now on half as many; then choose the next one to keep, at random around `every`, so that
+        no pattern in the data meets it."""
+        n = self.n
+        self.samples.append(value)
         kept, every = self.samples, self.every
         room = self.limit - len(kept)
         if room <= 0:
@@ -161,7 +164,7 @@ class Sampled(Valued):
         if every > 1:
             self.full, self.due = 0, n + 1 + int(_draw() * (2 * every - 1))
         else:
-            self.full, self.due = n + room, 0
+            self.full = self.due = n + room
 
     def series(self) -> tuple[Series, ...]:
         return (*super().series(), *self.sampled)

@@ -61,12 +61,14 @@ class Tallied(Sampled):
         self.counted = (nothing, self.samples)  # the writer's, read by the folder
         self.told = nothing  # the folder's
 
-    def thin(self, n: int) -> None:
+    def keep(self, value: float) -> None:
         """Writer, when the list is full: count it and begin another."""
-        fresh: list[float] = []
-        self.counted = (self._sum_up(), fresh)
-        self.samples = fresh
-        self.full = n + self.limit
+        self.samples.append(value)
+        before = self.counted
+        after: tuple[_Counted, list[float]] = (self._sum_up(), [])
+        # In one statement: a signal's handler that counts may have done the same meanwhile, and its value stays.
+        self.counted, self.samples = (after, after[1]) if self.counted is before else (self.counted, self.samples)
+        self.full = self.due = self.n + self.limit
 
     def _sum_up(self) -> _Counted:
         """Everything so far. In any thread: a list that is in `counted` only grows."""
