@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from . import environment, process, profiles, telemetry
+from . import checks, environment, process, profiles, telemetry
 from .client.detail import Detail, detailed
 from .errors import ConfigurationError, known_keys, one_of
 from .insight.alerts import Alert, Alerts, Rule
@@ -57,7 +57,7 @@ class Monitor:
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
         if prometheus_port is not None:
-            _check_port(prometheus_port)
+            checks.port("prometheus_port", prometheus_port, zero="any free one", hint="None is for no server")
         for what, given, kind in (("reporter", reporter, StatsdReporter), ("bus", bus, Bus)):
             if given is not None and not isinstance(given, kind):
                 raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
@@ -149,8 +149,3 @@ class Monitor:
 
 _EVERY: Final = 10.0  # seconds between two samples of the system
 _ARGUMENTS: Final = ("profile", "reporter", "alerts", "kpis", "system", "prometheus_port", "log", "bus", "alert_sinks")
-
-
-def _check_port(port: object) -> None:
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
-        raise ConfigurationError(f"prometheus_port is {port!r}; give 0 to 65535, 0 for a free one, or None for none")

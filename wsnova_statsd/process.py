@@ -8,7 +8,7 @@ clients close first, then alerts and KPIs hand over what they hold, then reporte
 children of multiprocessing and of Celery end by os._exit, past atexit: there the hook is called by what they do run
 before.
 Threads: registration from any thread; `in_child` runs in the child's first thread that notices; the exit hook in the
-thread that ends the interpreter. Never starts a thread, never takes a lock of its own.
+thread that ends the interpreter. No thread but that of `unsignalled`, no lock of its own.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol, TypeVar
 
 from .redaction import log_fault
 
 EXIT_SECONDS: Final = 1.0
 _SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads keep it 5 ms each unless told
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
 
 
@@ -148,6 +150,39 @@ def _find_ends() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_find_ends, after_in_child=_by_hook)
 atexit.register(_exit)
+
+
+def unsignalled(work: Callable[[], T], timeout: float, otherwise: T) -> T:
+    """Run `work` where no signal's handler interrupts it, and return what it returns, or raise what it raises.
+
+    Handlers run in the main thread only. There `work` gets a short thread of its own, which the main thread waits for:
+    what a handler raises ends the waiting, and the work is finished all the same. So locks that only such work takes
+    are never held by interrupted code, and a handler may ask for the same work in its turn. After `timeout` seconds
+    `otherwise` is returned. In any other thread, and where no thread can start, `work` runs in place.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return work()
+    outcome: SimpleQueue[tuple[T, BaseException | None]] = SimpleQueue()  # its methods may be re-entered
+
+    def run() -> None:
+        try:
+            outcome.put((work(), None))
+        except BaseException as error:
+            outcome.put((otherwise, error))
+
+    thread = threading.Thread(target=run, name=thread_name("aside"), daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending, or no thread is left
+        return work()
+    try:
+        value, error = outcome.get(timeout=max(0.0, timeout))
+    except Empty:
+        return otherwise
+    thread.join()
+    if error is not None:
+        raise error
+    return value
 
 
 def thread_name(role: str, name: str = "") -> str:

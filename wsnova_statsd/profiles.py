@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from . import checks
 from .errors import ConfigurationError, known_keys, one_of
 from .events import EventSpec
 
@@ -32,7 +33,7 @@ KPI_KEYS: Final = (
 )
 HIGH_IS_GOOD: Final = frozenset({"connection_success_rate", "reconnection_success_rate", "error_recovery_rate"})
 _EITHER: Final = frozenset({"throughput_per_s"})  # a floor or a ceiling, as the feed is
-_MOST: Final = 1e9  # of a limit, or of seconds: thirty years, which a wait of the threading module still takes
+_MOST: Final = 1e9  # of a limit
 
 
 def _targets(
@@ -85,8 +86,7 @@ class Profile:
         if self.level not in LEVELS:
             raise one_of("a profile's level", self.level, LEVELS)
         for key in ("connection_events", "message_events", "error_events", "heartbeat_events", "give_up"):
-            if not isinstance(getattr(self, key), bool):
-                raise one_of(f"a profile's {key}", getattr(self, key), (True, False))
+            checks.flag(f"a profile's {key}", getattr(self, key))
         if not isinstance(self.metadata_filter, bool) and not callable(self.metadata_filter):
             raise one_of("a profile's metadata_filter", self.metadata_filter, (True, False, "a callable"))
         for key in (
@@ -98,13 +98,13 @@ class Profile:
             "stable_after",
             "slow_after",
         ):
-            _check_seconds(key, getattr(self, key), zero=key in ("first_retry", "stable_after", "slow_after"))
+            zero = key in ("first_retry", "stable_after", "slow_after")
+            checks.seconds(f"a profile's {key}", getattr(self, key), zero=zero)
         if self.retry_cap < self.retry_base:
             raise ConfigurationError(
                 f"a profile's retry_cap is {self.retry_cap}, below its retry_base {self.retry_base}"
             )
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise ConfigurationError(f"a profile's max_attempts is {self.max_attempts!r}; give a whole number from 1")
+        checks.whole("a profile's max_attempts", self.max_attempts)
         if not isinstance(self.kpi_targets, Mapping):
             raise ConfigurationError(
                 f"a profile's kpi_targets is {self.kpi_targets!r}; give a mapping of KPIs to targets"
@@ -134,13 +134,6 @@ class Profile:
             key, values = spec.minimal_when
             return metadata.get(key) in values
         return share == "all"
-
-
-def _check_seconds(key: str, value: object, *, zero: bool) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= _MOST or (value == 0 and not zero):  # type: ignore[operator]  # number says so
-        lowest = "zero or more" if zero else "more than zero"
-        raise ConfigurationError(f"a profile's {key} is {value!r}; give seconds, {lowest}, up to {_MOST:g}")
 
 
 def _check_target(key: str, target: object) -> None:

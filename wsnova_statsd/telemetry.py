@@ -5,12 +5,14 @@ attachment. It may attach, detach and execute; it must return soon and must not 
 other handlers see too. What it raises reaches neither the emitter nor the other handlers: it stays attached, and
 `telemetry.handler.failure` tells (one log record with traceback per handler and minute).
 
-Threads: every method from any thread. Handler tables are copied on write under a lock; `execute` reads one entry and
-takes none. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
+Threads: every method from any thread, and from code of a signal's handler that interrupts another one. Handler tables
+are copied on write, without a lock: who changes them looks afterwards whether somebody else did meanwhile, and writes
+them again. `execute` reads one entry. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -23,17 +25,28 @@ from typing import Any, Final
 from . import process
 from .errors import ConfigurationError, HandlerExists, HandlerNotFound
 from .events import HANDLER_FAILURE
+from .log_limit import LOG_EVERY, LogLimit
 from .redaction import log_fault
 
-Recorder = Callable[..., None]
+Recorder = Callable[..., object]
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
 HandlerFunction = Callable[[str, Measurements, Metadata, Any], object]
-Entry = tuple[Hashable, HandlerFunction, Any]  # handler_id, function, config
+Entry = tuple[Hashable, HandlerFunction, Any, "Bind | None"]  # handler_id, function, config, bind
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY: Final = 60.0
 _UNHEARD: Final = 1000  # events without a handler that `execute` remembers; names may have no end
+
+
+@dataclass(frozen=True, slots=True)
+class Unguarded:
+    """What `bind` may return instead of a recorder: one that raises nothing for finite numbers. It is called as it is,
+    which saves the call of a guard in front of it."""
+
+    record: Recorder
+
+
+Bind = Callable[[tuple[str, ...], Metadata], "Recorder | Unguarded | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +62,93 @@ class Handler:
 class EventSlot:
     """One event of one bus. An emitter keeps it, asks `if slot.handlers:` (17 ns) and builds nothing for nobody."""
 
-    __slots__ = ("_bus", "event", "handlers")
+    __slots__ = ("_bus", "attached", "event", "handlers")
 
     def __init__(self, bus: Bus, event: str) -> None:
         self._bus = bus
         self.event = event
-        self.handlers: tuple[Entry, ...] = ()  # replaced as a whole under the bus's lock, read without it
+        self.attached: dict[_Attachment, None] = {}  # in order; the bus's own
+        self.handlers: tuple[Entry, ...] = ()  # made of `attached`; replaced as a whole
 
     def emit(self, measurements: Measurements, metadata: Metadata) -> None:
         """Call every handler of this event in the calling thread."""
         self.emit_to(self.handlers, measurements, metadata)
 
     def recorder(self, names: tuple[str, ...], metadata: Metadata) -> Recorder | None:
-        """For an emitter that says the same metadata over and over, in one thread: a function that takes the values of
-        the measurements `names`, finite numbers, and emits. None if nobody hears. Good until `bus.version` changes.
-
-        A handler function may have an attribute `bind(names, metadata)` that makes such a function of its own and then
-        gets no mappings; every other handler is called as always.
+        """For an emitter that emits the same metadata over and over, in one thread: a function that takes the values of
+        the measurements `names`, finite numbers, and emits. None if no handler is attached. Good until `bus.version`
+        changes. What a handler, its `bind` or its recorder raises is reported, and reaches no emitter.
         """
-        bound, others = [], []
+        recorders, others = [], []
         for entry in self.handlers:
-            bind = getattr(entry[1], "bind", None)
-            if bind is None:
+            bound = self._bound(entry, names, metadata)
+            if bound is None:
                 others.append(entry)
             else:
-                bound.append(bind(names, metadata))
-        if not others:
-            return bound[0] if len(bound) == 1 else _all_of(bound, names) if bound else None
+                recorders.append((entry, bound))
+        if others:
+            return self._with_mappings(recorders, tuple(others), names, metadata)
+        if not recorders:
+            return None
+        if len(recorders) > 1:
+            return self._in_turn(recorders, names)
+        ((entry, bound),) = recorders
+        return bound.record if isinstance(bound, Unguarded) else self._in_turn(recorders, names)
+
+    def _bound(self, entry: Entry, names: tuple[str, ...], metadata: Metadata) -> Recorder | Unguarded | None:
+        handler_id, _, config, bind = entry
+        if bind is None:
+            return None
+        try:
+            return bind(names, metadata)
+        except Exception as error:  # its function gets the mappings then
+            self._bus.report_failure(self.event, handler_id, config, error)
+            return None
+
+    def _in_turn(self, recorders: list[tuple[Entry, Recorder | Unguarded]], names: tuple[str, ...]) -> Recorder:
+        """All of them; a fault of one is reported, as it would be of its handler. (A `try` costs nothing here.)"""
+        report, event = self._bus.report_failure, self.event
+        plain = [one.record if isinstance(one, Unguarded) else one for _, one in recorders]
+        if len(plain) == 2 and len(names) == 1:  # a reporter and KPIs hear each message's duration: no loop, no star
+            first, second = plain
+            of_first, of_second = recorders[0][0], recorders[1][0]
+
+            def both(value: Any) -> None:
+                try:
+                    first(value)
+                except Exception as error:
+                    report(event, of_first[0], of_first[2], error)
+                try:
+                    second(value)
+                except Exception as error:
+                    report(event, of_second[0], of_second[2], error)
+
+            return both
+
+        pairs = [(entry, record) for (entry, _), record in zip(recorders, plain, strict=True)]
+
+        def record_all(*values: Any) -> None:
+            for entry, record in pairs:
+                try:
+                    record(*values)
+                except Exception as error:
+                    report(event, entry[0], entry[2], error)
+
+        return record_all
+
+    def _with_mappings(
+        self,
+        recorders: list[tuple[Entry, Recorder | Unguarded]],
+        others: tuple[Entry, ...],
+        names: tuple[str, ...],
+        metadata: Metadata,
+    ) -> Recorder:
+        """The recorders, and the handlers without one."""
+        bound = self._in_turn(recorders, names) if recorders else None
 
         def record(*values: Any) -> None:
-            for function in bound:
-                function(*values)
+            if bound is not None:
+                bound(*values)
             self.emit_to(others, dict(zip(names, values, strict=True)), dict(metadata))
 
         return record
@@ -87,89 +156,80 @@ class EventSlot:
     def emit_to(self, handlers: Iterable[Entry], measurements: Measurements, metadata: Metadata) -> None:
         """Call these of the event's handlers in the calling thread."""
         event = self.event
-        for handler_id, function, config in handlers:
+        for handler_id, function, config, _ in handlers:
             try:
                 function(event, measurements, metadata, config)
             except Exception as error:
                 self._bus.report_failure(event, handler_id, config, error)
 
 
-def _all_of(functions: list[Recorder], names: tuple[str, ...]) -> Recorder:
-    if len(functions) == 2 and len(names) == 1:  # a reporter and KPIs hear of each message's duration: no loop, no star
-        first, second = functions
+class _Attachment:
+    """One handler id's place on the bus: its events, and the entry that `replace` changes."""
 
-        def both(value: Any) -> None:
-            first(value)
-            second(value)
+    __slots__ = ("entry", "events")
 
-        return both
-
-    def record(*values: Any) -> None:
-        for function in functions:
-            function(*values)
-
-    return record
+    def __init__(self, events: tuple[str, ...], entry: Entry) -> None:
+        self.events = events
+        self.entry = entry
 
 
 def _ignore(event: str, measurements: Measurements, metadata: Metadata, config: Any) -> None:
     pass
 
 
-_NOBODY: Final[tuple[Hashable, HandlerFunction, Any, tuple[Entry, ...]]] = (None, _ignore, None, ())
+_Call = tuple[Hashable, HandlerFunction, Any, tuple[Entry, ...]]
+_NOBODY: Final[_Call] = (None, _ignore, None, ())
 
 
 class Bus:
     """An isolated set of events and handlers. `clock` is for the rate limit of its log."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()  # guards the tables, _quiet_until and handler_errors
+        self._log_limit = LogLimit(clock)
+        self._lock = threading.RLock()  # guards handler_errors, in one statement; again for what a signal interrupts
         self._slots: dict[str, EventSlot] = {}
-        # By event: its first handler's id, function and config, and its other handlers; read without the lock.
-        self._calls: dict[str, tuple[Hashable, HandlerFunction, Any, tuple[Entry, ...]]] = {}
-        self._events_of: dict[Hashable, tuple[str, ...]] = {}
-        self._quiet_until: dict[Hashable, float] = {}
+        # By event: its first handler's id, function and config, and its other handlers.
+        self._calls: dict[str, _Call] = {}
+        self._attachments: dict[Hashable, _Attachment] = {}
+        self._versions = itertools.count(1)
         self.handler_errors = 0
-        self.version = 0  # raised whenever somebody else may hear of an event; read without the lock
+        self.version = 0  # another number whenever somebody else may hear of an event
         self.runs: dict[int, list[None]] = {}  # of clients: each ends when something is in it, as `version` is raised
         process.on_fork(self)
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock. The handlers stay."""
-        self._lock = threading.Lock()
-
-    def _own_lock(self) -> threading.Lock:
-        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
-            process.in_child()
-        return self._lock
+        self._lock = threading.RLock()
 
     def slot(self, event: str) -> EventSlot:
         """The slot of this event, made if need be; it stays the same for the life of the bus."""
-        with self._own_lock():
-            return self._slot_locked(event)
+        return self._slots.get(event) or self._slots.setdefault(event, EventSlot(self, event))
 
-    def _slot_locked(self, event: str) -> EventSlot:
-        assert self._lock.locked()
-        slot = self._slots.get(event)
-        if slot is None:
-            slot = EventSlot(self, event)
-            self._slots = {**self._slots, event: slot}  # list_handlers reads the old or the new table, without the lock
-        return slot
+    def attach(
+        self,
+        handler_id: Hashable,
+        event: str,
+        function: HandlerFunction,
+        config: Any = None,
+        *,
+        bind: Bind | None = None,
+    ) -> None:
+        """Attach one handler to one event. Raises HandlerExists if the id is taken on this bus.
 
-    def _change_locked(self, slot: EventSlot, handlers: tuple[Entry, ...]) -> None:
-        assert self._lock.locked()
-        slot.handlers = handlers
-        if handlers:
-            self._calls[slot.event] = (*handlers[0], handlers[1:])
-        else:
-            self._calls.pop(slot.event, None)
-
-    def attach(self, handler_id: Hashable, event: str, function: HandlerFunction, config: Any = None) -> None:
-        """Attach one handler to one event. Raises HandlerExists if the id is taken on this bus."""
-        self.attach_many(handler_id, (event,), function, config)
+        `bind(names, metadata)`, if given, is asked by emitters that emit the same metadata over and over (see
+        EventSlot.recorder): it returns a function of the values of the measurements `names`, finite numbers, which is
+        called in place of `function`, or None for none. If it raises, that is reported, and `function` is called.
+        """
+        self.attach_many(handler_id, (event,), function, config, bind=bind)
 
     def attach_many(
-        self, handler_id: Hashable, events: Iterable[str], function: HandlerFunction, config: Any = None
+        self,
+        handler_id: Hashable,
+        events: Iterable[str],
+        function: HandlerFunction,
+        config: Any = None,
+        *,
+        bind: Bind | None = None,
     ) -> None:
         """Attach one handler to several events under one id. Raises HandlerExists if the id is taken on this bus."""
         if isinstance(events, str):
@@ -182,68 +242,74 @@ class Bus:
                 )
         if not names:
             raise ConfigurationError(f"handler {handler_id!r} is attached to no event; give at least one")
-        if not callable(function):
-            raise ConfigurationError(
-                f"handler {handler_id!r} is {function!r}; give a callable (event, measurements, metadata, config)"
+        entry = _entry(handler_id, function, config, bind)
+        attachment = _Attachment(names, entry)
+        if self._attachments.setdefault(handler_id, attachment) is not attachment:
+            raise HandlerExists(
+                f"a handler with the id {handler_id!r} is attached already; detach it first, or choose another id"
             )
-        with self._own_lock():
-            if handler_id in self._events_of:
-                raise HandlerExists(
-                    f"a handler with the id {handler_id!r} is attached already; detach it first, or choose another id"
-                )
-            self._events_of[handler_id] = names
-            for name in names:
-                slot = self._slot_locked(name)
-                self._change_locked(slot, (*slot.handlers, (handler_id, function, config)))
-            self._renew_locked()
+        for name in names:
+            self.slot(name).attached[attachment] = None
+        if self._attachments.get(handler_id) is not attachment:  # detached meanwhile, perhaps before it was everywhere
+            self._take_off(attachment)
+        self._write_tables(names)
 
     def detach(self, handler_id: Hashable) -> None:
         """Detach the handler from all its events. Raises HandlerNotFound. A call under way elsewhere still ends."""
-        with self._own_lock():
-            names = self._names_locked(handler_id)
-            del self._events_of[handler_id]
-            self._quiet_until.pop(handler_id, None)
-            for name in names:
-                slot = self._slots[name]
-                self._change_locked(slot, tuple(entry for entry in slot.handlers if entry[0] != handler_id))
-            self._renew_locked()
+        attachment = self._attachments.pop(handler_id, None)
+        if attachment is None:
+            raise _not_found(handler_id)
+        self._take_off(attachment)
+        self._log_limit.forget(handler_id)
+        self._write_tables(attachment.events)
 
-    def replace(self, handler_id: Hashable, function: HandlerFunction, config: Any = None) -> None:
+    def _take_off(self, attachment: _Attachment) -> None:
+        for name in attachment.events:
+            self.slot(name).attached.pop(attachment, None)
+
+    def replace(
+        self, handler_id: Hashable, function: HandlerFunction, config: Any = None, *, bind: Bind | None = None
+    ) -> None:
         """Put another function in an attached handler's place. Each emission reaches the old or the new one, never both
         and never neither. Raises HandlerNotFound."""
-        with self._own_lock():
-            for name in self._names_locked(handler_id):
-                slot = self._slots[name]
-                fresh = (handler_id, function, config)
-                self._change_locked(slot, tuple(fresh if one[0] == handler_id else one for one in slot.handlers))
-            self._renew_locked()
+        entry, attachment = _entry(handler_id, function, config, bind), self._attachments.get(handler_id)
+        if attachment is None:
+            raise _not_found(handler_id)
+        attachment.entry = entry
+        self._write_tables(attachment.events)
 
     def renew(self) -> None:
         """An emitter lets other events out than before: what was made for one version has to be made anew."""
-        with self._own_lock():
-            self._renew_locked()
+        self._write_tables(())
 
-    def _renew_locked(self) -> None:
-        self.version += 1
+    def _write_tables(self, events: Iterable[str]) -> None:
+        """Bring what emissions read up to date with what is attached.
+
+        Another thread, or a signal's handler, may do the same meanwhile, and know more or less: whoever finds another
+        version than it has set writes again, so that the last one to write has seen everything.
+        """
+        version = -1
+        while self.version != version:
+            self.version = version = next(self._versions)
+            for event in events:
+                slot = self._slots[event]
+                slot.handlers = handlers = tuple(one.entry for one in slot.attached.copy())
+                if handlers:
+                    self._calls[event] = (*handlers[0][:3], handlers[1:])
+                else:
+                    self._calls.pop(event, None)
+        self.version = next(self._versions)  # now that the tables are written: emitters renew what they made of them
         for run in list(self.runs.values()):
             run.append(None)
-
-    def _names_locked(self, handler_id: Hashable) -> tuple[str, ...]:
-        try:
-            return self._events_of[handler_id]
-        except KeyError:
-            raise HandlerNotFound(
-                f"no handler has the id {handler_id!r}; list_handlers() tells the attached ones"
-            ) from None
 
     def list_handlers(self, prefix: str = "") -> list[Handler]:
         """The handlers of all events at or below a dotted prefix, all for the empty one; event by event."""
         prefix = prefix.rstrip(".")
         return [
             Handler(handler_id, slot.event, function, config)
-            for slot in self._slots.values()
+            for slot in self._slots.copy().values()
             if not prefix or slot.event == prefix or slot.event.startswith(prefix + ".")
-            for handler_id, function, config in slot.handlers
+            for handler_id, function, config, _ in slot.handlers
         ]
 
     def execute(self, event: str, measurements: Measurements, metadata: Metadata) -> None:
@@ -285,28 +351,42 @@ class Bus:
         self.execute(f"{prefix}.stop", {"duration": ended - began, "monotonic_time": ended}, {**metadata, **extra})
 
     def report_failure(self, event: str, handler_id: Hashable, config: Any, error: Exception) -> None:
-        """Count, log and tell that a handler raised. A failing handler of that event is counted and logged only."""
-        now = self._clock()
-        with self._own_lock():
+        """Count, log and emit that a handler raised. A failing handler of that event is counted and logged only."""
+        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+            process.in_child()
+        with self._lock:
             self.handler_errors += 1
-            speak = now >= self._quiet_until.get(handler_id, now)
-            if speak and handler_id in self._events_of:  # a detached handler leaves no entry behind
-                self._quiet_until[handler_id] = now + _LOG_EVERY
-        if speak:
+        if self._log_limit.due(handler_id):
             log_fault(
                 _log,
                 error,
                 "telemetry handler %r raised at %s; it stays attached, further faults of it are not logged for %d s",
                 handler_id,
                 event,
-                _LOG_EVERY,
+                LOG_EVERY,
             )
+        if handler_id not in self._attachments:  # a detached handler leaves no entry behind
+            self._log_limit.forget(handler_id)
         if event != HANDLER_FAILURE:
             self.execute(
                 HANDLER_FAILURE,
                 {"monotonic_time": time.monotonic_ns(), "system_time": time.time_ns()},
                 {"event_name": event, "handler_id": handler_id, "handler_config": config, **_fault(error)},
             )
+
+
+def _entry(handler_id: Hashable, function: HandlerFunction, config: Any, bind: Bind | None) -> Entry:
+    if not callable(function):
+        raise ConfigurationError(
+            f"handler {handler_id!r} is {function!r}; give a callable (event, measurements, metadata, config)"
+        )
+    if bind is not None and not callable(bind):
+        raise ConfigurationError(f"bind of handler {handler_id!r} is {bind!r}; give a callable (names, metadata)")
+    return handler_id, function, config, bind
+
+
+def _not_found(handler_id: Hashable) -> HandlerNotFound:
+    return HandlerNotFound(f"no handler has the id {handler_id!r}; list_handlers() returns the attached ones")
 
 
 def _fault(error: BaseException) -> dict[str, Any]:

@@ -121,8 +121,8 @@ def test_whatever_a_child_does_first_no_inherited_lock_hangs_it_and_nothing_is_l
 ) -> None:
     """Another thread holds every lock of reporter, store and bus; an event waits that is the parent's."""
     bus: Any = reporter._bus
-    shipper, flusher = reporter._shipper, reporter._flusher
-    locks = [shipper.lock, shipper.ledger._lock, flusher._lock, reporter._state, reporter._outbox._lock]
+    shipper = reporter._shipper
+    locks: list[Any] = [shipper.lock, shipper.delivery._lock, reporter._state, reporter._outbox._lock]
     locks += [reporter._store.lock, reporter._registry._lock, bus._lock]
     reporter.increment("orders", 100)
     held, release = threading.Event(), threading.Event()

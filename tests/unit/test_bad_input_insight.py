@@ -60,8 +60,12 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (alerts.RetriesExhausted, {"cool_down": -1}, "cool_down is -1; give a number, zero or more"),
     (alerts.RetriesExhausted, {"cool_down": 1e10}, "cool_down is 10000000000.0; give seconds, at most 1e+09"),
     (alerts.RetriesExhausted, {"cool_down": "60"}, "cool_down is '60'; give a number, zero or more"),
-    (ws.STANDARD.replace, {"slow_after": -0.1}, "slow_after is -0.1; give seconds, zero or more, up to 1e+09"),
-    (ws.STANDARD.replace, {"ping_interval": HUGE}, "000; give seconds, more than zero, up to 1e+09"),
+    (ws.STANDARD.replace, {"slow_after": -0.1}, "slow_after must be a non-negative number of seconds"),
+    (
+        ws.STANDARD.replace,
+        {"ping_interval": HUGE},
+        "must be a positive number of seconds, at most 1e+09, got 1000",
+    ),
     # windows
     (alerts.ErrorRate, {"window_s": 0.99}, "window_s is 0.99; give a number, at least the 1 s between two sums"),
     (alerts.ErrorRate, {"window_s": math.nan}, "window_s is nan; give a number, at least the 1 s between two sums"),

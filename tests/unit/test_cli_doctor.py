@@ -65,7 +65,7 @@ def test_a_variable_that_is_no_address_is_refused_by_its_name(
     with pytest.raises(SystemExit) as refused:
         main(["doctor"])
     assert refused.value.code == 2
-    assert "DD_DOGSTATSD_PORT is 'statsd'" in capsys.readouterr().err
+    assert "DD_DOGSTATSD_PORT must be a port from 1 to 65535, got 'statsd'" in capsys.readouterr().err
 
 
 def test_a_reporter_that_is_switched_off_is_the_first_thing_told(

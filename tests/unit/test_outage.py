@@ -39,7 +39,7 @@ def test_one_line_goes_one_a_minute_one_comes(said: Said) -> None:
         outage.failed("refused: Connection refused", pending=second, lost=3 + second / 2)
         clock.advance(1)
     first, *minutes = said()
-    assert first.startswith("the Datadog Agent at agent:8125 does not take metrics: refused: Connection refused; ")
+    assert first.startswith("cannot send metrics to the Datadog Agent at agent:8125: refused: Connection refused. ")
     assert minutes == [
         f"the Datadog Agent at agent:8125 has been away for {age} s: refused: Connection refused; {age} counts wait, "
         f"{age // 2} values are lost"
@@ -74,7 +74,7 @@ def test_an_agent_that_comes_and_goes_is_told_once_a_minute(said: Said) -> None:
         clock.advance(1)
     lines = said()
     assert len(lines) == 4
-    assert [" does not take " in line for line in lines] == [True, False, True, False]
+    assert ["cannot send metrics" in line for line in lines] == [True, False, True, False]
 
 
 def test_an_outage_that_began_in_the_quiet_minute_is_told_after_it(said: Said) -> None:
@@ -91,7 +91,7 @@ def test_an_outage_that_began_in_the_quiet_minute_is_told_after_it(said: Said) -
     clock.advance(5)
     outage.clean(True, 2, 0)
     went, back = said()
-    assert "does not take metrics: gone" in went
+    assert "cannot send metrics" in went
     assert "is back after 55 s" in back
 
 

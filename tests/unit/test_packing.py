@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from wsnova_statsd import wire
 from wsnova_statsd.metrics.definitions import Kind
 from wsnova_statsd.metrics.store import Series
-from wsnova_statsd.reporters.ledger import Line
+from wsnova_statsd.reporters.delivery_stats import Line
 from wsnova_statsd.reporters.packing import TYPES, Packer
 
 LIMIT = wire.UDP_BYTES
@@ -68,10 +68,10 @@ def test_a_counter_tells_the_difference_since_what_was_accepted() -> None:
 def test_a_refused_count_waits() -> None:
     """With what comes on top of it, and none of it is lost."""
     packer, series = _packer(), _counted(5)
-    packer.ledger.refuse(_lines(packer, series))
+    packer.delivery.refuse(_lines(packer, series))
     series.total += 1
     assert [one.value for one in _lines(packer, series)] == ["6"]
-    assert (series.lost, packer.ledger.lost()) == (0, 0)
+    assert (series.lost, packer.delivery.lost()) == (0, 0)
 
 
 def test_a_gauge_is_told_once_per_sample() -> None:
@@ -82,7 +82,7 @@ def test_a_gauge_is_told_once_per_sample() -> None:
     (line,) = _lines(packer, series)
     assert _text(line) == "m:12.5|g"
     assert _lines(packer, series) == []
-    packer.ledger.refuse([line])
+    packer.delivery.refuse([line])
     series.value = 7_000_000
     assert [one.value for one in _lines(packer, series)] == ["7.0"]
 
@@ -125,7 +125,7 @@ def test_thinned_samples_stand_for_exactly_all(sizes: list[tuple[int, int]], lim
     series = _sampled(*(([float(i) for i in range(kept)], kept + more) for kept, more in sizes))
     lines = _lines(packer, series)
     assert sum(_weighed(line) for line in lines) == sum(line.amount for line in lines) == series.total
-    assert packer.ledger.lost() == 0
+    assert packer.delivery.lost() == 0
     for line in lines:
         assert len(_text(line)) == line.size
         assert line.size < limit
@@ -136,8 +136,8 @@ def test_thinned_samples_stand_for_exactly_all(sizes: list[tuple[int, int]], lim
 def test_refused_samples_are_told_as_lost() -> None:
     """They are not kept for another time; the count of what is lost is that of what they stood for."""
     packer, series = _packer(), _sampled(([1.0, 2.0], 9))
-    packer.ledger.refuse(_lines(packer, series))
-    assert packer.ledger.lost() == series.lost == 9
+    packer.delivery.refuse(_lines(packer, series))
+    assert packer.delivery.lost() == series.lost == 9
     assert _lines(packer, series) == []
 
 
@@ -161,9 +161,9 @@ def test_what_fits_no_packet_is_told_as_lost_once() -> None:
     long = _counted(3, "long", tuple(f"k{i}:{'x' * 180}" for i in range(8)))
     packets = list(packer.packets([long, _counted(1, "short")]))
     assert [[line.name for line in packet] for packet in packets] == [["short"]]
-    assert (packer.ledger.lost(), long.lost) == (3, 3)
+    assert (packer.delivery.lost(), long.lost) == (3, 3)
     assert list(packer.packets([long])) == []
-    assert packer.ledger.lost() == 3
+    assert packer.delivery.lost() == 3
 
 
 def test_samples_too_long_for_a_packet_are_told_as_lost() -> None:
@@ -171,7 +171,7 @@ def test_samples_too_long_for_a_packet_are_told_as_lost() -> None:
     packer, series = _packer(60), _series("distribution", "n" * 60)
     series.take_samples([1.0, 2.0], 5, 100)
     assert _lines(packer, series) == []
-    assert (packer.ledger.lost(), series.lost, series.total) == (5, 5, 5)
+    assert (packer.delivery.lost(), series.lost, series.total) == (5, 5, 5)
 
 
 @pytest.mark.parametrize("total", [2**1023, -(2**1023)], ids=["above", "below"])
@@ -179,6 +179,6 @@ def test_a_total_beyond_the_wire_is_given_up(total: float) -> None:
     """It cannot stand on the wire, and does not stay pending for ever."""
     packer, series = _packer(), _counted(total)
     assert _lines(packer, series) == []
-    assert (series.lost, packer.ledger.lost()) == (total, total)
+    assert (series.lost, packer.delivery.lost()) == (total, total)
     series.total += 1
     assert [line.value for line in _lines(packer, series)] == ["1"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wsnova_statsd import wire
 from wsnova_statsd.metrics.definitions import Kind
 from wsnova_statsd.metrics.store import Series
-from wsnova_statsd.reporters.ledger import Line
+from wsnova_statsd.reporters.delivery_stats import Line
 from wsnova_statsd.reporters.packing import TYPES, Packer
 
 LIMIT = wire.UDP_BYTES
@@ -57,7 +57,7 @@ def test_packets_are_never_above_the_limit_and_never_emptier_than_necessary(
         assert size[0] + following[1][0].size + 1 > limit
     lines = [line for packet in packets for line in packet]
     assert {line.series.name for line in lines} == {f"m{i}" + "x" * spec[1] for i, spec in enumerate(given_specs)}
-    assert packer.ledger.lost() == 0
+    assert packer.delivery.lost() == 0
 
 
 def test_a_packet_may_be_exactly_as_large_as_the_limit_and_not_a_byte_larger() -> None:
@@ -78,13 +78,13 @@ def test_samples_a_stopped_flush_did_not_come_to_wait_for_the_next() -> None:
     series.take_samples([1.0, 2.0], 5, 10**9)
     refused = _flush(packer, [series], lambda number: number < 1)
     assert 20 < len(refused[0].batch) < 60
-    assert packer.ledger.lost() == len(refused[0].batch)
+    assert packer.delivery.lost() == len(refused[0].batch)
     went = int(series.delivered + series.lost)
     assert [value for values, _ in series.batches[:-1] for value in values] == [float(i) for i in range(went, 300)]
     assert series.batches[-1] == ([1.0, 2.0], 5)
     _flush(packer, [series], lambda number: True)
     assert series.delivered + series.lost == 305
-    assert packer.ledger.lost() == len(refused[0].batch)
+    assert packer.delivery.lost() == len(refused[0].batch)
 
 
 def test_one_large_distribution_fills_its_packets() -> None:
@@ -107,8 +107,8 @@ def test_a_flush_that_stops_loses_nothing_in_silence(given_specs: list[Spec], ta
         elif series.kind != "gauge":
             assert series.lost == 0
             assert series.delivered in (0, series.total)
-    assert sum(series.lost for series in all_series) == packer.ledger.lost()
-    assert packer.ledger.lost() == sum(line.amount for line in refused if line.batch)
+    assert sum(series.lost for series in all_series) == packer.delivery.lost()
+    assert packer.delivery.lost() == sum(line.amount for line in refused if line.batch)
     _flush(packer, all_series, lambda number: True)
     for series in all_series:
         assert series.kind == "gauge" or series.delivered + series.lost == series.total
@@ -123,7 +123,7 @@ def test_values_that_cannot_be_written_are_lost_alone() -> None:
     good.total = 3
     bad.take_samples([10**400], 7, 10)
     assert [[line.name for line in packet] for packet in packer.packets([bad, good])] == [["good"]]
-    assert (bad.lost, bad.batches, packer.ledger.lost()) == (7, [], 7)
+    assert (bad.lost, bad.batches, packer.delivery.lost()) == (7, [], 7)
 
 
 def _flush(packer: Packer, all_series: list[Series], accepts: Callable[[int], bool]) -> list[Line]:
@@ -131,8 +131,8 @@ def _flush(packer: Packer, all_series: list[Series], accepts: Callable[[int], bo
     packets = packer.packets(all_series)
     for number, packet in enumerate(packets):
         if not accepts(number):
-            packer.ledger.refuse(packet)
+            packer.delivery.refuse(packet)
             packets.close()
             return packet
-        packer.ledger.accept(packet)
+        packer.delivery.accept(packet)
     return []

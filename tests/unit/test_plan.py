@@ -44,7 +44,7 @@ class _Bench:
 
     def __init__(self, *definitions: Definition, max_series: int = 2000, max_samples: int = 5000) -> None:
         self.store = Store(max_series, max_samples)
-        self.handle = handler(self.store, definitions)
+        self.handle = handler(self.store, definitions).function
 
     def emit(self, measurements: Mapping[str, Any], metadata: Mapping[str, Any] = META) -> None:
         self.handle(EVENT, measurements, metadata, None)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsnova_statsd import profiles
+from wsnova_statsd.checks import shown
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.profiles import FINANCIAL, LIGHTWEIGHT, PROFILES, STANDARD, Profile, resolve
 
@@ -138,7 +139,7 @@ def test_a_level_is_one_of_three(level: Any) -> None:
 @pytest.mark.parametrize("value", [1, 0, None, "yes"], ids=repr)
 def test_a_switch_is_true_or_false(key: str, value: object) -> None:
     """Nothing that merely counts as true; the message names the switch and both values."""
-    told = f"a profile's {key} is {value!r}; allowed: True, False"
+    told = f"a profile's {key} must be True or False, got {value!r}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
         STANDARD.replace(**{key: value})
 
@@ -155,8 +156,8 @@ def test_a_metadata_filter_is_a_switch_or_a_function() -> None:
 @pytest.mark.parametrize("value", [-0.001, math.nan, math.inf, 1.1e9, 10**400, True, "5", None], ids=repr)
 def test_seconds_are_finite_numbers_that_are_not_negative(key: str, value: object) -> None:
     """The message names the field, what was given and the lowest value."""
-    lowest = "zero or more" if key in MAY_BE_ZERO else "more than zero"
-    told = f"a profile's {key} is {value!r}; give seconds, {lowest}, up to 1e+09"
+    sign = "non-negative" if key in MAY_BE_ZERO else "positive"
+    told = f"a profile's {key} must be a {sign} number of seconds, at most 1e+09, got {shown(value)}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
         STANDARD.replace(**{key: value})
 
@@ -167,7 +168,7 @@ def test_only_a_first_retry_a_stable_time_and_a_slow_limit_may_be_zero(key: str)
     if key in MAY_BE_ZERO:
         assert getattr(STANDARD.replace(**{key: 0}), key) == 0
     else:
-        with pytest.raises(ConfigurationError, match=f"{key} is 0; give seconds, more than zero"):
+        with pytest.raises(ConfigurationError, match=f"{key} must be a positive number of seconds, .* got 0"):
             STANDARD.replace(**{key: 0})
 
 
@@ -182,7 +183,7 @@ def test_the_cap_of_the_retries_is_not_below_their_base() -> None:
 def test_max_attempts_is_a_whole_number_from_one(attempts: object) -> None:
     """The message shows what was given; one is enough."""
     assert STANDARD.replace(max_attempts=1).max_attempts == 1
-    told = f"a profile's max_attempts is {attempts!r}; give a whole number from 1"
+    told = f"a profile's max_attempts must be a whole number, at least 1, got {attempts!r}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
         STANDARD.replace(max_attempts=attempts)
 

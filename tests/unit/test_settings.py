@@ -108,7 +108,7 @@ def test_a_path_object_is_a_path(tmp_path: Path) -> None:
 def test_a_port_out_of_range_is_refused(port: object) -> None:
     """The sentence shows it and says what is allowed."""
     said = _refused(port=port)
-    assert said.startswith(f"port is {port!r}")
+    assert f", got {port!r}; " in said
     assert "1 to 65535" in said
 
 
@@ -116,7 +116,7 @@ def test_a_port_out_of_range_is_refused(port: object) -> None:
 def test_a_port_of_a_variable_is_refused_by_its_name(port: str) -> None:
     """Whoever set the variable finds it in the sentence."""
     said = _refused({"DD_DOGSTATSD_PORT": port})
-    assert said.startswith("DD_DOGSTATSD_PORT is ")
+    assert said.startswith("DD_DOGSTATSD_PORT must be ")
     assert "1 to 65535" in said
 
 
@@ -148,7 +148,7 @@ def test_the_agents_own_variable_for_its_socket_has_no_say() -> None:
 def test_a_port_in_a_url_is_checked_too(url: str) -> None:
     """It would be found out at the first packet otherwise, or never."""
     said = _refused({"DD_DOGSTATSD_URL": url})
-    assert said.startswith("the port of DD_DOGSTATSD_URL is ")
+    assert said.startswith("the port of DD_DOGSTATSD_URL must be ")
     assert "1 to 65535" in said
 
 

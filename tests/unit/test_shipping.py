@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.shipping import Parts
-from wsnova_statsd.reporters.ledger import Account
+from wsnova_statsd.reporters.delivery_stats import Account
 from wsnova_statsd.reporters.outbox import CAPACITY
 from wsnova_statsd.testing.dogstatsd import Metric
 
@@ -65,7 +65,7 @@ def test_an_hours_outage_keeps_counts_and_tells_of_the_rest(caplog: pytest.LogCa
     )
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1 + (HOUR - 2) // 60 + 1
-    assert said[0].startswith("the Datadog Agent at agent:8125 does not take metrics: refused: Connection refused")
+    assert said[0].startswith("cannot send metrics to the Datadog Agent at agent:8125: refused: Connection refused")
     assert said[1].startswith("the Datadog Agent at agent:8125 has been away for 60 s")
     assert f"is back after {HOUR - 1.5:.0f} s: {2 * (HOUR - 1)} counts were kept" in said[-1]
     assert said[-1].endswith("0 values were lost")

@@ -28,7 +28,7 @@ def _same_dice() -> Iterator[None]:
 def _window(values: Iterable[float], limit: int, folds: int = 1) -> Series:
     """One distribution that saw these values, folded that many times while they came."""
     store = Store(max_samples=limit)
-    handle = handler(store, [DISTRIBUTION])
+    handle = handler(store, [DISTRIBUTION]).function
     given_values = list(values)
     step = max(1, len(given_values) // folds)
     for start in range(0, len(given_values), step):
@@ -70,7 +70,7 @@ def test_samples_are_bounded_and_their_number_is_exact(n: int, folds: int) -> No
 def test_samples_are_bounded_where_another_measurement_is_often_missing(every: int) -> None:
     """Two distributions of one event: each keeps its own choice, with its own exact number."""
     store = Store(max_samples=100)
-    handle = handler(store, [DISTRIBUTION, ws.distribution("e", EVENT, "rare")])
+    handle = handler(store, [DISTRIBUTION, ws.distribution("e", EVENT, "rare")]).function
     for value in range(9_000):
         handle(EVENT, {"size": value, "rare": value} if value % every == every - 1 else {"size": value}, {}, None)
         if value == 4_500:
@@ -85,7 +85,7 @@ def test_samples_are_bounded_where_another_measurement_is_often_missing(every: i
 def test_more_rows_leave_fewer_samples_to_each() -> None:
     """From the window after they came: what waits for a fold is bounded over all rows."""
     store = Store(max_samples=5_000)
-    handle = handler(store, [ws.distribution("d", EVENT, "size", ["type"])])
+    handle = handler(store, [ws.distribution("d", EVENT, "size", ["type"])]).function
     for turn in range(3):
         for kind in range(400):
             for size in range(300):
@@ -133,7 +133,7 @@ def test_windows_that_wait_are_thinned_to_one_density(windows: list[tuple[float,
     means = []
     for _ in range(60):
         store = Store(max_samples=200)
-        handle = handler(store, [DISTRIBUTION])
+        handle = handler(store, [DISTRIBUTION]).function
         for value, n in windows:
             for _ in range(n):
                 handle(EVENT, {"size": value}, {}, None)
@@ -147,7 +147,7 @@ def test_windows_that_wait_are_thinned_to_one_density(windows: list[tuple[float,
 def test_thinning_starts_over_with_every_window() -> None:
     """A burst in one window costs the next one nothing."""
     store = Store(max_samples=100)
-    handle = handler(store, [DISTRIBUTION])
+    handle = handler(store, [DISTRIBUTION]).function
     for n in (10_000, 50):
         for value in range(n):
             handle(EVENT, {"size": value}, {}, None)
@@ -160,7 +160,7 @@ def test_thinning_starts_over_with_every_window() -> None:
 def test_folding_at_any_moment_counts_everything_once(steps: list[str]) -> None:
     """However folds and occurrences alternate, sums and samples are those of one fold at the end."""
     store = Store()
-    handle = handler(store, [ws.counter("c", EVENT), ws.sum_("s", EVENT, "size"), DISTRIBUTION])
+    handle = handler(store, [ws.counter("c", EVENT), ws.sum_("s", EVENT, "size"), DISTRIBUTION]).function
     sizes: list[int] = []
     for step in steps:
         if step == "emit":
@@ -176,7 +176,7 @@ def test_folding_at_any_moment_counts_everything_once(steps: list[str]) -> None:
 def test_a_gauge_is_fresh_only_when_there_is_a_new_sample() -> None:
     """Setting the same value again is new; a fold without an occurrence is not."""
     store = Store()
-    handle = handler(store, [ws.gauge("g", EVENT, "size")])
+    handle = handler(store, [ws.gauge("g", EVENT, "size")]).function
     for _ in range(2):
         handle(EVENT, {"size": 5}, {}, None)
         (series,) = store.fold()
@@ -195,7 +195,7 @@ def test_too_many_tag_values_share_one_overflow_series() -> None:
         ws.sum_("s", EVENT, "size", tags),
         ws.distribution("d", EVENT, "size", tags),
     ]
-    handle = handler(store, metrics)
+    handle = handler(store, metrics).function
     for turn in range(3):
         for kind in range(100):
             handle(EVENT, {"size": kind}, {"type": f"t{kind}"}, None)
@@ -213,7 +213,8 @@ def test_too_many_tag_values_share_one_overflow_series() -> None:
 def test_series_of_the_same_tags_share_them() -> None:
     """Thousands of clients times a dozen metrics: one tuple of tags for each client."""
     store = Store()
-    handle = handler(store, [ws.counter("c", EVENT, ["type"]), DISTRIBUTION, ws.sum_("s", EVENT, "size", ["type"])])
+    metrics = [ws.counter("c", EVENT, ["type"]), DISTRIBUTION, ws.sum_("s", EVENT, "size", ["type"])]
+    handle = handler(store, metrics).function
     for kind in "ab":
         handle(EVENT, {"size": 1}, {"type": kind}, None)
     found = {(one.name, one.tags): one.tags for one in store.fold()}
@@ -224,7 +225,7 @@ def test_series_of_the_same_tags_share_them() -> None:
 def test_the_cap_is_per_name() -> None:
     """One name with endless values takes no place from another; a known series stays itself when the cap is reached."""
     store = Store(max_series=2)
-    handle = handler(store, [ws.counter("many", EVENT, ["type"]), ws.counter("few", EVENT, ["client_id"])])
+    handle = handler(store, [ws.counter("many", EVENT, ["type"]), ws.counter("few", EVENT, ["client_id"])]).function
     for kind in ("a", "b", "c", "a", "d", "b"):
         handle(EVENT, {}, {"type": kind, "client_id": "md"}, None)
     totals = {(one.name, one.tags): one.total for one in store.fold()}
@@ -240,7 +241,7 @@ def test_a_new_row_is_told_of_without_the_lock() -> None:
     """The reporter may look at the store from there."""
     store, told = Store(), []
     store.on_new_row = lambda: told.append(store.lock.locked())
-    handle = handler(store, [ws.counter("c", EVENT, ["type"])])
+    handle = handler(store, [ws.counter("c", EVENT, ["type"])]).function
     for kind in ("a", "b", "a"):
         handle(EVENT, {}, {"type": kind}, None)
     assert told == [False, False]
@@ -249,7 +250,7 @@ def test_a_new_row_is_told_of_without_the_lock() -> None:
 def test_a_child_starts_from_nothing() -> None:
     """What was counted belongs to the parent; the same handler goes on, from zero, even under an inherited lock."""
     store = Store()
-    handle = handler(store, [ws.counter("c", EVENT)])
+    handle = handler(store, [ws.counter("c", EVENT)]).function
     handle(EVENT, {}, {}, None)
     store.lock.acquire()
     store.after_fork()
@@ -261,7 +262,7 @@ def test_a_child_starts_from_nothing() -> None:
 def test_integers_add_up_exactly() -> None:
     """Byte counts beyond a float's 53 bits lose nothing."""
     store = Store()
-    handle = handler(store, [ws.sum_("s", EVENT, "size")])
+    handle = handler(store, [ws.sum_("s", EVENT, "size")]).function
     for _ in range(3):
         handle(EVENT, {"size": 2**60 + 1}, {}, None)
     assert Fraction(store.fold()[0].total) == 3 * (2**60 + 1)
@@ -270,7 +271,7 @@ def test_integers_add_up_exactly() -> None:
 def test_a_users_tag_that_says_overflow_does_not_undo_the_cap() -> None:
     """Another metric had those very tags first; endless values still end in one row."""
     store = Store(max_series=3)
-    handle = handler(store, [ws.counter("mine", EVENT, ["overflow"]), ws.counter("c", EVENT, ["type"])])
+    handle = handler(store, [ws.counter("mine", EVENT, ["overflow"]), ws.counter("c", EVENT, ["type"])]).function
     for kind in range(50):
         handle(EVENT, {}, {"overflow": "true", "type": kind}, None)
     totals = {(one.name, one.tags): one.total for one in store.fold()}

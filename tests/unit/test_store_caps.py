@@ -12,7 +12,6 @@ from wsnova_statsd.client.types import MessageTypes
 from wsnova_statsd.metrics.catalogue import statsd_metrics
 from wsnova_statsd.metrics.direct import Direct
 from wsnova_statsd.metrics.plan import handler
-from wsnova_statsd.metrics.rows import Sampled
 from wsnova_statsd.metrics.series import OVERFLOW_TAGS, Series
 from wsnova_statsd.metrics.store import Store
 
@@ -46,7 +45,7 @@ def test_metrics_without_a_type_are_not_pushed_aside_by_those_with_one(caplog: p
 def test_a_million_types_are_a_hundred_and_one(caplog: pytest.LogCaptureFixture) -> None:
     """As a client names them: totals exact, one warning, and no more rows than types that were let through."""
     types, store = MessageTypes(), Store()
-    count = handler(store, [ws.counter("c", EVENT, ["type"]), ws.sum_("s", EVENT, "size", ["type"])])
+    count = handler(store, [ws.counter("c", EVENT, ["type"]), ws.sum_("s", EVENT, "size", ["type"])]).function
     for number in range(MILLION):
         count(EVENT, {"size": 2}, {"type": types(f"type{number}")}, None)
     series = store.fold()
@@ -82,7 +81,7 @@ def test_a_series_without_tags_has_its_place() -> None:
 def test_the_warning_may_be_heard_by_one_who_counts(caplog: pytest.LogCaptureFixture) -> None:
     """A log handler that counts what is logged meets no held lock."""
     store = Store(max_series=1)
-    count = handler(store, [ws.counter("c", EVENT, ["type"])])
+    count = handler(store, [ws.counter("c", EVENT, ["type"])]).function
 
     class _Counting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -115,7 +114,7 @@ def test_ten_thousand_samples_tell_the_95th_percentile_of_a_million(shape: str, 
     values = [_SKEWED[shape](dice) for _ in range(MILLION)]
     values[: MILLION // 3] = [10 * value for value in values[: MILLION // 3]]
     store = Store(max_samples=10_000)
-    handle = handler(store, [ws.distribution("d", EVENT, "size")])
+    handle = handler(store, [ws.distribution("d", EVENT, "size")]).function
     for number, value in enumerate(values):
         handle(EVENT, {"size": value}, {}, None)
         if folds > 1 and number % (MILLION // folds) == 0:
@@ -135,13 +134,14 @@ def test_ten_thousand_samples_tell_the_95th_percentile_of_a_million(shape: str, 
 
 def test_half_of_the_samples_are_kept_where_there_is_no_room() -> None:
     """Never fewer than half of what may be kept: a choice of few tells little of the slowest."""
-    store = Store(max_samples=1_000)
-    handle = handler(store, [ws.distribution("d", EVENT, "size")])
-    fewest = 1_000
-    for value in range(1, 20_000):
-        handle(EVENT, {"size": value}, {}, None)
-        (row,) = store.shard().rows
-        assert isinstance(row, Sampled)
-        if value > 1_000:
-            fewest = min(fewest, len(row.samples))
-    assert 450 <= fewest <= 550
+    kept = []
+    for emitted in range(1_001, 20_000, 311):
+        store = Store(max_samples=1_000)
+        handle = handler(store, [ws.distribution("d", EVENT, "size")]).function
+        for value in range(emitted):
+            handle(EVENT, {"size": value}, {}, None)
+        (series,) = store.fold()
+        ((values, stood_for),) = series.batches
+        assert stood_for == emitted
+        kept.append(len(values))
+    assert 450 <= min(kept) <= max(kept) <= 1_000

@@ -30,7 +30,7 @@ class _Bench:
     def __init__(self, *metrics: Definition, max_series: int = 2000) -> None:
         self.clock = FakeClock()
         self.store = Store(max_series, clock=self.clock)
-        self.handle = handler(self.store, metrics)
+        self.handle = handler(self.store, metrics).function
 
     def emit(self, kind: object, measurements: Mapping[str, Any] | None = None) -> None:
         self.handle(EVENT, {"size": 1} if measurements is None else measurements, {"type": kind}, None)

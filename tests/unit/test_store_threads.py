@@ -52,7 +52,7 @@ def _race(work: Callable[[int], None], beside: Callable[[], object], threads: in
 def test_eight_threads_and_a_folding_one_count_exactly() -> None:
     """8 x 100,000 occurrences of four metrics, folded and taken all the while: not one too many or too few."""
     store = Store(max_samples=500)
-    handle = handler(store, METRICS)
+    handle = handler(store, METRICS).function
     shipped = {"kept": 0, "stood": 0}
 
     def work(number: int) -> None:
@@ -147,7 +147,7 @@ def test_what_expires_while_others_write_it_loses_no_count() -> None:
 def test_invalid_and_missing_values_are_counted_exactly_under_a_race() -> None:
     """Samples, invalid values and omissions add up to what was emitted."""
     store = Store()
-    handle = handler(store, METRICS)
+    handle = handler(store, METRICS).function
     kinds: list[dict[str, object]] = [{"size": 2}, {"size": None}, {}, {"size": 3}]
     stood = 0
 
@@ -175,7 +175,7 @@ def test_invalid_and_missing_values_are_counted_exactly_under_a_race() -> None:
 def test_short_lived_threads_leave_counts_and_no_memory() -> None:
     """2,000 threads that count once each and end: exact, and not one shard is left for them."""
     store = Store()
-    handle = handler(store, METRICS)
+    handle = handler(store, METRICS).function
     most = 0
     for _ in range(100):
         threads = [
@@ -190,14 +190,14 @@ def test_short_lived_threads_leave_counts_and_no_memory() -> None:
     gc.collect()
     totals = {one.name: one.total for one in store.fold()}
     assert totals == {"c": 2_000, "s": 4_000, "g": 0, "d": 2_000}
-    assert store._shards == []
+    assert not store._shards
     assert most <= 20
 
 
 def test_ten_thousand_threads_cost_no_memory() -> None:
     """Each counts once and ends: the second half of them finds the process as the first left it."""
     store = Store()
-    handle = handler(store, METRICS)
+    handle = handler(store, METRICS).function
     direct = Direct(store, "counter", strict=False)
 
     def work() -> None:
@@ -227,7 +227,7 @@ def test_ten_thousand_threads_cost_no_memory() -> None:
 def test_a_thread_that_goes_on_keeps_its_shard() -> None:
     """It is folded again and again, and the next thread gets one of its own."""
     store = Store()
-    handle = handler(store, METRICS)
+    handle = handler(store, METRICS).function
     for turn in range(1, 4):
         handle(EVENT, {"size": 1}, {"client_id": 1}, None)
         other = threading.Thread(target=handle, args=(EVENT, {"size": 1}, {"client_id": 1}, None))
@@ -255,7 +255,7 @@ def test_direct_metrics_of_many_threads_add_up() -> None:
 def test_the_overflow_series_is_exact_under_a_race() -> None:
     """Threads that meet the cap together lose nothing."""
     store = Store(max_series=5)
-    handle = handler(store, METRICS)
+    handle = handler(store, METRICS).function
 
     def work(number: int) -> None:
         for i in range(5_000):

@@ -139,7 +139,7 @@ def test_a_handler_that_detaches_itself_and_raises_leaves_nothing_behind(bus: Bu
     finally:
         logging.getLogger("wsnova_statsd.telemetry").setLevel(logging.NOTSET)
     assert bus.handler_errors == 1_000
-    assert (bus._quiet_until, bus._events_of, bus.slot("e").handlers) == ({}, {}, ())
+    assert (bus._log_limit._until, bus._attachments, bus.slot("e").handlers) == ({}, {}, ())
 
 
 def test_a_failing_failure_handler_does_not_recurse(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:

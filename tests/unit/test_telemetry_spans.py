@@ -36,7 +36,7 @@ def test_a_slot_is_one_object_per_event_and_knows_its_handlers(bus: Bus) -> None
     assert slot.event == "e"
     assert not slot.handlers
     bus.attach("id", "e", print, 5)
-    assert slot.handlers == (("id", print, 5),)
+    assert slot.handlers == (("id", print, 5, None),)
     bus.detach("id")
     assert slot is bus.slot("e")
     assert not slot.handlers

@@ -194,8 +194,14 @@ def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monk
         ({"profile": "fast"}, "profile is 'fast'; allowed: financial, standard, lightweight, a ws.Profile"),
         ({"kpis": 3}, "kpis is 3; allowed: True, False"),
         ({"log": "INFO"}, "log is 'INFO'; allowed: True, False, a logging.Logger"),
-        ({"prometheus_port": 70_000}, "prometheus_port is 70000; give 0 to 65535, 0 for a free one, or None for none"),
-        ({"prometheus_port": True}, "prometheus_port is True; give 0 to 65535, 0 for a free one, or None for none"),
+        (
+            {"prometheus_port": 70_000},
+            "prometheus_port must be a port from 0 to 65535 (0: any free one), got 70000; None is for no server",
+        ),
+        (
+            {"prometheus_port": True},
+            "prometheus_port must be a port from 0 to 65535 (0: any free one), got True; None is for no server",
+        ),
         ({"reporter": "localhost"}, "reporter is 'localhost'; give a ws.StatsdReporter"),
         ({"bus": "main"}, "bus is 'main'; give a ws.Bus"),
         ({"alerts": [3]}, "alerts holds 3; give rules such as ws.alerts.SlowProcessing()"),

@@ -157,7 +157,7 @@ def test_an_outage_is_told_when_it_comes_and_when_it_ends(
         assert reporter.stats.delivered == emitted
     went, back = [record.getMessage() for record in caplog.records]
     reason = {"gone": "No such file", "refused": "Connection refused", "full": "it does not read"}[kind]
-    assert f"at {path} does not take metrics" in went
+    assert f"cannot send metrics to the Datadog Agent at {path}" in went
     assert reason in went
     assert f"{emitted} counts were kept" in back
 

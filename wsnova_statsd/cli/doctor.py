@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from .. import __version__
+from .. import __version__, checks
 from ..errors import ConfigurationError
 from ..reporters import settings
 from ..reporters.settings import Address
@@ -115,9 +115,10 @@ def _host(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; allowed: 1 to 65535, the Agent's is 8125")
-    return int(text)
+    try:
+        return checks.port("the port", text, hint="the Agent's is 8125", text=True)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _path(text: str) -> str:

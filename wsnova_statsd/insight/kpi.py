@@ -20,7 +20,7 @@ from ..errors import ConfigurationError
 from ..events import CATALOGUE
 from ..metrics.reading import number
 from ..profiles import Profile
-from ..telemetry import Bus, HandlerFunction, Recorder
+from ..telemetry import Bus, Unguarded
 from .kpi_history import HANDLERS, Absurd, History, measured
 from .kpi_report import CRITICAL, OK, Report, report
 from .window import Window
@@ -118,7 +118,7 @@ class KpiTracker:
             self._clear()
             self._bus.attach_many(self._handler_ids[0], [one for one in HANDLERS if one != _PROCESSED], self._hear)
             if self._hears_single:
-                self._bus.attach(self._handler_ids[1], _PROCESSED, self._single())
+                self._bus.attach(self._handler_ids[1], _PROCESSED, self._hear, bind=self._recorder)
             self._go_on_locked()
         return self
 
@@ -180,23 +180,15 @@ class KpiTracker:
             except Absurd:
                 self.skipped += 1
 
-    def _single(self) -> HandlerFunction:
-        """The handler of single messages, from which a client's own thread gets a function without lock."""
-
-        def hear(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
-            self._hear(event, measurements, metadata, config)
-
-        hear.bind = self._recorder  # type: ignore[attr-defined]  # what EventSlot.recorder asks for
-        return hear
-
-    def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Recorder:
+    def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Unguarded:
+        """For a client's own thread: a function without a lock."""
         with self._own_lock():
             try:
                 record = self._history_locked(metadata.get("client_id"), self._clock()).spread.record
                 place = names.index("duration")
             except ValueError:  # Absurd is one
-                return self._skip
-        return record if names == ("duration",) else lambda *values: record(values[place])
+                return Unguarded(self._skip)
+        return Unguarded(record if names == ("duration",) else lambda *values: record(values[place]))
 
     def _skip(self, *values: object) -> None:
         with self._lock:

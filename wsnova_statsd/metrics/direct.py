@@ -1,4 +1,7 @@
-"""The application's own metrics, by name and tags, counted like those of events. Any thread, no lock."""
+"""The application's own metrics, by name and tags, counted like those of events.
+
+Any thread, and code of a signal's handler that interrupts it; no lock.
+"""
 
 from __future__ import annotations
 
@@ -43,63 +46,60 @@ class Direct:
         except Exception:  # not there yet, not hashable, or a hash or comparison of the caller's that raises
             row = self._row(name, tags)
         checked = number(value)
-        n = row.n + 1
         if checked is None:
             if self._strict:
                 given = f"the {type(value).__name__} {wire.text(value, _SHOWN)!r}"
                 raise ConfigurationError(f"metric {wire.text(name, _SHOWN)!r} was given {given}; give a finite number")
-            row.miss += 1
-            row.bad += 1
-        elif isinstance(row, Sampled):
-            if n >= row.due:
+            row.bad, row.miss, row.n = row.bad + 1, row.miss + 1, row.n + 1
+            return
+        # What counts is written in one statement without a call: a signal's handler that counts comes before or after.
+        if isinstance(row, Sampled):
+            if row.n < row.full:
                 row.samples.append(checked)
-                if n >= row.full:
-                    row.thin(n)
+            elif row.n >= row.due:
+                row.keep(checked)
+            row.n += 1
         elif row.gauges:
             row.last.value = checked
+            row.n += 1
         else:
-            row.total += checked
-        row.n = n
+            row.total, row.n = row.total + checked, row.n + 1
 
     def _row(self, name: object, tags: TagsGiven) -> Valued:
-        store, local = self._store, self._local
+        store = self._store
         shard = store.shard()
-        rows: dict[Hashable, Valued] | None = getattr(local, "rows", None)
-        if rows is None:
-            local.rows = rows = {}
-            with store.lock:
-                shard.maps.append(rows)
+        rows = shard.map_of(self._local)
         texts = wire.tag_texts(tags)  # once: it may be a generator
         clean, cleaned = wire.clean_name(name), wire.clean_tags(texts)
         if self._strict:
             _check_usable(name, clean, texts)
         key: Hashable = (clean, cleaned)  # raw ones may be as long and as many as they like
-        found = rows.get(key)
+        found: Valued | None = rows.get(key)
         if found is not None:
             return found
-        with store.lock:
-            known = store.kinds.setdefault(clean, self._kind) if clean else None
-            if known == self._kind:
-                series = store.series_locked(clean, self._kind, cleaned)
-                key = (_OVERFLOW, clean) if series.tags is OVERFLOW_TAGS else key
-            elif self._strict:
-                kept = f"it is a {known} already" if known is not None else "it has no usable character"
-                raise ConfigurationError(f"metric name {clean!r} cannot be a {self._kind}: {kept}")
-            else:
-                series, key = None, _REFUSED  # one row for all: endless names take no memory
-            found = rows.get(key)
-            if found is not None:
-                return found
-            row = rows[key] = self._new_row_locked(series)
-            store.add_locked(shard, row)
+        series: Series | None = None
+        known = store.kinds.setdefault(clean, self._kind) if clean else None
+        if known == self._kind:
+            series = store.find(clean, self._kind, cleaned)
+            key = (_OVERFLOW, clean) if series.tags is OVERFLOW_TAGS else key
+        elif self._strict:
+            kept = f"it is a {known} already" if known is not None else "it has no usable character"
+            raise ConfigurationError(f"metric name {clean!r} cannot be a {self._kind}: {kept}")
+        else:
+            key = _REFUSED  # one row for all: endless names take no memory
+        again: Valued | None = rows.get(key)
+        if again is not None:
+            return again
+        row = rows[key] = self._new_row(series)
+        store.add(shard, (row,))
         store.tell_new_row()
         return row
 
-    def _new_row_locked(self, series: Series | None) -> Valued:
+    def _new_row(self, series: Series | None) -> Valued:
         if series is None:
             return Valued((), (), (), refused=True)
         if self._kind in ("summary", "distribution"):
-            return self._store.sampled_locked((), (), (), (series,))
+            return self._store.sampled((), (), (), (series,))
         return Valued((), (series,), ()) if self._kind == "gauge" else Valued((), (), (series,))
 
 

@@ -1,6 +1,7 @@
 """HandlerRegistry: definitions grouped by event, one handler attached per event.
 
-Threads: add, attach and detach from any thread, one at a time (a lock); the handlers run in the emitting threads.
+Threads: add, attach and detach from any thread, one at a time (a lock, re-entrant for code of a signal's handler); the
+handlers run in the emitting threads, without it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class HandlerRegistry:
 
     def __init__(self, metrics: Iterable[Definition] = (), store: Store | None = None) -> None:
         self.store = store if store is not None else Store()
-        self._lock = threading.Lock()  # guards the fields below; never held while a handler runs
+        self._lock = threading.RLock()  # guards the fields below; never held while a handler runs
         self._by_event: dict[str, list[Definition]] = {}
         self._first: dict[str, Definition] = {}
         self._bus: Bus | None = None
@@ -37,7 +38,7 @@ class HandlerRegistry:
 
     def after_fork(self) -> None:
         """In a child: a thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def handlers(self) -> Mapping[str, list[Definition]]:
@@ -56,8 +57,7 @@ class HandlerRegistry:
                     f"metric {definition.name!r} is a {definition.kind} in {definition.unit} here and a "
                     f"{first.kind} in {first.unit} elsewhere; a name keeps its kind and unit"
                 )
-            with self.store.lock:
-                known = self.store.kinds.setdefault(definition.name, definition.kind)
+            known = self.store.kinds.setdefault(definition.name, definition.kind)
             if known != definition.kind:
                 raise ConfigurationError(
                     f"metric {definition.name!r} is counted as a {known} already; choose another name"
@@ -81,11 +81,11 @@ class HandlerRegistry:
     def _attach_locked(self, event: str) -> None:
         assert self._bus is not None
         handler_id = (_ID, id(self), event)
-        function = handler(self.store, self._by_event[event])
+        function, bind = handler(self.store, self._by_event[event])
         if event in self._attached:
-            self._bus.replace(handler_id, function)  # what happens meanwhile is counted once, by the old or the new one
+            self._bus.replace(handler_id, function, bind=bind)  # each emission is counted by the old or the new one
         else:
-            self._bus.attach(handler_id, event, function)
+            self._bus.attach(handler_id, event, function, bind=bind)
             self._attached.add(event)
 
     def detach(self) -> None:

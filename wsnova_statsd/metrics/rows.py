@@ -27,7 +27,7 @@ class Row:
     __slots__ = ("n", "bad", "counters", "folded", "bad_folded", "heard", "refused")  # noqa: RUF023  # by owner
 
     def __init__(self, counters: tuple[Series, ...] = (), *, refused: bool = False) -> None:
-        self.n = 0  # occurrences; raised after everything else of an occurrence is written
+        self.n = 0  # occurrences; raised after everything else of one is written, in one statement without a call
         self.bad = 0  # values that are no numbers
         self.counters = counters
         self.folded = self.bad_folded = 0
@@ -111,7 +111,8 @@ class Valued(Row):
         """Usable and invalid values since the last fold."""
         gained, invalid = self._gain()
         miss, total = self.miss, self.total
-        valued, self.missed = gained - (miss - self.missed), miss
+        valued = gained - (miss - self.missed)
+        valued, self.missed = max(0, valued), miss + min(0, valued)  # a miss may be written and not yet counted
         if valued:
             for series in self.gauges:
                 series.fresh = series.heard = True
@@ -125,8 +126,9 @@ class Valued(Row):
 class Sampled(Valued):
     """A measurement whose values are kept, for summaries and distributions.
 
-    Values are kept from occurrence `due` on, those from `full` on each followed by `thin`. The folder sets the choice
-    back with every window: a writer that undoes it costs that window some samples, no more.
+    While fewer than `full` occurrences are counted every value is appended, then `keep` gets the one that comes when
+    `due` are. The folder sets the choice back with every window: a writer that undoes it costs that window some
+    samples, no more.
     """
 
     __slots__ = ("samples", "due", "full", "every", "limit", "sampled", "carry", "old", "old_used")  # noqa: RUF023
@@ -147,10 +149,12 @@ class Sampled(Valued):
         self.carry = self.old = _NONE
         self.old_used = 0
 
-    def thin(self, n: int) -> None:
-        """Writer, after the sample of occurrence `n`: see how much room is left. If none, keep one of every two and
-        from now on half as many; then choose the next occurrence to keep, at random around `every`, so that no pattern
-        in the data meets it."""
+    def keep(self, value: float) -> None:
+        """Writer, before the occurrence is counted: append its value and see how much room is left. If none, keep one
+        of every two and from now on half as many; then choose the next one to keep, at random around `every`, so that
+        no pattern in the data meets it."""
+        n = self.n
+        self.samples.append(value)
         kept, every = self.samples, self.every
         room = self.limit - len(kept)
         if room <= 0:
@@ -160,7 +164,7 @@ class Sampled(Valued):
         if every > 1:
             self.full, self.due = 0, n + 1 + int(_draw() * (2 * every - 1))
         else:
-            self.full, self.due = n + room, 0
+            self.full = self.due = n + room
 
     def series(self) -> tuple[Series, ...]:
         return (*super().series(), *self.sampled)

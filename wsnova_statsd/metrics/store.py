@@ -6,8 +6,9 @@ was delivered (the cursor). Gauges are one shared cell per series. Samples are t
 
 Caps: `max_series` combinations of tags per metric name, then one series more, tagged `overflow:true`; a series without
 tags always has its place. Idle ones give theirs back: see `expire`.
-Threads: every method from any thread, but `expire`; what changes rows and series holds `lock`, except the row's own
-writer, and emitters, who assign a gauge's `value`. A thread that ends leaves its rows to the next fold.
+Threads: every method from any thread, but `expire`. Emitting threads take no lock, not even to make a row: code of a
+signal's handler may come between any two lines of them. New series are put into a dict, new rows into a queue, each in
+one step; who folds takes them in from there, under `lock`. A thread that ends leaves its rows to the next fold.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import logging
 import threading
 import time
 import weakref
-from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from sys import getrefcount
 from typing import Any, Final, Protocol
@@ -34,14 +35,18 @@ _log = logging.getLogger(__name__)
 
 
 class _Token:
-    """Lives in a thread's locals; its death tells that the thread has ended."""
+    """Lives in a thread's locals; its death says that the thread has ended."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "shard")
+
+    def __init__(self) -> None:
+        self.shard = Shard(weakref.ref(self))
 
 
 class Shard:
     """One thread's rows, and the maps in which it finds them: dicts by the first tag's value, by the second's, and so
-    on. The thread reads the maps as it likes; who changes them or the list holds the store's lock."""
+    on. The thread reads and extends the maps as it likes, and they are thinned out under the store's lock, like `rows`:
+    a row that is not found any more is made anew, and both count."""
 
     __slots__ = ("maps", "rows", "token")
 
@@ -49,6 +54,13 @@ class Shard:
         self.token = token
         self.rows: list[Row] = []
         self.maps: list[dict[Hashable, Any]] = []
+
+    def map_of(self, local: threading.local) -> dict[Hashable, Any]:
+        """The calling thread's map in these thread-locals, made if need be."""
+        rows: dict[Hashable, Any] = local.__dict__.setdefault("rows", {})
+        if not any(one is rows for one in self.maps):
+            self.maps.append(rows)
+        return rows
 
 
 @dataclass(slots=True)
@@ -97,35 +109,36 @@ class Store:
         self._writers.add(writer)
 
     def _reset(self) -> None:
-        self.lock = threading.Lock()  # guards everything below
-        self.series: list[Series] = []
+        self.lock = threading.Lock()  # guards what is folded; taken by who folds, expires and packs, never to count
         self.invalid = 0  # values that are no numbers, folded
-        self.overflowed = 0  # how often a combination of tags had no place of its own
+        self.overflowed = 0  # roughly how often a combination of tags had no place of its own
         self.expired: defaultdict[Kind, Sums] = defaultdict(Sums)
+        # Written by any thread, each in one step: series by name and tags, and rows that nobody has folded yet.
         self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}
+        self._arrived: deque[tuple[Shard, Sequence[Row]]] = deque()
         # Series of the same tags share one tuple of them; a user's tag that says overflow is none of its own.
         self._tags: dict[tuple[str, ...], tuple[str, ...]] = {OVERFLOW_TAGS: OVERFLOW_TAGS}
-        self._shards: list[Shard] = []
-        self._rows = 0
+        self._shards: dict[Shard, None] = {}
+        self._rows = 0  # that are folded
         self._look_due = self._clock() + IDLE
         self._local = threading.local()
 
-    def shard(self) -> Shard:
-        """The calling thread's, made if need be; folded from then on."""
-        local = self._local
-        shard: Shard | None = getattr(local, "shard", None)
-        if shard is None:
-            local.token = token = _Token()
-            shard = local.shard = Shard(weakref.ref(token))
-            with self.lock:
-                self._shards.append(shard)
-        return shard
+    @property
+    def series(self) -> list[Series]:
+        """All there are, name by name."""
+        return [one for known in self._by_name.copy().values() for one in known.copy().values()]
 
-    def series_locked(
+    def shard(self) -> Shard:
+        """The calling thread's, made if need be."""
+        token: _Token | None = getattr(self._local, "token", None)
+        if token is None:
+            token = self._local.__dict__.setdefault("token", _Token())
+        return token.shard
+
+    def find(
         self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None = None, state: bool = False
     ) -> Series:
         """The series of this name and tags, or the name's overflow series where there are too many."""
-        assert self.lock.locked()
         known = self._by_name.setdefault(name, {})
         if tags and tags not in known and len(known) - (OVERFLOW_TAGS in known) >= self.max_series:
             tags = OVERFLOW_TAGS
@@ -133,16 +146,17 @@ class Store:
         series = known.get(tags)
         if series is None:
             tags = self._tags.setdefault(tags, tags)
-            series = known[tags] = Series(name, kind, tags, divisor, state)
-            self.series.append(series)
+            series = known.setdefault(tags, self._new_series(name, kind, tags, divisor, state))
         return series
 
-    def sample_limit_locked(self) -> int:
-        """How many samples a row may keep between two folds: fewer, the more rows there are."""
-        assert self.lock.locked()
-        return max(FEWEST, min(self.max_samples, _IN_ALL // max(1, self._rows)))
+    def _new_series(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> Series:
+        return Series(name, kind, tags, divisor, state)
 
-    def sampled_locked(
+    def sample_limit(self) -> int:
+        """How many samples a row may keep between two folds: fewer, the more rows there are."""
+        return max(FEWEST, min(self.max_samples, _IN_ALL // max(1, self._rows + len(self._arrived))))
+
+    def sampled(
         self,
         counters: tuple[Series, ...],
         gauges: tuple[Series, ...],
@@ -150,13 +164,30 @@ class Store:
         sampled: tuple[Series, ...],
     ) -> Sampled:
         """A row for values of a measurement."""
-        return Sampled(counters, gauges, summed, sampled, self.sample_limit_locked())
+        return Sampled(counters, gauges, summed, sampled, self.sample_limit())
 
-    def add_locked(self, shard: Shard, row: Row) -> None:
-        """Fold this row from now on."""
+    def add(self, shard: Shard, rows: Sequence[Row]) -> None:
+        """Fold these rows of the calling thread from now on."""
+        self._arrived.append((shard, rows))
+
+    def _take_in_locked(self) -> None:
+        """Bring the rows that came since the last time to their shards.
+
+        A series of theirs may have been let go between the moment when they found it and this one: then it is put back,
+        beside another one of the same name and tags that was made meanwhile.
+        """
         assert self.lock.locked()
-        shard.rows.append(row)
-        self._rows += 1
+        for _ in range(len(self._arrived)):
+            shard, rows = self._arrived.popleft()
+            self._shards[shard] = None
+            shard.rows += rows
+            self._rows += len(rows)
+            for series in (one for row in rows for one in row.series()):
+                known = self._by_name[series.name]
+                if known.get(series.tags) is not series:
+                    series.total = series.delivered = series.lost = 0  # they stand in `expired`
+                    if known.setdefault(series.tags, series) is not series:
+                        known[(*series.tags, str(id(series)))] = series
 
     def tell_new_row(self) -> None:
         """Called without the lock once a row was added: whoever is told may look at the store, or emit."""
@@ -173,18 +204,19 @@ class Store:
     def fold(self) -> list[Series]:
         """Bring what every row gained since the last fold into the series; returns all series."""
         with self.lock:
-            living = []
-            limit, waiting = self.sample_limit_locked(), self.max_samples
+            self._take_in_locked()
+            living: dict[Shard, None] = {}
+            limit, waiting = self.sample_limit(), self.max_samples
             for shard in self._shards:
                 ended = shard.token() is None  # asked before the rows are read: what it wrote is all there
                 for row in shard.rows:
                     if row.n != row.folded:
                         self.invalid += row.fold(limit, waiting)
                 if not ended:
-                    living.append(shard)
+                    living[shard] = None
             self._shards = living
             self._rows = sum(len(shard.rows) for shard in living)
-            return self.series.copy()
+            return self.series
 
     def sums(self, kind: Kind) -> Sums:
         """All series of one kind, those that expired too, as of now."""
@@ -209,17 +241,20 @@ class Store:
             return
         self._look_due = now + IDLE
         with self.lock:
-            held: set[int] = set()
             for shard in self._shards:
-                for rows in shard.maps:
+                for rows in shard.maps.copy():
                     _leave_idle(rows)
                 shard.rows = self._still_held_locked(shard.rows)
-                for row in shard.rows:
-                    held.update(map(id, row.series()))
             self._rows = sum(len(shard.rows) for shard in self._shards)
-            self.series = [one for one in self.series if self._stays_locked(one, id(one) in held)]
+            held = {id(one) for shard in self._shards for row in shard.rows for one in row.series()}
+            for known in self._by_name.copy().values():
+                for tags, series in known.copy().items():
+                    if not self._stays_locked(series, id(series) in held):
+                        del known[tags]
+                        _add(self.expired[series.kind], series)
             self._tags = {one.tags: one.tags for one in self.series}
             self._tags[OVERFLOW_TAGS] = OVERFLOW_TAGS
+            self._take_in_locked()  # what came meanwhile may count into a series that has just gone
 
     def _still_held_locked(self, rows: list[Row]) -> list[Row]:
         """These rows without those that nobody can write any more."""
@@ -238,11 +273,6 @@ class Store:
         if held or series.heard or series.unsettled:
             series.heard = False
             return True
-        known = self._by_name[series.name]
-        del known[series.tags]
-        if not known:
-            del self._by_name[series.name]
-        _add(self.expired[series.kind], series)
         return False
 
 
@@ -254,8 +284,8 @@ def _add(sums: Sums, series: Series) -> None:
 
 def _leave_idle(rows: dict[Hashable, Any]) -> None:
     """Take out of a map the rows that gained nothing since the last look, and what that leaves empty."""
-    for key, found in list(rows.items()):
+    for key, found in rows.copy().items():
         if isinstance(found, dict):
             _leave_idle(found)
         if not (found if isinstance(found, dict) else found.heard):
-            del rows[key]
+            rows.pop(key, None)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
+from .. import process
 from .definitions import Kind
 from .reading import converted
 from .rows import Sampled
@@ -19,6 +20,7 @@ from .series import Series
 from .store import Store
 
 _AT_ONCE: Final = 256  # values a row counts at a time, in some 30 us
+_PATIENCE: Final = 10.0  # seconds; a fold takes milliseconds
 _UNFOLDED: Final = 1000  # new rows that wait for a reader, who may never come
 
 
@@ -59,12 +61,14 @@ class Tallied(Sampled):
         self.counted = (nothing, self.samples)  # the writer's, read by the folder
         self.told = nothing  # the folder's
 
-    def thin(self, n: int) -> None:
+    def keep(self, value: float) -> None:
         """Writer, when the list is full: count it and begin another."""
-        fresh: list[float] = []
-        self.counted = (self._sum_up(), fresh)
-        self.samples = fresh
-        self.full = n + self.limit
+        self.samples.append(value)
+        before = self.counted
+        after: tuple[_Counted, list[float]] = (self._sum_up(), [])
+        # In one statement: a signal's handler that counts may have done the same meanwhile, and its value stays.
+        self.counted, self.samples = (after, after[1]) if self.counted is before else (self.counted, self.samples)
+        self.full = self.due = self.n + self.limit
 
     def _sum_up(self) -> _Counted:
         """Everything so far. In any thread: a list that is in `counted` only grows."""
@@ -124,22 +128,20 @@ class TallyStore(Store):
         super()._reset()
         self._fold_at = _UNFOLDED
 
-    def series_locked(
-        self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None = None, state: bool = False
-    ) -> Series:
-        series = super().series_locked(name, kind, tags, divisor, state)
-        if series.wire is None and kind in ("summary", "distribution"):
+    def _new_series(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> Series:
+        series = super()._new_series(name, kind, tags, divisor, state)
+        if kind in ("summary", "distribution"):
             series.wire = Tally(self._buckets.get(name, ()))
         return series
 
-    def sampled_locked(
+    def sampled(
         self,
         counters: tuple[Series, ...],
         gauges: tuple[Series, ...],
         summed: tuple[Series, ...],
         sampled: tuple[Series, ...],
     ) -> Sampled:
-        return Tallied(counters, gauges, summed, sampled, self.sample_limit_locked())
+        return Tallied(counters, gauges, summed, sampled, self.sample_limit())
 
     def _stays_locked(self, series: Series, held: bool) -> bool:
         """Idle rows go, series never: a total that was read may not begin anew."""
@@ -148,12 +150,15 @@ class TallyStore(Store):
     def tell_new_row(self) -> None:
         """Threads come and go although nobody reads: now and then bring home what ended ones left."""
         super().tell_new_row()
-        if self._rows >= self._fold_at:
-            self.fold()
-            self._fold_at = 2 * self._rows + _UNFOLDED
+        if len(self._arrived) >= self._fold_at:
+            process.unsignalled(self.fold, _PATIENCE, self.series)
+            self._fold_at = self._rows + _UNFOLDED
 
     def readings(self) -> list[Reading]:
         """Every series that has something to tell, as of now; each is consistent in itself."""
+        return process.unsignalled(self._readings, _PATIENCE, [])
+
+    def _readings(self) -> list[Reading]:
         self.fold()
         self.expire()
         with self.lock:  # a fold of another reader may be under way

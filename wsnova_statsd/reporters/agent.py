@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .. import wire
-from .ledger import Line
+from .delivery_stats import Line
+from .official_client import OURS, CertainRate, Ear, added_bytes, emptied, hush
 from .outbox import Message
-from .quirks import OURS, CertainRate, Ear, added_bytes, emptied, hush
 from .resolver import Resolver
 from .settings import Address
 

@@ -10,7 +10,7 @@ from typing import Final
 from .. import wire
 from ..metrics.definitions import Kind
 from ..metrics.store import Series
-from .ledger import Account
+from .delivery_stats import Account
 
 PREFIX: Final = "websocket.reporter."
 TELL_EVERY: Final = 10.0  # seconds: the Agent's window
@@ -42,6 +42,9 @@ class Stats:
     flush_ms: float = 0  # what the last flush took
     flush_errors: int = 0  # exceptions in the flush thread, which goes on
     handler_errors: int = 0  # exceptions of handlers on the bus
+
+
+NOTHING_COUNTED: Final = Stats(series=0, pending=0, delivered=0, packets=0, bytes=0)
 
 
 class SelfReport:

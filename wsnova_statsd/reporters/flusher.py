@@ -1,6 +1,7 @@
 """`wsnova-flush`: the thread that flushes at every interval and ships what cannot wait. It cannot die of what it does.
 
-`ensure` starts it, or another in place of a dead one; never on the hot path. A daemon: it holds no process up.
+`ensure` starts it, or another in place of a dead one; never on the hot path. A daemon: it holds no process up. No lock:
+a new row, an event or a flush may come from code of a signal's handler that interrupts any of these methods.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from queue import Empty, SimpleQueue
 
 from .. import process
+from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import log_fault
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY: Final = 60.0
 
 
 class Flusher:
@@ -27,53 +28,47 @@ class Flusher:
         self._flush = flush
         self._urgent = urgent
         self.wanted = False  # whether the thread should run; set before `ensure`
-        self._lock = threading.Lock()  # guards _thread and restarts
-        self._wake = threading.Event()  # replaced with each thread, which lives as long as its own is the current one
+        self._wake: SimpleQueue[None] = SimpleQueue()  # of the current thread; another one has to end
         self._thread: threading.Thread | None = None
-        self._quiet_until = -1.0  # the thread's own, as are the two below
+        self._log_limit = LogLimit()
         self.errors = 0
         self.last_error: str | None = None
         self.restarts = 0
 
     def ensure(self) -> None:
-        """Start the thread if it should run and does not."""
+        """Start the thread if it should run and does not. If two start one at once, the first one ends."""
         if not self.wanted or (self._thread is not None and self._thread.is_alive()):
             return
-        with self._lock:
-            if not self.wanted or (self._thread is not None and self._thread.is_alive()):
-                return
-            wake = threading.Event()
-            thread = threading.Thread(target=self._run, args=(wake,), name=process.thread_name("flush"), daemon=True)
-            self._wake, before = wake, self._wake
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is ending, and its exit hook flushes; or the next call has more luck
-                self._wake = before
-                return
+        wake: SimpleQueue[None] = SimpleQueue()
+        thread = threading.Thread(target=self._run, args=(wake,), name=process.thread_name("flush"), daemon=True)
+        self._wake = wake
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, and its exit hook flushes; or the next call has more luck
+            return
+        if self._wake is wake:
             self.restarts += self._thread is not None
             self._thread = thread
 
     def wake(self) -> None:
         """Something wants to leave at once."""
-        self._wake.set()
+        self._wake.put(None)
 
     def stop(self, deadline: float) -> None:
         """End the thread, by the deadline on time.monotonic() or with the flush that it is in."""
-        with self._lock:
-            self.wanted = False
-            thread, self._thread = self._thread, None
-        self._wake.set()
+        self.wanted = False
+        thread, self._thread = self._thread, None
+        self._wake.put(None)
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _run(self, wake: threading.Event) -> None:
+    def _run(self, wake: SimpleQueue[None]) -> None:
         due = time.monotonic() + self._interval
         while self.wanted and self._wake is wake:
             try:
-                woken = wake.wait(max(0.0, due - time.monotonic()))
-                wake.clear()
+                woken = _waited(wake, due - time.monotonic())
                 now = time.monotonic()
-                if not self.wanted:
+                if not self.wanted or self._wake is not wake:
                     break
                 if now >= due:
                     due += self._interval * (1 + (now - due) // self._interval)
@@ -86,12 +81,21 @@ class Flusher:
     def _failed(self, error: BaseException) -> None:
         self.errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _LOG_EVERY
+        if self._log_limit.due():
             log_fault(
                 _log,
                 error,
                 "the StatsD flush failed, and goes on; further faults of it are not logged for %d s",
-                _LOG_EVERY,
+                LOG_EVERY,
             )
+
+
+def _waited(wake: SimpleQueue[None], timeout: float) -> bool:
+    """Wait to be woken, once for all who did; False after `timeout` seconds."""
+    try:
+        wake.get(timeout=max(0.0, timeout))
+        for _ in range(wake.qsize()):
+            wake.get_nowait()
+    except Empty:
+        return False
+    return True

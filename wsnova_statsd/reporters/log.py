@@ -130,7 +130,8 @@ class LogReporter:
         for line in LINES:
             if line.level >= self._level:
                 with contextlib.suppress(HandlerExists):
-                    self._bus.attach(self._id(line), line.event, _Writer(self._logger, line, taken))
+                    writer = _Writer(self._logger, line, taken)
+                    self._bus.attach(self._id(line), line.event, writer, bind=writer.bind)
         return self
 
     def stop(self) -> None:

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from ..log_limit import LOG_EVERY, LogLimit
+
 _log = logging.getLogger(__name__)
-EVERY: Final = 60.0  # seconds between two lines
 LATE: Final = 60.0  # seconds; counts that waited longer are told by an event, they stand in the wrong window
 
 
@@ -25,7 +26,7 @@ class Outage:
         self._clock = clock
         self._clean_at: float | None = None  # when nothing was left; None while no flush is to be expected
         self._since: float | None = None  # when the Agent went
-        self._quiet_until = -1.0
+        self._log_limit = LogLimit(clock)
         self._told = False  # of this outage
         self._delivered = self._lost = 0.0  # when nothing was left
 
@@ -44,16 +45,16 @@ class Outage:
         first = self._since is None
         if self._since is None:
             self._since, self._told = now, False
-        if now < self._quiet_until:
+        if not self._log_limit.due():
             return
-        self._quiet_until = now + EVERY
         if first or not self._told:
             self._told = True
             _log.warning(
-                "the Datadog Agent at %s does not take metrics: %s; counts stay until it does, the next line comes in "
-                "a minute",
+                "cannot send metrics to the Datadog Agent at %s: %s. Counters are kept and retried; next report in "
+                "%d s.",
                 self._address,
                 why,
+                LOG_EVERY,
             )
         else:
             _log.warning(

@@ -102,5 +102,5 @@ class Outbox:
     def clear(self) -> None:
         """At the start, and in a child, where what waits is the parent's."""
         self._queue: deque[Message] = deque()
-        self._lock = threading.Lock()  # guards `lost`; a queue that is not full is put into without it
+        self._lock = threading.RLock()  # guards `lost`, in one statement; again for what a signal's handler puts
         self.lost = 0  # too many, or too old

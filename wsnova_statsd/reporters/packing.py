@@ -1,6 +1,6 @@
 """Series become lines, lines become packets. Knows sizes in bytes and no socket; runs in the thread that flushes.
 
-A line remembers what it stands for, and the ledger books what became of it. Whatever happens to a flush, what was
+A line remembers what it stands for, and DeliveryStats books what became of it. Whatever happens to a flush, what was
 taken from a series is delivered, given back or told as lost.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 from .. import wire
 from ..metrics.reading import converted
 from ..metrics.store import Series
-from .ledger import Ledger, Line
+from .delivery_stats import DeliveryStats, Line
 
 TYPES: Final = {"counter": "c", "sum": "c", "gauge": "g", "summary": "h", "distribution": "d"}
 
@@ -31,7 +31,7 @@ class _Head:
 class Packer:
     """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each.
 
-    `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `ledger`
+    `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `delivery`
     is told what can never be sent.
     """
 
@@ -41,14 +41,14 @@ class Packer:
         tags: tuple[str, ...],
         suffix: int,
         limit: int,
-        ledger: Ledger | None = None,
+        delivery: DeliveryStats | None = None,
         lock: threading.Lock | None = None,
     ) -> None:
         self._prefix = prefix
         self._tags = tags
         self._suffix = suffix
         self._limit = limit
-        self.ledger = ledger if ledger is not None else Ledger()
+        self.delivery = delivery if delivery is not None else DeliveryStats()
         self._lock = lock if lock is not None else threading.Lock()
         self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
         self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -101,7 +101,7 @@ class Packer:
         if text is not None and head.size + len(text) < self._limit:
             yield Line(series, head.name, text, head.tags, 1, head.size + len(text), amount, upto)
         elif amount:
-            self.ledger.lose(series, amount, "unsendable")
+            self.delivery.lose(series, amount, "unsendable")
 
     def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
         """Packed lines in which the first batch's values stand for exactly what it says: some for q, the rest for
@@ -122,9 +122,9 @@ class Packer:
                             series, head.name, packed, head.tags, factor, size + len(packed), amount, batch=batch
                         )
                     else:
-                        self.ledger.lose(series, amount, "unsendable")
+                        self.delivery.lose(series, amount, "unsendable")
         except Exception:  # values that no code here expects must not keep every later series from the Agent
-            self.ledger.lose(series, left, "unsendable")
+            self.delivery.lose(series, left, "unsendable")
             left = 0
         finally:
             if left:

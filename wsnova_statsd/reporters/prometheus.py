@@ -14,13 +14,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import process, telemetry
+from .. import checks, process, telemetry
 from ..errors import ConfigurationError, MissingExtra, one_of
 from ..metrics.catalogue import histogram_bounds, prometheus_metrics
 from ..metrics.definitions import Definition
 from ..metrics.registry import HandlerRegistry
 from ..metrics.tally import Reading, TallyStore
-from . import settings
 from .families import Family, Labels, families, labels_of, merged
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class PrometheusReporter:
         max_series: int = 2000,
     ) -> None:
         self._library = _library()
-        settings.at_least_one("max_series", max_series)
+        checks.whole("max_series", max_series)
         chosen = prometheus_metrics() if metrics is None else list(metrics)
         if registry is not None and not callable(getattr(registry, "register", None)):
             raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
@@ -136,8 +135,8 @@ class PrometheusReporter:
         of the machine, as Prometheus asks from elsewhere; "127.0.0.1" or "::1" for this machine alone. Raises
         ConfigurationError for an address that cannot be listened on.
         """
-        if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535):
-            raise one_of("port", port, ["a whole number from 0 (any free one) to 65535", "None (no server)"])
+        if port is not None:
+            checks.port("port", port, zero="any free one", hint="None is for no server")
         process.in_child()
         with self._lock:
             began = not self._running

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from .. import wire
+from .. import checks, wire
 from ..errors import ConfigurationError, one_of
 from ..redaction import redact_url
 
@@ -67,7 +67,7 @@ def address(
         raise ConfigurationError(f"host is {host!r}; give a name or an address")
     given = port if port is not None else environ.get("DD_DOGSTATSD_PORT") or DEFAULT_PORT
     name = "port" if port is not None else "DD_DOGSTATSD_PORT"
-    return Address(host or environ.get("DD_AGENT_HOST") or "localhost", _port(given, name), None)
+    return Address(host or environ.get("DD_AGENT_HOST") or "localhost", _port(name, given), None)
 
 
 def _from_url(url: str) -> Address:
@@ -84,14 +84,12 @@ def _from_url(url: str) -> Address:
         port: int | str | None = parts.port
     except ValueError:  # no number, or beyond 65535
         port = parts.netloc.rpartition(":")[2]
-    return Address(parts.hostname, _port(DEFAULT_PORT if port is None else port, "the port of DD_DOGSTATSD_URL"), None)
+    number = DEFAULT_PORT if port is None else _port("the port of DD_DOGSTATSD_URL", port)
+    return Address(parts.hostname, number, None)
 
 
-def _port(value: object, name: str) -> int:
-    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
-        raise ConfigurationError(f"{name} is {value!r}; allowed: 1 to 65535, the Agent's default is {DEFAULT_PORT}")
-    return number
+def _port(what: str, given: object) -> int:
+    return checks.port(what, given, hint=f"the Agent's default is {DEFAULT_PORT}", text=True)
 
 
 def constant_tags(
@@ -148,12 +146,6 @@ def interval(seconds: float) -> float:
     if isinstance(seconds, bool) or seconds not in _INTERVALS:
         raise one_of("flush_interval", seconds, [f"{allowed} s" for allowed in _INTERVALS])
     return float(seconds)
-
-
-def at_least_one(name: str, given: int) -> None:
-    """Raise ConfigurationError for what is no whole number from 1."""
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise one_of(name, given, ["a whole number from 1"])
 
 
 def disabled(environ: Mapping[str, str] = os.environ) -> bool:

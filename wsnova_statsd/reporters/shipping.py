@@ -19,8 +19,8 @@ from typing import Final
 from .. import wire
 from ..metrics.store import Series, Store
 from .agent import Agent
+from .delivery_stats import DeliveryStats
 from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
-from .ledger import Ledger
 from .outage import Outage, plain
 from .outbox import Message, Outbox
 from .packing import Packer
@@ -51,7 +51,7 @@ class Shipper:
         self._outbox = outbox
         self._to = destination
         self._clock = clock
-        self.ledger = Ledger()
+        self.delivery = DeliveryStats()
         self.lock = threading.Lock()  # one flush at a time: guards everything below
         self._over_by = math.inf  # for the flush under way, if somebody is in a hurry
         self.last_error: str | None = None
@@ -97,7 +97,7 @@ class Shipper:
         if self._agent is None or self._packer is None:
             agent = self._to.make_agent()
             limit = self._to.address.limit
-            self._packer = Packer(self._to.prefix, self._to.tags, agent.suffix, limit, self.ledger, self._store.lock)
+            self._packer = Packer(self._to.prefix, self._to.tags, agent.suffix, limit, self.delivery, self._store.lock)
             for series in self._store.series.copy():
                 series.wire = None
             self._agent = agent
@@ -133,7 +133,7 @@ class Shipper:
 
     def _flush_locked(self, deadline: float, tell: Callable[[], Stats] | None) -> bool:
         assert self.lock.locked()
-        began, packets = self._clock(), self.ledger.packets
+        began, packets = self._clock(), self.delivery.packets
         agent, packer = self._ready_locked()
         agent.last_error = None
         agent.refresh()
@@ -147,14 +147,14 @@ class Shipper:
         if complete:
             end_states(all_series, self._closed)
             self._closed.clear()
-            late = self._outage.clean(self.ledger.packets > packets, self.ledger.delivered_counts(), self._lost())
+            late = self._outage.clean(self.delivery.packets > packets, self.delivery.delivered_counts(), self._lost())
             if late is not None:
                 self._tell_of_late(*late)
                 complete = self._messages_locked(agent, deadline)
         else:
             self._closed = with_states(all_series, self._closed)
             if agent.last_error is not None:
-                pending = self.ledger.accounts(all_series)["counter"].pending
+                pending = self.delivery.accounts(all_series)["counter"].pending
                 self._outage.failed(agent.last_error, pending, self._lost())
         self._store.expire()
         packer.tidy(len(all_series))
@@ -191,9 +191,9 @@ class Shipper:
                     accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline))
                 finally:  # whatever happened, the books close
                     if accepted:
-                        self.ledger.accept(packet, booked=booked)
+                        self.delivery.accept(packet, booked=booked)
                     else:
-                        self.ledger.refuse(packet)
+                        self.delivery.refuse(packet)
                 if not accepted:
                     return False
         finally:
@@ -207,7 +207,7 @@ class Shipper:
             return False
         accepted = hand_over()
         if accepted:
-            self.ledger.sent(agent.size)
+            self.delivery.sent(agent.size)
         else:
             self.last_error = agent.last_error
         return accepted
@@ -216,12 +216,12 @@ class Shipper:
         return self._clock() > min(deadline, self._over_by)
 
     def _lost(self) -> float:
-        return self.ledger.lost() + self._outbox.lost
+        return self.delivery.lost() + self._outbox.lost
 
     def stats(self, flusher_restarts: int, flush_errors: int, handler_errors: int, fault: str | None) -> Stats:
         """A snapshot, from any thread. The store is folded first, so that it tells of this moment."""
         all_series = self._store.fold()
-        accounts = self.ledger.accounts(all_series)
+        accounts = self.delivery.accounts(all_series)
         lost: dict[str, float] = {"invalid": self._store.invalid, "queue": self._outbox.lost}
         for account in accounts.values():
             for cause, amount in account.lost.items():
@@ -231,8 +231,8 @@ class Shipper:
             series=len(all_series),
             pending=counters.pending,
             delivered=counters.delivered,
-            packets=self.ledger.packets,
-            bytes=self.ledger.bytes,
+            packets=self.delivery.packets,
+            bytes=self.delivery.bytes,
             lost=MappingProxyType({cause: amount for cause, amount in lost.items() if amount}),
             flusher_restarts=flusher_restarts,
             last_error=self.last_error if self.last_error is not None else fault,

@@ -1,8 +1,10 @@
 """StatsdReporter: counts the definitions' events and ships what was counted to the Datadog Agent.
 
-Emitting threads only write into the store. `wsnova-flush` (or whoever calls flush) folds the store, packs what is new
-and hands it packet by packet to `datadog.DogStatsd`, by its public methods only; a series' cursor moves when its packet
-was accepted. The first refused packet ends a flush: counts and gauges wait, that packet's samples are lost by cause.
+Emitting threads only write into the store. `wsnova-flush`, or a thread for whoever calls flush, folds the store, packs
+what is new and hands it packet by packet to `datadog.DogStatsd`, by its public methods only; a series' cursor moves
+when its packet was accepted. The first refused packet ends a flush: counts and gauges wait, that packet's samples are
+lost by cause. In the main thread a signal's handler may come between any two lines: what takes locks or keeps books
+runs aside of it (process.unsignalled).
 Nothing starts in the constructor; a forked child starts a thread of its own at its first new row, event or flush.
 """
 
@@ -11,9 +13,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
-from .. import events, process, telemetry, wire
+from .. import checks, events, process, telemetry, wire
 from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
 from ..metrics.direct import Direct, TagsGiven
@@ -21,14 +24,15 @@ from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Store
 from . import settings
 from .agent import Agent
-from .figures import Stats, client_tag
+from .figures import NOTHING_COUNTED, Stats, client_tag
 from .flusher import Flusher
 from .outbox import Outbox
 from .resolver import Resolver
 from .shipping import Destination, Shipper
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
-_THREADS_PATIENCE: Final = 10.0  # seconds that a flush of the thread may take; nobody waits for it
+_PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which nobody waits for, and for a start
+_GRACE: Final = 1.0  # seconds more than a caller gave, for work that keeps that time itself
 
 
 def official_client(address: settings.Address) -> Any:
@@ -73,8 +77,8 @@ class StatsdReporter:
         bus: telemetry.Bus | None = None,
     ) -> None:
         self._interval = settings.interval(flush_interval)
-        settings.at_least_one("max_series", max_series)
-        settings.at_least_one("max_samples", max_samples)
+        checks.whole("max_series", max_series)
+        checks.whole("max_samples", max_samples)
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
@@ -121,15 +125,18 @@ class StatsdReporter:
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
         process.in_child()
+        process.unsignalled(self._start, _PATIENCE, None)
+        return self
+
+    def _start(self) -> None:
         with self._state:
             if self._running:
-                return self
+                return
             self._shipper.begin()
             self._registry.attach(self._bus)
             self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
             self._running = self._flusher.wanted = True
         self._ensure_thread()
-        return self
 
     @property
     def running(self) -> bool:
@@ -140,6 +147,9 @@ class StatsdReporter:
         """Detach, end the thread, flush what is left; all within `timeout` seconds. True if nothing is left."""
         process.in_child()
         deadline = time.monotonic() + timeout
+        return process.unsignalled(partial(self._stop, deadline), max(0.0, timeout) + _GRACE, False)
+
+    def _stop(self, deadline: float) -> bool:
         with self._state:
             was_running, self._running = self._running, False
             if was_running:
@@ -176,12 +186,11 @@ class StatsdReporter:
     def flush(self, timeout: float = 2.0) -> bool:
         """Ship everything that is pending, in the calling thread. True if nothing is left within `timeout` seconds."""
         process.in_child()
-        shipped = self._shipper.flush(timeout)
         self._ensure_thread()
-        return shipped
+        return process.unsignalled(partial(self._shipper.flush, timeout), max(0.0, timeout) + _GRACE, False)
 
     def _thread_flush(self) -> None:
-        self._shipper.flush(_THREADS_PATIENCE, self._stats)
+        self._shipper.flush(_PATIENCE, self._stats)
 
     def _ship_messages(self) -> None:
         self._shipper.ship_messages(self._interval)
@@ -236,4 +245,4 @@ class StatsdReporter:
     def stats(self) -> Stats:
         """What was counted, delivered and lost so far, and the last fault of the way to the Agent."""
         process.in_child()
-        return self._stats()
+        return process.unsignalled(self._stats, _PATIENCE, NOTHING_COUNTED)

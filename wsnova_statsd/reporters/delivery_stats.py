@@ -58,7 +58,7 @@ class Line:
             self.series.fresh = True
 
 
-class Ledger:
+class DeliveryStats:
     """Running figures of one reporter in one process."""
 
     def __init__(self) -> None:

@@ -1,0 +1,101 @@
+"""Code that comes between the lines of other code, as that of a signal's handler does: by a trace function, so that
+every line has its turn.
+
+A trace function may raise where a real signal's handler cannot: at the line of a `with` statement when its block has
+ended and the lock is not given back yet. What is raised there proves nothing, so `raising` leaves such lines out.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import wsnova_statsd
+
+PACKAGE = str(Path(wsnova_statsd.__file__).parent)
+GENERATED = "<wsnova_statsd"  # the metrics' handlers
+
+Act = Callable[[], object]
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith((PACKAGE, GENERATED))
+
+
+@cache
+def _with_lines(file: str) -> frozenset[int]:
+    if not file.startswith(PACKAGE):
+        return frozenset()
+    tree = ast.parse(Path(file).read_text())
+    return frozenset(node.lineno for node in ast.walk(tree) if isinstance(node, ast.With))
+
+
+def _traced(work: Act, at_line: Callable[[FrameType], object]) -> None:
+    """Run `work`, and `at_line(frame)` before each line of the package's that it runs in this thread."""
+
+    def local(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line":
+            at_line(frame)
+        return local
+
+    def every(frame: FrameType, event: str, argument: object) -> Any:
+        return local if _is_ours(frame) else None
+
+    before = sys.gettrace()
+    sys.settrace(every)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+
+
+def lines_of(work: Act) -> int:
+    """How many lines of the package `work` runs."""
+    seen = [0]
+
+    def count(frame: FrameType) -> None:
+        seen[0] += 1
+
+    _traced(work, count)
+    return seen[0]
+
+
+def re_entering(work: Act, act: Act, line: int) -> bool:
+    """Run `work`, and `act` before its line of this number. False if it has no such line."""
+    seen = [0]
+
+    def enter(frame: FrameType) -> None:
+        seen[0] += 1
+        if seen[0] == line:
+            before = sys.gettrace()
+            sys.settrace(None)
+            try:
+                act()
+            finally:
+                sys.settrace(before)
+
+    _traced(work, enter)
+    return seen[0] >= line
+
+
+def raising(work: Act, error: BaseException, line: int) -> bool:
+    """Run `work`, and raise `error` before its line of this number. False if it has no such line or may not there."""
+    seen = [0]
+
+    def fail(frame: FrameType) -> None:
+        seen[0] += 1
+        if seen[0] == line and frame.f_lineno not in _with_lines(frame.f_code.co_filename):
+            raise error
+
+    try:
+        _traced(work, fail)
+    except type(error) as raised:
+        if raised is not error:
+            raise
+        return True
+    return False

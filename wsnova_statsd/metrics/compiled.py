@@ -1,0 +1,137 @@
+"""The source of the hot path: functions that write one occurrence of an event into rows, made for its definitions.
+
+They are compiled, because a closure that loops over definitions costs half as much again. Names that come from users
+stand in the source by repr only. A traceback shows the lines: each source is in `linecache`, for as long as the
+program runs, once for all functions that have the same.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Iterable
+from itertools import count
+from types import CodeType
+from typing import Any, Final
+
+from .definitions import Definition
+
+SAMPLED: Final = frozenset({"summary", "distribution"})
+# Numbers within need no closer look. CPython compares integers of 30 bits, and floats with floats, without a call, but
+# not in a chain `a < b < c`.
+_USUAL: Final = (1 << 30) - 1
+_USUAL_FLOAT: Final = 2.0**62
+_made: Final[dict[tuple[str, str], CodeType]] = {}  # by event and source
+_numbers: Final = count()
+
+Lines = list[str]
+Read = Callable[[str, str], Lines]  # the lines that read a measurement for a row and write it there
+
+
+class Source:
+    """The source for the definitions of one event that share their rows: tag keys, and measurements in order."""
+
+    def __init__(
+        self, definitions: Iterable[Definition], keys: Iterable[str], measurements: Iterable[str | float]
+    ) -> None:
+        self._keys = tuple(keys)
+        self._measurements = tuple(measurements)
+        self._rows = ["row", *(f"row{index}" for index in range(1, len(self._measurements)))]
+        self._kinds = {
+            measurement: {one.kind for one in definitions if one.measurement == measurement}
+            for measurement in self._measurements
+        }
+
+    def handler(self) -> str:
+        """`count(event, measurements, metadata, config)`: finds the row by the tag values, checks what it reads."""
+        path = "".join(f"[metadata[{key!r}]]" for key in self._keys)
+        return _text(
+            "def count(event, measurements, metadata, config):",
+            "    if not alive:",
+            "        in_child()",
+            "    try:",
+            f"        row = local.rows{path or '[()]'}",
+            "    except Exception:",  # not there yet, or a hash of the emitter's that raises
+            "        row = plan.row(metadata)",
+            *_indented(self._more()),
+            *_indented(self._body(self._checked)),
+        )
+
+    def binder(self, names: tuple[str, ...]) -> str:
+        """`count(row)`: returns a function of the values of the measurements `names`, finite numbers."""
+
+        def trusted(row: str, measurement: str) -> Lines:
+            if measurement not in names:
+                return [f"{row}.miss, {row}.n = {row}.miss + 1, {row}.n + 1"]
+            return self._write(row, measurement, f"v{names.index(measurement)}")
+
+        return _text(
+            "def count(row):",
+            *_indented(self._more()),
+            f"    def record({', '.join(f'v{index}' for index in range(len(names)))}):",
+            *_indented(_indented(self._body(trusted))),
+            "    return record",
+        )
+
+    def _more(self) -> Lines:
+        _, *more = self._rows
+        return [f"{', '.join(more)}, = row.more"] if more else []
+
+    def _body(self, read: Read) -> Lines:
+        """One occurrence. What counts is written in one statement without a call for each row: a signal's handler that
+        counts or raises comes before it or after it."""
+        if not self._measurements:
+            return ["row.n += 1"]
+        lines: Lines = []
+        for row, measurement in zip(self._rows, self._measurements, strict=True):
+            if isinstance(measurement, str):
+                lines += read(row, measurement)
+            else:
+                lines += self._write(row, measurement, repr(measurement))
+        return lines
+
+    def _write(self, row: str, measurement: str | float, value: str) -> Lines:
+        """Write the value of this name, or literal, and count the occurrence."""
+        kinds = self._kinds[measurement]
+        lines = [f"{row}.last.value = {value}"] if "gauge" in kinds else []
+        if kinds & SAMPLED:
+            lines += [f"if {row}.n < {row}.full:", f"    {row}.samples.append({value})"]
+            lines += [f"elif {row}.n >= {row}.due:", f"    {row}.keep({value})"]
+        if "sum" in kinds:
+            return [*lines, f"{row}.total, {row}.n = {row}.total + {value}, {row}.n + 1"]
+        return [*lines, f"{row}.n += 1"]
+
+    def _checked(self, row: str, measurement: str) -> Lines:
+        usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
+        return [
+            "try:",
+            f"    value = measurements[{measurement!r}]",
+            "except KeyError:",
+            "    value = plan",  # no measurement is it
+            f"if not ({usual} if type(value) is int else type(value) is float and {usual_float}):",
+            "    given = value",
+            "    value = number(given)",
+            "if value is None:",
+            f"    bad = {row}.bad + (given is not plan)",
+            f"    {row}.bad, {row}.miss, {row}.n = bad, {row}.miss + 1, {row}.n + 1",
+            "else:",
+            *_indented(self._write(row, measurement, "value")),
+        ]
+
+
+def function(source: str, event: str, scope: dict[str, Any]) -> Any:
+    """The function `count` of a source, in this scope. A traceback through it shows lines of the source."""
+    code = _made.get((event, source))
+    if code is None:
+        code = compile(source, f"<wsnova_statsd metrics of {event!r}, {next(_numbers)}>", "exec")
+        _made[event, source] = code
+        linecache.cache[code.co_filename] = (len(source), None, source.splitlines(keepends=True), code.co_filename)
+    exec(code, scope)
+    return scope["count"]
+
+
+def _indented(lines: Lines) -> Lines:
+    return ["    " + line for line in lines]
+
+
+def _text(*lines: str) -> str:
+    return "\n".join([*lines, ""])
