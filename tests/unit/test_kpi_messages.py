@@ -205,5 +205,5 @@ def test_memory_does_not_grow_with_events(scene: Scene) -> None:
     assert len(history._errors) == 500
     assert len(history.window._slices) <= 30
     assert len(history.window.samples()) <= 300
-    assert len(history.spread._bins) < 200
+    assert len(history.sketch._bins) < 200
     assert sum(history.window.bins.values()) <= 300

@@ -192,7 +192,7 @@ class KpiTracker:
     def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Recorder:
         with self._own_lock():
             try:
-                record = self._history_locked(metadata.get("client_id"), self._clock()).spread.record
+                record = self._history_locked(metadata.get("client_id"), self._clock()).sketch.record
                 place = names.index("duration")
             except ValueError:  # Absurd is one
                 return self._skip

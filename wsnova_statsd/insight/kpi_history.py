@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .. import events
 from ..metrics.reading import number as finite
-from .spread import Spread
+from .sketch import Sketch
 from .window import Window
 
 _MOST: Final = 10**18  # of any measurement; in nanoseconds 30 years
@@ -44,7 +44,7 @@ class History:
     """
 
     __slots__ = (
-        *("_alarmed", "_dialling", "_errors", "_left", "_shaky", "_shared", "_spread", "_stable_ns", "_windows"),
+        *("_alarmed", "_dialling", "_errors", "_left", "_shaky", "_shared", "_sketch", "_stable_ns", "_windows"),
         *("blind_since_ns", "closed", "ended", "first_ns", "number", "tags", "told", "up", "window"),
     )
 
@@ -74,18 +74,18 @@ class History:
         self.blind_since_ns: int | None = None
         self.closed = self.ended = False  # the client is closed; that was shipped, too
         self.told: bool | None = None  # what was last told of `up`
-        self._spread: Spread | None = None  # of process durations, where single messages are told of
+        self._sketch: Sketch | None = None  # of process durations, where single messages are told of
 
     @property
-    def spread(self) -> Spread:
+    def sketch(self) -> Sketch:
         """Of process durations; written by the thread that owns the client. Many clients' may lose some: no lock."""
-        self._spread = self._spread or Spread()
-        return self._spread
+        self._sketch = self._sketch or Sketch()
+        return self._sketch
 
     def fold(self, now_ns: int) -> None:
         """Bring what was recorded of single messages into the windows."""
-        if self._spread is not None:
-            fresh = self._spread.fresh()
+        if self._sketch is not None:
+            fresh = self._sketch.fresh()
             for window in self._windows if fresh else ():
                 window.add_bins(now_ns, fresh)
 
@@ -140,8 +140,8 @@ class History:
                 amounts |= {"processed": count, "process_ns": spent}
                 for window in self._windows:
                     window.add_worst(now_ns, "process_ns", longest)
-            if self._spread is not None:
-                self._spread.settle(count)
+            if self._sketch is not None:
+                self._sketch.settle(count)
                 self.fold(now_ns)
         self._add(now_ns, **amounts)
 
@@ -175,7 +175,7 @@ class History:
         self.closed = True
 
     def processed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        self.spread.record(measured(measurements, "duration"))
+        self.sketch.record(measured(measurements, "duration"))
 
     def alerted(self, now_ns: int, duration_ns: int) -> None:
         self._add(now_ns, alerts=1)

@@ -1,4 +1,4 @@
-"""The six situations that are worth an alert, as rules. Pure; what they remember of a client is in windows.py."""
+"""The six situations that are worth an alert, as rules. Pure; what they remember of a client is in window.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..metrics.reading import number
 from ..profiles import Profile
 from ..redaction import redact_text, redact_url
 from .rules import CALM, Breach, Calm, Rule, Seen, Unusable
-from .windows import Drift, Errors
+from .window import Drift, Errors
 
 SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
 

@@ -1,6 +1,6 @@
-"""How values are spread: counted by bins that are as fine as the values are small, and asked for a quantile.
+"""A sketch of a distribution: values counted in bins as fine as the values are small, and asked for a quantile.
 
-A spread is written by one thread without a lock, message by message, and read by any other. While values come fast it
+A sketch is written by one thread without a lock, message by message, and read by any other. While values come fast it
 looks at some of them, which stand for those between; what it costs is then an addition and a comparison.
 """
 
@@ -15,7 +15,7 @@ _STEPS: Final = 32  # 16 bins between a power of two and the next: a bin's middl
 _ENOUGH: Final = 1000  # values looked at, after which every other one will do
 
 
-class Spread:
+class Sketch:
     """`record(value)` counts a number, zero or more, in the writer's thread. `settle(count)`, now and then, says how
     many there were since the last time: so coarse the next ones are looked at."""
 
