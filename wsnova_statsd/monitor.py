@@ -77,7 +77,7 @@ class Monitor:
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock. The parts go on, each by itself."""
-        self._lock = threading.Lock()  # guards _stops
+        self._lock = threading.RLock()  # guards _stops; a signal's handler may stop in the midst of any method
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor:
@@ -111,9 +111,12 @@ class Monitor:
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
         if prometheus is not None and port is not None:
             yield lambda: prometheus.start(port), lambda _: prometheus.stop()
-        for part in (self.log, self.kpis, self.alerts, self.system):
+        for part in (self.log, self.kpis):
             if part is not None:
                 yield part.start, lambda _, stop=part.stop: stop()  # type: ignore[misc]
+        yield self.alerts.start, lambda left: self.alerts.stop(left / 2)  # the rest is for the flush
+        if (system := self.system) is not None:
+            yield system.start, lambda _: system.stop()
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop in reverse, flushing what is left. True if nothing is left after `timeout` seconds."""

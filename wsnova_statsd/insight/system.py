@@ -20,7 +20,7 @@ from typing import Any, Final
 from .. import events, process, telemetry
 from ..client.api import links
 from ..clock import CLOCK, Job
-from ..errors import ConfigurationError, MissingExtra
+from ..errors import ConfigurationError, HandlerNotFound, MissingExtra
 from ..telemetry import Bus
 from .kpi_history import Absurd, measured
 from .sinks import Timers
@@ -136,9 +136,11 @@ class SystemSampler:
         """Attach to the bus and sample, first after `every` seconds. Started already: nothing happens."""
         with self._own_lock():
             if not self._running:
+                self._running = True
                 self._begin_locked()
                 self._bus.attach_many((__name__, id(self)), _HEARD, self._hear)
-                self._running = True
+                if not self._running:  # a signal's handler stopped it meanwhile
+                    self._end_locked()
         return self
 
     def stop(self) -> None:
@@ -146,10 +148,14 @@ class SystemSampler:
         with self._own_lock():
             if self._running:
                 self._running = False
-                self._bus.detach((__name__, id(self)))
-                if self._job is not None:
-                    self._job.cancel()
-                self._forget()
+                self._end_locked()
+
+    def _end_locked(self) -> None:
+        with contextlib.suppress(HandlerNotFound):
+            self._bus.detach((__name__, id(self)))
+        if self._job is not None:
+            self._job.cancel()
+        self._forget()
 
     def __enter__(self) -> SystemSampler:
         return self.start()
@@ -164,10 +170,10 @@ class SystemSampler:
 
     def _begin_locked(self) -> None:
         self._worker = self._given_worker or str(os.getpid())
-        self._process = self._psutil.Process()
+        self._process = begun = self._psutil.Process()
         with contextlib.suppress(Exception):  # told when it fails in a sample
-            self._process.cpu_percent(None)
-        self._job = self._timers.call_later(self.every, partial(self._tick, self._process))
+            begun.cpu_percent(None)
+        self._job = self._timers.call_later(self.every, partial(self._tick, begun))  # void if a signal's handler began
 
     def _hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
         """The emitting thread."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
@@ -24,9 +24,9 @@ class _Slice:
     __slots__ = ("bins", "samples", "seen", "sums", "worst")
 
     def __init__(self) -> None:
-        self.sums: dict[str, int] = {}
+        self.sums: defaultdict[str, int] = defaultdict(int)
         self.worst: dict[str, int] = {}
-        self.bins: dict[int, int] = {}
+        self.bins: defaultdict[int, int] = defaultdict(int)
         self.samples: list[int] = []
         self.seen = 0  # samples, kept or not
 
@@ -44,8 +44,8 @@ class Window:
         self._count = count
         self._newest = 0
         self._slices: dict[int, _Slice] = {}
-        self.sums: dict[str, int] = {}
-        self.bins: dict[int, int] = {}
+        self.sums: defaultdict[str, int] = defaultdict(int)
+        self.bins: defaultdict[int, int] = defaultdict(int)
 
     def roll(self, now_ns: int) -> None:
         """Let go of the slices that are too old by now."""
@@ -53,9 +53,10 @@ class Window:
         if newest > self._newest:
             self._newest = newest
             for index in [one for one in self._slices if one <= newest - self._count]:
-                gone = self._slices.pop(index)
-                _subtract(self.sums, gone.sums)
-                _subtract(self.bins, gone.bins)
+                gone = self._slices.pop(index, None)
+                if gone is not None:  # a signal's handler rolled meanwhile
+                    _subtract(self.sums, gone.sums)
+                    _subtract(self.bins, gone.bins)
 
     @property
     def began_ns(self) -> int:
@@ -66,11 +67,10 @@ class Window:
         """The slice of a moment; None for one that is no longer in the window."""
         self.roll(moment_ns)
         index = moment_ns // self._slice_ns
-        if index not in self._slices:
-            if index <= self._newest - self._count:
-                return None
-            self._slices[index] = _Slice()
-        return self._slices[index]
+        found = self._slices.get(index)
+        if found is None and index > self._newest - self._count:
+            return self._slices.setdefault(index, _Slice())
+        return found
 
     def add(self, moment_ns: int, **amounts: int) -> None:
         """Add to sums. Nothing is added at a moment that is no longer in the window."""
@@ -121,17 +121,17 @@ class Window:
             _add(self.bins, amounts)
 
 
-def _add(totals: dict[_Key, int], amounts: Mapping[_Key, int]) -> None:
+def _add(totals: defaultdict[_Key, int], amounts: Mapping[_Key, int]) -> None:
     for key, amount in amounts.items():
         if amount:
-            totals[key] = totals.get(key, 0) + amount
+            totals[key] += amount
 
 
-def _subtract(totals: dict[_Key, int], amounts: Mapping[_Key, int]) -> None:
+def _subtract(totals: defaultdict[_Key, int], amounts: Mapping[_Key, int]) -> None:
     for key, amount in amounts.items():
-        totals[key] -= amount
-        if not totals[key]:
-            del totals[key]
+        left = totals.pop(key) - amount
+        if left:
+            totals[key] += left
 
 
 def quantile(values: Iterable[int], share: float) -> int | None:
