@@ -230,8 +230,8 @@ class KpiTracker:
         return history
 
     def _forget_locked(self, client_id: str) -> None:
-        del self._closed[client_id]
-        del self._clients[client_id]
+        self._closed.pop(client_id, None)  # a signal's handler that reports may have forgotten it meanwhile
+        self._clients.pop(client_id, None)
 
     # -- what is told -------------------------------------------------------------------------------------------------
 
