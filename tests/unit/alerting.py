@@ -106,12 +106,14 @@ class Bench:
         """One slow message."""
         self.emit(SLOW, {"duration": round(ms * 1e6)}, result="ok", **metadata)
 
-    def batch(self, count: int, errors: int = 0, spent_ms: float = 0.0, direction: str = "received") -> None:
+    def batch(
+        self, count: int, errors: int = 0, spent_ms: float = 0.0, direction: str = "received", **more: float
+    ) -> None:
         """The sums of one second, told at its end."""
         self.advance(1)
         spent = round(spent_ms * 1e6)
         sums = {"count": count, "errors": errors, "process_time": spent, "process_time_max": spent, "window": SECOND}
-        self.emit(BATCH, sums, direction=direction)
+        self.emit(BATCH, {**sums, **more}, direction=direction)
 
     def types(self) -> list[str]:
         """The alerts' types in order: warning, error, success."""

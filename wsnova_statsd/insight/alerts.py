@@ -30,6 +30,7 @@ from .sinks import Alert, EventSink, Sink, Timers, ToLog, sink_of
 from .situations import (
     AuthFailed,
     ErrorRate,
+    FallingBehind,
     LatencyDrift,
     RetriesExhausted,
     SlowProcessing,
@@ -46,6 +47,7 @@ __all__ = [
     "Breach",
     "Calm",
     "ErrorRate",
+    "FallingBehind",
     "Figures",
     "LatencyDrift",
     "RetriesExhausted",

@@ -136,8 +136,9 @@ class History:
             spent = measured(measurements, "process_time")
             longest = measured({"process_time_max": 0, **measurements}, "process_time_max")
             amounts["received"] = count
+            processed = measured({"processed": count, **measurements}, "processed")
             if spent:  # none where nothing was handled: all were answers, or handed out by receive()
-                amounts |= {"processed": count, "process_ns": spent}
+                amounts |= {"processed": processed, "process_ns": spent}
                 for window in self._windows:
                     window.add_worst(now_ns, "process_ns", longest)
             if self._sketch is not None:

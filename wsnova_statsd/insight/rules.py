@@ -58,6 +58,10 @@ class Seen:
             raise Unusable(key)
         return value
 
+    def known(self, key: str) -> int | float | None:
+        """A measurement that an emitter may leave out: None if it is not there. Raises Unusable."""
+        return self.number(key) if key in self.measurements else None
+
 
 @dataclass(frozen=True, slots=True)
 class Breach:

@@ -1,4 +1,4 @@
-"""The six situations that are worth an alert, as rules. Pure; what they remember of a client is in window.py."""
+"""The seven situations that are worth an alert, as rules. Pure; sums of a client's last while are in window.py."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .rules import CALM, Breach, Calm, Rule, Seen, Unusable
 from .window import Drift, Errors
 
 SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
+_QUIET: Final = 2 * SAMPLING  # without sums for longer than this, a client has received nothing for a while
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,8 @@ class LatencyDrift(Rule):
     def judge(self, seen: Seen, memory: Drift) -> Breach | Calm | None:
         if seen.metadata.get("direction") != "received":
             return None
-        count, spent = seen.number("count"), seen.number("process_time")
+        processed, spent = seen.known("processed"), seen.number("process_time")
+        count = seen.number("count") if processed is None else processed
         verdict = memory.add(seen.at, count, spent, self.factor, self.at_least)
         if not verdict:
             return CALM if verdict is False else None
@@ -239,11 +241,67 @@ class LatencyDrift(Rule):
         return Breach(title, text, mean)
 
 
+class _Stretch:
+    """Since when a client is behind, None if it is not, and until when that is known."""
+
+    __slots__ = ("since", "until")
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.until = 0.0
+
+
+@dataclass(frozen=True)
+class FallingBehind(Rule):
+    """A client has not kept up with its feed for `for_s` seconds without interruption: what waits takes more than
+    `behind_ms` to deal with, or messages are older than that on average when they are handed out (where the protocol
+    knows `sent_at`), or the reader never had to wait for input. Over when none of this holds."""
+
+    behind_ms: float = 1000.0
+    for_s: float = 10.0
+
+    hears = (events.MESSAGE_BATCH_PROCESSED,)
+    subject = "falling behind"
+    noun = "readings"
+    unit = "ms"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least("behind_ms", 0.0)
+        self._at_least("for_s", 0.0)
+
+    def memory(self) -> _Stretch:
+        return _Stretch()
+
+    def judge(self, seen: Seen, memory: _Stretch) -> Breach | Calm | None:
+        if seen.metadata.get("direction") != "received":
+            return None
+        behind, lag, idle = seen.known("behind"), seen.known("lag"), seen.known("idle")
+        if behind is None and lag is None and idle is None:  # an emitter that does not measure them
+            return None
+        count, waiting = seen.number("count"), seen.known("waiting")
+        late = max(behind or 0, lag / count if lag and count else 0) / 1e6
+        restless = idle == 0 and bool(count or waiting)  # else it is one handler that takes long, and nothing waits
+        began = seen.at - seen.number("window") / 1e9
+        if late <= self.behind_ms and not restless:
+            memory.since = None
+            return CALM
+        if memory.since is None or began - memory.until > _QUIET:
+            memory.since = began
+        memory.until = seen.at
+        lasted = seen.at - memory.since
+        if lasted < self.for_s:
+            return None
+        why = f"over {self.behind_ms:g}ms" if late > self.behind_ms else "never idle"
+        backlog = "" if waiting is None else f", {waiting:g} message{'s' * (waiting != 1)} waiting"
+        return Breach(f"Falling behind: {late:.4g}ms{backlog}", f"{late:.4g}ms, {why} for {lasted:.4g} s.", late)
+
+
 def default_rules(profile: Profile) -> list[Rule]:
     """The rules of a Monitor that was given none: all that fit the profile."""
     # a profile that calls a message slow later than the guide does moves the alert with it
     slow = SlowProcessing(max(100.0, profile.slow_after * 1000))
-    rules: list[Rule] = [slow, StuckHandler(), RetriesExhausted(), AuthFailed(), LatencyDrift()]
+    rules: list[Rule] = [slow, StuckHandler(), RetriesExhausted(), AuthFailed(), FallingBehind(), LatencyDrift()]
     if profile.kpi_targets.get("message_error_rate") is not None:
         rules.append(ErrorRate())
     return rules
