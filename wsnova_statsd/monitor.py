@@ -127,7 +127,11 @@ class Monitor:
     def _stop_locked(self, deadline: float) -> bool:
         flushed = True
         while self._stops:  # the reporter's is the last
-            flushed = self._stops.pop()(max(0.0, deadline - time.monotonic())) is not False
+            try:
+                stop = self._stops.pop()
+            except IndexError:  # a signal's handler has stopped the rest meanwhile
+                break
+            flushed = stop(max(0.0, deadline - time.monotonic())) is not False
         return flushed
 
     def __enter__(self) -> Monitor:

@@ -181,16 +181,16 @@ class _Function:
                 return
             name = process.thread_name("alerts", name_of(self._function).rpartition(".")[2])
             thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread = thread  # before it starts, so that a signal's handler starts no second one meanwhile
             try:
+                self._thread = thread  # before it starts, so that a signal's handler starts no second one meanwhile
                 thread.start()
             except BaseException as error:
                 self._thread = None  # if it did start, it takes its place
-                if not isinstance(error, Exception):
+                self._timers.call_later(_RETRY, self.start)
+                if not isinstance(error, Exception):  # an interrupt
                     raise
                 if self._delivery.may_log((id(self), "thread")):
                     log_fault(_log, error, "cannot start a thread for an alert function; retried every %d s", _RETRY)
-                self._timers.call_later(_RETRY, self.start)
 
     def _run(self) -> None:
         """wsnova-alerts-<name>: call the function until no alert waits."""
