@@ -1,7 +1,8 @@
-"""Monitor: the composition root. Builds everything that watches from a profile, starts in order, stops in reverse.
+"""Monitor: the composition root. Builds reporter, KPIs, alerts, samples and logs from a profile, starts them in order,
+stops them in reverse.
 
-start, stop and detailed_for from any thread; what it starts runs in threads of its parts, and each part looks after
-itself at exit and in a forked child. Nothing starts in the constructor.
+start, stop and detailed_for from any thread; what it starts runs in threads of its parts, and each part takes care of
+exit and of a forked child by itself. Nothing starts in the constructor.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Monitor:
         return cls(**made)
 
     def start(self) -> Monitor:
-        """Start the reporter, then what tells it something. Started already: nothing happens."""
+        """Start the reporter, then the parts that send to it. Started already: nothing happens."""
         process.in_child()
         with self._lock:
             if self._stops:
@@ -145,7 +146,7 @@ class Monitor:
     def detailed_for(self, seconds: float, client_id: str | None = None) -> Detail:
         """Let every event out of all clients, or of the one with this id, for so long; nothing else of them changes.
 
-        The bus tells of its begin and end. The handle that is returned ends it before its time with `cancel()`.
+        Events on the bus mark its begin and end. The handle that is returned ends it before its time with `cancel()`.
         """
         return detailed(seconds, client_id, self._bus)
 

@@ -1,7 +1,7 @@
-"""Alerts: rules watch the bus, and what they find leaves as few alerts as can be read.
+"""Alerts: rules judge the events of a bus, and their breaches leave as few alerts as a person can read.
 
-The first alert of an incident leaves at once. What follows within the rule's cool-down is counted, and told by one
-more alert at its end; when nothing came, or the rule says that it is over, one recovery follows. Threads: rules run in
+The first alert of an incident leaves at once. Breaches within the rule's cool-down are counted, and one more alert at
+its end stands for them; if there was none, or the rule answers CALM, one recovery follows. Threads: rules run in
 the emitting threads, each under a lock of its own, which is never held while a sink is called; ends of cool-downs are
 found on wsnova-clock; functions that take alerts are called in threads of their own (delivery.py). Nothing starts in
 the constructor; a forked child begins without the parent's incidents.
@@ -73,9 +73,8 @@ class Reporter(EventSink, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What happened so far: alerts told, incidents open right now, events without usable measurements, sinks that
-    raised, alerts that a function was not called with since 100 waited for it; seconds from an event to a sink's
-    return."""
+    """Counts since the start: alerts and recoveries sent, incidents open right now, events without usable measurements,
+    sinks that raised, alerts lost because 100 waited for a busy function; seconds from an event to a sink's return."""
 
     told: int
     recovered: int
@@ -88,9 +87,10 @@ class Figures:
 
 
 class Alerts:
-    """Watches a bus by `rules` (None: all that fit the profile) and tells `sinks` (None: events through `reporter`).
+    """Judges the events of a bus by `rules` (None: all that fit the profile) and sends alerts to `sinks` (None: Datadog
+    events through `reporter`).
 
-    `on_delivered(alert, seconds)` hears how long each alert took from its event to a sink's return. Raises
+    `on_delivered(alert, seconds)` is called with how long each alert took from its event to a sink's return. Raises
     ConfigurationError at once. Every method from any thread.
     """
 
@@ -140,8 +140,8 @@ class Alerts:
         return self
 
     def stop(self, timeout: float = 1.0) -> None:
-        """Detach from the bus. What was told still leaves, and is waited for up to `timeout` seconds; what a cool-down
-        holds back does not."""
+        """Detach from the bus, and wait up to `timeout` seconds for functions that have alerts. What a cool-down holds
+        back is dropped."""
         with self._lock:
             if self._started:
                 self._started = False
@@ -258,7 +258,7 @@ class _Watch:
             self._job = self._timers.call_later(max(0.0, due - now), self._look)
 
     def _look(self) -> None:
-        """wsnova-clock: tell what was held back, and what is over."""
+        """wsnova-clock: send what a cool-down held back, and recoveries."""
         self._turns.take(self._after_cool_downs)
         self._delivery.deliver()
 
@@ -268,7 +268,7 @@ class _Watch:
         self._arm(self.incidents.look(now), now)
 
     def stop(self) -> None:
-        """Forget what was found so far."""
+        """Forget all incidents and memories."""
         self._turns.take(self._forget)
 
     def _forget(self) -> None:

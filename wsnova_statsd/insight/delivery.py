@@ -77,7 +77,7 @@ class Delivery:
         self._queue.append((alert, iter(self._outlets)))
 
     def deliver(self) -> None:
-        """Hand out what is queued, unless another thread, or this one further up, does already. Waits for nobody."""
+        """Hand out what is queued, unless another thread, or this one further up, does already. Never waits."""
         turn = object()
         while self._queue:
             try:

@@ -50,8 +50,8 @@ class KpiTracker:
     less by up to a thirtieth, as time leaves it in slices).
 
     With a `reporter` they are shipped: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
-    `websocket.can_connect`, untagged overall and tagged by client. 1,000 clients are told apart, the rest is counted in
-    the overall figures, but for their links. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
+    `websocket.can_connect`, untagged overall and tagged by client. 1,000 clients have figures of their own; of the rest
+    all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class KpiTracker:
         process.at_exit(self, process.WATCHER)
 
     def after_fork(self) -> None:
-        """In a child: the clients are the parent's. What the child's own tell is shipped from the first of them on."""
+        """In a child: the clients are the parent's. Shipping begins with the first client of the child."""
         self._turns = Turns()
         self._lock = self._turns.lock  # guards everything below, the fields of histories, and _running
         self._job: Job | None = None
@@ -160,7 +160,7 @@ class KpiTracker:
             process.in_child()
         return self._turns
 
-    # -- what is heard, in the emitting threads -----------------------------------------------------------------------
+    # -- events, in the emitting threads ------------------------------------------------------------------------------
 
     def _hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
         self._own_turns().take(partial(self._count_locked, event, measurements, metadata))
@@ -181,7 +181,7 @@ class KpiTracker:
                 self._closed[client_id] = now
 
     def alerted(self, client_id: str, duration_ns: int) -> None:
-        """An alert about this client was sent, so many nanoseconds after what it tells of. Any thread."""
+        """An alert about this client was sent, so many nanoseconds after its event. Any thread."""
         self._own_turns().take(partial(self._alerted_locked, client_id, duration_ns))
 
     def _alerted_locked(self, client_id: str, duration_ns: int) -> None:
@@ -233,7 +233,7 @@ class KpiTracker:
         self._closed.pop(client_id, None)  # a signal's handler that reports may have forgotten it meanwhile
         self._clients.pop(client_id, None)
 
-    # -- what is told -------------------------------------------------------------------------------------------------
+    # -- reports ------------------------------------------------------------------------------------------------------
 
     def report(self, client: str | None = None) -> Report:
         """The rows of all clients together, or of the one with this id; without data their values are None."""
@@ -281,7 +281,7 @@ class KpiTracker:
             self._job = CLOCK.call_later(self._due - time.monotonic(), partial(self._tick, self._all))
 
     def _tick(self, begun: Window) -> None:
-        """wsnova-clock, every second. `begun` tells one start from the next."""
+        """wsnova-clock, every second. `begun` is another one after each start."""
         try:
             if self._reporter is not None:
                 self._ship(self._reporter, self._ticks % _CHECK_EVERY)

@@ -15,10 +15,10 @@ _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What a rule has to say of one client and message type.
+    """One alert of a rule, for one client and message type.
 
-    `count` occurrences since the last alert, of which `highest` and `p95` are in `unit`, None where there is no value.
-    `occurred_at` is when the event came that made it leave, on the watch's clock, None for one that the time made.
+    It stands for `count` occurrences since the last alert, of which `highest` and `p95` are in `unit`, None where there
+    is no value. `occurred_at` is when the event came that caused it, on the clock of Alerts; None if time caused it.
     """
 
     rule: str

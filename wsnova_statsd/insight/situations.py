@@ -66,7 +66,7 @@ class StuckHandler(Rule):
     passes = False
 
     def memory(self) -> list[float]:
-        """How long the messages ran when they were told as stuck, in ns."""
+        """How long the stuck messages had run when they were reported, in ns."""
         return []
 
     def judge(self, seen: Seen, memory: list[float]) -> Breach | Calm | None:
@@ -79,7 +79,7 @@ class StuckHandler(Rule):
             return Breach(f"Stuck handler: {so_far}s for {kind}", text, duration / 1e9, kind)
         if not memory:
             return None
-        back = seen.event == events.MESSAGE_PROCESS_SLOW  # the owner tells it, and only after a message
+        back = seen.event == events.MESSAGE_PROCESS_SLOW  # emitted by the owner, after a message
         if not back and seen.metadata.get("direction") == "received":
             back = seen.number("process_time_max") >= min(memory)
         if back:
@@ -115,7 +115,7 @@ class RetriesExhausted(Rule):
     passes = False
 
     def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
-        if seen.event == events.CONNECTION_COMPLETED:  # of a retry, reconnect.success tells once it is logged in
+        if seen.event == events.CONNECTION_COMPLETED:  # a retry is usable at reconnect.success: after the login
             return None if seen.metadata.get("reconnect") else CALM
         if seen.event == events.CONNECTION_RECONNECT_SUCCESS:
             return CALM
@@ -129,7 +129,7 @@ class RetriesExhausted(Rule):
 
 @dataclass(frozen=True)
 class AuthFailed(Rule):
-    """`auth.failed`. Over when a login is accepted, as far as the profile lets that be heard."""
+    """`auth.failed`. Over when a login is accepted, as far as the profile emits that."""
 
     hears = (
         events.AUTH_FAILED,

@@ -48,7 +48,7 @@ class Window:
         self.bins: defaultdict[int, int] = defaultdict(int)
 
     def roll(self, now_ns: int) -> None:
-        """Let go of the slices that are too old by now."""
+        """Take out the slices that are too old by now."""
         newest = now_ns // self._slice_ns
         if newest > self._newest:
             self._newest = newest
