@@ -51,13 +51,15 @@ HEARTBEAT_RECEIVED: Final = PREFIX + "heartbeat.received"
 HEARTBEAT_MISSED: Final = PREFIX + "heartbeat.missed"
 SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 
-# Told by the bus itself, by the client about itself, and when detail on demand begins and ends (`seconds` asked for; at
-# the end `duration`, ns; `client_id` if it is one's): outside the guide's prefix and outside the catalogue.
+# Emitted by the bus itself, by the client about itself, for each message whose age is known (`lag`, ns; `client_id`,
+# `direction`), and when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns; `client_id`
+# if it is one's): outside the guide's prefix, outside the catalogue, in every profile.
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
 CLIENT_CLOSED: Final = "telemetry.client.closed"
+MESSAGE_LAG: Final = "telemetry.message.lag"
 DETAIL_STARTED: Final = "telemetry.detail.started"
 DETAIL_ENDED: Final = "telemetry.detail.ended"
-UNLISTED: Final = (HANDLER_FAILURE, CLIENT_CLOSED, DETAIL_STARTED, DETAIL_ENDED)
+UNLISTED: Final = (HANDLER_FAILURE, CLIENT_CLOSED, MESSAGE_LAG, DETAIL_STARTED, DETAIL_ENDED)
 
 ERROR_TYPES: Final = (
     "connection",
@@ -78,7 +80,7 @@ SEVERITIES: Final = ("warning", "error", "critical")
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
-    """What one event carries and when it is emitted.
+    """What one event carries and when it is emitted. A measurement that is not known is left out.
 
     `level` is the least level that emits it; `minimal_when` names a metadata key and the values with which it belongs
     to the minimal level all the same. `toggle` is the profile's switch for it, None if it is never removed.
@@ -106,10 +108,18 @@ _UNITS: Final = {
     "process_time": "nanoseconds",
     "process_time_max": "nanoseconds",
     "window": "nanoseconds",
+    "silent": "nanoseconds",
+    "idle": "nanoseconds",
+    "behind": "nanoseconds",
+    "lag": "nanoseconds",
+    "lag_max": "nanoseconds",
     "size": "bytes",
     "total_size": "bytes",
+    "waiting_bytes": "bytes",
     "attempt": "attempts",
     "count": "messages",
+    "processed": "messages",
+    "waiting": "messages",
     "errors": "messages",
     "cpu_percent": "percent",
     "rss_bytes": "bytes",
@@ -159,7 +169,7 @@ _SPECS = (
     _spec(
         CONNECTION_DISCONNECTED,
         "minimal",
-        "system_time duration",
+        "system_time duration silent",
         "uri reason detail",
         "exactly once per completed, before close() returns",
     ),
@@ -224,7 +234,8 @@ _SPECS = (
     _spec(
         MESSAGE_BATCH_PROCESSED,
         "minimal",
-        "count total_size errors process_time process_time_max window",
+        "count processed total_size errors process_time process_time_max window "
+        "waiting waiting_bytes idle behind lag lag_max",
         "direction",
         "once a second while there is traffic, and at close",
         always=True,

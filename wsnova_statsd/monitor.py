@@ -1,7 +1,8 @@
-"""Monitor: the composition root. Builds everything that watches from a profile, starts in order, stops in reverse.
+"""Monitor: the composition root. Builds reporter, KPIs, alerts, samples and logs from a profile, starts them in order,
+stops them in reverse.
 
-start, stop and detailed_for from any thread; what it starts runs in threads of its parts, and each part looks after
-itself at exit and in a forked child. Nothing starts in the constructor.
+start, stop and detailed_for from any thread; what it starts runs in threads of its parts, and each part takes care of
+exit and of a forked child by itself. Nothing starts in the constructor.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Monitor:
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock. The parts go on, each by itself."""
-        self._lock = threading.Lock()  # guards _stops
+        self._lock = threading.RLock()  # guards _stops; a signal's handler may stop in the midst of any method
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor:
@@ -91,7 +92,7 @@ class Monitor:
         return cls(**made)
 
     def start(self) -> Monitor:
-        """Start the reporter, then what tells it something. Started already: nothing happens."""
+        """Start the reporter, then the parts that send to it. Started already: nothing happens."""
         process.in_child()
         with self._lock:
             if self._stops:
@@ -111,9 +112,12 @@ class Monitor:
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
         if prometheus is not None and port is not None:
             yield lambda: prometheus.start(port), lambda _: prometheus.stop()
-        for part in (self.log, self.kpis, self.alerts, self.system):
+        for part in (self.log, self.kpis):
             if part is not None:
                 yield part.start, lambda _, stop=part.stop: stop()  # type: ignore[misc]
+        yield self.alerts.start, lambda left: self.alerts.stop(left / 2)  # the rest is for the flush
+        if (system := self.system) is not None:
+            yield system.start, lambda _: system.stop()
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop in reverse, flushing what is left. True if nothing is left after `timeout` seconds."""
@@ -124,7 +128,11 @@ class Monitor:
     def _stop_locked(self, deadline: float) -> bool:
         flushed = True
         while self._stops:  # the reporter's is the last
-            flushed = self._stops.pop()(max(0.0, deadline - time.monotonic())) is not False
+            try:
+                stop = self._stops.pop()
+            except IndexError:  # a signal's handler has stopped the rest meanwhile
+                break
+            flushed = stop(max(0.0, deadline - time.monotonic())) is not False
         return flushed
 
     def __enter__(self) -> Monitor:
@@ -138,7 +146,7 @@ class Monitor:
     def detailed_for(self, seconds: float, client_id: str | None = None) -> Detail:
         """Let every event out of all clients, or of the one with this id, for so long; nothing else of them changes.
 
-        The bus tells of its begin and end. The handle that is returned ends it before its time with `cancel()`.
+        Events on the bus mark its begin and end. The handle that is returned ends it before its time with `cancel()`.
         """
         return detailed(seconds, client_id, self._bus)
 

@@ -23,30 +23,39 @@ def emit(ms):
     ws.telemetry.execute(ws.events.MESSAGE_PROCESS_SLOW, {"duration": ms * 1_000_000}, {"client_id": "a", "type": "b"})
 
 
-alerts = Alerts([ws.alerts.SlowProcessing(cool_down=0.2)], Agent()).start()
+class Halting(ws.alerts.SlowProcessing):
+    def judge(self, seen, memory):
+        if seen.measurements["duration"] == 155_000_000:
+            judging.set()
+            go.wait(30)
+        return super().judge(seen, memory)
+
+
+def halt(alert):
+    if alert.highest == 150:
+        calling.set()
+        go.wait(30)
+    called.append(alert.title)
+
+
+judging, calling, go, called = threading.Event(), threading.Event(), threading.Event(), []
+rule = Halting(cool_down=0.2)
+alerts = Alerts([rule], agent := Agent(), [agent, halt]).start()
 emit(150)
 emit(160)
-held, go = threading.Event(), threading.Event()
-
-
-def hold():
-    with alerts._watches[0]._lock, alerts._post._turn:
-        held.set()
-        go.wait(30)
-
-
-threading.Thread(target=hold).start()
-held.wait(30)
+calling.wait(30)
+threading.Thread(target=emit, args=(155,)).start()
+judging.wait(30)
 pid = os.fork()
 if pid == 0:
     told.clear()
-    emit(170)  # the parent's thread that holds the locks is not here
+    emit(170)  # the parent's threads that judge and call the function are not here
     deadline = threading.Event()
     while len(told) < 2:
         deadline.wait(0.01)
-    alerts.stop()
+    alerts.stop(30)
     good = told == ["Slow message processing: 170.0ms for b", "Recovered: slow message processing for b"]
-    os._exit(0 if good else 1)
+    os._exit(0 if good and called == told else 1)
 go.set()
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """

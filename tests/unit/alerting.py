@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -67,7 +68,14 @@ class Agent:
 class Bench:
     """Rules on a bus of their own, and every alert they tell of."""
 
-    def __init__(self, *rules: Rule, profile: str | ws.Profile = "financial", sinks: Iterable[Sink] = ()) -> None:
+    def __init__(
+        self,
+        *rules: Rule,
+        profile: str | ws.Profile = "financial",
+        sinks: Iterable[Sink] = (),
+        told: Callable[[Alert], object] | None = None,
+        on_delivered: Callable[[Alert, float], object] | None = None,
+    ) -> None:
         self.bus = ws.Bus()
         self.clock = FakeClock()
         self.timers = Timers(self.clock)
@@ -77,32 +85,35 @@ class Bench:
         self.alerts = Alerts(
             rules,
             self.agent,
-            [self.told.append, *sinks],
+            [told or self.told.append, *sinks],
             profile,
             self.bus,
-            lambda alert, seconds: self.delays.append((alert, seconds)),
+            on_delivered or (lambda alert, seconds: self.delays.append((alert, seconds))),
             self.clock,
             self.timers,
         ).start()
 
     def emit(self, event: str, measurements: dict[str, Any], **metadata: Any) -> None:
-        """One event of client md-1, type trade, unless told otherwise; what is due at once is done."""
+        """One event of client md-1, type trade, unless told otherwise; the sinks have returned from its alerts."""
         self.bus.execute(event, measurements, {**WHO, **metadata})
         self.advance(0)
 
     def advance(self, seconds: float) -> None:
         self.timers.advance(seconds)
+        self.alerts.at_exit(time.monotonic() + 10)  # functions are called in threads of their own
 
     def slow(self, ms: float, **metadata: Any) -> None:
         """One slow message."""
         self.emit(SLOW, {"duration": round(ms * 1e6)}, result="ok", **metadata)
 
-    def batch(self, count: int, errors: int = 0, spent_ms: float = 0.0, direction: str = "received") -> None:
+    def batch(
+        self, count: int, errors: int = 0, spent_ms: float = 0.0, direction: str = "received", **more: float
+    ) -> None:
         """The sums of one second, told at its end."""
         self.advance(1)
         spent = round(spent_ms * 1e6)
         sums = {"count": count, "errors": errors, "process_time": spent, "process_time_max": spent, "window": SECOND}
-        self.emit(BATCH, sums, direction=direction)
+        self.emit(BATCH, {**sums, **more}, direction=direction)
 
     def types(self) -> list[str]:
         """The alerts' types in order: warning, error, success."""

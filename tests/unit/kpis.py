@@ -58,12 +58,19 @@ class Scene:
         self.emit(events.CONNECTION_RECONNECT_FAILED, client, {"attempt": 1, "duration": 1}, final=final, reason="http")
 
     def batch(
-        self, count: int, errors: int = 0, client: str = "a", ms: float = 0, longest: float = 0, way: str = "received"
+        self,
+        count: int,
+        errors: int = 0,
+        client: str = "a",
+        ms: float = 0,
+        longest: float = 0,
+        way: str = "received",
+        **more: int,
     ) -> None:
-        """Sums of messages; `ms` of processing in all, `longest` the slowest."""
+        """Sums of messages; `ms` of processing in all, `longest` the slowest, `more` where the emitter knows more."""
         sums = {"count": count, "total_size": count, "errors": errors, "window": S}
         sums |= {"process_time": round(ms * MS), "process_time_max": round(longest * MS)}
-        self.emit(events.MESSAGE_BATCH_PROCESSED, client, sums, direction=way)
+        self.emit(events.MESSAGE_BATCH_PROCESSED, client, sums | more, direction=way)
 
     def error(self, error_id: str | None, client: str = "a", severity: str = "error", kind: str = "handler") -> None:
         named = {} if error_id is None else {"error_id": error_id}

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.unit.alerting import SLOW, WHO, Agent, Bench
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.insight import alerts as module
 from wsnova_statsd.insight import incidents
-from wsnova_statsd.insight.alerts import Alerts
+from wsnova_statsd.insight.alerts import Alert, Alerts
 from wsnova_statsd.insight.incidents import Tally
 
 alerts = ws.alerts
@@ -297,17 +298,37 @@ def test_what_a_closed_client_did_is_forgotten() -> None:
 
 
 def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None:
-    """As after a fork in the midst of an event: every lock held, an alert on its way."""
-    bench = Bench(alerts.SlowProcessing())
-    bench.slow(200)
-    (watch,) = bench.alerts._watches
-    watch._lock.acquire()
-    bench.alerts._lock.acquire()
-    bench.alerts._post._turn.acquire()
-    bench.alerts.after_fork()
-    bench.slow(300)
-    assert [alert.highest for alert in bench.told] == [200.0, 300.0]
-    bench.alerts.stop()
+    """As after a fork in the midst of an event: a rule at work in a thread that is not in the child, and a function
+    that has not returned."""
+    judging, calling, go = threading.Event(), threading.Event(), threading.Event()
+
+    def judge(measurements: Any, metadata: Any) -> bool:
+        if metadata["type"] == "slow to judge":
+            judging.set()
+            go.wait(10)
+        return True
+
+    def call(alert: Alert) -> None:
+        if alert.type == "slow to tell":
+            calling.set()
+            go.wait(10)
+        told.append(alert.type)
+
+    told: list[str] = []
+    bus = ws.Bus()
+    watching = Alerts([alerts.When("Mine", SLOW, judge)], Agent(), [call], bus=bus).start()
+    bus.execute(SLOW, {}, {"type": "slow to tell"})
+    assert calling.wait(10)
+    thread = threading.Thread(target=bus.execute, args=(SLOW, {}, {"type": "slow to judge"}))
+    thread.start()
+    assert judging.wait(10)
+    watching.after_fork()
+    bus.execute(SLOW, {}, {"type": "of the child"})
+    watching.at_exit(time.monotonic() + 10)
+    assert told == ["of the child"]
+    go.set()
+    thread.join()
+    watching.stop()
 
 
 # -- from the error to the alert --------------------------------------------------------------------------------------
@@ -315,20 +336,19 @@ def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None
 
 def test_the_time_from_an_event_to_the_sinks_return_is_measured() -> None:
     """For alerts that an event made leave; not for what the time told."""
-    bench = Bench(alerts.SlowProcessing(), sinks=[lambda alert: bench.clock.advance(0.25)])
+    bench = Bench(alerts.SlowProcessing(), told=lambda alert: bench.clock.advance(0.25))
     assert bench.alerts.figures.worst_seconds is None
     bench.slow(200)
     bench.slow(200)
     bench.advance(120)
-    assert [(alert.count, seconds) for alert, seconds in bench.delays] == [(1, 0.0), (1, 0.25)]
+    assert [(alert.count, seconds) for alert, seconds in bench.delays] == [(1, 0.25)]
     figures = bench.alerts.figures
     assert (figures.last_seconds, figures.worst_seconds) == (0.25, 0.25)
     assert (figures.told, figures.recovered, figures.open) == (2, 1, 0)
 
 
 def test_whoever_hears_the_delays_and_raises_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench(alerts.SlowProcessing())
-    bench.alerts._post._on_delivered = lambda alert, seconds: 1 / 0
+    bench = Bench(alerts.SlowProcessing(), on_delivered=lambda alert, seconds: 1 / 0)
     with caplog.at_level(logging.ERROR):
         bench.slow(200)
     assert bench.types() == ["warning"]

@@ -54,7 +54,7 @@ def test_the_sums_are_those_of_the_catalogue(clock: FakeClock) -> None:
         "process_time_max": 300,
         "window": 250_000_000,
     }
-    assert set(sums) == set(CATALOGUE[MESSAGE_BATCH_PROCESSED].measurements)
+    assert set(sums) <= set(CATALOGUE[MESSAGE_BATCH_PROCESSED].measurements)
 
 
 def test_taking_starts_over(clock: FakeClock) -> None:

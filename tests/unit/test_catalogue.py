@@ -7,6 +7,7 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd import events
 from wsnova_statsd.metrics.definitions import Definition
+from wsnova_statsd.testing.metrics import capture_metrics
 
 MS = ("native", "millisecond")
 C = {"client": "client_id"}
@@ -70,6 +71,9 @@ TABLE: dict[str, list[Row]] = {
         ("sum", "message.batch.count", {**C, "direction": "direction"}, "count"),
         ("sum", "message.batch.bytes", {**C, "direction": "direction"}, "total_size"),
         ("sum", "message.batch.errors", {**C, "direction": "direction"}, "errors"),
+        ("state", "message.waiting", {**C, "direction": "direction"}, "waiting"),
+        ("state", "message.waiting.bytes", {**C, "direction": "direction"}, "waiting_bytes"),
+        ("state", "message.behind", {**C, "direction": "direction"}, "behind"),
     ],
     "subscription.subscribe.started": [("counter", "subscription.subscribe.started", C, None)],
     "subscription.subscribe.completed": [
@@ -121,11 +125,12 @@ def _expected(event: str, rows: list[Row]) -> list[Definition]:
     for kind, name, tags, measurement in rows:
         pairs = tuple(tags.items())
         unit = None if kind in ("counter", "sum", "state") or measurement == "size" else MS
+        unit = MS if measurement == "behind" else unit
         full, source = f"websocket.{name}", f"websockex_nova.{event}"
         if kind == "sample":
             made.append(Definition(full, "gauge", source, measurement, pairs, MS if name.endswith("_ms") else None))
         elif kind == "state":
-            made.append(Definition(full, "gauge", source, measurement, pairs, state=True))
+            made.append(Definition(full, "gauge", source, measurement, pairs, unit, state=True))
         elif kind == "gauge":
             made.append(Definition(full, "gauge", source, measurement, pairs, unit))
             made.append(Definition(f"{full}.distribution", "distribution", source, measurement, pairs, unit))
@@ -143,15 +148,19 @@ def test_an_event_has_exactly_its_metrics(event: str) -> None:
 
 
 def test_no_event_is_missing_and_none_is_added() -> None:
-    """Every event of the catalogue stands in the table, and nothing else is in the list."""
+    """Every event of the catalogue stands in the table, and nothing else is in the list but the age of messages."""
     named = {f"websockex_nova.{event}" for event in TABLE}
-    assert {one.event for one in ws.statsd_metrics()} == named
+    assert {one.event for one in ws.statsd_metrics()} == {*named, events.MESSAGE_LAG}
     assert named == set(events.CATALOGUE)
+    (lag,) = [one for one in ws.statsd_metrics() if one.event == events.MESSAGE_LAG]
+    tags = (("client", "client_id"), ("direction", "direction"))
+    assert lag == Definition("websocket.message.lag", "distribution", events.MESSAGE_LAG, "lag", tags, MS)
 
 
 def test_every_metric_reads_what_its_event_carries() -> None:
     """No measurement and no tag names a key that the event does not have."""
-    for one in [*ws.statsd_metrics(), *ws.prometheus_metrics()]:
+    listed = [one for one in ws.statsd_metrics() if one.event in events.CATALOGUE]
+    for one in [*listed, *ws.prometheus_metrics()]:
         spec = events.CATALOGUE[one.event]
         if isinstance(one.measurement, str):
             assert one.measurement in spec.measurements, one
@@ -201,10 +210,11 @@ STANDARD |= {event for event in TABLE if event.startswith(("subscription.", "aut
     ],
 )
 def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | None, named: set[str]) -> None:
-    """The metrics of an event come all or not at all, in the list's order."""
+    """The metrics of an event come all or not at all, in the list's order; the age of messages in every profile."""
     chosen = ws.statsd_metrics(profile=profile)
-    assert {one.event.removeprefix("websockex_nova.") for one in chosen} == named
-    assert chosen == [one for one in ws.statsd_metrics() if one.event.removeprefix("websockex_nova.") in named]
+    named = {*(f"websockex_nova.{event}" for event in named), events.MESSAGE_LAG}
+    assert {one.event for one in chosen} == named
+    assert chosen == [one for one in ws.statsd_metrics() if one.event in named]
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
@@ -238,3 +248,32 @@ def test_the_prometheus_list_is_the_guides_with_the_counter_its_query_reads() ->
         (kind, f"websockex_nova.{event}", f"websockex_nova.{event}.{last}", *rest) for kind, event, last, *rest in GUIDE
     ]
     assert all(tag == key for one in ws.prometheus_metrics() for tag, key in one.tags)
+
+
+# The metrics of what waits, as they leave
+
+
+def test_what_waits_is_told_of_what_is_received_and_the_age_of_each_message() -> None:
+    """A measurement that is not there omits its metric: also of an older emitter's sums, and of what is sent."""
+    bus, sums = ws.Bus(), {"count": 1, "total_size": 5, "errors": 0}
+    received = {"client_id": "a", "direction": "received"}
+    waiting = {"waiting": 3, "waiting_bytes": 900, "idle": 0, "behind": 1_500_000, "lag": 7, "lag_max": 7}
+    with capture_metrics(bus=bus) as metrics:
+        bus.execute(events.MESSAGE_BATCH_PROCESSED, {**sums, **waiting}, received)
+        bus.execute(events.MESSAGE_BATCH_PROCESSED, sums, {"client_id": "a", "direction": "sent"})
+        bus.execute(events.MESSAGE_BATCH_PROCESSED, sums, {"client_id": "old", "direction": "received"})
+        record = bus.slot(events.MESSAGE_LAG).recorder(("lag",), received)
+        assert record is not None
+        for lag in (1_000_000, 2_500_000):
+            record(lag)
+        metrics.flush()
+    tags = {"client:a", "direction:received"}
+    told = {(one.name, *one.values) for one in metrics.metrics() if tags <= set(one.tags)}
+    assert told >= {
+        ("websocket.message.waiting", 3.0),
+        ("websocket.message.waiting.bytes", 900.0),
+        ("websocket.message.behind", 1.5),
+        ("websocket.message.lag", 1.0, 2.5),
+    }
+    about = ("websocket.message.waiting", "websocket.message.behind", "websocket.message.lag")
+    assert all(tags <= set(one.tags) for one in metrics.metrics() if one.name.startswith(about))

@@ -15,7 +15,9 @@ NS, EPOCH, BYTES = "nanoseconds", "nanoseconds since the epoch", "bytes"
 UNITS = {
     "system_time": EPOCH,
     **dict.fromkeys(("duration", "delay", "rtt", "cpu_time", "process_time", "process_time_max", "window"), NS),
-    **dict.fromkeys(("size", "total_size", "rss_bytes"), BYTES),
+    **dict.fromkeys(("silent", "idle", "behind", "lag", "lag_max"), NS),
+    **dict.fromkeys(("size", "total_size", "rss_bytes", "waiting_bytes"), BYTES),
+    **dict.fromkeys(("processed", "waiting"), "messages"),
     "attempt": "attempts",
     "count": "messages",
     "errors": "messages",
@@ -35,7 +37,7 @@ UNITS = {
 TABLE = """
 connection.started                 | system_time                   | uri reconnect                     | connection_events | minimal
 connection.completed               | duration                      | uri reconnect                     | connection_events | minimal
-connection.disconnected            | system_time duration          | uri reason detail                 | connection_events | minimal
+connection.disconnected            | system_time duration silent   | uri reason detail                 | connection_events | minimal
 connection.reconnect.attempt       | attempt delay system_time     | uri cause                         | connection_events | standard
 connection.reconnect.success       | attempt duration              | uri                               | connection_events | minimal
 connection.reconnect.failed        | attempt duration              | uri reason final                  | connection_events | standard
@@ -49,7 +51,7 @@ message.process.started            | system_time                   | type       
 message.process.completed          | duration                      | type result                       | message_events    | standard
 message.process.slow               | duration                      | type result                       |                   | minimal
 message.process.stuck              | duration cpu_time             | type stack                        |                   | minimal
-message.batch_processed            | count total_size errors process_time process_time_max window | direction |            | minimal
+message.batch_processed | count processed total_size errors process_time process_time_max window waiting waiting_bytes idle behind lag lag_max | direction | | minimal
 subscription.subscribe.started     | system_time                   | channel restored                  | connection_events | standard
 subscription.subscribe.completed   | duration                      | channel result confirmed restored | connection_events | standard
 subscription.unsubscribe.started   | system_time                   | channel restored                  | connection_events | standard
@@ -138,8 +140,14 @@ def test_what_is_told_outside_the_guides_prefix_is_outside_the_catalogue() -> No
     """The bus's own event, the client's end, and the begin and end of detail on demand carry other names."""
     assert (events.HANDLER_FAILURE, events.CLIENT_CLOSED) == ("telemetry.handler.failure", "telemetry.client.closed")
     assert (events.DETAIL_STARTED, events.DETAIL_ENDED) == ("telemetry.detail.started", "telemetry.detail.ended")
-    four = {events.HANDLER_FAILURE, events.CLIENT_CLOSED, events.DETAIL_STARTED, events.DETAIL_ENDED}
-    assert set(events.UNLISTED) == four
+    five = {
+        events.HANDLER_FAILURE,
+        events.CLIENT_CLOSED,
+        events.DETAIL_STARTED,
+        events.DETAIL_ENDED,
+        events.MESSAGE_LAG,
+    }
+    assert set(events.UNLISTED) == five
     assert not set(events.UNLISTED) & set(CATALOGUE)
 
 

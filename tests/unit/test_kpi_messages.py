@@ -56,6 +56,16 @@ def test_messages_that_nobody_processed_have_no_processing_time(scene: Scene) ->
     assert (scene.value("processing_time_ms"), scene.value("throughput_per_s")) == (None, 50.0)
 
 
+def test_the_processing_time_is_that_of_the_messages_that_were_processed(scene: Scene) -> None:
+    """Half of them cannot be read: the mean is that of the others, and of all where the emitter does not know."""
+    scene.batch(40, errors=20, ms=400, longest=25, processed=20)
+    row = scene.row("processing_time_ms")
+    assert (row.value, row.max, row.n) == (20.0, 25.0, 20)
+    assert scene.row("throughput_per_s").n == 40
+    scene.batch(20, ms=400)
+    assert (scene.value("processing_time_ms"), scene.row("processing_time_ms").n) == (20.0, 40)
+
+
 def test_throughput_is_over_the_time_that_was_watched(scene: Scene) -> None:
     """A second at least; the window at most; of a client since it was first heard of."""
     scene.batch(10, client="a")
@@ -205,5 +215,5 @@ def test_memory_does_not_grow_with_events(scene: Scene) -> None:
     assert len(history._errors) == 500
     assert len(history.window._slices) <= 30
     assert len(history.window.samples()) <= 300
-    assert len(history.spread._bins) < 200
+    assert len(history.sketch._bins) < 200
     assert sum(history.window.bins.values()) <= 300

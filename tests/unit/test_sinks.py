@@ -1,14 +1,12 @@
-"""Sinks: Datadog events, log records, functions; one that raises or takes long costs the others nothing."""
+"""Sinks: Datadog events, log records, functions; one that raises costs the others nothing."""
 
 import logging
-import threading
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
 from tests.unit.alerting import WHO, Agent, Bench
-from wsnova_statsd.insight import sinks
 from wsnova_statsd.insight.alerts import Alert, Alerts
 from wsnova_statsd.testing.metrics import capture_metrics
 
@@ -76,40 +74,11 @@ def test_a_sink_that_raises_is_counted_and_logged_once_a_minute_and_the_others_a
         bench.advance(1)
     assert (len(bench.told), len(good.events)) == (5, 5)
     assert bench.alerts.figures.sink_failures == 10
-    logged = [record for record in caplog.records if record.name == "wsnova_statsd.insight.sinks"]
-    assert [str(record.exc_info and record.exc_info[1]) for record in logged] == ["no way out", "not this one"]
+    logged = [record for record in caplog.records if record.name == "wsnova_statsd.insight.delivery"]
+    assert {str(record.exc_info and record.exc_info[1]) for record in logged} == {"no way out", "not this one"}
     bench.advance(60)
-    assert len([record for record in caplog.records if record.name == "wsnova_statsd.insight.sinks"]) == 4
+    assert len([record for record in caplog.records if record.name == "wsnova_statsd.insight.delivery"]) == 4
     assert bench.bus.handler_errors == 0
-
-
-def test_a_function_is_called_on_the_clock_and_holds_up_nobody() -> None:
-    """Its thread is not the one that emits; the reporter's event leaves meanwhile."""
-    bus, agent, go, done = ws.Bus(), Agent(), threading.Event(), threading.Event()
-    threads = []
-
-    def slow_function(alert: Alert) -> None:
-        threads.append(threading.current_thread().name)
-        assert go.wait(10)
-        done.set()
-
-    watching = Alerts([alerts.SlowProcessing()], agent, [slow_function, agent], bus=bus).start()
-    bus.execute(SLOW, {"duration": 150_000_000}, WHO)
-    assert len(agent.events) == 1
-    go.set()
-    assert done.wait(10)
-    watching.stop()
-    assert threads == ["wsnova-clock"]
-
-
-def test_alerts_for_a_function_that_never_returns_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it cannot be given any more is counted."""
-    monkeypatch.setattr(sinks, "_WAITING", 3)
-    bench = Bench(alerts.SlowProcessing())
-    for number in range(5):
-        bench.bus.execute(SLOW, {"duration": 150_000_000}, {"client_id": "md-1", "type": str(number)})
-    bench.advance(0)
-    assert (len(bench.told), bench.alerts.figures.lost) == (3, 2)
 
 
 def test_a_sink_that_emits_what_fires_again_neither_deadlocks_nor_changes_the_order() -> None:
@@ -124,11 +93,3 @@ def test_a_sink_that_emits_what_fires_again_neither_deadlocks_nor_changes_the_or
     bench.slow(150)
     assert [event[3].get("client") for event in echo.events] == ["md-1", "md-1", "md-2"]
     assert len(bench.told) == 3
-
-
-def test_stopping_hands_over_what_waits_for_a_function() -> None:
-    bench = Bench(alerts.SlowProcessing())
-    bench.bus.execute(SLOW, {"duration": 150_000_000}, WHO)
-    assert bench.told == []
-    bench.alerts.stop()
-    assert bench.types() == ["warning"]

@@ -1,4 +1,4 @@
-"""The six rules: each fires, does not exactly at its threshold, is coalesced, and recovers."""
+"""The seven rules: each fires, does not exactly at its threshold, is coalesced, and recovers."""
 
 from typing import Any
 
@@ -302,6 +302,107 @@ def test_without_a_baseline_or_messages_there_is_no_drift() -> None:
     assert young.told == few.told == sent.told == []
 
 
+def test_a_drift_is_of_the_messages_that_were_processed() -> None:
+    """Garbage that nobody processed hides it no more, nor does an emitter that does not tell how many were."""
+    bench = Bench(alerts.LatencyDrift(window_s=10, baseline_s=100, at_least=50))
+    _drifting(bench, 100, 1.0)
+    for _ in range(9):
+        bench.batch(100, spent_ms=90, processed=10)
+    assert bench.told[-1].title.startswith("Latency drift: ")
+
+
+# -- FallingBehind ----------------------------------------------------------------------------------------------------
+
+MS = 1_000_000
+BEHIND: dict[str, Any] = {"waiting": 40, "waiting_bytes": 9000, "idle": 7 * MS, "behind": 1001 * MS}
+LATE: dict[str, Any] = {"waiting": 0, "idle": 900 * MS, "behind": 0, "lag": 10 * 1001 * MS}  # of ten messages
+RESTLESS: dict[str, Any] = {"waiting": 1, "idle": 0, "behind": 20 * MS}
+EASY: dict[str, Any] = {"waiting": 3, "idle": 1, "behind": 1000 * MS, "lag": 10 * 1000 * MS, "lag_max": 5000 * MS}
+
+
+@pytest.mark.parametrize(
+    ("sums", "title", "why"),
+    [
+        (BEHIND, "Falling behind: 1001ms, 40 messages waiting", "1001ms, over 1000ms for 10 s."),
+        (LATE, "Falling behind: 1001ms, 0 messages waiting", "1001ms, over 1000ms for 10 s."),
+        (RESTLESS, "Falling behind: 20ms, 1 message waiting", "20ms, never idle for 10 s."),
+        ({"idle": 0}, "Falling behind: 0ms", "0ms, never idle for 10 s."),
+    ],
+)
+def test_a_client_that_does_not_keep_up_for_ten_seconds_is_told(sums: dict[str, Any], title: str, why: str) -> None:
+    """By what waits, by the mean age of its messages, or by a reader that never waits for input; each alone."""
+    bench = Bench(alerts.FallingBehind())
+    for _ in range(9):
+        bench.batch(10, **sums)
+    assert bench.told == []
+    bench.batch(10, **sums)
+    (alert,) = bench.told
+    assert (alert.rule, alert.alert_type, alert.unit) == ("falling_behind", "warning", "ms")
+    assert (alert.title, alert.text) == (title, f"client md-1: {why}")
+
+
+def test_a_client_that_keeps_up_for_one_second_begins_anew() -> None:
+    """Exactly the limit is not above it, and one nanosecond of idleness is some."""
+    bench = Bench(alerts.FallingBehind())
+    for _ in range(3):
+        for _ in range(9):
+            bench.batch(10, **BEHIND)
+        bench.batch(10, **EASY)
+    assert bench.told == []
+
+
+def test_a_client_that_has_caught_up_is_told_as_recovered_at_once() -> None:
+    bench = Bench(alerts.FallingBehind(behind_ms=50, for_s=3))
+    for behind in (60, 70, 80, 90):
+        bench.batch(10, behind=behind * MS, waiting=behind)
+    assert [(one.title, one.alert_type) for one in bench.told] == [
+        ("Falling behind: 80ms, 80 messages waiting", "warning")
+    ]
+    bench.batch(10, behind=50 * MS, waiting=2, idle=5)
+    assert bench.types() == ["warning", "success"]
+    assert bench.told[1].title == "Recovered: falling behind"
+    bench.advance(120)
+    assert [(one.alert_type, one.count, one.highest) for one in bench.told[2:]] == [
+        ("warning", 1, 90.0),
+        ("success", 1, 90.0),
+    ]
+
+
+def test_a_long_quiet_is_an_interruption() -> None:
+    """Ten sparse readings in an hour are no ten seconds; a second without a message is none."""
+    sparse, steady = Bench(alerts.FallingBehind()), Bench(alerts.FallingBehind())
+    for _ in range(10):
+        sparse.batch(1, **BEHIND)
+        sparse.advance(360)
+    for _ in range(5):
+        steady.batch(1, **BEHIND)
+        steady.advance(1)
+    assert (sparse.types(), steady.types()) == ([], [])
+    steady.batch(1, **BEHIND)
+    assert steady.types() == ["warning"]
+
+
+def test_one_handler_that_takes_long_while_nothing_waits_is_not_behind() -> None:
+    """Sums leave each second meanwhile, with an idle of 0: that is StuckHandler's to tell."""
+    bench = Bench(alerts.FallingBehind())
+    for _ in range(30):
+        bench.batch(0, idle=0, waiting=0, behind=0)
+    assert bench.told == []
+    for second in range(10):
+        bench.batch(0, idle=0, waiting=2, behind=second * SECOND)
+    assert bench.told[0].title == "Falling behind: 9000ms, 2 messages waiting"
+
+
+def test_what_is_sent_and_sums_that_do_not_measure_it_are_never_behind() -> None:
+    bench = Bench(alerts.FallingBehind(for_s=0))
+    bench.batch(10, direction="sent", **BEHIND)
+    bench.batch(10)
+    bench.emit(BATCH, {"count": 5, "total_size": 9}, direction="received")  # the guide's own form
+    assert (bench.told, bench.alerts.figures.unusable) == ([], 0)
+    bench.batch(10, **BEHIND)
+    assert bench.types() == ["warning"]
+
+
 # -- what is not usable -----------------------------------------------------------------------------------------------
 
 
@@ -318,6 +419,11 @@ def test_without_a_baseline_or_messages_there_is_no_drift() -> None:
         (alerts.ErrorRate, {"limit": -0.1}, "limit is -0.1; give a number, zero or more"),
         (alerts.ErrorRate, {"limit": 5}, "limit is 5; give a share below 1"),
         (alerts.ErrorRate, {"at_least": 0}, "at_least is 0; give a number, 1 or more"),
+        (alerts.FallingBehind, {"behind_ms": -1}, "behind_ms is -1; give a number, zero or more"),
+        (alerts.FallingBehind, {"behind_ms": float("inf")}, "behind_ms is inf; give a number, zero or more"),
+        (alerts.FallingBehind, {"for_s": -1}, "for_s is -1; give a number, zero or more"),
+        (alerts.FallingBehind, {"for_s": "10"}, "for_s is '10'; give a number, zero or more"),
+        (alerts.FallingBehind, {"behind": 5}, "FallingBehind has no 'behind'; it has: cool_down, behind_ms, for_s"),
         (alerts.LatencyDrift, {"window_s": 0}, "window_s is 0; give a number, at least the 1 s"),
         (alerts.LatencyDrift, {"baseline_s": 30}, "baseline_s is 30; give a number, at least window_s, which is 60"),
         (alerts.LatencyDrift, {"factor": 0.5}, "factor is 0.5; give a number, 1 or more"),
@@ -354,8 +460,9 @@ def test_events_without_usable_measurements_are_left_out_and_counted(absurd: obj
     assert bench.told[-1].client == "md-2"
 
 
-def test_the_default_rules_are_the_six_that_fit_the_profile() -> None:
-    names = ["auth_failed", "error_rate", "latency_drift", "retries_exhausted", "slow_processing", "stuck_handler"]
+def test_the_default_rules_are_the_seven_that_fit_the_profile() -> None:
+    names = ["auth_failed", "error_rate", "falling_behind", "latency_drift"]
+    names += ["retries_exhausted", "slow_processing", "stuck_handler"]
     for profile in (ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT):
         assert sorted(rule.name for rule in default_rules(profile)) == names
         Bench(*default_rules(profile), profile=profile)

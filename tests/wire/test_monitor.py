@@ -4,14 +4,16 @@ import logging
 import os
 import socket
 import threading
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
+from tests.unit.interrupting import at_every_line
 from wsnova_statsd.testing import DogStatsDReceiver, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, send_messages
 
@@ -216,6 +218,48 @@ def test_what_is_not_usable_is_told_at_once(arguments: dict[str, Any], told: str
 def test_an_argument_that_from_env_does_not_know_is_told() -> None:
     with pytest.raises(ws.errors.ConfigurationError, match=r"^Monitor\.from_env has no 'kpi'; it has: profile, "):
         ws.Monitor.from_env({}, kpi=True)
+
+
+def test_an_alert_function_that_does_not_return_costs_a_stop_half_its_time_and_no_count(
+    agent: DogStatsDReceiver, bus: ws.Bus
+) -> None:
+    """The other half is the reporter's flush."""
+    called, go = threading.Event(), threading.Event()
+
+    def page(alert: ws.alerts.Alert) -> None:
+        called.set()
+        go.wait(10)
+
+    monitor = ws.Monitor("standard", _reporter(agent, bus, flush_interval=10), alert_sinks=[page], bus=bus).start()
+    bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {**WHO, "reason": "rejected", "phase": "initial"})
+    assert called.wait(10)
+    began = time.monotonic()
+    assert monitor.stop(0.6)
+    assert 0.3 <= time.monotonic() - began < 3
+    assert agent.wait_for(lambda agent: agent.count("websocket.alert.fired") == 1)
+    go.set()
+
+
+def test_a_signals_handler_may_stop_a_monitor_in_the_midst_of_its_start_and_stop(bus: ws.Bus) -> None:
+    """At every line: nothing hangs, and the last stop leaves nothing attached."""
+    with DogStatsDReceiver() as receiver:
+        monitors: list[ws.Monitor] = []
+
+        def make() -> tuple[Callable[[], object], Callable[[], object]]:
+            monitor = ws.Monitor("standard", _reporter(receiver, bus), bus=bus)
+            monitors.append(monitor)
+
+            def life() -> None:
+                monitor.start()
+                monitor.stop()
+
+            return life, monitor.stop
+
+        def check(line: int) -> None:
+            assert monitors[-1].stop()
+            assert _heard(bus) == 0
+
+        assert at_every_line("wsnova_statsd/monitor.py", make, check) > 20
 
 
 def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -> None:

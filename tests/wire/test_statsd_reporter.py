@@ -182,6 +182,22 @@ def test_the_close_of_a_client_is_told_before_it_is_forgotten(receiver: DogStats
     assert receiver.values("websocket.connection.up") == [1, 0]
 
 
+def test_what_waited_when_a_client_was_closed_is_told_no_more(receiver: DogStatsDReceiver) -> None:
+    """Its last value stands for one more flush, whatever it is; of a client that is up again it goes on."""
+    bus, waiting = ws.Bus(), {"count": 1, "waiting": 5}
+    told = "websocket.message.waiting"
+    with _reporter(receiver, bus) as reporter:
+        for up in (False, True):
+            bus.execute(ws.events.MESSAGE_BATCH_PROCESSED, waiting, {**META, "direction": "received"})
+            bus.execute(ws.events.CLIENT_CLOSED, {}, META)
+            if up:
+                bus.execute(ws.events.CONNECTION_COMPLETED, {}, META)
+            _flushed(reporter, receiver)
+            before = len(receiver.values(told))
+            _flushed(reporter, receiver)
+            assert (before > 0, len(receiver.values(told)) > before) == (True, up)
+
+
 def test_a_close_while_the_agent_is_away_is_told_when_it_is_back(tmp_path: Path) -> None:
     """The board must not show the last 1 for ever."""
     bus = ws.Bus()

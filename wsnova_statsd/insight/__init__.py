@@ -1,1 +1,1 @@
-"""What the numbers mean: alerts. Knows the bus and the events, and whatever it is told to tell."""
+"""What the numbers mean: alerts, KPIs, samples of the system. Knows the bus and the events."""

@@ -1,36 +1,43 @@
-"""Alerts: rules watch the bus, and what they find leaves as few alerts as can be read.
+"""Alerts: rules judge the events of a bus, and their breaches leave as few alerts as a person can read.
 
-The first alert of an incident leaves at once. What follows within the rule's cool-down is counted, and told by one
-more alert at its end; when nothing came, or the rule says that it is over, one recovery follows. Threads: rules run in
-the emitting threads, each under a lock of its own, which is never held while a sink is called; what the time brings is
-found on wsnova-clock. Nothing starts in the constructor; a forked child begins without the parent's incidents.
+The first alert of an incident leaves at once. Breaches within the rule's cool-down are counted, and one more alert at
+its end stands for them; if there was none, or the rule answers CALM, one recovery follows. Threads: rules run in
+the emitting threads, each under a lock of its own, which is never held while a sink is called; ends of cool-downs are
+found on wsnova-clock; functions that take alerts are called in threads of their own (delivery.py). Nothing starts in
+the constructor; a forked child begins without the parent's incidents.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from .. import events, process, telemetry
 from ..clock import CLOCK, Job
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, HandlerNotFound
 from ..profiles import Profile, resolve
 from ..telemetry import Bus
+from .delivery import Delivery
 from .incidents import Incidents
 from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, When
-from .sinks import Alert, EventSink, Post, Sink, Timers, ToLog, sink_of
+from .sinks import Alert, EventSink, Sink, Timers, ToLog, sink_of
 from .situations import (
     AuthFailed,
     ErrorRate,
+    FallingBehind,
     LatencyDrift,
     RetriesExhausted,
     SlowProcessing,
     StuckHandler,
     default_rules,
 )
+from .turns import Turns
 
 __all__ = [
     "CALM",
@@ -40,6 +47,7 @@ __all__ = [
     "Breach",
     "Calm",
     "ErrorRate",
+    "FallingBehind",
     "Figures",
     "LatencyDrift",
     "RetriesExhausted",
@@ -52,6 +60,7 @@ __all__ = [
     "When",
 ]
 
+_log = logging.getLogger(__name__)
 FIRED: Final = "websocket.alert.fired"
 _MAX_CLIENTS: Final = 1000  # whose past a rule remembers
 
@@ -64,8 +73,8 @@ class Reporter(EventSink, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What happened so far: alerts told, incidents open right now, events without usable measurements, sinks that
-    raised, alerts that waited too long for a function; seconds from an event to a sink's return."""
+    """Counts since the start: alerts and recoveries sent, incidents open right now, events without usable measurements,
+    sinks that raised, alerts lost because 100 waited for a busy function; seconds from an event to a sink's return."""
 
     told: int
     recovered: int
@@ -78,9 +87,10 @@ class Figures:
 
 
 class Alerts:
-    """Watches a bus by `rules` (None: all that fit the profile) and tells `sinks` (None: events through `reporter`).
+    """Judges the events of a bus by `rules` (None: all that fit the profile) and sends alerts to `sinks` (None: Datadog
+    events through `reporter`).
 
-    `on_delivered(alert, seconds)` hears how long each alert took from its event to a sink's return. Raises
+    `on_delivered(alert, seconds)` is called with how long each alert took from its event to a sink's return. Raises
     ConfigurationError at once. Every method from any thread.
     """
 
@@ -103,17 +113,17 @@ class Alerts:
         if not callable(getattr(reporter, "increment", None)):
             raise ConfigurationError(f"reporter is {reporter!r}, without increment; give a ws.StatsdReporter")
         self._count = reporter.increment
-        self._post = Post([sink_of(one) for one in outlets], self._counted, clock, timers, on_delivered)
-        self._watches = [_Watch(rule, self._post, clock, timers) for rule in self.rules]
+        self._delivery = Delivery([sink_of(one) for one in outlets], self._counted, clock, timers, on_delivered)
+        self._watches = [_Watch(rule, self._delivery, clock, timers) for rule in self.rules]
         self._started = False
-        self._lock = threading.Lock()  # guards _started
+        self._lock = threading.RLock()  # guards _started; a signal's handler may stop in the midst of `start`
         process.on_fork(self)
         process.at_exit(self, process.WATCHER)
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held a lock, and its incidents are its own."""
-        self._lock = threading.Lock()
-        self._post.reset()
+        self._lock = threading.RLock()
+        self._delivery.reset()
         for watch in self._watches:
             watch.reset()
 
@@ -125,23 +135,32 @@ class Alerts:
                 for watch in self._watches:
                     names = (*watch.rule.listens(), events.CLIENT_CLOSED)
                     self._bus.attach_many((__name__, id(watch)), names, watch.hear)
+                if not self._started:  # a signal's handler stopped it meanwhile
+                    self._detach()
         return self
 
-    def stop(self) -> None:
-        """Detach from the bus. What was told and is on its way still leaves; what was held back does not."""
+    def stop(self, timeout: float = 1.0) -> None:
+        """Detach from the bus, and wait up to `timeout` seconds for functions that have alerts. What a cool-down holds
+        back is dropped."""
         with self._lock:
             if self._started:
                 self._started = False
-                for watch in self._watches:
-                    self._bus.detach((__name__, id(watch)))
-                    watch.stop()
-        self._post.deliver()
-        self._post.finish()
+                self._detach()
+        self._delivery.deliver()
+        self._delivery.wait(time.monotonic() + timeout)
+
+    def _detach(self) -> None:
+        for watch in self._watches:
+            with contextlib.suppress(HandlerNotFound):
+                self._bus.detach((__name__, id(watch)))
+            watch.stop()
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, in the exiting thread: alerts that are on their way may still arrive."""
-        self._post.deliver()
-        self._post.await_all(deadline)
+        self._delivery.deliver()
+        left = self._delivery.wait(deadline)
+        if left:
+            _log.warning("the process ends while %d alerts are on their way to functions that have not returned", left)
 
     def _counted(self, alert: Alert) -> None:
         if alert.alert_type != "success":
@@ -156,10 +175,10 @@ class Alerts:
             recovered=sum(one.recovered for one in incidents),
             open=sum(one.open for one in incidents),
             unusable=sum(watch.unusable for watch in self._watches),
-            sink_failures=self._post.failures,
-            lost=self._post.lost,
-            last_seconds=self._post.last_seconds,
-            worst_seconds=self._post.worst_seconds,
+            sink_failures=self._delivery.failures,
+            lost=self._delivery.lost,
+            last_seconds=self._delivery.last_seconds,
+            worst_seconds=self._delivery.worst_seconds,
         )
 
 
@@ -183,17 +202,17 @@ def _several(what: str, given: Iterable[Any], example: str) -> list[Any]:
 class _Watch:
     """One rule, its memories and its incidents."""
 
-    def __init__(self, rule: Rule, post: Post, clock: Callable[[], float], timers: Timers) -> None:
+    def __init__(self, rule: Rule, delivery: Delivery, clock: Callable[[], float], timers: Timers) -> None:
         self.rule = rule
-        self._post = post
+        self._delivery = delivery
         self._clock = clock
         self._timers = timers
         self.reset()
 
     def reset(self) -> None:
         """Begin without a past; also in a forked child."""
-        self._lock = threading.RLock()  # guards the fields below; a signal's handler may emit in the midst of `hear`
-        self.incidents = Incidents(self.rule, self._post.put)
+        self._turns = Turns()  # each method that changes the fields below is taken in turn
+        self.incidents = Incidents(self.rule, self._delivery.put)
         self.unusable = 0
         self._memories: dict[str, Any] = {}
         self._job: Job | None = None
@@ -203,24 +222,24 @@ class _Watch:
         """The emitting thread: one event."""
         if not process.ALIVE[0]:
             process.in_child()
-        now = self._clock()
-        seen = Seen(event, measurements, metadata, now)
-        client = seen.client
-        with self._lock:
-            if event == events.CLIENT_CLOSED:
-                self._memories.pop(client, None)
-                if event not in self.rule.listens():
-                    return
-            try:
-                verdict = self.rule.judge(seen, self._memory(client))
-            except Unusable:
-                self.unusable += 1
+        self._turns.take(partial(self._judge, Seen(event, measurements, metadata, self._clock())))
+        self._delivery.deliver()
+
+    def _judge(self, seen: Seen) -> None:
+        client, now = seen.client, seen.at
+        if seen.event == events.CLIENT_CLOSED:
+            self._memories.pop(client, None)
+            if seen.event not in self.rule.listens():
                 return
-            if isinstance(verdict, Breach):
-                self._arm(self.incidents.fired(client, verdict, now), now)
-            elif isinstance(verdict, Calm):
-                self._arm(self.incidents.over(client, verdict.type, now), now)
-        self._post.deliver()
+        try:
+            verdict = self.rule.judge(seen, self._memory(client))
+        except Unusable:
+            self.unusable += 1
+            return
+        if isinstance(verdict, Breach):
+            self._arm(self.incidents.fired(client, verdict, now), now)
+        elif isinstance(verdict, Calm):
+            self._arm(self.incidents.over(client, verdict.type, now), now)
 
     def _memory(self, client: str) -> Any:
         """What the rule remembers of this client; the client seen first gives way to one too many."""
@@ -231,7 +250,7 @@ class _Watch:
         return self._memories[client]
 
     def _arm(self, due: float | None, now: float) -> None:
-        """Have the clock look when a cool-down is over. Holds the lock."""
+        """Have the clock look when a cool-down is over."""
         if due is not None and (self._job is None or due < self._due):
             if self._job is not None:
                 self._job.cancel()
@@ -239,18 +258,22 @@ class _Watch:
             self._job = self._timers.call_later(max(0.0, due - now), self._look)
 
     def _look(self) -> None:
-        """wsnova-clock: tell what was held back, and what is over."""
+        """wsnova-clock: send what a cool-down held back, and recoveries."""
+        self._turns.take(self._after_cool_downs)
+        self._delivery.deliver()
+
+    def _after_cool_downs(self) -> None:
         now = self._clock()
-        with self._lock:
-            self._job = None
-            self._arm(self.incidents.look(now), now)
-        self._post.deliver()
+        self._job = None
+        self._arm(self.incidents.look(now), now)
 
     def stop(self) -> None:
-        """Forget what was found so far."""
-        with self._lock:
-            job, self._job = self._job, None
-            if job is not None:
-                job.cancel()
-            self.incidents.clear()
-            self._memories.clear()
+        """Forget all incidents and memories."""
+        self._turns.take(self._forget)
+
+    def _forget(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.cancel()
+        self.incidents.clear()
+        self._memories.clear()

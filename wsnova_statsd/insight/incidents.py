@@ -1,7 +1,7 @@
-"""Incidents of one rule: what is told at once, what is held back, and when it is over. Fed with time by one caller.
+"""Incidents of one rule: which alert is sent at once, what is held back, and when an incident is over.
 
 An incident is of one client and message type. Every occurrence stands in exactly one alert; an alert leaves at once or
-a cool-down after the last one; each is followed by a recovery, once, when it is over.
+a cool-down after the last one; when an incident is over, one recovery follows. Fed with time by one caller at a time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Tally:
 
 
 class _Incident:
-    """`active`: the last word was a breach. `told`: an alert left, and no recovery since."""
+    """`active`: the last verdict was a breach. `told`: an alert was sent, and no recovery since."""
 
     __slots__ = ("active", "count", "held", "highest", "told", "told_at")
 
@@ -63,7 +63,7 @@ class _Incident:
 
 
 class Incidents:
-    """`tell` takes every alert."""
+    """`tell` is called with every alert."""
 
     def __init__(self, rule: Rule, tell: Callable[[Alert], object]) -> None:
         self._rule = rule
@@ -73,7 +73,7 @@ class Incidents:
 
     @property
     def open(self) -> int:
-        """Any thread: how many were told and are not over."""
+        """Any thread: how many incidents have an alert and no recovery yet."""
         return sum(one.told for one in self._open.copy().values())
 
     def clear(self) -> None:
@@ -81,7 +81,7 @@ class Incidents:
         self._open.clear()
 
     def fired(self, client: str, breach: Breach, now: float) -> float:
-        """The rule fired: an alert at once, or one more that is held back. When to look at it again."""
+        """The rule fired: send an alert at once, or hold it back. Returns when to look at the incident again."""
         key = (client, breach.type)
         incident = self._open.get(key)
         if incident is None:
@@ -95,7 +95,7 @@ class Incidents:
         return incident.told_at + self._rule.cool_down
 
     def over(self, client: str, kind: str | None, now: float) -> float | None:
-        """The rule says that it is over for this client, and type unless that is None. When to look again, if ever."""
+        """The rule answered CALM for this client, and type unless that is None. Returns when to look again, if ever."""
         keys = [(client, kind)] if kind is not None else [key for key in self._open if key[0] == client]
         dues = []
         for key in keys:
@@ -108,7 +108,7 @@ class Incidents:
         return min(dues, default=None)
 
     def look(self, now: float) -> float | None:
-        """Cool-downs that are over: tell what was held back; what was quiet meanwhile is over. When to look again."""
+        """Ends of cool-downs: send what was held back; an incident without any is over. Returns when to look again."""
         cool_down, dues = self._rule.cool_down, []
         for key, incident in list(self._open.items()):
             if now - incident.told_at >= cool_down:
@@ -121,7 +121,7 @@ class Incidents:
                         self._recovery(key, incident)
                     del self._open[key]
                     continue
-                else:  # it lasts; the next word is the rule's
+                else:  # it lasts until the rule fires again or answers CALM
                     continue
             dues.append(incident.told_at + cool_down)
         return min(dues, default=None)

@@ -1,14 +1,15 @@
 """KpiTracker: the guide's key performance indicators, per client and overall, over a rolling window.
 
-It hears the bus: handlers run in the emitting threads, under a lock that an event holds for microseconds and a report
-on everybody for about one per client. Message figures come from the sums of message.batch_processed, in every profile;
-events of single messages only add a p95. With a reporter `wsnova-clock` ships gauges every second, for every flush, and
-service checks. Nothing starts in the constructor.
+It listens to the bus: handlers run in the emitting threads, in turn, under a lock that an event holds for microseconds
+and a report on all clients for about one per client; a signal's handler may emit and report in the midst of any line.
+Message figures come from the sums of message.batch_processed, in every profile; events of single messages only add a
+p95. With a reporter `wsnova-clock` ships gauges every second, for every flush, and service checks. Nothing starts in
+the constructor.
 """
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,13 +17,14 @@ from typing import Any, Final, Protocol
 
 from .. import events, process, profiles, telemetry, wire
 from ..clock import CLOCK, Job
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, HandlerNotFound
 from ..events import CATALOGUE
 from ..metrics.reading import number
 from ..profiles import Profile
 from ..telemetry import Bus, Unguarded
 from .kpi_history import HANDLERS, Absurd, History, measured
 from .kpi_report import CRITICAL, OK, Report, report
+from .turns import Turns
 from .window import Window
 
 _MAX_CLIENTS: Final = 1000
@@ -48,8 +50,8 @@ class KpiTracker:
     less by up to a thirtieth, as time leaves it in slices).
 
     With a `reporter` they are shipped: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
-    `websocket.can_connect`, untagged overall and tagged by client. 1,000 clients are told apart, the rest is counted in
-    the overall figures, but for their links. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
+    `websocket.can_connect`, untagged overall and tagged by client. 1,000 clients have figures of their own; of the rest
+    all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
     """
 
     def __init__(
@@ -83,9 +85,9 @@ class KpiTracker:
         process.at_exit(self, process.WATCHER)
 
     def after_fork(self) -> None:
-        """In a child: the clients are the parent's. What the child's own tell is shipped from the first of them on."""
-        # Guards everything below, the fields of histories, and _running; again for what a signal's handler tells
-        self._lock = threading.RLock()
+        """In a child: the clients are the parent's. Shipping begins with the first client of the child."""
+        self._turns = Turns()
+        self._lock = self._turns.lock  # guards everything below, the fields of histories, and _running
         self._job: Job | None = None
         self._clear()
 
@@ -120,6 +122,8 @@ class KpiTracker:
             if self._hears_single:
                 self._bus.attach(self._handler_ids[1], _PROCESSED, self._hear, bind=self._recorder)
             self._go_on_locked()
+            if not self._running:  # a signal's handler stopped it meanwhile
+                self._detach_locked()
         return self
 
     def stop(self) -> None:
@@ -128,13 +132,17 @@ class KpiTracker:
             if not self._running:
                 return
             self._running = False
-            for handler_id in self._handler_ids[: 1 + self._hears_single]:
-                self._bus.detach(handler_id)
-            if self._job is not None:
-                self._job.cancel()
-                self._job = None
+            self._detach_locked()
         if self._reporter is not None:
             self._ship(self._reporter, None)
+
+    def _detach_locked(self) -> None:
+        for handler_id in self._handler_ids:
+            with contextlib.suppress(HandlerNotFound):  # the second one, in a profile without single messages
+                self._bus.detach(handler_id)
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, in the exiting thread: hand the reporter the last values."""
@@ -147,44 +155,48 @@ class KpiTracker:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def _own_lock(self) -> threading.RLock:
+    def _own_turns(self) -> Turns:
         if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
             process.in_child()
-        return self._lock
+        return self._turns
 
-    # -- what is heard, in the emitting threads -----------------------------------------------------------------------
+    # -- events, in the emitting threads ------------------------------------------------------------------------------
 
     def _hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
-        with self._own_lock():
-            now, client_id = self._clock(), metadata.get("client_id")
-            if not isinstance(client_id, str):
-                self.skipped += 1
-            elif event != events.CLIENT_CLOSED or client_id in self._clients:
-                try:
-                    HANDLERS[event](self._history_locked(client_id, now), now, measurements, metadata)
-                except Absurd:
-                    self.skipped += 1
-                    return
-                if event in (events.CLIENT_CLOSED, events.CONNECTION_STARTED):
-                    self._closed.pop(client_id, None)
-                if event == events.CLIENT_CLOSED:
-                    self._closed[client_id] = now
+        self._own_turns().take(partial(self._count_locked, event, measurements, metadata))
 
-    def alerted(self, client_id: str, duration_ns: int) -> None:
-        """An alert about this client was sent, so many nanoseconds after what it tells of. Any thread."""
-        with self._own_lock():
-            now = self._clock()
+    def _count_locked(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        now, client_id = self._clock(), metadata.get("client_id")
+        if not isinstance(client_id, str):
+            self.skipped += 1
+        elif event != events.CLIENT_CLOSED or client_id in self._clients:
             try:
-                duration = measured({"duration": duration_ns}, "duration")
-                self._history_locked(client_id, now).alerted(now, duration)
+                HANDLERS[event](self._history_locked(client_id, now), now, measurements, metadata)
             except Absurd:
                 self.skipped += 1
+                return
+            if event in (events.CLIENT_CLOSED, events.CONNECTION_STARTED):
+                self._closed.pop(client_id, None)
+            if event == events.CLIENT_CLOSED:
+                self._closed[client_id] = now
+
+    def alerted(self, client_id: str, duration_ns: int) -> None:
+        """An alert about this client was sent, so many nanoseconds after its event. Any thread."""
+        self._own_turns().take(partial(self._alerted_locked, client_id, duration_ns))
+
+    def _alerted_locked(self, client_id: str, duration_ns: int) -> None:
+        now = self._clock()
+        try:
+            duration = measured({"duration": duration_ns}, "duration")
+            self._history_locked(client_id, now).alerted(now, duration)
+        except Absurd:
+            self.skipped += 1
 
     def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Unguarded:
         """For a client's own thread: a function without a lock."""
-        with self._own_lock():
+        with self._own_turns().lock:
             try:
-                record = self._history_locked(metadata.get("client_id"), self._clock()).spread.record
+                record = self._history_locked(metadata.get("client_id"), self._clock()).sketch.record
                 place = names.index("duration")
             except ValueError:  # Absurd is one
                 return Unguarded(self._skip)
@@ -204,20 +216,20 @@ class KpiTracker:
                     return self._beyond
                 self._forget_locked(next(iter(self._closed)))
             tags = wire.clean_tags({"client": client_id})
-            history = self._clients[client_id] = self._history(tags, now_ns)
+            history = self._clients.setdefault(client_id, self._history(tags, now_ns))
             self._made += 1
             self._go_on_locked()
         return history
 
     def _forget_locked(self, client_id: str) -> None:
-        del self._closed[client_id]
-        del self._clients[client_id]
+        self._closed.pop(client_id, None)  # a signal's handler that reports may have forgotten it meanwhile
+        self._clients.pop(client_id, None)
 
-    # -- what is told -------------------------------------------------------------------------------------------------
+    # -- reports ------------------------------------------------------------------------------------------------------
 
     def report(self, client: str | None = None) -> Report:
         """The rows of all clients together, or of the one with this id; without data their values are None."""
-        with self._own_lock():
+        with self._own_turns().lock:
             now = self._clock()
             if client is None:
                 return self._overall_locked(now)
@@ -229,7 +241,7 @@ class KpiTracker:
     def _overall_locked(self, now_ns: int) -> Report:
         window, blind, under_way, known = self._all, 0, 0, False
         window.roll(now_ns)
-        for client_id in [one for one, closed_ns in self._closed.items() if closed_ns < window.began_ns]:
+        for client_id in [one for one, closed_ns in self._closed.copy().items() if closed_ns < window.began_ns]:
             self._forget_locked(client_id)
         for history in (*self._clients.values(), self._beyond):
             history.fold(now_ns)
@@ -261,7 +273,7 @@ class KpiTracker:
             self._job = CLOCK.call_later(self._due - time.monotonic(), partial(self._tick, self._all))
 
     def _tick(self, begun: Window) -> None:
-        """wsnova-clock, every second. `begun` tells one start from the next."""
+        """wsnova-clock, every second. `begun` is another one after each start."""
         try:
             if self._reporter is not None:
                 self._ship(self._reporter, self._ticks % _CHECK_EVERY)

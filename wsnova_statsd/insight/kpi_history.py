@@ -1,8 +1,7 @@
-"""What a client lived through, as amounts in rolling windows: the definitions of the KPIs, event by event.
+"""The history of one client, as amounts in rolling windows: the definitions of the KPIs, event by event.
 
-Plain objects fed with moments (monotonic nanoseconds); the tracker's lock is held by whoever calls. Events of one
-client come in order, so a dial is over with the next one at the latest, also in profiles that do not tell that it
-failed.
+Plain objects fed with moments (monotonic nanoseconds); callers hold the tracker's lock. Events of one client come in
+order, so a dial is over with the next one at the latest, also in profiles that do not emit its failure.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from typing import Any, Final
 
 from .. import events
 from ..metrics.reading import number as finite
-from .spread import Spread
+from .sketch import Sketch
 from .window import Window
 
 _MOST: Final = 10**18  # of any measurement; in nanoseconds 30 years
-_OPEN: Final = 500  # errors of a client that may still be told as handled
+_OPEN: Final = 500  # errors of a client that may still be handled
 _ON_PURPOSE: Final = ("local", "shutdown")
 _OF_DIALS: Final = ("connection", "handshake", "timeout", "auth")  # the error types of a failed dial
 
@@ -40,11 +39,11 @@ class History:
     """One client: what it is doing, its own window, and that of all clients together. `tags` name it to Datadog; a link
     that lived for `stable_ns` was stable.
 
-    With `shared` it stands for many: their amounts are right, of their links nothing is told.
+    With `shared` it stands for many: their amounts are right, their links are left out.
     """
 
     __slots__ = (
-        *("_alarmed", "_dialling", "_errors", "_left", "_shaky", "_shared", "_spread", "_stable_ns", "_windows"),
+        *("_alarmed", "_dialling", "_errors", "_left", "_shaky", "_shared", "_sketch", "_stable_ns", "_windows"),
         *("blind_since_ns", "closed", "ended", "first_ns", "number", "tags", "told", "up", "window"),
     )
 
@@ -65,7 +64,7 @@ class History:
         self._windows = windows
         self._stable_ns = stable_ns
         self._shared = shared
-        self._dialling = False  # a dial began and nothing was told of its end
+        self._dialling = False  # a dial has begun and no event has ended it
         self._alarmed = False  # the outage under way has passed the alarm
         self._shaky = False  # the last one had, and whether its link is stable is not known yet
         self._left = False  # the last link was ended on purpose
@@ -73,19 +72,19 @@ class History:
         self.up: bool | None = None  # there is a working connection; None while nothing is known
         self.blind_since_ns: int | None = None
         self.closed = self.ended = False  # the client is closed; that was shipped, too
-        self.told: bool | None = None  # what was last told of `up`
-        self._spread: Spread | None = None  # of process durations, where single messages are told of
+        self.told: bool | None = None  # the value of `up` that was shipped last
+        self._sketch: Sketch | None = None  # of process durations, in profiles with message events
 
     @property
-    def spread(self) -> Spread:
+    def sketch(self) -> Sketch:
         """Of process durations; written by the thread that owns the client. Many clients' may lose some: no lock."""
-        self._spread = self._spread or Spread()
-        return self._spread
+        self._sketch = self._sketch or Sketch()
+        return self._sketch
 
     def fold(self, now_ns: int) -> None:
         """Bring what was recorded of single messages into the windows."""
-        if self._spread is not None:
-            fresh = self._spread.fresh()
+        if self._sketch is not None:
+            fresh = self._sketch.fresh()
             for window in self._windows if fresh else ():
                 window.add_bins(now_ns, fresh)
 
@@ -110,7 +109,7 @@ class History:
         self._left = metadata.get("reason") in _ON_PURPOSE
         self._down(now_ns)
         if measured(measurements, "duration") < self._stable_ns and shaky and not self._left:
-            self._alarmed = True  # the same outage goes on: the client tells its alarm once until a link was stable
+            self._alarmed = True  # the same outage goes on: its alarm is raised once until a link was stable
 
     def reconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         duration = measured(measurements, "duration")
@@ -136,12 +135,13 @@ class History:
             spent = measured(measurements, "process_time")
             longest = measured({"process_time_max": 0, **measurements}, "process_time_max")
             amounts["received"] = count
+            processed = measured({"processed": count, **measurements}, "processed")
             if spent:  # none where nothing was handled: all were answers, or handed out by receive()
-                amounts |= {"processed": count, "process_ns": spent}
+                amounts |= {"processed": processed, "process_ns": spent}
                 for window in self._windows:
                     window.add_worst(now_ns, "process_ns", longest)
-            if self._spread is not None:
-                self._spread.settle(count)
+            if self._sketch is not None:
+                self._sketch.settle(count)
                 self.fold(now_ns)
         self._add(now_ns, **amounts)
 
@@ -158,14 +158,14 @@ class History:
                 del self._errors[next(iter(self._errors))]
 
     def error_handled(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """Counts at the moment of its error. One whose error the profile did not tell of is left out."""
+        """Counts at the moment of its error. One whose error the profile did not emit is left out."""
         error_id = metadata.get("error_id")
         occurred_ns = self._errors.pop(error_id, None) if isinstance(error_id, str) else now_ns
         if occurred_ns is not None:
             self._add(occurred_ns, recovered=1)
 
     def client_closed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """A dial that is cut short by this was none, and a link that ended for this left nobody blind."""
+        """A dial that closing cuts short is not counted, nor is a link that closing ended an outage."""
         if self.blind_since_ns is not None and not self._left:
             self._blind_over(now_ns)
         self.blind_since_ns = None
@@ -175,7 +175,7 @@ class History:
         self.closed = True
 
     def processed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        self.spread.record(measured(measurements, "duration"))
+        self.sketch.record(measured(measurements, "duration"))
 
     def alerted(self, now_ns: int, duration_ns: int) -> None:
         self._add(now_ns, alerts=1)
@@ -194,7 +194,7 @@ class History:
             self._add(now_ns, dials=1)
 
     def _watched(self) -> bool:
-        """Whether its links count: not those of many, nor what a closed client still tells of its last one."""
+        """Whether its links count: not those of many, nor the last events of a closed client."""
         return not self._shared and not self.closed
 
     def _down(self, now_ns: int) -> None:

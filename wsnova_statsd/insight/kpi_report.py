@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..profiles import HIGH_IS_GOOD, KpiTargets
-from .spread import quantile_of_bins
+from .sketch import quantile_of_bins
 from .window import Window, quantile
 
 OK, WARNING, CRITICAL = 0, 1, 2  # the Agent's statuses of a service check

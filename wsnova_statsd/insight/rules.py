@@ -1,4 +1,4 @@
-"""Alert rules, as data: which events a rule hears, when it fires, and when what it told of is over.
+"""Alert rules, as data: which events a rule judges, when it fires, and when its incident is over.
 
 `judge` gets one event and answers with a Breach, with CALM once it is over, or with None. It runs in the emitting
 thread, under a lock of its rule: it must not wait. A rule is frozen; what it has to remember of a client it keeps in
@@ -58,10 +58,14 @@ class Seen:
             raise Unusable(key)
         return value
 
+    def known(self, key: str) -> int | float | None:
+        """A measurement that an emitter may leave out: None if it is not there. Raises Unusable."""
+        return self.number(key) if key in self.measurements else None
+
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A rule fires. `value`, in the rule's unit, is what the highest and the p95 are told of; `type` is the message
+    """A rule fires. `value`, in the rule's unit, is what the highest and the p95 are taken of; `type` is the message
     type that the incident is kept for, empty where the rule knows none."""
 
     title: str
@@ -72,7 +76,7 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Calm:
-    """What the rule told of is over, for this client; for one message type or, with None, for all."""
+    """The rule's incidents of this client are over: that of one message type or, with None, all."""
 
     type: str | None = None
 
@@ -84,8 +88,8 @@ CALM: Final = Calm()
 class Rule:
     """Derive from it, name the events it `hears`, and write `judge`.
 
-    At most one alert leaves per client, type and `cool_down` seconds. `passes`: nothing for a whole cool-down means
-    that it is over; else `judge` has to say CALM. Raises ConfigurationError for what is not usable, at once.
+    At most one alert leaves per client, type and `cool_down` seconds. `passes`: an incident without a breach for a
+    whole cool-down is over; else `judge` has to return CALM. Raises ConfigurationError for what is not usable, at once.
     """
 
     cool_down: float = field(default=COOL_DOWN, kw_only=True)

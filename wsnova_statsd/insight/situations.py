@@ -1,4 +1,4 @@
-"""The six situations that are worth an alert, as rules. Pure; what they remember of a client is in windows.py."""
+"""The seven situations that are worth an alert, as rules. Pure; sums of a client's last while are in window.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from ..metrics.reading import number
 from ..profiles import Profile
 from ..redaction import redact_text, redact_url
 from .rules import CALM, Breach, Calm, Rule, Seen, Unusable
-from .windows import Drift, Errors
+from .window import Drift, Errors
 
 SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
+_QUIET: Final = 2 * SAMPLING  # without sums for longer than this, a client has received nothing for a while
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class StuckHandler(Rule):
     passes = False
 
     def memory(self) -> list[float]:
-        """How long the messages ran when they were told as stuck, in ns."""
+        """How long the stuck messages had run when they were reported, in ns."""
         return []
 
     def judge(self, seen: Seen, memory: list[float]) -> Breach | Calm | None:
@@ -78,7 +79,7 @@ class StuckHandler(Rule):
             return Breach(f"Stuck handler: {so_far}s for {kind}", text, duration / 1e9, kind)
         if not memory:
             return None
-        back = seen.event == events.MESSAGE_PROCESS_SLOW  # the owner tells it, and only after a message
+        back = seen.event == events.MESSAGE_PROCESS_SLOW  # emitted by the owner, after a message
         if not back and seen.metadata.get("direction") == "received":
             back = seen.number("process_time_max") >= min(memory)
         if back:
@@ -114,7 +115,7 @@ class RetriesExhausted(Rule):
     passes = False
 
     def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
-        if seen.event == events.CONNECTION_COMPLETED:  # of a retry, reconnect.success tells once it is logged in
+        if seen.event == events.CONNECTION_COMPLETED:  # a retry is usable at reconnect.success: after the login
             return None if seen.metadata.get("reconnect") else CALM
         if seen.event == events.CONNECTION_RECONNECT_SUCCESS:
             return CALM
@@ -128,7 +129,7 @@ class RetriesExhausted(Rule):
 
 @dataclass(frozen=True)
 class AuthFailed(Rule):
-    """`auth.failed`. Over when a login is accepted, as far as the profile lets that be heard."""
+    """`auth.failed`. Over when a login is accepted, as far as the profile emits that."""
 
     hears = (
         events.AUTH_FAILED,
@@ -229,7 +230,8 @@ class LatencyDrift(Rule):
     def judge(self, seen: Seen, memory: Drift) -> Breach | Calm | None:
         if seen.metadata.get("direction") != "received":
             return None
-        count, spent = seen.number("count"), seen.number("process_time")
+        processed, spent = seen.known("processed"), seen.number("process_time")
+        count = seen.number("count") if processed is None else processed
         verdict = memory.add(seen.at, count, spent, self.factor, self.at_least)
         if not verdict:
             return CALM if verdict is False else None
@@ -239,11 +241,67 @@ class LatencyDrift(Rule):
         return Breach(title, text, mean)
 
 
+class _Stretch:
+    """Since when a client is behind, None if it is not, and until when that is known."""
+
+    __slots__ = ("since", "until")
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.until = 0.0
+
+
+@dataclass(frozen=True)
+class FallingBehind(Rule):
+    """A client has not kept up with its feed for `for_s` seconds without interruption: what waits takes more than
+    `behind_ms` to deal with, or messages are older than that on average when they are handed out (where the protocol
+    knows `sent_at`), or the reader never had to wait for input. Over when none of this holds."""
+
+    behind_ms: float = 1000.0
+    for_s: float = 10.0
+
+    hears = (events.MESSAGE_BATCH_PROCESSED,)
+    subject = "falling behind"
+    noun = "readings"
+    unit = "ms"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least("behind_ms", 0.0)
+        self._at_least("for_s", 0.0)
+
+    def memory(self) -> _Stretch:
+        return _Stretch()
+
+    def judge(self, seen: Seen, memory: _Stretch) -> Breach | Calm | None:
+        if seen.metadata.get("direction") != "received":
+            return None
+        behind, lag, idle = seen.known("behind"), seen.known("lag"), seen.known("idle")
+        if behind is None and lag is None and idle is None:  # an emitter that does not measure them
+            return None
+        count, waiting = seen.number("count"), seen.known("waiting")
+        late = max(behind or 0, lag / count if lag and count else 0) / 1e6
+        restless = idle == 0 and bool(count or waiting)  # else it is one handler that takes long, and nothing waits
+        began = seen.at - seen.number("window") / 1e9
+        if late <= self.behind_ms and not restless:
+            memory.since = None
+            return CALM
+        if memory.since is None or began - memory.until > _QUIET:
+            memory.since = began
+        memory.until = seen.at
+        lasted = seen.at - memory.since
+        if lasted < self.for_s:
+            return None
+        why = f"over {self.behind_ms:g}ms" if late > self.behind_ms else "never idle"
+        backlog = "" if waiting is None else f", {waiting:g} message{'s' * (waiting != 1)} waiting"
+        return Breach(f"Falling behind: {late:.4g}ms{backlog}", f"{late:.4g}ms, {why} for {lasted:.4g} s.", late)
+
+
 def default_rules(profile: Profile) -> list[Rule]:
     """The rules of a Monitor that was given none: all that fit the profile."""
     # a profile that calls a message slow later than the guide does moves the alert with it
     slow = SlowProcessing(max(100.0, profile.slow_after * 1000))
-    rules: list[Rule] = [slow, StuckHandler(), RetriesExhausted(), AuthFailed(), LatencyDrift()]
+    rules: list[Rule] = [slow, StuckHandler(), RetriesExhausted(), AuthFailed(), FallingBehind(), LatencyDrift()]
     if profile.kpi_targets.get("message_error_rate") is not None:
         rules.append(ErrorRate())
     return rules

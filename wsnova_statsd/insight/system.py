@@ -1,6 +1,6 @@
 """SystemSampler: figures of the process, its runtime and its clients' connections, as events `system.sampled`.
 
-One event tells of this process (`worker`), one of each client with a link or heartbeats (`client_id`). The only
+One event measures this process (`worker`), one each client with a link or heartbeats (`client_id`). The only
 importer of psutil (extra `system`). Sampling runs on wsnova-clock; heartbeats are counted in the emitting threads,
 under a lock held for a few assignments. In a forked child the first event of a client starts it anew.
 """
@@ -20,7 +20,7 @@ from typing import Any, Final
 from .. import events, process, telemetry
 from ..client.client import links
 from ..clock import CLOCK, Job
-from ..errors import ConfigurationError, MissingExtra
+from ..errors import ConfigurationError, HandlerNotFound, MissingExtra
 from ..telemetry import Bus
 from .kpi_history import Absurd, measured
 from .sinks import Timers
@@ -28,7 +28,7 @@ from .tcp_info import tcp_info
 
 _SHORTEST: Final = 1.0  # seconds; the shortest flush interval, and cpu_percent needs some time to be a share of
 _ANSWERED, _MISSED = events.HEARTBEAT_RECEIVED, events.HEARTBEAT_MISSED
-# Heartbeats are figures; the others tell a forked child that a client lives in it. No profile keeps the last one in.
+# Heartbeats are figures; the others show a forked child that a client runs in it. Every profile emits the last one.
 _HEARD: Final = (_ANSWERED, _MISSED, events.CONNECTION_STARTED, events.MESSAGE_BATCH_PROCESSED)
 
 
@@ -61,12 +61,12 @@ _COLLECTIONS: Final = _Collections()
 
 
 def _switches() -> tuple[int, int]:
-    """Voluntary and involuntary context switches of all threads; on Linux psutil tells those of the main thread."""
+    """Voluntary and involuntary context switches of all threads; on Linux psutil has those of the main thread only."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_nvcsw, usage.ru_nivcsw
 
 
-# How each figure of a process is read from its psutil.Process. What only grows is told whole, since the process began:
+# How each figure of a process is read from its psutil.Process. What only grows is measured since the process began:
 # so nothing is lost with a sample that is not delivered, and nothing counted twice by two samplers.
 _FIGURES: Final[Mapping[str, Callable[[Any], float]]] = {
     "cpu_percent": lambda one: one.cpu_percent(None),  # since the last call; 100 is one core
@@ -94,7 +94,7 @@ class _Beats:
 
 
 class SystemSampler:
-    """Tells on `bus` what the process and its clients' connections are like, every `every` seconds (from 1).
+    """Emits figures of the process and its clients' connections on `bus`, every `every` seconds (from 1).
 
     `worker` names the process in tags; without it its id does, in a forked child the child's. `clock` calls back.
     Raises ConfigurationError, and MissingExtra without psutil, at once. A figure that cannot be read is left out of
@@ -121,24 +121,26 @@ class SystemSampler:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: neither the clock's job nor what was heard is the child's."""
-        # Guards everything below, _running and skipped; again for what a signal's handler tells
+        """In a child: neither the clock's job nor the heartbeats are the child's."""
+        # Guards everything below, _running and skipped; re-entrant for what a signal's handler emits
         self._lock = threading.RLock()
         self._forget()
 
     def _forget(self) -> None:
         self._job: Job | None = None
         self._worker = ""
-        self._process: Any = None  # a psutil.Process; also tells one run from the next
+        self._process: Any = None  # a psutil.Process, another one in each run
         self._beats: dict[str, _Beats] = {}
 
     def start(self) -> SystemSampler:
         """Attach to the bus and sample, first after `every` seconds. Started already: nothing happens."""
         with self._own_lock():
             if not self._running:
+                self._running = True
                 self._begin_locked()
                 self._bus.attach_many((__name__, id(self)), _HEARD, self._hear)
-                self._running = True
+                if not self._running:  # a signal's handler stopped it meanwhile
+                    self._end_locked()
         return self
 
     def stop(self) -> None:
@@ -146,10 +148,14 @@ class SystemSampler:
         with self._own_lock():
             if self._running:
                 self._running = False
-                self._bus.detach((__name__, id(self)))
-                if self._job is not None:
-                    self._job.cancel()
-                self._forget()
+                self._end_locked()
+
+    def _end_locked(self) -> None:
+        with contextlib.suppress(HandlerNotFound):
+            self._bus.detach((__name__, id(self)))
+        if self._job is not None:
+            self._job.cancel()
+        self._forget()
 
     def __enter__(self) -> SystemSampler:
         return self.start()
@@ -164,10 +170,10 @@ class SystemSampler:
 
     def _begin_locked(self) -> None:
         self._worker = self._given_worker or str(os.getpid())
-        self._process = self._psutil.Process()
-        with contextlib.suppress(Exception):  # told when it fails in a sample
-            self._process.cpu_percent(None)
-        self._job = self._timers.call_later(self.every, partial(self._tick, self._process))
+        self._process = begun = self._psutil.Process()
+        with contextlib.suppress(Exception):  # a sample counts it if it fails there, too
+            begun.cpu_percent(None)
+        self._job = self._timers.call_later(self.every, partial(self._tick, begun))  # void if a signal's handler began
 
     def _hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
         """The emitting thread."""

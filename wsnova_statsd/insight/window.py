@@ -1,17 +1,20 @@
-"""A rolling window: what was added in the last while, in slices of time that leave it one by one.
+"""Rolling windows: what was added in the last while, in a bounded number of slices of time that leave it one by one.
 
-Plain data, fed with moments in nanoseconds of one monotonic clock; no thread, no lock: the caller has one. Adding takes
-the same work whatever was added before, and memory is bounded by slices times kinds of amounts.
+`Window` keeps any amounts of one client, for the KPIs, fed with moments in nanoseconds of a monotonic clock. `Sums`
+keeps two sums, for the alert rules, fed with seconds; `Errors` and `Drift` are what two rules conclude from them.
+Plain data, no thread, no lock: the caller has one. Adding takes the same work whatever was added before.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 SAMPLES: Final = 256  # of a slice; of more than these a random choice is kept
+_SLOTS: Final = 60  # of Sums: what is older than its span leaves in steps of a sixtieth
 _Key = TypeVar("_Key", str, int)
 
 
@@ -21,9 +24,9 @@ class _Slice:
     __slots__ = ("bins", "samples", "seen", "sums", "worst")
 
     def __init__(self) -> None:
-        self.sums: dict[str, int] = {}
+        self.sums: defaultdict[str, int] = defaultdict(int)
         self.worst: dict[str, int] = {}
-        self.bins: dict[int, int] = {}
+        self.bins: defaultdict[int, int] = defaultdict(int)
         self.samples: list[int] = []
         self.seen = 0  # samples, kept or not
 
@@ -41,18 +44,19 @@ class Window:
         self._count = count
         self._newest = 0
         self._slices: dict[int, _Slice] = {}
-        self.sums: dict[str, int] = {}
-        self.bins: dict[int, int] = {}
+        self.sums: defaultdict[str, int] = defaultdict(int)
+        self.bins: defaultdict[int, int] = defaultdict(int)
 
     def roll(self, now_ns: int) -> None:
-        """Let go of the slices that are too old by now."""
+        """Take out the slices that are too old by now."""
         newest = now_ns // self._slice_ns
         if newest > self._newest:
             self._newest = newest
             for index in [one for one in self._slices if one <= newest - self._count]:
-                gone = self._slices.pop(index)
-                _subtract(self.sums, gone.sums)
-                _subtract(self.bins, gone.bins)
+                gone = self._slices.pop(index, None)
+                if gone is not None:  # a signal's handler rolled meanwhile
+                    _subtract(self.sums, gone.sums)
+                    _subtract(self.bins, gone.bins)
 
     @property
     def began_ns(self) -> int:
@@ -63,11 +67,10 @@ class Window:
         """The slice of a moment; None for one that is no longer in the window."""
         self.roll(moment_ns)
         index = moment_ns // self._slice_ns
-        if index not in self._slices:
-            if index <= self._newest - self._count:
-                return None
-            self._slices[index] = _Slice()
-        return self._slices[index]
+        found = self._slices.get(index)
+        if found is None and index > self._newest - self._count:
+            return self._slices.setdefault(index, _Slice())
+        return found
 
     def add(self, moment_ns: int, **amounts: int) -> None:
         """Add to sums. Nothing is added at a moment that is no longer in the window."""
@@ -118,20 +121,115 @@ class Window:
             _add(self.bins, amounts)
 
 
-def _add(totals: dict[_Key, int], amounts: Mapping[_Key, int]) -> None:
+def _add(totals: defaultdict[_Key, int], amounts: Mapping[_Key, int]) -> None:
     for key, amount in amounts.items():
         if amount:
-            totals[key] = totals.get(key, 0) + amount
+            totals[key] += amount
 
 
-def _subtract(totals: dict[_Key, int], amounts: Mapping[_Key, int]) -> None:
+def _subtract(totals: defaultdict[_Key, int], amounts: Mapping[_Key, int]) -> None:
     for key, amount in amounts.items():
-        totals[key] -= amount
-        if not totals[key]:
-            del totals[key]
+        left = totals.pop(key) - amount
+        if left:
+            totals[key] += left
 
 
 def quantile(values: Iterable[int], share: float) -> int | None:
     """The nearest-rank quantile: the smallest value with at least this share at or below it; None of nothing."""
     ordered = sorted(values)
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
+
+
+class Sums:
+    """Two sums over the last `span` seconds."""
+
+    def __init__(self, span: float) -> None:
+        self._span = span
+        self._slots: deque[list[float]] = deque()  # when it began, and its two sums
+        self.first: float = 0
+        self.second: float = 0
+
+    @property
+    def began(self) -> float | None:
+        """When the oldest slot began, None without any."""
+        return self._slots[0][0] if self._slots else None
+
+    def add(self, at: float, first: float, second: float) -> None:
+        """Count what came at this time, which never goes back."""
+        slots = self._slots
+        if slots and at - slots[-1][0] < self._span / _SLOTS:
+            slots[-1][1] += first
+            slots[-1][2] += second
+        else:
+            slots.append([at, first, second])
+        self.first += first
+        self.second += second
+
+    def leave(self, now: float) -> list[list[float]]:
+        """Take out the slots that are past."""
+        gone = []
+        while self._slots and self._slots[0][0] <= now - self._span:
+            slot = self._slots.popleft()
+            self.first -= slot[1]
+            self.second -= slot[2]
+            gone.append(slot)
+        return gone
+
+
+class Errors:
+    """The errors of one client, and since when their share is above a limit."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._sums = Sums(window)  # messages and errors
+        self._since: float | None = None  # the first error since the share was last within its limit
+
+    @property
+    def share(self) -> float:
+        return self._sums.second / self._sums.first if self._sums.first else 0.0
+
+    def add(self, at: float, length: float, count: float, errors: float, limit: float, at_least: int) -> bool | None:
+        """Add the sums of `length` seconds. True: the errors span a whole window now, all the while above the limit;
+        False: they are within it; None: neither, or too few messages to tell."""
+        sums = self._sums
+        sums.leave(at)
+        if not sums.second:
+            self._since = None
+        sums.add(at, count, errors)
+        if errors and self._since is None:
+            self._since = at - length
+        if sums.first < at_least:
+            return None
+        if sums.second <= limit * sums.first:
+            self._since = None
+            return False
+        return True if errors and self._since is not None and at - self._since >= self._window else None
+
+
+class Drift:
+    """The processing times of one client: of a window, and of the baseline before it, in ns."""
+
+    def __init__(self, window: float, baseline: float) -> None:
+        self._window = window
+        self._short = Sums(window)  # messages and time
+        self._long = Sums(baseline)
+
+    @property
+    def mean(self) -> float:
+        return self._short.second / self._short.first
+
+    @property
+    def usual(self) -> float:
+        return self._long.second / self._long.first
+
+    def add(self, at: float, count: float, spent: float, factor: float, at_least: int) -> bool | None:
+        """Add what was processed. True: the mean is above `factor` times the usual; None: it is too early to tell."""
+        short, long = self._short, self._long
+        for began, messages, time in short.leave(at):
+            long.add(began, messages, time)
+        long.leave(at - self._window)
+        short.add(at, count, spent)
+        young = long.began is None or at - long.began < 2 * self._window
+        if young or short.first < at_least or long.first < at_least or not long.second:
+            return None
+        return short.second * long.first > factor * long.second * short.first

@@ -78,6 +78,11 @@ def _messages() -> Iterator[Definition]:
     way = {**_CLIENT, "direction": "direction"}
     for last, measurement in (("count", "count"), ("bytes", "total_size"), ("errors", "errors")):
         yield sum_(f"websocket.message.batch.{last}", batch, measurement, way)
+    # Measured of what is received only. The lag is that of each message, and its event in every profile.
+    yield gauge("websocket.message.waiting", batch, "waiting", way, state=True)
+    yield gauge("websocket.message.waiting.bytes", batch, "waiting_bytes", way, state=True)
+    yield gauge("websocket.message.behind", batch, "behind", way, _MS, state=True)
+    yield distribution("websocket.message.lag", events.MESSAGE_LAG, "lag", way, _MS)
 
 
 def _rest() -> Iterator[Definition]:
@@ -124,7 +129,7 @@ def statsd_metrics(profile: str | Profile | None = None) -> list[Definition]:
     if profile is None:
         return list(_STATSD)
     chosen = resolve(profile)
-    return [one for one in _STATSD if chosen.level_of(CATALOGUE[one.event]) != "none"]
+    return [one for one in _STATSD if one.event not in CATALOGUE or chosen.level_of(CATALOGUE[one.event]) != "none"]
 
 
 def prometheus_metrics() -> list[Definition]:

@@ -13,6 +13,7 @@ from ..metrics.store import Series
 from .delivery_stats import Account
 
 PREFIX: Final = "websocket.reporter."
+_UP: Final = "websocket.connection.up"
 TELL_EVERY: Final = 10.0  # seconds: the Agent's window
 
 
@@ -78,10 +79,12 @@ def client_tag(client_id: object) -> str:
     return wire.clean_tag(f"client:{wire.text(client_id)}")
 
 
-def end_states(all_series: Iterable[Series], closed: set[str]) -> None:
+def end_states(all_series: list[Series], closed: set[str]) -> None:
     """The state gauges of closed clients, by tag, have been told for the last time, unless a client is up again."""
-    for series in all_series:
-        if series.state and not series.value and not closed.isdisjoint(series.tags):
+    up = {tag for one in all_series if one.name == _UP and one.value for tag in one.tags} if closed else set()
+    ended = closed - up
+    for series in all_series if ended else ():
+        if series.state and not ended.isdisjoint(series.tags):
             series.ended = True
 
 

@@ -1,4 +1,4 @@
-"""Quantiles, of values and of counted bins, and the spread that counts more of them than it looks at."""
+"""Quantiles, of values and of counted bins, and the sketch that counts more of them than it looks at."""
 
 import math
 import random
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.insight.spread import Spread, bin_of, quantile_of_bins
+from wsnova_statsd.insight.sketch import Sketch, bin_of, quantile_of_bins
 from wsnova_statsd.insight.window import quantile
 
 SLOW = 400  # values of a second
@@ -30,43 +30,43 @@ def test_quantiles_are_by_nearest_rank(values: list[int], share: float) -> None:
 
 def test_a_spread_counts_slow_values_one_by_one() -> None:
     """And tells what is new, once."""
-    spread = Spread()
+    sketch = Sketch()
     for second in range(4):
         for value in range(SLOW):
-            spread.record(value + second)
-        spread.settle(SLOW)
-    assert sum(spread.fresh().values()) == 4 * SLOW
-    assert spread.fresh() == {}
-    spread.record(7)
-    assert spread.fresh() == {bin_of(7): 1}
+            sketch.record(value + second)
+        sketch.settle(SLOW)
+    assert sum(sketch.fresh().values()) == 4 * SLOW
+    assert sketch.fresh() == {}
+    sketch.record(7)
+    assert sketch.fresh() == {bin_of(7): 1}
 
 
 @pytest.mark.parametrize("settled", [0, 20_000])
 def test_a_spread_looks_at_some_of_many_values_which_stand_for_the_rest(settled: int) -> None:
     """In the first second as well as in one it is prepared for; a pattern in the values does not meet the choice."""
     random.seed(11)
-    spread = Spread()
-    spread.settle(settled)
+    sketch = Sketch()
+    sketch.settle(settled)
     looked_at = 0
     for number in range(20_000):
-        before = sum(spread._bins.values())
-        spread.record(1_000 if number % 10 else 64_000)
-        looked_at += sum(spread._bins.values()) != before
+        before = sum(sketch._bins.values())
+        sketch.record(1_000 if number % 10 else 64_000)
+        looked_at += sum(sketch._bins.values()) != before
     assert looked_at < 6_000
-    fresh = spread.fresh()
+    fresh = sketch.fresh()
     assert sum(fresh.values()) == pytest.approx(20_000, rel=0.02)
     assert fresh[bin_of(64_000)] == pytest.approx(2_000, rel=0.3)
 
 
 def test_after_a_busy_second_a_spread_does_not_wait_for_as_many_values_again() -> None:
-    spread = Spread()
-    spread.settle(5_000_000)
-    spread.record(1)
-    assert spread.fresh() == {}
-    spread.settle(10)
+    sketch = Sketch()
+    sketch.settle(5_000_000)
+    sketch.record(1)
+    assert sketch.fresh() == {}
+    sketch.settle(10)
     for _ in range(10):
-        spread.record(5)
-    assert sum(spread.fresh().values()) == 11  # the first of them stands for the one before
+        sketch.record(5)
+    assert sum(sketch.fresh().values()) == 11  # the first of them stands for the one before
 
 
 def test_of_nothing_there_is_no_quantile() -> None:

@@ -1,6 +1,6 @@
-"""How values are spread: counted by bins that are as fine as the values are small, and asked for a quantile.
+"""A sketch of a distribution: values counted in bins as fine as the values are small, and asked for a quantile.
 
-A spread is written by one thread without a lock, message by message, and read by any other. While values come fast it
+A sketch is written by one thread without a lock, message by message, and read by any other. While values come fast it
 looks at some of them, which stand for those between; what it costs is then an addition and a comparison.
 """
 
@@ -15,15 +15,15 @@ _STEPS: Final = 32  # 16 bins between a power of two and the next: a bin's middl
 _ENOUGH: Final = 1000  # values looked at, after which every other one will do
 
 
-class Spread:
-    """`record(value)` counts a number, zero or more, in the writer's thread. `settle(count)`, now and then, says how
-    many there were since the last time: so coarse the next ones are looked at."""
+class Sketch:
+    """`record(value)` counts a number, zero or more, in the writer's thread. `settle(count)`, called now and then with
+    how many there were since the last time, sets which share of the next ones is looked at."""
 
     __slots__ = ("_bins", "_every", "_read", "_seen", "record", "settle")
 
     def __init__(self) -> None:
         self._bins: dict[int, int] = {}  # only ever growing
-        self._read: dict[int, int] = {}  # what `fresh` has told of them
+        self._read: dict[int, int] = {}  # what `fresh` has returned of them
         self._every = 1  # one in so many is looked at
         self._seen = 0  # values looked at since that changed
         bins, passed, due = self._bins, 0, 1
@@ -54,7 +54,7 @@ class Spread:
 
     def fresh(self) -> dict[int, int]:
         """The counts by bin that came since this was asked last."""
-        bins = self._bins.copy()  # in one step, whoever writes
+        bins = self._bins.copy()  # atomic: the writer goes on
         if bins == self._read:
             return {}
         read = self._read

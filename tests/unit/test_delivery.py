@@ -1,0 +1,218 @@
+"""Functions that take alerts: each waits alone, in a thread of its own, and holds up nobody. Real threads; a function
+that takes six seconds is one that waits for an Event."""
+
+import logging
+import threading
+import time
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.unit.alerting import WHO, Agent, Bench
+from wsnova_statsd.clock import CLOCK
+from wsnova_statsd.insight.alerts import Alert, Alerts
+
+alerts = ws.alerts
+SLOW = ws.events.MESSAGE_PROCESS_SLOW
+LOGGER = "wsnova_statsd.insight.delivery"
+
+
+class Busy:
+    """A function that does not return until it may, and what it was called with."""
+
+    def __init__(self) -> None:
+        self.called = threading.Event()
+        self.go = threading.Event()
+        self.told: list[str] = []
+        self.threads: set[str] = set()
+
+    def __call__(self, alert: Alert) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.called.set()
+        assert self.go.wait(10)
+        self.told.append(alert.type)
+
+
+def _emit(bus: ws.Bus, *kinds: object) -> None:
+    for kind in kinds:
+        bus.execute(SLOW, {"duration": 150_000_000}, {**WHO, "type": str(kind)})
+
+
+def _ours() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name.startswith("wsnova-alerts")}
+
+
+def test_a_function_that_takes_six_seconds_delays_no_other_of_the_same_alerts_and_no_event() -> None:
+    bus, agent, busy, other = ws.Bus(), Agent(), Busy(), threading.Event()
+    watching = Alerts([alerts.SlowProcessing()], agent, [busy, lambda alert: other.set(), agent], bus=bus).start()
+    _emit(bus, "a")
+    assert busy.called.wait(10)
+    assert other.wait(10)
+    other.clear()
+    _emit(bus, "b")
+    assert other.wait(10)
+    assert (len(agent.events), busy.told) == (2, [])
+    busy.go.set()
+    watching.stop(10)
+    assert busy.told == ["a", "b"]
+    assert busy.threads == {"wsnova-alerts-Busy"}
+
+
+def test_a_function_that_takes_six_seconds_delays_nothing_on_the_clock() -> None:
+    """A job of the process's clock runs while a function waits that the clock's own alert went to."""
+    bus, busy, ticked = ws.Bus(), Busy(), threading.Event()
+    rule = alerts.SlowProcessing(cool_down=0.001)
+    kept = threading.Event()
+    watching = Alerts(
+        [rule], Agent(), [lambda alert: kept.set() if alert.alert_type == "success" else None, busy], bus=bus
+    )
+    watching.start()
+    _emit(bus, "a")
+    assert kept.wait(10)  # the recovery, which the clock told
+    CLOCK.call_later(0, ticked.set)
+    assert ticked.wait(10)
+    assert busy.told == []
+    busy.go.set()
+    watching.stop(10)
+
+
+def test_a_busy_function_has_a_hundred_alerts_waiting_and_the_rest_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Logged once a minute, with how many."""
+    busy = Busy()
+    bench = Bench(alerts.SlowProcessing(), told=busy)
+    _emit(bench.bus, "first")
+    assert busy.called.wait(10)
+    _emit(bench.bus, *range(103))
+    assert (bench.alerts.figures.lost, bench.alerts.figures.sink_failures) == (3, 0)
+    bench.clock.advance(59)
+    _emit(bench.bus, "x")
+    logged = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    assert logged == [
+        "the alert function Busy is still busy and 100 alerts wait for it; further ones are lost, 1 so far. "
+        "Next report in 60 s."
+    ]
+    bench.clock.advance(1)
+    _emit(bench.bus, "y")
+    assert "5 so far" in caplog.records[-1].getMessage()
+    busy.go.set()
+    bench.alerts.at_exit(time.monotonic() + 10)
+    assert busy.told == ["first", *map(str, range(100))]
+    _emit(bench.bus, "z")
+    bench.alerts.at_exit(time.monotonic() + 10)
+    assert (busy.told[-1], bench.alerts.figures.lost) == ("z", 5)
+
+
+def test_a_functions_thread_is_a_daemon_that_ends_when_no_alert_is_left() -> None:
+    """Nothing starts before the first alert; the next one starts another thread."""
+    before = _ours()
+    busy = Busy()
+    bench = Bench(alerts.SlowProcessing(), told=busy)
+    assert _ours() == before
+    for kind in "ab":
+        busy.called.clear()
+        busy.go.clear()
+        _emit(bench.bus, kind)
+        assert busy.called.wait(10)
+        (thread,) = _ours() - before
+        assert thread.daemon
+        busy.go.set()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert busy.told == ["a", "b"]
+
+
+def test_exit_waits_for_what_is_on_its_way_until_its_deadline_and_says_what_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    busy = Busy()
+    bench = Bench(alerts.SlowProcessing(), told=busy)
+    _emit(bench.bus, *range(3))
+    assert busy.called.wait(10)
+    began = time.monotonic()
+    bench.alerts.at_exit(began + 0.05)
+    assert 0.05 <= time.monotonic() - began < 5
+    assert caplog.records[-1].getMessage() == (
+        "the process ends while 3 alerts are on their way to functions that have not returned"
+    )
+    busy.go.set()
+    bench.alerts.at_exit(time.monotonic() + 10)
+    assert busy.told == ["0", "1", "2"]
+    assert len(caplog.records) == 1
+
+
+def test_stopping_waits_for_a_function_as_long_as_it_is_given_and_loses_nothing() -> None:
+    busy = Busy()
+    bench = Bench(alerts.SlowProcessing(), told=busy)
+    _emit(bench.bus, "a", "b")
+    bench.alerts.stop(0.01)
+    assert busy.told == []
+    busy.go.set()
+    bench.alerts.stop(10)
+    assert busy.told == ["a", "b"]
+
+
+def test_a_function_may_stop_the_alerts_that_called_it() -> None:
+    """It does not wait for its own return."""
+    stopped = threading.Event()
+
+    def stop(alert: Alert) -> None:
+        bench.alerts.stop(60)
+        stopped.set()
+
+    bench = Bench(alerts.SlowProcessing(), told=stop)
+    _emit(bench.bus, "a")
+    assert stopped.wait(10)
+
+
+def test_a_function_that_exits_costs_the_alert_only(caplog: pytest.LogCaptureFixture) -> None:
+    """SystemExit ends no thread unsaid: it is counted and logged, and the next alert is delivered."""
+    told = []
+
+    def leave(alert: Alert) -> None:
+        told.append(alert.type)
+        if alert.type == "a":
+            raise SystemExit(3)
+
+    bench = Bench(alerts.SlowProcessing(), told=leave)
+    _emit(bench.bus, "a", "b")
+    bench.advance(0)
+    assert told == ["a", "b"]
+    assert bench.alerts.figures.sink_failures == 1
+    assert "leave raised" in caplog.records[-1].getMessage()
+
+
+def test_a_thread_that_cannot_be_started_is_logged_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(alerts.SlowProcessing())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_thread)
+        _emit(bench.bus, "a", "b")
+    assert bench.told == []
+    records = [record for record in caplog.records if record.name == LOGGER]
+    assert [(one.levelno, "cannot start a thread" in one.getMessage()) for one in records] == [(logging.ERROR, True)]
+    bench.advance(1)
+    assert [alert.type for alert in bench.told] == ["a", "b"]
+
+
+def _no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_an_interrupted_delivery_goes_on_with_the_sink_behind_the_interrupted_one() -> None:
+    """A KeyboardInterrupt in the midst costs no other sink its alert, and none gets it twice."""
+
+    class Interrupted(Agent):
+        def event(self, *arguments: object, **more: object) -> None:
+            raise KeyboardInterrupt
+
+    good = Agent()
+    bench = Bench(alerts.SlowProcessing(), sinks=[Interrupted(), good])
+    with pytest.raises(KeyboardInterrupt):
+        _emit(bench.bus, "a")
+    assert good.events == []
+    bench.advance(0)
+    assert len(good.events) == 1
+    assert [alert.type for alert in bench.told] == ["a"]
