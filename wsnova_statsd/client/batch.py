@@ -37,8 +37,10 @@ class Batch:
         return True
 
     def add(self, counts: Counts) -> None:
-        """Count messages, in a window that is open."""
+        """Count messages, in the window that is open, or that this begins."""
         self._counts.append(counts)
+        if not self.due:
+            self.open(time.monotonic_ns())
         if len(self._counts) >= _MANY:
             taken = self._take()
             try:

@@ -215,7 +215,7 @@ class Link:
             session.ended(Loss("error", str(error) or type(error).__name__))
             self._transport.shutdown()
             raise
-        if session.pong_owed is not None or session.close_owed is not None or session.notices:
+        if session.pongs_owed or session.close_owed is not None or session.notices:
             self._speak(now)
             self._drop_heartbeats()
 
@@ -260,7 +260,7 @@ class Link:
             if not self._transport.wrote(len(rest) + len(data)):
                 self._write_failed(error)
             raise
-        if session.pong_owed is not None or session.ping_due or session.close_owed is not None:
+        if session.pongs_owed or session.ping_due or session.close_owed is not None:
             self._say(_monotonic())
 
     def wrote(self, size: int) -> bool:
@@ -275,7 +275,7 @@ class Link:
     def _speak(self, now: float) -> None:
         """Send what is owed now, unless another frame is on its way: its thread sends it then."""
         session = self.session
-        if session.pong_owed is None and session.close_owed is None and not session.ping_due and not self._rest:
+        if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
             self._retry_at = NEVER
         elif self.sending.acquire(blocking=False):
             try:
@@ -289,14 +289,14 @@ class Link:
         """Send what is owed, as far as it goes without waiting. Holds `sending`."""
         session, self._retry_at = self.session, NEVER
         if session.close_sent or self.ended or session.write_fault is not None:
-            session.pong_owed = session.close_owed = None
-            session.ping_due = False
+            session.pongs_owed.clear()
+            session.close_owed, session.ping_due = None, False
             if not self._rest or self.ended or session.write_fault is not None:
                 return
         try:
-            pong, close = session.pong_owed, session.close_owed
-            if pong is not None and self._control(PONG, pong) and session.pong_owed is pong:
-                session.pong_owed = None
+            close = session.close_owed
+            while session.pongs_owed and self._control(PONG, session.pongs_owed[0]):
+                session.pongs_owed.popleft()
             if session.ping_due and not self._rest:
                 ping = session.ping(now)
                 session.pinged(ping, now, written=self._control(PING, ping))
@@ -307,7 +307,7 @@ class Link:
         except WriteFailed as error:
             self._write_failed(error)
             return
-        if self._rest or session.ping_due or session.pong_owed is not None or session.close_owed is not None:
+        if self._rest or session.ping_due or session.pongs_owed or session.close_owed is not None:
             self._retry_at = now + _AGAIN
 
     def _control(self, opcode: int | None, payload: bytes) -> bool:

@@ -171,8 +171,8 @@ class Receiver:
                     recorders.completed(took)
                 if took > longest:
                     longest = took
-                    if took > slow:
-                        messages.slow(message, recorders, took)
+                if took > slow:
+                    messages.slow(message, recorders, took)
         finally:
             self.in_hand = _nothing
             if isinstance(entries, Generator):
@@ -219,16 +219,18 @@ class Receiver:
                     else:
                         handler(message)
                 except BaseException as error:
-                    errors += handler is not None
-                    self._left(error, message, UNHEARD, _clock() - ended)
+                    took = _clock() - ended
+                    longest, errors = max(longest, took), errors + (handler is not None)
+                    self._left(error, message, UNHEARD, took)
+                    began, ended = began + _clock() - ended - took, _clock()  # what that took is no processing
                 if timed:
                     now = _clock()
                     took = now - ended
                     ended = now
                     if took > longest:
                         longest = took
-                        if took > slow:
-                            messages.slow(message, UNHEARD, took)
+                    if took > slow:
+                        messages.slow(message, UNHEARD, took)
                     if now >= self.due or connection.link is not link or bus.version != version:
                         return
         finally:

@@ -1,7 +1,7 @@
 """One WebSocket connection as RFC 6455 sees it: bytes and time in; messages, owed control frames, notices and the end out.
 
 Sans-I/O: no socket, no lock, no clock of its own. `receive` takes what was read, `tick` the time; what is to be sent
-stands in `pong_owed`, `ping_due` and `close_owed` until the link has written it and says so. `loss` is the reason of
+stands in `pongs_owed`, `ping_due` and `close_owed` until the link has written it and says so. `loss` is the reason of
 the end, once there is one. Times are seconds of the monotonic clock, stamps and round trips nanoseconds. One caller at a
 time, the thread that reads the link; what the thread that writes may call says so.
 """
@@ -18,6 +18,7 @@ from typing import Final
 from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
 
 _LIFE: Final = 1024  # bytes of an unfinished frame that count as a sign of life
+_PONGS: Final = 1000  # that may wait for their way out
 _UNANSWERED: Final = 10  # pings whose late pong is still known
 _OVERHEAD: Final = 100  # bytes of memory for a waiting message beside its payload
 NEVER: Final = math.inf
@@ -55,7 +56,7 @@ class Session:
         *("_deadline", "_idle_at", "_idle_timeout", "_interval", "_last_life", "_life_mark", "_missed", "_next_ping"),
         *("_pings", "_reader", "_timeout", "arrived", "arrived_bytes"),
         *("buffer", "close_owed", "close_sent", "due", "inbox", "last_byte", "loss", "notices", "ping_due"),
-        *("pong_owed", "unfinished", "verdict", "write_fault"),
+        *("pongs_owed", "unfinished", "verdict", "write_fault"),
     )
 
     def __init__(self, limits: Limits, now: float, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
@@ -71,7 +72,7 @@ class Session:
         self.unfinished = False  # bytes are left of what was read: `receive` goes on without new ones
         self.notices: list[tuple[str, int]] = []  # sent, received with its rtt, missed, full with its weight
         self.loss: Loss | None = None
-        self.pong_owed: bytes | None = None  # the payload of the latest ping: its answer will do (section 5.5.3)
+        self.pongs_owed: deque[bytes] = deque(maxlen=_PONGS)  # payloads; the latest will do (section 5.5.3)
         self.ping_due = False
         self.close_owed: bytes | None = None
         self.close_sent = False
@@ -123,7 +124,7 @@ class Session:
 
     def _control(self, opcode: int, payload: bytes, now: float) -> None:
         if opcode == PING:
-            self.pong_owed = payload
+            self.pongs_owed.append(payload)
         elif opcode == PONG:
             self._pong(payload, now)
         else:
@@ -182,8 +183,6 @@ class Session:
         Life is a whole frame, or 1 KiB of an unfinished one, within pong_timeout: a pong behind a large message or a
         busy feed costs no link; silence and a dribble do. A missing pong is noticed either way, once per ping.
         """
-        if now >= self._next_ping:
-            self.ping_due = True
         if now >= self._deadline and (dry or now >= self._deadline + self._timeout):
             if not self._missed:
                 self._missed = True
@@ -196,6 +195,8 @@ class Session:
             self.loss = Loss("idle", f"no message and no pong for {self._idle_timeout:g} s")
         if dry and self.write_fault is not None:
             self.ended()
+        if now >= self._next_ping and self.loss is None and (self._deadline == NEVER or self._missed):
+            self.ping_due = True
         self._plan()
 
     def _plan(self) -> None:
