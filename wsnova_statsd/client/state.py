@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 
 
 class State(Enum):
@@ -15,6 +15,15 @@ class State(Enum):
     WAITING = "waiting"  # for a retry
     CLOSED = "closed"
     FORKED = "forked"
+
+
+class Phase(IntEnum):
+    """How far a lifecycle has come; it never goes back."""
+
+    STARTING = 0  # the first link is being made
+    RUNNING = 1  # it was made
+    ENDED = 2
+    FORKED = 3  # this process is a child of the one that started it
 
 
 @dataclass(frozen=True, slots=True)
