@@ -66,9 +66,11 @@ class Bench:
     emit: Emitter
     faults: Faults
     stopped: list[Exception] = field(default_factory=list)
+    made: Login | None = None
 
     def login(self, auth: Any) -> Login:
-        return Login(auth, self.emit, self.faults, lambda: "the client", self.stopped.append)
+        self.made = Login(auth, self.emit, self.faults, lambda: "the client", self.stopped.append)
+        return self.made  # and kept: a renewal to come keeps none alive
 
     def told(self) -> list[tuple[str, dict[str, Any]]]:
         """What was emitted since the last time, without ids and prefixes."""

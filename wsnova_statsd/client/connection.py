@@ -388,7 +388,8 @@ class Connection:
 
     def _failed(self, error: ConnectionFailed, retry: bool, began: int | None, uri: str) -> None:
         """A dial failed: one error event, and reconnect.failed for a retry or at the alarm."""
-        if error.cause == "cancelled" or self.closing.is_set():
+        expired = self.until is not None and time.monotonic() >= self.until
+        if error.cause == "cancelled" or expired or self.closing.is_set():
             return
         self._cause = error.cause
         self.last_failure = error.with_traceback(None)

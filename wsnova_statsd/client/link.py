@@ -387,12 +387,21 @@ class Link:
             return first
 
     def dispose(self) -> None:
-        """Give the descriptor back; by the owner, or when there is none."""
+        """Give the descriptor back; by the owner, or when there is none. What a signal's handler interrupts may read or
+        write just now, and does not go on before this returns: then the descriptor goes with the link."""
         if self._verdict is not None:
             self._transport.linger()
         self._transport.shutdown()
-        with self.reading, self.sending:
-            self._transport.close()
+        reading = self.reading.acquire(timeout=_AGAIN)
+        try:
+            if reading and self.sending.acquire(timeout=_AGAIN):
+                try:
+                    self._transport.close()
+                finally:
+                    self.sending.release()
+        finally:
+            if reading:
+                self.reading.release()
 
     def abandon(self) -> None:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
