@@ -333,9 +333,11 @@ class Connection:
 
     def _log_in(self, link: Link, retry: bool) -> None:
         """Until the login succeeds only the owner may use the link; a login that fails ends it."""
+        completed = False
         try:
-            duration = link.opened_ns - self._dialled_ns
-            self.emit(events.CONNECTION_COMPLETED, {"duration": duration}, uri=link.uri, reconnect=retry)
+            lasted = {"duration": link.opened_ns - self._dialled_ns}
+            self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.uri, reconnect=retry)
+            completed = True
             link.inherit(self._unread)
             self._kept = Kept(link, self._calls.arrived, self._calls.neglected)
             KEEPER.watch(self._kept)
@@ -344,7 +346,9 @@ class Connection:
                 raise Stopped
         except BaseException as error:
             loss = link.loss or Loss("error", str(error))
-            self.tidings.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
+            if completed:
+                self.tidings.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
+            link.end()
             self._unread.extend(link.inbox)
             self._drop(link)
             raise
@@ -461,7 +465,7 @@ class Connection:
 
     def over(self, *, dispose: bool) -> None:
         """Nothing more comes of this life. Only the owner may dispose of the descriptor: nobody reads then."""
-        link, self._undisposed = self.link or self._new or self._undisposed, None
+        self._undisposed = link = self.link or self._new or self._undisposed  # first: this may end in the midst
         self.link = None
         self.run.append(None)
         self._end = self._end or State.CLOSED
@@ -470,8 +474,7 @@ class Connection:
             self.tidings.ended(link, Loss(self.reason, "", fault=False))
             if dispose:
                 self._drop(link)
-            else:
-                self._undisposed = link
+                self._undisposed = None
 
     def neglected(self) -> None:
         """wsnova-clock: the owner has been away for long; tell what the keeper saw."""
