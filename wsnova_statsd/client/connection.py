@@ -354,12 +354,14 @@ class Connection:
             raise
 
     def _drop(self, link: Link) -> None:
-        """Nothing more comes of this link."""
+        """Nothing more comes of this link; whatever is raised as it is given back."""
         link.loss = link.loss or Loss(self.reason, "", fault=False)
         kept, self._kept = self._kept, None
-        if kept is not None:
-            KEEPER.forget(kept)
-        link.dispose()
+        for give_back in (lambda: KEEPER.forget(kept) if kept is not None else None, link.dispose):
+            try:
+                give_back()
+            except Exception as error:
+                self.faults.log("a connection is dropped, which raised", error)
         self.link = None
         if self._new is link:
             self._new = None
@@ -392,8 +394,7 @@ class Connection:
 
     def _failed(self, error: ConnectionFailed, retry: bool, began: int | None, uri: str) -> None:
         """A dial failed: one error event, and reconnect.failed for a retry or at the alarm."""
-        expired = self.until is not None and time.monotonic() >= self.until
-        if error.cause == "cancelled" or expired or self.closing.is_set():
+        if error.cause == "cancelled" or self.closing.is_set() or self.bounded(1.0) <= 0:
             return
         self._cause = error.cause
         self.last_failure = error.with_traceback(None)
