@@ -81,6 +81,7 @@ class Client:
         self._life: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
         self._said_forked = False
+        self._starts_here = False  # in a child, where it was to be connected and is not yet
         if isinstance(subprotocols, str):
             raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
         self._bus = bus if bus is not None else telemetry.DEFAULT
@@ -142,6 +143,7 @@ class Client:
         if not wait and timeout is not None:
             raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
         life = self._begin()
+        self._starts_here = False
         life.launch(self, patient=not wait)
         if wait:
             life.await_first(timeout)
@@ -164,6 +166,7 @@ class Client:
         In a forked child nothing is done: the connection is the parent's.
         """
         life = self._used()
+        self._starts_here = False
         if life is not None:
             life.close(timeout, "local")
 
@@ -183,16 +186,18 @@ class Client:
         life = self._life
         if life is None:
             return
-        was_started = not life.over
+        was_started = self._starts_here or not life.over
         life.abandon()
-        if was_started and self._options.in_child == "start" and not _forked_by_a_pool(sys._getframe(1)):
+        self._said_forked = not was_started
+        pool = _forked_by_a_pool(sys._getframe(1))
+        self._starts_here = was_started and self._options.in_child == "start" and not pool
+        if self._starts_here:
             threading.Thread(target=self._start_in_child, name=process.thread_name("start"), daemon=True).start()
 
     def _start_in_child(self) -> None:
         """wsnova-start, in a child: start in the background, unless somebody did."""
         time.sleep(_CHILD_STARTS_AFTER)
-        life = self._life
-        if life is not None and life.phase is Phase.FORKED:
+        if self._starts_here:
             try:
                 self.start(wait=False)
             except Exception as error:
@@ -306,7 +311,7 @@ class Client:
         life = self._own()
         if life is not None and life.phase is Phase.FORKED and not self._said_forked:
             self._said_forked = True
-            if self._options.in_child == "forked":
+            if not self._starts_here:
                 _log.warning(
                     "client %s was started in the parent process and is not connected in this one; call start() here, "
                     "or make it with in_child='start'",
@@ -319,6 +324,8 @@ class Client:
 
     def _running(self) -> Lifecycle:
         life = self._used()
+        if self._starts_here:  # a call comes first
+            life = self.start(wait=False)._own()
         if life is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
         if life.phase is Phase.FORKED:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from .. import events
 from ..errors import AuthRejected, ConnectionFailed, Forked, HandshakeRefused, NotConnected
@@ -357,7 +358,7 @@ class Connection:
         """Nothing more comes of this link; whatever is raised as it is given back."""
         link.loss = link.loss or Loss(self.reason, "", fault=False)
         kept, self._kept = self._kept, None
-        for give_back in (lambda: KEEPER.forget(kept) if kept is not None else None, link.dispose):
+        for give_back in (partial(KEEPER.forget, kept), link.dispose) if kept is not None else (link.dispose,):
             try:
                 give_back()
             except Exception as error:
