@@ -92,7 +92,7 @@ def test_close_may_be_interrupted_at_every_line(
     server: WebSocketServer, on_message: Callable[[Any], object] | None, what: str
 ) -> None:
     """By another close, a start, or an exception: none hangs, and the next close ends what is left."""
-    for number in _every(7 if on_message is None else 11):
+    for number in _every(3):
         bus = ws.Bus()
         with capture_events("websockex_nova.connection", bus=bus) as log:
             client = _client(server, on_message, bus).start(5.0)
@@ -123,7 +123,7 @@ def test_start_may_be_interrupted_at_every_line(
     server: WebSocketServer, on_message: Callable[[Any], object] | None, what: str
 ) -> None:
     """By a close, a reconnect or an exception: start() returns or raises, and the client can be closed, or started."""
-    for number in _every(13):
+    for number in _every(5):
         bus = ws.Bus()
         with capture_events("websockex_nova.connection", bus=bus) as log:
             client = _client(server, on_message, bus)
@@ -153,7 +153,7 @@ def test_start_may_be_interrupted_at_every_line(
 
 def test_a_loop_may_be_interrupted_at_every_line(server: WebSocketServer) -> None:
     """A handler closes the client in the midst of its loop: the loop ends, without an error."""
-    for number in _every(9):
+    for number in _every(3):
         bus = ws.Bus()
         with capture_events("websockex_nova.connection", bus=bus) as log:
             client = _client(server, None, bus).start(5.0)

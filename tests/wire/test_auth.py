@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.faults.support import until
+from wsnova_statsd.clock import CLOCK
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
@@ -165,6 +167,32 @@ def test_a_login_is_renewed_in_a_thread_of_its_own_before_it_ends() -> None:
         assert renewed == {f"wsnova-login-{client.client_id}"}
         assert [one.metadata["expires_in"] for one in log.of(events.AUTH_REFRESH_COMPLETED)][:2] == [0.25] * 2
         assert (log.count(events.AUTH_COMPLETED), gate.server.connections) == (1, 1)
+
+
+def test_a_renewal_that_takes_its_time_delays_nobody_else() -> None:
+    """Neither another client's renewal nor a job of the clock; and no thread is left after it."""
+    slow, leave, ticked = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        def login(self, client: Any) -> float:
+            if slow.is_set():
+                leave.wait(10.0)
+            slow.set()
+            return 0.05
+
+    gate = Gate(valid=0.1)
+    with guarded(Gate(), auth=Slow(), client_id="slow") as (first, told), guarded(gate) as (second, log):
+        first.start()
+        assert told.wait_for(events.AUTH_REFRESH_STARTED)
+        second.start()
+        assert log.wait_for(events.AUTH_REFRESH_COMPLETED, 2)
+        CLOCK.call_later(0.0, ticked.set)
+        assert ticked.wait(5.0)
+        assert told.count(events.AUTH_REFRESH_COMPLETED) == 0
+        leave.set()
+        assert told.wait_for(events.AUTH_REFRESH_COMPLETED)
+        first.close()
+        assert until(lambda: "wsnova-login-slow" not in {thread.name for thread in threading.enumerate()})
 
 
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["nobody reads", "its own thread"])
