@@ -14,6 +14,7 @@ import logging
 import math
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 
@@ -114,6 +115,18 @@ def _run_job(job: Job) -> None:
             work()
         except BaseException as error:  # SystemExit too: the jobs of others wait behind this one
             log_fault(_log, error, "a job of the clock failed")
+
+
+def weakly(method: Callable[[], object]) -> Callable[[], None]:
+    """The method, as long as its object lives otherwise: for what the whole process holds."""
+    weak = weakref.WeakMethod(method)
+
+    def call() -> None:
+        alive = weak()
+        if alive is not None:
+            alive()
+
+    return call
 
 
 CLOCK = Clock()

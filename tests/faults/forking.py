@@ -84,17 +84,12 @@ def locks_of(client: ws.Client) -> list[Any]:
     life: Any = client._life
     link = life.connection.link
     found = [
-        client._starting,
         client_module._naming,
         KEEPER._lock,
         telemetry.DEFAULT._lock,
-        life._finishing,
         life.requests._lock,
         life.dialogue.subscriptions._lock,
-        life.connection.changed,
-        life.connection.tidings._telling,
         life.outbound._counting,
-        life._login._lock,
         link.sending,
         link._ending,
     ]

@@ -4,6 +4,7 @@ import itertools
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ def _first_fault(client: ws.Client, log: EventLog) -> str:
         (never_answers, "timeout", "timeout"),
         (accept_then_close, "handshake", "handshake"),
         (wrong_accept_key, "handshake", "handshake"),
-        (refuses(404), "http_404", "handshake"),
+        (refuses(429), "http_429", "handshake"),
         (refuses(503), "http_503", "handshake"),
     ],
 )
@@ -103,21 +104,76 @@ def test_a_name_that_does_not_resolve_for_thirty_tries_and_then_does(monkeypatch
 
 
 def test_a_certificate_nobody_signed_is_a_tls_failure() -> None:
-    """Cause tls; verification is on unless a context says otherwise."""
+    """Cause tls, raised by the first start at once; verification is on unless a context says otherwise."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     with WebSocketServer(echo, ssl=context) as server, capture_events("websockex_nova") as log:
-        assert _first_fault(ws.Client(server.url, profile=QUICK), log) == "tls"
+        with pytest.raises(errors.ConnectionFailed) as caught:
+            ws.Client(server.url, profile=QUICK).start(5.0)
+        assert (caught.value.cause, log.count(events.CONNECTION_STARTED)) == ("tls", 1)
+        assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == ["critical"]
         assert server.connections == 0
+
+
+@pytest.mark.parametrize("on_message", [None, _ignore], ids=["iterated", "callback"])
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 410, 426])
+def test_a_first_start_raises_at_once_for_what_no_other_try_mends(
+    status: int, on_message: Callable[[Any], object] | None
+) -> None:
+    """The URL and the headers are constants: one dial, a critical error, and the client is closed."""
+    with TcpServer(refuses(status)) as server, capture_events("websockex_nova") as log:
+        client = ws.Client(server.url, profile=ws.STANDARD, on_message=on_message)
+        began = time.monotonic()
+        with pytest.raises(errors.HandshakeRefused) as caught:
+            client.start()
+        assert time.monotonic() - began < 2.0
+        assert (caught.value.status, server.connections, client.state) == (status, 1, ws.State.CLOSED)
+        assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == ["critical"]
+
+
+@pytest.mark.parametrize("given", ["url", "headers"])
+def test_a_function_is_asked_once_more_before_a_first_start_raises(given: str) -> None:
+    """Its next answer may be another one; a second refusal is final."""
+    asked: list[int] = []
+    with TcpServer(refuses(404)) as server:
+
+        def url() -> str:
+            asked.append(1)
+            return server.url
+
+        def headers() -> dict[str, str]:
+            asked.append(1)
+            return {}
+
+        where: Any = url if given == "url" else server.url
+        client = ws.Client(where, headers=headers if given == "headers" else None, profile=QUICK, client_id="a")
+        with pytest.raises(errors.HandshakeRefused):
+            client.start(5.0)
+        assert (len(asked), server.connections) == (2, 2)
+
+
+@pytest.mark.parametrize("script", [refuses(500), refuses(502), accept_then_close])
+def test_a_first_start_that_goes_on_trying_says_so_in_the_log(
+    script: Callable[[Connection], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning at its first failed try, and none for each of the next."""
+    with TcpServer(script) as server:
+        client = ws.Client(server.url, client_id="md-1", profile=QUICK, on_message=_ignore)
+        with pytest.raises(errors.ConnectionFailed):
+            client.start(0.5)
+        assert server.connections > 1
+    texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(texts) == 1
+    assert texts[0].startswith("client md-1: not connected yet, trying again: ")
 
 
 def test_a_refused_upgrade_waits_at_the_cap_and_alerts_at_once() -> None:
     """An HTTP answer is no outage: the cap from the first retry on, severity error."""
     profile = QUICK.replace(retry_base=0.01, retry_cap=0.4)
-    with TcpServer(refuses(401)) as server, capture_events("websockex_nova") as log:
+    with TcpServer(refuses(500)) as server, capture_events("websockex_nova") as log:
         with pytest.raises(errors.ConnectionFailed):
             ws.Client(server.url, profile=profile, on_message=_ignore).start(1.0)
-        assert server.connections <= 4
+        assert 2 <= server.connections <= 4
         assert all(0.36 <= one.measurements["delay"] / 1e9 <= 0.4 for one in log.of(ATTEMPT))
         assert log.of(events.ERROR_OCCURRED)[0].metadata["severity"] == "error"
 
@@ -148,3 +204,12 @@ def test_every_close_code_is_followed_by_a_new_connection(code: int) -> None:
         first = log.of(events.CONNECTION_DISCONNECTED)[0].metadata
         assert (first["reason"], first["detail"]) == (f"close_{code}", "bye")
         assert log.of(ATTEMPT)[0].metadata["cause"] == f"close_{code}"
+
+
+@pytest.mark.parametrize(("code", "severity"), [(1000, "warning"), (1011, "critical")])
+def test_a_client_that_does_not_reconnect_takes_a_polite_end_for_no_disaster(code: int, severity: str) -> None:
+    """Close code 1000 is a warning, any other a critical error: it is the client's end."""
+    with WebSocketServer(closes(code, "bye")) as server, capture_events("websockex_nova") as log:
+        client = ws.Client(server.url, profile=QUICK, on_message=_ignore, reconnect=False).start(5.0)
+        assert client.wait(5.0)
+        assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == [severity]

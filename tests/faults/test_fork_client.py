@@ -194,7 +194,7 @@ def test_no_lock_that_another_thread_holds_hangs_the_child(fork: Fork) -> None:
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK, on_message=lambda message: None).start()
         locks = locks_of(client)
-        assert len(locks) >= 10
+        assert len(locks) >= 8
 
         def hold() -> None:
             for lock in locks:
@@ -247,3 +247,140 @@ def test_one_component_that_cannot_let_go_keeps_no_other_from_it() -> None:
         child.tell(sorted(calls))
         child.end()
     assert child.said() == [[["broken", "broken", "whole"]]]
+
+
+_START_HERE = """
+import os, sys, threading, time
+import wsnova_statsd as ws
+from tests.faults.support import QUICK, until
+from wsnova_statsd.testing.server import WebSocketServer, echo
+
+def connected(client):
+    return until(lambda: client.state is ws.State.CONNECTED, 3.0)
+
+ON_MESSAGE = {"callback": lambda message: None, "iterated": None}
+"""
+
+
+@pytest.mark.parametrize("mode", ["callback", "iterated"])
+def test_a_client_may_start_by_itself_in_each_child(mode: str) -> None:
+    """Within a second and without a call, in a child and in a child's child; the parent's link lives on."""
+    out = run_script(
+        _START_HERE
+        + f"""
+with WebSocketServer(echo) as server:
+    client = ws.Client(server.url, profile=QUICK, on_message=ON_MESSAGE[{mode!r}], in_child="start").start(5.0)
+    others = [ws.Client(server.url, profile=QUICK, in_child="start"), ws.Client(server.url, profile=QUICK).start(5.0)]
+    before = server.connections
+    for _ in range(2):
+        if not os.fork():
+            if not os.fork():
+                time.sleep(1.0)
+                os._exit(0)
+            time.sleep(1.0)
+            assert client.state is ws.State.CONNECTED
+            assert [one.state.name for one in others] == ["IDLE", "FORKED"]
+            client.close(1.0)
+            os._exit(0)
+    assert until(lambda: server.connections == before + 4, 3.0), server.connections
+    for _ in range(2):
+        assert os.wait()[1] == 0
+    assert client.state is ws.State.CONNECTED
+    print("well")
+"""
+    )
+    assert out.strip() == "well"
+
+
+def test_the_children_of_a_pool_start_no_client() -> None:
+    """Those of multiprocessing and of ProcessPoolExecutor are left FORKED; a fork of theirs too."""
+    out = run_script(
+        _START_HERE
+        + """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+def look():
+    time.sleep(0.6)
+    return client.state.name
+
+def work(results):
+    results.put(look())
+
+if __name__ == "__main__":
+    with WebSocketServer(echo) as server:
+        client = ws.Client(server.url, profile=QUICK, on_message=print, in_child="start").start(5.0)
+        context = multiprocessing.get_context("fork")
+        results = context.Queue()
+        process = context.Process(target=work, args=(results,))
+        process.start()
+        print(results.get(timeout=10))
+        process.join()
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            print(pool.submit(look).result(10))
+        print(server.connections)
+"""
+    )
+    assert out.split() == ["FORKED", "FORKED", "1"]
+
+
+def test_a_child_that_starts_its_client_itself_has_one_link() -> None:
+    """The start that was to come finds it started; one that was closed is not started."""
+    with WebSocketServer(echo) as server:
+        client = ws.Client(server.url, profile=QUICK, on_message=lambda message: None, in_child="start").start()
+        other = ws.Client(server.url, profile=QUICK, on_message=lambda message: None, in_child="start").start()
+        other.close()
+        child = Child(os.fork)
+        if child.pid == 0:
+            client.start(3.0)
+            time.sleep(0.5)
+            child.tell(client.state.name, other.state.name)
+            client.close(1.0)
+            child.end()
+        assert child.said() == [["CONNECTED", "FORKED"]]
+        assert server.connections == 3
+        client.close()
+
+
+def test_a_call_in_a_child_need_not_wait_for_the_start_that_is_to_come() -> None:
+    """It starts the client; and closing it there keeps it closed."""
+    with WebSocketServer(echo) as server:
+        client = ws.Client(server.url, profile=QUICK, in_child="start").start()
+        other = ws.Client(server.url, profile=QUICK, in_child="start").start()
+        child = Child(os.fork)
+        if child.pid == 0:
+            other.close()
+            client.send({"n": 1}, wait=3.0)
+            child.tell(client.receive(3.0))
+            time.sleep(0.5)
+            child.tell(other.state.name)
+            client.close(1.0)
+            child.end()
+        assert child.said() == [[{"n": 1}], ["FORKED"]]
+        assert server.connections == 3
+        client.close()
+        other.close()
+
+
+def test_the_first_use_of_a_forked_client_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it is: a client that receives nothing would else be a riddle."""
+    with WebSocketServer(echo) as server:
+        client = ws.Client(server.url, client_id="md-1", profile=QUICK).start()
+        child = Child(os.fork)
+        if child.pid == 0:
+            child.tell(len(caplog.records))
+            repr(client)
+            child.tell(client.state.name, _raised(lambda: client.send("x")), client.wait(0.1))
+            client.close()
+            child.tell([record.getMessage().split(";")[0] for record in caplog.records])
+            client.start(3.0)
+            child.tell(client.state.name, len(caplog.records))
+            client.close(1.0)
+            child.end()
+        assert child.said() == [
+            [0],
+            ["FORKED", "Forked", True],
+            [["client md-1 was started in the parent process and is not connected in this one"]],
+            ["CONNECTED", 1],
+        ]
+        client.close()

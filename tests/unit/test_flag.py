@@ -1,10 +1,14 @@
 """The flag: what a threading.Event does, and next to nothing while nobody waits."""
 
+import sys
 import threading
 import tracemalloc
+from types import FrameType
+from typing import Any
 
 from tests.faults.support import until
-from wsnova_statsd.client.flag import Flag
+from wsnova_statsd.client import flag as flag_module
+from wsnova_statsd.client.flag import Changes, Flag, Turn
 
 
 def test_it_is_set_until_it_is_cleared() -> None:
@@ -67,3 +71,72 @@ def test_one_that_nobody_waits_for_takes_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert size / len(flags) < 200
+
+
+def test_a_flag_may_be_set_in_the_midst_of_a_wait_for_it() -> None:
+    """By a signal's handler, in the same thread and at every line: it is woken, and nothing hangs."""
+    for number in range(100):
+        flag, lines = Flag(), list[int]()
+
+        def trace(frame: FrameType, event: str, _argument: object, lines: list[int] = lines, flag: Flag = flag) -> Any:
+            if frame.f_code.co_filename == flag_module.__file__ and event == "line":
+                lines.append(frame.f_lineno)
+                if len(lines) > number:  # noqa: B023
+                    sys.settrace(None)
+                    flag.set()
+                    return None
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            flag.wait(10.0 if number < 5 else 0.0)
+        finally:
+            sys.settrace(before)
+        if len(lines) <= number:
+            break
+        assert flag.is_set()
+        assert not flag._waiting
+    assert number > 5
+
+
+def test_changes_wake_who_waits_for_a_condition() -> None:
+    """True once it holds, however often something else was announced; False at the timeout."""
+    changes, things, got = Changes(), list[int](), list[bool]()
+    waiter = threading.Thread(target=lambda: got.append(changes.wait_for(lambda: len(things) == 3, 10.0)))
+    waiter.start()
+    for number in range(3):
+        assert until(lambda: len(changes._waiting) == 1)
+        things.append(number)
+        changes.announce()
+    waiter.join(10.0)
+    assert got == [True]
+    assert not changes.wait_for(lambda: False, 0.0)
+    assert changes.wait_for(lambda: True, 0.0)
+
+
+def test_a_turn_is_one_holders_until_it_is_given_back() -> None:
+    """Whoever takes it again has it already; another one cannot give it back."""
+    turn = Turn()
+    assert (turn.holder(), turn.take("a"), turn.take("b"), turn.take("a")) == (None, True, False, True)
+    turn.give_back("b")
+    assert turn.holder() == "a"
+    turn.give_back("a")
+    assert (turn.holder(), turn.take("b")) == (None, True)
+
+
+def test_of_many_threads_one_takes_the_turn() -> None:
+    """In each of a thousand rounds."""
+    turns = [Turn() for _ in range(1000)]
+    begin, won = threading.Barrier(4), list[int]()
+
+    def race(me: int) -> None:
+        begin.wait(10.0)
+        won.extend(number for number, turn in enumerate(turns) if turn.take(me))
+
+    threads = [threading.Thread(target=race, args=(me,)) for me in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10.0)
+    assert sorted(won) == list(range(1000))

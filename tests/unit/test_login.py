@@ -1,5 +1,6 @@
 """The login of a client: its events, its renewal on the clock, and who stops the client and who does not."""
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,9 @@ class _Jobs:
         ((seconds, work),) = self.jobs
         self.jobs.clear()
         work()
+        for thread in threading.enumerate():
+            if thread.name.startswith("wsnova-login"):
+                thread.join(5.0)
         return seconds
 
 
@@ -62,9 +66,11 @@ class Bench:
     emit: Emitter
     faults: Faults
     stopped: list[Exception] = field(default_factory=list)
+    made: Login | None = None
 
     def login(self, auth: Any) -> Login:
-        return Login(auth, self.emit, self.faults, None, self.stopped.append)
+        self.made = Login(auth, self.emit, self.faults, lambda: "the client", self.stopped.append)
+        return self.made  # and kept: a renewal to come keeps none alive
 
     def told(self) -> list[tuple[str, dict[str, Any]]]:
         """What was emitted since the last time, without ids and prefixes."""

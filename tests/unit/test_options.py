@@ -220,6 +220,8 @@ def test_a_header_of_ones_own_wins_over_the_url() -> None:
         ("max_message_bytes", True),
         ("max_buffered_bytes", 0),
         ("max_buffered_bytes", "1k"),
+        ("in_child", "begin"),
+        ("in_child", None),
         ("compression", "gzip"),
         ("compression", ""),
         ("compression", True),

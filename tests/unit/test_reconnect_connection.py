@@ -10,9 +10,10 @@ import pytest
 from tests.unit.test_retry import _middle, _Sleep
 from wsnova_statsd import events
 from wsnova_statsd.client import connection as connection_module
-from wsnova_statsd.client.connection import Connection
+from wsnova_statsd.client.connection import Calls, Connection
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.client.faults import Faults
+from wsnova_statsd.client.login import Login
 from wsnova_statsd.client.options import Options, Target, target
 from wsnova_statsd.client.protocol import Protocol
 from wsnova_statsd.client.retry import RetryPolicy, Stopped
@@ -22,6 +23,13 @@ from wsnova_statsd.profiles import FINANCIAL, STANDARD, Profile
 from wsnova_statsd.telemetry import Bus
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
+
+
+def _nothing(*_given: object) -> None:
+    """The rest of a client, which has nothing to say here."""
+
+
+_NO_CALLS = Calls(is_owner=lambda: True, linked=_nothing, unlinked=_nothing, arrived=_nothing, neglected=_nothing)
 
 
 class _FakeLink:
@@ -76,7 +84,7 @@ class _Server:
         self.asked.append(self._clock())
         return self.url()
 
-    def link(self, _target: Target) -> Any:
+    def link(self, _target: Target, _timeout: float) -> Any:
         self._check()
         self.dials.append(self._clock())
         answer = next(self._answers)
@@ -110,44 +118,17 @@ def _live(monkeypatch: pytest.MonkeyPatch, clock: FakeClock, server: _Server, pr
     )
     bus = Bus()
     emitter = Emitter(bus, profile, "md-1")
-    made = Connection(options, emitter, Faults(emitter, "md-1", True, None), _Hooks())
+    faults = Faults(emitter, "md-1", True, None)
+    made = Connection(options, emitter, faults, Login(None, emitter, faults, _nothing, _nothing), _NO_CALLS)
     made._wake = _Sleep(clock)
     server.connection = made
     with capture_events(bus=bus) as log:
         try:
-            made.open()
+            made.open(None)
             while True:
                 made.await_messages(None)
         except Stopped:
             return log
-
-
-class _Hooks:
-    """The rest of a client, which has nothing to say here."""
-
-    def before_dial(self) -> None:
-        return
-
-    def refused(self, error: ConnectionFailed) -> ConnectionFailed:
-        return error
-
-    def log_in(self) -> None:
-        return
-
-    def linked(self, again: bool) -> None:
-        return
-
-    def unlinked(self) -> None:
-        return
-
-    def is_owner(self) -> bool:
-        return True
-
-    def arrived(self) -> None:
-        return
-
-    def neglected(self) -> None:
-        return
 
 
 @pytest.fixture

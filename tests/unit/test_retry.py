@@ -1,14 +1,17 @@
 """The retry policy, with a fake clock, fake chance and fake events."""
 
+import ssl
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsnova_statsd.client import retry as retry_module
 from wsnova_statsd.client.flag import Flag
-from wsnova_statsd.client.retry import RetryPolicy, Stopped
-from wsnova_statsd.errors import ConnectionFailed, HandshakeRefused
+from wsnova_statsd.client.retry import Expired, RetryPolicy, Stopped, unmended
+from wsnova_statsd.errors import AuthRejected, ConnectionFailed, HandshakeRefused
 from wsnova_statsd.profiles import FINANCIAL, LIGHTWEIGHT, PROFILES, STANDARD, Profile
 from wsnova_statsd.testing.clock import FakeClock
 
@@ -141,6 +144,71 @@ def test_a_refused_upgrade_is_retried_at_the_cap(status: int) -> None:
     clock = FakeClock()
     _run(RetryPolicy(STANDARD, _lowest), iter([HandshakeRefused(status), "link"]), clock)
     assert clock.sleeps == [27.0]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateways_word_on_an_outage_is_retried_like_a_refused_connection(status: int) -> None:
+    """By the profile's first steps: the server behind it restarts."""
+    clock = FakeClock()
+    away = HandshakeRefused(status)
+    _, waits = _run(RetryPolicy(STANDARD, _middle), iter([away, away, away, "link"]), clock)
+    assert waits == [0.0, 0.5, 0.5, 1.0]
+
+
+def test_what_is_to_be_asked_once_more_is_asked_soon() -> None:
+    """A function's next answer may be another one; the refusal after it waits at the cap again."""
+    clock = FakeClock()
+    policy = RetryPolicy(STANDARD, _lowest)
+    policy.asks_again = True
+    _run(policy, iter([HandshakeRefused(401), HandshakeRefused(401), "link"]), clock)
+    assert clock.sleeps == [0.25, 27.0]
+
+
+def test_a_rejected_login_is_retried_at_the_cap_where_it_is_retried() -> None:
+    """By a client that goes on trying whatever the answer is."""
+    clock = FakeClock()
+    _run(RetryPolicy(STANDARD, _lowest), iter([AuthRejected("no"), "link"]), clock)
+    assert clock.sleeps == [27.0]
+
+
+def _caused(error: ConnectionFailed, cause: BaseException) -> ConnectionFailed:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        *((HandshakeRefused(status), True) for status in (301, 302, 307, 400, 401, 403, 404, 405, 410, 426)),
+        *((HandshakeRefused(status), False) for status in (200, 402, 408, 429, 500, 502, 503)),
+        (_caused(ConnectionFailed("x", cause="tls"), ssl.SSLCertVerificationError("self-signed")), True),
+        (_caused(ConnectionFailed("x", cause="tls"), ssl.SSLError("handshake failure")), False),
+        (_caused(AuthRejected("x"), HandshakeRefused(401)), True),
+        (AuthRejected("the server refused the login message"), False),
+        (ConnectionFailed("no", cause="refused"), False),
+    ],
+    ids=lambda given_: repr(given_)[:40].replace(" ", "_") if isinstance(given_, Exception) else str(given_),
+)
+def test_what_another_try_does_not_mend(error: ConnectionFailed, expected: bool) -> None:
+    """An answer to the same request would be the same: by its status, a redirect, or the certificate."""
+    assert unmended(error) is expected
+
+
+def test_the_time_for_a_first_link_bounds_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one ends with it, and nothing is dialled after it."""
+    clock, dials = FakeClock(start=0.0), list[float]()
+    monkeypatch.setattr(retry_module, "time", SimpleNamespace(monotonic=clock))
+
+    def dial(_waited: float) -> str:
+        dials.append(clock())
+        raise ConnectionFailed("no")
+
+    policy = RetryPolicy(STANDARD, _middle)
+    policy.retries = 3  # 2 s each
+    with pytest.raises(Expired):
+        policy.run(dial, None, Flag(), _Sleep(clock), lambda: False, 5.0)
+    assert dials == [0.0, 2.0, 4.0]
+    assert clock.sleeps == pytest.approx([2.0, 2.0, 1.0])
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(1)])

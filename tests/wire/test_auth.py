@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.faults.support import until
+from wsnova_statsd.clock import CLOCK
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
@@ -91,42 +93,32 @@ def _severities(log: EventLog, error_type: str = "auth") -> list[str]:
 
 
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
-def test_a_client_is_logged_in_when_start_returns_and_on_every_later_link(options: dict[str, Any]) -> None:
-    """With a fresh token each time; a link counts as back once its login is accepted."""
-    gate, back = Gate(), threading.Event()
-    with guarded(gate, on_reconnect=back.set, **options) as (client, log):
-        client.start()
-        assert _names(log) == ["connection.started", "connection.completed", "auth.started", "auth.completed"]
-        for _ in range(2):
-            gate.server.drop_all()
-            assert back.wait(5.0)
-            back.clear()
-        assert gate.tokens == ["t0", "t1", "t2"]
-        again = _names(log)[-5:-1]
-        assert again == ["connection.completed", "auth.started", "auth.completed", "connection.reconnect.success"]
-
-
-def test_header_credentials_are_fresh_on_every_attempt() -> None:
-    """Also on those that are refused for another reason, and told once the server has judged them."""
-    gate = Gate(503, 500, header=True)
-    with guarded(gate, auth=gate.header_auth()) as (client, log):
-        client.start()
-        assert gate.tokens == ["t0", "t1", "t2"]
-        assert (log.count(events.AUTH_STARTED), log.count(events.AUTH_COMPLETED), _failures(log)) == (1, 1, [])
-
-
-@pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
 @pytest.mark.parametrize("word", ["no", 401, 403])
 def test_refused_credentials_end_the_client_at_once(word: Any, options: dict[str, Any]) -> None:
     """One try, AuthRejected from start(), a critical error; the link that was made is told as ended."""
     header = isinstance(word, int)
     gate = Gate(word, header=header)
-    with guarded(gate, auth=gate.header_auth() if header else gate.auth(), **options) as (client, log):
+    with guarded(gate, auth=ws.HeaderAuth({"X-Key": "k"}) if header else gate.auth(), **options) as (client, log):
         with pytest.raises(errors.AuthRejected):
             client.start()
         assert (client.wait(5.0), client.state, len(gate.tokens)) == (True, ws.State.CLOSED, 1)
         assert (_failures(log), _severities(log)) == ([("rejected", "initial")], ["critical"])
         assert log.count(events.CONNECTION_COMPLETED) == log.count(events.CONNECTION_DISCONNECTED) == int(not header)
+
+
+@pytest.mark.parametrize("word", [401, 403])
+def test_credentials_of_a_function_are_asked_for_once_more(word: int) -> None:
+    """At the profile's first delay: a token may just have run out. A second refusal ends the client."""
+    gate = Gate(word, word, word, header=True)
+    with guarded(gate, auth=gate.header_auth()) as (client, log):
+        with pytest.raises(errors.AuthRejected):
+            client.start(5.0)
+        assert gate.tokens == ["t0", "t1"]
+        assert log.of(events.CONNECTION_RECONNECT_ATTEMPT)[0].measurements["delay"] < 0.1e9
+    gate = Gate(word, header=True)
+    with guarded(gate, auth=gate.header_auth()) as (client, _):
+        assert client.start(5.0).state is ws.State.CONNECTED
+        assert gate.tokens == ["t0", "t1"]
 
 
 def test_credentials_that_are_refused_later_end_the_retries() -> None:
@@ -142,12 +134,14 @@ def test_credentials_that_are_refused_later_end_the_retries() -> None:
     assert (client.state, gate.tokens, _severities(log)) == (ws.State.CLOSED, ["t0", "t1"], ["critical"])
 
 
-def test_without_header_credentials_a_401_is_retried() -> None:
+def test_without_header_credentials_a_401_is_retried_once_a_link_stood() -> None:
     """An error that raises an alert, not the end: gateways answer it during deploys."""
-    gate = Gate(401, 403, header=True)
-    with guarded(gate, auth=None, headers={"X-Key": "k"}) as (client, log):
+    gate = Gate(101, 401, 403, header=True)
+    with guarded(gate, auth=None, headers={"X-Key": "k"}, on_message=print) as (client, log):
         client.start()
-        assert (gate.tokens, _severities(log, "handshake")) == (["k"] * 3, ["error"] * 2)
+        gate.server.drop_all()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
+        assert (gate.tokens, _severities(log, "handshake")) == (["k"] * 4, ["error"] * 2)
         assert log.count(events.AUTH_STARTED) == 0
 
 
@@ -161,7 +155,7 @@ def test_a_login_without_an_answer_is_tried_again_on_the_next_link(word: str, re
         assert log.count(events.ERROR_HANDLED) == 1
 
 
-def test_a_login_is_renewed_on_the_clock_before_it_ends() -> None:
+def test_a_login_is_renewed_in_a_thread_of_its_own_before_it_ends() -> None:
     """While a handler is busy, too; the link lives on."""
     gate, leave = Gate(valid=0.25), threading.Event()
     with guarded(gate, on_message=lambda message: leave.wait(10.0)) as (client, log):
@@ -169,9 +163,36 @@ def test_a_login_is_renewed_on_the_clock_before_it_ends() -> None:
         client.send({"n": 1})
         assert log.wait_for(events.AUTH_REFRESH_COMPLETED, 2)
         leave.set()
-        assert {one.thread for one in log if one.event.startswith(f"{AUTH}.refresh")} == {"wsnova-clock"}
+        renewed = {one.thread for one in log if one.event.startswith(f"{AUTH}.refresh")}
+        assert renewed == {f"wsnova-login-{client.client_id}"}
         assert [one.metadata["expires_in"] for one in log.of(events.AUTH_REFRESH_COMPLETED)][:2] == [0.25] * 2
         assert (log.count(events.AUTH_COMPLETED), gate.server.connections) == (1, 1)
+
+
+def test_a_renewal_that_takes_its_time_delays_nobody_else() -> None:
+    """Neither another client's renewal nor a job of the clock; and no thread is left after it."""
+    slow, leave, ticked = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        def login(self, client: Any) -> float:
+            if slow.is_set():
+                leave.wait(10.0)
+            slow.set()
+            return 0.05
+
+    gate = Gate(valid=0.1)
+    with guarded(Gate(), auth=Slow(), client_id="slow") as (first, told), guarded(gate) as (second, log):
+        first.start()
+        assert told.wait_for(events.AUTH_REFRESH_STARTED)
+        second.start()
+        assert log.wait_for(events.AUTH_REFRESH_COMPLETED, 2)
+        CLOCK.call_later(0.0, ticked.set)
+        assert ticked.wait(5.0)
+        assert told.count(events.AUTH_REFRESH_COMPLETED) == 0
+        leave.set()
+        assert told.wait_for(events.AUTH_REFRESH_COMPLETED)
+        first.close()
+        assert until(lambda: "wsnova-login-slow" not in {thread.name for thread in threading.enumerate()})
 
 
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["nobody reads", "its own thread"])

@@ -39,6 +39,12 @@ class HeaderAuth:
             headers = header_lines(headers)
         self._headers: Any = headers
 
+    @property
+    def asks_anew(self) -> bool:
+        """Whether the next attempt may send other credentials than the last."""
+        given = self._headers
+        return callable(given) or (isinstance(given, Mapping) and any(map(callable, given.values())))
+
     def headers(self) -> list[str]:
         """The header lines of one attempt, checked."""
         headers = self._headers() if callable(self._headers) else self._headers

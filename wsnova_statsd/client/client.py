@@ -1,33 +1,41 @@
-"""Client: what users hold. It makes the parts, starts and stops them, and passes calls on; the parts decide.
+"""Client: what users hold. It starts and stops a lifecycle, and passes calls on; the parts decide.
 
 Threads: with `on_message` the client's own thread `wsnova-client-<id>` is the owner of the connection; without it the
-thread that iterates or receives is, while it does. Every method from any thread, also from inside on_message; nothing
-starts in the constructor.
+thread that iterates or receives is, while it does. Every method from any thread, also from inside on_message and from a
+signal's handler; nothing starts in the constructor. A client that is iterated is held by its user alone: once nobody
+holds it, its connection is closed.
 """
 
 from __future__ import annotations
 
+import logging
 import ssl as tls
+import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Final
 
 from .. import process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
+from ..redaction import log_fault
 from .headers import Headers
 from .lifecycle import Lifecycle
 from .link import Link
 from .options import Options, target
 from .protocol import JsonProtocol, Protocol
 from .rate_limit import RateLimit
-from .state import State
+from .state import Phase, State
 
+_log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
-_naming = threading.Lock()  # guards the choice of a free default id
+_naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
+_POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
+_CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once dials nobody
 
 
 class Client:
@@ -38,6 +46,8 @@ class Client:
     `on_error(error)` is told of every fault, `on_reconnect()` of every new link. `ssl` is an SSLContext, certificates
     are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or 'deflate',
     which offers permessage-deflate (RFC 7692); limits and measured sizes are those of messages without it.
+    `in_child` is 'forked' or 'start': a client that was started then starts by itself, in the background, in each child
+    of os.fork but those of multiprocessing.
     Times are seconds, sizes bytes.
     Raises ConfigurationError at once for what is not usable.
     """
@@ -65,12 +75,15 @@ class Client:
         reconnect: bool = True,
         on_reconnect: Callable[[], object] | None = None,
         bus: telemetry.Bus | None = None,
+        in_child: str = "forked",
     ) -> None:
+        self._life: Lifecycle | None = None
+        self._first: dict[str, Lifecycle] = {}  # the one that was started first
+        self._said_forked = False
+        self._starts_here = False  # in a child, where it was to be connected and is not yet
         if isinstance(subprotocols, str):
             raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        self._life: Lifecycle | None = None
-        self._starting = threading.Lock()  # guards _life
         with _naming:
             self._options = Options(
                 url=url,
@@ -93,6 +106,7 @@ class Client:
                 rate_limit=rate_limit,
                 idle_timeout=idle_timeout,
                 compression=compression,
+                in_child=in_child,
             )
             _living.add(self)
         process.at_exit(self, process.CLIENT)
@@ -111,51 +125,82 @@ class Client:
     @property
     def state(self) -> State:
         """Where the client stands."""
-        life = self._own()
-        return State.IDLE if life is None else life.connection.state
+        return self._state_of(self._used())
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    def start(self, timeout: float | None = None) -> Client:
+    def start(self, timeout: float | None = None, wait: bool = True) -> Client:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 
-        Raises ConnectionFailed after `timeout` seconds or max_attempts; the client is stopped then and may be started
-        again.
+        Raises ConnectionFailed after `timeout` seconds or max_attempts, and at once for a refusal that another try does
+        not mend (a function for url, headers or credentials is asked once more first); the client is stopped then and
+        may be started again. With `wait=False` it returns at once, and the first link is tried for until it stands,
+        whatever the answer; failures are logged and passed to on_error.
         """
-        self._own()
-        with self._starting:
-            life = self._life
-            if life is None or life.connection.state in (State.CLOSED, State.FORKED):
-                life = self._life = Lifecycle(self._options, self._bus, self)
-                life.launch()
-        life.await_first(timeout)
+        if not isinstance(wait, bool):
+            raise ConfigurationError(f"wait is {wait!r}; allowed: True, False")
+        if not wait and timeout is not None:
+            raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
+        life = self._begin()
+        self._starts_here = False
+        life.launch(self, patient=not wait)
+        if wait:
+            life.await_first(timeout)
         return self
+
+    def _begin(self) -> Lifecycle:
+        """The lifecycle that is not over, or a new one. Threads, and a signal's handler, may come at once: one step
+        decides whose stays."""
+        life = self._own()
+        if life is not None and not life.over:
+            return life
+        self._life = life = (self._first if life is None else life.next).setdefault(
+            "", Lifecycle(self._options, self._bus, self)
+        )
+        return life
 
     def close(self, timeout: float = 5.0) -> None:
         """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread.
 
         In a forked child nothing is done: the connection is the parent's.
         """
-        life = self._own()
+        life = self._used()
+        self._starts_here = False
         if life is not None:
             life.close(timeout, "local")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until the client is closed; False after `timeout` seconds. One that was never started is not waited for."""
-        life = self._own()
-        return life is None or life.connection.state is State.FORKED or life.over.wait(timeout)
+        life = self._used()
+        return life is None or life.wait(timeout)
 
     def reconnect(self) -> None:
         """Drop the connection and dial now, or end the wait for the next try. Raises NotConnected if not started."""
         self._running().connection.redial()
 
     def after_fork(self) -> None:
-        """In a child: the connection is the parent's. Takes no lock, tells nothing."""
+        """In a child: the connection is the parent's. Takes no lock, emits nothing."""
         global _naming
-        _naming = threading.Lock()
-        self._starting = threading.Lock()
-        if self._life is not None:
-            self._life.abandon()
+        _naming = threading.RLock()
+        life = self._life
+        if life is None:
+            return
+        was_started = self._starts_here or not life.over
+        life.abandon()
+        self._said_forked = not was_started
+        pool = _forked_by_a_pool(sys._getframe(1))
+        self._starts_here = was_started and self._options.in_child == "start" and not pool
+        if self._starts_here:
+            threading.Thread(target=self._start_in_child, name=process.thread_name("start"), daemon=True).start()
+
+    def _start_in_child(self) -> None:
+        """wsnova-start, in a child: start in the background, unless somebody did."""
+        time.sleep(_CHILD_STARTS_AFTER)
+        if self._starts_here:
+            try:
+                self.start(wait=False)
+            except Exception as error:
+                log_fault(_log, error, "client %s cannot be started in this child process", self.client_id)
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
@@ -170,8 +215,15 @@ class Client:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if sys.is_finalizing() or not process.ALIVE[0] or not hasattr(self, "_options"):
+            return
+        life = self._own()
+        if life is not None and life.let_go():
+            warnings.warn(f"{self!r} was not closed; its connection is", ResourceWarning, stacklevel=2, source=self)
+
     def __repr__(self) -> str:
-        return f"<wsnova_statsd.Client {self.client_id} {self.state.value}>"
+        return f"<wsnova_statsd.Client {self.client_id} {self._state_of(self._life).value}>"
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -196,11 +248,13 @@ class Client:
         Raises RequestTimeout, RequestInterrupted if the link is lost first, RequestRejected if the reply is an error,
         NotConnected. Any thread, also inside on_message and while a handler runs.
         """
-        return self._running().dialogue.request(message, timeout)
+        life = self._running()
+        return life.dialogue.request(message, life.bounded(timeout))
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
         """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
-        return self._running().dialogue.expect(message, read, timeout)
+        life = self._running()
+        return life.dialogue.expect(message, read, life.bounded(timeout))
 
     def subscribe(self, channel: Any, timeout: float = 5.0) -> None:
         """Want a channel, on this link and every later one, and wait for the server's confirmation.
@@ -218,13 +272,13 @@ class Client:
     def wanted(self) -> list[Any]:
         """The channels that are restored on every new link."""
         life = self._own()
-        return [] if life is None or life.connection.state is State.FORKED else life.dialogue.subscriptions.wanted
+        return [] if life is None or life.phase is Phase.FORKED else life.dialogue.subscriptions.wanted
 
     @property
     def confirmed(self) -> list[Any]:
         """The wanted channels that the server confirmed on this link."""
         life = self._own()
-        return [] if life is None or life.connection.state is State.FORKED else life.dialogue.subscriptions.confirmed
+        return [] if life is None or life.phase is Phase.FORKED else life.dialogue.subscriptions.confirmed
 
     @property
     def late_replies(self) -> int:
@@ -240,18 +294,40 @@ class Client:
         if self._options.on_message is not None:
             raise ConfigurationError("this client has on_message; make it without to iterate")
         self.start()
-        return self._iterated().messages()
+        return self._iterated().messages(self)
 
     def _own(self) -> Lifecycle | None:
+        """The latest lifecycle."""
         if not process.ALIVE[0]:
             process.in_child()
-        return self._life
+        life = self._life or self._first.get("")
+        while life is not None and (later := life.next.get("")) is not None:
+            life = later  # a thread that set _life was overtaken
+        return life
+
+    def _used(self) -> Lifecycle | None:
+        """The latest lifecycle, for a call of the user's."""
+        life = self._own()
+        if life is not None and life.phase is Phase.FORKED and not self._said_forked:
+            self._said_forked = True
+            if not self._starts_here:
+                _log.warning(
+                    "client %s was started in the parent process and is not connected in this one; call start() here, "
+                    "or make it with in_child='start'",
+                    self.client_id,
+                )
+        return life
+
+    def _state_of(self, life: Lifecycle | None) -> State:
+        return State.IDLE if life is None else life.connection.state
 
     def _running(self) -> Lifecycle:
-        life = self._own()
+        life = self._used()
+        if self._starts_here:  # a call comes first
+            life = self.start(wait=False)._own()
         if life is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
-        if life.connection.state is State.FORKED:
+        if life.phase is Phase.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
         return life
 
@@ -270,6 +346,13 @@ def links(bus: telemetry.Bus) -> Iterator[tuple[str, Link]]:
             yield client.client_id, link
 
 
+def _forked_by_a_pool(frame: FrameType | None) -> bool:
+    """Whether the fork hook that runs in this frame was called by the fork of a child of multiprocessing."""
+    while frame is not None and frame.f_globals.get("__name__") == process.__name__:
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") in _POOLS
+
+
 def _all_living() -> list[Client]:
     """Without _naming: a fork that comes while the clock holds it would leave it locked in a child without clients."""
     while True:
@@ -282,7 +365,7 @@ def _all_living() -> list[Client]:
 def _free_id(url: str | Callable[[], str]) -> str:
     """The host and the lowest number that no living client has; under _naming."""
     host = target(url).host if isinstance(url, str) else "client"
-    taken = {client.client_id for client in _living if client.state is not State.CLOSED}
+    taken = {client.client_id for client in _living if client._state_of(client._life) is not State.CLOSED}
     number = 1
     while f"{host}-{number}" in taken:
         number += 1

@@ -1,86 +1,161 @@
-"""A client's life from start to close: dial, read, lose, retry. It emits the connection.* events.
+"""A client's connection: dial, log in, read, lose, retry. It emits the connection.* events.
 
 The owner - the client's own thread, or the one that iterates - calls `open`, `await_messages`, `revive`, `drain`; what
-any thread may call stands in a section of its own. `changed` guards state and link and is notified with every change;
-nothing blocks while it is held.
+any thread may call stands in a section of its own. No lock: each change of `link` and state is one assignment, and is
+announced to those who wait, so that a signal's handler may close what it interrupts.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from .. import events
-from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
+from ..errors import AuthRejected, ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .connection_events import ConnectionEvents
-from .dialer import Dialer
+from .dial import Dial, choose, tunnel
 from .emitter import Emitter
 from .faults import Faults
-from .flag import Flag
+from .flag import Changes, Flag
 from .frames import NORMAL, Received
+from .handshake import upgrade
 from .keeper import KEEPER, Kept
 from .link import Link
+from .login import Login
 from .options import Options, Target
-from .retry import RetryPolicy, Stopped
-from .session import Loss
+from .retry import RetryPolicy, Stopped, unmended
+from .session import Limits, Loss
 from .state import State
+from .transport import Transport
 
 
-class Hooks(Protocol):
-    """What a connection asks of the rest of the client; all in the owner's thread but those named."""
+class Dialer:
+    """Makes links. A cancelled dialer makes none any more."""
 
-    def before_dial(self) -> None: ...
+    def __init__(self, options: Options, tells_heartbeats: Callable[[], bool]) -> None:
+        self._options = options
+        self._tells_heartbeats = tells_heartbeats
+        self._dial: Dial | None = None
+        self._cancelled = False
 
-    def refused(self, error: ConnectionFailed) -> ConnectionFailed: ...
+    def target(self) -> Target:
+        """Where this attempt goes. Raises ConnectionFailed: what a callable raises is a fault of the attempt."""
+        try:
+            return self._options.target()
+        except Exception as error:
+            raise ConnectionFailed(f"url: {type(error).__name__}: {error}", cause="url") from error
 
-    def log_in(self) -> None: ...
+    def link(self, target: Target, timeout: float) -> Link:
+        """A link to the target, within `timeout` seconds. Raises ConnectionFailed, whatever the platform raises."""
+        try:
+            headers = self._options.header_lines(target)
+        except Exception as error:
+            raise ConnectionFailed(f"headers: {type(error).__name__}: {error}", cause="headers") from error
+        dial = None
+        try:
+            self._dial = dial = Dial(timeout)
+            if self._cancelled:  # before the dial was there to be cancelled
+                dial.cancel()
+            return self._through(dial, target, headers)
+        except ConnectionFailed:
+            raise
+        except Exception as error:  # no descriptor, no thread, a socket of another library without one of our methods
+            raise ConnectionFailed(f"the dial failed: {type(error).__name__}: {error}", cause="error") from error
+        finally:
+            self._dial = None
+            if dial is not None:
+                dial.close()
 
-    def linked(self, again: bool) -> None: ...
+    def _through(self, dial: Dial, target: Target, headers: list[str]) -> Link:
+        options, profile = self._options, self._options.profile
+        proxy = choose(options.proxy, target.host, secure=target.secure)
+        if proxy is None:
+            sock = dial.connect(target.host, target.port)
+        else:
+            sock = tunnel(dial, proxy, target.host, target.port)
+        try:
+            if target.secure:
+                sock = dial.secure(sock, options.context(), target.host)
+            compression = options.compression is not None
+            ahead, deflate, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
+        except BaseException:
+            sock.close()
+            raise
+        limits = Limits(
+            profile.ping_interval,
+            profile.pong_timeout,
+            options.idle_timeout,
+            options.max_message_bytes,
+            options.max_buffered_bytes,
+        )
+        return Link(Transport(sock, ahead), target.uri, limits, deflate, subprotocol, self._tells_heartbeats)
 
-    def unlinked(self) -> None: ...
+    def cancel(self) -> None:
+        """End the attempt under way, and any later one, at once. Any thread; no lock."""
+        self._cancelled = True
+        dial = self._dial
+        if dial is not None:
+            dial.cancel()
 
-    def is_owner(self) -> bool:  # any thread
-        ...
 
-    def arrived(self) -> None:  # the keeper
-        ...
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What a connection calls in its client."""
 
-    def neglected(self) -> None:  # the keeper
-        ...
+    is_owner: Callable[[], bool]  # any thread
+    linked: Callable[[bool], object]  # the owner: the link is usable; whether it is not the first
+    unlinked: Callable[[], object]  # the link is gone
+    arrived: Callable[[], None]  # the keeper: it read something
+    neglected: Callable[[], None]  # the keeper: the owner is away, and something is to be emitted
 
 
 class Connection:
-    """The link of one client, again and again."""
+    """The link of one client, again and again. `patient`: the first link is tried for whatever the answer is."""
 
-    def __init__(self, options: Options, emitter: Emitter, faults: Faults, hooks: Hooks) -> None:
+    def __init__(self, options: Options, emitter: Emitter, faults: Faults, login: Login, calls: Calls) -> None:
         self.options = options
         self.emit = emitter
         self.faults = faults
         self.tidings = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
         self.closing = Flag()
-        self.changed = threading.Condition()
-        self.state = State.IDLE
+        self.changed = Changes()
         self.link: Link | None = None
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
         self.last_failure: ConnectionFailed | None = None  # of a dial
-        self._undisposed: Link | None = None  # ended while its owner was in the user's code
         self.reason = "local"  # of the disconnected event of a close on purpose
+        self.until: float | None = None  # when the time for the first link is up, on time.monotonic()
+        self.patient = False
+        self._state = State.IDLE
+        self._end: State | None = None  # CLOSED or FORKED, from when on nothing changes any more
+        self._undisposed: Link | None = None  # ended while its owner was in the user's code
         self._wake = Flag()  # ends the sleep before a retry
         self._dialer = Dialer(options, emitter.tells_heartbeats)
         self._policy = RetryPolicy(options.profile)
-        self._hooks = hooks
+        self._login = login
+        self._calls = calls
         self._kept: Kept | None = None  # what the keeper knows of the link
         self._new: Link | None = None  # upgraded, and logging in: the owner's only
         self._first = True  # no link was made yet
+        self._asked_again = False  # a function was, after a refusal that constants would meet again
+        self._gave_up = False  # the last failure is final
         self._outage: tuple[ConnectionFailed, int] | None = None  # since when there is no link; the owner's
         self._unread: list[Received] = []  # of a link that ended before anybody came to read; the owner's
         self._cause = ""  # of the last failure, for the next attempt's event
+        self._dialled_ns = 0  # when the last dial began
+
+    @property
+    def state(self) -> State:
+        """Where the client stands."""
+        return self._end or self._state
 
     # -- the owner's side ---------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Make the first link, by the retry policy. Raises ConnectionFailed after max_attempts, Stopped when closed."""
+    def open(self, until: float | None) -> None:
+        """Make the first link, by the retry policy. Raises ConnectionFailed after max_attempts and for what another try
+        does not mend, Expired at `until` (time.monotonic()), Stopped when closed."""
+        self.until = until
         self._establish(None, None)
         self._first = False
 
@@ -128,8 +203,7 @@ class Connection:
 
     def await_link(self, seconds: float) -> bool:
         """Any thread: until there is a link, or the client is closed; False after `seconds`."""
-        with self.changed:
-            return self.changed.wait_for(self._up_or_over, seconds)
+        return self.changed.wait_for(self._up_or_over, seconds)
 
     def drain(self, link: Link, until: float) -> None:
         """Read until the server answered the close frame; what still comes is for nobody."""
@@ -151,8 +225,9 @@ class Connection:
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         if loss.fault:
             kind = "protocol" if loss.reason == "protocol_error" else "connection"
-            fault = self.faults.occurred(error, kind, "error" if retrying else "critical")
-            self.faults.outage(fault)
+            polite = loss.reason == f"close_{NORMAL}" and not retrying
+            severity = "error" if retrying else "warning" if polite else "critical"
+            self.faults.outage(self.faults.occurred(error, kind, severity))
         if not retrying:
             raise Stopped
         self._outage = error, lost_ns
@@ -182,8 +257,9 @@ class Connection:
         self._cause = outage.cause if outage is not None else cause
         if outage is not None:
             self._set(State.WAITING)
+        self._gave_up = outage is not None and self._gives_up(outage)
         try:
-            link = self._policy.run(dial, outage, self.closing, self._wake, self._gives_up)
+            link = self._policy.run(dial, outage, self.closing, self._wake, lambda: self._gave_up, self.until)
         except ConnectionFailed as error:
             if self.closing.is_set():
                 raise Stopped from None
@@ -192,72 +268,101 @@ class Connection:
         self._outage = None
         return link
 
-    def _gives_up(self) -> bool:
-        final = self._policy.alarmed and (self._first or self.options.profile.give_up)
-        return final or not self.options.reconnect
+    def _gives_up(self, error: ConnectionFailed) -> bool:
+        """Whether no further try follows this failure."""
+        if self._first and self.patient:
+            return False
+        if not self.options.reconnect:
+            return True
+        if self._first and unmended(error) and self.options.asks_anew and not self._asked_again:
+            self._asked_again = self._policy.asks_again = True
+            return False
+        if isinstance(error, AuthRejected) or (self._first and unmended(error)):
+            return True
+        return self._policy.alarmed and (self._first or self.options.profile.give_up)
 
     def _attempt(self, waited: float, began: int | None) -> Link:
-        """One dial, with its events. `began` is when the outage began, None for a first try."""
+        """One try, with its events. `began` is when the outage began, None for a first try. Whatever is raised costs
+        this try only, and becomes a ConnectionFailed; Stopped stays what it is."""
         policy, retry = self._policy, began is not None
         self._set(State.CONNECTING)
         policy.tries += 1
-        uri, fault = "", None
+        target, fault = None, None
         try:
             target = self._dialer.target()
-            uri = target.uri
         except ConnectionFailed as error:
             fault = error
+        uri = target.uri if target is not None else ""
         if retry:  # also one whose URL cannot be had: it counts, and the next wait is longer
             policy.retries += 1
             self.tidings.attempt(policy.retries, uri, waited, self._cause)
-        if fault is not None:
-            self._failed(fault, retry, began, uri)
-            raise fault
-        self.emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=uri, reconnect=retry)
-        self._hooks.before_dial()
-        started_ns = time.monotonic_ns()
         try:
-            link = self._dialer.link(target)
-        except ConnectionFailed as failed:
-            refused = self._hooks.refused(failed)
-            self._failed(refused, retry, began, uri)
-            raise refused from None
-        self._new = link  # from here on whoever closes ends it
-        try:
-            self.emit(events.CONNECTION_COMPLETED, {"duration": link.opened_ns - started_ns}, uri=uri, reconnect=retry)
-            self._log_in(link)
-        except ConnectionFailed as error:
-            self._failed(error, retry, began, uri)
+            if target is None:
+                raise fault or Stopped
+            link = self._dial(target, retry)
+            self._log_in(link, retry)
+            return self._connected(link, target, began)
+        except Stopped:
             raise
-        return self._connected(link, target, began)
+        except ConnectionFailed as failed:
+            self._failed(failed, retry, began, uri)
+            raise
+        except Exception as error:
+            fault = ConnectionFailed(f"the try failed: {type(error).__name__}: {error}", cause="error")
+            self.faults.log("a try to connect failed", error)
+            self._failed(fault, retry, began, uri)
+            raise fault from error
 
-    def _log_in(self, link: Link) -> None:
-        """The link is the owner's alone until the login is accepted; one that is not ends it."""
-        link.inherit(self._unread)
-        self._kept = Kept(link, self._hooks.arrived, self._hooks.neglected)
-        KEEPER.watch(self._kept)
+    def _dial(self, target: Target, retry: bool) -> Link:
+        """An upgraded link. Raises ConnectionFailed, AuthRejected."""
+        self.emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=target.uri, reconnect=retry)
+        self._login.before_dial()
+        self._dialled_ns = time.monotonic_ns()
         try:
-            self._hooks.log_in()
+            self._new = link = self._dialer.link(target, self.bounded(self.options.connect_timeout))
+        except ConnectionFailed as failed:
+            refused = self._login.refused(failed)
+            if refused is failed:
+                raise
+            raise refused from failed
+        return link
+
+    def _log_in(self, link: Link, retry: bool) -> None:
+        """Until the login succeeds only the owner may use the link; a login that fails ends it."""
+        completed = False
+        try:
+            lasted = {"duration": link.opened_ns - self._dialled_ns}
+            self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.uri, reconnect=retry)
+            completed = True
+            link.inherit(self._unread)
+            self._kept = Kept(link, self._calls.arrived, self._calls.neglected)
+            KEEPER.watch(self._kept)
+            self._login.perform()
             if self.closing.is_set():
                 raise Stopped
         except BaseException as error:
-            self.tidings.ended(link, Loss(self.reason if self.closing.is_set() else "error", str(error)))
+            loss = link.loss or Loss("error", str(error))
+            if completed:
+                self.tidings.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
+            link.end()
             self._unread.extend(link.inbox)
-            self._new = None
             self._drop(link)
             raise
 
     def _drop(self, link: Link) -> None:
-        """Nothing more comes of this link."""
+        """Nothing more comes of this link; whatever is raised as it is given back."""
         link.session.loss = link.loss or Loss(self.reason, "", fault=False)
         kept, self._kept = self._kept, None
-        if kept is not None:
-            KEEPER.forget(kept)
-        link.dispose()
-        with self.changed:
-            self.link = None
-            self.changed.notify_all()
-        self._hooks.unlinked()
+        for give_back in (partial(KEEPER.forget, kept), link.dispose) if kept is not None else (link.dispose,):
+            try:
+                give_back()
+            except Exception as error:
+                self.faults.log("a connection is dropped, which raised", error)
+        self.link = None
+        if self._new is link:
+            self._new = None
+        self.changed.announce()
+        self._calls.unlinked()
 
     def attend(self) -> None:
         """Somebody waits for what arrives: have the keeper read if nobody does."""
@@ -266,11 +371,8 @@ class Connection:
             KEEPER.ask(kept)
 
     def _connected(self, link: Link, target: Target, began: int | None) -> Link:
-        with self.changed:
-            self.link, self._new = link, None
-            if self.state is not State.CLOSED:
-                self.state = State.CONNECTED
-            self.changed.notify_all()
+        self.link, self._new = link, None
+        self._set(State.CONNECTED)
         if began is not None:
             self.emit(
                 events.CONNECTION_RECONNECT_SUCCESS,
@@ -282,22 +384,24 @@ class Connection:
         if self.closing.is_set():  # whoever closes saw no link yet
             link.send_close(NORMAL)
         else:
-            self._hooks.linked(not self._first)
+            self._calls.linked(not self._first)
         return link
 
     def _failed(self, error: ConnectionFailed, retry: bool, began: int | None, uri: str) -> None:
         """A dial failed: one error event, and reconnect.failed for a retry or at the alarm."""
-        if error.cause == "cancelled" or self.closing.is_set():
+        if error.cause == "cancelled" or self.closing.is_set() or self.bounded(1.0) <= 0:
             return
         self._cause = error.cause
         self.last_failure = error.with_traceback(None)
         final = self._policy.failed()
-        over = not self.options.reconnect
+        self._gave_up = over = self._gives_up(error)
         kind = "handshake" if isinstance(error, HandshakeRefused) or error.cause == "handshake" else "connection"
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
         severity = "error" if isinstance(error, HandshakeRefused) else "warning"
         critical = final or over or kind == "auth"
+        if self._first and not over:
+            self.faults.log_try(error)
         self.faults.outage(self.faults.occurred(error, kind, "critical" if critical else severity))
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
@@ -305,29 +409,31 @@ class Connection:
         self._set(State.WAITING)
 
     def _set(self, state: State) -> None:
-        with self.changed:
-            if self.state is not State.CLOSED:
-                self.state = state
-                self.changed.notify_all()
+        self._state = state
+        self.changed.announce()
 
     # -- any thread's side --------------------------------------------------------------------------------------------
 
     def up(self, wait: float) -> Link:
         """The link to send on; waits up to `wait` seconds for one. Raises NotConnected."""
         link = self.link
-        if link is None and self._hooks.is_owner():
+        if link is None and self._calls.is_owner():
             link = self._new  # the owner is logging in
         if link is not None and link.loss is None:
             return link
-        with self.changed:
-            self.changed.wait_for(self._up_or_over, wait)
-            link = self.link
-            if link is None or link.loss is not None:
-                raise NotConnected(f"the client is {self.state.value}; nothing was sent (wait= waits for the link)")
-            return link
+        self.changed.wait_for(self._up_or_over, wait)
+        link = self.link
+        if link is None or link.loss is not None:
+            raise NotConnected(f"the client is {self.state.value}; nothing was sent (wait= waits for the link)")
+        return link
 
     def _up_or_over(self) -> bool:
-        return (self.link is not None and self.link.loss is None) or self.state is State.CLOSED
+        link = self.link
+        return (link is not None and link.loss is None) or self._end is not None
+
+    def bounded(self, seconds: float) -> float:
+        """So many seconds, or those that are left for the first link."""
+        return seconds if self.until is None else min(seconds, max(0.0, self.until - time.monotonic()))
 
     def ask_close(self, reason: str) -> Link | None:
         """Stop dialling and retrying; the link, if there is one, is left to be closed."""
@@ -354,17 +460,15 @@ class Connection:
 
     def over(self, *, dispose: bool) -> None:
         """Nothing more comes of this life. Only the owner may dispose of the descriptor: nobody reads then."""
-        with self.changed:
-            link, self._undisposed = self.link or self._new or self._undisposed, None
-            self.link = None
-            self.state = State.CLOSED
-            self.changed.notify_all()
+        self._undisposed = link = self.link or self._new or self._undisposed  # first: this may end in the midst
+        self.link = None
+        self._end = self._end or State.CLOSED
+        self.changed.announce()
         if link is not None:
             self.tidings.ended(link, Loss(self.reason, "", fault=False))
             if dispose:
                 self._drop(link)
-            else:
-                self._undisposed = link
+                self._undisposed = None
 
     def neglected(self) -> None:
         """wsnova-clock: the owner has been away for long; tell what the keeper saw."""
@@ -376,12 +480,12 @@ class Connection:
                 self.tidings.ended(link, loss)
 
     def abandon(self) -> None:
-        """In a forked child: the connection is the parent's. Takes no lock, tells nothing."""
+        """In a forked child: the connection is the parent's. Takes no lock, emits nothing."""
         self.emit.mute()
         for link in (self.link, self._new, self._undisposed):
             if link is not None:
                 link.abandon()
         self.link = self._new = self._undisposed = self._kept = None
-        self.changed = threading.Condition()
+        self.changed = Changes()
         self.tidings.after_fork()
-        self.state = State.FORKED
+        self._end = State.FORKED

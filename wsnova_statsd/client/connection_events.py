@@ -1,18 +1,18 @@
-"""What a connection tells of itself: retries, what its link saw, and its end. It emits connection.* and heartbeat.*.
+"""Emits connection.* and heartbeat.*: retries, what a link saw, and its end.
 
-The owner tells; `seen` and `ended` also the clock, for an owner that is away, and whoever closes. One lock keeps what
-a link saw in order; it is held while handlers run, and taken by nobody who would hold up the I/O.
+Called by the owner; `seen` and `ended` also by the clock, for an owner that is away, and by whoever closes. One thread
+at a time emits what a link saw, in order; another one that comes meanwhile leaves it to that one.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 
 from .. import events
 from ..errors import BufferFull
 from .emitter import Emitter
 from .faults import Faults
+from .flag import Turn
 from .link import Link
 from .session import Loss
 
@@ -24,12 +24,11 @@ class ConnectionEvents:
         self._emit = emitter
         self._faults = faults
         self._limit = max_buffered_bytes
-        # Held while a link's `seen` is told; again by the same thread if a handler closes the client
-        self._telling = threading.RLock()
+        self._turn = Turn()  # of whoever emits what a link saw
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have held the lock."""
-        self._telling = threading.RLock()
+        """In a child: another thread of the parent may have held the turn."""
+        self._turn = Turn()
 
     def attempt(self, attempt: int, uri: str, waited: float, cause: str) -> None:
         """connection.reconnect.attempt; `waited` in seconds."""
@@ -51,10 +50,17 @@ class ConnectionEvents:
         )
 
     def seen(self, link: Link) -> None:
-        """What the link saw since it was asked last, in order; nothing once its end is told."""
-        with self._telling:
-            while link.session.notices and not link.ended:
-                self._tell(*link.session.notices.pop(0))
+        """What the link saw since it was asked last, in order; nothing once its end is emitted. Returns at once if
+        another thread, or what this signal's handler interrupts, is about it: that goes on with ours."""
+        turn, me = self._turn, object()
+        while link.session.notices and not link.ended:
+            try:
+                if not turn.take(me):
+                    return
+                while link.session.notices and not link.ended:
+                    self._tell(*link.session.notices.pop(0))
+            finally:
+                turn.give_back(me)
 
     def _tell(self, word: str, number: int) -> None:
         if word == "received":

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from .. import wire
+from ..errors import ConnectionFailed, WsnovaError
 from ..events import ERROR_HANDLED, ERROR_OCCURRED
 from ..redaction import describe_error, log_fault
 from .emitter import Emitter
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY: Final = 60.0
+_KINDS: Final = 100  # of faults that were logged lately
 _OPEN: Final = 1000  # faults of one outage that wait to be told as handled
 _numbers = itertools.count(1)
 
@@ -42,8 +43,7 @@ class Faults:
         self._redacts = redacts
         self._on_error = on_error
         self._outage: list[Fault] = []  # the owner's
-        self._log_at: dict[str, float] = {}
-        self._lock = threading.Lock()  # guards _log_at
+        self._log_at: dict[tuple[str, ...], float] = {}  # when a kind of fault is logged again
 
     def text(self, error: BaseException) -> str:
         """An error as one line; redacted where the profile filters metadata."""
@@ -88,11 +88,36 @@ class Faults:
         for fault in outage:
             self.handled(fault, "reconnected")
 
+    def ended(self, what: str, error: BaseException, error_type: str) -> None:
+        """The client is ended by what was raised: a record with its traceback, a critical error, and on_error."""
+        log_fault(_log, error, "client %s: %s; the client ends", self._client_id, what)
+        fault = error
+        if not isinstance(fault, Exception):  # SystemExit: on_error is promised an Exception
+            fault = WsnovaError(f"{what}: {describe_error(error)}; the client ends")
+            fault.__cause__ = error
+        try:
+            self.occurred(fault, error_type, "critical")
+        except BaseException as raised:  # what ends the client is not raised again
+            log_fault(_log, raised, "client %s: on_error raised", self._client_id)
+
     def log(self, what: str, error: BaseException) -> None:
         """One record per kind of fault and minute, with its traceback; no secret of its text."""
+        if self._due(what, type(error).__name__):
+            log_fault(
+                _log, error, "client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY
+            )
+
+    def log_try(self, error: ConnectionFailed) -> None:
+        """One record per cause and minute of a first link that is tried again."""
+        if self._due("try", error.cause):
+            _log.warning("client %s: not connected yet, trying again: %s", self._client_id, describe_error(error))
+
+    def _due(self, *kind: str) -> bool:
+        """Whether to log this kind of fault; of two threads at once both may. No lock."""
         now = time.monotonic()
-        with self._lock:
-            if now < self._log_at.get(what, now):
-                return
-            self._log_at[what] = now + _LOG_EVERY
-        log_fault(_log, error, "client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY)
+        if now < self._log_at.get(kind, now):
+            return False
+        if len(self._log_at) >= _KINDS:  # classes that are made anew for each error
+            self._log_at.clear()
+        self._log_at[kind] = now + _LOG_EVERY
+        return True

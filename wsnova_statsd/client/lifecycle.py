@@ -1,19 +1,21 @@
-"""One life of a client, from start to close: who owns the connection, and how it ends.
+"""A client's lifecycle, from start to close: who owns the connection, and how it ends.
 
-The ownership is the owner's: in callback mode by `wsnova-client-<id>` for as long as it lives, else by the thread
-that iterates or receives, while it does. Only its holder reads. Everyone else asks: `close` from any thread tells the
-owner, waits for it, and past its deadline ends the link under it and tells of the end itself.
+One thread owns the connection at a time: in callback mode `wsnova-client-<id>` for as long as it lives, else the thread
+that iterates or receives, while it does; or one of that name that dials while nobody iterates. Only the owner reads.
+Everyone else asks: `close` from any thread stops the owner, waits for it, and past its deadline ends the link under it
+and emits the end itself. Nothing here holds a lock: a signal's handler may close what it interrupts.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from .. import process
-from ..clock import CLOCK
+from ..clock import CLOCK, Job, weakly
 from ..errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -25,12 +27,12 @@ from ..errors import (
     WsnovaError,
 )
 from ..telemetry import Bus
-from .connection import Connection
+from .connection import Calls, Connection
 from .detail import DETAILS
 from .dialogue import Dialogue
 from .emitter import Emitter
 from .faults import Faults
-from .flag import Flag
+from .flag import Changes, Turn
 from .frames import NORMAL, Violation
 from .link import Link
 from .login import Login
@@ -41,147 +43,236 @@ from .ownership import Ownership
 from .protocol import Protocol
 from .receiver import Receiver
 from .requests import Requests
-from .retry import Stopped
+from .retry import Expired, Stopped
 from .sender import Sender
+from .session import Loss
+from .state import Phase
 from .stuck import WATCHDOG
 
 _ALIVE: Final = process.ALIVE
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
+_GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a handler ends
+_TOLD: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ways to end that callers are told of
 
 
 class Lifecycle:
-    """The parts of a running client."""
+    """The parts of a client that was started. `client` is what login() is given; only its own thread, or a loop that
+    iterates, holds it."""
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
         profile = options.profile
-        emit = Emitter(bus, profile, options.client_id)
-        DETAILS.join(emit)
-        faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
+        self._emit = emit = Emitter(bus, profile, options.client_id)
+        self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
-        requests = Requests(options.protocol)
-        self.connection = connection = Connection(options, emit, faults, self)
+        self.requests = requests = Requests(options.protocol)
+        self._ownership = Ownership(self._is_closing)
+        self.is_owner = is_owner = self._ownership.mine
+        self._login = Login(options.auth, emit, faults, weakref.ref(client), self._refused_for_good)
+        calls = Calls(is_owner, self._linked, self._unlinked, weakly(requests.wake), weakly(self._neglected))
+        self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
         self.sender = Sender(options, emit, faults, types, up, connection.closing)
-        self.dialogue = Dialogue(
-            options, emit, faults, self.sender, requests, up, self.is_owner, attend, self.make_room
-        )
-        self.over = Flag()
-        self.requests = requests
-        self._login = Login(options.auth, emit, faults, client, self._refused_for_good)
+        self.dialogue = Dialogue(options, emit, faults, self.sender, requests, up, is_owner, attend, self.make_room)
         events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
         has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
         heartbeat = options.protocol.heartbeat_answer if has_heartbeats else None
-        self._receiver = Receiver(
+        self.receiver = Receiver(
             options.on_message, events, requests, connection, heartbeat, self.dialogue.answer_heartbeat
         )
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
-        self._emit = emit
-        self._faults = faults
-        self._ownership = Ownership(lambda: self._redialling or self.connection.closing.is_set())
-        self._ready = Flag()  # the first link stands, or never will
-        self._stood = False  # it did; written before _ready is set
-        self._finishing = threading.Lock()  # guards _finished
-        self._finished = False
-        self._abandoned = False  # by a forked child
-        self._standing_in = False  # a job of the clock is to tell what the keeper saw
-        self._redialling = False  # a thread makes a link while nobody iterates
+        self.phase = Phase.STARTING
+        self._reached = [Phase.STARTING]  # only appended to: two threads may reach a phase at once
+        self._changed = Changes()  # of the phase
+        self._launch = Turn()
+        self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
+        self._stand_in: Job | None = None  # emits what the keeper saw, and dials where nobody iterates
+        self._not_emitted = [None]  # whoever takes it out emits that the client is closed
+        self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
+
+    def _reach(self, phase: Phase) -> None:
+        self._reached.append(phase)
+        while self.phase is not (furthest := max(self._reached)):  # again, if another thread went further meanwhile
+            self.phase = furthest
+        self._changed.announce()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes of it in this process."""
+        return self.phase >= Phase.ENDED
+
+    def wait(self, timeout: float | None) -> bool:
+        """Until it is over; False after `timeout` seconds."""
+        return self._changed.wait_for(lambda: self.over, timeout)
+
+    def _is_closing(self) -> bool:
+        return self.connection.closing.is_set()
 
     # -- start --------------------------------------------------------------------------------------------------------
 
-    def launch(self) -> None:
-        """Start the client's own thread, if it has one."""
-        if self._options.on_message is not None:
-            name = process.thread_name("client", self._options.client_id)
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+    def launch(self, client: object, *, patient: bool) -> None:
+        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: the first link
+        is tried for whatever the answer is, and another thread makes it. Raises ConnectionFailed if there is no thread.
+        """
+        me = object()
+        try:
+            if self._launch.take(me):
+                self.connection.patient = patient
+                DETAILS.join(self._emit)
+                CLOCK.start()  # which a collected client needs, and must not start
+                if self._options.on_message is not None:
+                    name = process.thread_name("client", self._options.client_id)
+                    thread = threading.Thread(target=self._run, args=(client,), name=name, daemon=True)
+                    thread.start()
+                    self._thread = thread
+                elif patient:
+                    self._dial_apart()
+        except RuntimeError as error:
+            self._finish()
+            raise ConnectionFailed(f"the client's thread cannot be started: {error}", cause="error") from error
+        except BaseException:  # a signal's handler raised; the next start() begins
+            if self._options.on_message is not None and self._thread is None:
+                self._launch.give_back(me)
+            raise
 
     def await_first(self, timeout: float | None) -> None:
         """Until the first link stands. Raises ConnectionFailed if it does not, within `timeout` seconds."""
-        if self.is_owner() and not self._ready.is_set():
+        until = None if timeout is None else time.monotonic() + timeout
+        if self.is_owner() and self.phase is Phase.STARTING:
             raise ConfigurationError("start() was called by what the client itself calls while it connects")
-        opened = self._options.on_message is None and self._ownership.if_free(lambda: self._open_here(timeout))
-        if not opened and not self._ready.wait(timeout):  # another thread makes the first link
+        apart = self._options.on_message is not None or self.connection.patient
+        if self.connection.patient and self._options.on_message is None and self.phase is Phase.STARTING:
+            self._dial_apart()  # again, if no thread was left the last time
+        try:
+            opened = not apart and self._ownership.if_free(lambda: self._open(until))
+        except Expired:
             self._give_up(timeout)
+        except Stopped:
+            self._give_up(None)
+        else:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not opened and not self._changed.wait_for(lambda: self.phase is not Phase.STARTING, left):
+                self._give_up(timeout)
         failure = self.connection.failure or self._refusal
         if failure is not None:
             raise failure
-        if not self._stood:
+        if Phase.RUNNING not in self._reached:
             raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
 
-    def _open_here(self, timeout: float | None) -> None:
-        """Dial in the caller's thread; a job of the clock ends it at the deadline."""
-        if self._ready.is_set():
+    def _open(self, until: float | None) -> None:
+        """The owner: make the first link, unless it was made. The lifecycle ends with whatever is raised."""
+        if self.phase is not Phase.STARTING:
             return
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            self.connection.ask_close("local")
-
-        job = None if timeout is None else CLOCK.call_later(timeout, expire)
         try:
-            self.connection.open()
+            self.connection.open(until)
             self._subscribe_first()
-        except Stopped:
-            self._finish()
-            self._give_up(timeout if expired.is_set() else None)
         except BaseException:  # also Ctrl-C in the midst of a dial
             self._finish()
             raise
-        finally:
-            if job is not None:
-                job.cancel()
-        self._stood = True
-        self._ready.set()
+        self.connection.until = None
+        self._reach(Phase.RUNNING)
 
     def _give_up(self, timeout: float | None) -> None:
         last = self.connection.last_failure
-        self.close(1.0, "local")
+        if not self.connection.patient:
+            self.close(1.0, "local")
         if timeout is None:
             raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
         why = f"; the last try failed: {last}" if last is not None else ""
         raise ConnectionFailed(f"no connection within timeout={timeout:g} s{why}", cause="timeout")
 
+    def bounded(self, timeout: float) -> float:
+        """The timeout of a question, which within a login ends with the time for the first link."""
+        return self.connection.bounded(timeout) if self.connection.until is not None and self.is_owner() else timeout
+
     # -- the owner ----------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        """wsnova-client-<id>: the owner for a client with on_message."""
-        with self._ownership.held():
-            try:
-                self.connection.open()
-                self._subscribe_first()
-                self._stood = True
-                self._ready.set()
-                while True:
-                    link = self._next_turn()
-                    if link is not None:
-                        for _ in self._receiver.messages(link):
-                            pass  # on_message has it already
-            except (Stopped, Forked, ConnectionFailed, SubscriptionRejected):
-                pass  # told already; start() or wait() tell their callers
-            finally:
-                self._finish()
+    def _run(self, client: object) -> None:
+        """wsnova-client-<id>: the owner for a client with on_message, which lives as long as this thread."""
+        try:
+            with self._ownership.held():
+                self._own()
+        except BaseException as error:
+            self._faults.ended("its end met a fault", error, "connection")
+        finally:
+            if not self.over:
+                self.connection.over(dispose=False)
+                self._end()
+
+    def _own(self) -> None:
+        try:
+            self._open(None)
+            while True:
+                self._guarded(self._hand_out)
+        except _TOLD:
+            pass  # start() or wait() tell their callers
+        except BaseException as error:
+            self._ended_by(error)
+        finally:
+            self._finish()
+
+    def _hand_out(self) -> None:
+        link = self._next_turn()
+        if link is not None:
+            for _ in self.receiver.messages(link):
+                pass  # on_message has it already
+
+    def _guarded(self, work: Callable[[], Any]) -> Any:
+        """Do this as the owner. What is raised by a fault of ours, or of the platform, costs the link and not the
+        client: it is lost then, and made again. Raises it if the link was lost already."""
+        try:
+            return work()
+        except _TOLD:
+            raise
+        except Exception as error:
+            link = self.connection.link
+            if link is None or link.loss is not None:
+                raise
+            self._faults.log("reading failed; the connection is made again", error)
+            link.lose(Loss("error", self._faults.text(error)))
+            return False
+
+    def _ended_by(self, error: BaseException) -> None:
+        """The owner: the client ends by what was raised, SystemExit of the user's code, or a fault of ours."""
+        expected = not isinstance(error, Exception)
+        if expected:
+            self._faults.ended(f"a handler raised {type(error).__name__}", error, "handler")
+        else:
+            self._faults.ended("its thread met a fault", error, "connection")
+        if not self._is_closing():
+            link = self.connection.ask_close("handler_exit" if expected else "error")
+            if link is not None:
+                link.send_close(NORMAL, _GOODBYE)
+                self.connection.drain(link, time.monotonic() + _GOODBYE)
 
     def _subscribe_first(self) -> None:
-        """The owner, on the first link: the channels given to the constructor. A rejection ends the client."""
+        """The owner, on the first link: the channels given to the constructor. A rejection ends the client, unless it
+        is patient."""
         if self._options.subscriptions:
             try:
-                self.dialogue.subscribe_all(self._options.subscriptions, self._options.connect_timeout)
+                timeout = self.connection.bounded(self._options.connect_timeout)
+                self.dialogue.subscribe_all(self._options.subscriptions, timeout)
             except SubscriptionRejected as error:
+                if self.connection.patient:
+                    self._faults.log("a channel was refused", error)
+                    return
                 self._refusal = error
                 raise
             except (RequestTimeout, RequestInterrupted, NotConnected):
                 pass  # told; what is wanted is restored or tried again
+            until = self.connection.until
+            if until is not None and time.monotonic() >= until:
+                raise Expired
 
     def _next_turn(self, *, revive: bool = True) -> Link | None:
         """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read from,
         made anew if need be; None if that is left to another thread."""
         if not _ALIVE[0]:
             process.in_child()
-        if self._abandoned:
+        if self.phase is Phase.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
-        receiver, batch, now = self._receiver, self._receiver.batch, time.monotonic_ns()
+        receiver, batch, now = self.receiver, self.receiver.batch, time.monotonic_ns()
         if batch.due and now >= batch.due:
             receiver.flush()
         due = self.dialogue.next_due()
@@ -195,15 +286,17 @@ class Lifecycle:
                 receiver.due = min(receiver.due, other)
         return link
 
-    def messages(self) -> Iterator[Any]:
-        """Messages for a loop, whose body is timed as their processing. Ends when the client is closed."""
+    def messages(self, client: object) -> Iterator[Any]:
+        """Messages for a loop, whose body is timed as their processing, and which holds the client. Ends when the
+        client is closed."""
         connection = self.connection
         with self._ownership.held():
             try:
+                self._open(None)
                 while True:
-                    link = self._next_turn()
-                    if link is not None:
-                        yield from self._receiver.messages(link)
+                    link = self._guarded(self._next_turn)
+                    if link:
+                        yield from self.receiver.messages(link)
             except Stopped:
                 self._finish()
                 if connection.failure is not None:  # another thread tried, and gave up or was refused
@@ -218,7 +311,7 @@ class Lifecycle:
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
-        if self.over.is_set():
+        if self.over:
             raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -226,19 +319,20 @@ class Lifecycle:
             if message is not NOTHING:
                 return message
             # A link that is to be made again may take longer than the caller has.
-            self._start_redial()
+            self._dial_apart()
             left = 0.0 if until is None else until - time.monotonic()
             if left <= 0 or not self.connection.await_link(left):
                 raise TimeoutError(f"no message within timeout={timeout:g} s")
 
     def _receive(self, until: float | None) -> Any:
         """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
-        receiver, connection = self._receiver, self.connection
+        receiver, connection = self.receiver, self.connection
         with self._ownership.held(until):
             try:
+                self._open(None)
                 while True:
-                    link = self._next_turn(revive=until is None)
-                    if link is not None:
+                    link = self._guarded(lambda: self._next_turn(revive=until is None))
+                    if link:
                         due = receiver.due / 1e9
                         if not link.inbox:
                             link.next_run(due if until is None else min(due, until), direct=False)
@@ -256,37 +350,25 @@ class Lifecycle:
                 self._finish()
                 raise
 
-    # -- what the connection asks -------------------------------------------------------------------------------------
-
-    def before_dial(self) -> None:
-        self._login.before_dial()
-
-    def refused(self, error: ConnectionFailed) -> ConnectionFailed:
-        return self._login.refused(error)
-
-    def log_in(self) -> None:
-        self._login.perform()
-
-    def is_owner(self) -> bool:
-        return self._ownership.mine()
+    # -- what the connection calls ------------------------------------------------------------------------------------
 
     def make_room(self, link: Link) -> None:
         """Whoever waits for an answer: if nobody iterates, what was answered already goes out of the way."""
-        self._ownership.if_free(lambda: self._receiver.clear_answers(link))
+        self._ownership.if_free(lambda: self.receiver.clear_answers(link))
 
-    def arrived(self) -> None:
-        self.requests.wake()
+    def _neglected(self) -> None:
+        """The keeper: the owner is away, and something is to be emitted."""
+        waiting = self._stand_in
+        if (
+            waiting is None or waiting.work is None
+        ):  # a slow telemetry handler holds up the clock: jobs must not pile up
+            self._stand_in = CLOCK.call_later(0.0, self._emit_for_the_owner)
 
-    def neglected(self) -> None:
-        if not self._standing_in:  # a slow telemetry handler holds up the clock: its jobs must not pile up
-            self._standing_in = True
-            CLOCK.call_later(0.0, self._stand_in)
-
-    def unlinked(self) -> None:
+    def _unlinked(self) -> None:
         self._login.lost()
         self.dialogue.lost()
 
-    def linked(self, again: bool) -> None:
+    def _linked(self, again: bool) -> None:
         """The owner has a usable link."""
         try:
             if again:
@@ -299,43 +381,48 @@ class Lifecycle:
             self._faults.log("on_reconnect or the protocol's greeting raised", error)
             self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
 
-    def _stand_in(self) -> None:
-        """wsnova-clock: the owner is away; tell what the keeper saw, and make a new link if nobody iterates."""
-        try:
-            self.connection.neglected()
-        finally:
-            self._standing_in = False
+    def _emit_for_the_owner(self) -> None:
+        """wsnova-clock: emit what the keeper saw, and have a new link made if nobody iterates."""
+        self.connection.neglected()
         link = self.connection.link
-        if link is None or link.loss is None or self._options.on_message is not None or self._redialling:
+        if link is None or link.loss is None or self._options.on_message is not None:
             return
         if self._options.reconnect or not link.inbox:  # else what was not read yet is waited for, and ends the client
-            self._start_redial()
+            self._dial_apart()
 
-    def _start_redial(self) -> None:
-        """Have a thread of its own make the next link, if it is lost and none does."""
-        with self._finishing:
-            link = self.connection.link
-            if self._redialling or self._finished or (link is not None and link.loss is None):
-                return
-            self._redialling = True
+    def _dial_apart(self) -> None:
+        """Have a thread of its own make the first or the next link, if there is none and nobody does. If no thread is
+        left, the next call tries again."""
+        link = self.connection.link
+        if self._ownership.standing_in or self.over or (link is not None and link.loss is None):
+            return
         name = process.thread_name("client", self._options.client_id)
-        threading.Thread(target=self._redial, name=name, daemon=True).start()
-
-    def _redial(self) -> None:
-        """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands again."""
         try:
-            self._ownership.if_free(self._revive)
-        finally:
-            self._redialling = False
+            threading.Thread(target=self._dial_here, name=name, daemon=True).start()
+        except RuntimeError as error:
+            self._faults.log("no thread can be started to connect again", error)
+
+    def _dial_here(self) -> None:
+        """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands."""
+        self._ownership.if_free(self._revive)
 
     def _revive(self) -> None:
+        self._ownership.standing_in = True
         try:
-            self.connection.revive()
-        except (Stopped, Forked, ConnectionFailed):
+            if self.phase is Phase.STARTING:
+                self._open(None)
+            else:
+                self.connection.revive()
+        except _TOLD:
             self._finish()
+        except BaseException as error:
+            self._ended_by(error)
+            self._finish()
+        finally:
+            self._ownership.standing_in = False
 
     def _refused_for_good(self, error: ConnectionFailed) -> None:
-        """wsnova-clock: a refresh was rejected."""
+        """wsnova-login-<id>: a renewal was rejected."""
         self.connection.failure = error
         self.close(1.0, "error")
 
@@ -350,24 +437,35 @@ class Lifecycle:
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's connection without a word. Takes no lock."""
-        self._abandoned = self._finished = True
-        self._receiver.events.mute()
+        self._reach(Phase.FORKED)
+        self.receiver.events.mute()
         self.connection.abandon()
 
+    def let_go(self) -> bool:
+        """Nobody holds the client any more, and no thread of its own runs: it is being collected. False if it is over.
+        Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
+        if self._thread is not None or self.over or self._launch.holder() is None:
+            return False
+        link = self.connection.ask_close("collected")
+        if link is not None:
+            link.lose(Loss("collected", "", fault=False))
+        CLOCK.call_later(0.0, lambda: self._ownership.if_free(self._finish))  # else its owner finds it closed
+        return True
+
     def close(self, timeout: float, reason: str) -> None:
-        """End this life within `timeout` seconds."""
-        if self._abandoned:  # the parent's, and so are the locks
+        """End this lifecycle within `timeout` seconds."""
+        if self.phase is Phase.FORKED:  # the connection is the parent's
             return
         deadline = time.monotonic() + timeout
         link = self.connection.ask_close(reason)
-        if self.over.is_set():
+        if self.over:
             return
         grace = deadline - timeout * _LAST_RESORT
         if link is not None:
             link.send_close(NORMAL, min(1.0, timeout * _LAST_RESORT))
 
         def end() -> None:
-            if link is not None and not self.over.is_set():
+            if link is not None and not self.over:
                 self.connection.drain(link, grace)
             self._finish()
 
@@ -383,23 +481,31 @@ class Lifecycle:
         still = self.connection.link
         if still is not None:
             self.connection.force_end(still)  # wakes an owner that waits for a silent peer
-        if not self.over.wait(max(0.0, deadline - time.monotonic())):
+        if not self.wait(max(0.0, deadline - time.monotonic())):
             self._finish(owned=False)  # the owner is in the user's code, and leaves when that returns
 
     def _finish(self, *, owned: bool = True) -> None:
-        """Tell what is left to tell, once; by the owner, or by a closer that could not wait for it."""
-        if self._abandoned:
+        """Emit what is left, once; by the owner, or by a closer that could not wait for it. May be interrupted, and
+        called, at any of its lines: each step may be done twice."""
+        if self.phase is Phase.FORKED:
             return
-        with self._finishing:
-            first, self._finished = not self._finished, True
-        WATCHDOG.forget(self._receiver)
-        self._receiver.flush()
+        WATCHDOG.forget(self.receiver)
+        self.receiver.flush()
         self.sender.flush()
-        self.unlinked()
+        self._unlinked()
         self.connection.over(dispose=owned)
         if owned:
-            self._receiver.events.forget()
-        if first:
-            self._emit.closed()
-            self.over.set()
-            self._ready.set()
+            self.receiver.events.forget()
+        self._end()
+
+    def _end(self) -> None:
+        """It is over; state and wait() tell it."""
+        if self.phase is Phase.FORKED:
+            return
+        if self._not_emitted:
+            try:
+                self._not_emitted.pop()
+                self._emit.closed()
+            except IndexError:  # another thread does it
+                pass
+        self._reach(Phase.ENDED)

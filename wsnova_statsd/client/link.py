@@ -370,18 +370,21 @@ class Link:
         return first
 
     def dispose(self) -> None:
-        """Give the descriptor back; by the owner, or when there is none."""
+        """Give the descriptor back; by the owner, or when there is none. What a signal's handler interrupts may read or
+        write just now, and does not go on before this returns: then the descriptor goes with the link."""
         if self.session.verdict is not None:
             self._transport.linger()
         self._transport.shutdown()
-        reading, sending = self.reading.acquire(timeout=1.0), self.sending.acquire(timeout=1.0)
+        reading = self.reading.acquire(timeout=_AGAIN)
         try:
-            self._transport.close()
+            if reading and self.sending.acquire(timeout=_AGAIN):
+                try:
+                    self._transport.close()
+                finally:
+                    self.sending.release()
         finally:
             if reading:
                 self.reading.release()
-            if sending:
-                self.sending.release()
 
     def abandon(self) -> None:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""

@@ -1,7 +1,8 @@
 """The login of a client: on every new link before it is usable, and again before it expires. It emits auth.*.
 
-`before_dial`, `refused` and `perform` run in the owner's thread, the refresh on wsnova-clock. Credentials in headers
-are judged by the server's answer to the upgrade: a dial that gets none says nothing about them, and emits nothing.
+`before_dial`, `refused` and `perform` run in the owner's thread, each renewal in a thread of its own,
+`wsnova-login-<id>`: one that waits delays nobody else. Credentials in headers are judged by the server's answer to the
+upgrade: a dial that gets none says nothing about them, and emits nothing.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
-from .. import events
+from .. import events, process
 from ..clock import CLOCK, Job
 from ..errors import (
     AuthRejected,
@@ -35,10 +37,16 @@ _REFUSALS: Final = (401, 403)
 
 
 class Login:
-    """What `auth=` says, performed. `client` is what login() is given; `stop` ends the client."""
+    """What `auth=` says, performed. `client()` is what login() is given, None if nobody holds it any more; `stop` ends
+    the client."""
 
     def __init__(
-        self, auth: Any, emit: Emitter, faults: Faults, client: Any, stop: Callable[[ConnectionFailed], None]
+        self,
+        auth: Any,
+        emit: Emitter,
+        faults: Faults,
+        client: Callable[[], Any],
+        stop: Callable[[ConnectionFailed], None],
     ) -> None:
         self._auth = auth
         self._emit = emit
@@ -46,8 +54,7 @@ class Login:
         self._client = client
         self._stop = stop
         self._began_ns = 0
-        self._lock = threading.Lock()  # guards _job and _link_number
-        self._job: Job | None = None
+        self._job: Job | None = None  # the renewal to come
         self._link_number = 0
         self._unrenewed: list[Fault] = []  # of refreshes; handled by the next login that succeeds
 
@@ -75,7 +82,7 @@ class Login:
         began = self._began_ns if isinstance(self._auth, HeaderAuth) else time.monotonic_ns()
         self._started()
         try:
-            valid = _validity(self._auth.login(self._client))
+            valid = self._valid()
         except AuthRejected:
             self._failed("rejected", "initial", began)
             raise
@@ -99,28 +106,49 @@ class Login:
             # one that is expired already is not asked for in a storm
             self._in(min(max(valid * _EARLY, _SOONEST), _LATEST) if valid > 0 else _AGAIN, number)
 
+    def _valid(self) -> float | None:
+        """Log in; the seconds of validity. Raises what login() raises."""
+        client = self._client()
+        if client is None:
+            raise NotConnected("nobody holds the client any more")
+        return _validity(self._auth.login(client))
+
     def _in(self, seconds: float, number: int) -> None:
-        """Refresh the login of link `number` after `seconds`."""
-        with self._lock:
-            if number == self._link_number:
-                self._job = CLOCK.call_later(seconds, lambda: self._refresh(number))
+        """Renew the login of link `number` after `seconds`. The clock holds no client that nobody else does."""
+        renew = weakref.WeakMethod(self._renew)
+
+        def due() -> None:
+            method = renew()
+            if method is not None:
+                method(number)
+
+        self._job = job = CLOCK.call_later(seconds, due)
+        if number != self._link_number:
+            job.cancel()
 
     def lost(self) -> None:
         """The link is gone; the next one logs in anew."""
-        with self._lock:
-            self._link_number += 1
-            job, self._job = self._job, None
+        self._link_number += 1
+        job, self._job = self._job, None
         if job is not None:
             job.cancel()
 
+    def _renew(self, number: int) -> None:
+        """wsnova-clock: a renewal is due, and may wait for the server, or for whom the user's login() asks."""
+        if number == self._link_number:
+            name = process.thread_name("login", self._emit.client_id)
+            try:
+                threading.Thread(target=self._refresh, args=(number,), name=name, daemon=True).start()
+            except RuntimeError as error:  # no thread is left; or the interpreter ends
+                self._faults.log("a login cannot be renewed yet", error)
+                self._in(_AGAIN, number)
+
     def _refresh(self, number: int) -> None:
-        """wsnova-clock: renew the login of the link it was scheduled for."""
-        if number != self._link_number:
-            return
+        """wsnova-login-<id>: renew the login of the link it was scheduled for."""
         began = time.monotonic_ns()
         self._emit(events.AUTH_REFRESH_STARTED, {"system_time": time.time_ns()})
         try:
-            valid = _validity(self._auth.login(self._client))
+            valid = self._valid()
         except AuthRejected as error:
             self._failed("rejected", "refresh", began)
             self._faults.occurred(error, "auth", "critical")
@@ -132,6 +160,10 @@ class Login:
             self._failed(reason, "refresh", began)
             self._unrenewed.append(self._faults.occurred(error, "auth", "critical"))
             self._in(_AGAIN, number)
+        except BaseException as error:  # SystemExit: it ends the client, as in a handler
+            self._failed("error", "refresh", began)
+            self._faults.ended("login() raised", error, "auth")
+            self._stop(ConnectionFailed(f"login() raised {type(error).__name__}", cause="auth_error"))
         else:
             self._emit(events.AUTH_REFRESH_COMPLETED, {"duration": time.monotonic_ns() - began}, expires_in=valid)
             self._succeeded(valid, number)

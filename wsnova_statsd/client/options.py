@@ -58,6 +58,7 @@ class Options:
     rate_limit: RateLimit | None = None
     idle_timeout: float | None = None
     compression: str | None = None
+    in_child: str = "forked"
 
     def __post_init__(self) -> None:
         if not callable(self.url):
@@ -95,6 +96,8 @@ class Options:
             raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; give ws.RateLimit(per_second, burst) or None")
         if self.compression not in (None, "deflate"):
             raise one_of("compression", self.compression, (None, "deflate"))
+        if self.in_child not in ("forked", "start"):
+            raise one_of("in_child", self.in_child, ("forked", "start"))
         for name in ("max_message_bytes", "max_buffered_bytes"):
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int) or given < 1:
@@ -107,6 +110,12 @@ class Options:
             raise ConfigurationError(f"{type(self.protocol).__name__} cannot subscribe; override subscribe_message")
         if not isinstance(self.reconnect, bool):
             raise ConfigurationError(f"reconnect is {self.reconnect!r}; allowed: True, False")
+
+    @property
+    def asks_anew(self) -> bool:
+        """Whether the next attempt may differ from the last: its URL, headers or credentials come from a function."""
+        anew = isinstance(self.auth, HeaderAuth) and self.auth.asks_anew
+        return anew or callable(self.url) or callable(self.headers)
 
     def target(self) -> Target:
         """The URL of this attempt. Raises whatever a callable raises, and ConfigurationError."""

@@ -1,7 +1,7 @@
-"""Who owns a connection: the one thread that reads it, decodes, handles and emits. A lock that knows its holder.
+"""Who owns a connection: the one thread that reads it, decodes, handles and emits.
 
-In callback mode `wsnova-client-<id>` holds it for as long as it lives; else the thread that iterates or receives does,
-while it does. Any thread asks.
+Any thread asks. Taking it and letting go are one step each, and known by the holder's thread: a signal's handler may
+ask in the midst of either, and raise there.
 """
 
 from __future__ import annotations
@@ -12,50 +12,79 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import ConfigurationError
+from .flag import Changes, Turn
 
-_SOON: Final = 0.2  # seconds to wait for a holder that is not about to let go
+_SOON: Final = 0.2  # seconds to wait for an owner that is not about to let go
 
 
 class Ownership:
-    """The ownership of one life. `passing` says whether its holder, if it is another thread, will soon let go."""
+    """The ownership of one connection. `closing` says whether its holder is about to let go."""
 
-    def __init__(self, passing: Callable[[], bool]) -> None:
-        self._passing = passing
-        self._lock = threading.Lock()
-        self._holder: int | None = None  # written by the holder
+    def __init__(self, closing: Callable[[], bool]) -> None:
+        self._closing = closing
+        self._turn = Turn()  # its holder is a thread's identifier
+        self._freed = Changes()
+        self.standing_in = False  # held by a thread that lets go once there is a link
 
     def mine(self) -> bool:
         """True in the holder's thread."""
-        return self._holder == threading.get_ident()
+        return self._turn.holder() == threading.get_ident()
 
-    def held(self, until: float | None = None) -> Ownership:
-        """Be the owner from here to the end of a `with` block. Raises ConfigurationError if another thread stays it,
-        TimeoutError at `until`."""
+    def held(self, until: float | None = None) -> _Held:
+        """Be the owner in a `with` block. Raises ConfigurationError if another thread stays it, TimeoutError at
+        `until` (time.monotonic())."""
         if self.mine():
-            raise ConfigurationError("the client is being iterated in this very thread; leave that loop first")
-        while True:
-            soon = self._passing()
-            if self._lock.acquire(timeout=_SOON):
-                break
-            if not soon and not self._passing():
-                raise ConfigurationError("another thread iterates over this client; only one thread at a time may")
-            if until is not None and time.monotonic() >= until:
-                raise TimeoutError("no message in time; the client is connecting again")
-        self._holder = threading.get_ident()
-        return self
-
-    def __enter__(self) -> None:
-        """Held already."""
-
-    def __exit__(self, *_raised: object) -> None:
-        self._holder = None
-        self._lock.release()
+            raise ConfigurationError("this client is already being iterated in this thread; leave that loop first")
+        return _Held(self, until)
 
     def if_free(self, work: Callable[[], object], wait: float = 0.0) -> bool:
         """Do this as the owner. False, and nothing is done, if there is another one for `wait` seconds."""
-        if not self._lock.acquire(timeout=wait):
+        if self.mine():
             return False
-        self._holder = threading.get_ident()
-        with self:
+        try:
+            if not self._take(wait):
+                return False
             work()
+        finally:
+            self.release()
         return True
+
+    def wait_for_turn(self, until: float | None) -> None:
+        """Become the owner. Raises as `held`."""
+        while True:
+            passing = self.standing_in or self._closing()
+            if self._take(_SOON):
+                return
+            if not passing and not self.standing_in and not self._closing():
+                raise ConfigurationError(
+                    "this client is already being iterated in another thread; only one thread may iterate at a time"
+                )
+            if until is not None and time.monotonic() >= until:
+                raise TimeoutError("no message in time; the client is connecting")
+
+    def _take(self, wait: float) -> bool:
+        me = threading.get_ident()
+        return self._freed.wait_for(lambda: self._turn.take(me), wait) or self._turn.take(me)
+
+    def release(self) -> None:
+        """Let go; nothing happens in any other thread than the holder's."""
+        self._turn.give_back(threading.get_ident())
+        self._freed.announce()
+
+
+class _Held:
+    """A `with` block of an owner."""
+
+    def __init__(self, ownership: Ownership, until: float | None) -> None:
+        self._ownership = ownership
+        self._until = until
+
+    def __enter__(self) -> None:
+        try:
+            self._ownership.wait_for_turn(self._until)
+        except BaseException:  # also what a signal's handler raised once it was taken
+            self._ownership.release()
+            raise
+
+    def __exit__(self, *_raised: object) -> None:
+        self._ownership.release()

@@ -1,13 +1,14 @@
 """The retry policy: which failure is worth another try, how long to wait, when to raise the alarm.
 
-The only importer of tenacity. One `Retrying` per outage, around the connect step only; the outage itself is its first
-failed attempt, so that a server which accepts and closes meets a wait before every dial. The number of retries carries
-over from outage to outage until the link was stable. Used by the owner's thread; `wake` ends a sleep from any.
+The only importer of tenacity. One `Retrying` per outage, around the connect step only; after an outage a wait comes
+first, so that a server which accepts and closes meets one before every dial. The number of retries carries over from
+outage to outage until the link was stable. Used by the owner's thread; `wake` ends a sleep from any.
 """
 
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -26,8 +27,25 @@ _FIRST_SPREAD: Final = 0.005
 _Random = Callable[[float, float], float]
 
 
+_UNMENDED: Final = frozenset({400, 401, 403, 404, 405, 410, 426, *range(300, 400)})
+_OUTAGES: Final = (502, 503, 504)  # a gateway's word on a server that is away
+
+
 class Stopped(Exception):
     """The client is closing; nothing is to be retried."""
+
+
+class Expired(Stopped):
+    """The time for the first link is up."""
+
+
+def unmended(error: BaseException | None) -> bool:
+    """Whether the same request would meet the same refusal: by its status, a redirect, or the server's certificate."""
+    if isinstance(error, AuthRejected):
+        error = error.__cause__  # the answer to the upgrade; a login's own rejection has none
+    if isinstance(error, HandshakeRefused):
+        return error.status in _UNMENDED
+    return isinstance(error, ConnectionFailed) and isinstance(error.__cause__, ssl.SSLCertVerificationError)
 
 
 class RetryPolicy(wait_base):
@@ -40,6 +58,7 @@ class RetryPolicy(wait_base):
         self.retries = 0  # since the link was last stable
         self.tries = 0  # retries, and a first dial that failed
         self.alarmed = False  # since the link was last stable
+        self.asks_again = False  # the next wait is the profile's, whatever the answer was
 
     def settled(self) -> None:
         """The link was stable, or dropped on purpose: patience starts over, and may be lost again."""
@@ -80,10 +99,17 @@ class RetryPolicy(wait_base):
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         """Tenacity's question for the next wait."""
         outcome = retry_state.outcome
-        error = outcome.exception() if outcome is not None else None
-        if isinstance(error, HandshakeRefused) and error.retry_after is None:
-            return self._at_cap()  # an answer, not an outage: asking often helps nobody
-        return self.delay(error.retry_after if isinstance(error, ConnectionFailed) else None)
+        return self._pause(outcome.exception() if outcome is not None else None)
+
+    def _pause(self, error: BaseException | None) -> float:
+        """Seconds to wait after this failure. At the cap after an answer, which is no outage: asking often helps
+        nobody."""
+        asks_again, self.asks_again = self.asks_again, False
+        retry_after = error.retry_after if isinstance(error, ConnectionFailed) else None
+        refused = isinstance(error, HandshakeRefused) and error.status not in _OUTAGES
+        if retry_after is None and not asks_again and (refused or isinstance(error, AuthRejected) or unmended(error)):
+            return self._at_cap()
+        return self.delay(retry_after)
 
     def run(
         self,
@@ -92,35 +118,38 @@ class RetryPolicy(wait_base):
         closing: Flag,
         wake: Flag,
         gives_up: Callable[[], bool],
+        until: float | None = None,
     ) -> _T:
         """Dial until it succeeds; `dial` is told how long was waited. After an `outage` a wait comes first.
 
-        Raises the last ConnectionFailed if `gives_up` says so, Stopped once `closing` is set, and whatever else `dial`
-        raises at once.
+        Raises the last ConnectionFailed if `gives_up` says so, Stopped once `closing` is set, Expired at `until`
+        (time.monotonic()), and whatever else `dial` raises at once.
         """
         waited = 0.0
 
         def attempt() -> _T:
-            nonlocal outage
             if closing.is_set():
                 raise Stopped
-            if outage is not None:
-                lost, outage = outage, None
-                raise lost
+            if until is not None and time.monotonic() >= until:
+                raise Expired
             return dial(waited)
 
         def sleep(seconds: float) -> None:
             nonlocal waited
             began = time.monotonic()
+            if until is not None:
+                seconds = min(seconds, max(0.0, until - began))
             waited = seconds if not wake.wait(seconds) else time.monotonic() - began
             wake.clear()
 
+        if outage is not None and not closing.is_set():
+            if gives_up():
+                raise outage
+            sleep(self._pause(outage))
         retrying = tenacity.Retrying(
             wait=self,
             stop=lambda retry_state: closing.is_set() or gives_up(),
-            retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, ConnectionFailed) and not isinstance(error, AuthRejected)
-            ),
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, ConnectionFailed)),
             sleep=sleep,
             reraise=True,
         )

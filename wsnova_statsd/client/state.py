@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, IntEnum
 
 
 class State(Enum):
@@ -14,3 +14,12 @@ class State(Enum):
     WAITING = "waiting"  # for a retry
     CLOSED = "closed"
     FORKED = "forked"
+
+
+class Phase(IntEnum):
+    """How far a lifecycle has come; it never goes back."""
+
+    STARTING = 0  # the first link is being made
+    RUNNING = 1  # it was made
+    ENDED = 2
+    FORKED = 3  # this process is a child of the one that started it

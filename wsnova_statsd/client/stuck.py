@@ -9,10 +9,12 @@ looks only while there is a client to look at and somebody to hear of it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +23,10 @@ from typing import Any, Final, Protocol
 
 from .. import events, process
 from ..clock import CLOCK
+from ..redaction import log_fault
 from .emitter import Emitter
 
+_log = logging.getLogger(__name__)
 STUCK_AFTER: Final = 10.0  # seconds with one message
 EVERY: Final = 1.0
 _FRAMES: Final = 30  # of a stack, the innermost
@@ -67,7 +71,7 @@ class StuckWatchdog:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()  # guards the fields below; a signal's handler may close a client
-        self._sights: dict[Watched, _Sight] = {}
+        self._sights: weakref.WeakKeyDictionary[Watched, _Sight] = weakref.WeakKeyDictionary()
         self._looking = False  # a job of the clock is to come
 
     def watch(self, client: Watched) -> None:
@@ -94,12 +98,18 @@ class StuckWatchdog:
             if sights:
                 CLOCK.call_later(EVERY, self._look)
         for client, sight in sights:
-            began, number, message = client.in_hand()
-            if (began, number) != sight.mark:
-                sight.mark, sight.told = (began, number), False
-                sight.cpu_ns = _cpu_ns(sight.clock_id) if began else None
-            elif began and not sight.told and time.monotonic_ns() - began >= STUCK_AFTER * 1e9:
-                self._tell(client, sight, message)
+            try:
+                self._look_at(client, sight)
+            except Exception as error:  # the next second looks again, and the others have their turn
+                log_fault(_log, error, "the watchdog for stuck handlers met a fault")
+
+    def _look_at(self, client: Watched, sight: _Sight) -> None:
+        began, number, message = client.in_hand()
+        if (began, number) != sight.mark:
+            sight.mark, sight.told = (began, number), False
+            sight.cpu_ns = _cpu_ns(sight.clock_id) if began else None
+        elif began and not sight.told and time.monotonic_ns() - began >= STUCK_AFTER * 1e9:
+            self._tell(client, sight, message)
 
     def _tell(self, client: Watched, sight: _Sight, message: Any) -> None:
         began = sight.mark[0]

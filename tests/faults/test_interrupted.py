@@ -1,0 +1,200 @@
+"""Signals: whatever line of the client's life one comes in at, its handler may close, start, reconnect or raise."""
+
+import gc
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.faults.support import QUICK, until
+from wsnova_statsd import client as client_package
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.server import WebSocketServer, echo
+
+events = ws.events
+HERE = Path(client_package.__file__).parent
+OURS = {
+    str(HERE / f"{name}.py") for name in ("client", "lifecycle", "ownership", "connection", "connection_events", "flag")
+}
+
+
+class _Mine(BaseException):
+    """Raised by a signal's handler."""
+
+
+class _AtLine:
+    """Does something at the n-th line of our files that the main thread runs, as a signal's handler would."""
+
+    def __init__(self, number: int, work: Callable[[], object]) -> None:
+        self.left = number
+        self.done = False
+        self._work = work
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename not in OURS or frame.f_code.co_name == "__del__":
+            return None
+        if event == "line" and not self.done:
+            self.left -= 1
+            if self.left < 0:
+                self.done = True
+                sys.settrace(None)
+                self._work()
+        return self
+
+    def run(self, work: Callable[[], object]) -> None:
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            work()
+        finally:
+            sys.settrace(before)
+
+
+def _every(step: int) -> Iterator[int]:
+    return iter(range(0, 100_000, step))
+
+
+@pytest.fixture
+def server() -> Iterator[WebSocketServer]:
+    with WebSocketServer(echo) as made:
+        yield made
+
+
+def _in_time(work: Callable[[], object], seconds: float) -> None:
+    began = time.monotonic()
+    work()
+    assert time.monotonic() - began < seconds
+
+
+def _client(server: WebSocketServer, on_message: Callable[[Any], object] | None, bus: ws.Bus) -> ws.Client:
+    return ws.Client(server.url, profile=QUICK, on_message=on_message, bus=bus)
+
+
+def _ended(client: ws.Client, log: EventLog, *, exactly: bool = True) -> None:
+    """It is closed, in time, and each link was told as ended once, unless the handler raised in between."""
+    _in_time(lambda: client.close(1.0), 1.5)
+    assert client.wait(1.0)
+    assert client.state in (ws.State.CLOSED, ws.State.IDLE)  # idle if it was interrupted before it began
+    completed = log.count(events.CONNECTION_COMPLETED)
+    assert not exactly or until(lambda: log.count(events.CONNECTION_DISCONNECTED) == completed)
+
+
+@pytest.mark.parametrize("on_message", [None, lambda message: None], ids=["iterated", "callback"])
+@pytest.mark.parametrize("what", ["close", "start", "raise"])
+def test_close_may_be_interrupted_at_every_line(
+    server: WebSocketServer, on_message: Callable[[Any], object] | None, what: str
+) -> None:
+    """By another close, a start, or an exception: none hangs, and the next close ends what is left."""
+    for number in _every(3):
+        bus = ws.Bus()
+        with capture_events("websockex_nova.connection", bus=bus) as log:
+            client = _client(server, on_message, bus).start(5.0)
+
+            def handler(client: ws.Client = client) -> None:
+                if what == "raise":
+                    raise _Mine
+                _in_time(lambda: client.close(1.0) if what == "close" else client.start(5.0), 2.0)
+
+            at = _AtLine(number, handler)
+            try:
+                at.run(lambda client=client: _in_time(lambda: client.close(1.0), 3.0))  # type: ignore[misc]
+            except _Mine:
+                pass
+            except ws.errors.ConnectionFailed:
+                assert what == "start"  # which finds itself closed
+            _ended(client, log, exactly=what != "raise")
+        if not at.done:
+            break
+    assert number > 30
+
+
+# A socket that nobody has yet when the handler raises is closed as it is collected.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.parametrize("on_message", [None, lambda message: None], ids=["iterated", "callback"])
+@pytest.mark.parametrize("what", ["close", "reconnect", "raise"])
+def test_start_may_be_interrupted_at_every_line(
+    server: WebSocketServer, on_message: Callable[[Any], object] | None, what: str
+) -> None:
+    """By a close, a reconnect or an exception: start() returns or raises, and the client can be closed, or started."""
+    for number in _every(5):
+        bus = ws.Bus()
+        with capture_events("websockex_nova.connection", bus=bus) as log:
+            client = _client(server, on_message, bus)
+
+            def handler(client: ws.Client = client) -> None:
+                if what == "raise":
+                    raise _Mine
+                try:
+                    _in_time(lambda: client.close(1.0) if what == "close" else client.reconnect(), 1.5)
+                except ws.errors.NotConnected:
+                    pass  # not started yet
+
+            at = _AtLine(number, handler)
+            try:
+                at.run(lambda client=client: client.start(5.0))  # type: ignore[misc]
+            except (_Mine, ws.errors.ConnectionFailed):
+                pass
+            _ended(client, log, exactly=what != "raise")
+            client.start(5.0)
+            assert client.state is ws.State.CONNECTED
+            _ended(client, log, exactly=what != "raise")
+        if not at.done:
+            break
+    assert number > 30
+    gc.collect()
+
+
+def test_a_loop_may_be_interrupted_at_every_line(server: WebSocketServer) -> None:
+    """A handler closes the client in the midst of its loop: the loop ends, without an error."""
+    for number in _every(3):
+        bus = ws.Bus()
+        with capture_events("websockex_nova.connection", bus=bus) as log:
+            client = _client(server, None, bus).start(5.0)
+            client.send({"n": 1})
+            messages = iter(client)  # a loop that begins after the close would start the client anew
+            at = _AtLine(number, lambda client=client: _in_time(lambda: client.close(1.0), 1.5))  # type: ignore[misc]
+            at.run(lambda messages=messages: next(messages, None))  # type: ignore[misc]
+            del messages
+            _ended(client, log)
+        if not at.done:
+            break
+    assert number > 20
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # one whose close was interrupted
+def test_real_signals_in_the_midst_of_start_and_close_hang_nothing(server: WebSocketServer) -> None:
+    """A storm of them, each of which closes the client that is being started or closed."""
+    current = list[ws.Client]()
+    handled = 0
+
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        nonlocal handled
+        if current and threading.current_thread() is threading.main_thread():
+            handled += 1
+            _in_time(lambda: current[-1].close(0.5), 2.0)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        end = time.monotonic() + 3.0
+        while time.monotonic() < end:
+            current.append(ws.Client(server.url, profile=QUICK, bus=ws.Bus()))
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + (len(current) % 17) * 0.0004)
+            try:
+                current[-1].start(5.0)
+            except ws.errors.ConnectionFailed:
+                pass
+            _in_time(lambda: current[-1].close(1.0), 2.0)
+            assert current[-1].state is ws.State.CLOSED
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert handled > 20
+    current.clear()
+    gc.collect()

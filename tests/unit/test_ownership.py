@@ -1,0 +1,149 @@
+"""The ownership of a connection: one thread at a time, and what the others are told meanwhile."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tests.faults.support import until
+from wsnova_statsd.client import flag as flag_module
+from wsnova_statsd.client import ownership as ownership_module
+from wsnova_statsd.client.ownership import Ownership
+from wsnova_statsd.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership_module, "_SOON", 0.01)
+
+
+def _ownership(closing: bool = False) -> Ownership:
+    return Ownership(lambda: closing)
+
+
+@contextmanager
+def _held_elsewhere(ownership: Ownership) -> Iterator[Callable[[], None]]:
+    """Another thread owns it, until the block ends or it is told to let go."""
+    taken, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ownership.held():
+            taken.set()
+            leave.wait(10.0)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(10.0)
+    try:
+        yield leave.set
+    finally:
+        leave.set()
+        thread.join(10.0)
+
+
+def test_it_is_the_threads_that_took_it_until_the_block_ends() -> None:
+    """Also if the block ends by an exception."""
+    ownership = _ownership()
+    assert not ownership.mine()
+    with suppress(KeyError), ownership.held():
+        assert ownership.mine()
+        raise KeyError
+    assert not ownership.mine()
+    with _held_elsewhere(ownership):
+        assert not ownership.mine()
+
+
+def test_a_thread_that_owns_it_may_not_take_it_again() -> None:
+    """It would wait for itself; and work for a free one is not done."""
+    ownership = _ownership()
+    with ownership.held():
+        with pytest.raises(ConfigurationError, match="in this thread"):
+            ownership.held()
+        assert not ownership.if_free(lambda: pytest.fail("done"))
+        assert ownership.mine()
+
+
+def test_one_that_another_thread_stays_the_owner_of_is_refused() -> None:
+    """An error for a second loop; nothing done for who only wants it if it is free."""
+    ownership = _ownership()
+    with _held_elsewhere(ownership):
+        with pytest.raises(ConfigurationError, match="another thread"), ownership.held():
+            pass
+        assert not ownership.if_free(lambda: pytest.fail("done"))
+        assert not ownership.if_free(lambda: pytest.fail("done"), 0.01)
+    done = list[bool]()
+    assert ownership.if_free(lambda: done.append(ownership.mine()))
+    assert (done, ownership.mine()) == ([True], False)
+
+
+@pytest.mark.parametrize("why", ["closing", "standing in"])
+def test_an_owner_that_is_about_to_let_go_is_waited_for(why: str) -> None:
+    """Because the client is closing, or its link is made in a thread that ends then; until the given moment at most."""
+    ownership = _ownership(closing=why == "closing")
+    with _held_elsewhere(ownership) as let_go:
+        ownership.standing_in = why == "standing in"
+        with pytest.raises(TimeoutError), ownership.held(time.monotonic()):
+            pass
+        let_go()
+        with ownership.held():
+            assert ownership.mine()
+
+
+def test_who_waits_gets_it_as_soon_as_it_is_free() -> None:
+    """And not only at the next look."""
+    ownership = _ownership()
+    got = list[bool]()
+    with _held_elsewhere(ownership) as let_go:
+        waiter = threading.Thread(target=lambda: got.append(ownership.if_free(lambda: None, 10.0)))
+        waiter.start()
+        assert until(lambda: len(ownership._freed._waiting) == 1)
+        let_go()
+        waiter.join(5.0)
+    assert got == [True]
+
+
+@pytest.mark.parametrize("way", ["held", "if_free"])
+def test_what_a_signals_handler_raises_leaves_it_free(way: str) -> None:
+    """At every line of taking it and of letting go."""
+    files = {ownership_module.__file__, flag_module.__file__}
+
+    class Mine(BaseException):
+        pass
+
+    def use(ownership: Ownership) -> None:
+        if way == "held":
+            with ownership.held():
+                pass
+        else:
+            ownership.if_free(lambda: None)
+
+    for number in range(1000):
+        ownership, left = _ownership(), [None] * number
+
+        def trace(frame: FrameType, event: str, _argument: object, left: list[None] = left) -> Any:
+            if frame.f_code.co_filename in files and event == "line":
+                if not left:
+                    sys.settrace(None)
+                    raise Mine
+                left.pop()
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            use(ownership)
+        except Mine:
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        if ownership.mine():  # raised in the last step, between the block and what lets go
+            ownership.release()
+        assert ownership.if_free(lambda: None)
+    assert number > 10
