@@ -14,7 +14,6 @@ import selectors
 import socket
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -30,29 +29,17 @@ _log = logging.getLogger(__name__)
 
 class Kept:
     """What the keeper knows of one link. `on_data` wakes whoever waits for an answer, `on_long` has others stand in; both
-    are methods, held weakly: the keeper keeps no client alive."""
+    hold their client weakly, if at all: the keeper keeps none alive."""
 
-    __slots__ = ("_on_data", "_on_long", "asked_at", "link", "registered", "selector")
+    __slots__ = ("asked_at", "link", "on_data", "on_long", "registered", "selector")
 
     def __init__(self, link: Link, on_data: Callable[[], None], on_long: Callable[[], None]) -> None:
         self.link = link
-        self._on_data = weakref.WeakMethod(on_data)
-        self._on_long = weakref.WeakMethod(on_long)
+        self.on_data = on_data
+        self.on_long = on_long
         self.registered = -1  # the descriptor in the selector
         self.selector: selectors.BaseSelector | None = None
         self.asked_at = 0.0  # when others were last asked to stand in
-
-    def on_data(self) -> None:
-        """Messages arrived, or the link is over."""
-        wake = self._on_data()
-        if wake is not None:
-            wake()
-
-    def on_long(self) -> None:
-        """The owner is away for long, and something is to be emitted."""
-        stand_in = self._on_long()
-        if stand_in is not None:
-            stand_in()
 
 
 class Keeper:
