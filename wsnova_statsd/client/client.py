@@ -249,12 +249,12 @@ class Client:
         NotConnected. Any thread, also inside on_message and while a handler runs.
         """
         life = self._running()
-        return life.dialogue.request(message, life.bounded(timeout))
+        return life.requests.request(message, life.bounded(timeout))
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
         """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
         life = self._running()
-        return life.dialogue.expect(message, read, life.bounded(timeout))
+        return life.requests.expect(message, read, life.bounded(timeout))
 
     def subscribe(self, channel: Any, timeout: float = 5.0) -> None:
         """Want a channel, on this link and every later one, and wait for the server's confirmation.
@@ -262,28 +262,28 @@ class Client:
         Raises SubscriptionRejected, and the channel is not wanted then; RequestTimeout or RequestInterrupted, and it is
         asked for again; NotConnected.
         """
-        self._running().dialogue.subscribe(channel, timeout)
+        self._running().subscriptions.subscribe(channel, timeout)
 
     def unsubscribe(self, channel: Any, timeout: float = 5.0) -> None:
         """Want a channel no more. Raises RequestTimeout, RequestInterrupted, SubscriptionRejected, NotConnected."""
-        self._running().dialogue.unsubscribe(channel, timeout)
+        self._running().subscriptions.unsubscribe(channel, timeout)
 
     @property
     def wanted(self) -> list[Any]:
         """The channels that are restored on every new link."""
         life = self._own()
-        return [] if life is None or life.phase is Phase.FORKED else life.dialogue.subscriptions.wanted
+        return [] if life is None or life.phase is Phase.FORKED else life.subscriptions.wanted
 
     @property
     def confirmed(self) -> list[Any]:
         """The wanted channels that the server confirmed on this link."""
         life = self._own()
-        return [] if life is None or life.phase is Phase.FORKED else life.dialogue.subscriptions.confirmed
+        return [] if life is None or life.phase is Phase.FORKED else life.subscriptions.confirmed
 
     @property
     def late_replies(self) -> int:
         """Replies that came after their request had timed out; they are delivered to nobody."""
-        return 0 if self._life is None else self._life.requests.late
+        return 0 if self._life is None else self._life.replies.late
 
     def receive(self, timeout: float | None = None) -> Any:
         """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""

@@ -29,7 +29,6 @@ from ..errors import (
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
-from .dialogue import Dialogue
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Changes, Turn
@@ -42,12 +41,14 @@ from .options import Options
 from .ownership import Ownership
 from .protocol import Protocol
 from .receiver import Receiver
+from .replies import Replies
 from .requests import Requests
 from .retry import Expired, Stopped
 from .sender import Sender
 from .session import Loss
 from .state import Phase
 from .stuck import WATCHDOG
+from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
@@ -65,20 +66,25 @@ class Lifecycle:
         self._emit = emit = Emitter(bus, profile, options.client_id)
         self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
-        self.requests = requests = Requests(options.protocol)
+        self.replies = replies = Replies(options.protocol, self._lower)
         self._ownership = Ownership(self._is_closing)
         self.is_owner = is_owner = self._ownership.mine
         self._login = Login(options.auth, emit, faults, weakref.ref(client), self._refused_for_good)
-        calls = Calls(is_owner, self._linked, self._unlinked, weakly(requests.wake), weakly(self._neglected))
+        calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
         self.sender = Sender(options, emit, faults, types, up, connection.closing)
-        self.dialogue = Dialogue(options, emit, faults, self.sender, requests, up, is_owner, attend, self.make_room)
+        self.requests = Requests(
+            options.protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle
+        )
+        self.subscriptions = Subscriptions(
+            options.protocol, emit, faults, self.sender, replies, self.requests, up, self._lower
+        )
         events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
         has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
         heartbeat = options.protocol.heartbeat_answer if has_heartbeats else None
         self.receiver = Receiver(
-            options.on_message, events, requests, connection, heartbeat, self.dialogue.answer_heartbeat
+            options.on_message, events, replies, connection, heartbeat, self.requests.answer_heartbeat
         )
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
@@ -252,7 +258,7 @@ class Lifecycle:
         if self._options.subscriptions:
             try:
                 timeout = self.connection.bounded(self._options.connect_timeout)
-                self.dialogue.subscribe_all(self._options.subscriptions, timeout)
+                self.subscriptions.subscribe_all(self._options.subscriptions, timeout)
             except SubscriptionRejected as error:
                 if self.connection.patient:
                     self._faults.log("a channel was refused", error)
@@ -272,19 +278,23 @@ class Lifecycle:
             process.in_child()
         if self.phase is Phase.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
-        receiver, batch, now = self.receiver, self.receiver.batch, time.monotonic_ns()
+        receiver, replies, batch, now = self.receiver, self.replies, self.receiver.batch, time.monotonic_ns()
         if batch.due and now >= batch.due:
             receiver.flush()
-        due = self.dialogue.next_due()
-        if due is not None and time.monotonic() >= due:
-            self.dialogue.tick()
-            due = self.dialogue.next_due()
-        receiver.due = now + _LONGEST_TURN
+        self.requests.expire(now / 1e9)
+        self.subscriptions.retry(now / 1e9)
         link = self.connection.live_link(revive=revive)
-        for other in (batch.due, 0 if due is None else round(due * 1e9)):
-            if other:
-                receiver.due = min(receiver.due, other)
+        receiver.due = now + _LONGEST_TURN
+        if batch.due:
+            receiver.due = min(receiver.due, batch.due)
+        for due in (replies.next_deadline(), self.subscriptions.next_due()):
+            if due is not None:
+                self._lower(due)
         return link
+
+    def _lower(self, due: float) -> None:
+        """Any thread: something is to be done at this time, on time.monotonic()."""
+        self.receiver.due = min(self.receiver.due, round(due * 1e9))
 
     def messages(self, client: object) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing, and which holds the client. Ends when the
@@ -352,9 +362,16 @@ class Lifecycle:
 
     # -- what the connection calls ------------------------------------------------------------------------------------
 
-    def make_room(self, link: Link) -> None:
-        """Whoever waits for an answer: if nobody iterates, what was answered already goes out of the way."""
-        self._ownership.if_free(lambda: self.receiver.clear_answers(link))
+    def _settle(self, link: Link) -> None:
+        """The owner for a moment, once a question was answered: the answers that were found are counted as received, and
+        leave the inbox; what the link saw meanwhile is emitted."""
+        if self.phase >= Phase.ENDED:
+            return
+        self.receiver.clear_answers(link)
+        if link.session.notices:
+            self.connection.tidings.seen(link)
+        if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:
+            self.receiver.flush()
 
     def _neglected(self) -> None:
         """The keeper: the owner is away, and something is to be emitted."""
@@ -366,15 +383,15 @@ class Lifecycle:
 
     def _unlinked(self) -> None:
         self._login.lost()
-        self.dialogue.lost()
+        self.subscriptions.lost()
+        self.replies.interrupt()
 
     def _linked(self, again: bool) -> None:
         """The owner has a usable link."""
         try:
+            self.requests.greet()
             if again:
-                self.dialogue.restore()
-            else:
-                self.dialogue.greet()
+                self.subscriptions.restore()
             if again and self._options.on_reconnect is not None:
                 self._options.on_reconnect()
         except Exception as error:
@@ -431,7 +448,7 @@ class Lifecycle:
         if link is not None:
             link.breach(violation)
             link.inbox.clear()  # nothing behind it may be processed (RFC 6455, section 7.1.7)
-            self.requests.forget_met()
+            self.replies.forget_met()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from .batch import Batch
 from .frames import Received
 from .link import Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
-from .requests import Requests
+from .replies import Replies
 from .stuck import WATCHDOG, Hand
 
 _MANY: Final = 8  # messages of one read that are worth a loop of their own
@@ -45,7 +45,7 @@ class Receiver:
         self,
         handler: Callable[[Any], object] | None,
         messages: MessageEvents,
-        requests: Requests,
+        replies: Replies,
         connection: Linked,
         heartbeat: Callable[[Any], Any | None] | None,
         answer: Callable[[Any], None],
@@ -56,7 +56,7 @@ class Receiver:
         self.batch = Batch()
         self.due = 0  # when something else has its turn, on time.monotonic_ns(); whoever brings that forward lowers it
         self._handler = handler
-        self._requests = requests
+        self._replies = replies
         self._connection = connection
         self._heartbeat = heartbeat
         self._answer = answer
@@ -90,14 +90,14 @@ class Receiver:
     def _arriving(self, link: Link) -> Iterator[Received | None]:
         """What waits and what comes, until something else is due; None where a read came to its end. A long run of which
         nothing is emitted ends it: that stands in `_run`. What is not taken goes into the inbox."""
-        inbox, requests, bulk = link.inbox, self._requests, self.events.quiet and self._heartbeat is None
+        inbox, replies, bulk = link.inbox, self._replies, self.events.quiet and self._heartbeat is None
         while True:
             while inbox:  # other threads may look for an answer among the rest
                 yield inbox.popleft()
             yield None
-            run = link.next_run(self.due / 1e9, direct=not requests.active)
+            run = link.next_run(self.due / 1e9, direct=not replies.active)
             kind, stamp = link.kind, link.stamp
-            if requests.active and run:  # who waits for an answer looks in the inbox; it may be in this run
+            if replies.active and run:  # who waits for an answer looks in the inbox; it may be in this run
                 link.put_back([(kind, payload, stamp) for payload in run])
             elif bulk and len(run) >= _MANY:
                 self._run = run
@@ -116,7 +116,7 @@ class Receiver:
     def _each(self, link: Link, entries: Iterator[Received | None], *, timed: bool = True) -> Iterator[Any]:
         """Hand out messages one by one, with all their events. What a handler raises costs nothing else; what this turn
         does not come to goes into the inbox."""
-        messages, requests, handler, connection = self.events, self._requests, self._handler, self._connection
+        messages, replies, handler, connection = self.events, self._replies, self._handler, self._connection
         read, bus, version, slow, heartbeat = (
             messages.read,
             messages.bus,
@@ -147,7 +147,7 @@ class Receiver:
                     if message is BREACH:  # nothing behind it may be processed
                         deque(self._rest, 0)
                     continue
-                if (requests.active or heartbeat is not None) and self._consumed(message, current, recorders):
+                if (replies.active or heartbeat is not None) and self._consumed(message, current, recorders):
                     continue
                 if not timed:
                     yield message
@@ -271,9 +271,9 @@ class Receiver:
 
     def _consumed(self, message: Any, received: Received, recorders: Recorders) -> bool:
         """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
-        requests, began = self._requests, _clock()
+        replies, began = self._replies, _clock()
         try:
-            if not requests.active or not requests.offer(message, received, owner=True):
+            if not replies.active or not replies.offer(message, received, owner=True):
                 answer = None if self._heartbeat is None else self._heartbeat(message)
                 if answer is None:
                     return False
@@ -291,7 +291,7 @@ class Receiver:
 
     def clear_answers(self, link: Link) -> None:
         """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
-        for received in [one for one in list(link.inbox) if self._requests.met(one)][:_SOME]:
+        for received in [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]:
             link.inbox.remove(received)
             deque(self._each(link, iter([received])), 0)
 
