@@ -46,10 +46,11 @@ class Clock:
         self._reset()
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()  # guards the fields below
+        self._changed = threading.Condition()  # guards the fields below; re-entrant, for what a signal's handler asks
         self._heap: list[tuple[float, int, Job]] = []
         self._numbers = itertools.count()  # two jobs of one moment keep their order, and are never compared
         self._thread: threading.Thread | None = None
+        self._number = 0  # of the thread that goes on
 
     def call_later(self, seconds: float, work: Callable[[], object]) -> Job:
         """Run `work` in the clock's thread after `seconds`."""
@@ -59,22 +60,30 @@ class Clock:
         with self._changed:
             heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._numbers), job))
             if self._thread is None or not self._thread.is_alive():
-                thread = threading.Thread(target=self._run, name=process.thread_name("clock"), daemon=True)
-                with contextlib.suppress(RuntimeError):  # the interpreter is ending, and so is what the job was for
-                    thread.start()
-                    self._thread = thread
+                self._start_locked()
             elif self._heap[0][2] is job:
                 self._changed.notify()
         return job
 
-    def _run(self) -> None:
+    def _start_locked(self) -> None:
+        """A signal's handler may do the same in the midst of it: the thread that was made last goes on."""
+        self._number = number = self._number + 1
+        thread = threading.Thread(target=self._run, args=(number,), name=process.thread_name("clock"), daemon=True)
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending, and so is what the job was for
+            thread.start()
+            if self._number == number:
+                self._thread = thread
+
+    def _run(self, number: int) -> None:
         changed = self._changed
         while True:
             with changed:
-                while not self._heap or self._heap[0][0] > time.monotonic():
+                while self._number == number and (not self._heap or self._heap[0][0] > time.monotonic()):
                     changed.wait(
                         min(self._heap[0][0] - time.monotonic(), threading.TIMEOUT_MAX) if self._heap else None
                     )
+                if self._number != number:
+                    return
                 _, _, job = heapq.heappop(self._heap)
             work, job.work = job.work, None
             if work is not None:

@@ -186,9 +186,12 @@ class Shipper:
                 if self._over(deadline):
                     packer.keep(packet)
                     return False
-                accepted = False
+                accepted, left = False, list[int | None]()
                 try:
-                    accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline))
+                    accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline, left))
+                except BaseException:  # of a signal's handler, where the exit hook flushes in the main thread
+                    accepted = agent.is_complete(left)
+                    raise
                 finally:  # whatever happened, the books close
                     if accepted:
                         self.delivery.accept(packet, booked=booked)
