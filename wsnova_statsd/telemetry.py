@@ -203,6 +203,9 @@ class Bus:
 
     def slot(self, event: str) -> EventSlot:
         """The slot of this event, made if need be; it stays the same for the life of the bus."""
+        return self._slot(event)
+
+    def _slot(self, event: str) -> EventSlot:
         return self._slots.get(event) or self._slots.setdefault(event, EventSlot(self, event))
 
     def attach(
@@ -249,7 +252,7 @@ class Bus:
                 f"a handler with the id {handler_id!r} is attached already; detach it first, or choose another id"
             )
         for name in names:
-            self.slot(name).attached[attachment] = None
+            self._slot(name).attached[attachment] = None
         if self._attachments.get(handler_id) is not attachment:  # detached meanwhile, perhaps before it was everywhere
             self._take_off(attachment)
         self._write_tables(names)
@@ -265,7 +268,7 @@ class Bus:
 
     def _take_off(self, attachment: _Attachment) -> None:
         for name in attachment.events:
-            self.slot(name).attached.pop(attachment, None)
+            self._slot(name).attached.pop(attachment, None)
 
     def replace(
         self, handler_id: Hashable, function: HandlerFunction, config: Any = None, *, bind: Bind | None = None

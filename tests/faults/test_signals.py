@@ -210,6 +210,28 @@ def test_in_a_storm_of_signals_what_arrives_is_what_was_counted(bench: Bench, ac
     bench.check()
 
 
+@pytest.mark.parametrize("act", ["emit", "render"])
+def test_in_a_storm_of_signals_prometheus_totals_are_exact(act: str) -> None:
+    """Buckets and sums are counted by the emitting thread itself, by the hundred; a handler may come in the midst."""
+    bus, emitted = ws.Bus(), [0]
+
+    def emit() -> None:
+        bus.execute(EVENT, {"size": 2}, {"client_id": "a", "type": "t"})
+        emitted[0] += 1
+
+    with ws.PrometheusReporter([METRICS[0], METRICS[3]], bus=bus).start(port=None) as reporter:
+
+        def work() -> None:
+            for _ in range(700):
+                emit()
+            reporter.render()
+
+        assert _storm(emit if act == "emit" else reporter.render, work) > 20
+        shown = {line.split("{")[0]: float(line.split()[-1]) for line in reporter.render().splitlines() if "{" in line}
+    assert shown["counted"] == shown["spread_count"] == emitted[0]
+    assert shown["spread_sum"] == 2 * emitted[0]
+
+
 class _Ended(BaseException):
     """What the handler raises."""
 
