@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from .. import wire
 from .delivery_stats import Line
-from .official_client import OURS, BookingSocket, CertainRate, added_bytes, emptied, hush
+from .official_client import OURS, BookingSocket, CertainRate, added_bytes, emptied, silence_warnings
 from .outbox import Message
 from .resolver import Resolver
 from .settings import Address
@@ -49,7 +49,7 @@ class Agent:
         self._refresh_at = 0.0  # on the clock
         self._file: tuple[int, int] | None = None  # device and inode of the Unix socket that is open
         self.suffix = added_bytes(client)
-        hush()
+        silence_warnings()
 
     def prepare(self) -> None:
         """Have the host looked up: an answer is at hand even where the end comes before the first flush."""
@@ -108,7 +108,7 @@ class Agent:
         if not client.flush():
             return sock.error or OSError("the official client did not send the packet")
         self.size = sock.size
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # here alone a UDP socket tells of a closed port
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # only here a UDP socket reports a closed port
         return OSError(code, os.strerror(code)) if code else None
 
     def _drop(self) -> None:

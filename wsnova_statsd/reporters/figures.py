@@ -48,7 +48,7 @@ NOTHING_COUNTED: Final = Stats(series=0, pending=0, delivered=0, packets=0, byte
 
 
 class SelfReport:
-    """The figures as series of their own, in no store: packed like others, told in no account. Under the flush lock."""
+    """The figures as series of their own, in no store and no account: packed like others. Under the flush lock."""
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, tuple[str, ...]], Series] = {}
@@ -79,12 +79,12 @@ def client_tag(client_id: object) -> str:
 
 
 def end_states(all_series: Iterable[Series], closed: set[str]) -> None:
-    """The state gauges of closed clients, by tag, have been told for the last time, unless a client is up again."""
+    """The state gauges of closed clients, by tag, have been sent for the last time, unless a client is up again."""
     for series in all_series:
         if series.state and not series.value and not closed.isdisjoint(series.tags):
             series.ended = True
 
 
 def with_states(all_series: Iterable[Series], closed: set[str]) -> set[str]:
-    """Those of the closed clients whose state is told: the others need not be remembered."""
+    """Those of the closed clients whose state is sent: the others need not be remembered."""
     return closed.intersection(tag for series in all_series if series.state for tag in series.tags)

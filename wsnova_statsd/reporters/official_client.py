@@ -1,4 +1,4 @@
-"""What the official client has to be talked into, by its public names only. Used under the flush lock."""
+"""Wraps the official client, by its public names only: its socket, its sample rate, its log. Under the flush lock."""
 
 from __future__ import annotations
 
@@ -96,6 +96,6 @@ OURS: Final = threading.local()  # .on: this thread is using our client; what it
 _FILTER: Final = _OthersOnly()
 
 
-def hush() -> None:
-    """Heed OURS from here on. Once or often: a filter that is there is not added again."""
+def silence_warnings() -> None:
+    """Suppress the warnings of threads that set OURS. May be called again: a filter is added once."""
     logging.getLogger("datadog.dogstatsd").addFilter(_FILTER)
