@@ -87,7 +87,7 @@ def locks_of(client: ws.Client) -> list[Any]:
         client_module._naming,
         KEEPER._lock,
         telemetry.DEFAULT._lock,
-        life.requests._lock,
+        life.replies._lock,
         life.dialogue.subscriptions._lock,
         life.outbound._counting,
         link.sending,

@@ -56,7 +56,7 @@ def _send(agent: Agent, clock: FakeClock, name: str = "orders") -> bool:
     series.total = 1
     (packet,) = Packer("", (), agent.suffix, wire.UDP_BYTES).packets([series])
     agent.refresh()
-    return agent.send(packet, clock() + SOON)
+    return agent.send(packet, clock() + SOON, [])
 
 
 def _tell(agent: Agent, clock: FakeClock) -> bool:

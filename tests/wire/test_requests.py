@@ -146,7 +146,7 @@ def test_the_end_of_the_link_interrupts_at_once(options: dict[str, Any], end: st
     """A cut, or a close() elsewhere: no request sits out its timeout."""
     with talking(**options) as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.request, {"method": "hold"}, 30.0)
-        assert until(lambda: client._life is not None and client._life.requests.active)
+        assert until(lambda: client._life is not None and client._life.replies.active)
         _echo(client, 0)  # sent behind it
         began = time.monotonic()
         if end == "close":

@@ -193,9 +193,9 @@ def test_a_long_flush_of_the_thread_gives_nothing_up(path: str, monkeypatch: pyt
         send, clock = agent.send, [0.0]
         monkeypatch.setattr(reporter._shipper, "_clock", lambda: time.monotonic() + clock[0])
 
-        def slowly(packet: Any, deadline: float) -> bool:
+        def slowly(packet: Any, deadline: float, left: list[int | None]) -> bool:
             clock[0] += 0.4  # as if it had taken so long
-            return send(packet, deadline)
+            return send(packet, deadline, left)
 
         monkeypatch.setattr(agent, "send", slowly)
         for number in range(20):
