@@ -88,10 +88,9 @@ def locks_of(client: ws.Client) -> list[Any]:
         KEEPER._lock,
         telemetry.DEFAULT._lock,
         life.replies._lock,
-        life.dialogue.subscriptions._lock,
-        life.outbound._counting,
+        life.subscriptions._table._lock,
         link.sending,
-        link._ending,
+        link.reading,
     ]
     kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
     assert all(isinstance(one, kinds) for one in found)

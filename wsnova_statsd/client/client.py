@@ -269,6 +269,12 @@ class Client:
         self._running().subscriptions.unsubscribe(channel, timeout)
 
     @property
+    def waiting(self) -> int:
+        """Messages that have arrived and are not handled yet."""
+        life = self._own()
+        return 0 if life is None or life.phase is Phase.FORKED else life.receiver.waiting
+
+    @property
     def wanted(self) -> list[Any]:
         """The channels that are restored on every new link."""
         life = self._own()

@@ -15,7 +15,7 @@ from operator import length_hint
 from typing import Any, Final, Protocol
 
 from .. import events, process
-from .batch import Batch
+from .batch import WINDOW_NS, Batch
 from .frames import Received
 from .link import Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
@@ -175,10 +175,13 @@ class Receiver:
                     messages.slow(message, recorders, took)
         finally:
             self.in_hand = _nothing
+            rest = [] if received is None else [received]
             if isinstance(entries, Generator):
-                entries.close()
-            if received is not None:
-                link.put_back([received])
+                entries.close()  # which puts back what it did not give
+            else:
+                rest += [one for one in entries if one is not None]
+            if rest:
+                link.put_back(rest)
             if count:
                 self.batch.add((count, sizes, errors, done, spent, longest))
 
@@ -291,9 +294,13 @@ class Receiver:
 
     def clear_answers(self, link: Link) -> None:
         """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
-        for received in [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]:
-            link.inbox.remove(received)
-            deque(self._each(link, iter([received])), 0)
+        answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
+        if answers:
+            self._attend()
+            self.due = _clock() + WINDOW_NS
+            for received in answers:
+                link.inbox.remove(received)
+            deque(self._each(link, iter(answers)), 0)
 
     # -- sums ---------------------------------------------------------------------------------------------------------
 
@@ -310,6 +317,13 @@ class Receiver:
         if sums is not None:
             measured = {**sums, **self._backlog(sums["total_size"], sums["window"]), **self.events.taken_lags()}
             self.events.emit(events.MESSAGE_BATCH_PROCESSED, measured, direction="received")
+
+    def look(self, now_ns: int) -> None:
+        """The watchdog, every second: emit sums that are overdue, as their owner is in a handler, or there is none."""
+        if self.batch.due and now_ns >= self.batch.due:
+            self.flush()
+            if self.in_hand()[0]:
+                self.batch.open(now_ns)
 
     def _backlog(self, handled: int, window: int) -> dict[str, int]:
         """What waits, how long the owner waited for input, and how far behind the feed that makes it."""

@@ -1,5 +1,6 @@
 """The watchdog for stuck handlers: looks once a second, on wsnova-clock, which clients are still busy with the same
-message, and emits message.process.stuck once for each one after STUCK_AFTER, with the stack and the processor time.
+message, and emits message.process.stuck once for each one after STUCK_AFTER, with the stack and the processor time. It
+also has each client emit its sums that are overdue meanwhile.
 
 Whoever hands out messages keeps what is in hand where it can be read from outside, and pays nothing else: no lock, no
 timer, no call. `watch` comes from a client's owner, `forget` from whoever ends it; the rest runs on the clock, which
@@ -46,6 +47,9 @@ class Watched(Protocol):
 
     def kind_of(self, message: Any) -> str: ...
 
+    def look(self, now_ns: int) -> None:
+        """Emit sums that are overdue; on wsnova-clock."""
+
 
 @dataclass(slots=True)
 class _Sight:
@@ -76,7 +80,8 @@ class StuckWatchdog:
 
     def watch(self, client: Watched) -> None:
         """The owner: look at this client from now on, and at the calling thread for it, if anybody hears."""
-        if not client.emit.slot(events.MESSAGE_PROCESS_STUCK).handlers:
+        slot = client.emit.slot
+        if not (slot(events.MESSAGE_PROCESS_STUCK).handlers or slot(events.MESSAGE_BATCH_PROCESSED).handlers):
             return
         sight = _Sight(threading.get_ident(), _clock_id())
         with self._lock:
@@ -104,6 +109,7 @@ class StuckWatchdog:
                 log_fault(_log, error, "the watchdog for stuck handlers met a fault")
 
     def _look_at(self, client: Watched, sight: _Sight) -> None:
+        client.look(time.monotonic_ns())
         began, number, message = client.in_hand()
         if (began, number) != sight.mark:
             sight.mark, sight.told = (began, number), False
