@@ -18,7 +18,7 @@ from ..errors import NotConnected
 from .deflate import Deflate, Inflater
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
-from .session import NEVER, Limits, Loss, Session
+from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
 _LONGEST_WAIT: Final = 3600.0
@@ -39,7 +39,19 @@ class Link:
     """One upgraded connection."""
 
     __slots__ = (
-        *("_ending", "_rest", "_retry_at", "_transport", "away_since", "deflate", "driver", "ended", "idle", "in_hand"),
+        *(
+            "_ending",
+            "_rest",
+            "_retry_at",
+            "_transport",
+            "_unsent",
+            "away_since",
+            "deflate",
+            "driver",
+            "ended",
+            "idle",
+            "in_hand",
+        ),
         *("inbox", "kind", "notes_heartbeats", "opened_ns", "reading", "sending", "session", "stamp", "subprotocol"),
         "uri",
     )
@@ -72,6 +84,7 @@ class Link:
         self._transport = transport
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
         self._retry_at = NEVER  # when a control frame that did not go out is tried again
+        self._unsent = 0  # bytes that the peer had not taken at the last look
         self._ending = [True]  # taken by the one that emits the end
         self.ended = False
 
@@ -192,6 +205,10 @@ class Link:
         """Do what is due: ping, judge silence, send what is owed. Holds `reading`."""
         session, transport = self.session, self._transport
         ready = transport.ready or session.unfinished or transport.wait(0.0)
+        unsent, before = transport.unsent(), self._unsent
+        if before - unsent >= LIFE:
+            session.moved(now)
+        self._unsent = unsent
         session.tick(now, dry=not ready)
         self._speak(now)
         self._drop_heartbeats()
@@ -300,6 +317,7 @@ class Link:
             if session.ping_due and not self._rest:
                 ping = session.ping(now)
                 session.pinged(ping, now, written=self._control(PING, ping))
+                self._unsent = self._transport.unsent()
             if close is not None and self._control(CLOSE, close):
                 session.close_sent, session.close_owed = True, None
             if self._rest:

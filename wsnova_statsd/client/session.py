@@ -17,7 +17,7 @@ from typing import Final
 
 from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
 
-_LIFE: Final = 1024  # bytes of an unfinished frame that count as a sign of life
+LIFE: Final = 1024  # bytes of an unfinished frame, either way, that count as a sign of life
 _PONGS: Final = 1000  # that may wait for their way out
 _UNANSWERED: Final = 10  # pings whose late pong is still known
 _OVERHEAD: Final = 100  # bytes of memory for a waiting message beside its payload
@@ -108,7 +108,7 @@ class Session:
         if bulk:
             self.arrived += len(bulk)
             self._idle_at = now
-        if bulk or found or reader.others != others or self.arrived_bytes - self._life_mark >= _LIFE:
+        if bulk or found or reader.others != others or self.arrived_bytes - self._life_mark >= LIFE:
             self._last_life = now
             self._life_mark = self.arrived_bytes
         for one in found:
@@ -208,6 +208,10 @@ class Session:
         self._pings.clear()
         self._deadline = NEVER
         self._plan()
+
+    def moved(self, now: float) -> None:
+        """The peer has taken some of what was sent before: a ping may still be on its way behind that."""
+        self._last_life = now
 
     # -- the heartbeat ------------------------------------------------------------------------------------------------
 

@@ -78,9 +78,17 @@ class Transport:
         return self._sock.getsockopt(level, name, size)
 
     def unread(self) -> int:
-        """Bytes that wait in the kernel; ciphertext on TLS. Any thread; 0 where that cannot be asked."""
+        """Bytes that wait in the kernel to be read; ciphertext on TLS. Any thread; 0 where that cannot be asked."""
+        return self._asked("FIONREAD")
+
+    def unsent(self) -> int:
+        """Bytes that were written and that the peer has not taken yet. Any thread; 0 where that cannot be asked."""
+        return self._asked("TIOCOUTQ")
+
+    def _asked(self, request: str) -> int:
         try:
-            return int(struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0])
+            answer = fcntl.ioctl(self._sock.fileno(), getattr(termios, request), b"\0\0\0\0")
+            return int(struct.unpack("i", answer)[0])
         except (OSError, ValueError, AttributeError):
             return 0
 
