@@ -205,8 +205,9 @@ class Client:
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
-        if self._life is not None:
-            self._life.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
+        life = self._own()
+        if life is not None:
+            life.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
 
     def __enter__(self) -> Client:
         return self.start()
