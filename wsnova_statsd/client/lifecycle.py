@@ -1,7 +1,7 @@
 """A client's lifecycle, from start to close: who owns the connection, and how it ends.
 
 One thread owns the connection at a time: in callback mode `wsnova-client-<id>` for as long as it lives, else the thread
-that iterates or receives, while it does; or one of that name that dials while nobody iterates. Only the owner reads.
+that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads.
 Everyone else asks: `close` from any thread stops the owner, waits for it, and past its deadline ends the link under it
 and emits the end itself. Nothing here holds a lock: a signal's handler may close what it interrupts.
 """
@@ -50,7 +50,7 @@ from .types import MessageTypes
 _ALIVE: Final = process.ALIVE
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 _GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a handler ends
-_TOLD: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ways to end that callers are told of
+_REPORTED: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ends that start() or wait() report
 
 
 class Lifecycle:
@@ -80,8 +80,8 @@ class Lifecycle:
         self._changed = Changes()  # of the phase
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
-        self._stand_in: Job | None = None  # emits what the keeper saw, and dials where nobody iterates
-        self._not_emitted = [None]  # whoever takes it out emits that the client is closed
+        self._stand_in: Job | None = None  # emits what the keeper saw, and dials if no thread iterates
+        self._not_emitted = [None]  # the thread that takes it out emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
 
     def _reach(self, phase: Phase) -> None:
@@ -199,8 +199,8 @@ class Lifecycle:
             self._open(None)
             while True:
                 self._guarded(self._hand_out)
-        except _TOLD:
-            pass  # start() or wait() tell their callers
+        except _REPORTED:
+            pass  # start() or wait() report it
         except BaseException as error:
             self._ended_by(error)
         finally:
@@ -216,7 +216,7 @@ class Lifecycle:
         client: it is lost then, and made again. Raises it if the link was lost already."""
         try:
             return work()
-        except _TOLD:
+        except _REPORTED:
             raise
         except Exception as error:
             link = self.connection.link
@@ -254,7 +254,7 @@ class Lifecycle:
                 self._refusal = error
                 raise
             except (RequestTimeout, RequestInterrupted, NotConnected):
-                pass  # told; what is wanted is restored or tried again
+                pass  # emitted; what is wanted is restored or tried again
             until = self.connection.until
             if until is not None and time.monotonic() >= until:
                 raise Expired
@@ -340,7 +340,7 @@ class Lifecycle:
     # -- what the connection calls ------------------------------------------------------------------------------------
 
     def make_room(self, link: Link) -> None:
-        """Whoever waits for an answer: if nobody iterates, what was answered already goes out of the way."""
+        """A thread that waits for an answer: if no thread iterates, remove what was answered already."""
         self._ownership.if_free(lambda: self._inbound.clear_answers(link.inbox))
 
     def _neglected(self) -> None:
@@ -369,7 +369,7 @@ class Lifecycle:
             self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
 
     def _emit_for_the_owner(self) -> None:
-        """wsnova-clock: emit what the keeper saw, and have a new link made if nobody iterates."""
+        """wsnova-clock: emit what the keeper saw, and have a new link made if no thread iterates."""
         self.connection.neglected()
         link = self.connection.link
         if link is None or link.loss is None or self._options.on_message is not None:
@@ -378,7 +378,7 @@ class Lifecycle:
             self._dial_apart()
 
     def _dial_apart(self) -> None:
-        """Have a thread of its own make the first or the next link, if there is none and nobody does. If no thread is
+        """Have a thread of its own make the first or the next link, if no thread does. If no thread is
         left, the next call tries again."""
         link = self.connection.link
         if self._ownership.standing_in or self.over or (link is not None and link.loss is None):
@@ -390,7 +390,7 @@ class Lifecycle:
             self._faults.log("no thread can be started to connect again", error)
 
     def _dial_here(self) -> None:
-        """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands."""
+        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
         self._ownership.if_free(self._revive)
 
     def _revive(self) -> None:
@@ -400,7 +400,7 @@ class Lifecycle:
                 self._open(None)
             else:
                 self.connection.revive()
-        except _TOLD:
+        except _REPORTED:
             self._finish()
         except BaseException as error:
             self._ended_by(error)
@@ -456,14 +456,14 @@ class Lifecycle:
                 self.connection.drain(link, grace)
             self._finish()
 
-        if self.is_owner():  # from on_message or a loop body: nobody else will end it
+        if self.is_owner():  # from on_message or a loop body: no other thread will end it
             if link is not None and link.reading.locked():  # a signal's handler, in the midst of this thread's read
                 self.connection.force_end(link)
                 self._finish(owned=False)
             else:
                 end()
             return
-        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
+        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or not any more
             return
         still = self.connection.link
         if still is not None:
@@ -486,7 +486,7 @@ class Lifecycle:
         self._end()
 
     def _end(self) -> None:
-        """It is over; state and wait() tell it."""
+        """It is over: state and wait() report it from now on."""
         if self.phase is Phase.FORKED:
             return
         if self._not_emitted:
