@@ -138,14 +138,14 @@ def test_a_handler_that_exits_ends_the_client_with_a_word(
         codes.append(connection.close_code or 0)
 
     told = list[Exception]()
-    with _connected(told, on_message=leave, script=script) as (client, server, log):
+    with _connected(told, on_message=leave, script=script) as (client, _, log):
         assert client.wait(5.0)
         assert client.state is ws.State.CLOSED
         assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["handler_exit"]
         critical = [(one.metadata["error_type"], one.metadata["severity"]) for one in log.of(events.ERROR_OCCURRED)]
         assert critical == [("handler", "critical")]
         assert [(kind.__name__ in str(one), type(one.__cause__)) for one in told] == [(True, kind)]
-        assert server.wait_for(lambda: codes == [1000])
+        assert until(lambda: codes == [1000])
     (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
     assert kind.__name__ in record.getMessage()
     assert record.exc_info is not None

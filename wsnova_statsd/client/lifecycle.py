@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from .. import process
@@ -105,9 +105,8 @@ class Lifecycle:
     # -- start --------------------------------------------------------------------------------------------------------
 
     def launch(self, client: object, *, patient: bool) -> None:
-        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: the first link
-        is tried for whatever the answer is, and another thread makes it. Raises ConnectionFailed if there is no thread.
-        """
+        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: another thread
+        makes the first link, and tries whatever the answer is. Raises ConnectionFailed if no thread is left."""
         me = object()
         try:
             if self._launch.take(me):
@@ -134,11 +133,11 @@ class Lifecycle:
         until = None if timeout is None else time.monotonic() + timeout
         if self.is_owner() and self.phase is Phase.STARTING:
             raise ConfigurationError("start() was called by what the client itself calls while it connects")
-        apart = self._options.on_message is not None or self.connection.patient
-        if self.connection.patient and self._options.on_message is None and self.phase is Phase.STARTING:
+        callback, patient = self._options.on_message is not None, self.connection.patient
+        if patient and not callback and self.phase is Phase.STARTING:
             self._dial_apart()  # again, if no thread was left the last time
         try:
-            opened = not apart and self._ownership.if_free(lambda: self._open(until))
+            opened = not callback and not patient and self._ownership.if_free(lambda: self._open(until))
         except Expired:
             self._give_up(timeout)
         except Stopped:
@@ -198,7 +197,12 @@ class Lifecycle:
             self._inbound.owned()
             self._open(None)
             while True:
-                self._guarded(self._hand_out)
+                try:
+                    if self._await(None):
+                        for _ in self._runs.waiting():
+                            pass  # on_message has it already
+                except Exception as error:
+                    self._survive(error)
         except _REPORTED:
             pass  # start() or wait() report it
         except BaseException as error:
@@ -206,26 +210,16 @@ class Lifecycle:
         finally:
             self._finish()
 
-    def _hand_out(self) -> None:
-        if self._await(None):
-            for _ in self._runs.waiting():
-                pass  # on_message has it already
-
-    def _guarded(self, work: Callable[[], Any]) -> Any:
-        """Do this as the owner. What is raised by a fault of ours, or of the platform, costs the link and not the
-        client: it is lost then, and made again. Raises it if the link was lost already."""
-        try:
-            return work()
-        except _REPORTED:
-            raise
-        except Exception as error:
-            link = self.connection.link
-            if link is None or link.loss is not None:
-                raise
-            self._faults.log("reading failed; the connection is made again", error)
-            link.loss = Loss("error", self._faults.text(error))
-            link.shutdown()
-            return False
+    def _survive(self, error: Exception) -> bool:
+        """The owner: what was raised as it read is a fault of ours, or of the platform, and costs the link, not the
+        client: it is lost, and made again. Raised if it is another kind of end, or if the link was lost already."""
+        link = self.connection.link
+        if isinstance(error, _REPORTED) or link is None or link.loss is not None:
+            raise error
+        self._faults.log("reading failed; the connection is made again", error)
+        link.loss = Loss("error", self._faults.text(error))
+        link.shutdown()
+        return False
 
     def _ended_by(self, error: BaseException) -> None:
         """The owner: the client ends by what was raised, SystemExit of the user's code, or a fault of ours."""
@@ -284,7 +278,11 @@ class Lifecycle:
             try:
                 self._open(None)
                 while True:
-                    if self._guarded(lambda: self._await(None)):
+                    try:
+                        there = self._await(None)
+                    except Exception as error:
+                        there = self._survive(error)
+                    if there:
                         yield from self._runs.waiting()
             except Stopped:
                 self._finish()
@@ -321,7 +319,11 @@ class Lifecycle:
             try:
                 self._open(None)
                 while True:
-                    if self._guarded(lambda: self._await(until, revive=until is None)):
+                    try:
+                        there = self._await(until, revive=until is None)
+                    except Exception as error:
+                        there = self._survive(error)
+                    if there:
                         message = self._runs.one()
                         if message is not NOTHING:
                             inbound.skip_timing()
