@@ -1,7 +1,7 @@
 """A client's lifecycle, from start to close: who owns the connection, and how it ends.
 
 One thread owns the connection at a time: in callback mode `wsnova-client-<id>` for as long as it lives, else the thread
-that iterates or receives, while it does; or one of that name that dials while nobody iterates. Only the owner reads.
+that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads.
 Everyone else asks: `close` from any thread stops the owner, waits for it, and past its deadline ends the link under it
 and emits the end itself. Nothing here holds a lock: a signal's handler may close what it interrupts.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from .. import process
@@ -54,7 +54,7 @@ _ALIVE: Final = process.ALIVE
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 _GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a handler ends
-_TOLD: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ways to end that callers are told of
+_REPORTED: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ends that start() or wait() report
 
 
 class Lifecycle:
@@ -93,8 +93,8 @@ class Lifecycle:
         self._changed = Changes()  # of the phase
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
-        self._stand_in: Job | None = None  # emits what the keeper saw, and dials where nobody iterates
-        self._not_emitted = [None]  # whoever takes it out emits that the client is closed
+        self._stand_in: Job | None = None  # emits what the keeper saw, and dials if no thread iterates
+        self._not_emitted = [None]  # the thread that takes it out emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
 
     def _reach(self, phase: Phase) -> None:
@@ -118,9 +118,8 @@ class Lifecycle:
     # -- start --------------------------------------------------------------------------------------------------------
 
     def launch(self, client: object, *, patient: bool) -> None:
-        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: the first link
-        is tried for whatever the answer is, and another thread makes it. Raises ConnectionFailed if there is no thread.
-        """
+        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: another thread
+        makes the first link, and tries whatever the answer is. Raises ConnectionFailed if no thread is left."""
         me = object()
         try:
             if self._launch.take(me):
@@ -147,11 +146,11 @@ class Lifecycle:
         until = None if timeout is None else time.monotonic() + timeout
         if self.is_owner() and self.phase is Phase.STARTING:
             raise ConfigurationError("start() was called by what the client itself calls while it connects")
-        apart = self._options.on_message is not None or self.connection.patient
-        if self.connection.patient and self._options.on_message is None and self.phase is Phase.STARTING:
+        callback, patient = self._options.on_message is not None, self.connection.patient
+        if patient and not callback and self.phase is Phase.STARTING:
             self._dial_apart()  # again, if no thread was left the last time
         try:
-            opened = not apart and self._ownership.if_free(lambda: self._open(until))
+            opened = not callback and not patient and self._ownership.if_free(lambda: self._open(until))
         except Expired:
             self._give_up(timeout)
         except Stopped:
@@ -210,34 +209,28 @@ class Lifecycle:
         try:
             self._open(None)
             while True:
-                self._guarded(self._hand_out)
-        except _TOLD:
-            pass  # start() or wait() tell their callers
+                try:
+                    link = self._next_turn()
+                    if link is not None:
+                        for _ in self.receiver.messages(link):
+                            pass  # on_message has it already
+                except Exception as error:
+                    self._survive(error)
+        except _REPORTED:
+            pass  # start() or wait() report it
         except BaseException as error:
             self._ended_by(error)
         finally:
             self._finish()
 
-    def _hand_out(self) -> None:
-        link = self._next_turn()
-        if link is not None:
-            for _ in self.receiver.messages(link):
-                pass  # on_message has it already
-
-    def _guarded(self, work: Callable[[], Any]) -> Any:
-        """Do this as the owner. What is raised by a fault of ours, or of the platform, costs the link and not the
-        client: it is lost then, and made again. Raises it if the link was lost already."""
-        try:
-            return work()
-        except _TOLD:
-            raise
-        except Exception as error:
-            link = self.connection.link
-            if link is None or link.loss is not None:
-                raise
-            self._faults.log("reading failed; the connection is made again", error)
-            link.lose(Loss("error", self._faults.text(error)))
-            return False
+    def _survive(self, error: Exception) -> None:
+        """The owner: what was raised as it read is a fault of ours, or of the platform, and costs the link, not the
+        client: it is lost, and made again. Raised if it is another kind of end, or if the link was lost already."""
+        link = self.connection.link
+        if isinstance(error, _REPORTED) or link is None or link.loss is not None:
+            raise error
+        self._faults.log("reading failed; the connection is made again", error)
+        link.lose(Loss("error", self._faults.text(error)))
 
     def _ended_by(self, error: BaseException) -> None:
         """The owner: the client ends by what was raised, SystemExit of the user's code, or a fault of ours."""
@@ -266,7 +259,7 @@ class Lifecycle:
                 self._refusal = error
                 raise
             except (RequestTimeout, RequestInterrupted, NotConnected):
-                pass  # told; what is wanted is restored or tried again
+                pass  # emitted; what is wanted is restored or tried again
             until = self.connection.until
             if until is not None and time.monotonic() >= until:
                 raise Expired
@@ -304,8 +297,12 @@ class Lifecycle:
             try:
                 self._open(None)
                 while True:
-                    link = self._guarded(self._next_turn)
-                    if link:
+                    try:
+                        link = self._next_turn()
+                    except Exception as error:
+                        self._survive(error)
+                        link = None
+                    if link is not None:
                         yield from self.receiver.messages(link)
             except Stopped:
                 self._finish()
@@ -336,19 +333,19 @@ class Lifecycle:
 
     def _receive(self, until: float | None) -> Any:
         """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
-        receiver, connection = self.receiver, self.connection
+        connection = self.connection
         with self._ownership.held(until):
             try:
                 self._open(None)
                 while True:
-                    link = self._guarded(lambda: self._next_turn(revive=until is None))
-                    if link:
-                        due = receiver.due / 1e9
-                        if not link.inbox:
-                            link.next_run(due if until is None else min(due, until), direct=False)
-                        message = receiver.one(link)
-                        if message is not NOTHING:
-                            return message
+                    try:
+                        link = self._next_turn(revive=until is None)
+                        message = NOTHING if link is None else self._read_one(link, until)
+                    except Exception as error:
+                        self._survive(error)
+                        message = NOTHING
+                    if message is not NOTHING:
+                        return message
                     if until is not None and (time.monotonic() >= until or connection.lost):
                         return NOTHING
             except Stopped:
@@ -359,6 +356,13 @@ class Lifecycle:
             except ConnectionFailed:
                 self._finish()
                 raise
+
+    def _read_one(self, link: Link, until: float | None) -> Any:
+        """The next message of this link, or NOTHING at `until` and if something else is due."""
+        due = self.receiver.due / 1e9
+        if not link.inbox:
+            link.next_run(due if until is None else min(due, until), direct=False)
+        return self.receiver.one(link)
 
     # -- what the connection calls ------------------------------------------------------------------------------------
 
@@ -399,7 +403,7 @@ class Lifecycle:
             self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
 
     def _emit_for_the_owner(self) -> None:
-        """wsnova-clock: emit what the keeper saw, and have a new link made if nobody iterates."""
+        """wsnova-clock: emit what the keeper saw, and have a new link made if no thread iterates."""
         self.connection.neglected()
         link = self.connection.link
         if link is None or link.loss is None or self._options.on_message is not None:
@@ -408,7 +412,7 @@ class Lifecycle:
             self._dial_apart()
 
     def _dial_apart(self) -> None:
-        """Have a thread of its own make the first or the next link, if there is none and nobody does. If no thread is
+        """Have a thread of its own make the first or the next link, if no thread does. If no thread is
         left, the next call tries again."""
         link = self.connection.link
         if self._ownership.standing_in or self.over or (link is not None and link.loss is None):
@@ -420,7 +424,7 @@ class Lifecycle:
             self._faults.log("no thread can be started to connect again", error)
 
     def _dial_here(self) -> None:
-        """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands."""
+        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
         self._ownership.if_free(self._revive)
 
     def _revive(self) -> None:
@@ -430,7 +434,7 @@ class Lifecycle:
                 self._open(None)
             else:
                 self.connection.revive()
-        except _TOLD:
+        except _REPORTED:
             self._finish()
         except BaseException as error:
             self._ended_by(error)
@@ -486,14 +490,14 @@ class Lifecycle:
                 self.connection.drain(link, grace)
             self._finish()
 
-        if self.is_owner():  # from on_message or a loop body: nobody else will end it
+        if self.is_owner():  # from on_message or a loop body: no other thread will end it
             if link is not None and link.reading.locked():  # a signal's handler, in the midst of this thread's read
                 self.connection.force_end(link)
                 self._finish(owned=False)
             else:
                 end()
             return
-        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
+        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or not any more
             return
         still = self.connection.link
         if still is not None:
@@ -516,7 +520,7 @@ class Lifecycle:
         self._end()
 
     def _end(self) -> None:
-        """It is over; state and wait() tell it."""
+        """It is over: state and wait() report it from now on."""
         if self.phase is Phase.FORKED:
             return
         if self._not_emitted:
