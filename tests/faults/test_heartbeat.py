@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import websocket
+from wsnova_statsd.client.heartbeat import Heartbeat
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, ServerProcess
-from wsnova_statsd.client.heartbeat import Heartbeat
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 from wsnova_statsd.testing.tcp import Connection, TcpServer, half_open, server_frame

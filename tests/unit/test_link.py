@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 import pytest
+from wsnova_statsd.client.heartbeat import Heartbeat
 
 from wsnova_statsd.client.frames import TEXT, Violation
-from wsnova_statsd.client.heartbeat import Heartbeat
 from wsnova_statsd.client.link import Link
 from wsnova_statsd.testing.tcp import server_frame
 

@@ -10,12 +10,12 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
+from wsnova_statsd.client.runs import Runs
 
 import wsnova_statsd as ws
 from tests.wire.test_runs import MANY, N, _frames, _sent, _wait_until
 from wsnova_statsd.client.frames import TEXT, Received
 from wsnova_statsd.client.requests import Pending
-from wsnova_statsd.client.runs import Runs
 from wsnova_statsd.testing.tcp import CLOSE, Connection, TcpServer, server_frame
 
 

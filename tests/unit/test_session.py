@@ -4,8 +4,8 @@ import pytest
 import websocket
 from hypothesis import given
 from hypothesis import strategies as st
-
 from wsnova_statsd.client.heartbeat import Heartbeat
+
 from wsnova_statsd.testing.clock import FakeClock
 
 
