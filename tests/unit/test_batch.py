@@ -1,5 +1,6 @@
 """The sums of a second: exact, and started over when they are taken."""
 
+import itertools
 import sys
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -71,7 +72,7 @@ def test_a_window_without_a_whole_message_counts_none(clock: FakeClock) -> None:
 
 
 def test_the_sums_are_those_of_the_catalogue(clock: FakeClock) -> None:
-    """Every measurement that both directions have is exact, the longest is that of any, the window is since the first."""
+    """The measurements that both directions have are exact; the window is the time since the first message."""
     batch = Batch()
     batch.add((1, 10, 0, 1, 300, 300))
     clock.advance(0.25)
@@ -170,19 +171,38 @@ def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once(
     assert sum(taken) == counted
 
 
-def test_an_interrupt_while_counts_are_made_one_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the midst of the sum: what was taken is put back."""
-    batch = Batch()
-    for _ in range(511):
-        batch.add(_one(1))
+@pytest.mark.parametrize("many", [511, 40], ids=["made one", "taken"])
+def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
+    """At every line of the summing and of what takes the counts away: they leave next time."""
+    before = sys.gettrace()
+    for turn in itertools.count():
+        batch, lines = Batch(), 0
 
-    def interrupted(*_: object) -> Any:
-        raise KeyboardInterrupt
+        def trace(frame: FrameType, event: str, _arg: object) -> Any:
+            nonlocal lines
+            if frame.f_code.co_name not in ("_take", "_sum"):
+                return trace if frame.f_code.co_name in ("add", "take") else None
+            if event == "line":
+                lines += 1
+                if lines > turn:  # noqa: B023
+                    raise KeyboardInterrupt
+            return trace
 
-    with monkeypatch.context() as patch:
-        patch.setattr("builtins.zip", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        for _ in range(many):
             batch.add(_one(1))
-    sums = batch.take()
-    assert sums is not None
-    assert sums["count"] == 512
+        interrupted = False
+        sys.settrace(trace)
+        try:
+            batch.add(_one(1))
+            taken = batch.take() if many < 511 else None
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(before)
+        if not interrupted:
+            assert turn > 2
+            return
+        batch.add(_one(1))
+        taken = batch.take()
+        assert taken is not None
+        assert taken["count"] == many + 2
