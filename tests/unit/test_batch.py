@@ -1,14 +1,24 @@
 """The sums of a second: exact, and started over when they are taken."""
 
-from types import SimpleNamespace
+import itertools
+import sys
+from types import FrameType, SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.client.batch import WINDOW_NS, Batch
+from wsnova_statsd.client.batch import WINDOW_NS, Batch, Counts
 from wsnova_statsd.events import CATALOGUE, MESSAGE_BATCH_PROCESSED
 from wsnova_statsd.testing.clock import FakeClock
+
+_NONE = dict.fromkeys(["count", "total_size", "errors", "processed", "process_time", "process_time_max"], 0)
+
+
+def _one(size: int) -> Counts:
+    """One message of this size that nobody timed."""
+    return 1, size, 0, 0, 0, 0
 
 
 @pytest.fixture
@@ -18,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     return fake
 
 
-def test_nothing_is_told_of_nothing(clock: FakeClock) -> None:
+def test_nothing_is_emitted_of_nothing(clock: FakeClock) -> None:
     """Without traffic there is no batch and no moment at which one is due."""
     batch = Batch()
     assert batch.due == 0
@@ -28,64 +38,171 @@ def test_nothing_is_told_of_nothing(clock: FakeClock) -> None:
 def test_a_batch_is_due_one_second_after_its_first_message(clock: FakeClock) -> None:
     """Later messages do not put it off."""
     batch = Batch()
-    batch.add(10, clock.ns())
+    batch.add(_one(10))
     due = clock.ns() + WINDOW_NS
     assert (batch.due, WINDOW_NS) == (due, 1_000_000_000)
     clock.advance(0.7)
-    batch.add(20, clock.ns())
+    batch.add(_one(20))
     assert batch.due == due
 
 
-def test_the_sums_are_those_of_the_catalogue(clock: FakeClock) -> None:
-    """Every measurement of the event is there and exact; the window is the time since the first message."""
+def test_a_window_begins_with_a_message_that_is_under_way(clock: FakeClock) -> None:
+    """Before it is counted: a handler that takes long puts nothing off. It begins once."""
     batch = Batch()
-    batch.add(10, clock.ns())
-    batch.process_time += 300
-    batch.process_time_max = 300
+    assert batch.open(clock.ns())
+    due = batch.due
+    assert due == clock.ns() + WINDOW_NS
+    clock.advance(0.5)
+    assert not batch.open(clock.ns())
+    batch.add(_one(3))
+    assert batch.due == due
+    clock.advance(1)
+    sums = batch.take()
+    assert sums is not None
+    assert (sums["count"], sums["window"]) == (1, 1_500_000_000)
+
+
+def test_a_window_without_a_whole_message_counts_none(clock: FakeClock) -> None:
+    """A handler is still running when the second is over."""
+    batch = Batch()
+    batch.open(clock.ns())
+    clock.advance(1)
+    assert batch.take() == {**_NONE, "window": 1_000_000_000}
+    assert batch.take() is None
+
+
+def test_the_sums_are_those_of_the_catalogue(clock: FakeClock) -> None:
+    """The measurements that both directions have are exact; the window is the time since the first message."""
+    batch = Batch()
+    batch.add((1, 10, 0, 1, 300, 300))
     clock.advance(0.25)
-    batch.add(0, clock.ns())
-    batch.errors += 1
+    batch.add((2, 5, 1, 2, 700, 500))
     sums = batch.take()
     assert sums == {
-        "count": 2,
-        "total_size": 10,
+        "count": 3,
+        "total_size": 15,
         "errors": 1,
-        "process_time": 300,
-        "process_time_max": 300,
+        "processed": 3,
+        "process_time": 1000,
+        "process_time_max": 500,
         "window": 250_000_000,
     }
     assert set(sums) <= set(CATALOGUE[MESSAGE_BATCH_PROCESSED].measurements)
 
 
 def test_taking_starts_over(clock: FakeClock) -> None:
-    """What was told once is not told again, and the next window begins with the next message."""
+    """What was emitted once is not emitted again, and the next window begins with the next message."""
     batch = Batch()
-    batch.add(10, clock.ns())
-    batch.errors, batch.process_time, batch.process_time_max = 1, 2, 3
+    batch.add((1, 10, 1, 1, 2, 3))
     assert batch.take() is not None
     assert batch.take() is None
     clock.advance(5)
-    batch.add(7, clock.ns())
+    batch.add(_one(7))
     clock.advance(1)
-    assert batch.take() == {
-        "count": 1,
-        "total_size": 7,
-        "errors": 0,
-        "process_time": 0,
-        "process_time_max": 0,
-        "window": 1_000_000_000,
-    }
+    assert batch.take() == {**_NONE, "count": 1, "total_size": 7, "window": 1_000_000_000}
 
 
-@given(st.lists(st.lists(st.integers(0, 2**40), max_size=8), max_size=8))
-def test_no_message_is_lost_or_counted_twice(windows: list[list[int]]) -> None:
-    """Over any number of windows the sums add up to the messages."""
+_COUNTS = st.tuples(*[st.integers(0, 2**40)] * 6)
+
+
+@given(st.lists(st.one_of(st.lists(_COUNTS, max_size=8), st.integers(500, 1100)), max_size=6))
+def test_no_message_is_lost_or_counted_twice(windows: list[list[Counts] | int]) -> None:
+    """Over any number of windows the sums add up to the messages, also where counts are made one because they are
+    many."""
     batch = Batch()
-    taken = []
-    for sizes in windows:
-        for size in sizes:
-            batch.add(size, 1)
-        taken.append(batch.take())
-    assert [None if sums is None else (sums["count"], sums["total_size"]) for sums in taken] == [
-        (len(sizes), sum(sizes)) if sizes else None for sizes in windows
-    ]
+    for window in windows:
+        counts = [_one(number) for number in range(window)] if isinstance(window, int) else window
+        for one in counts:
+            batch.add(one)
+        sums = batch.take()
+        if not counts:
+            assert sums is None
+            continue
+        assert sums is not None
+        columns = list(zip(*counts, strict=True))
+        assert [sums[name] for name in _NONE] == [*map(sum, columns[:5]), max(columns[5])]
+
+
+def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once() -> None:
+    """The handler counts, and takes the sums, at every line of `add` and `take`: what left and what is left is all."""
+    batch, counted, taken = Batch(), 0, list[int]()
+    seen = 0
+
+    def signal() -> None:
+        nonlocal counted
+        batch.add(_one(1))
+        counted += 1
+        if counted % 3 == 0:
+            take()
+
+    def take() -> None:
+        sums = batch.take()
+        if sums is not None:
+            taken.append(sums["count"])
+
+    def trace(frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal seen
+        if not frame.f_code.co_filename.endswith("client/batch.py"):
+            return None
+        if event == "line":
+            seen += 1
+            sys.settrace(None)
+            signal()
+            sys.settrace(trace)
+        return trace
+
+    before = sys.gettrace()
+    for _ in range(600):
+        sys.settrace(trace)
+        try:
+            batch.add(_one(1))
+        finally:
+            sys.settrace(before)
+        counted += 1
+    for _ in range(5):
+        sys.settrace(trace)
+        try:
+            take()
+        finally:
+            sys.settrace(before)
+    take()
+    take()
+    assert seen > 1000
+    assert sum(taken) == counted
+
+
+@pytest.mark.parametrize("many", [511, 40], ids=["made one", "taken"])
+def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
+    """At every line of the summing and of what takes the counts away: they leave next time."""
+    before = sys.gettrace()
+    for turn in itertools.count():
+        batch, lines = Batch(), 0
+
+        def trace(frame: FrameType, event: str, _arg: object) -> Any:
+            nonlocal lines
+            if frame.f_code.co_name not in ("_take", "_sum"):
+                return trace if frame.f_code.co_name in ("add", "take") else None
+            if event == "line":
+                lines += 1
+                if lines > turn:  # noqa: B023
+                    raise KeyboardInterrupt
+            return trace
+
+        for _ in range(many):
+            batch.add(_one(1))
+        interrupted = False
+        sys.settrace(trace)
+        try:
+            batch.add(_one(1))
+            taken = batch.take() if many < 511 else None
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(before)
+        if not interrupted:
+            assert turn > 2
+            return
+        batch.add(_one(1))
+        taken = batch.take()
+        assert taken is not None
+        assert taken["count"] == many + 2

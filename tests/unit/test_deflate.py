@@ -15,7 +15,8 @@ from websockets.frames import Opcode
 
 from wsnova_statsd.client.deflate import Deflate, Inflater
 from wsnova_statsd.client.frames import BINARY, CLOSE, PING, TEXT, Frame, FrameReader, Violation
-from wsnova_statsd.client.transport import frame
+from wsnova_statsd.client.handshake import control_frame
+from wsnova_statsd.client.sender import data_frame
 from wsnova_statsd.testing.frames import CONTINUATION, masked_payload, server_frame
 
 PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1002, 1007, 1009
@@ -350,13 +351,13 @@ def test_another_library_reads_what_is_deflated(given_messages: list[tuple[bytes
 def test_a_deflated_frame_is_masked_and_marked() -> None:
     """RSV1, opcode and mask bit as sections 6.1 and 7.2.1 have them; the same without an agreement is plain."""
     message = b"Hello" * 30
-    data = frame(TEXT, message, Deflate())
+    data = data_frame(TEXT, message, Deflate())
     assert data[0] == 0xC1
     assert data[1] & 0x80
     body = masked_payload(data[6:], data[2:6])
     assert len(body) == data[1] & 0x7F
     assert zlib.decompressobj(-15).decompress(body + TAIL) == message
-    assert frame(TEXT, message)[0] == frame(PING, b"x", None)[0] & 0xF0 | TEXT == 0x81
+    assert data_frame(TEXT, message)[0] == control_frame(PING, b"x")[0] & 0xF0 | TEXT == 0x81
 
 
 @pytest.mark.parametrize(
@@ -367,7 +368,7 @@ def test_a_deflated_frame_is_masked_and_marked() -> None:
 def test_what_gains_nothing_goes_as_it_is(message: bytes, agreed: Deflate) -> None:
     """The RFC leaves that to the sender (section 6.1)."""
     assert agreed.deflate(message) is None
-    assert frame(BINARY, message, agreed)[0] == 0x82
+    assert data_frame(BINARY, message, agreed)[0] == 0x82
 
 
 @pytest.mark.parametrize("bits", range(9, 16))

@@ -4,8 +4,11 @@ stand in test_frames_rfc6455.py, any bytes in any reads in test_frames_splits.py
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wsnova_statsd.client.frames import BINARY, CLOSE, PING, TEXT, Frame, FrameReader
+from wsnova_statsd.testing.tcp import server_frame
 
 PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1002, 1007, 1009
 LIMIT = 2**20
@@ -104,7 +107,49 @@ def test_bulk_ends_where_another_message_would_be_overtaken() -> None:
     assert bulk == [b"a"]
     assert found == [(PING, b"", 7), (TEXT, b"b", 7), (BINARY, b"c", 7), (TEXT, b"d", 7)]
     assert reader.usual == TEXT
-    assert reader.controls == 1
+    assert reader.others == 3  # the ping, the binary message, and the text behind it
+
+
+_READS = st.lists(
+    st.one_of(
+        st.builds(server_frame, st.sampled_from([TEXT, BINARY, PING, CLOSE]), st.binary(max_size=4)),
+        st.builds(lambda size: server_frame(BINARY, bytes(size)), st.integers(120, 140)),
+        st.builds(lambda size: server_frame(TEXT, bytes(size)), st.sampled_from([65535, 65536])),
+        st.builds(lambda data: server_frame(TEXT, data, fin=False), st.binary(max_size=4)),
+        st.builds(lambda data: server_frame(0, data), st.binary(max_size=4)),
+        st.builds(lambda head, data: head + data, st.sampled_from([b"\x81\x7e", b"\x82\x7f", b"\x81"]), st.binary()),
+        st.binary(max_size=12),
+    ),
+    max_size=6,
+)
+
+
+@given(_READS, st.sampled_from([3, 125, 130, LIMIT]))
+def test_a_read_that_is_one_whole_message_is_the_same_by_itself(reads: list[bytes], limit: int) -> None:
+    """Whatever was read before it: where `single` takes the bytes, `feed` brings that message and nothing else, and
+    what it does not take it leaves as it was."""
+    plain, quick = FrameReader(limit), FrameReader(limit)
+    for data in reads:
+        usual = quick.usual
+        payload = quick.single(data)
+        expected = plain.feed(data, 7)
+        if payload is None:
+            assert quick.feed(data, 7) == expected
+        else:
+            assert [(usual, payload, 7)] == expected
+        assert (quick.violation, quick.usual) == (plain.violation, plain.usual)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 125, 126, 65535])
+def test_most_reads_of_a_feed_are_single(size: int) -> None:
+    """Every length that a small message has; not one that is bound to be joined with a fragment before it."""
+    reader = FrameReader(LIMIT)
+    data = server_frame(TEXT, b"x" * size)
+    assert reader.single(data) == (b"x" * size if size > 1 else None)  # under four bytes there is no header to read
+    assert reader.single(data + b"\x81") is None
+    assert reader.single(data[:-1]) is None
+    reader.feed(server_frame(TEXT, b"part", fin=False))
+    assert reader.single(data) is None
 
 
 def test_a_flood_of_empty_fragments_takes_no_memory() -> None:

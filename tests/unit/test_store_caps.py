@@ -5,10 +5,10 @@ import random
 from typing import Any
 
 import pytest
-from wsnova_statsd.client.types import MessageTypes
 
 import wsnova_statsd as ws
 from wsnova_statsd import events
+from wsnova_statsd.client.message_types import MessageTypes
 from wsnova_statsd.metrics.catalogue import statsd_metrics
 from wsnova_statsd.metrics.direct import Direct
 from wsnova_statsd.metrics.plan import handler

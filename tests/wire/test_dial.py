@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from wsnova_statsd.client.dial import Dial, Stream
-from wsnova_statsd.client.transport import upgrade
+from wsnova_statsd.client.handshake import upgrade
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.testing.tcp import Connection, LoopbackPort, TcpServer, black_hole, never_answers, trickles
 

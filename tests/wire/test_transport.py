@@ -15,7 +15,9 @@ from websocket._cookiejar import SimpleCookieJar
 
 from wsnova_statsd import Bus, Client
 from wsnova_statsd.client.dial import Dial, Stream
-from wsnova_statsd.client.transport import Transport, frame, upgrade
+from wsnova_statsd.client.handshake import upgrade
+from wsnova_statsd.client.sender import data_frame
+from wsnova_statsd.client.transport import Transport
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, HandshakeRefused, NotConnected
 from wsnova_statsd.testing.server import WebSocketServer, send_messages, silent
 from wsnova_statsd.testing.tcp import (
@@ -64,7 +66,8 @@ def _dial(
         if context is not None:
             sock = dial.secure(sock, context, "localhost")
         try:
-            return upgrade(dial, sock, server.url, headers, subprotocols)
+            ahead, _, subprotocol = upgrade(dial, sock, server.url, headers, subprotocols)
+            return Transport(sock, ahead), subprotocol
         except ConnectionFailed:
             assert sock.fileno() == -1  # nothing of a failed upgrade is left
             raise
@@ -385,11 +388,11 @@ def test_masked_frames_arrive(tls: _Contexts) -> None:
     payloads = [b"", b"a" * 125, b"b" * 126, b"c" * 65535, b"d" * 65536]
     with WebSocketServer(send_messages([]), ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         for payload in payloads:
-            transport.send(frame(BINARY, payload), 5.0)
+            transport.send(data_frame(BINARY, payload), 5.0)
         assert server.wait_for(lambda: len(server.received) == len(payloads))
         assert server.received == payloads
-    assert all(frame(TEXT, b"x")[1] & 0x80 for _ in range(10))
-    assert len({frame(TEXT, b"same") for _ in range(10)}) == 10
+    assert all(data_frame(TEXT, b"x")[1] & 0x80 for _ in range(10))
+    assert len({data_frame(TEXT, b"same") for _ in range(10)}) == 10
 
 
 def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
@@ -414,4 +417,4 @@ def test_shutdown_wakes_reader_and_writer(tls: _Contexts) -> None:
             assert transport.wait(5.0)
         assert time.monotonic() - began < 1.0
         with pytest.raises(NotConnected):
-            transport.send(frame(TEXT, b"late"), 1.0)
+            transport.send(data_frame(TEXT, b"late"), 1.0)

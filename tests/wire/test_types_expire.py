@@ -7,7 +7,7 @@ import json
 import pytest
 
 import wsnova_statsd as ws
-from wsnova_statsd.client import types
+from wsnova_statsd.client import message_types
 from wsnova_statsd.metrics.store import IDLE, Store
 from wsnova_statsd.testing import FakeClock
 from wsnova_statsd.testing.server import WebSocketServer, send_messages
@@ -16,11 +16,11 @@ KINDS = ["trade", "book", "ticker"]
 N = 300
 
 
-@pytest.mark.parametrize("period", [0.0, types.PERIOD], ids=["at every look-up", "later"])
+@pytest.mark.parametrize("period", [0.0, message_types.PERIOD], ids=["at every look-up", "later"])
 def test_every_message_counts_while_types_expire(period: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A period that is always over: types, recorders, rows and series go all the while, and in the end nothing is left
     of them but what they counted. In the usual period what a living client may still write stays."""
-    monkeypatch.setattr(types, "PERIOD", period)
+    monkeypatch.setattr(message_types, "PERIOD", period)
     messages = [json.dumps({"type": kind, "n": n}) for n, kind in zip(range(N), itertools.cycle(KINDS), strict=False)]
     clock = FakeClock()
     bus, store = ws.Bus(), Store(clock=clock)

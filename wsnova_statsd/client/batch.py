@@ -42,19 +42,16 @@ class Batch:
         if not self.due:
             self.open(time.monotonic_ns())
         if len(self._counts) >= _MANY:
-            taken = self._take()
+            taken: list[Counts] = []
             try:
-                merged = _sum(taken)
-            except BaseException:
+                self._take(taken)
+                taken[:] = [_sum(taken)]
+            finally:  # also if a signal's handler raised
                 self._counts.extend(taken)
-                raise
-            self._counts.append(merged)
 
-    def _take(self) -> list[Counts]:
-        """What was counted so far, taken away in one step: nothing comes between."""
-        taken: list[Counts] = []
+    def _take(self, taken: list[Counts]) -> None:
+        """Move what was counted so far in one step: nothing comes between."""
         taken.extend(map(deque.popleft, repeat(self._counts, len(self._counts))))
-        return taken
 
     def take(self) -> dict[str, Any] | None:
         """The measurements of message.batch_processed, and a new window; None while none is open."""
@@ -62,7 +59,13 @@ class Batch:
             return None
         began, now_ns = self._began, time.monotonic_ns()
         self.due = 0
-        count, size, errors, timed, spent, longest = _sum(self._take())
+        taken: list[Counts] = []
+        try:
+            self._take(taken)
+            count, size, errors, timed, spent, longest = _sum(taken)
+        except BaseException:  # a signal's handler raised: they leave next time
+            self._counts.extend(taken)
+            raise
         return {
             "count": count,
             "total_size": size,

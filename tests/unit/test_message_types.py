@@ -6,8 +6,8 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wsnova_statsd.client.types import PERIOD, MessageTypes
 
+from wsnova_statsd.client.message_types import PERIOD, MessageTypes
 from wsnova_statsd.testing import FakeClock
 
 CLEAN = re.compile(r"[a-z0-9_.:-]{1,64}")
