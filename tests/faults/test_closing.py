@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, ServerProcess, until
+from tests.faults.support import QUICK, ServerProcess
+from tests.support import descriptors_to, until
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 from wsnova_statsd.testing.tcp import black_hole
@@ -158,13 +159,11 @@ def test_a_client_closed_under_a_busy_loop_gives_its_descriptor_back_when_the_lo
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK).start()
         client.send_text("1")
-        link = client._life.connection.link  # type: ignore[union-attr]
-        assert link is not None
         for _ in client:
             closer = threading.Thread(target=client.close, args=(0.3,))
             closer.start()
             closer.join(2.0)
             assert client.state is ws.State.CLOSED
-            assert link.fileno() >= 0
+            assert len(descriptors_to(server.port)) == 1
             break
-        assert until(lambda: link.fileno() < 0, 1.0)
+        assert until(lambda: descriptors_to(server.port) == [])

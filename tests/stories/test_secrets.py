@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import until
 from tests.stories.watching import COLLECTORS, OWN, PATIENCE, Watched, watched
+from tests.support import until
 from wsnova_statsd.client import lookout
 from wsnova_statsd.testing.server import WebSocketServer, answers, closes, send_messages
 from wsnova_statsd.testing.tcp import Connection, ConnectProxy, TcpServer

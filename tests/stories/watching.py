@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import wsnova_statsd as ws
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.insight.alerts import Alert
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.receiver import DogStatsDReceiver

@@ -3,7 +3,7 @@
 import threading
 import tracemalloc
 
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.client.flag import Flag
 
 

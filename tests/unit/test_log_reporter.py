@@ -124,7 +124,9 @@ def test_a_field_that_every_record_has_gets_an_underscore(
     assert kept.lines == [("INFO", "Connection established in 12.345678ms")]
 
 
-@pytest.mark.parametrize("absurd", [None, "soon", math.nan, math.inf, True, [], 1 << 2000, object()], ids=repr)
+@pytest.mark.parametrize(
+    "absurd", [None, "soon", math.nan, math.inf, True, [], 1 << 2000, object()], ids=lambda one: type(one).__name__
+)
 def test_a_measurement_that_is_missing_or_absurd_is_a_question_mark(
     bus: Bus, logger: logging.Logger, kept: _Kept, absurd: Any
 ) -> None:

@@ -1,6 +1,5 @@
 """The client that is iterated over or asked for messages, against real servers."""
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,15 +7,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-import trustme
 
+from tests.support import Contexts
 from wsnova_statsd import FINANCIAL, Bus, Client, State, events
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, NotConnected
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, closes, echo, send_messages, silent
 from wsnova_statsd.testing.tcp import black_hole
 
-_Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]  # the server's and the client's
 # Retries within hundredths of a second, and every link counts as stable at once.
 FAST = FINANCIAL.replace(retry_base=0.02, retry_cap=0.05, stable_after=0.0)
 
@@ -32,23 +30,6 @@ def _client(url: str, **options: Any) -> Iterator[tuple[Client, EventLog]]:
             client.close(1.0)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(params=["plain", "tls"])
-def tls(request: pytest.FixtureRequest, authority: trustme.CA) -> _Contexts:
-    """The server's and the client's context, once without TLS and once with it."""
-    if request.param == "plain":
-        return None, None
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(serving)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return serving, trusting
-
-
 def _numbers(count: int) -> list[str]:
     return [str(number) for number in range(count)]
 
@@ -56,7 +37,7 @@ def _numbers(count: int) -> list[str]:
 # The loop
 
 
-def test_a_loop_gets_every_message_in_order(tls: _Contexts) -> None:
+def test_a_loop_gets_every_message_in_order(tls: Contexts) -> None:
     """It starts the client, needs no thread of its own, and ends when its body closes the client."""
     got: list[int] = []
     serving = WebSocketServer(send_messages(_numbers(300)), ssl=tls[0])

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
-import trustme
 
+from tests.support import tls_contexts
 from wsnova_statsd.client.dial import Dial, Stream
 from wsnova_statsd.client.transport import upgrade
 from wsnova_statsd.errors import ConnectionFailed
@@ -262,23 +262,14 @@ def test_a_cancelled_dial_sends_nothing_more() -> None:
 # TLS
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
+@pytest.fixture
+def trusting() -> ssl.SSLContext:
+    return tls_contexts()[1]
 
 
 @pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture
-def tls_server(authority: trustme.CA) -> Iterator[TcpServer]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    with TcpServer(never_answers, ssl=context) as server:
+def tls_server() -> Iterator[TcpServer]:
+    with TcpServer(never_answers, ssl=tls_contexts()[0]) as server:
         yield server
 
 
@@ -334,14 +325,9 @@ def test_a_silent_tls_server_ends_at_the_deadline() -> None:
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-def test_a_trickled_answer_ends_at_the_deadline(
-    authority: trustme.CA, trusting: ssl.SSLContext, over_tls: bool
-) -> None:
+def test_a_trickled_answer_ends_at_the_deadline(trusting: ssl.SSLContext, over_tls: bool) -> None:
     """Bytes that keep coming do not put the deadline off, and the time of TCP and TLS counts."""
-    context = None
-    if over_tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+    context = tls_contexts()[0] if over_tls else None
     began = time.monotonic()
     with TcpServer(trickles(0.05), ssl=context) as server, _dialling(0.6) as dial:
         sock: Stream = dial.connect("127.0.0.1", server.port)

@@ -13,21 +13,6 @@ RECEIVED = ws.events.MESSAGE_RECEIVED
 META = {"client_id": "a", "type": "b"}
 
 
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine says about its own Agent."""
-    for name in (
-        "DD_TAGS",
-        "DATADOG_TAGS",
-        "DD_ENV",
-        "DD_SERVICE",
-        "DD_VERSION",
-        "DD_ENTITY_ID",
-        "DD_DOGSTATSD_DISABLE",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
     return ws.StatsdReporter(bus=bus or ws.Bus(), **{"flush_interval": 10, **options})
 

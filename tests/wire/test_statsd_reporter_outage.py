@@ -20,13 +20,6 @@ META = {"client_id": "a", "type": "b"}
 NAME = "websocket.message.received"
 
 
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine says about its own Agent."""
-    for name in [one for one in os.environ if one.startswith(("DD_", "DATADOG_"))]:
-        monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "dsd.socket")

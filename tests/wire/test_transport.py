@@ -9,10 +9,10 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-import trustme
 import websocket
 from websocket._cookiejar import SimpleCookieJar
 
+from tests.support import Contexts
 from wsnova_statsd import Bus, Client
 from wsnova_statsd.client.dial import Dial, Stream
 from wsnova_statsd.client.transport import Transport, frame, upgrade
@@ -30,25 +30,6 @@ from wsnova_statsd.testing.tcp import (
     server_frame,
     wrong_accept_key,
 )
-
-_Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]  # the server's and the client's
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(params=["plain", "tls"])
-def tls(request: pytest.FixtureRequest, authority: trustme.CA) -> _Contexts:
-    """The server's and the client's context, once without TLS and once with it."""
-    if request.param == "plain":
-        return None, None
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(serving)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return serving, trusting
 
 
 def _dial(
@@ -323,7 +304,7 @@ def test_websocket_clients_own_jar_still_works_for_others() -> None:
 
 
 def test_frames_sent_together_with_the_answer_are_not_lost(
-    tls: _Contexts,
+    tls: Contexts,
 ) -> None:
     """In one write with the 101, in one TLS record even, and more than one read takes."""
     frames = server_frame(TEXT, b"first") + server_frame(BINARY, b"x" * 10_000) + server_frame(TEXT, b"last")
@@ -342,7 +323,7 @@ def test_frames_sent_together_with_the_answer_are_not_lost(
 
 
 def test_nothing_there_is_none_and_the_end_is_empty(
-    tls: _Contexts,
+    tls: Contexts,
 ) -> None:
     """Reading never waits; waiting ends when bytes come."""
     go = threading.Event()
@@ -380,7 +361,7 @@ def test_where_poll_is_missing_a_selector_waits(monkeypatch: pytest.MonkeyPatch)
         assert transport.recv() == b"\x89\x00"
 
 
-def test_masked_frames_arrive(tls: _Contexts) -> None:
+def test_masked_frames_arrive(tls: Contexts) -> None:
     """Of every length form, byte for byte, with a mask of their own each."""
     payloads = [b"", b"a" * 125, b"b" * 126, b"c" * 65535, b"d" * 65536]
     with WebSocketServer(send_messages([]), ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
@@ -393,7 +374,7 @@ def test_masked_frames_arrive(tls: _Contexts) -> None:
 
 
 def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
-    tls: _Contexts,
+    tls: Contexts,
 ) -> None:
     """NotConnected, for half a frame may be out."""
     with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
@@ -403,7 +384,7 @@ def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
         assert 0.3 < time.monotonic() - began < 1.0
 
 
-def test_shutdown_wakes_reader_and_writer(tls: _Contexts) -> None:
+def test_shutdown_wakes_reader_and_writer(tls: Contexts) -> None:
     """From another thread; the reader then sees the end of the stream, never ciphertext."""
     with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         while transport.recv() is not None:
