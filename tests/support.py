@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -46,6 +46,13 @@ def descriptors_to(port: int) -> list[int]:
     """The descriptors of this process that are connected, or connecting, to a TCP port."""
     found = psutil.Process().net_connections("tcp")
     return [one.fd for one in found if one.raddr and one.raddr.port == port]
+
+
+def what_is(descriptor: int) -> str:
+    """The kernel's name for what a descriptor of this process stands for; empty if it is closed."""
+    with suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    return ""
 
 
 @contextmanager
