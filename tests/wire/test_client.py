@@ -11,7 +11,7 @@ import pytest
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
-from tests.support import Contexts
+from tests.support import Contexts, until
 from wsnova_statsd import FINANCIAL, Bus, Client, State
 from wsnova_statsd.errors import ConnectionFailed, EncodeError, NotConnected
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo, send_messages, silent
@@ -54,15 +54,6 @@ def _client(url: str | Callable[[], str], **options: Any) -> Iterator[Client]:
         yield client
     finally:
         client.close(1.0)
-
-
-def _wait(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 # Messages
@@ -125,7 +116,7 @@ def test_nothing_is_sent_without_a_link(inbox: _Inbox) -> None:
         with pytest.raises(EncodeError):
             client.send({"when": object()})
         server.stop(drop=True)
-        assert _wait(lambda: client.state is State.WAITING)
+        assert until(lambda: client.state is State.WAITING)
         with pytest.raises(NotConnected):
             client.send_text("x")
         client.close(1.0)
@@ -139,7 +130,7 @@ def test_a_send_may_wait_for_the_link(inbox: _Inbox) -> None:
     with WebSocketServer(echo) as server, _client(server.url, on_message=inbox) as client:
         client.start()
         server.stop(drop=True)
-        assert _wait(lambda: client.state is not State.CONNECTED)
+        assert until(lambda: client.state is not State.CONNECTED)
         began = time.monotonic()
         with pytest.raises(NotConnected):
             client.send({}, wait=0.2)
@@ -330,7 +321,7 @@ def test_reconnect_ends_the_wait_for_a_retry(inbox: _Inbox) -> None:
     with WebSocketServer(echo) as server, _client(server.url, on_message=inbox, profile=PATIENT) as client:
         client.start()
         server.drop_all()
-        assert _wait(lambda: client.state is State.WAITING)
+        assert until(lambda: client.state is State.WAITING)
         client.reconnect()
         client.send([1], wait=2.0)
         assert inbox.wait(1)

@@ -55,7 +55,7 @@ def test_a_loop_gets_every_message_in_order(tls: Contexts) -> None:
 def test_a_close_elsewhere_ends_the_loop() -> None:
     """While it waits for a message."""
     with WebSocketServer(silent) as server, _client(server.url) as (client, log):
-        threading.Timer(0.2, client.close).start()
+        threading.Timer(0.2, client.close).start()  # the loop waits by then
         assert list(client) == []
         assert client.state is State.CLOSED
     assert log.count(events.CONNECTION_DISCONNECTED) == 1
@@ -64,20 +64,28 @@ def test_a_close_elsewhere_ends_the_loop() -> None:
 def test_the_loops_body_is_the_processing() -> None:
     """From the message being handed out to the next being asked for; the wait between messages does not count."""
 
+    ended = threading.Event()
+
     def script(connection: ScriptedConnection) -> None:
         connection.send("0")
-        time.sleep(0.2)
+        ended.wait(10)
+        connection.owner.stopping.wait(0.2)
         connection.send("1")
         silent(connection)
 
     with WebSocketServer(script) as server, _client(server.url) as (client, log):
+        began = list[int]()
         for message in client:
-            time.sleep(0.05)
+            began.append(time.monotonic_ns())
+            while time.monotonic_ns() < began[-1] + 50_000_000:
+                pass
+            ended.set()
             if message == 1:
                 break
         durations = [one.measurements["duration"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)]
     assert len(durations) == 2
-    assert all(50e6 <= duration < 150e6 for duration in durations)
+    assert all(duration >= 50e6 for duration in durations)
+    assert durations[0] < began[1] - began[0] - 100e6
 
 
 def test_leaving_the_loop_completes_its_message_and_keeps_the_link() -> None:

@@ -6,13 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import until
 from wsnova_statsd.testing import capture_metrics
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.tcp import BINARY, CLOSE, TEXT, Connection, TcpServer, server_frame
@@ -60,13 +61,6 @@ def _sent(
 def _sum(log: EventLog, measurement: str) -> int:
     told = log.of(ws.events.MESSAGE_BATCH_PROCESSED)
     return sum(one.measurements[measurement] for one in told if one.metadata["direction"] == "received")
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("heard", [SUMS, (ws.events.ERROR_OCCURRED,)], ids=["timed", "unheard"])
@@ -144,7 +138,7 @@ def test_a_handler_that_closes_the_client_gets_no_more_messages(told: dict[str, 
     with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
-        _wait_until(lambda: _sum(log, "count") == 41)
+        assert until(lambda: _sum(log, "count") == 41)
     assert got == [*range(41)]
     assert _sum(log, "count") == 41
 

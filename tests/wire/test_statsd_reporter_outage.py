@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import until
 from tests.wire.agent_process import AgentProcess
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
@@ -67,9 +68,7 @@ class _Load:
 
 
 def _flushed(reporter: ws.StatsdReporter) -> None:
-    deadline = time.monotonic() + 20
-    while not reporter.flush() and time.monotonic() < deadline:
-        pass
+    assert until(reporter.flush, 20)
     assert reporter.stats.pending == 0
 
 
@@ -89,9 +88,7 @@ def test_fifty_restarts_of_an_agent_that_drains_lose_no_count(path: str) -> None
                 packets = reporter.stats.packets
                 agent.tell("stop")
                 agent.tell("start")
-                deadline = time.monotonic() + 20
-                while reporter.stats.packets == packets and time.monotonic() < deadline:
-                    time.sleep(0.001)
+                assert until(lambda packets=packets: reporter.stats.packets > packets, 20)  # type: ignore[misc]
         over.set()
         flusher.join()
         _flushed(reporter)
