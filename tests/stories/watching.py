@@ -127,7 +127,7 @@ def watched(profile: ws.Profile) -> Iterator[Watched]:
         root.setLevel(logging.DEBUG)
         try:
             with ExitStack() as stack:
-                for part in (seen.monitor, seen.tracker, seen.log, seen.prometheus.start(port=None)):
+                for part in (seen.monitor, seen.tracker, seen.log, seen.prometheus.start(port=0)):
                     stack.enter_context(part)
                 yield seen
                 assert seen.reporter.flush(PATIENCE)

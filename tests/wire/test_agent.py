@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.agent import free_port
 from wsnova_statsd import wire
 from wsnova_statsd.metrics.store import Series
 from wsnova_statsd.reporters.agent import REFRESH, Agent
@@ -71,16 +72,9 @@ def _tell(agent: Agent, clock: FakeClock) -> bool:
     return agent.tell(Message("event", arguments, 0), clock() + SOON)
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_the_reason_is_the_systems_own(made: Any, clock: FakeClock, tmp_path: Path) -> None:
     """Closed port, no socket, a socket nobody holds, a full queue, a name that is none."""
-    refused = made("127.0.0.1", _free_port())
+    refused = made("127.0.0.1", free_port())
     assert [_send(refused, clock) for _ in range(4)] == [False] * 4  # not every second one
     assert refused.last_error == "refused: Connection refused"
     gone = made(path=str(tmp_path / "none"))

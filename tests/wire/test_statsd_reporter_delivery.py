@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.benchmarks.agent import free_port
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 RECEIVED = ws.events.MESSAGE_RECEIVED
@@ -25,14 +26,6 @@ def path(tmp_path: Path) -> str:
 
 def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
     return ws.StatsdReporter(bus=bus or ws.Bus(), **{"flush_interval": 10, **options})
-
-
-def _free_port() -> int:
-    """A UDP port that nobody listens on, and probably nobody takes before the test does."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -94,7 +87,7 @@ def test_events_and_gauges_wait_and_samples_are_told_as_lost(path: str) -> None:
 
 def test_a_refused_udp_port_is_noticed() -> None:
     """At the first packet, not every second one; and the counts wait for whoever binds the port."""
-    port = _free_port()
+    port = free_port()
     with _reporter(host="127.0.0.1", port=port) as reporter:
         for turn in range(1, 5):
             reporter.increment("orders", 10)
@@ -161,7 +154,7 @@ def test_stop_keeps_its_deadline(path: str) -> None:
 def test_the_figures_add_up_whatever_happens(path: str, kind: str) -> None:
     """Four threads count while the Agent comes and goes: delivered + pending == emitted, and that much arrived."""
     dice, bus = random.Random(7), ws.Bus()
-    receiver = DogStatsDReceiver(path) if kind == "unix" else DogStatsDReceiver(port=_free_port())
+    receiver = DogStatsDReceiver(path) if kind == "unix" else DogStatsDReceiver(port=free_port())
     where: dict[str, Any] = {"socket_path": path} if kind == "unix" else {"host": "127.0.0.1", "port": receiver.port}
     with receiver, _reporter(bus, **where, distributions=False) as reporter:
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.benchmarks.agent import free_port
 from tests.support import until
 from tests.wire.agent_process import AgentProcess
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
@@ -28,13 +29,6 @@ def path(tmp_path: Path) -> str:
 
 def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
     return ws.StatsdReporter(bus=bus or ws.Bus(), **{"flush_interval": 10, **options})
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class _Load:
@@ -104,7 +98,7 @@ def test_fifty_restarts_of_an_agent_that_drains_lose_no_count(path: str) -> None
 
 def test_a_refused_udp_port_keeps_its_counts_until_somebody_listens() -> None:
     """The datagram that found nobody is noticed, by what the kernel tells of the socket."""
-    bus, port = ws.Bus(), _free_port()
+    bus, port = ws.Bus(), free_port()
     with AgentProcess("udp", str(port)) as agent, _reporter(bus, host="127.0.0.1", port=port) as reporter:
         for _ in range(20):
             bus.execute(RECEIVED, {"size": 3}, META)
