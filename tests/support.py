@@ -14,6 +14,8 @@ import trustme
 
 ROOT = Path(__file__).resolve().parents[1]
 
+LATE = 2.0  # seconds that a busy machine may be late by; what a test is to find takes longer
+
 Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]  # the server's and the client's
 
 

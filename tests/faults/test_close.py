@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Contexts, descriptors_to, stands_still, until
+from tests.support import LATE, Contexts, descriptors_to, stands_still, until
 from wsnova_statsd import FINANCIAL, Bus, Client, State, events
 from wsnova_statsd.errors import NotConnected
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -22,7 +22,6 @@ from wsnova_statsd.testing.tcp import Connection, TcpServer, black_hole, half_op
 # Lets a handler or a send hang, not the clock's pings.
 PATIENT = FINANCIAL.replace(ping_interval=60.0, first_retry=60.0, retry_base=60.0, retry_cap=60.0)
 TIMEOUT = 0.6
-_LATE = 0.2
 PATIENCE = 20.0  # seconds; reached only by a failing test
 
 
@@ -75,7 +74,7 @@ def _close(client: Client, log: EventLog, *, links: int = 1, timeout: float = TI
     began = time.monotonic()
     client.close(timeout)
     took = time.monotonic() - began
-    assert took < timeout + _LATE
+    assert took < timeout + LATE
     assert client.wait(0.0)
     assert log.count(events.CONNECTION_COMPLETED) == links
     assert log.count(events.CONNECTION_DISCONNECTED) == links
@@ -99,7 +98,7 @@ def _starting(client: Client) -> Iterator[None]:
     thread = threading.Thread(target=start)
     thread.start()
     yield
-    thread.join(1.0)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -136,7 +135,7 @@ def test_a_blocked_loop_is_woken() -> None:
         with ThreadPoolExecutor(1) as pool:
             ended = pool.submit(loop)
             assert looping.wait(PATIENCE)
-            assert _close(client, log, timeout=5.0) < 1.0
+            assert _close(client, log, timeout=5.0) < LATE
             assert ended.result(PATIENCE) == 1
 
 
@@ -173,7 +172,7 @@ def test_a_peer_that_stopped_reading_cannot_hold_it_up(
             assert stands_still(lambda: sent[0])
             assert not sender.done()
             _close(client, log)
-            sender.result(1.0)
+            sender.result(PATIENCE)
     assert log.count(events.MESSAGE_SENT) == sent[0] > 0
 
 
@@ -190,8 +189,8 @@ def test_a_wait_for_a_retry_is_interrupted(threaded: bool) -> None:
         server.drop_all()
         assert log.wait_for(events.CONNECTION_DISCONNECTED)
         assert until(lambda: client.state is State.WAITING)
-        assert _close(client, log, timeout=5.0) < 0.5
-        loop.join(1.0)
+        assert _close(client, log, timeout=5.0) < LATE
+        loop.join(PATIENCE)
         assert not loop.is_alive()
         assert server.connections == 1
     assert log.count(events.CONNECTION_STARTED) == 1
@@ -204,7 +203,7 @@ def test_a_dial_into_a_black_hole_is_cancelled(threaded: bool) -> None:
         filled = len(descriptors_to(port))  # its own, with which its queue is full
         with _starting(client):
             assert until(lambda: len(descriptors_to(port)) > filled, PATIENCE)
-            assert _close(client, log, links=0, timeout=5.0) < 0.5
+            assert _close(client, log, links=0, timeout=5.0) < LATE
     assert log.names() == [events.CONNECTION_STARTED]
 
 
@@ -222,7 +221,7 @@ def test_an_upgrade_that_is_never_answered_is_cancelled(over_tls: bool) -> None:
         url = f"wss://localhost:{server.port}" if over_tls else server.url
         with _client(url, _ignore) as (client, log), _starting(client):
             assert asked.wait(PATIENCE)
-            assert _close(client, log, links=0, timeout=5.0) < 0.5
+            assert _close(client, log, links=0, timeout=5.0) < LATE
     assert log.names() == [events.CONNECTION_STARTED]
 
 
@@ -314,7 +313,7 @@ def test_a_loop_body_that_sleeps_cannot_hold_it_up() -> None:
             _close(client, log)
         finally:
             release.set()
-        thread.join(2.0)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert got == [1]
 
@@ -367,7 +366,7 @@ def test_many_threads_may_close_at_once() -> None:
         for closer in closers:
             closer.join(5.0)
     assert len(took) == 8
-    assert max(took) < TIMEOUT + _LATE
+    assert max(took) < TIMEOUT + LATE
     assert log.count(events.CONNECTION_DISCONNECTED) == 1
 
 

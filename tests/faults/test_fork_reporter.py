@@ -35,6 +35,7 @@ def reporter(agent: DogStatsDReceiver) -> Iterator[ws.StatsdReporter]:
         yield running
 
 
+@pytest.mark.alone
 def test_a_fork_takes_under_twenty_milliseconds_while_a_reporter_and_a_client_run() -> None:
     """The median of 21, with a flush interval of 10 s and counts that wait; nothing is joined, nothing is flushed."""
     with DogStatsDReceiver() as agent, WebSocketServer(echo) as server:

@@ -9,15 +9,18 @@ import websocket
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, ServerProcess
+from tests.support import LATE
 from wsnova_statsd.client.heartbeat import Heartbeat
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 from wsnova_statsd.testing.tcp import Connection, TcpServer, half_open, server_frame
 
+pytestmark = pytest.mark.alone
+
 events = ws.events
 INTERVAL, TIMEOUT = 1.0, 0.5
 PINGS = QUICK.replace(ping_interval=INTERVAL, pong_timeout=TIMEOUT)
-IN_TIME = (INTERVAL + TIMEOUT) * 1.1
+IN_TIME = (INTERVAL + TIMEOUT) * 1.1 + 0.5  # the last for a busy machine; a ping later would be a whole second
 TEXT = 1
 
 
@@ -37,7 +40,7 @@ def test_a_frozen_server_is_noticed_within_interval_timeout_and_a_tenth(mode: st
         assert log.wait_for(events.HEARTBEAT_RECEIVED, 1, IN_TIME)
         server.freeze()
         began = time.monotonic()
-        assert log.wait_for(events.CONNECTION_DISCONNECTED, 1, 5.0)
+        assert log.wait_for(events.CONNECTION_DISCONNECTED, 1, 10.0)
         assert time.monotonic() - began <= IN_TIME
         assert _reason(log) == "ping_timeout"
         assert log.count(events.HEARTBEAT_MISSED) == 1
@@ -123,8 +126,8 @@ def test_an_idle_feed_is_left_although_its_server_answers_pings() -> None:
         client = ws.Client(
             server.url, profile=profile, on_message=lambda message: None, idle_timeout=1.0, reconnect=False
         ).start()
-        assert client.wait(3.0)
-        assert 0.95 <= time.monotonic() - began <= 1.3
+        assert client.wait(10.0)
+        assert 0.95 <= time.monotonic() - began <= 1.0 + LATE
         assert _reason(log) == "idle"
         assert log.count(events.HEARTBEAT_RECEIVED) >= 3
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.faults.support import run_script
 
 # Prints, as JSON: RSS per client beyond the first, the threads by role, the share of a core while idle.
@@ -64,6 +66,7 @@ server.wait(10)
 """
 
 
+@pytest.mark.alone
 def test_two_hundred_idle_clients_cost_little_memory_one_thread_each_and_hardly_any_cpu() -> None:
     """After 300 B of traffic each: at most 60 KiB of RSS, one reader each, the keeper, and no other thread."""
     figures = json.loads(run_script(MEASURE, 50.0, "200", "5", "4"))

@@ -15,6 +15,8 @@ from wsnova_statsd.client.lookout import LOOKOUT, stack_of
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages, silent
 
+pytestmark = pytest.mark.alone
+
 STUCK = ws.events.MESSAGE_PROCESS_STUCK
 PATIENCE = 20.0  # seconds; reached only by a failing test
 
@@ -109,7 +111,8 @@ def test_its_processor_time_tells_work_from_waiting(bus: ws.Bus, log: EventLog) 
     ):
         assert log.wait_for(STUCK, 2, PATIENCE)
     working, waiting = (one.measurements["cpu_time"] for one in log.of(STUCK))
-    assert 0 <= waiting < 50_000_000 < working
+    assert 0 <= waiting < working / 2
+    assert working > 10_000_000
 
 
 @USES

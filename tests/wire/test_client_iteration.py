@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Contexts
+from tests.support import LATE, Contexts
 from wsnova_statsd import FINANCIAL, Bus, Client, State, events
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, NotConnected
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -196,7 +196,7 @@ def test_start_ends_at_its_timeout(on_message: Callable[[Any], object] | None) -
         began = time.monotonic()
         with pytest.raises(ConnectionFailed) as caught:
             client.start(timeout=0.4)
-        assert 0.4 <= time.monotonic() - began < 0.9
+        assert 0.4 <= time.monotonic() - began < 0.4 + LATE
         assert caught.value.cause == "timeout"
         assert client.state is State.CLOSED
     assert log.names() == [events.CONNECTION_STARTED]
@@ -210,7 +210,7 @@ def test_closing_ends_a_start(on_message: Callable[[Any], object] | None) -> Non
         began = time.monotonic()
         with pytest.raises(ConnectionFailed) as caught:
             client.start(timeout=20.0)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < LATE
     assert caught.value.cause == "cancelled"
 
 
@@ -250,7 +250,7 @@ def test_receive_ends_at_its_timeout(timeout: float) -> None:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             client.receive(timeout)
-        assert timeout <= time.monotonic() - began < timeout + 0.3
+        assert timeout <= time.monotonic() - began < timeout + LATE
         client.send([1])
         assert client.receive(2.0) == [1]
 
@@ -279,7 +279,7 @@ def test_receive_ends_at_its_timeout_while_the_link_is_down() -> None:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             client.receive(0.3)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < LATE
 
 
 def test_receive_needs_a_running_client() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.benchmarks.agent import free_port
+from tests.support import LATE
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 RECEIVED = ws.events.MESSAGE_RECEIVED
@@ -123,8 +124,8 @@ def test_a_full_queue_holds_nobody_up_and_loses_no_count(path: str) -> None:
         for number in range(10_000):
             reporter.increment(f"n{number}.{'x' * 100}")
         began = time.monotonic()
-        assert not reporter.flush()
-        assert time.monotonic() - began < 1.5
+        assert not reporter.flush(20.0)
+        assert time.monotonic() - began < 10.0
         stats = reporter.stats
         assert 0 < stats.delivered < 10_000
         assert stats.delivered + stats.pending == 10_000
@@ -147,7 +148,7 @@ def test_stop_keeps_its_deadline(path: str) -> None:
         reporter.event("title", "text" * 900)
         began = time.monotonic()
         assert not reporter.stop(timeout=0.5)
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 0.5 + LATE
 
 
 @pytest.mark.parametrize("kind", ["unix", "udp"])

@@ -12,7 +12,7 @@ import pytest
 import websocket
 from websocket._cookiejar import SimpleCookieJar
 
-from tests.support import Contexts
+from tests.support import LATE, Contexts
 from wsnova_statsd import Bus, Client
 from wsnova_statsd.client.dial import Dial, Stream
 from wsnova_statsd.client.transport import Transport, frame, upgrade
@@ -336,7 +336,7 @@ def test_nothing_there_is_none_and_the_end_is_empty(
     with TcpServer(script, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         began = time.monotonic()
         assert transport.recv() is None
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < LATE
         if tls[0] is None:  # TLS 1.3 tickets are bytes for the socket, though not for us
             assert not transport.wait(0.05)
         go.set()
@@ -381,7 +381,7 @@ def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
         began = time.monotonic()
         with pytest.raises(NotConnected):
             transport.send(bytes(64 * 2**20), 0.4)
-        assert 0.3 < time.monotonic() - began < 1.0
+        assert 0.3 < time.monotonic() - began < 0.4 + LATE
 
 
 def test_shutdown_wakes_reader_and_writer(tls: Contexts) -> None:
@@ -393,6 +393,6 @@ def test_shutdown_wakes_reader_and_writer(tls: Contexts) -> None:
         began = time.monotonic()
         while transport.recv() is None:
             assert transport.wait(5.0)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 0.2 + LATE
         with pytest.raises(NotConnected):
             transport.send(frame(TEXT, b"late"), 1.0)
