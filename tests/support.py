@@ -10,7 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 import trustme
+
+from wsnova_statsd.client import lookout
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,6 +66,12 @@ def socket_to(port: int) -> Iterator[socket.socket]:
     (descriptor,) = descriptors_to(port)
     with socket.socket(fileno=os.dup(descriptor)) as same:
         yield same
+
+
+def stuck_after(monkeypatch: pytest.MonkeyPatch, seconds: float, every: float = 0.02) -> None:
+    """A handler counts as stuck after so many seconds, in place of ten."""
+    monkeypatch.setattr(lookout, "STUCK_AFTER", seconds)
+    monkeypatch.setattr(lookout, "EVERY", every)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.forking import Child, Fork, locks_of
+from tests.faults.forking import Child, Fork, hold, locks_of
 from tests.faults.support import QUICK, run_script
 from tests.support import descriptors_to, until
 from wsnova_statsd import process
@@ -195,18 +195,9 @@ def test_no_lock_that_another_thread_holds_hangs_the_child(fork: Fork) -> None:
         client = ws.Client(server.url, profile=QUICK, on_message=lambda message: None).start()
         locks = locks_of(client)
         assert len(locks) >= 10
-
-        def hold() -> None:
-            for lock in locks:
-                assert lock.acquire(timeout=2.0)
-            held.set()
-            release.wait(10.0)
-            for lock in reversed(locks):
-                lock.release()
-
-        holder = threading.Thread(target=hold, daemon=True)
+        holder = threading.Thread(target=hold, args=(locks, held, release), daemon=True)
         holder.start()
-        assert held.wait(5.0)
+        assert held.wait(PATIENCE)
         child = Child(fork)
         if child.pid == 0:
             child.tell(client.state.name, client.wanted, client.confirmed, client.late_replies)

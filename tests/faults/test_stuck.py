@@ -1,19 +1,22 @@
 """A handler that does not return: told while it still runs, once, with its stack, its type and its processor time."""
 
+import gc
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
-from tests.support import until
-from wsnova_statsd.client import lookout
-from wsnova_statsd.client.lookout import LOOKOUT, stack_of
+from tests.support import stuck_after, until
+from wsnova_statsd.client.lookout import stack_of
 from wsnova_statsd.testing.capture import EventLog, capture_events
-from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages, silent
+from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages
 
 pytestmark = pytest.mark.alone
 
@@ -24,8 +27,7 @@ PATIENCE = 20.0  # seconds; reached only by a failing test
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds become a third of one."""
-    monkeypatch.setattr(lookout, "STUCK_AFTER", 0.3)
-    monkeypatch.setattr(lookout, "EVERY", 0.02)
+    stuck_after(monkeypatch, 0.3)
 
 
 @pytest.fixture
@@ -166,18 +168,45 @@ def test_a_client_that_waits_for_messages_or_is_polled_is_not_stuck(bus: ws.Bus,
         assert not log.wait_for(STUCK, 1, 0.6)
 
 
-def test_nobody_looks_where_nobody_hears_or_a_client_is_closed(bus: ws.Bus) -> None:
-    """What is watched is forgotten with the client."""
-    with WebSocketServer(silent) as server, ws.Client(server.url, "md-1", on_message=print, bus=bus):
-        assert not _watched(bus)
-    with capture_events(STUCK, bus=bus), WebSocketServer(send_messages(MESSAGES)) as server:
-        with ws.Client(server.url, "md-1", on_message=lambda message: None, bus=bus):
-            assert until(lambda: bool(_watched(bus)), PATIENCE)
-        assert not _watched(bus)
+def test_nobody_looks_where_nobody_hears(bus: ws.Bus) -> None:
+    """The clock's thread sleeps beside a handler that is busy, until somebody attaches."""
+    release = threading.Event()
+    with (
+        WebSocketServer(send_messages(MESSAGES)) as server,
+        ws.Client(server.url, "md-1", on_message=lambda message: release.wait(PATIENCE), bus=bus),
+    ):
+        before = _wakes_of_the_clock()
+        assert not release.wait(0.5)
+        assert _wakes_of_the_clock() - before < 10
+        with capture_events(STUCK, bus=bus) as heard:
+            assert heard.wait_for(STUCK, 1, PATIENCE)
+            assert _wakes_of_the_clock() - before >= 10
+        release.set()
 
 
-def _watched(bus: ws.Bus) -> list[object]:
-    return [client for client in list(LOOKOUT._sights) if client.emit.bus is bus]
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_closed_client_is_forgotten(bus: ws.Bus, heard: bool) -> None:
+    """Nothing keeps it alive that looked after it."""
+    with ExitStack() as stack:
+        server = stack.enter_context(WebSocketServer(send_messages(MESSAGES)))
+        if heard:
+            stack.enter_context(capture_events(STUCK, bus=bus))
+        handled = threading.Event()
+        client = ws.Client(server.url, "md-1", on_message=lambda message: handled.set(), bus=bus).start()
+        assert handled.wait(PATIENCE)
+        client.close()
+        kept = weakref.ref(client)
+        del client
+        assert until(lambda: gc.collect() >= 0 and kept() is None, PATIENCE)
+
+
+def _wakes_of_the_clock() -> int:
+    """How often its thread has slept so far."""
+    for thread in threading.enumerate():
+        if thread.name == "wsnova-clock":
+            status = Path(f"/proc/self/task/{thread.native_id}/status").read_text(encoding="ascii")
+            return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    return 0
 
 
 def test_a_stack_is_bounded_and_begins_with_the_innermost_frame() -> None:

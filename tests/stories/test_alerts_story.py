@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from wsnova_statsd.client import lookout
+from tests.support import stuck_after
 from wsnova_statsd.insight.alerts import Alert, Alerts
 from wsnova_statsd.testing import DogStatsDReceiver, Event
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
@@ -111,8 +111,7 @@ def test_every_incident_of_a_bad_day_is_told_once_and_recovers_once(
     agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What follows within a cool-down is counted; every alert carries the numbers it stands for."""
-    monkeypatch.setattr(lookout, "STUCK_AFTER", 2.0)
-    monkeypatch.setattr(lookout, "EVERY", 0.05)
+    stuck_after(monkeypatch, 2.0, every=0.05)
     bus = ws.Bus()
     reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
     with WebSocketServer(_feed) as feed:
