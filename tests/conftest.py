@@ -43,6 +43,12 @@ def _no_client_lives_on() -> Iterator[None]:
             client.close(0.5)
 
 
+@pytest.fixture
+def bus() -> ws.Bus:
+    """An isolated one."""
+    return ws.Bus()
+
+
 @pytest.fixture(params=["plain", "tls"])
 def tls(request: pytest.FixtureRequest) -> Contexts:
     """The server's and the client's context, once without TLS and once with it."""

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import trustme
 
+import wsnova_statsd as ws
 from wsnova_statsd.client import lookout
+from wsnova_statsd.testing.capture import EventLog, capture_events
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,6 +69,18 @@ def socket_to(port: int) -> Iterator[socket.socket]:
     (descriptor,) = descriptors_to(port)
     with socket.socket(fileno=os.dup(descriptor)) as same:
         yield same
+
+
+@contextmanager
+def logged(url: str | Callable[[], str], **options: Any) -> Iterator[tuple[ws.Client, EventLog]]:
+    """A client that is not started yet, on a bus of its own, and all its events; it is closed in the end."""
+    bus = ws.Bus()
+    with capture_events(bus=bus) as log:
+        client = ws.Client(url, **{"client_id": "md-1", "bus": bus, **options})
+        try:
+            yield client, log
+        finally:
+            client.close(1.0)
 
 
 def stuck_after(monkeypatch: pytest.MonkeyPatch, seconds: float, every: float = 0.02) -> None:

@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from tests.support import LATE, Contexts, descriptors_to, stands_still, until
-from wsnova_statsd import FINANCIAL, Bus, Client, State, events
+from tests.support import LATE, Contexts, descriptors_to, logged, stands_still, until
+from wsnova_statsd import FINANCIAL, Client, State, events
 from wsnova_statsd.errors import NotConnected
-from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.capture import EventLog
 from wsnova_statsd.testing.server import WebSocketServer, send_messages, silent
 from wsnova_statsd.testing.tcp import Connection, TcpServer, black_hole, half_open
 
@@ -56,17 +56,10 @@ def _nothing_is_left() -> Iterator[None]:
     assert until(lambda: _sockets() <= sockets), f"{_sockets() - sockets} sockets were left open"
 
 
-@contextmanager
-def _client(url: str, on_message: Callable[[Any], object] | None, **options: Any) -> Iterator[tuple[Client, EventLog]]:
-    bus = Bus()
-    with capture_events(bus=bus) as log:
-        client = Client(
-            url, **{"client_id": "md-1", "profile": PATIENT, "on_message": on_message, "bus": bus, **options}
-        )
-        try:
-            yield client, log
-        finally:
-            client.close(0.5)
+def _client(
+    url: str, on_message: Callable[[Any], object] | None, **options: Any
+) -> AbstractContextManager[tuple[Client, EventLog]]:
+    return logged(url, **{"profile": PATIENT, "on_message": on_message, **options})
 
 
 def _close(client: Client, log: EventLog, *, links: int = 1, timeout: float = TIMEOUT) -> float:

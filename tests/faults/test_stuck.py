@@ -31,11 +31,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
-@pytest.fixture
 def log(bus: ws.Bus) -> Iterator[EventLog]:
     with capture_events(bus=bus) as log:
         yield log

@@ -2,16 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import pytest
 
-from tests.support import LATE, Contexts
-from wsnova_statsd import FINANCIAL, Bus, Client, State, events
+from tests.support import LATE, Contexts, logged
+from wsnova_statsd import FINANCIAL, Client, State, events
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, NotConnected
-from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.capture import EventLog
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, closes, echo, send_messages, silent
 from wsnova_statsd.testing.tcp import black_hole
 
@@ -19,15 +19,8 @@ from wsnova_statsd.testing.tcp import black_hole
 FAST = FINANCIAL.replace(retry_base=0.02, retry_cap=0.05, stable_after=0.0)
 
 
-@contextmanager
-def _client(url: str, **options: Any) -> Iterator[tuple[Client, EventLog]]:
-    bus = Bus()
-    with capture_events(bus=bus) as log:
-        client = Client(url, **{"client_id": "md-1", "profile": FAST, "bus": bus, **options})
-        try:
-            yield client, log
-        finally:
-            client.close(1.0)
+def _client(url: str, **options: Any) -> AbstractContextManager[tuple[Client, EventLog]]:
+    return logged(url, **{"profile": FAST, **options})
 
 
 def _numbers(count: int) -> list[str]:

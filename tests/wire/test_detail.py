@@ -33,11 +33,6 @@ DEADLINE = 60.0  # of a detail that is ended by its test
 
 
 @pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
-@pytest.fixture
 def log(bus: ws.Bus) -> Iterator[EventLog]:
     with capture_events(*events.CATALOGUE, "telemetry", bus=bus) as captured:
         yield captured

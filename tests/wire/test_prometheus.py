@@ -53,11 +53,6 @@ sum(rate(websockex_nova_error_occurred_count[5m])) by (error_type)
 
 
 @pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
-@pytest.fixture
 def reporter(bus: ws.Bus) -> Iterator[ws.PrometheusReporter]:
     """The guide's list on a bus of its own, at a free port of this machine."""
     running = ws.PrometheusReporter(bus=bus).start(port=0, addr="127.0.0.1")

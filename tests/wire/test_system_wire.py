@@ -26,11 +26,6 @@ Samples = Callable[[], dict[str, dict[str, Any]]]
 
 
 @pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
-@pytest.fixture
 def samples(bus: ws.Bus) -> Iterator[Samples]:
     """Takes a sample; the figures by client."""
     timers = Timers(FakeClock())
