@@ -207,8 +207,8 @@ def test_an_endless_answer_is_bounded(head: bytes, piece: bytes) -> None:
 
     with TcpServer(script) as server:
         began = time.monotonic()
-        assert _fails(server, timeout=20.0).cause == "handshake"
-        assert time.monotonic() - began < 5.0
+        assert _fails(server, timeout=50.0).cause == "handshake"
+        assert time.monotonic() - began < 25.0
     assert sent < 16 * 2**20  # what the kernel's buffers take, not what memory takes
 
 
