@@ -208,7 +208,7 @@ def _refused_and_accepted(day: _Day, bus: ws.Bus) -> None:
 def test_ten_thousand_slow_messages_reach_datadog_as_two_events_with_the_right_numbers(
     agent: DogStatsDReceiver,
 ) -> None:
-    """With the real clock and a cool-down of three seconds, in which all are emitted; the counter of slow messages has them all."""
+    """With the real clock; all are emitted within the cool-down, and the counter of slow messages has them all."""
     bus, told = ws.Bus(), list[Alert]()
     rule = ws.alerts.SlowProcessing(cool_down=3.0)
     with (
