@@ -12,7 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, run_script, until
+from tests.faults.support import QUICK, run_script
+from tests.support import until
 from wsnova_statsd.client import connection as connection_module
 from wsnova_statsd.client.connection import Connection
 from wsnova_statsd.client.dial import Dial
@@ -100,7 +101,8 @@ def test_a_process_without_descriptors_dials_again_when_there_are_some() -> None
         """
 import resource, time
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, until
+from tests.faults.support import QUICK
+from tests.support import until
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 told = []
