@@ -212,7 +212,7 @@ def test_a_fault_while_reading_costs_the_link_only(
     told = list[Exception]()
     with _connected(told, on_message=on_message) as (client, _, log):
         error = AttributeError("'GreenSocket' object has no attribute 'recv_into'")
-        monkeypatch.setattr(Connection, "await_messages", _times(1, error, Connection.await_messages))
+        monkeypatch.setattr(Connection, "live_link", _times(1, error, Connection.live_link))
         client.send({"n": 1})
         if on_message is None:
             threading.Thread(target=lambda: list(client), daemon=True).start()
@@ -229,7 +229,7 @@ def test_a_thread_that_ends_unexpectedly_says_so(
     told = list[Exception]()
     with _connected(told) as (client, server, log):
         error = ValueError("a fault of ours")
-        monkeypatch.setattr(Connection, "await_messages", _times(2, error, Connection.await_messages))
+        monkeypatch.setattr(Connection, "live_link", _times(2, error, Connection.live_link))
         client.send({"n": 1})
         assert client.wait(5.0)
         assert (client.state, told) == (ws.State.CLOSED, [error])
