@@ -40,11 +40,11 @@ MEASUREMENTS: Final[dict[str, str]] = {
 
 
 class Row(NamedTuple):
-    """One event: its name without the prefix, its metadata, and whether wsnova-clock emits it."""
+    """One event: its name without the prefix, its metadata, and whether the thread of a renewal emits it."""
 
     event: str
     metadata: dict[str, Any]
-    clock: bool = False
+    renewal: bool = False
 
 
 def _row(event: str, **metadata: Any) -> Row:
@@ -143,7 +143,7 @@ EVENING: Final = [
     _handling("subscription"),
     # in the loop body: the token is renewed, then a channel is refused
     *(
-        row._replace(clock=True)
+        row._replace(renewal=True)
         for row in (
             _row("auth.refresh.started"),
             *_sent("public_auth"),
