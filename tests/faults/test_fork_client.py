@@ -244,7 +244,8 @@ def test_one_component_that_cannot_let_go_keeps_no_other_from_it() -> None:
 _START_HERE = """
 import os, sys, threading, time
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, until
+from tests.faults.support import QUICK
+from tests.support import until
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 def connected(client):

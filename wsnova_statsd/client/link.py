@@ -265,14 +265,17 @@ class Link:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes, patience: float) -> None:
-        """Write one data frame; the caller holds `sending`. Raises NotConnected, WriteFailed: then nothing more can be
-        sent, what has arrived is still read."""
+        """Write one data frame; the caller holds `sending`. Raises NotConnected: then nothing more can be sent, and what
+        has arrived is still read."""
         session = self.session
         if session.close_sent or self.ended or session.write_fault is not None:
             raise NotConnected("the connection is closing; wait for the next one with wait=")
         rest, self._rest = self._rest, b""
         try:
             self._transport.send(rest + data if rest else data, patience)
+        except WriteFailed as error:
+            self._write_failed(error)
+            raise NotConnected(str(error)) from error.__cause__
         except BaseException as error:  # a signal's handler may raise in the midst of a frame too
             if not self._transport.wrote(len(rest) + len(data)):
                 self._write_failed(error)
