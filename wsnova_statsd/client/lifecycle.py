@@ -39,7 +39,6 @@ from .message_events import NOTHING, MessageEvents
 from .message_types import MessageTypes
 from .options import Options
 from .ownership import Ownership
-from .protocol import Protocol
 from .receiver import Receiver
 from .replies import Replies
 from .requests import Requests
@@ -81,11 +80,7 @@ class Lifecycle:
             options.protocol, emit, faults, self.sender, replies, self.requests, up, self._lower
         )
         events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
-        has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
-        heartbeat = options.protocol.heartbeat_answer if has_heartbeats else None
-        self.receiver = Receiver(
-            options.on_message, events, replies, connection, heartbeat, self.requests.answer_heartbeat
-        )
+        self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
         self.phase = Phase.STARTING

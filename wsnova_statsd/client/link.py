@@ -95,35 +95,63 @@ class Link:
         of one `kind`; what they would overtake, or all of them unless `direct`, are in the inbox. Nothing at `until`,
         if the link is lost, and if there are notices to emit."""
         run: list[bytes] = []
-        bulk = run if direct else None
-        session, transport, inbox = self.session, self._transport, self.inbox
+        data: bytes | None = b""
+        session, transport, inbox, bulk = self.session, self._transport, self.inbox, run if direct else None
         with self.reading if self.driver is not Driver.OWNER else self._as_reader():
             now = _monotonic()
             try:
                 self.driver, self.in_hand = Driver.OWNER, False
-                if not inbox and (session.verdict is not None or session.buffer.noticed):
+                if session.stirred:
                     session.caught_up()
                 while not (run or inbox or session.notices or session.loss is not None):
                     if now >= session.due or now >= self._retry_at:
                         self._attend(now)
                     if transport.ready or session.unfinished:
-                        self._read(FLOOD, now, bulk)
-                        if session.verdict is not None and not (run or inbox):
-                            session.judge()
+                        data = b"" if session.unfinished else transport.recv(FLOOD)
+                        if data or session.unfinished:
+                            self.stamp = _wall_ns()
+                            self.kind = session.receive(data or b"", now, self.stamp, bulk)
+                        elif data is not None:
+                            session.ended()
+                        data = b""
+                        if session.stirred:
+                            self._react(now, nothing=not (run or inbox))
                         now = _monotonic()
                     elif now >= until:
                         break
                     elif session.loss is None:
                         before = now
-                        transport.wait(min(until, session.due, self._retry_at, before + _LONGEST_WAIT) - before)
+                        pause = min(until, session.due, self._retry_at, before + _LONGEST_WAIT) - before
+                        transport.ready = bool(transport.poll(int(pause * 1e3) + 1 if pause > 0 else 0))
                         now = _monotonic()
                         self.idle += now - before
-                if session.close_owed is not None:
-                    self._speak(now)
+            except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
+                session.ended(loss_of(error))
+            except BaseException as error:
+                self._interrupted(error, data)
+                raise
             finally:  # also when a signal's handler raised: the keeper must see that nobody reads
                 self.in_hand = bool(run)
                 self.driver, self.away_since = Driver.AWAY, now
+            if session.close_owed is not None:
+                self._speak(now)
         return run
+
+    def _react(self, now: float, *, nothing: bool) -> None:
+        """Something else than one usual message was read: answer what is owed, and act upon a breach, if there is
+        nothing before it that has to be handed out. Holds `reading`."""
+        session = self.session
+        if nothing:
+            session.judge()
+        session.stirred = session.verdict is not None or session.buffer.noticed
+        self._speak(now)
+        self._drop_heartbeats()
+
+    def _interrupted(self, error: BaseException, data: bytes | None) -> None:
+        """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame."""
+        if data:
+            self.session.ended(Loss("error", str(error) or type(error).__name__))
+            self._transport.shutdown()
 
     def _as_reader(self) -> threading.Lock:
         """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's reading."""
@@ -149,7 +177,7 @@ class Link:
                     transport.wait(max(0.0, min(until, session.due, self._retry_at) - now))
                     now = _monotonic()
                 if transport.ready or session.unfinished:
-                    self._read(READ, now)
+                    self._read(now)
             finally:
                 self.driver, self.away_since = Driver.AWAY, _monotonic()
 
@@ -176,7 +204,7 @@ class Link:
                 return False
             self._attend(now)
             while (transport.ready or session.unfinished or transport.pending()) and session.loss is None:
-                self._read(READ, now)
+                self._read(now)
                 if not self._has_room():
                     break
             return session.arrived_bytes != before
@@ -198,6 +226,7 @@ class Link:
         if session.buffer.allows(session.arrived, session.arrived_bytes + session.inflated_bytes):
             return True
         if session.buffer.newly_full():
+            session.stirred = True
             session.notices.append(("full", session.buffer.weight))
         return False
 
@@ -213,28 +242,27 @@ class Link:
         self._speak(now)
         self._drop_heartbeats()
 
-    def _read(self, most: int, now: float, bulk: list[bytes] | None = None) -> None:
-        """Read once. Holds `reading`."""
+    def _read(self, now: float) -> None:
+        """Read once into the inbox, for an owner that is away. Holds `reading`."""
         session, data = self.session, b""
         try:
             if not session.unfinished:
-                read = self._transport.recv(most)
+                read = self._transport.recv(READ)
                 if read is None:
                     return
                 self.stamp, data = _wall_ns(), read
             if data or session.unfinished:
-                self.kind = session.receive(data, now, self.stamp, bulk)
+                session.receive(data, now, self.stamp)
             else:
                 session.ended()
-        except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
+            data = b""
+        except (OSError, ValueError) as error:
             session.ended(loss_of(error))
-        except BaseException as error:  # a signal's handler: what follows may begin in the midst of a frame
-            session.ended(Loss("error", str(error) or type(error).__name__))
-            self._transport.shutdown()
+        except BaseException as error:
+            self._interrupted(error, data)
             raise
-        if session.pongs_owed or session.close_owed is not None or session.notices:
-            self._speak(now)
-            self._drop_heartbeats()
+        if session.stirred:
+            self._react(now, nothing=False)
 
     def _drop_heartbeats(self) -> None:
         """The owner is not called out of its wait for what nobody hears of."""
