@@ -21,7 +21,8 @@ from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
-_LONGEST_WAIT: Final = 3600.0
+_LONGEST_WAIT: Final = 3600.0  # seconds
+_LONGEST_MS: Final = 3_600_000
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 _monotonic = time.monotonic
 _wall_ns = time.time_ns
@@ -33,6 +34,9 @@ class Driver(Enum):
     OWNER = "owner"  # it reads, or waits for input, right now
     AWAY = "away"  # the owner is elsewhere, since `away_since`
     KEEPER = "keeper"  # the owner is away for long: the keeper reads
+
+
+_OWNER, _AWAY, _KEEPER = Driver  # a look-up in an enum takes as long as a call
 
 
 class Link:
@@ -74,7 +78,7 @@ class Link:
         self.session = session = Session(limits, _monotonic(), inflate)
         self.inbox = session.inbox  # appended under reading, taken by the owner
         self.deflate = deflate
-        self.driver = Driver.AWAY  # written under reading
+        self.driver: Driver = _AWAY  # written under reading
         self.away_since = _monotonic()
         self.kind = 0  # the opcode of the last run,
         self.stamp = 0  # and when it was read, ns since the epoch
@@ -97,10 +101,10 @@ class Link:
         run: list[bytes] = []
         data: bytes | None = b""
         session, transport, inbox, bulk = self.session, self._transport, self.inbox, run if direct else None
-        with self.reading if self.driver is not Driver.OWNER else self._as_reader():
+        with self.reading if self.driver is not _OWNER else self._as_reader():
             now = _monotonic()
             try:
-                self.driver, self.in_hand = Driver.OWNER, False
+                self.driver, self.in_hand = _OWNER, False
                 if session.stirred:
                     session.caught_up()
                 while not (run or inbox or session.notices or session.loss is not None):
@@ -120,11 +124,13 @@ class Link:
                     elif now >= until:
                         break
                     elif session.loss is None:
-                        before = now
-                        pause = min(until, session.due, self._retry_at, before + _LONGEST_WAIT) - before
-                        transport.ready = bool(transport.poll(int(pause * 1e3) + 1 if pause > 0 else 0))
+                        began, due = now, session.due if session.due < until else until
+                        if self._retry_at < due:
+                            due = self._retry_at
+                        pause = int((due - now) * 1e3) + 1 if due - now < _LONGEST_WAIT else _LONGEST_MS
+                        transport.ready = bool(transport.poll(pause if pause > 0 else 0))
                         now = _monotonic()
-                        self.idle += now - before
+                        self.idle += now - began
             except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
                 session.ended(loss_of(error))
             except BaseException as error:
@@ -132,7 +138,7 @@ class Link:
                 raise
             finally:  # also when a signal's handler raised: the keeper must see that nobody reads
                 self.in_hand = bool(run)
-                self.driver, self.away_since = Driver.AWAY, now
+                self.driver, self.away_since = _AWAY, now
             if session.close_owed is not None:
                 self._speak(now)
         return run
@@ -155,7 +161,7 @@ class Link:
 
     def _as_reader(self) -> threading.Lock:
         """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's reading."""
-        if self.driver is Driver.OWNER and self.reading.locked():
+        if self.driver is _OWNER and self.reading.locked():
             raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
         return self.reading
 
@@ -164,7 +170,7 @@ class Link:
         session, transport = self.session, self._transport
         with self._as_reader():
             try:
-                self.driver, now = Driver.OWNER, _monotonic()
+                self.driver, now = _OWNER, _monotonic()
                 session.judge()  # what is waited for cannot come behind a breach
                 if now >= session.due or now >= self._retry_at:
                     self._attend(now)
@@ -179,13 +185,13 @@ class Link:
                 if transport.ready or session.unfinished:
                     self._read(now)
             finally:
-                self.driver, self.away_since = Driver.AWAY, _monotonic()
+                self.driver, self.away_since = _AWAY, _monotonic()
 
     def adopt(self) -> bool:
         """Keeper: stand in for the owner from now on, until it reads again. False if it reads right now."""
         if not self.reading.acquire(blocking=False):
             return False
-        self.driver = Driver.KEEPER
+        self.driver = _KEEPER
         self.reading.release()
         return True
 
@@ -194,7 +200,7 @@ class Link:
         if not self.reading.acquire(blocking=False):
             return False
         try:
-            if self.driver is not Driver.KEEPER:
+            if self.driver is not _KEEPER:
                 return False
             session, transport, before = self.session, self._transport, self.session.arrived_bytes
             now = _monotonic()

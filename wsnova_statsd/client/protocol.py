@@ -325,15 +325,17 @@ class JsonRpcProtocol(JsonProtocol):
         return not isinstance(result, list) or channel in result
 
     def heartbeat_answer(self, message: Any) -> Any | None:
-        if not isinstance(message, dict) or "id" in message:
+        if not isinstance(message, dict) or message.get("method") != "heartbeat" or "id" in message:
             return None
         params = message.get("params")
-        if message.get("method") != "heartbeat" or not isinstance(params, dict) or params.get("type") != "test_request":
+        if not isinstance(params, dict) or params.get("type") != "test_request":
             return None
         return {"method": self._test_method, "params": {}}
 
     def message_type(self, message: Any) -> str:
         """A notification's method; `response`, `error` and the rest as JsonProtocol says."""
-        if isinstance(message, dict) and "id" not in message and isinstance(message.get("method"), str):
-            return str(message["method"])
+        if isinstance(message, dict) and "id" not in message:
+            method = message.get("method")
+            if isinstance(method, str):
+                return method
         return super().message_type(message)

@@ -90,6 +90,8 @@ class Receiver:
             kind, stamp = link.kind, link.stamp
             if replies.active and run:  # who waits for an answer looks in the inbox; it may be in this run
                 link.put_back([(kind, payload, stamp) for payload in run])
+            elif len(run) == 1:
+                yield kind, run[0], stamp
             elif bulk and len(run) >= _MANY:
                 self._run = run
                 return
