@@ -186,7 +186,8 @@ class Session:
         if now >= self._deadline and (dry or now >= self._deadline + self._timeout):
             if not self._missed:
                 self._missed = True
-                self.notices.append(("missed", 0))
+                if self._pings:  # else it could not leave
+                    self.notices.append(("missed", 0))
             silent_at = self._last_life + self._timeout
             if dry and now >= silent_at and self.loss is None:
                 self.loss = Loss("ping_timeout", "no pong within pong_timeout")
