@@ -8,6 +8,7 @@ thread, once. The link emits nothing and calls no user code, so that the keeper 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,12 +16,14 @@ from enum import Enum
 from typing import Final
 
 from ..errors import NotConnected
+from ..redaction import log_fault
 from .deflate import Deflate, Inflater
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import NEVER, Limits, Loss, Session
 from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
+_log = logging.getLogger(__name__)
 _LONGEST_WAIT: Final = 3600.0
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 _monotonic = time.monotonic
@@ -211,6 +214,10 @@ class Link:
                 session.ended()
         except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
             session.ended(loss_of(error))
+        except Exception as error:  # a socket of another library without one of our methods
+            log_fault(_log, error, "reading from %s failed; the connection is made again", self.uri)
+            session.ended(Loss("error", f"{type(error).__name__}: {error}"))
+            self._transport.shutdown()
         except BaseException as error:  # a signal's handler: what follows may begin in the midst of a frame
             session.ended(Loss("error", str(error) or type(error).__name__))
             self._transport.shutdown()
