@@ -13,6 +13,7 @@ from tests.faults.forking import Child
 from tests.wire.test_runs import MANY, N, _sent, _sum, _wait_until
 from wsnova_statsd import events
 from wsnova_statsd.client.detail import LONGEST, Detail, detailed
+from wsnova_statsd.client.session import Session
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
@@ -138,17 +139,23 @@ def test_what_is_sent_as_it_is_is_told_as_well(server: WebSocketServer, bus: ws.
     assert [one.metadata["type"] for one in log.of(events.MESSAGE_SENT)] == ["text", "binary"]
 
 
-def test_heartbeats_of_a_link_that_stands_are_told_too(server: WebSocketServer, bus: ws.Bus, log: EventLog) -> None:
+def test_heartbeats_of_a_link_that_stands_are_told_too(
+    server: WebSocketServer, bus: ws.Bus, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The pings themselves go on all the while, as often as the profile says."""
     beats = [events.HEARTBEAT_SENT, events.HEARTBEAT_RECEIVED]
     with Echoing(server, bus, "a", ping_interval=0.03, pong_timeout=20) as echoing:
-        assert echoing.client._life is not None
-        link = echoing.client._life.connection.link
-        assert link is not None
+        left, write = list[bytes](), Session.ping
+
+        def ping(session: Session, now: float) -> bytes:
+            left.append(write(session, now))
+            return left[-1]
+
+        monkeypatch.setattr(Session, "ping", ping)
 
         def pings(number: int) -> None:
-            due = link.heartbeat.next_ping + (number - 0.5) * 0.03
-            _wait_until(lambda: link.heartbeat.next_ping > due)
+            before = len(left)
+            _wait_until(lambda: len(left) >= before + number)
 
         pings(3)
         assert _of(log, "a", beats) == []
