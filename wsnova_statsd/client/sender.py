@@ -24,7 +24,7 @@ from .faults import Faults
 from .flag import Flag
 from .frames import BINARY, TEXT
 from .link import Link
-from .message_types import MessageTypes
+from .message_types import UNKNOWN, MessageTypes
 from .options import Options
 from .rate_limit import TokenBucket
 
@@ -185,7 +185,10 @@ class Sender:
         here.heard = any(self._emit.slot(event).handlers for event in _EVENTS)
 
     def _made(self, here: _Heard, raw: Any) -> Recorders:
-        kind = self._types(raw)
+        try:
+            kind = self._types(raw)
+        except Exception:  # a text with methods of its own
+            raw, kind = None, UNKNOWN
         typed = {"client_id": self._client_id, "type": kind}
         started, completed, sent = (self._emit.slot(event) for event in _EVENTS)
         made = Recorders(
