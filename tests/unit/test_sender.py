@@ -283,7 +283,7 @@ def test_a_send_on_a_link_that_broke_is_an_error_and_not_sent() -> None:
 
 
 def test_a_frame_that_was_interrupted_when_it_was_out_counts_as_sent() -> None:
-    """Ctrl-C at every line of the link and its transport: what the peer got is what was counted, and no lock is held."""
+    """Ctrl-C at every line of the link and its transport: what the peer got was counted, and no lock is held."""
     before = sys.gettrace()
     for turn in range(400):
         lines = 0
