@@ -1,9 +1,9 @@
 """One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
-Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner that
-is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a frame,
-any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end` in any
-thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
+Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
+that is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a
+frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end`
+in any thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Link:
         return run
 
     def _as_reader(self) -> threading.Lock:
-        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's reading."""
+        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of its reading."""
         if self.driver is Driver.OWNER and self.reading.locked():
             raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
         return self.reading

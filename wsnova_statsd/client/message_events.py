@@ -2,8 +2,8 @@
 
 For each message type the recorders of its events are made once, so that nothing is built or looked up for an event
 again, nor done for one without a handler. Recorders belong to a thread and to one version of the bus: `attend` makes
-them anew. Who listens changes nothing: what a message's type, age or filter raises costs the message nothing. Used in the
-owner's thread; `kind_of` in any.
+them anew. Who listens changes nothing: what a message's type, age or filter raises costs the message nothing. Used in
+the owner's thread; `kind_of` in any.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ class MessageEvents:
         self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
 
     def _recorders(self, raw: Any, error: Exception) -> Recorders:
-        """Those of a message's type, which came up first. NOTHING if the protocol raised this error instead of telling it,
-        or a text with methods of its own raises: that is `unknown`, like what is no text."""
+        """Those of a message's type, which came up first. NOTHING if the protocol raised this error instead of telling
+        it, or a text with methods of its own raises: that is `unknown`, like what is no text."""
         try:
             if raw is NOTHING:
                 raise error

@@ -1,9 +1,9 @@
 """Hands out what arrives, one message after the other and in order, until something else is due.
 
 A client that is heard of decodes, emits and hands out each message by itself; one of which nobody hears decodes some
-ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's inbox
-only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is over.
-Runs in the owner's thread; what any thread may call says so.
+ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's
+inbox only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is
+over. Runs in the owner's thread; what any thread may call says so.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Linked(Protocol):
 
 
 class Receiver:
-    """The receiving half of one client. `heartbeat` gives the answer to an application heartbeat, where the protocol has
-    some, and `answer` sends it."""
+    """The receiving half of one client. `heartbeat` gives the answer to an application heartbeat, where the protocol
+    has some, and `answer` sends it."""
 
     def __init__(
         self,
@@ -88,8 +88,8 @@ class Receiver:
         return NOTHING
 
     def _arriving(self, link: Link) -> Iterator[Received | None]:
-        """What waits and what comes, until something else is due; None where a read came to its end. A long run of which
-        nothing is emitted ends it: that stands in `_run`. What is not taken goes into the inbox."""
+        """What waits and what comes, until something else is due; None where a read came to its end. A long run of
+        which nothing is emitted ends it: that stands in `_run`. What is not taken goes into the inbox."""
         inbox, requests, bulk = link.inbox, self._requests, self.events.quiet and self._heartbeat is None
         while True:
             while inbox:  # other threads may look for an answer among the rest

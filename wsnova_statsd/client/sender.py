@@ -1,7 +1,7 @@
 """Sends a message: encode, wait for the rate limit, frame and mask, write, count; and the events of it.
 
-Runs in the caller's thread, with one frame at a time under the link's `sending`. The recorders of a message's events are
-a thread's, and made once for each type. A sender's last sums are emitted by the clock, a second after they began.
+Runs in the caller's thread, with one frame at a time under the link's `sending`. The recorders of a message's events
+are a thread's, and made once for each type. A sender's last sums are emitted by the clock, a second after they began.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _KEYRING: Final = _Keys()
 
 
 def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> bytes:
-    """One final, masked frame of a message, deflated if that was agreed and makes it shorter (RFC 6455, section 5.2)."""
+    """One final, masked frame of a message, deflated if that is agreed and shortens it (RFC 6455, section 5.2)."""
     first = _FINAL | opcode
     if deflate is not None and (short := deflate.deflate(payload)) is not None:
         first, payload = first | _DEFLATED, short
@@ -96,7 +96,7 @@ _UNHEARD: Final = Recorders("", None, None, None)
 
 
 class _Heard(threading.local):
-    """The calling thread's recorders by what a protocol calls a message, and the version of the bus they are good for."""
+    """The calling thread's recorders by what a protocol calls a message, and the version of the bus they are for."""
 
     version = -1
     heard = False
@@ -220,8 +220,8 @@ class Sender:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def _write(self, opcode: int, payload: bytes, recorders: Recorders, wait: float, *, urgent: bool = False) -> Link:
-        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the owner
-        emits why - and RateLimited."""
+        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
+        owner emits why - and RateLimited."""
         link = self._up(wait)
         if self._bucket is not None and not urgent:
             until = time.monotonic() + wait
