@@ -1,8 +1,11 @@
 """`python -m tests`: style, types, rooms, then the tests with coverage; stops at the first failure.
 
-Arguments are handed to pytest. Every tool runs under this interpreter, so any virtual environment will do.
+The tests run in two passes: those that share the machine in several processes, then those marked `alone` in one.
+Coverage is that of both. Arguments are handed to pytest. Every tool runs under this interpreter, so any virtual
+environment will do.
 """
 
+import os
 import shlex
 import subprocess
 import sys
@@ -13,26 +16,44 @@ ROOT = Path(__file__).resolve().parent.parent
 # import-linter has no `python -m` form.
 _LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+# Most tests wait for a peer most of their time, so that more processes than cores pay off.
+_PROCESSES = str(2 * (os.cpu_count() or 1))
+_TOGETHER = ("-n", _PROCESSES, "--dist", "worksteal", "--cov-fail-under=0", "--cov-report=")
+
+CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("style", ("-m", "ruff", "check", ".")),
     ("format", ("-m", "ruff", "format", "--check", ".")),
     ("types", ("-m", "mypy")),
     ("rooms", ("-c", _LINT_IMPORTS, "--config", "setup.cfg")),
-    ("tests", ("-m", "pytest", "--cov")),
 )
+PASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("tests", ("-m", "pytest", "--cov", "--alone=without", *_TOGETHER)),
+    ("tests alone", ("-m", "pytest", "--cov", "--alone=only", "--cov-append")),
+)
+_NOTHING_SELECTED = 5  # pytest's exit code
 
 
 def main(pytest_arguments: list[str]) -> int:
     """Run the steps in order and return the exit code of the first that fails, or 0."""
-    for name, arguments in STEPS:
-        extra = pytest_arguments if name == "tests" else []
-        command = [sys.executable, *arguments, *extra]
-        print(f"== {name}: python {shlex.join(command[1:])}", flush=True)
-        code = subprocess.call(command, cwd=ROOT, stdin=subprocess.DEVNULL)
-        if code:
-            print(f"== {name} failed", file=sys.stderr, flush=True)
-            return 1 if code < 0 else code
-    return 0
+    for name, arguments in CHECKS:
+        if code := _run(name, arguments):
+            return _failed(name, code)
+    codes = []
+    for name, arguments in PASSES:
+        codes.append(_run(name, (*arguments, *pytest_arguments)))
+        if codes[-1] not in (0, _NOTHING_SELECTED):
+            return _failed(name, codes[-1])
+    return min(codes)  # arguments that select tests of one pass only leave the other without any
+
+
+def _run(name: str, arguments: tuple[str, ...]) -> int:
+    print(f"== {name}: python {shlex.join(arguments)}", flush=True)
+    return subprocess.call([sys.executable, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL)
+
+
+def _failed(name: str, code: int) -> int:
+    print(f"== {name} failed", file=sys.stderr, flush=True)
+    return 1 if code < 0 else code
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Clock:
         self._heap: list[_Entry] = []  # the clock thread's
         self._numbers = itertools.count()  # two jobs of one moment keep their order, and are never compared
         self._thread: threading.Thread | None = None
-        self._starting: dict[str, object] = {}  # whoever is the first to enter itself starts the thread
+        self._starting: dict[str, object] = {}  # the first to enter itself starts the thread
         self._wakes_at = -math.inf  # when the thread looks by itself; while it does not sleep it looks anyway
         self._sleep = threading.Lock()  # held; released to wake the thread
         self._sleep.acquire()
@@ -102,7 +102,7 @@ class Clock:
                 _run_job(heapq.heappop(heap)[2])
                 continue
             self._wakes_at = due = heap[0][0] if heap else math.inf
-            if not posts:  # what was posted before the line above woke nobody
+            if not posts:  # what was posted before the line above did not wake it
                 sleep.acquire(True, -1 if due == math.inf else min(due - now, threading.TIMEOUT_MAX))
             self._wakes_at = -math.inf
 

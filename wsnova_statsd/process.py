@@ -1,6 +1,6 @@
 """What is true of a process: whether it is a forked child, and that it ends. One page, no thread.
 
-Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked child, whoever forked it (uWSGI forks
+Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked child, however it was forked (uWSGI forks
 without Python's hooks). A hot path reads that byte and calls `in_child()` when it is 0; components registered with
 `on_fork` then drop what they inherited, once.
 Exit: one atexit hook, registered at import so that it runs after the callbacks of everybody who registered later:
@@ -29,7 +29,7 @@ from typing import Any, Final, Protocol, TypeVar
 from .redaction import log_fault
 
 EXIT_SECONDS: Final = 1.0
-_SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads keep it 5 ms each unless told
+_SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads keep it 5 ms each by default
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
@@ -42,7 +42,7 @@ class ForkAware(Protocol):
 
 
 class ExitAware(Protocol):
-    """A component with something to bring home. `deadline` is on time.monotonic()."""
+    """A component with something to finish at exit. `deadline` is on time.monotonic()."""
 
     def at_exit(self, deadline: float) -> None: ...
 
@@ -60,9 +60,9 @@ ALIVE: Final = _fork_mark()
 ALIVE[0] = 1
 
 _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-CLIENT, WATCHER, REPORTER = range(3)  # who comes home first
+CLIENT, WATCHER, REPORTER = range(3)  # in the order of their turns
 _parties: tuple[weakref.WeakSet[ExitAware], ...] = (weakref.WeakSet(), weakref.WeakSet(), weakref.WeakSet())
-_SHARES: Final = (0.5, 0.75, 1.0)  # of the time, by when each party has to be home
+_SHARES: Final = (0.5, 0.75, 1.0)  # of the time, by when each party has to be done
 _left = EXIT_SECONDS  # what the exit hook may still take: a process may end in several stages
 
 
@@ -106,7 +106,7 @@ def _exit(*_: object, **__: object) -> None:
         for component in list(components):
             try:
                 component.at_exit(deadline)
-            except Exception as error:  # the others have something to bring home too
+            except Exception as error:  # the others have something to finish, too
                 log_fault(_log, error, "an exit hook raised")
     sys.setswitchinterval(switch)
     _left = max(0.0, now + _left - time.monotonic())

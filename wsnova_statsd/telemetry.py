@@ -3,11 +3,11 @@
 A handler is called as `function(event, measurements, metadata, config)` in the thread that emits, in the order of
 attachment. It may attach, detach and execute; it must return soon and must not change the mappings it is given, which
 other handlers see too. What it raises reaches neither the emitter nor the other handlers: it stays attached, and
-`telemetry.handler.failure` tells (one log record with traceback per handler and minute).
+`telemetry.handler.failure` is emitted (one log record with traceback per handler and minute).
 
 Threads: every method from any thread, and from code of a signal's handler that interrupts another one. Handler tables
-are copied on write, without a lock: who changes them looks afterwards whether somebody else did meanwhile, and writes
-them again. `execute` reads one entry. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
+are copied on write, without a lock: a writer that finds another change after its own writes them again. `execute` reads
+one entry. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Bind = Callable[[tuple[str, ...], Metadata], "Recorder | Unguarded | None"]
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One attachment, as `list_handlers` tells it."""
+    """One attachment, as `list_handlers` returns it."""
 
     handler_id: Hashable
     event: str
@@ -60,7 +60,7 @@ class Handler:
 
 
 class EventSlot:
-    """One event of one bus. An emitter keeps it, asks `if slot.handlers:` (17 ns) and builds nothing for nobody."""
+    """One event of one bus. An emitter keeps it, asks `if slot.handlers:` (17 ns), and else builds nothing."""
 
     __slots__ = ("_bus", "attached", "event", "handlers")
 
@@ -193,7 +193,7 @@ class Bus:
         self._attachments: dict[Hashable, _Attachment] = {}
         self._versions = itertools.count(1)
         self.handler_errors = 0
-        self.version = 0  # another number whenever somebody else may hear of an event
+        self.version = 0  # another number whenever other handlers may be called for an event
         self.runs: dict[int, list[None]] = {}  # of clients: each ends when something is in it, as `version` is raised
         process.on_fork(self)
 
@@ -203,6 +203,9 @@ class Bus:
 
     def slot(self, event: str) -> EventSlot:
         """The slot of this event, made if need be; it stays the same for the life of the bus."""
+        return self._slot(event)
+
+    def _slot(self, event: str) -> EventSlot:
         return self._slots.get(event) or self._slots.setdefault(event, EventSlot(self, event))
 
     def attach(
@@ -249,7 +252,7 @@ class Bus:
                 f"a handler with the id {handler_id!r} is attached already; detach it first, or choose another id"
             )
         for name in names:
-            self.slot(name).attached[attachment] = None
+            self._slot(name).attached[attachment] = None
         if self._attachments.get(handler_id) is not attachment:  # detached meanwhile, perhaps before it was everywhere
             self._take_off(attachment)
         self._write_tables(names)
@@ -265,7 +268,7 @@ class Bus:
 
     def _take_off(self, attachment: _Attachment) -> None:
         for name in attachment.events:
-            self.slot(name).attached.pop(attachment, None)
+            self._slot(name).attached.pop(attachment, None)
 
     def replace(
         self, handler_id: Hashable, function: HandlerFunction, config: Any = None, *, bind: Bind | None = None
@@ -285,8 +288,8 @@ class Bus:
     def _write_tables(self, events: Iterable[str]) -> None:
         """Bring what emissions read up to date with what is attached.
 
-        Another thread, or a signal's handler, may do the same meanwhile, and know more or less: whoever finds another
-        version than it has set writes again, so that the last one to write has seen everything.
+        Another thread, or a signal's handler, may do the same meanwhile, and may have seen more or less: who finds
+        another version than it has set writes again, so that the last one to write has seen everything.
         """
         version = -1
         while self.version != version:

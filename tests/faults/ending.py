@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from tests.faults.support import ROOT, until
+from tests.support import ROOT, until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 # A start imports everything, on a machine that may be busy; no test waits for it where all is well.

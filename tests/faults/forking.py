@@ -6,14 +6,12 @@ import select
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import wsnova_statsd as ws
-from wsnova_statsd import telemetry
-from wsnova_statsd.client import client as client_module
-from wsnova_statsd.client.keeper import KEEPER
-
+_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+_NEEDED_TO_DIAL = {"_jar_lock"}  # no child that is forked while another thread holds it can dial
 Fork = Callable[[], int]
 
 
@@ -78,21 +76,36 @@ class Child:
             os.waitpid(self.pid, 0)
 
 
-def locks_of(client: ws.Client) -> list[Any]:
-    """The locks in the client's parts that a fork may catch in another thread's hands; not those held by waiting."""
-    assert client._life is not None
-    life: Any = client._life
-    link = life.connection.link
-    found = [
-        client_module._naming,
-        KEEPER._lock,
-        telemetry.DEFAULT._lock,
-        life.requests._lock,
-        life.dialogue.subscriptions._lock,
-        life.outbound._counting,
-        link.sending,
-        link._ending,
-    ]
-    kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
-    assert all(isinstance(one, kinds) for one in found)
+def locks_of(*roots: object) -> list[Any]:
+    """The locks in the parts of these objects, and those of the package's modules, which a fork may catch in another
+    thread's hands. Only objects of the package's own classes are looked into, and what they keep in containers."""
+    waiting: list[object] = [*roots]
+    for name, module in list(sys.modules.items()):
+        if name.startswith("wsnova_statsd") and ".testing" not in name:
+            waiting += [one for key, one in vars(module).items() if key not in _NEEDED_TO_DIAL]
+    found, seen = list[Any](), set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, _LOCKS):
+            found.append(one)
+        elif isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list | tuple | set | frozenset | deque):
+            waiting += one
+        elif type(one).__module__.startswith("wsnova_statsd"):
+            slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
+            waiting += [getattr(one, name, None) for name in (*getattr(one, "__dict__", ()), *slots)]
     return found
+
+
+def hold(locks: list[Any], held: threading.Event, release: threading.Event) -> None:
+    """Take the locks, set `held`, and let go on `release`; a lock in the hands of a thread that waits is left to it."""
+    taken = [lock for lock in locks if lock.acquire(timeout=0.2)]
+    if len(taken) >= len(locks) / 2:
+        held.set()
+    release.wait(20.0)
+    for lock in reversed(taken):
+        lock.release()

@@ -6,13 +6,13 @@ is how a test knows that there is nothing left to do. The flush interval is 10 s
 
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
 
 import wsnova_statsd as ws
+from tests.support import until
 
 DONE = Path(os.environ["DONE"])
 TASKS = int(os.environ["TASKS"])
@@ -44,7 +44,7 @@ def count(number: int) -> None:
 def stay() -> None:
     """The last one: under way when the worker is told to go."""
     DONE.joinpath("stay").touch()
-    time.sleep(1.0)
+    assert until(DONE.joinpath("told").exists, 60)
     _count(-1)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +18,8 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.benchmarks.agent import LOOPBACK, Agent, Audit, free_port
-from tests.faults.support import run_script, until
+from tests.faults.support import run_script
+from tests.support import until
 
 RESTARTS = 50
 KILLS = 20
@@ -77,13 +77,13 @@ class Load:
                 self.bus.execute(EVENT, {}, metadata)
                 self.reporter.increment(NAME, value, tags)
                 self._counted[number] += 1 + value
-            time.sleep(0.0005)  # to let others have the processor; not waited for
+            self._ending.wait(0.0005)  # to let others have the processor
 
     def _flush(self) -> None:
         while not self._ending.is_set():
             if not self.reporter.flush(0.5):
                 self.refusals += 1
-            time.sleep(0.003)
+            self._ending.wait(0.003)
 
 
 def _address(agent: Agent) -> dict[str, Any]:
@@ -238,9 +238,10 @@ def test_counts_wait_while_the_socket_file_is_gone(unix: Agent) -> None:
 # what was pending and delivered while the way was barred.
 
 _PROGRAM = """
-import json, sys, time
+import json, sys
 import datadog.dogstatsd.base
 import wsnova_statsd as ws
+from tests.support import until
 {before}
 with ws.StatsdReporter([], bus=ws.Bus(), **json.loads(sys.argv[1])) as reporter:
     for _ in range(3):
@@ -249,10 +250,7 @@ with ws.StatsdReporter([], bus=ws.Bus(), **json.loads(sys.argv[1])) as reporter:
     stats = reporter.stats
     print(json.dumps([stats.pending, stats.delivered, stats.last_error]), flush=True)
 {after}
-    deadline = time.monotonic() + 30
-    while not (reporter.flush() and reporter.stats.pending == 0):
-        assert time.monotonic() < deadline, reporter.stats
-        time.sleep(0.02)
+    assert until(lambda: reporter.flush() and reporter.stats.pending == 0, 30), reporter.stats
     assert reporter.stats.delivered == 21
 """
 

@@ -3,28 +3,26 @@
 import gc
 import os
 import signal
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import pytest
-import trustme
 
-from wsnova_statsd import FINANCIAL, Bus, Client, State, events
+from tests.support import LATE, Contexts, descriptors_to, logged, stands_still, until
+from wsnova_statsd import FINANCIAL, Client, State, events
 from wsnova_statsd.errors import NotConnected
-from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.capture import EventLog
 from wsnova_statsd.testing.server import WebSocketServer, send_messages, silent
-from wsnova_statsd.testing.tcp import TcpServer, black_hole, half_open, never_answers
+from wsnova_statsd.testing.tcp import Connection, TcpServer, black_hole, half_open
 
-_Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]  # the server's and the client's
 # Lets a handler or a send hang, not the clock's pings.
 PATIENT = FINANCIAL.replace(ping_interval=60.0, first_retry=60.0, retry_base=60.0, retry_cap=60.0)
 TIMEOUT = 0.6
-_LATE = 0.2
+PATIENCE = 20.0  # seconds; reached only by a failing test
 
 
 def _sockets() -> int:
@@ -41,15 +39,6 @@ def _threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("wsnova-client")]
 
 
-def _soon(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 2
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _the_keeper_runs() -> None:
     """It is the process's, with a socket pair of its own, and stays when clients end."""
@@ -60,24 +49,17 @@ def _the_keeper_runs() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """After each test: no thread of a client, and as many sockets as before."""
-    assert _soon(lambda: _threads() == [])  # of a test before, whose handler may take its time
+    assert until(lambda: _threads() == [])  # of a test before, whose handler may take its time
     sockets = _sockets()
     yield
-    assert _soon(lambda: _threads() == [])
-    assert _soon(lambda: _sockets() <= sockets), f"{_sockets() - sockets} sockets were left open"
+    assert until(lambda: _threads() == [])
+    assert until(lambda: _sockets() <= sockets), f"{_sockets() - sockets} sockets were left open"
 
 
-@contextmanager
-def _client(url: str, on_message: Callable[[Any], object] | None, **options: Any) -> Iterator[tuple[Client, EventLog]]:
-    bus = Bus()
-    with capture_events(bus=bus) as log:
-        client = Client(
-            url, **{"client_id": "md-1", "profile": PATIENT, "on_message": on_message, "bus": bus, **options}
-        )
-        try:
-            yield client, log
-        finally:
-            client.close(0.5)
+def _client(
+    url: str, on_message: Callable[[Any], object] | None, **options: Any
+) -> AbstractContextManager[tuple[Client, EventLog]]:
+    return logged(url, **{"profile": PATIENT, "on_message": on_message, **options})
 
 
 def _close(client: Client, log: EventLog, *, links: int = 1, timeout: float = TIMEOUT) -> float:
@@ -85,7 +67,7 @@ def _close(client: Client, log: EventLog, *, links: int = 1, timeout: float = TI
     began = time.monotonic()
     client.close(timeout)
     took = time.monotonic() - began
-    assert took < timeout + _LATE
+    assert took < timeout + LATE
     assert client.wait(0.0)
     assert log.count(events.CONNECTION_COMPLETED) == links
     assert log.count(events.CONNECTION_DISCONNECTED) == links
@@ -109,7 +91,7 @@ def _starting(client: Client) -> Iterator[None]:
     thread = threading.Thread(target=start)
     thread.start()
     yield
-    thread.join(1.0)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -117,28 +99,11 @@ def _ignore(_message: Any) -> None:
     pass
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(params=["plain", "tls"])
-def tls(request: pytest.FixtureRequest, authority: trustme.CA) -> _Contexts:
-    """The server's and the client's context, once without TLS and once with it."""
-    if request.param == "plain":
-        return None, None
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(serving)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return serving, trusting
-
-
 # A peer that answers
 
 
 @pytest.mark.parametrize("on_message", [_ignore, None])
-def test_a_peer_that_answers_ends_it_at_once(on_message: Callable[[Any], object] | None, tls: _Contexts) -> None:
+def test_a_peer_that_answers_ends_it_at_once(on_message: Callable[[Any], object] | None, tls: Contexts) -> None:
     """With a blocked reader, or with nobody who iterates: the close handshake takes no time."""
     with WebSocketServer(silent, ssl=tls[0]) as server, _client(server.url, on_message, ssl=tls[1]) as (client, log):
         client.start()
@@ -149,20 +114,29 @@ def test_a_peer_that_answers_ends_it_at_once(on_message: Callable[[Any], object]
 
 def test_a_blocked_loop_is_woken() -> None:
     """Its thread leaves the loop without an error."""
-    with WebSocketServer(silent) as server, _client(server.url, None) as (client, log):
+    looping = threading.Event()
+
+    def loop() -> int:
+        messages = 0
+        for _ in client:
+            messages += 1
+            looping.set()
+        return messages
+
+    with WebSocketServer(send_messages(["1"])) as server, _client(server.url, None) as (client, log):
         client.start()
         with ThreadPoolExecutor(1) as pool:
-            loop = pool.submit(list, client)
-            time.sleep(0.1)
-            assert _close(client, log, timeout=5.0) < 1.0
-            assert loop.result(1.0) == []
+            ended = pool.submit(loop)
+            assert looping.wait(PATIENCE)
+            assert _close(client, log, timeout=5.0) < LATE
+            assert ended.result(PATIENCE) == 1
 
 
 # A peer that does not
 
 
 @pytest.mark.parametrize("on_message", [_ignore, None])
-def test_a_silent_peer_cannot_hold_it_up(on_message: Callable[[Any], object] | None, tls: _Contexts) -> None:
+def test_a_silent_peer_cannot_hold_it_up(on_message: Callable[[Any], object] | None, tls: Contexts) -> None:
     """The close frame is never answered; a short timeout holds too, down to none at all."""
     with TcpServer(half_open, ssl=tls[0]) as server, _client(server.url, on_message, ssl=tls[1]) as (client, log):
         for timeout in (TIMEOUT, 0.05, 0.0):
@@ -173,7 +147,7 @@ def test_a_silent_peer_cannot_hold_it_up(on_message: Callable[[Any], object] | N
 
 @pytest.mark.parametrize("on_message", [_ignore, None])
 def test_a_peer_that_stopped_reading_cannot_hold_it_up(
-    on_message: Callable[[Any], object] | None, tls: _Contexts
+    on_message: Callable[[Any], object] | None, tls: Contexts
 ) -> None:
     """A send of another thread is stuck on its way out: it is ended with NotConnected, and close() is in time."""
     with TcpServer(half_open, ssl=tls[0]) as server, _client(server.url, on_message, ssl=tls[1]) as (client, log):
@@ -187,13 +161,11 @@ def test_a_peer_that_stopped_reading_cannot_hold_it_up(
                     sent[0] += 1
 
         with ThreadPoolExecutor(1) as pool:
-            sender, before = pool.submit(send), -1
-            while before != sent[0]:  # until it is stuck
-                before = sent[0]
-                time.sleep(0.2)
+            sender = pool.submit(send)
+            assert stands_still(lambda: sent[0])
             assert not sender.done()
             _close(client, log)
-            sender.result(1.0)
+            sender.result(PATIENCE)
     assert log.count(events.MESSAGE_SENT) == sent[0] > 0
 
 
@@ -209,9 +181,9 @@ def test_a_wait_for_a_retry_is_interrupted(threaded: bool) -> None:
         loop.start()
         server.drop_all()
         assert log.wait_for(events.CONNECTION_DISCONNECTED)
-        assert _soon(lambda: client.state is State.WAITING)
-        assert _close(client, log, timeout=5.0) < 0.5
-        loop.join(1.0)
+        assert until(lambda: client.state is State.WAITING)
+        assert _close(client, log, timeout=5.0) < LATE
+        loop.join(PATIENCE)
         assert not loop.is_alive()
         assert server.connections == 1
     assert log.count(events.CONNECTION_STARTED) == 1
@@ -220,23 +192,29 @@ def test_a_wait_for_a_retry_is_interrupted(threaded: bool) -> None:
 @pytest.mark.parametrize("threaded", [True, False])
 def test_a_dial_into_a_black_hole_is_cancelled(threaded: bool) -> None:
     """During start(), which raises, and without waiting for connect_timeout."""
-    on_message = _ignore if threaded else None
-    with black_hole() as (host, port), _client(f"ws://{host}:{port}", on_message) as (client, log), _starting(client):
-        assert log.wait_for(events.CONNECTION_STARTED)
-        time.sleep(0.1)
-        assert _close(client, log, links=0, timeout=5.0) < 0.5
+    with black_hole() as (host, port), _client(f"ws://{host}:{port}", _ignore if threaded else None) as (client, log):
+        filled = len(descriptors_to(port))  # its own, with which its queue is full
+        with _starting(client):
+            assert until(lambda: len(descriptors_to(port)) > filled, PATIENCE)
+            assert _close(client, log, links=0, timeout=5.0) < LATE
     assert log.names() == [events.CONNECTION_STARTED]
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_an_upgrade_that_is_never_answered_is_cancelled(over_tls: bool) -> None:
     """In the request, or in the TLS handshake before it; closing on purpose is no error."""
-    with TcpServer(never_answers) as server:
+    asked = threading.Event()
+
+    def reads_and_never_answers(connection: Connection) -> None:
+        connection.socket.recv(1)
+        asked.set()
+        connection.wait_closed()
+
+    with TcpServer(reads_and_never_answers) as server:
         url = f"wss://localhost:{server.port}" if over_tls else server.url
         with _client(url, _ignore) as (client, log), _starting(client):
-            assert server.wait_for(lambda: server.connections == 1)
-            time.sleep(0.1)
-            assert _close(client, log, links=0, timeout=5.0) < 0.5
+            assert asked.wait(PATIENCE)
+            assert _close(client, log, links=0, timeout=5.0) < LATE
     assert log.names() == [events.CONNECTION_STARTED]
 
 
@@ -266,7 +244,7 @@ def test_a_handler_may_close_its_client(answers: bool) -> None:
         client.start()
         started.set()
         assert closed.wait(5.0)
-        assert _soon(lambda: _threads() == [])
+        assert until(lambda: _threads() == [])
     assert handled == [1]
     assert log.count(events.CONNECTION_DISCONNECTED) == 1
 
@@ -281,7 +259,7 @@ def test_a_loop_may_close_its_client() -> None:
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_handler_that_sleeps_cannot_hold_it_up(answers: bool, tls: _Contexts) -> None:
+def test_a_handler_that_sleeps_cannot_hold_it_up(answers: bool, tls: Contexts) -> None:
     """The end is told while it sleeps, once; when it wakes, its thread leaves and gives the descriptor back."""
     entered, release = threading.Event(), threading.Event()
 
@@ -304,7 +282,7 @@ def test_a_handler_that_sleeps_cannot_hold_it_up(answers: bool, tls: _Contexts) 
             assert _threads() == ["wsnova-client-md-1"]
         finally:
             release.set()
-        assert _soon(lambda: _threads() == [])
+        assert until(lambda: _threads() == [])
         assert log.count(events.CONNECTION_DISCONNECTED) == 1
 
 
@@ -328,7 +306,7 @@ def test_a_loop_body_that_sleeps_cannot_hold_it_up() -> None:
             _close(client, log)
         finally:
             release.set()
-        thread.join(2.0)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert got == [1]
 
@@ -381,7 +359,7 @@ def test_many_threads_may_close_at_once() -> None:
         for closer in closers:
             closer.join(5.0)
     assert len(took) == 8
-    assert max(took) < TIMEOUT + _LATE
+    assert max(took) < TIMEOUT + LATE
     assert log.count(events.CONNECTION_DISCONNECTED) == 1
 
 
@@ -396,5 +374,5 @@ def test_a_hundred_reconnects_leave_one_thread_and_one_socket() -> None:
             client.reconnect()
             assert log.wait_for(events.CONNECTION_COMPLETED, number + 1)
         assert _threads() == ["wsnova-client-md-1"]
-        assert _soon(lambda: _sockets() <= before)
+        assert until(lambda: _sockets() <= before)
         _close(client, log, links=101)

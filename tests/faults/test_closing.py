@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, ServerProcess, until
+from tests.faults.support import QUICK, ServerProcess
+from tests.support import LATE, descriptors_to, until, what_is
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 from wsnova_statsd.testing.tcp import black_hole
@@ -32,7 +33,7 @@ def test_close_ends_in_time_while_the_handler_sleeps_and_its_peer_is_frozen() ->
         server.freeze()
         began = time.monotonic()
         client.close(1.0)
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 1.0 + LATE
         assert log.count(events.CONNECTION_DISCONNECTED) == 1
         assert client.state is ws.State.CLOSED
         let_go.set()
@@ -98,7 +99,7 @@ def test_closing_ends_a_wait_of_a_minute_at_once_and_is_no_failure() -> None:
         assert until(lambda: client.state is ws.State.WAITING)
         began = time.monotonic()
         client.close()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < LATE
         assert log.count(events.CONNECTION_RECONNECT_FAILED) == 0
         assert client.state is ws.State.CLOSED
 
@@ -120,7 +121,7 @@ def test_closing_ends_a_dial_into_a_black_hole_at_once() -> None:
         assert until(lambda: client.state is ws.State.CONNECTING)
         began = time.monotonic()
         client.close()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < LATE
         starter.join(2.0)
         assert "closed" in str(told[0])
         assert client.state is ws.State.CLOSED
@@ -146,7 +147,7 @@ def test_closing_ends_a_login_that_waits_for_its_answer() -> None:
         assert asked.wait(2.0)
         began = time.monotonic()
         client.close()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < LATE
         assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["local"]
         assert log.count(events.ERROR_OCCURRED) == 0
         starter.join(2.0)
@@ -158,13 +159,13 @@ def test_a_client_closed_under_a_busy_loop_gives_its_descriptor_back_when_the_lo
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK).start()
         client.send_text("1")
-        link = client._life.connection.link  # type: ignore[union-attr]
-        assert link is not None
+        (descriptor,) = descriptors_to(server.port)
+        name = what_is(descriptor)
         for _ in client:
             closer = threading.Thread(target=client.close, args=(0.3,))
             closer.start()
             closer.join(2.0)
             assert client.state is ws.State.CLOSED
-            assert link.fileno() >= 0
+            assert what_is(descriptor) == name
             break
-        assert until(lambda: link.fileno() < 0, 1.0)
+        assert until(lambda: what_is(descriptor) != name)

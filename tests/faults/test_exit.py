@@ -29,6 +29,8 @@ def leave(number, frame):
     sys.exit(7)
 signal.signal(signal.SIGTERM, leave)
 """
+# A shell's background job ignores SIGINT, and so do its children.
+INTERRUPTIBLE = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 READY = "count(80)\nprint('ready', flush=True)\n"
 
 ENDS = {
@@ -72,7 +74,7 @@ def test_a_sigterm_whose_handler_exits_loses_nothing(doing: str, agent: DogStats
 
 def test_an_interrupt_loses_nothing(agent: DogStatsDReceiver) -> None:
     """Ctrl-C is an unhandled exception like any other: its traceback is the only one."""
-    with Program(agent, "-c", START + READY + "time.sleep(60)") as program:
+    with Program(agent, "-c", START + INTERRUPTIBLE + READY + "signal.pause()") as program:
         program.wait_for("ready")
         ended = program.end(signal.SIGINT)
     assert agent.wait_for(lambda r: r.count("orders") == 80), agent.counts()
@@ -86,7 +88,7 @@ def test_a_signal_without_a_handler_loses_what_was_counted_since_the_last_flush_
     number: signal.Signals, agent: DogStatsDReceiver
 ) -> None:
     """The kernel ends it and nothing of it runs; what a flush brought home is whole, and nothing is doubled."""
-    script = START + "count(100)\nassert reporter.flush()\ncount(50)\nprint('ready', flush=True)\ntime.sleep(60)"
+    script = START + "count(100)\nassert reporter.flush()\ncount(50)\nprint('ready', flush=True)\nsignal.pause()"
     with Program(agent, "-c", script) as program:
         program.wait_for("ready")
         assert program.end(number).code == -number
@@ -133,10 +135,14 @@ def churn(number):
         turn += 1
         reporter.increment("churned", tags=[f"t:{number}.{turn % 400}"])
         reporter.distribution("ms", turn)
+        if turn == 800:
+            churned.release()
+churned = threading.Semaphore(0)
 for number in range(4):
     threading.Thread(target=churn, args=(number,), daemon=True).start()
 count()
-time.sleep(0.3)
+for number in range(4):
+    churned.acquire()
 """
 
 
@@ -158,7 +164,7 @@ def test_an_agent_that_reads_nothing_holds_no_exit_beyond_its_bound(end: str, tm
     script = f"signal.signal(signal.SIGTERM, lambda *_: exec({end!r} + '\\nsys.exit(7)'))\n" + crowd + READY
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(path)
-        with Program(path, "-c", START + script + "time.sleep(60)") as program:
+        with Program(path, "-c", START + script + "signal.pause()") as program:
             program.wait_for("ready")
             ended = program.end(signal.SIGTERM)
     assert ended.code == 7

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ending import PATIENCE, Ended, Program
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 TASKS, COUNTS = 40, 25  # and one more task, which is under way when the worker is told to go
@@ -37,6 +37,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[E
         for program, _, done in started.values():
             assert until(lambda done=done: len(list(done.iterdir())) > TASKS, PATIENCE), program.told()  # type: ignore[misc]
             program.signal(signal.SIGTERM)
+            program.wait_for("Warm shutdown")
+            done.joinpath("told").touch()
         ended = {run: (program.end(), agent) for run, (program, agent, _) in started.items()}
         for _, agent in ended.values():
             agent.stop()  # reads what has arrived

@@ -51,7 +51,8 @@ def _totals(agent: DogStatsDReceiver) -> dict[str, float]:
     agent.stop()  # reads what has arrived
     totals = Counter[str]()
     for name, _, amount in agent.counts():
-        totals[name] += int(amount)
+        if not name.startswith("websocket.reporter."):  # of itself, where a child lives for seconds
+            totals[name] += int(amount)
     return dict(totals)
 
 

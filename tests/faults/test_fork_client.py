@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.forking import Child, Fork, locks_of
-from tests.faults.support import QUICK, run_script, until
+from tests.faults.forking import Child, Fork, hold, locks_of
+from tests.faults.support import QUICK, run_script
+from tests.support import descriptors_to, until
 from wsnova_statsd import process
-from wsnova_statsd.testing.server import WebSocketServer, echo
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 
+PATIENCE = 20.0  # seconds; reached only by a failing test
 FORKS = [pytest.param(os.fork, id="os.fork"), pytest.param(ctypes.PyDLL(None).fork, id="libc")]
 forks = pytest.mark.parametrize("fork", FORKS)
 PARENT = os.getpid()
@@ -28,13 +30,6 @@ def _raised(call: Callable[[], object]) -> str:
     return ""
 
 
-def _descriptor(client: ws.Client) -> int:
-    assert client._life is not None
-    link = client._life.connection.link
-    assert link is not None
-    return link.fileno()
-
-
 @forks
 @pytest.mark.parametrize("mode", ["callback", "iteration"])
 def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: Fork, mode: str) -> None:
@@ -42,13 +37,21 @@ def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: F
     got, told = list[Any](), list[str]()
     bus = ws.Bus()
     bus.attach_many("ear", list(ws.events.CATALOGUE), lambda event, *_: told.append(event))
-    with WebSocketServer(echo) as server:
+    pinged = threading.Event()
+
+    def echo_and_ping(connection: ScriptedConnection) -> None:
+        for message in connection:
+            connection.send(message)
+            if connection.ping().wait(PATIENCE):
+                pinged.set()
+
+    with WebSocketServer(echo_and_ping) as server:
         client = ws.Client(server.url, profile=QUICK, bus=bus, on_message=got.append if mode == "callback" else None)
         client.start()
         client.send_text("1")
         assert until(lambda: bool(got)) if mode == "callback" else client.receive(2.0) == 1
-        time.sleep(0.4)  # the keeper stands in where nobody iterates
-        descriptor = _descriptor(client)
+        assert pinged.wait(PATIENCE)  # so the keeper stands in where nobody iterates
+        (descriptor,) = descriptors_to(server.port)
         child = Child(fork)
         if child.pid == 0:
             before = len(told)  # the parent may have told its sums of a second meanwhile
@@ -66,7 +69,6 @@ def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: F
             ["closed", "OSError", "FORKED"],
             ["events", []],
         ]
-        time.sleep(0.2)
         assert client.state is ws.State.CONNECTED
         client.send_text("2")
         assert until(lambda: got == [1, 2]) if mode == "callback" else client.receive(2.0) == 2
@@ -112,9 +114,8 @@ with WebSocketServer(echo) as server, ws.Client(server.url, profile=QUICK) as cl
         import atexit
         began = time.monotonic()
         atexit._run_exitfuncs()
-        os._exit(0 if time.monotonic() - began < 0.3 else 3)
+        os._exit(0 if time.monotonic() - began < 2.0 else 3)
     assert os.waitpid(child.pid, 0)[1] == 0
-    time.sleep(0.2)
     client.send_text("1")
     assert client.receive(2.0) == 1
     assert server.connections == 1
@@ -194,19 +195,10 @@ def test_no_lock_that_another_thread_holds_hangs_the_child(fork: Fork) -> None:
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK, on_message=lambda message: None).start()
         locks = locks_of(client)
-        assert len(locks) >= 8
-
-        def hold() -> None:
-            for lock in locks:
-                assert lock.acquire(timeout=2.0)
-            held.set()
-            release.wait(10.0)
-            for lock in reversed(locks):
-                lock.release()
-
-        holder = threading.Thread(target=hold, daemon=True)
+        assert len(locks) >= 10
+        holder = threading.Thread(target=hold, args=(locks, held, release), daemon=True)
         holder.start()
-        assert held.wait(5.0)
+        assert held.wait(PATIENCE)
         child = Child(fork)
         if child.pid == 0:
             child.tell(client.state.name, client.wanted, client.confirmed, client.late_replies)
@@ -252,7 +244,8 @@ def test_one_component_that_cannot_let_go_keeps_no_other_from_it() -> None:
 _START_HERE = """
 import os, sys, threading, time
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, until
+from tests.faults.support import QUICK
+from tests.support import until
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 def connected(client):

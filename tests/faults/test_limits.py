@@ -110,7 +110,8 @@ def test_many_reconnects_leak_no_thread_no_descriptor_and_no_memory() -> None:
         """
 import gc, os, resource, threading
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, until
+from tests.faults.support import QUICK
+from tests.support import until
 from wsnova_statsd.testing.tcp import TcpServer, sends_raw, server_frame
 
 def rss():

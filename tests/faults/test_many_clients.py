@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.faults.support import run_script
 
 # Prints, as JSON: RSS per client beyond the first, the threads by role, the share of a core while idle.
@@ -9,6 +11,7 @@ MEASURE = """
 import json, resource, subprocess, sys, threading, time
 import wsnova_statsd as ws
 from collections import Counter
+from tests.support import until
 
 CLIENTS, IDLE, PINGS = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
 SERVER = '''
@@ -43,23 +46,15 @@ def make(number):
     client = ws.Client(url, client_id=f"c{number}", profile=profile, protocol=ws.Protocol(), on_message=got.append)
     return client.start(10.0)
 
-def settled(count):
-    deadline = time.monotonic() + 10.0
-    while len(got) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(got) == count
-
 clients = [make(0)]
-settled(1)
-time.sleep(0.5)
+assert until(lambda: len(got) == 1)
 first = rss()
 clients += [make(number) for number in range(1, CLIENTS)]
-settled(CLIENTS)
-time.sleep(0.5)
-per_client = (rss() - first) / (CLIENTS - 1)
+assert until(lambda: len(got) == CLIENTS)
 began, before = time.monotonic(), cpu()
 time.sleep(IDLE)
 share = (cpu() - before) / (time.monotonic() - began)
+per_client = (rss() - first) / (CLIENTS - 1)
 names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
 roles = Counter("-".join(name.split("-")[:2]) for name in names)
 connected = sum(client.state is ws.State.CONNECTED for client in clients)
@@ -71,6 +66,7 @@ server.wait(10)
 """
 
 
+@pytest.mark.alone
 def test_two_hundred_idle_clients_cost_little_memory_one_thread_each_and_hardly_any_cpu() -> None:
     """After 300 B of traffic each: at most 60 KiB of RSS, one reader each, the keeper, and no other thread."""
     figures = json.loads(run_script(MEASURE, 50.0, "200", "5", "4"))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.ending import PATIENCE, Ended, Program
 from tests.faults.load import answered
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 WORKERS = 4

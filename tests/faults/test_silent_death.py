@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, run_script
+from tests.support import until
 from wsnova_statsd.client import connection as connection_module
 from wsnova_statsd.client.connection import Connection
 from wsnova_statsd.client.dial import Dial
@@ -101,7 +102,8 @@ def test_a_process_without_descriptors_dials_again_when_there_are_some() -> None
         """
 import resource, time
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, until
+from tests.faults.support import QUICK
+from tests.support import until
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 told = []
@@ -139,14 +141,14 @@ def test_a_handler_that_exits_ends_the_client_with_a_word(
         codes.append(connection.close_code or 0)
 
     told = list[Exception]()
-    with _connected(told, on_message=leave, script=script) as (client, server, log):
+    with _connected(told, on_message=leave, script=script) as (client, _, log):
         assert client.wait(5.0)
         assert client.state is ws.State.CLOSED
         assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["handler_exit"]
         critical = [(one.metadata["error_type"], one.metadata["severity"]) for one in log.of(events.ERROR_OCCURRED)]
         assert critical == [("handler", "critical")]
         assert [(kind.__name__ in str(one), type(one.__cause__)) for one in told] == [(True, kind)]
-        assert server.wait_for(lambda: codes == [1000])
+        assert until(lambda: codes == [1000])
     (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
     assert kind.__name__ in record.getMessage()
     assert record.exc_info is not None
@@ -222,8 +224,27 @@ def test_a_fault_while_reading_costs_the_link_only(
             threading.Thread(target=lambda: list(client), daemon=True).start()
         assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
         assert ["recv_into" in str(one) for one in told] == [True]
-        assert sum("the connection is made again" in one.getMessage() for one in caplog.records) == 1
+        assert sum("reading failed" in one.getMessage() for one in caplog.records) == 1
         client.close()
+
+
+def test_a_thread_that_ends_unexpectedly_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault that a new link does not mend: a record, on_error, a critical error; state and wait() report the end."""
+    told = list[Exception]()
+    with _connected(told) as (client, server, log):
+        error = ValueError("a fault of ours")
+        monkeypatch.setattr(Connection, "live_link", _times(2, error, Connection.live_link))
+        client.send({"n": 1})
+        assert client.wait(5.0)
+        assert (client.state, told) == (ws.State.CLOSED, [error])
+        assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == ["critical"]
+        assert [one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)] == ["connection"]
+        assert log.count(events.CONNECTION_DISCONNECTED) == 1
+        assert sum("its thread met a fault" in one.getMessage() for one in caplog.records) == 1
+        assert server.wait_for(lambda: server.open_connections == 0)
+        assert until(lambda: "wsnova-client-md-1" not in {thread.name for thread in threading.enumerate()})
 
 
 @pytest.mark.parametrize("on_message", [None, _ignore], ids=["iterated", "callback"])

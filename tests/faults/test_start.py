@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import QUICK, until
+from tests.faults.support import QUICK
+from tests.support import until
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
 from wsnova_statsd.testing.tcp import LoopbackPort, TcpServer, refuses

@@ -1,29 +1,18 @@
 """TLS from several threads: OpenSSL never sees a read and a write of one connection at once."""
 
 import socket
-import ssl
 import threading
 import time
-from typing import Any
-
-import trustme
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, run_script
+from tests.support import socket_to, tls_contexts
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.tcp import Connection, TcpServer, server_frame
 
 events = ws.events
 TEXT, PING, PONG = 1, 9, 10
-
-
-def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context and the one of a client that trusts it."""
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
+PATIENCE = 20.0  # seconds; reached only by a failing test
 
 
 def test_full_duplex_messages_from_two_threads_over_many_tls_connections_drop_and_crash_nothing() -> None:
@@ -33,12 +22,12 @@ def test_full_duplex_messages_from_two_threads_over_many_tls_connections_drop_an
 import threading, time
 import wsnova_statsd as ws
 from tests.faults.support import QUICK
-from tests.faults.test_tls import _contexts
+from tests.support import tls_contexts
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 CONNECTIONS, AT_ONCE, EACH = 200, 20, 150
-server_side, client_side = _contexts()
+server_side, client_side = tls_contexts()
 faults, missing = [], []
 
 def exercise(url):
@@ -88,42 +77,46 @@ print(f"{time.monotonic() - began:.1f}")
 
 def test_what_openssl_holds_back_is_read_by_the_keeper_at_once() -> None:
     """One record of 16 KiB, of which the first read takes a quarter: no selector tells of the rest."""
-    server_side, client_side = _contexts()
+    server_side, client_side = tls_contexts()
     messages = 150
 
     def script(connection: Connection) -> None:
         connection.accept_upgrade()
-        time.sleep(0.6)  # the keeper stands in by now
+        assert left_alone.wait(PATIENCE)
+        connection.send(server_frame(PING, b"first"))
+        assert connection.read_frame() == (PONG, b"first")  # the keeper stands in by now
         record = b"".join(server_frame(TEXT, b"x" * 100) for _ in range(messages))
         connection.send(record + server_frame(PING, b"last"))
         began = time.monotonic()
         assert connection.read_frame() == (PONG, b"last")
         took.append(time.monotonic() - began)
+        answered.set()
         connection.wait_closed()
 
-    took = list[float]()
+    took, left_alone, answered = list[float](), threading.Event(), threading.Event()
     with (
         TcpServer(script, ssl=server_side) as server,
         ws.Client(server.url, profile=QUICK, protocol=ws.Protocol(), ssl=client_side) as client,
     ):
-        time.sleep(1.2)
+        left_alone.set()
+        assert answered.wait(PATIENCE)
         assert [client.receive(1.0) for _ in range(messages)] == ["x" * 100] * messages
-        assert took
-        assert took[0] < 0.15, f"the pong took {took[0]:.2f} s"
+        assert took[0] < PATIENCE / 2, f"the pong took {took[0]:.2f} s"
         client.close(0.3)
 
 
 def test_pongs_and_messages_into_a_full_tls_pipe_keep_their_order() -> None:
     """A peer that reads late: what OpenSSL sealed is finished first, so every frame arrives whole."""
-    server_side, client_side = _contexts()
+    server_side, client_side = tls_contexts()
     seen, done = list[tuple[int, int]](), threading.Event()
 
     def script(connection: Connection) -> None:
         connection.accept_upgrade()
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
         for number in range(200):
             connection.send(server_frame(PING, b"%d" % number))
-            time.sleep(0.005)
-        while len([1 for opcode, _ in seen if opcode == 2]) < 40:  # only now does it read
+            connection.stopping.wait(0.005)  # between pieces of the messages
+        while len([1 for opcode, _ in seen if opcode == 2]) < 20:  # only now does it read
             opcode, payload = connection.read_frame()
             seen.append((opcode, len(payload)))
         done.set()
@@ -133,7 +126,7 @@ def test_pongs_and_messages_into_a_full_tls_pipe_keep_their_order() -> None:
 
     def send(client: ws.Client) -> None:
         try:
-            for _ in range(40):
+            for _ in range(20):
                 client.send_binary(bytes(300_000))
         except ws.errors.NotConnected as error:
             faults.append(error)
@@ -142,7 +135,7 @@ def test_pongs_and_messages_into_a_full_tls_pipe_keep_their_order() -> None:
         client = ws.Client(server.url, profile=QUICK, ssl=client_side, on_message=lambda message: None).start()
         sender = threading.Thread(target=send, args=(client,), daemon=True)
         sender.start()
-        assert done.wait(20.0)
+        assert done.wait(40.0)
         sender.join(5.0)
         assert not faults
         assert {size for opcode, size in seen if opcode == 2} == {300_000}
@@ -153,7 +146,7 @@ def test_pongs_and_messages_into_a_full_tls_pipe_keep_their_order() -> None:
 
 def test_pongs_of_many_lengths_into_a_full_tls_pipe_arrive_whole() -> None:
     """The pipe is full of pongs alone: what OpenSSL sealed is finished with the same bytes, then the next is sent."""
-    server_side, client_side = _contexts()
+    server_side, client_side = tls_contexts()
     seen, done = list[tuple[int, bytes]](), threading.Event()
     pings = [b"%d " % number + b"x" * (97 * number % 120) for number in range(4000)]
 
@@ -163,19 +156,20 @@ def test_pongs_of_many_lengths_into_a_full_tls_pipe_arrive_whole() -> None:
         ready.wait(5.0)
         for start in range(0, len(pings), 20):
             connection.send(b"".join(server_frame(PING, payload) for payload in pings[start : start + 20]))
-            time.sleep(0.002)
+            connection.stopping.wait(0.002)
+        flooded.set()
         while (TEXT, b"done") not in seen:  # only now does it read
             seen.append(connection.read_frame())
         done.set()
         connection.wait_closed()
 
-    ready = threading.Event()
+    ready, flooded = threading.Event(), threading.Event()
     with TcpServer(script, ssl=server_side) as server, capture_events("websockex_nova.connection") as log:
         client = ws.Client(server.url, profile=QUICK, ssl=client_side, on_message=lambda message: None).start()
-        link: Any = client._life.connection.link  # type: ignore[union-attr]
-        link._transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with socket_to(server.port) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         ready.set()
-        time.sleep(1.0)
+        assert flooded.wait(PATIENCE)
         client.send_text("done")
         assert done.wait(10.0)
         pongs = [payload for opcode, payload in seen if opcode == PONG]

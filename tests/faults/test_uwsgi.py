@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.ending import PATIENCE, Program
 from tests.faults.load import answered
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 UWSGI = shutil.which("uwsgi", path=str(Path(sys.executable).parent)) or shutil.which("uwsgi")

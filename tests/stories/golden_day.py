@@ -15,7 +15,7 @@ LOST: Final = "the server ended the connection without a close frame"
 MEASUREMENTS: Final[dict[str, str]] = {
     "connection.started": "system_time",
     "connection.completed": "duration",
-    "connection.disconnected": "duration system_time",
+    "connection.disconnected": "duration silent system_time",
     "connection.reconnect.attempt": "attempt delay system_time",
     "connection.reconnect.success": "attempt duration",
     "auth.started": "system_time",
@@ -32,19 +32,22 @@ MEASUREMENTS: Final[dict[str, str]] = {
     "message.received": "size system_time",
     "message.process.started": "system_time",
     "message.process.completed": "duration",
-    "message.batch_processed": "count errors process_time process_time_max total_size window",
+    "message.batch_processed": "count errors process_time process_time_max processed total_size window",
     "error.occurred": "system_time",
     "error.handled": "duration",
     "telemetry.client.closed": "system_time",
 }
 
 
+BACKLOG: Final = "behind idle waiting waiting_bytes"  # what sums of received messages measure too
+
+
 class Row(NamedTuple):
-    """One event: its name without the prefix, its metadata, and whether wsnova-clock emits it."""
+    """One event: its name without the prefix, its metadata, and whether the thread of a renewal emits it."""
 
     event: str
     metadata: dict[str, Any]
-    clock: bool = False
+    renewal: bool = False
 
 
 def _row(event: str, **metadata: Any) -> Row:
@@ -99,11 +102,14 @@ MORNING: Final = [
     _row("auth.completed", expires_in=900.0),
     *(
         row
-        for channel in CHANNELS
-        for row in (*_subscribing(channel, restored=False), _subscribed(channel, restored=False))
+        for place, channel in enumerate(CHANNELS)
+        for row in (
+            *_subscribing(channel, restored=False),
+            # the thread that asks reads, as no other does: the answer, and at first that to the login
+            *_received("response") * (1 if place else 2),
+            _subscribed(channel, restored=False),
+        )
     ),
-    # the loop comes to what was read meanwhile: the answers to the login and to three subscriptions
-    *_received("response") * 4,
     *_received("subscription") * MESSAGES,
 ]
 
@@ -143,7 +149,7 @@ EVENING: Final = [
     _handling("subscription"),
     # in the loop body: the token is renewed, then a channel is refused
     *(
-        row._replace(clock=True)
+        row._replace(renewal=True)
         for row in (
             _row("auth.refresh.started"),
             *_sent("public_auth"),

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import until
 from tests.stories.watching import COLLECTORS, OWN, PATIENCE, Watched, watched
-from wsnova_statsd.client import stuck
+from tests.support import stuck_after, until
 from wsnova_statsd.testing.server import WebSocketServer, answers, closes, send_messages
 from wsnova_statsd.testing.tcp import Connection, ConnectProxy, TcpServer
 
@@ -291,8 +290,7 @@ PLACES = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds of a stuck handler become a third of one."""
-    monkeypatch.setattr(stuck, "STUCK_AFTER", 0.3)
-    monkeypatch.setattr(stuck, "EVERY", 0.02)
+    stuck_after(monkeypatch, 0.3)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)

@@ -22,11 +22,6 @@ def agent() -> Iterator[DogStatsDReceiver]:
 
 
 @pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
-@pytest.fixture
 def reporter(agent: DogStatsDReceiver, bus: ws.Bus) -> Iterator[ws.StatsdReporter]:
     with ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus) as reporter:
         yield reporter

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import wsnova_statsd as ws
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.insight.alerts import Alert
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
@@ -127,7 +127,7 @@ def watched(profile: ws.Profile) -> Iterator[Watched]:
         root.setLevel(logging.DEBUG)
         try:
             with ExitStack() as stack:
-                for part in (seen.monitor, seen.tracker, seen.log, seen.prometheus.start(port=None)):
+                for part in (seen.monitor, seen.tracker, seen.log, seen.prometheus.start(port=0)):
                     stack.enter_context(part)
                 yield seen
                 assert seen.reporter.flush(PATIENCE)

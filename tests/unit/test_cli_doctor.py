@@ -2,7 +2,6 @@
 
 import ipaddress
 import json
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,10 +18,7 @@ from wsnova_statsd.reporters.settings import Address
 
 
 @pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever the machine says about its own Agent."""
-    for name in [name for name in os.environ if name.startswith("DD_")]:
-        monkeypatch.delenv(name)
+def _no_socket_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settings, "DEFAULT_SOCKET", str(tmp_path / "dsd.socket"))
 
 

@@ -71,11 +71,6 @@ _TABLE: list[tuple[Profile, set[str]]] = [
 
 
 @pytest.fixture
-def bus() -> Bus:
-    return Bus()
-
-
-@pytest.fixture
 def log(bus: Bus) -> Iterator[EventLog]:
     with capture_events(bus=bus) as captured:
         yield captured

@@ -6,7 +6,7 @@ import tracemalloc
 from types import FrameType
 from typing import Any
 
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.client import flag as flag_module
 from wsnova_statsd.client.flag import Changes, Flag, Turn
 

@@ -46,11 +46,6 @@ def kept(logger: logging.Logger) -> _Kept:
     return made
 
 
-@pytest.fixture
-def bus() -> Bus:
-    return Bus()
-
-
 def _completed(bus: Bus, **metadata: Any) -> None:
     bus.execute(events.CONNECTION_COMPLETED, {"duration": 12_345_678}, {"client_id": "md-1", **metadata})
 

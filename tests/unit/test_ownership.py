@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.client import flag as flag_module
 from wsnova_statsd.client import ownership as ownership_module
 from wsnova_statsd.client.ownership import Ownership

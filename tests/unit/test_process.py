@@ -196,3 +196,45 @@ def test_a_thread_is_named_after_its_role() -> None:
     """`wsnova-` and the role, and whose it is where there can be several."""
     assert process.thread_name("clock") == "wsnova-clock"
     assert process.thread_name("client", "md-1") == "wsnova-client-md-1"
+
+
+def test_unsignalled_work_runs_aside_of_the_main_thread_and_in_place_elsewhere() -> None:
+    """Its value comes back, and what it raises; the thread has ended by then."""
+    main = threading.get_ident()
+
+    def where() -> int:
+        return threading.get_ident()
+
+    assert process.unsignalled(where, 10, 0) not in (0, main)
+    with pytest.raises(ZeroDivisionError):
+        process.unsignalled(lambda: 1 // 0, 10, 0)
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(process.unsignalled(where, 10, 0) == threading.get_ident()))
+    thread.start()
+    thread.join()
+    assert found == [True]
+    assert "wsnova-aside" not in [one.name for one in threading.enumerate()]
+
+
+def test_the_main_thread_waits_for_unsignalled_work_no_longer_than_it_says() -> None:
+    """Then it has the value for that; the work goes on to its end."""
+    release, ended = threading.Event(), threading.Event()
+
+    def work() -> str:
+        release.wait(10)
+        ended.set()
+        return "late"
+
+    assert process.unsignalled(work, 0.01, "in time") == "in time"
+    release.set()
+    assert ended.wait(10)
+
+
+def test_where_no_thread_can_start_unsignalled_work_runs_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an exit hook from Python 3.12 on."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert process.unsignalled(threading.get_ident, 10, 0) == threading.get_ident()

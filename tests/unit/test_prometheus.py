@@ -31,11 +31,6 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
-@pytest.fixture
 def reporter(bus: ws.Bus) -> Iterator[ws.PrometheusReporter]:
     """The guide's list on a bus of its own, without a server."""
     running = ws.PrometheusReporter(bus=bus).start(port=None)

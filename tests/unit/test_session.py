@@ -415,6 +415,9 @@ def test_a_breach_is_acted_upon_when_what_came_before_it_is_dealt_with() -> None
     session.at(102.0, MESSAGE)
     assert len(session.inbox) == 1, "nothing behind it is read"
     session.caught_up()
+    assert session.loss is None
+    session.inbox.clear()
+    session.caught_up()
     assert session.close_owed == (1002).to_bytes(2, "big")
     assert session.loss == Loss("protocol_error", "opcode 3 is reserved")
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import random
+import socket
 import threading
 import tracemalloc
 
@@ -288,6 +289,41 @@ def test_somebody_in_a_hurry_ends_the_flush_under_way() -> None:
     parts.line.send = send  # type: ignore[method-assign]
     assert parts.shipper.flush(10)
     assert parts.stats().delivered == 200
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_packet_that_left_is_booked_whatever_is_raised_after_it(error: type[BaseException]) -> None:
+    """An exception of a signal's handler between the send and the books: the packet does not leave a second time."""
+    parts = Parts()
+    parts.count("orders", 3)
+    parts.sample("ms", 5)
+    answer = parts.line.getsockopt
+
+    def interrupt(level: int, option: int) -> int:
+        if parts.line.tried and option == socket.SO_ERROR:
+            raise error
+        return answer(level, option)
+
+    parts.line.getsockopt = interrupt  # type: ignore[method-assign]
+    with pytest.raises(error):
+        parts.shipper.flush(10)
+    parts.line.getsockopt = answer  # type: ignore[method-assign]
+    assert parts.shipper.flush(10)
+    assert (parts.line.count("orders"), parts.line.values("ms")) == (3, [5])
+    stats = parts.stats()
+    assert (stats.delivered, stats.pending, stats.lost) == (3, 0, {})
+
+
+def test_a_packet_that_did_not_leave_waits_whatever_is_raised() -> None:
+    """The same exception before the send: the counts leave with the next flush."""
+    parts = Parts()
+    parts.count("orders", 3)
+    parts.line.go(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        parts.shipper.flush(10)
+    parts.line.come()
+    assert parts.shipper.flush(10)
+    assert parts.line.count("orders") == 3
 
 
 def _own(parts: Parts) -> dict[str, float]:

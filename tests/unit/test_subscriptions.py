@@ -6,33 +6,34 @@ import pytest
 
 import wsnova_statsd as ws
 from wsnova_statsd.client.faults import Fault
-from wsnova_statsd.client.subscriptions import Subscriptions, check_channel
+from wsnova_statsd.client.protocol import check_channel
+from wsnova_statsd.client.subscriptions import ChannelTable
 
 
 @pytest.fixture
-def channels() -> Subscriptions:
+def channels() -> ChannelTable:
     """Two wanted channels, the first of them confirmed."""
-    table = Subscriptions()
+    table = ChannelTable()
     table.want("a")
     table.want("b")
     table.made("a", 0, confirmed=True)
     return table
 
 
-def test_wanted_keeps_the_order_and_each_channel_once(channels: Subscriptions) -> None:
+def test_wanted_keeps_the_order_and_each_channel_once(channels: ChannelTable) -> None:
     """Asking again is not news, and does not move a channel."""
     assert [channels.want("a"), channels.want("c")] == [False, True]
     assert channels.wanted == ["a", "b", "c"]
 
 
-def test_a_lost_link_takes_the_confirmations_only(channels: Subscriptions) -> None:
+def test_a_lost_link_takes_the_confirmations_only(channels: ChannelTable) -> None:
     """Every channel is still wanted, none is confirmed."""
     assert channels.confirmed == ["a"]
     channels.lost()
     assert (channels.wanted, channels.confirmed) == (["a", "b"], [])
 
 
-def test_a_confirmation_counts_for_its_own_link(channels: Subscriptions) -> None:
+def test_a_confirmation_counts_for_its_own_link(channels: ChannelTable) -> None:
     """One that a slow thread reports after the loss confirms nothing on the next link."""
     channels.lost()
     channels.made("b", 0, confirmed=True)
@@ -41,14 +42,14 @@ def test_a_confirmation_counts_for_its_own_link(channels: Subscriptions) -> None
     assert channels.confirmed == ["b"]
 
 
-def test_a_channel_nobody_wants_is_not_confirmed(channels: Subscriptions) -> None:
+def test_a_channel_nobody_wants_is_not_confirmed(channels: ChannelTable) -> None:
     """An acknowledgement after the unsubscribe changes nothing."""
     channels.unwant("b")
     channels.made("b", 0, confirmed=True)
     assert (channels.wanted, channels.confirmed) == (["a"], ["a"])
 
 
-def test_a_refusal_is_that_of_its_own_question(channels: Subscriptions) -> None:
+def test_a_refusal_is_that_of_its_own_question(channels: ChannelTable) -> None:
     """One that another question followed leaves the channel wanted; the last one takes it."""
     first, second = channels.claim("b"), channels.claim("b")
     channels.refused("b", first)
@@ -57,14 +58,14 @@ def test_a_refusal_is_that_of_its_own_question(channels: Subscriptions) -> None:
     assert channels.wanted == ["a"]
 
 
-def test_without_acknowledgements_a_channel_is_made_and_not_confirmed(channels: Subscriptions) -> None:
+def test_without_acknowledgements_a_channel_is_made_and_not_confirmed(channels: ChannelTable) -> None:
     """What was only written ends the retries, and is not called confirmed."""
     channels.failed("b", 0, 100.0, None)
     channels.made("b", 0, confirmed=False)
     assert (channels.next_due(), channels.confirmed) == (None, ["a"])
 
 
-def _fail_until(channels: Subscriptions, times: int, now: float) -> list[float]:
+def _fail_until(channels: ChannelTable, times: int, now: float) -> list[float]:
     pauses = []
     for _ in range(times):
         channels.failed("b", 0, now, None)
@@ -77,14 +78,14 @@ def _fail_until(channels: Subscriptions, times: int, now: float) -> list[float]:
     return pauses
 
 
-def test_the_pauses_double_up_to_a_minute_and_never_end(channels: Subscriptions) -> None:
+def test_the_pauses_double_up_to_a_minute_and_never_end(channels: ChannelTable) -> None:
     """A channel that fails a hundred times is asked for once a minute."""
     pauses = _fail_until(channels, 100, 1_000.0)
     assert pauses[:7] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0]
     assert set(pauses[7:]) == {60.0}
 
 
-def test_a_retry_under_way_is_not_due_again(channels: Subscriptions) -> None:
+def test_a_retry_under_way_is_not_due_again(channels: ChannelTable) -> None:
     """Until its outcome is known nothing is due."""
     channels.failed("b", 0, 1_000.0, None)
     assert channels.due(1_001.0) == ["b"]
@@ -100,14 +101,14 @@ def test_a_retry_under_way_is_not_due_again(channels: Subscriptions) -> None:
     ],
     ids=["made", "unwanted", "lost"],
 )
-def test_retries_end_with_their_cause(channels: Subscriptions, end: Callable[[Subscriptions], object]) -> None:
+def test_retries_end_with_their_cause(channels: ChannelTable, end: Callable[[ChannelTable], object]) -> None:
     """A channel that is there, unwanted, or left to the next link's restore is not asked for again."""
     channels.failed("b", 0, 1_000.0, None)
     end(channels)
     assert (channels.next_due(), channels.due(9_000.0)) == (None, [])
 
 
-def test_a_failure_of_a_lost_link_is_left_to_the_next_ones_restore(channels: Subscriptions) -> None:
+def test_a_failure_of_a_lost_link_is_left_to_the_next_ones_restore(channels: ChannelTable) -> None:
     """It is due nowhere, but its fault is remembered until the channel is there."""
     fault = Fault("e1", "subscription", 0)
     channels.lost()
@@ -116,7 +117,7 @@ def test_a_failure_of_a_lost_link_is_left_to_the_next_ones_restore(channels: Sub
     assert channels.made("b", 1, confirmed=True) == [fault]
 
 
-def test_every_fault_of_a_channel_is_over_once_it_is_there(channels: Subscriptions) -> None:
+def test_every_fault_of_a_channel_is_over_once_it_is_there(channels: ChannelTable) -> None:
     """They are handed out once, in order, and those of other channels stay."""
     faults = [Fault(f"e{number}", "subscription", 0) for number in range(3)]
     for channel, fault in zip("bba", faults, strict=True):
@@ -126,7 +127,7 @@ def test_every_fault_of_a_channel_is_over_once_it_is_there(channels: Subscriptio
     assert channels.made("a", 0, confirmed=True) == faults[2:]
 
 
-def test_the_faults_of_a_channel_are_bounded(channels: Subscriptions) -> None:
+def test_the_faults_of_a_channel_are_bounded(channels: ChannelTable) -> None:
     """A server that refuses for days leaves the last hundred."""
     for number in range(500):
         channels.failed("b", 0, 1_000.0, Fault(f"e{number}", "subscription", 0))

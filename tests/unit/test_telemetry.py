@@ -1,15 +1,17 @@
 """The bus: attaching, emitting, listing, spans, isolation, and handlers that live as long as they are attached."""
 
 import gc
+import itertools
 import threading
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.faults.interrupting import re_entering
 from wsnova_statsd import telemetry
 from wsnova_statsd.errors import ConfigurationError, HandlerExists, HandlerNotFound
 from wsnova_statsd.telemetry import Bus, Handler
@@ -235,3 +237,87 @@ def test_a_bus_that_is_dropped_is_collected() -> None:
     gone = weakref.ref(Bus())
     gc.collect()
     assert gone() is None
+
+
+def _numbers(heard: list[object]) -> Callable[..., Callable[..., None]]:
+    """A `bind` that makes recorders of what it was asked and of the values they get."""
+
+    def bind(names: tuple[str, ...], metadata: Any) -> Callable[..., None]:
+        return lambda *values: heard.append((names, dict(metadata), values))
+
+    return bind
+
+
+def test_a_bound_recorder_is_called_in_place_of_its_handler() -> None:
+    """With the values alone; attach, attach_many and replace take `bind`, and a handler without one gets mappings."""
+    bus, heard = Bus(), list[object]()
+
+    def never(*_call: object) -> None:
+        raise AssertionError
+
+    bus.attach("one", "e", never, bind=_numbers(heard))
+    bus.attach_many("two", ["e", "f"], lambda *call: heard.append(call[1:3]))
+    record = bus.slot("e").recorder(("size",), {"type": "t"})
+    assert record is not None
+    record(5)
+    assert heard == [(("size",), {"type": "t"}, (5,)), ({"size": 5}, {"type": "t"})]
+    version = bus.version
+    bus.replace("two", never, bind=_numbers(heard))
+    assert bus.version != version
+    record = bus.slot("e").recorder(("size",), {"type": "t"})
+    assert record is not None
+    record(6)
+    assert heard[2:] == [(("size",), {"type": "t"}, (6,))] * 2
+
+
+def test_a_bind_that_returns_none_leaves_its_handler_as_it_is() -> None:
+    """It has no recorder for these names; an emission by mappings never asks it."""
+    bus, heard = Bus(), list[object]()
+    bus.attach("id", "e", lambda *call: heard.append(call[1]), bind=lambda names, metadata: None)
+    record = bus.slot("e").recorder(("a", "b"), {})
+    assert record is not None
+    record(1, 2)
+    bus.execute("e", {"c": 3}, {})
+    assert heard == [{"a": 1, "b": 2}, {"c": 3}]
+
+
+@pytest.mark.parametrize("given", [5, "bind", object()], ids=["a number", "a text", "an object"])
+def test_a_bind_that_cannot_be_called_is_refused(given: Any) -> None:
+    """Where it is written; nothing is attached."""
+    bus = Bus()
+    with pytest.raises(ConfigurationError, match="bind of handler 'id'"):
+        bus.attach("id", "e", print, bind=given)
+    assert bus.list_handlers() == []
+
+
+CHANGES: dict[str, Callable[[Bus, Callable[..., None]], object]] = {
+    "attach": lambda bus, hear: bus.attach("new", "e", hear, "new"),
+    "detach": lambda bus, hear: bus.detach("there"),
+    "replace": lambda bus, hear: bus.replace("there", hear, "new"),
+    "renew": lambda bus, hear: bus.renew(),
+}
+LEFT = {"attach": ["there", "new"], "detach": [], "replace": ["new"], "renew": ["there"]}
+
+
+@pytest.mark.parametrize("interrupted", CHANGES)
+def test_code_that_comes_between_two_lines_may_attach_and_detach(interrupted: str) -> None:
+    """As a signal's handler does: whatever it changes holds, and what it interrupted as well."""
+
+    def at(line: int) -> bool:
+        bus, heard = Bus(), list[str]()
+
+        def hear(*call: Any) -> None:
+            heard.append(call[3])
+
+        def change() -> None:
+            bus.attach("inner", "e", hear, "inner")
+            bus.attach("gone", "e", hear, "gone")
+            bus.detach("gone")
+
+        bus.attach("there", "e", hear, "there")
+        found = re_entering(lambda: CHANGES[interrupted](bus, hear), change, line)
+        bus.execute("e", {}, {})
+        assert sorted(heard) == sorted(LEFT[interrupted] + ["inner"] * found)
+        return found
+
+    assert next(line for line in itertools.count(1) if not at(line)) > 4

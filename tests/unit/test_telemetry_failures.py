@@ -2,12 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from wsnova_statsd.events import HANDLER_FAILURE
-from wsnova_statsd.telemetry import Bus
+from wsnova_statsd.telemetry import Bus, Unguarded
 from wsnova_statsd.testing.clock import FakeClock
 
 
@@ -199,3 +200,64 @@ def test_an_error_that_cannot_be_printed_is_told_all_the_same(bus: Bus) -> None:
     bus.execute("e", {}, {})
     assert [type(reason) for reason in told] == [Unspeakable]
     assert bus.handler_errors == 1
+
+
+class _Recorders:
+    """A `bind` whose recorders raise, or which raises itself."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self.at_once = at_once
+
+    def __call__(self, names: tuple[str, ...], metadata: object) -> Callable[..., None]:
+        if self.at_once:
+            raise ZeroDivisionError("at bind")
+
+        def record(*_values: object) -> None:
+            raise ZeroDivisionError("at record")
+
+        return record
+
+
+@pytest.mark.parametrize("neighbours", [0, 1, 2])
+@pytest.mark.parametrize("names", [("size",), ("size", "duration")])
+def test_a_recorder_that_raises_costs_neither_the_emitter_nor_the_others(
+    bus: Bus, names: tuple[str, ...], neighbours: int
+) -> None:
+    """Alone or among others: it is reported like its handler, once for each call."""
+    heard: list[object] = []
+    failures: list[Any] = []
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: failures.append((call[2]["handler_id"], str(call[2]["reason"]))))
+    bus.attach("bad", "e", print, bind=_Recorders(at_once=False))
+    for number in range(neighbours):
+        bus.attach(number, "e", print, bind=lambda names, metadata: lambda *values: heard.append(values))
+    record = bus.slot("e").recorder(names, {})
+    assert record is not None
+    for _ in range(3):
+        record(*range(len(names)))
+    assert failures == [("bad", "at record")] * 3
+    assert bus.handler_errors == 3
+    assert heard == [tuple(range(len(names)))] * 3 * neighbours
+
+
+def test_a_bind_that_raises_is_reported_and_its_handler_called_with_mappings(bus: Bus) -> None:
+    """Nothing is lost by it: the events reach the handler itself."""
+    heard: list[object] = []
+    bus.attach("id", "e", lambda *call: heard.append(call[1]), bind=_Recorders(at_once=True))
+    record = bus.slot("e").recorder(("size",), {})
+    assert bus.handler_errors == 1
+    assert record is not None
+    record(5)
+    assert heard == [{"size": 5}]
+    assert bus.handler_errors == 1
+
+
+def test_an_unguarded_recorder_is_handed_out_as_it_is(bus: Bus) -> None:
+    """Alone on its event it is called without a guard in front of it; among others a fault of it is reported."""
+    heard: list[object] = []
+    bus.attach("id", "e", print, bind=lambda names, metadata: Unguarded(heard.append))
+    assert bus.slot("e").recorder(("size",), {}) == heard.append
+    bus.attach("bad", "e", print, bind=lambda names, metadata: Unguarded(lambda value: 1 // 0))
+    record = bus.slot("e").recorder(("size",), {})
+    assert record is not None
+    record(5)
+    assert (heard, bus.handler_errors) == ([5], 1)

@@ -11,12 +11,6 @@ Call = tuple[str, dict[str, Any], dict[str, Any]]
 
 
 @pytest.fixture
-def bus() -> Bus:
-    """An isolated bus."""
-    return Bus()
-
-
-@pytest.fixture
 def heard(bus: Bus) -> Iterator[list[Call]]:
     """What the events of the span `job` carry."""
     calls: list[Call] = []

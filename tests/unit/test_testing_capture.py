@@ -15,11 +15,6 @@ def _send(bus: telemetry.Bus, times: int) -> None:
 
 
 @pytest.fixture
-def bus() -> telemetry.Bus:
-    return telemetry.Bus()
-
-
-@pytest.fixture
 def log(bus: telemetry.Bus) -> Iterator[EventLog]:
     with capture_events(bus=bus) as captured:
         yield captured

@@ -14,11 +14,6 @@ META = {"client_id": "a", "type": "trade"}
 
 
 @pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
-@pytest.fixture
 def metrics(bus: ws.Bus) -> Iterator[CapturedMetrics]:
     with capture_metrics(bus=bus) as captured:
         yield captured

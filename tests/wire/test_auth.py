@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.clock import CLOCK
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer

@@ -5,12 +5,10 @@ these tests, with the tables of `tests.rfc6455` and `tests.rfc3629`.
 """
 
 import json
-import ssl
 import time
 
 import orjson
 import pytest
-import trustme
 
 from tests.rfc3629 import INVALID, VALID, numbered
 from tests.rfc6455 import (
@@ -36,6 +34,7 @@ from tests.rfc6455 import (
     head,
     names,
 )
+from tests.support import tls_contexts
 from tests.wire.conformance import GOODBYE, Peer, conversation
 from wsnova_statsd import JsonProtocol
 
@@ -115,21 +114,12 @@ def test_an_unasked_pong_is_answered_with_nothing() -> None:
     assert peer.heard == []
 
 
-@pytest.fixture(scope="module")
-def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The server's context and the client's."""
-    authority = trustme.CA()
-    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(serving)
-    authority.configure_trust(trusting)
-    return serving, trusting
-
-
 @pytest.mark.parametrize("size", [1, 997, _WHOLE])
-def test_over_tls_nothing_is_different(tls: tuple[ssl.SSLContext, ssl.SSLContext], size: int) -> None:
+def test_over_tls_nothing_is_different(size: int) -> None:
     """Records and frames end where they like: all that is legal in the tables, in one stream."""
     cases = [case for case in FRAMING if not case.code and CLOSE not in dict(case.frames) and len(case.sent) < 1000]
-    with conversation(serving=tls[0], ssl=tls[1]) as peer:
+    serving, trusting = tls_contexts()
+    with conversation(serving=serving, ssl=trusting) as peer:
         peer.send(*chopped(b"".join(case.sent for case in cases), size))
         owed = [answer for case in cases for answer in _answers(case)]
         heard = [peer.hear() for _ in owed]

@@ -15,7 +15,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPe
 from websockets.sync.server import ServerConnection, serve
 
 import wsnova_statsd as ws
-from tests.faults.support import until
+from tests.support import until
 from wsnova_statsd.client.deflate import OFFER
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo

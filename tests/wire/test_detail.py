@@ -10,12 +10,13 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.forking import Child
-from tests.wire.test_runs import MANY, N, _sent, _sum, _wait_until
+from tests.support import until
+from tests.wire.test_runs import MANY, N, _sent, _sum
 from wsnova_statsd import events
 from wsnova_statsd.client.detail import LONGEST, Detail, detailed
-from wsnova_statsd.client.session import Session
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo
+from wsnova_statsd.testing.tcp import PING, PONG, TEXT, Connection, TcpServer, server_frame
 
 ECHOED = [
     "message.encode.started",
@@ -29,11 +30,6 @@ ECHOED = [
 ]
 SINGLE = [events.PREFIX + name for name in ECHOED]
 DEADLINE = 60.0  # of a detail that is ended by its test
-
-
-@pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
 
 
 @pytest.fixture
@@ -51,7 +47,7 @@ def server() -> Iterator[WebSocketServer]:
 class Echoing:
     """A client that is echoed what it sends."""
 
-    def __init__(self, server: WebSocketServer, bus: ws.Bus, client_id: str, **options: Any) -> None:
+    def __init__(self, server: WebSocketServer | TcpServer, bus: ws.Bus, client_id: str, **options: Any) -> None:
         self.got = 0
         self.sent = 0
         profile = ws.STANDARD.replace(**options)
@@ -65,7 +61,7 @@ class Echoing:
         for _ in range(messages):
             self.client.send({"type": "t"})
             self.sent += 1
-        _wait_until(lambda: self.got == self.sent)
+        assert until(lambda: self.got == self.sent)
 
     def __enter__(self) -> "Echoing":
         self.client.start(10)
@@ -90,11 +86,11 @@ def test_events_of_single_messages_come_while_it_lasts_and_of_one_client_if_it_i
         with detailed(DEADLINE, "a", bus):
             for who in (first, second):
                 who.exchange()
-            _wait_until(lambda: len(_of(log, "a")) == 5 * len(ECHOED))
+            assert until(lambda: len(_of(log, "a")) == 5 * len(ECHOED))
         with detailed(DEADLINE, None, bus):
             for who in (first, second):
                 who.exchange()
-            _wait_until(lambda: len(_of(log, "a")) == 10 * len(ECHOED) and len(_of(log, "b")) == 5 * len(ECHOED))
+            assert until(lambda: len(_of(log, "a")) == 10 * len(ECHOED) and len(_of(log, "b")) == 5 * len(ECHOED))
         for who in (first, second):
             who.exchange()
     assert Counter(_of(log, "a")) == dict.fromkeys(SINGLE, 10)
@@ -113,7 +109,7 @@ def test_it_ends_by_itself_and_is_told(server: WebSocketServer, bus: ws.Bus, log
             while handle.running:
                 first.exchange(1)
                 second.exchange(1)
-            _wait_until(lambda: events.DETAIL_ENDED in log.names())
+            assert until(lambda: events.DETAIL_ENDED in log.names())
             for who in (first, second):
                 who.exchange(1)
             told = len(_of(log, "a")), len(_of(log, "b"))
@@ -139,28 +135,31 @@ def test_what_is_sent_as_it_is_is_told_as_well(server: WebSocketServer, bus: ws.
     assert [one.metadata["type"] for one in log.of(events.MESSAGE_SENT)] == ["text", "binary"]
 
 
-def test_heartbeats_of_a_link_that_stands_are_told_too(
-    server: WebSocketServer, bus: ws.Bus, log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heartbeats_of_a_link_that_stands_are_told_too(bus: ws.Bus, log: EventLog) -> None:
     """The pings themselves go on all the while, as often as the profile says."""
     beats = [events.HEARTBEAT_SENT, events.HEARTBEAT_RECEIVED]
-    with Echoing(server, bus, "a", ping_interval=0.03, pong_timeout=20) as echoing:
-        left, write = list[bytes](), Session.ping
+    pinged = list[bytes]()
 
-        def ping(session: Session, now: float) -> bytes:
-            left.append(write(session, now))
-            return left[-1]
+    def echo_and_count(connection: Connection) -> None:
+        connection.accept_upgrade()
+        while (frame := connection.read_frame())[0] in (TEXT, PING):
+            opcode, payload = frame
+            if opcode == PING:
+                pinged.append(payload)
+            connection.send(server_frame(PONG if opcode == PING else TEXT, payload))
 
-        monkeypatch.setattr(Session, "ping", ping)
+    def pings(number: int) -> None:
+        due = len(pinged) + number
+        assert until(lambda: len(pinged) >= due)
 
-        def pings(number: int) -> None:
-            before = len(left)
-            _wait_until(lambda: len(left) >= before + number)
-
+    with (
+        TcpServer(echo_and_count) as server,
+        Echoing(server, bus, "a", ping_interval=0.03, pong_timeout=20) as echoing,
+    ):
         pings(3)
         assert _of(log, "a", beats) == []
         with detailed(DEADLINE, None, bus):
-            _wait_until(lambda: set(_of(log, "a", beats)) == set(beats))
+            assert until(lambda: set(_of(log, "a", beats)) == set(beats))
         echoing.exchange(1)  # the owner has told what it was about to
         told = len(_of(log, "a", beats))
         pings(3)
@@ -289,4 +288,4 @@ def test_a_forked_child_goes_back_to_its_profile_and_the_parent_stays_in_detail(
         assert handle.running
         before = len(_of(log, "a"))
         echoing.exchange(1)
-        _wait_until(lambda: len(_of(log, "a")) >= before + len(ECHOED))
+        assert until(lambda: len(_of(log, "a")) >= before + len(ECHOED))

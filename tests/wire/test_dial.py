@@ -9,14 +9,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
-import trustme
 
+from tests.support import LATE, tls_contexts
 from wsnova_statsd.client.dial import Dial, Stream
 from wsnova_statsd.client.handshake import upgrade
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.testing.tcp import Connection, LoopbackPort, TcpServer, black_hole, never_answers, trickles
-
-_LATE = 0.3  # seconds a deadline may be missed by
 
 
 @contextmanager
@@ -106,7 +104,7 @@ def test_a_hanging_resolver_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch
     try:
         with _dialling(0.4) as dial:
             assert _fails(lambda: dial.connect("slow.example", 80)).cause == "timeout"
-        assert 0.4 <= time.monotonic() - began < 0.4 + _LATE
+        assert 0.4 <= time.monotonic() - began < 0.4 + LATE
     finally:
         release.set()
 
@@ -116,7 +114,7 @@ def test_a_black_hole_ends_at_the_deadline() -> None:
     began = time.monotonic()
     with black_hole() as address, _dialling(0.5) as dial:
         error = _fails(lambda: dial.connect(*address))
-        assert 0.5 <= time.monotonic() - began < 0.5 + _LATE
+        assert 0.5 <= time.monotonic() - began < 0.5 + LATE
     assert error.cause == "timeout"
     assert "connect_timeout=0.5" in str(error)
 
@@ -145,44 +143,44 @@ def test_a_black_hole_before_a_good_address_costs_a_quarter_of_a_second(monkeypa
         _resolver(monkeypatch, hole, ("127.0.0.1", server.port))
         began = time.monotonic()
         with dial.connect("feed.example", 80) as sock:
-            assert 0.2 <= time.monotonic() - began < 0.5
+            assert 0.2 <= time.monotonic() - began < 0.2 + LATE
             assert sock.getpeername()[1] == server.port
 
 
 def test_refused_addresses_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three of them before a good one are passed in no time."""
+    """Twenty of them before a good one are passed in no time."""
     port = LoopbackPort()
     with TcpServer(never_answers) as server, _dialling(5.0) as dial:
-        _resolver(monkeypatch, *[("127.0.0.1", port.port)] * 3, ("127.0.0.1", server.port))
+        _resolver(monkeypatch, *[("127.0.0.1", port.port)] * 20, ("127.0.0.1", server.port))
         began = time.monotonic()
         with dial.connect("feed.example", 80) as sock:
             assert sock.getpeername()[1] == server.port
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < LATE
 
 
 def test_a_failed_address_makes_way_at_once_while_another_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hole, refused, good: the good one is begun when the second fails, not a quarter of a second later."""
+    """Hole, fifteen refused, good: each is begun when the one before it fails, not a quarter of a second later."""
     port = LoopbackPort()
     with TcpServer(never_answers) as server, black_hole() as hole, _dialling(5.0) as dial:
-        _resolver(monkeypatch, hole, ("127.0.0.1", port.port), ("127.0.0.1", server.port))
+        _resolver(monkeypatch, hole, *[("127.0.0.1", port.port)] * 15, ("127.0.0.1", server.port))
         began = time.monotonic()
         with dial.connect("feed.example", 80) as sock:
             assert sock.getpeername()[1] == server.port
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < LATE
 
 
 def test_a_broken_ipv6_does_not_keep_ipv4_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Families take turns, so that three dead IPv6 addresses cost one stagger."""
+    """Families take turns, so that fifteen dead IPv6 addresses cost one stagger."""
     with TcpServer(never_answers) as server, ExitStack() as stack:
         hole = ("100::1", 9)  # the discard prefix, where the machine has no IPv6 of its own
         with suppress(OSError):
             hole = stack.enter_context(black_hole("::1"))
         dial = stack.enter_context(_dialling(5.0))
-        _resolver(monkeypatch, hole, hole, hole, ("127.0.0.1", server.port))
+        _resolver(monkeypatch, *[hole] * 15, ("127.0.0.1", server.port))
         began = time.monotonic()
         with dial.connect("feed.example", 80) as sock:
             assert sock.family == socket.AF_INET
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < LATE
 
 
 def test_all_addresses_failing_tells_the_last_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +208,7 @@ def _cancelled(work: Callable[[Dial], Stream]) -> None:
         timer = threading.Timer(0.2, cancel)
         timer.start()
         error = _fails(lambda: work(dial))
-        assert time.monotonic() - moment[0] < 0.3
+        assert time.monotonic() - moment[0] < LATE
         timer.join()
     assert error.cause == "cancelled"
 
@@ -262,23 +260,14 @@ def test_a_cancelled_dial_sends_nothing_more() -> None:
 # TLS
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
+@pytest.fixture
+def trusting() -> ssl.SSLContext:
+    return tls_contexts()[1]
 
 
 @pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture
-def tls_server(authority: trustme.CA) -> Iterator[TcpServer]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    with TcpServer(never_answers, ssl=context) as server:
+def tls_server() -> Iterator[TcpServer]:
+    with TcpServer(never_answers, ssl=tls_contexts()[0]) as server:
         yield server
 
 
@@ -329,19 +318,14 @@ def test_a_silent_tls_server_ends_at_the_deadline() -> None:
     began = time.monotonic()
     with TcpServer(never_answers) as server, _dialling(0.4) as dial:
         error = _fails(lambda: _secure(dial, server, ssl.create_default_context(), "localhost"))
-        assert 0.4 <= time.monotonic() - began < 0.4 + _LATE
+        assert 0.4 <= time.monotonic() - began < 0.4 + LATE
     assert error.cause == "timeout"
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-def test_a_trickled_answer_ends_at_the_deadline(
-    authority: trustme.CA, trusting: ssl.SSLContext, over_tls: bool
-) -> None:
+def test_a_trickled_answer_ends_at_the_deadline(trusting: ssl.SSLContext, over_tls: bool) -> None:
     """Bytes that keep coming do not put the deadline off, and the time of TCP and TLS counts."""
-    context = None
-    if over_tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+    context = tls_contexts()[0] if over_tls else None
     began = time.monotonic()
     with TcpServer(trickles(0.05), ssl=context) as server, _dialling(0.6) as dial:
         sock: Stream = dial.connect("127.0.0.1", server.port)
@@ -349,6 +333,6 @@ def test_a_trickled_answer_ends_at_the_deadline(
             sock = dial.secure(sock, trusting, "localhost")
         with pytest.raises(ConnectionFailed) as caught:
             upgrade(dial, sock, server.url, [], [])
-        assert 0.6 <= time.monotonic() - began < 0.6 + _LATE
+        assert 0.6 <= time.monotonic() - began < 0.6 + LATE
         assert sock.fileno() == -1
     assert caught.value.cause == "timeout"

@@ -1,16 +1,17 @@
 """Hostile JSON from a real server, read with either library: it costs one message at most, and is told and counted."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import orjson
 import pytest
 
-from wsnova_statsd import FINANCIAL, Bus, Client, JsonProtocol, JsonRpcProtocol, events
+from tests.support import logged
+from wsnova_statsd import FINANCIAL, Client, JsonProtocol, JsonRpcProtocol, events
 from wsnova_statsd.errors import DecodeError, RequestTimeout
-from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.capture import EventLog
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, send_messages
 from wsnova_statsd.testing.tcp import CLOSE, CONTINUATION, TEXT, Connection, TcpServer, server_frame
 
@@ -34,16 +35,8 @@ REFUSED_BY_ORJSON: list[tuple[str, object]] = [
 ]
 
 
-@contextmanager
-def _client(url: str, protocol: JsonProtocol, **options: Any) -> Iterator[tuple[Client, EventLog]]:
-    bus = Bus()
-    profile = FINANCIAL.replace(stable_after=0.0)
-    with capture_events(bus=bus) as log:
-        client = Client(url, **{"client_id": "md-1", "profile": profile, "protocol": protocol, "bus": bus, **options})
-        try:
-            yield client, log
-        finally:
-            client.close(1.0)
+def _client(url: str, protocol: JsonProtocol, **options: Any) -> AbstractContextManager[tuple[Client, EventLog]]:
+    return logged(url, **{"profile": FINANCIAL.replace(stable_after=0.0), "protocol": protocol, **options})
 
 
 def _check(log: EventLog, refused: int, messages: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import until
 from wsnova_statsd.insight import kpi
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
@@ -115,9 +116,7 @@ def test_the_message_kpis_of_every_profile_are_those_of_its_messages(profile: ws
             for number in range(10):
                 client.send({"n": number})
             assert server.wait_for(lambda: len(server.received) == 10)
-            deadline = time.monotonic() + PATIENCE
-            while len(seen) < 100 and time.monotonic() < deadline:
-                client.wait(timeout=0.05)
+            assert until(lambda: len(seen) == 100, PATIENCE)
         rows = {row.key: row for row in tracker.report("a")}
     assert rows["throughput_per_s"].n == rows["processing_time_ms"].n == 100
     assert (rows["message_error_rate"].value, rows["message_error_rate"].n) == (25 / 110, 110)

@@ -28,11 +28,6 @@ def agent() -> Iterator[DogStatsDReceiver]:
     assert receiver.malformed == []
 
 
-@pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
-
-
 def _reporter(agent: DogStatsDReceiver, bus: ws.Bus, **options: Any) -> ws.StatsdReporter:
     return ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus, **options)
 

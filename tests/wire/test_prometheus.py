@@ -10,11 +10,10 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 import wsnova_statsd as ws
 from tests.faults.forking import Child, Fork
+from tests.support import until
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -50,11 +50,6 @@ sum(rate(websockex_nova_message_received_count[1m])) by (client_id, type)
 sum(rate(websockex_nova_error_occurred_count[5m])) by (error_type)
 """,
 }
-
-
-@pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
 
 
 @pytest.fixture
@@ -315,13 +310,6 @@ def program() -> str:
     return found
 
 
-def _until(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return met
-
-
 @pytest.mark.needs_prometheus
 def test_the_guides_queries_return_numbers_in_a_real_prometheus(
     bus: ws.Bus, reporter: ws.PrometheusReporter, program: str, tmp_path: Path
@@ -341,9 +329,9 @@ def test_the_guides_queries_return_numbers_in_a_real_prometheus(
     emit()
     assert reporter.port
     with _Prometheus(program, tmp_path, reporter.port) as prometheus:
-        assert _until(lambda: prometheus.has(1)), prometheus.log
+        assert until(lambda: prometheus.has(1), DEADLINE), prometheus.log
         emit()  # a rate needs a rise between two scrapes
-        assert _until(lambda: prometheus.has(2)), prometheus.log
+        assert until(lambda: prometheus.has(2), DEADLINE), prometheus.log
         assert prometheus.number(QUERIES["Connection Success Rate"]) == pytest.approx(0.75)
         assert prometheus.number(QUERIES["Average Connection Time"]) == pytest.approx(30)
         rates = prometheus.ask(QUERIES["Message Throughput"])

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.faults.support import until
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
@@ -144,9 +143,13 @@ def test_other_threads_get_replies_while_a_handler_sleeps() -> None:
 @pytest.mark.parametrize("end", ["drop", "close"])
 def test_the_end_of_the_link_interrupts_at_once(options: dict[str, Any], end: str) -> None:
     """A cut, or a close() elsewhere: no request sits out its timeout."""
-    with talking(**options) as client, ThreadPoolExecutor(1) as pool:
+    with (
+        WebSocketServer(desk) as server,
+        ws.Client(server.url, protocol=ws.JsonRpcProtocol(), **options) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
         waiting = pool.submit(client.request, {"method": "hold"}, 30.0)
-        assert until(lambda: client._life is not None and client._life.requests.active)
+        assert server.wait_for(lambda: len(server.received) == 1)
         _echo(client, 0)  # sent behind it
         began = time.monotonic()
         if end == "close":

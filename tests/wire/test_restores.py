@@ -10,7 +10,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.wire.feed import SUBSCRIPTION, Feed, faults, feeding, outcomes, wants
-from wsnova_statsd.client import channels, subscriptions
+from wsnova_statsd.client import subscriptions
 from wsnova_statsd.testing.capture import EventLog
 from wsnova_statsd.testing.server import WebSocketServer, answers
 
@@ -28,7 +28,7 @@ def feed() -> Feed:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries after 50 ms, 100 ms ...; a restore without an answer fails after 100 ms."""
     monkeypatch.setattr(subscriptions, "_FIRST_RETRY", 0.05)
-    monkeypatch.setattr(channels, "_RESTORE_TIMEOUT", 0.1)
+    monkeypatch.setattr(subscriptions, "_RESTORE_TIMEOUT", 0.1)
 
 
 def _restored(log: EventLog, count: int) -> bool:

@@ -6,13 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import until
 from wsnova_statsd.testing import capture_metrics
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.tcp import BINARY, CLOSE, TEXT, Connection, TcpServer, server_frame
@@ -60,13 +61,6 @@ def _sent(
 def _sum(log: EventLog, measurement: str) -> int:
     told = log.of(ws.events.MESSAGE_BATCH_PROCESSED)
     return sum(one.measurements[measurement] for one in told if one.metadata["direction"] == "received")
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("heard", [SUMS, (ws.events.ERROR_OCCURRED,)], ids=["timed", "unheard"])
@@ -144,7 +138,7 @@ def test_a_handler_that_closes_the_client_gets_no_more_messages(told: dict[str, 
     with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
-        _wait_until(lambda: _sum(log, "count") == 41)
+        assert until(lambda: _sum(log, "count") == 41)
     assert got == [*range(41)]
     assert _sum(log, "count") == 41
 
@@ -192,15 +186,18 @@ def test_a_handler_that_raises_is_told_and_the_next_message_comes(told: dict[str
 def test_a_handler_that_ends_its_thread_is_counted_with_its_message(told: dict[str, Any]) -> None:
     """SystemExit ends the client, and its message was dealt with in error, like any that raises."""
     got: list[int] = []
+    owners = list[threading.Thread]()
 
     def on_message(message: Any) -> None:
         got.append(message["n"])
         if message["n"] == 400:
+            owners.append(threading.current_thread())
             sys.exit("enough")
 
     with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
+        owners[0].join(10)  # the end of a thread by an exception is told to the test that runs then
     assert got == [*range(401)]
     assert (_sum(log, "count"), _sum(log, "errors")) == (401, 1)
 
@@ -236,8 +233,9 @@ def test_a_loop_that_is_left_from_a_slow_body_tells_of_it(told: dict[str, Any]) 
             if message["n"] == 400:
                 time.sleep(0.03)
                 break
-    slow = [one for one in log.of(ws.events.MESSAGE_PROCESS_SLOW) if one.measurements["duration"] > 29_000_000]
-    assert [one.metadata["type"] for one in slow] == ["t"]
+    *_, slow = log.of(ws.events.MESSAGE_PROCESS_SLOW)  # a busy machine may make others slow
+    assert slow.metadata["type"] == "t"
+    assert slow.measurements["duration"] > 29_000_000
     assert _sum(log, "count") == 401
 
 
@@ -326,7 +324,7 @@ def test_the_sums_of_a_long_run_are_told_every_second(told: dict[str, Any]) -> N
     windows = [one.measurements["window"] for one in log.of(ws.events.MESSAGE_BATCH_PROCESSED)]
     assert _sum(log, "count") == 12_000
     assert len(windows) >= 2
-    assert max(windows) < 1.6e9
+    assert max(windows) < 0.8 * sum(windows)
 
 
 def test_what_is_due_gets_its_turn_while_many_messages_wait(told: dict[str, Any]) -> None:

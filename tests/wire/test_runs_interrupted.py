@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.wire.test_runs import MANY, N, _frames, _sent, _wait_until
+from tests.support import until
+from tests.wire.test_runs import MANY, N, _frames, _sent
 from wsnova_statsd.client.frames import TEXT
 from wsnova_statsd.client.link import Driver
 from wsnova_statsd.testing.tcp import CLOSE, Connection, TcpServer, server_frame
@@ -111,7 +112,7 @@ def test_a_client_closed_by_on_error_gets_no_more_messages() -> None:
     ) as (client, _log, _bus):
         client.start()
         assert client.wait(10)
-        _wait_until(lambda: not any("closed-by-on-error" in thread.name for thread in threading.enumerate()))
+        assert until(lambda: not any("closed-by-on-error" in thread.name for thread in threading.enumerate()))
     assert got == [*range(40)]
 
 
@@ -131,15 +132,15 @@ def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:
     def on_message(message: Any) -> None:
         link: Any = client._life and client._life.connection.link
         if message["n"] == 0:
-            _wait_until(lambda: link.driver is Driver.KEEPER)
+            assert until(lambda: link.driver is Driver.KEEPER)
             read = link.session.arrived_bytes
             kept.set()
-            _wait_until(lambda: link.session.arrived_bytes > read)
+            assert until(lambda: link.session.arrived_bytes > read)
         client.send_text(str(message["n"]))
 
     with TcpServer(script) as server:
         client = ws.Client(server.url, protocol=ws.JsonProtocol(), on_message=on_message, reconnect=False, bus=ws.Bus())
         client.start()
         assert client.wait(10)
-        _wait_until(lambda: bool(heard) and heard[-1][0] == CLOSE)
+        assert until(lambda: bool(heard) and heard[-1][0] == CLOSE)
     assert heard == [*((TEXT, str(n).encode()) for n in range(10)), (CLOSE, (1002).to_bytes(2, "big"))]

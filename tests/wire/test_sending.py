@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import until
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, silent
 from wsnova_statsd.testing.tcp import TcpServer, half_open
@@ -225,8 +226,7 @@ def test_a_handler_may_send() -> None:
     server, made, done = WebSocketServer(script), list[ws.Client](), threading.Event()
 
     def handle(message: Any) -> None:
-        while not made:
-            time.sleep(0.001)
+        assert until(lambda: bool(made))
         for number in range(10):
             made[0].send([message, number])
         done.set()

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import wsnova_statsd as ws
+from tests.benchmarks.agent import free_port
 
 pytestmark = pytest.mark.needs_statsd_daemon
 
 DEADLINE = 15.0
-_VARIABLES = ("DD_TAGS", "DATADOG_TAGS", "DD_ENV", "DD_SERVICE", "DD_VERSION", "DD_ENTITY_ID", "DD_DOGSTATSD_DISABLE")
 _ENTRY = re.compile(r"'?([\w.]+)'?: (-?[\d.]+)")
 
 
@@ -69,13 +69,6 @@ class _Daemon:
         self.process.stdout.close()
 
 
-def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Daemon]:
     folder = os.environ.get("WSNOVA_TESTS_DAEMON")
@@ -85,12 +78,10 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Daemon]
         pytest.skip(f"WSNOVA_TESTS_DAEMON is {folder}, where there is no stats.js of the npm package statsd")
     if shutil.which("node") is None:
         pytest.skip("node is not installed; the StatsD daemon runs on it")
-    for name in _VARIABLES:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DD_ORIGIN_DETECTION_ENABLED", "false")  # in a container the client adds a field of DogStatsD
-    port = _free_port(socket.SOCK_DGRAM)
+    port = free_port(socket.SOCK_DGRAM)
     config = tmp_path / "config.js"
-    management = _free_port(socket.SOCK_STREAM)
+    management = free_port(socket.SOCK_STREAM)
     config.write_text(
         f"{{ address: '127.0.0.1', port: {port}, mgmt_address: '127.0.0.1', mgmt_port: {management},"
         " backends: ['./backends/console'], flushInterval: 500, title: false }"

@@ -14,14 +14,6 @@ RECEIVED, COMPLETED = ws.events.MESSAGE_RECEIVED, ws.events.MESSAGE_PROCESS_COMP
 META = {"client_id": "a", "type": "b"}
 
 
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine says about its own Agent."""
-    for name in ("TAGS", "ENV", "SERVICE", "VERSION", "ENTITY_ID", "DOGSTATSD_URL", "DOGSTATSD_DISABLE", "AGENT_HOST"):
-        monkeypatch.delenv(f"DD_{name}", raising=False)
-    monkeypatch.delenv("DATADOG_TAGS", raising=False)
-
-
 @pytest.fixture(params=["udp", "unix"])
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DogStatsDReceiver]:
     made = DogStatsDReceiver(str(tmp_path / "dsd.socket")) if request.param == "unix" else DogStatsDReceiver()

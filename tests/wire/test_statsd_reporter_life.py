@@ -7,25 +7,11 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import LATE
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 RECEIVED = ws.events.MESSAGE_RECEIVED
 META = {"client_id": "a", "type": "b"}
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine says about its own Agent."""
-    for name in (
-        "DD_TAGS",
-        "DATADOG_TAGS",
-        "DD_ENV",
-        "DD_SERVICE",
-        "DD_VERSION",
-        "DD_ENTITY_ID",
-        "DD_DOGSTATSD_DISABLE",
-    ):
-        monkeypatch.delenv(name, raising=False)
 
 
 def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
@@ -131,7 +117,7 @@ def test_a_flush_waits_for_another_no_longer_than_its_timeout() -> None:
         with reporter._shipper.lock:
             began = time.monotonic()
             assert not reporter.flush(timeout=0.05)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < LATE
             assert reporter.stats.pending == 1
         assert not reporter.flush(timeout=-1)  # no time at all
         assert reporter.stats.pending == 1

@@ -12,19 +12,14 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.benchmarks.agent import free_port
+from tests.support import until
 from tests.wire.agent_process import AgentProcess
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 RECEIVED = ws.events.MESSAGE_RECEIVED
 META = {"client_id": "a", "type": "b"}
 NAME = "websocket.message.received"
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine says about its own Agent."""
-    for name in [one for one in os.environ if one.startswith(("DD_", "DATADOG_"))]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -34,13 +29,6 @@ def path(tmp_path: Path) -> str:
 
 def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
     return ws.StatsdReporter(bus=bus or ws.Bus(), **{"flush_interval": 10, **options})
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class _Load:
@@ -74,9 +62,7 @@ class _Load:
 
 
 def _flushed(reporter: ws.StatsdReporter) -> None:
-    deadline = time.monotonic() + 20
-    while not reporter.flush() and time.monotonic() < deadline:
-        pass
+    assert until(reporter.flush, 20)
     assert reporter.stats.pending == 0
 
 
@@ -96,9 +82,7 @@ def test_fifty_restarts_of_an_agent_that_drains_lose_no_count(path: str) -> None
                 packets = reporter.stats.packets
                 agent.tell("stop")
                 agent.tell("start")
-                deadline = time.monotonic() + 20
-                while reporter.stats.packets == packets and time.monotonic() < deadline:
-                    time.sleep(0.001)
+                assert until(lambda packets=packets: reporter.stats.packets > packets, 20)  # type: ignore[misc]
         over.set()
         flusher.join()
         _flushed(reporter)
@@ -114,7 +98,7 @@ def test_fifty_restarts_of_an_agent_that_drains_lose_no_count(path: str) -> None
 
 def test_a_refused_udp_port_keeps_its_counts_until_somebody_listens() -> None:
     """The datagram that found nobody is noticed, by what the kernel tells of the socket."""
-    bus, port = ws.Bus(), _free_port()
+    bus, port = ws.Bus(), free_port()
     with AgentProcess("udp", str(port)) as agent, _reporter(bus, host="127.0.0.1", port=port) as reporter:
         for _ in range(20):
             bus.execute(RECEIVED, {"size": 3}, META)
@@ -193,9 +177,9 @@ def test_a_long_flush_of_the_thread_gives_nothing_up(path: str, monkeypatch: pyt
         send, clock = agent.send, [0.0]
         monkeypatch.setattr(reporter._shipper, "_clock", lambda: time.monotonic() + clock[0])
 
-        def slowly(packet: Any, deadline: float) -> bool:
+        def slowly(packet: Any, deadline: float, left: list[int | None]) -> bool:
             clock[0] += 0.4  # as if it had taken so long
-            return send(packet, deadline)
+            return send(packet, deadline, left)
 
         monkeypatch.setattr(agent, "send", slowly)
         for number in range(20):

@@ -56,7 +56,7 @@ def test_without_an_acknowledgement_a_channel_is_asked_for_again(feed: Feed, mon
         with pytest.raises(errors.RequestTimeout, match="still wanted"):
             client.subscribe("a", timeout=0.05)
         assert client.wanted == ["a"]
-        monkeypatch.setattr("wsnova_statsd.client.channels._RESTORE_TIMEOUT", 0.1)
+        monkeypatch.setattr("wsnova_statsd.client.subscriptions._RESTORE_TIMEOUT", 0.1)
         assert log.wait_for(events.ERROR_HANDLED, 2)
         assert client.confirmed == ["a"]
         results = [("a", "timeout", False, False), ("a", "timeout", False, True), ("a", "ok", True, True)]

@@ -1,16 +1,15 @@
 """Samples of real clients: what the kernel tells of their sockets, over TLS too, and what an Agent gets of it."""
 
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import trustme
 
 import wsnova_statsd as ws
+from tests.support import socket_to, tls_contexts
 from tests.unit.alerting import Timers
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
@@ -24,11 +23,6 @@ SAMPLED = ws.events.SYSTEM_SAMPLED
 TCP = {"tcp_rtt", "tcp_rttvar", "tcp_retransmits", "tcp_lost"}
 
 Samples = Callable[[], dict[str, dict[str, Any]]]
-
-
-@pytest.fixture
-def bus() -> ws.Bus:
-    return ws.Bus()
 
 
 @pytest.fixture
@@ -77,18 +71,13 @@ def test_each_connected_client_of_the_bus_has_figures_of_its_own_socket(bus: ws.
 def test_the_figures_are_those_that_the_kernel_tells_of_the_same_socket(bus: ws.Bus, samples: Samples) -> None:
     with WebSocketServer() as server, ws.Client(server.url, "a", bus=bus) as client:
         _ask(client)
-        life = client._life
-        assert life is not None
-        assert life.connection.link is not None
-        raw = life.connection.link.option(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        with socket_to(server.port) as sock:
+            raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
         assert samples()["a"]["tcp_rtt"] == int.from_bytes(raw[68:72], sys.byteorder) * 1000
 
 
 def test_a_connection_over_tls_has_them_too(bus: ws.Bus, samples: Samples) -> None:
-    authority = trustme.CA()
-    served, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(served)
-    authority.configure_trust(trusted)
+    served, trusted = tls_contexts()
     with WebSocketServer(ssl=served) as server, ws.Client(server.url, "a", ssl=trusted, bus=bus) as client:
         _ask(client)
         assert set(samples()["a"]) == TCP

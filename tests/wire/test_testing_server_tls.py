@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-import trustme
 import websocket
 
+from tests.support import tls_contexts
 from wsnova_statsd.testing.server import (
     WebSocketServer,
 )
@@ -33,23 +33,14 @@ def _each(send: Callable[[str], object], kind: str) -> None:
         send(f"{kind} {number}")
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
+@pytest.fixture
+def server_tls() -> ssl.SSLContext:
+    return tls_contexts()[0]
 
 
 @pytest.fixture
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+def client_tls() -> ssl.SSLContext:
+    return tls_contexts()[1]
 
 
 def test_it_speaks_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:

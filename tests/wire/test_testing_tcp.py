@@ -1,16 +1,15 @@
 """The test kit's raw TCP server: what a script can say and read, and how the server starts and ends."""
 
 import socket
-import ssl
 import threading
 
 import pytest
-import trustme
 import websocket
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.client import connect
 
+from tests.support import tls_contexts
 from wsnova_statsd.testing import tcp
 from wsnova_statsd.testing.tcp import Connection, TcpServer, server_frame
 
@@ -204,11 +203,7 @@ def test_its_threads_are_named_daemons() -> None:
 
 def test_it_speaks_tls_and_survives_a_client_that_does_not() -> None:
     """With an SSLContext the script starts after the TLS handshake, and a failed one ends only its connection."""
-    authority = trustme.CA()
-    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server_tls)
-    client_tls = ssl.create_default_context()
-    authority.configure_trust(client_tls)
+    server_tls, client_tls = tls_contexts()
     with TcpServer(tcp.sends_raw([server_frame(tcp.TEXT, b"hi")]), ssl=server_tls) as server:
         with dial(server) as plain:
             plain.sendall(REQUEST)

@@ -9,10 +9,10 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-import trustme
 import websocket
 from websocket._cookiejar import SimpleCookieJar
 
+from tests.support import LATE, Contexts
 from wsnova_statsd import Bus, Client
 from wsnova_statsd.client.dial import Dial, Stream
 from wsnova_statsd.client.handshake import upgrade
@@ -32,25 +32,6 @@ from wsnova_statsd.testing.tcp import (
     server_frame,
     wrong_accept_key,
 )
-
-_Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]  # the server's and the client's
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(params=["plain", "tls"])
-def tls(request: pytest.FixtureRequest, authority: trustme.CA) -> _Contexts:
-    """The server's and the client's context, once without TLS and once with it."""
-    if request.param == "plain":
-        return None, None
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(serving)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return serving, trusting
 
 
 def _dial(
@@ -229,8 +210,8 @@ def test_an_endless_answer_is_bounded(head: bytes, piece: bytes) -> None:
 
     with TcpServer(script) as server:
         began = time.monotonic()
-        assert _fails(server, timeout=20.0).cause == "handshake"
-        assert time.monotonic() - began < 5.0
+        assert _fails(server, timeout=50.0).cause == "handshake"
+        assert time.monotonic() - began < 25.0
     assert sent < 16 * 2**20  # what the kernel's buffers take, not what memory takes
 
 
@@ -326,7 +307,7 @@ def test_websocket_clients_own_jar_still_works_for_others() -> None:
 
 
 def test_frames_sent_together_with_the_answer_are_not_lost(
-    tls: _Contexts,
+    tls: Contexts,
 ) -> None:
     """In one write with the 101, in one TLS record even, and more than one read takes."""
     frames = server_frame(TEXT, b"first") + server_frame(BINARY, b"x" * 10_000) + server_frame(TEXT, b"last")
@@ -345,7 +326,7 @@ def test_frames_sent_together_with_the_answer_are_not_lost(
 
 
 def test_nothing_there_is_none_and_the_end_is_empty(
-    tls: _Contexts,
+    tls: Contexts,
 ) -> None:
     """Reading never waits; waiting ends when bytes come."""
     go = threading.Event()
@@ -358,7 +339,7 @@ def test_nothing_there_is_none_and_the_end_is_empty(
     with TcpServer(script, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         began = time.monotonic()
         assert transport.recv() is None
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < LATE
         if tls[0] is None:  # TLS 1.3 tickets are bytes for the socket, though not for us
             assert not transport.wait(0.05)
         go.set()
@@ -383,7 +364,7 @@ def test_where_poll_is_missing_a_selector_waits(monkeypatch: pytest.MonkeyPatch)
         assert transport.recv() == b"\x89\x00"
 
 
-def test_masked_frames_arrive(tls: _Contexts) -> None:
+def test_masked_frames_arrive(tls: Contexts) -> None:
     """Of every length form, byte for byte, with a mask of their own each."""
     payloads = [b"", b"a" * 125, b"b" * 126, b"c" * 65535, b"d" * 65536]
     with WebSocketServer(send_messages([]), ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
@@ -396,17 +377,17 @@ def test_masked_frames_arrive(tls: _Contexts) -> None:
 
 
 def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
-    tls: _Contexts,
+    tls: Contexts,
 ) -> None:
     """NotConnected, for half a frame may be out."""
     with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         began = time.monotonic()
         with pytest.raises(NotConnected):
             transport.send(bytes(64 * 2**20), 0.4)
-        assert 0.3 < time.monotonic() - began < 1.0
+        assert 0.3 < time.monotonic() - began < 0.4 + LATE
 
 
-def test_shutdown_wakes_reader_and_writer(tls: _Contexts) -> None:
+def test_shutdown_wakes_reader_and_writer(tls: Contexts) -> None:
     """From another thread; the reader then sees the end of the stream, never ciphertext."""
     with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         while transport.recv() is not None:
@@ -415,6 +396,6 @@ def test_shutdown_wakes_reader_and_writer(tls: _Contexts) -> None:
         began = time.monotonic()
         while transport.recv() is None:
             assert transport.wait(5.0)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 0.2 + LATE
         with pytest.raises(NotConnected):
             transport.send(data_frame(TEXT, b"late"), 1.0)

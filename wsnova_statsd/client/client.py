@@ -2,8 +2,8 @@
 
 Threads: with `on_message` the client's own thread `wsnova-client-<id>` is the owner of the connection; without it the
 thread that iterates or receives is, while it does. Every method from any thread, also from inside on_message and from a
-signal's handler; nothing starts in the constructor. A client that is iterated is held by its user alone: once nobody
-holds it, its connection is closed.
+signal's handler; nothing starts in the constructor. A client without on_message is referenced by its user alone: its
+connection is closed when it is collected.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
 _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
-_CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once dials nobody
+_CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
 
 class Client:
@@ -43,9 +43,9 @@ class Client:
 
     `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown).
     `on_message(message)` runs in the client's own thread; without it, iterate over the client or call receive().
-    `on_error(error)` is told of every fault, `on_reconnect()` of every new link. `ssl` is an SSLContext, certificates
-    are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or 'deflate',
-    which offers permessage-deflate (RFC 7692); limits and measured sizes are those of messages without it.
+    `on_error(error)` is called with every fault, `on_reconnect()` after every new link. `ssl` is an SSLContext;
+    certificates are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or
+    'deflate', which offers permessage-deflate (RFC 7692); limits and measured sizes are those of messages without it.
     `in_child` is 'forked' or 'start': a client that was started then starts by itself, in the background, in each child
     of os.fork but those of multiprocessing.
     Times are seconds, sizes bytes.
@@ -102,7 +102,7 @@ class Client:
                 reconnect=reconnect,
                 on_reconnect=on_reconnect,
                 auth=auth,
-                subscriptions=subscriptions if isinstance(subscriptions, str) else tuple(subscriptions),  # type: ignore[arg-type]  # Options tells
+                subscriptions=subscriptions if isinstance(subscriptions, str) else tuple(subscriptions),  # type: ignore[arg-type]  # Options raises
                 rate_limit=rate_limit,
                 idle_timeout=idle_timeout,
                 compression=compression,
@@ -114,7 +114,7 @@ class Client:
 
     @property
     def client_id(self) -> str:
-        """The id that tags everything this client tells."""
+        """The id that tags everything this client emits."""
         return self._options.client_id
 
     @property
@@ -194,7 +194,7 @@ class Client:
             threading.Thread(target=self._start_in_child, name=process.thread_name("start"), daemon=True).start()
 
     def _start_in_child(self) -> None:
-        """wsnova-start, in a child: start in the background, unless somebody did."""
+        """wsnova-start, in a child: start in the background, unless it was started or closed meanwhile."""
         time.sleep(_CHILD_STARTS_AFTER)
         if self._starts_here:
             try:
@@ -204,8 +204,9 @@ class Client:
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
-        if self._life is not None:
-            self._life.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
+        life = self._own()
+        if life is not None:
+            life.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
 
     def __enter__(self) -> Client:
         return self.start()
@@ -243,18 +244,18 @@ class Client:
         self._running().sender.send_binary(bytes(data), wait)
 
     def request(self, message: Any, timeout: float = 5.0) -> Any:
-        """Send a request and wait for its reply, which is delivered to nobody else.
+        """Send a request and wait for its reply, which is not delivered elsewhere.
 
         Raises RequestTimeout, RequestInterrupted if the link is lost first, RequestRejected if the reply is an error,
         NotConnected. Any thread, also inside on_message and while a handler runs.
         """
         life = self._running()
-        return life.dialogue.request(message, life.bounded(timeout))
+        return life.requests.request(message, life.bounded(timeout))
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
         """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
         life = self._running()
-        return life.dialogue.expect(message, read, life.bounded(timeout))
+        return life.requests.expect(message, read, life.bounded(timeout))
 
     def subscribe(self, channel: Any, timeout: float = 5.0) -> None:
         """Want a channel, on this link and every later one, and wait for the server's confirmation.
@@ -262,28 +263,34 @@ class Client:
         Raises SubscriptionRejected, and the channel is not wanted then; RequestTimeout or RequestInterrupted, and it is
         asked for again; NotConnected.
         """
-        self._running().dialogue.subscribe(channel, timeout)
+        self._running().subscriptions.subscribe(channel, timeout)
 
     def unsubscribe(self, channel: Any, timeout: float = 5.0) -> None:
         """Want a channel no more. Raises RequestTimeout, RequestInterrupted, SubscriptionRejected, NotConnected."""
-        self._running().dialogue.unsubscribe(channel, timeout)
+        self._running().subscriptions.unsubscribe(channel, timeout)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that have arrived and are not handled yet."""
+        life = self._own()
+        return 0 if life is None or life.phase is Phase.FORKED else life.receiver.waiting
 
     @property
     def wanted(self) -> list[Any]:
         """The channels that are restored on every new link."""
         life = self._own()
-        return [] if life is None or life.phase is Phase.FORKED else life.dialogue.subscriptions.wanted
+        return [] if life is None or life.phase is Phase.FORKED else life.subscriptions.wanted
 
     @property
     def confirmed(self) -> list[Any]:
         """The wanted channels that the server confirmed on this link."""
         life = self._own()
-        return [] if life is None or life.phase is Phase.FORKED else life.dialogue.subscriptions.confirmed
+        return [] if life is None or life.phase is Phase.FORKED else life.subscriptions.confirmed
 
     @property
     def late_replies(self) -> int:
-        """Replies that came after their request had timed out; they are delivered to nobody."""
-        return 0 if self._life is None else self._life.requests.late
+        """Replies that came after their request had timed out; they are not delivered."""
+        return 0 if self._life is None else self._life.replies.late
 
     def receive(self, timeout: float | None = None) -> Any:
         """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""

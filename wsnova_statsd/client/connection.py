@@ -187,7 +187,7 @@ class Connection:
         return self._establish(*self._outage)
 
     def revive(self) -> None:
-        """The owner, for a client that nobody iterates: if its link is over, make another one. Raises as above."""
+        """The owner, for a client that no thread iterates: if its link is over, make another one. Raises as above."""
         link = self.link
         if link is not None and link.loss is not None:
             self.tidings.seen(link)
@@ -213,7 +213,7 @@ class Connection:
             link.inbox.clear()
 
     def _lost(self, link: Link, loss: Loss) -> None:
-        """The link is over: tell it, and make another one or stop."""
+        """The link is over: emit its end, and make another one or stop."""
         lost_ns = time.monotonic_ns()
         on_purpose = self.closing.is_set()
         self.tidings.ended(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
@@ -365,7 +365,7 @@ class Connection:
         self._calls.unlinked()
 
     def attend(self) -> None:
-        """Somebody waits for what arrives: have the keeper read if nobody does."""
+        """A caller is waiting for a reply: have the keeper read if no other thread does."""
         kept = self._kept
         if kept is not None:
             KEEPER.ask(kept)
@@ -381,7 +381,7 @@ class Connection:
             )
         self.faults.restored()
         self._wake.clear()  # a redial() in the midst of this dial asked for what is here now
-        if self.closing.is_set():  # whoever closes saw no link yet
+        if self.closing.is_set():  # the closing thread saw no link yet
             link.send_close(NORMAL)
         else:
             self._calls.linked(not self._first)
@@ -454,12 +454,12 @@ class Connection:
             link.lose(Loss("local", "reconnect()", fault=False))
 
     def force_end(self, link: Link) -> None:
-        """Close the way under whoever reads or writes, and tell of the end if nobody did."""
+        """Shut the socket under the thread that reads or writes, and emit the end if that was not done."""
         link.shutdown()
         self.tidings.ended(link, Loss(self.reason, "", fault=False))
 
     def over(self, *, dispose: bool) -> None:
-        """Nothing more comes of this life. Only the owner may dispose of the descriptor: nobody reads then."""
+        """Nothing more comes of this connection. Only the owner may close the descriptor: no thread reads then."""
         self._undisposed = link = self.link or self._new or self._undisposed  # first: this may end in the midst
         self.link = None
         self._end = self._end or State.CLOSED
@@ -471,7 +471,7 @@ class Connection:
                 self._undisposed = None
 
     def neglected(self) -> None:
-        """wsnova-clock: the owner has been away for long; tell what the keeper saw."""
+        """wsnova-clock: the owner has been away for long; emit what the keeper saw."""
         link = self.link
         if link is not None:
             self.tidings.seen(link)

@@ -1,7 +1,7 @@
 """Emits connection.* and heartbeat.*: retries, what a link saw, and its end.
 
-Called by the owner; `seen` and `ended` also by the clock, for an owner that is away, and by whoever closes. One thread
-at a time emits what a link saw, in order; another one that comes meanwhile leaves it to that one.
+Called by the owner; `seen` and `ended` also by the clock, for an owner that is away, and by a closing thread. One
+thread at a time emits what a link saw, in order; another one that comes meanwhile leaves it to that one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ConnectionEvents:
         self._emit = emitter
         self._faults = faults
         self._limit = max_buffered_bytes
-        self._turn = Turn()  # of whoever emits what a link saw
+        self._turn = Turn()  # of the thread that emits what a link saw
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the turn."""

@@ -56,7 +56,7 @@ class Detail:
     ) -> None:
         self.cancel()
 
-    def tell(self, event: str) -> None:
+    def emit(self, event: str) -> None:
         """telemetry.detail.started with the seconds asked for, .ended with how long it lasted (ns) too."""
         measurements: dict[str, float] = {"system_time": time.time_ns(), "seconds": self.seconds}
         if event == DETAIL_ENDED:
@@ -102,7 +102,7 @@ class Details:
                 f"client_id is {client_id!r}; clients that were started and are not closed: {known}"
             )
         detail = Detail(self, seconds, client_id, bus)
-        detail.tell(DETAIL_STARTED)
+        detail.emit(DETAIL_STARTED)
         with self._lock:
             self._running.append(detail)
             detail.job = self._call_later(seconds, detail.cancel)
@@ -118,7 +118,7 @@ class Details:
             if detail.job is not None:
                 detail.job.cancel()
             self._switch_all_locked(detail)
-        detail.tell(DETAIL_ENDED)
+        detail.emit(DETAIL_ENDED)
 
     def running(self, detail: Detail) -> bool:
         """Whether it is not over."""

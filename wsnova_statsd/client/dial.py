@@ -124,7 +124,7 @@ class Dial:
                 answer.append(error)
             try:
                 waker.send(b"x")
-            except OSError:  # nobody waits any more
+            except OSError:  # the dial is over
                 pass
 
         threading.Thread(target=look_up, name=process.thread_name("resolve"), daemon=True).start()

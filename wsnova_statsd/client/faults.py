@@ -1,4 +1,4 @@
-"""Errors as events: each fault told once, and told as handled at most once when service goes on.
+"""Errors as events: each fault is emitted once, and as handled at most once when service goes on.
 
 Any thread of a client; the ids are drawn from one counter per process.
 """
@@ -21,13 +21,13 @@ from .emitter import Emitter
 _log = logging.getLogger(__name__)
 _LOG_EVERY: Final = 60.0
 _KINDS: Final = 100  # of faults that were logged lately
-_OPEN: Final = 1000  # faults of one outage that wait to be told as handled
+_OPEN: Final = 1000  # faults of one outage that are not handled yet
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault that was told."""
+    """One fault that was emitted."""
 
     error_id: str
     error_type: str
@@ -50,7 +50,7 @@ class Faults:
         return describe_error(error) if self._redacts else f"{type(error).__name__}: {wire.text(error)}"
 
     def occurred(self, error: Exception, error_type: str, severity: str) -> Fault:
-        """Tell of a fault."""
+        """Emit error.occurred, and call on_error."""
         fault = Fault(f"e{next(_numbers)}", error_type, time.monotonic_ns())
         self._emit(
             ERROR_OCCURRED,
@@ -68,7 +68,7 @@ class Faults:
         return fault
 
     def handled(self, fault: Fault, action: str) -> None:
-        """Tell that service goes on after this fault."""
+        """Emit error.handled: service goes on after this fault."""
         self._emit(
             ERROR_HANDLED,
             {"duration": time.monotonic_ns() - fault.began_ns},

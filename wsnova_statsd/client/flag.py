@@ -1,7 +1,7 @@
 """Waiting and taking turns without a lock, so that a signal's handler may do it in the midst of the same in its thread.
 
 Each step that decides is one call of the interpreter: append, remove, `setdefault`, the release of a waiter's own lock.
-They take next to no memory while nobody waits: a client has a few, and may be one of thousands. Any thread.
+They take next to no memory while no thread waits: a client has a few, and may be one of thousands. Any thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Changes:
         self._waiting: list[threading.Lock] = []  # one for each thread that waits, which holds it until it is woken
 
     def announce(self) -> None:
-        """Something has changed: wake whoever waits."""
+        """Something has changed: wake every thread that waits."""
         for waiter in self._waiting.copy():
             try:
                 waiter.release()
@@ -64,7 +64,7 @@ class Flag(Changes):
         return self._set
 
     def set(self) -> None:
-        """Set it, and wake whoever waits."""
+        """Set it, and wake every thread that waits."""
         self._set = True
         self.announce()
 
@@ -78,7 +78,7 @@ class Flag(Changes):
 
 
 class Turn:
-    """Held by one at a time: whoever takes it first. Who holds it is known from the step in which it is taken, so that
+    """Held by one at a time, the first to take it. Its holder is known from the step in which it is taken, so that
     it can be given back whatever interrupts its holder."""
 
     __slots__ = ("_held",)
@@ -91,7 +91,7 @@ class Turn:
         return self._held.setdefault("by", who) == who
 
     def holder(self) -> Hashable:
-        """Who holds it; None if nobody does."""
+        """Its holder, or None."""
         return self._held.get("by")
 
     def give_back(self, who: Hashable) -> None:

@@ -1,7 +1,7 @@
 """A client's lifecycle, from start to close: who owns the connection, and how it ends.
 
 One thread owns the connection at a time: in callback mode `wsnova-client-<id>` for as long as it lives, else the thread
-that iterates or receives, while it does; or one of that name that dials while nobody iterates. Only the owner reads.
+that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads.
 Everyone else asks: `close` from any thread stops the owner, waits for it, and past its deadline ends the link under it
 and emits the end itself. Nothing here holds a lock: a signal's handler may close what it interrupts.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from .. import process
@@ -29,7 +29,6 @@ from ..errors import (
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
-from .dialogue import Dialogue
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Changes, Turn
@@ -40,20 +39,21 @@ from .message_events import NOTHING, MessageEvents
 from .message_types import MessageTypes
 from .options import Options
 from .ownership import Ownership
-from .protocol import Protocol
 from .receiver import Receiver
+from .replies import Replies
 from .requests import Requests
 from .retry import Expired, Stopped
 from .sender import Sender
 from .session import Loss
 from .state import Phase
 from .stuck import WATCHDOG
+from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 _GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a handler ends
-_TOLD: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ways to end that callers are told of
+_REPORTED: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ends that start() or wait() report
 
 
 class Lifecycle:
@@ -65,21 +65,22 @@ class Lifecycle:
         self._emit = emit = Emitter(bus, profile, options.client_id)
         self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
-        self.requests = requests = Requests(options.protocol)
+        self.replies = replies = Replies(options.protocol, self._lower)
         self._ownership = Ownership(self._is_closing)
         self.is_owner = is_owner = self._ownership.mine
         self._login = Login(options.auth, emit, faults, weakref.ref(client), self._refused_for_good)
-        calls = Calls(is_owner, self._linked, self._unlinked, weakly(requests.wake), weakly(self._neglected))
+        calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
         self.sender = Sender(options, emit, faults, types, up, connection.closing)
-        self.dialogue = Dialogue(options, emit, faults, self.sender, requests, up, is_owner, attend, self.make_room)
-        events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
-        has_heartbeats = type(options.protocol).heartbeat_answer is not Protocol.heartbeat_answer
-        heartbeat = options.protocol.heartbeat_answer if has_heartbeats else None
-        self.receiver = Receiver(
-            options.on_message, events, requests, connection, heartbeat, self.dialogue.answer_heartbeat
+        self.requests = Requests(
+            options.protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle
         )
+        self.subscriptions = Subscriptions(
+            options.protocol, emit, faults, self.sender, replies, self.requests, up, self._lower
+        )
+        events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
+        self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
         self.phase = Phase.STARTING
@@ -87,8 +88,8 @@ class Lifecycle:
         self._changed = Changes()  # of the phase
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
-        self._stand_in: Job | None = None  # emits what the keeper saw, and dials where nobody iterates
-        self._not_emitted = [None]  # whoever takes it out emits that the client is closed
+        self._stand_in: Job | None = None  # emits what the keeper saw, and dials if no thread iterates
+        self._not_emitted = [None]  # the thread that takes it out emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
 
     def _reach(self, phase: Phase) -> None:
@@ -112,9 +113,8 @@ class Lifecycle:
     # -- start --------------------------------------------------------------------------------------------------------
 
     def launch(self, client: object, *, patient: bool) -> None:
-        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: the first link
-        is tried for whatever the answer is, and another thread makes it. Raises ConnectionFailed if there is no thread.
-        """
+        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: another thread
+        makes the first link, and tries whatever the answer is. Raises ConnectionFailed if no thread is left."""
         me = object()
         try:
             if self._launch.take(me):
@@ -141,11 +141,11 @@ class Lifecycle:
         until = None if timeout is None else time.monotonic() + timeout
         if self.is_owner() and self.phase is Phase.STARTING:
             raise ConfigurationError("start() was called by what the client itself calls while it connects")
-        apart = self._options.on_message is not None or self.connection.patient
-        if self.connection.patient and self._options.on_message is None and self.phase is Phase.STARTING:
+        callback, patient = self._options.on_message is not None, self.connection.patient
+        if patient and not callback and self.phase is Phase.STARTING:
             self._dial_apart()  # again, if no thread was left the last time
         try:
-            opened = not apart and self._ownership.if_free(lambda: self._open(until))
+            opened = not callback and not patient and self._ownership.if_free(lambda: self._open(until))
         except Expired:
             self._give_up(timeout)
         except Stopped:
@@ -204,34 +204,28 @@ class Lifecycle:
         try:
             self._open(None)
             while True:
-                self._guarded(self._hand_out)
-        except _TOLD:
-            pass  # start() or wait() tell their callers
+                try:
+                    link = self._next_turn()
+                    if link is not None:
+                        for _ in self.receiver.messages(link):
+                            pass  # on_message has it already
+                except Exception as error:
+                    self._survive(error)
+        except _REPORTED:
+            pass  # start() or wait() report it
         except BaseException as error:
             self._ended_by(error)
         finally:
             self._finish()
 
-    def _hand_out(self) -> None:
-        link = self._next_turn()
-        if link is not None:
-            for _ in self.receiver.messages(link):
-                pass  # on_message has it already
-
-    def _guarded(self, work: Callable[[], Any]) -> Any:
-        """Do this as the owner. What is raised by a fault of ours, or of the platform, costs the link and not the
-        client: it is lost then, and made again. Raises it if the link was lost already."""
-        try:
-            return work()
-        except _TOLD:
-            raise
-        except Exception as error:
-            link = self.connection.link
-            if link is None or link.loss is not None:
-                raise
-            self._faults.log("reading failed; the connection is made again", error)
-            link.lose(Loss("error", self._faults.text(error)))
-            return False
+    def _survive(self, error: Exception) -> None:
+        """The owner: what was raised as it read is a fault of ours, or of the platform, and costs the link, not the
+        client: it is lost, and made again. Raised if it is another kind of end, or if the link was lost already."""
+        link = self.connection.link
+        if isinstance(error, _REPORTED) or link is None or link.loss is not None:
+            raise error
+        self._faults.log("reading failed; the connection is made again", error)
+        link.lose(Loss("error", self._faults.text(error)))
 
     def _ended_by(self, error: BaseException) -> None:
         """The owner: the client ends by what was raised, SystemExit of the user's code, or a fault of ours."""
@@ -252,7 +246,7 @@ class Lifecycle:
         if self._options.subscriptions:
             try:
                 timeout = self.connection.bounded(self._options.connect_timeout)
-                self.dialogue.subscribe_all(self._options.subscriptions, timeout)
+                self.subscriptions.subscribe_all(self._options.subscriptions, timeout)
             except SubscriptionRejected as error:
                 if self.connection.patient:
                     self._faults.log("a channel was refused", error)
@@ -260,7 +254,7 @@ class Lifecycle:
                 self._refusal = error
                 raise
             except (RequestTimeout, RequestInterrupted, NotConnected):
-                pass  # told; what is wanted is restored or tried again
+                pass  # emitted; what is wanted is restored or tried again
             until = self.connection.until
             if until is not None and time.monotonic() >= until:
                 raise Expired
@@ -272,19 +266,23 @@ class Lifecycle:
             process.in_child()
         if self.phase is Phase.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
-        receiver, batch, now = self.receiver, self.receiver.batch, time.monotonic_ns()
+        receiver, replies, batch, now = self.receiver, self.replies, self.receiver.batch, time.monotonic_ns()
         if batch.due and now >= batch.due:
             receiver.flush()
-        due = self.dialogue.next_due()
-        if due is not None and time.monotonic() >= due:
-            self.dialogue.tick()
-            due = self.dialogue.next_due()
-        receiver.due = now + _LONGEST_TURN
+        self.requests.expire(now / 1e9)
+        self.subscriptions.retry(now / 1e9)
         link = self.connection.live_link(revive=revive)
-        for other in (batch.due, 0 if due is None else round(due * 1e9)):
-            if other:
-                receiver.due = min(receiver.due, other)
+        receiver.due = now + _LONGEST_TURN
+        if batch.due:
+            receiver.due = min(receiver.due, batch.due)
+        for due in (replies.next_deadline(), self.subscriptions.next_due()):
+            if due is not None:
+                self._lower(due)
         return link
+
+    def _lower(self, due: float) -> None:
+        """Any thread: something is to be done at this time, on time.monotonic()."""
+        self.receiver.due = min(self.receiver.due, round(due * 1e9))
 
     def messages(self, client: object) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing, and which holds the client. Ends when the
@@ -294,8 +292,12 @@ class Lifecycle:
             try:
                 self._open(None)
                 while True:
-                    link = self._guarded(self._next_turn)
-                    if link:
+                    try:
+                        link = self._next_turn()
+                    except Exception as error:
+                        self._survive(error)
+                        link = None
+                    if link is not None:
                         yield from self.receiver.messages(link)
             except Stopped:
                 self._finish()
@@ -326,19 +328,19 @@ class Lifecycle:
 
     def _receive(self, until: float | None) -> Any:
         """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
-        receiver, connection = self.receiver, self.connection
+        connection = self.connection
         with self._ownership.held(until):
             try:
                 self._open(None)
                 while True:
-                    link = self._guarded(lambda: self._next_turn(revive=until is None))
-                    if link:
-                        due = receiver.due / 1e9
-                        if not link.inbox:
-                            link.next_run(due if until is None else min(due, until), direct=False)
-                        message = receiver.one(link)
-                        if message is not NOTHING:
-                            return message
+                    try:
+                        link = self._next_turn(revive=until is None)
+                        message = NOTHING if link is None else self._read_one(link, until)
+                    except Exception as error:
+                        self._survive(error)
+                        message = NOTHING
+                    if message is not NOTHING:
+                        return message
                     if until is not None and (time.monotonic() >= until or connection.lost):
                         return NOTHING
             except Stopped:
@@ -350,11 +352,25 @@ class Lifecycle:
                 self._finish()
                 raise
 
+    def _read_one(self, link: Link, until: float | None) -> Any:
+        """The next message of this link, or NOTHING at `until` and if something else is due."""
+        due = self.receiver.due / 1e9
+        if not link.inbox:
+            link.next_run(due if until is None else min(due, until), direct=False)
+        return self.receiver.one(link)
+
     # -- what the connection calls ------------------------------------------------------------------------------------
 
-    def make_room(self, link: Link) -> None:
-        """Whoever waits for an answer: if nobody iterates, what was answered already goes out of the way."""
-        self._ownership.if_free(lambda: self.receiver.clear_answers(link))
+    def _settle(self, link: Link) -> None:
+        """The owner for a moment, once a question was answered: the answers that were found are counted as received, and
+        leave the inbox; what the link saw meanwhile is emitted."""
+        if self.phase >= Phase.ENDED:
+            return
+        self.receiver.clear_answers(link)
+        if link.session.notices:
+            self.connection.tidings.seen(link)
+        if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:
+            self.receiver.flush()
 
     def _neglected(self) -> None:
         """The keeper: the owner is away, and something is to be emitted."""
@@ -366,15 +382,15 @@ class Lifecycle:
 
     def _unlinked(self) -> None:
         self._login.lost()
-        self.dialogue.lost()
+        self.subscriptions.lost()
+        self.replies.interrupt()
 
     def _linked(self, again: bool) -> None:
         """The owner has a usable link."""
         try:
+            self.requests.greet()
             if again:
-                self.dialogue.restore()
-            else:
-                self.dialogue.greet()
+                self.subscriptions.restore()
             if again and self._options.on_reconnect is not None:
                 self._options.on_reconnect()
         except Exception as error:
@@ -382,7 +398,7 @@ class Lifecycle:
             self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
 
     def _emit_for_the_owner(self) -> None:
-        """wsnova-clock: emit what the keeper saw, and have a new link made if nobody iterates."""
+        """wsnova-clock: emit what the keeper saw, and have a new link made if no thread iterates."""
         self.connection.neglected()
         link = self.connection.link
         if link is None or link.loss is None or self._options.on_message is not None:
@@ -391,7 +407,7 @@ class Lifecycle:
             self._dial_apart()
 
     def _dial_apart(self) -> None:
-        """Have a thread of its own make the first or the next link, if there is none and nobody does. If no thread is
+        """Have a thread of its own make the first or the next link, if no thread does. If no thread is
         left, the next call tries again."""
         link = self.connection.link
         if self._ownership.standing_in or self.over or (link is not None and link.loss is None):
@@ -403,7 +419,7 @@ class Lifecycle:
             self._faults.log("no thread can be started to connect again", error)
 
     def _dial_here(self) -> None:
-        """wsnova-client-<id>: the owner for a client that nobody iterates, until its link stands."""
+        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
         self._ownership.if_free(self._revive)
 
     def _revive(self) -> None:
@@ -413,7 +429,7 @@ class Lifecycle:
                 self._open(None)
             else:
                 self.connection.revive()
-        except _TOLD:
+        except _REPORTED:
             self._finish()
         except BaseException as error:
             self._ended_by(error)
@@ -431,7 +447,7 @@ class Lifecycle:
         if link is not None:
             link.breach(violation)
             link.inbox.clear()  # nothing behind it may be processed (RFC 6455, section 7.1.7)
-            self.requests.forget_met()
+            self.replies.forget_met()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -469,14 +485,14 @@ class Lifecycle:
                 self.connection.drain(link, grace)
             self._finish()
 
-        if self.is_owner():  # from on_message or a loop body: nobody else will end it
+        if self.is_owner():  # from on_message or a loop body: no other thread will end it
             if link is not None and link.reading.locked():  # a signal's handler, in the midst of this thread's read
                 self.connection.force_end(link)
                 self._finish(owned=False)
             else:
                 end()
             return
-        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # nobody reads, or not any more
+        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or not any more
             return
         still = self.connection.link
         if still is not None:
@@ -499,7 +515,7 @@ class Lifecycle:
         self._end()
 
     def _end(self) -> None:
-        """It is over; state and wait() tell it."""
+        """It is over: state and wait() report it from now on."""
         if self.phase is Phase.FORKED:
             return
         if self._not_emitted:

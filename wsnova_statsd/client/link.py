@@ -1,14 +1,13 @@
 """One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
-Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
-that is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a
-frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end`
-in any thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
+Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner that
+is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a frame,
+any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end` in any
+thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,14 +15,12 @@ from enum import Enum
 from typing import Final
 
 from ..errors import NotConnected
-from ..redaction import log_fault
 from .deflate import Deflate, Inflater
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
-from .session import NEVER, Limits, Loss, Session
+from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
-_log = logging.getLogger(__name__)
 _LONGEST_WAIT: Final = 3600.0
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 _monotonic = time.monotonic
@@ -42,7 +39,19 @@ class Link:
     """One upgraded connection."""
 
     __slots__ = (
-        *("_ending", "_rest", "_retry_at", "_transport", "away_since", "deflate", "driver", "ended", "idle", "in_hand"),
+        *(
+            "_ending",
+            "_rest",
+            "_retry_at",
+            "_transport",
+            "_unsent",
+            "away_since",
+            "deflate",
+            "driver",
+            "ended",
+            "idle",
+            "in_hand",
+        ),
         *("inbox", "kind", "notes_heartbeats", "opened_ns", "reading", "sending", "session", "stamp", "subprotocol"),
         "uri",
     )
@@ -75,6 +84,7 @@ class Link:
         self._transport = transport
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
         self._retry_at = NEVER  # when a control frame that did not go out is tried again
+        self._unsent = 0  # bytes that the peer had not taken at the last look
         self._ending = [True]  # taken by the one that emits the end
         self.ended = False
 
@@ -85,38 +95,66 @@ class Link:
         of one `kind`; what they would overtake, or all of them unless `direct`, are in the inbox. Nothing at `until`,
         if the link is lost, and if there are notices to emit."""
         run: list[bytes] = []
-        bulk = run if direct else None
-        session, transport, inbox = self.session, self._transport, self.inbox
+        data: bytes | None = b""
+        session, transport, inbox, bulk = self.session, self._transport, self.inbox, run if direct else None
         with self.reading if self.driver is not Driver.OWNER else self._as_reader():
             now = _monotonic()
             try:
                 self.driver, self.in_hand = Driver.OWNER, False
-                if not inbox and (session.verdict is not None or session.buffer.noticed):
+                if session.stirred:
                     session.caught_up()
                 while not (run or inbox or session.notices or session.loss is not None):
                     if now >= session.due or now >= self._retry_at:
                         self._attend(now)
                     if transport.ready or session.unfinished:
-                        self._read(FLOOD, now, bulk)
-                        if session.verdict is not None and not (run or inbox):
-                            session.judge()
+                        data = b"" if session.unfinished else transport.recv(FLOOD)
+                        if data or session.unfinished:
+                            self.stamp = _wall_ns()
+                            self.kind = session.receive(data or b"", now, self.stamp, bulk)
+                        elif data is not None:
+                            session.ended()
+                        data = b""
+                        if session.stirred:
+                            self._react(now, nothing=not (run or inbox))
                         now = _monotonic()
                     elif now >= until:
                         break
                     elif session.loss is None:
                         before = now
-                        transport.wait(min(until, session.due, self._retry_at, before + _LONGEST_WAIT) - before)
+                        pause = min(until, session.due, self._retry_at, before + _LONGEST_WAIT) - before
+                        transport.ready = bool(transport.poll(int(pause * 1e3) + 1 if pause > 0 else 0))
                         now = _monotonic()
                         self.idle += now - before
-                if session.close_owed is not None:
-                    self._speak(now)
+            except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
+                session.ended(loss_of(error))
+            except BaseException as error:
+                self._interrupted(error, data)
+                raise
             finally:  # also when a signal's handler raised: the keeper must see that nobody reads
                 self.in_hand = bool(run)
                 self.driver, self.away_since = Driver.AWAY, now
+            if session.close_owed is not None:
+                self._speak(now)
         return run
 
+    def _react(self, now: float, *, nothing: bool) -> None:
+        """Something else than one usual message was read: answer what is owed, and act upon a breach, if there is
+        nothing before it that has to be handed out. Holds `reading`."""
+        session = self.session
+        if nothing:
+            session.judge()
+        session.stirred = session.verdict is not None or session.buffer.noticed
+        self._speak(now)
+        self._drop_heartbeats()
+
+    def _interrupted(self, error: BaseException, data: bytes | None) -> None:
+        """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame."""
+        if data:
+            self.session.ended(Loss("error", str(error) or type(error).__name__))
+            self._transport.shutdown()
+
     def _as_reader(self) -> threading.Lock:
-        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of its reading."""
+        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's reading."""
         if self.driver is Driver.OWNER and self.reading.locked():
             raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
         return self.reading
@@ -139,7 +177,7 @@ class Link:
                     transport.wait(max(0.0, min(until, session.due, self._retry_at) - now))
                     now = _monotonic()
                 if transport.ready or session.unfinished:
-                    self._read(READ, now)
+                    self._read(now)
             finally:
                 self.driver, self.away_since = Driver.AWAY, _monotonic()
 
@@ -166,7 +204,7 @@ class Link:
                 return False
             self._attend(now)
             while (transport.ready or session.unfinished or transport.pending()) and session.loss is None:
-                self._read(READ, now)
+                self._read(now)
                 if not self._has_room():
                     break
             return session.arrived_bytes != before
@@ -188,6 +226,7 @@ class Link:
         if session.buffer.allows(session.arrived, session.arrived_bytes + session.inflated_bytes):
             return True
         if session.buffer.newly_full():
+            session.stirred = True
             session.notices.append(("full", session.buffer.weight))
         return False
 
@@ -195,36 +234,35 @@ class Link:
         """Do what is due: ping, judge silence, send what is owed. Holds `reading`."""
         session, transport = self.session, self._transport
         ready = transport.ready or session.unfinished or transport.wait(0.0)
+        unsent, before = transport.unsent(), self._unsent
+        if before - unsent >= LIFE:
+            session.moved(now)
+        self._unsent = unsent
         session.tick(now, dry=not ready)
         self._speak(now)
         self._drop_heartbeats()
 
-    def _read(self, most: int, now: float, bulk: list[bytes] | None = None) -> None:
-        """Read once. Holds `reading`."""
+    def _read(self, now: float) -> None:
+        """Read once into the inbox, for an owner that is away. Holds `reading`."""
         session, data = self.session, b""
         try:
             if not session.unfinished:
-                read = self._transport.recv(most)
+                read = self._transport.recv(READ)
                 if read is None:
                     return
                 self.stamp, data = _wall_ns(), read
             if data or session.unfinished:
-                self.kind = session.receive(data, now, self.stamp, bulk)
+                session.receive(data, now, self.stamp)
             else:
                 session.ended()
-        except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
+            data = b""
+        except (OSError, ValueError) as error:
             session.ended(loss_of(error))
-        except Exception as error:  # a socket of another library without one of our methods
-            log_fault(_log, error, "reading from %s failed; the connection is made again", self.uri)
-            session.ended(Loss("error", f"{type(error).__name__}: {error}"))
-            self._transport.shutdown()
-        except BaseException as error:  # a signal's handler: what follows may begin in the midst of a frame
-            session.ended(Loss("error", str(error) or type(error).__name__))
-            self._transport.shutdown()
+        except BaseException as error:
+            self._interrupted(error, data)
             raise
-        if session.pongs_owed or session.close_owed is not None or session.notices:
-            self._speak(now)
-            self._drop_heartbeats()
+        if session.stirred:
+            self._react(now, nothing=False)
 
     def _drop_heartbeats(self) -> None:
         """The owner is not called out of its wait for what nobody hears of."""
@@ -255,14 +293,17 @@ class Link:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes, patience: float) -> None:
-        """Write one data frame; the caller holds `sending`. Raises NotConnected, WriteFailed: then nothing more can be
-        sent, what has arrived is still read."""
+        """Write one data frame; the caller holds `sending`. Raises NotConnected: then nothing more can be sent, and what
+        has arrived is still read."""
         session = self.session
         if session.close_sent or self.ended or session.write_fault is not None:
             raise NotConnected("the connection is closing; wait for the next one with wait=")
         rest, self._rest = self._rest, b""
         try:
             self._transport.send(rest + data if rest else data, patience)
+        except WriteFailed as error:
+            self._write_failed(error)
+            raise NotConnected(str(error)) from error.__cause__
         except BaseException as error:  # a signal's handler may raise in the midst of a frame too
             if not self._transport.wrote(len(rest) + len(data)):
                 self._write_failed(error)
@@ -307,6 +348,7 @@ class Link:
             if session.ping_due and not self._rest:
                 ping = session.ping(now)
                 session.pinged(ping, now, written=self._control(PING, ping))
+                self._unsent = self._transport.unsent()
             if close is not None and self._control(CLOSE, close):
                 session.close_sent, session.close_owed = True, None
             if self._rest:

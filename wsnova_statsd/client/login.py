@@ -1,7 +1,7 @@
 """The login of a client: on every new link before it is usable, and again before it expires. It emits auth.*.
 
 `before_dial`, `refused` and `perform` run in the owner's thread, each renewal in a thread of its own,
-`wsnova-login-<id>`: one that waits delays nobody else. Credentials in headers are judged by the server's answer to the
+`wsnova-login-<id>`: one that waits delays no other. Credentials in headers are judged by the server's answer to the
 upgrade: a dial that gets none says nothing about them, and emits nothing.
 """
 
@@ -31,14 +31,14 @@ from .faults import Fault, Faults
 
 _EARLY: Final = 0.8  # of its validity after which a login is renewed
 _SOONEST: Final = 0.05
-_LATEST: Final = 86400.0  # renewing too early harms nobody
+_LATEST: Final = 86400.0  # renewing too early does no harm
 _AGAIN: Final = 5.0  # seconds after a refresh that failed for another reason than its credentials
 _REFUSALS: Final = (401, 403)
 
 
 class Login:
-    """What `auth=` says, performed. `client()` is what login() is given, None if nobody holds it any more; `stop` ends
-    the client."""
+    """What `auth=` says, performed. `client()` is what login() is given, None once it was collected; `stop` ends the
+    client."""
 
     def __init__(
         self,
@@ -110,11 +110,11 @@ class Login:
         """Log in; the seconds of validity. Raises what login() raises."""
         client = self._client()
         if client is None:
-            raise NotConnected("nobody holds the client any more")
+            raise NotConnected("the client was collected")
         return _validity(self._auth.login(client))
 
     def _in(self, seconds: float, number: int) -> None:
-        """Renew the login of link `number` after `seconds`. The clock holds no client that nobody else does."""
+        """Renew the login of link `number` after `seconds`. The clock keeps no client from being collected."""
         renew = weakref.WeakMethod(self._renew)
 
         def due() -> None:
@@ -156,7 +156,7 @@ class Login:
         except Exception as error:
             reason = _reason(error)
             if reason == "interrupted" or number != self._link_number:
-                return  # the loss is told by the owner, and the next link logs in anew
+                return  # the owner emits the loss, and the next link logs in anew
             self._failed(reason, "refresh", began)
             self._unrenewed.append(self._faults.occurred(error, "auth", "critical"))
             self._in(_AGAIN, number)

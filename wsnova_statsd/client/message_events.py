@@ -73,6 +73,9 @@ class MessageEvents:
         self._decode_text = protocol.text_decoder()
         self._type_of = protocol.message_type
         self._sent_at = protocol.sent_at if type(protocol).sent_at is not Protocol.sent_at else None
+        has_heartbeats = type(protocol).heartbeat_answer is not Protocol.heartbeat_answer
+        self._heartbeat = protocol.heartbeat_answer if has_heartbeats else None
+        self.beat: Any = None  # what to answer, if the message read last is an application heartbeat
         self.lags: deque[int] = deque()  # ns, since the sums left last
         self._muted = False
         # Made anew by `attend`. All events of a message are emitted by what was made before it: pairs stay whole.
@@ -99,7 +102,7 @@ class MessageEvents:
         started = slot(events.MESSAGE_DECODE_STARTED)
         begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self._client_id})
         self._known = {}
-        self.quiet = begun is None and not heard and self._sent_at is None
+        self.quiet = begun is None and not heard and self._sent_at is None and self._heartbeat is None
         self.timed = not self._muted and any(slot(event).handlers for event in _SUMMED)
         self.read = self._reader(begun, heard=heard)
         return True
@@ -107,7 +110,7 @@ class MessageEvents:
     def _reader(self, begun: Recorder | None, *, heard: bool) -> Callable[[Received], Read]:
         """What decodes one message, and emits that it was received; NOTHING, or BREACH, for one that cannot be."""
         text, binary, type_of, known = self._decode_text, self._decode_binary, self._type_of, self._known
-        sent_at = self._sent_at
+        sent_at, heartbeat = self._sent_at, self._heartbeat
 
         def read(received: Received) -> Read:
             opcode, payload, arrived = received
@@ -120,6 +123,12 @@ class MessageEvents:
             except Exception as error:  # the protocol may be the user's, and the data is the server's
                 return self._undecodable(error, received, began), FAILED
             ended = _clock()
+            if heartbeat is not None:
+                try:
+                    self.beat = heartbeat(message)
+                except Exception as error:
+                    self.beat = None
+                    self.misread(error)
             if not heard:
                 if sent_at is not None:
                     self._lag(message)

@@ -17,9 +17,8 @@ from ..redaction import redact_url
 from .auth import HeaderAuth, check_auth
 from .dial import parse_proxy
 from .headers import CONTROL, TOKEN, Headers, header_lines
-from .protocol import Protocol
+from .protocol import Protocol, check_channel
 from .rate_limit import RateLimit
-from .subscriptions import check_channel
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ class Ownership:
         self._closing = closing
         self._turn = Turn()  # its holder is a thread's identifier
         self._freed = Changes()
-        self.standing_in = False  # held by a thread that lets go once there is a link
+        self.standing_in = False  # held by a thread that lets go once there is a link, or an answer
+        self._waiting: list[int] = []  # threads that wait for their turn
 
     def mine(self) -> bool:
         """True in the holder's thread."""
@@ -49,8 +50,27 @@ class Ownership:
             self.release()
         return True
 
+    def borrow(self) -> bool:
+        """Become the owner for a while, if there is none: until `release`, or until somebody else has `wanted` it."""
+        if not self._turn.take(threading.get_ident()):
+            return False
+        self.standing_in = True
+        return True
+
+    @property
+    def wanted(self) -> bool:
+        """Another thread waits to become the owner."""
+        return bool(self._waiting)
+
     def wait_for_turn(self, until: float | None) -> None:
         """Become the owner. Raises as `held`."""
+        self._waiting.append(0)
+        try:
+            self._wait_for_turn(until)
+        finally:
+            self._waiting.pop()
+
+    def _wait_for_turn(self, until: float | None) -> None:
         while True:
             passing = self.standing_in or self._closing()
             if self._take(_SOON):
@@ -68,6 +88,8 @@ class Ownership:
 
     def release(self) -> None:
         """Let go; nothing happens in any other thread than the holder's."""
+        if self.mine():
+            self.standing_in = False
         self._turn.give_back(threading.get_ident())
         self._freed.announce()
 

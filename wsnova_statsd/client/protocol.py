@@ -23,6 +23,17 @@ def _is_id(value: object) -> TypeGuard[int | str]:
     return isinstance(value, int | str) and not isinstance(value, bool)  # True == 1 would answer request 1
 
 
+def check_channel(channel: Any) -> Hashable:
+    """The channel. Raises ConfigurationError for one that cannot be told from others."""
+    try:
+        hash(channel)
+    except TypeError:
+        raise ConfigurationError(
+            f"a channel is {type(channel).__name__}, which is not hashable; give a string, a number or a tuple"
+        ) from None
+    return channel  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """A server's answer about one channel. `subscribed` tells which request it answers, None if it may be either."""

@@ -1,9 +1,9 @@
 """Hands out what arrives, one message after the other and in order, until something else is due.
 
 A client that is heard of decodes, emits and hands out each message by itself; one of which nobody hears decodes some
-ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's
-inbox only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is
-over. Runs in the owner's thread; what any thread may call says so.
+ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's inbox
+only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is over.
+Runs in the owner's thread; what any thread may call says so.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from operator import length_hint
 from typing import Any, Final, Protocol
 
 from .. import events, process
-from .batch import Batch
+from .batch import WINDOW_NS, Batch
 from .frames import Received
 from .link import Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
-from .requests import Requests
+from .replies import Replies
 from .stuck import WATCHDOG, Hand
 
 _MANY: Final = 8  # messages of one read that are worth a loop of their own
@@ -38,16 +38,14 @@ class Linked(Protocol):
 
 
 class Receiver:
-    """The receiving half of one client. `heartbeat` gives the answer to an application heartbeat, where the protocol
-    has some, and `answer` sends it."""
+    """The receiving half of one client. `answer` sends what the protocol answers to an application heartbeat."""
 
     def __init__(
         self,
         handler: Callable[[Any], object] | None,
         messages: MessageEvents,
-        requests: Requests,
+        replies: Replies,
         connection: Linked,
-        heartbeat: Callable[[Any], Any | None] | None,
         answer: Callable[[Any], None],
     ) -> None:
         self.events = messages
@@ -56,9 +54,8 @@ class Receiver:
         self.batch = Batch()
         self.due = 0  # when something else has its turn, on time.monotonic_ns(); whoever brings that forward lowers it
         self._handler = handler
-        self._requests = requests
+        self._replies = replies
         self._connection = connection
-        self._heartbeat = heartbeat
         self._answer = answer
         self.in_hand: Callable[[], Hand] = _nothing  # any thread: what is handed out right now
         self._run: list[bytes] = []  # of which nothing is emitted but the sums
@@ -73,12 +70,7 @@ class Receiver:
         """What arrives on this link, until it is not the client's any more or something else is due. Messages go to the
         handler; a client without one has them yielded, and the loop's body processes them."""
         self._attend()
-        while self._has_turn(link):
-            yield from self._each(link, self._arriving(link))
-            run, self._run = self._run, []
-            if not run:
-                return
-            yield from self._in_bulk(link, run)
+        return self._each(link, self._arriving(link))
 
     def one(self, link: Link) -> Any:
         """The next message that waits, not timed as processing; NOTHING if none is for the caller."""
@@ -87,17 +79,16 @@ class Receiver:
             return message
         return NOTHING
 
-    def _arriving(self, link: Link) -> Iterator[Received | None]:
-        """What waits and what comes, until something else is due; None where a read came to its end. A long run of
-        which nothing is emitted ends it: that stands in `_run`. What is not taken goes into the inbox."""
-        inbox, requests, bulk = link.inbox, self._requests, self.events.quiet and self._heartbeat is None
+    def _arriving(self, link: Link) -> Iterator[Received]:
+        """What waits and what comes, until something else is due. A long run of which nothing is emitted ends it: that
+        stands in `_run`. What is not taken goes into the inbox."""
+        inbox, replies, bulk = link.inbox, self._replies, self.events.quiet
         while True:
             while inbox:  # other threads may look for an answer among the rest
                 yield inbox.popleft()
-            yield None
-            run = link.next_run(self.due / 1e9, direct=not requests.active)
+            run = link.next_run(self.due / 1e9, direct=not replies.active)
             kind, stamp = link.kind, link.stamp
-            if requests.active and run:  # who waits for an answer looks in the inbox; it may be in this run
+            if replies.active and run:  # who waits for an answer looks in the inbox; it may be in this run
                 link.put_back([(kind, payload, stamp) for payload in run])
             elif bulk and len(run) >= _MANY:
                 self._run = run
@@ -108,38 +99,28 @@ class Receiver:
                     for payload in rest:
                         yield kind, payload, stamp
                 finally:
-                    self._handing = []
-                    link.put_back([(kind, payload, stamp) for payload in rest])
+                    left = [*rest]
+                    if left:
+                        link.put_back([(kind, payload, stamp) for payload in left])
             elif not inbox:
                 return
 
-    def _each(self, link: Link, entries: Iterator[Received | None], *, timed: bool = True) -> Iterator[Any]:
+    def _each(self, link: Link, entries: Iterator[Received], *, timed: bool = True) -> Iterator[Any]:
         """Hand out messages one by one, with all their events. What a handler raises costs nothing else; what this turn
         does not come to goes into the inbox."""
-        messages, requests, handler, connection = self.events, self._requests, self._handler, self._connection
-        read, bus, version, slow, heartbeat = (
-            messages.read,
-            messages.bus,
-            messages.version,
-            messages.slow_ns,
-            self._heartbeat,
-        )
+        messages, replies, handler, connection = self.events, self._replies, self._handler, self._connection
+        read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
         count = sizes = errors = done = spent = longest = handed = 0
         message: Any = None
         received: Received | None = None
         self.in_hand = lambda: (handed, length_hint(self._rest), message)
         try:
             for received in entries:  # itself, not its like: an answer that was found by others is known by it
-                if received is None:
-                    if count:
-                        self.batch.add((count, sizes, errors, done, spent, longest))
-                        count = sizes = errors = done = spent = longest = 0
-                    continue
-                ended = _clock()
-                if ended >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
+                now = _clock()
+                if now >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
                     break
                 if not self.batch.due:
-                    self._open(ended)
+                    self._open(now)
                 current, (message, recorders) = received, read(received)
                 count, sizes, received = count + 1, sizes + len(current[1]), None
                 if recorders is FAILED:
@@ -147,7 +128,7 @@ class Receiver:
                     if message is BREACH:  # nothing behind it may be processed
                         deque(self._rest, 0)
                     continue
-                if (requests.active or heartbeat is not None) and self._consumed(message, current, recorders):
+                if (replies.active or messages.beat is not None) and self._consumed(message, current, recorders):
                     continue
                 if not timed:
                     yield message
@@ -174,13 +155,23 @@ class Receiver:
                 if took > slow:
                     messages.slow(message, recorders, took)
         finally:
-            self.in_hand = _nothing
-            if isinstance(entries, Generator):
-                entries.close()
-            if received is not None:
-                link.put_back([received])
+            self._end_turn(link, received, entries)
             if count:
                 self.batch.add((count, sizes, errors, done, spent, longest))
+        run, self._run = self._run, []
+        if run:
+            yield from self._in_bulk(link, run)
+
+    def _end_turn(self, link: Link, received: Received | None, entries: Iterator[Received]) -> None:
+        """What a turn did not come to is the first of what waits."""
+        self.in_hand = _nothing
+        rest = [] if received is None else [received]
+        if isinstance(entries, Generator):
+            entries.close()  # which puts back what it did not give
+        else:
+            rest += entries
+        if rest:
+            link.put_back(rest)
 
     def _in_bulk(self, link: Link, run: list[bytes]) -> Iterator[Any]:
         """Hand out a run of which nothing is emitted but the sums, decoded some ahead. What this turn does not come to,
@@ -271,13 +262,12 @@ class Receiver:
 
     def _consumed(self, message: Any, received: Received, recorders: Recorders) -> bool:
         """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
-        requests, began = self._requests, _clock()
+        replies, began = self._replies, _clock()
         try:
-            if not requests.active or not requests.offer(message, received, owner=True):
-                answer = None if self._heartbeat is None else self._heartbeat(message)
-                if answer is None:
+            if not replies.active or not replies.offer(message, received, owner=True):
+                if self.events.beat is None:
                     return False
-                self._answer(answer)
+                self._answer(self.events.beat)
         except Exception as error:  # the protocol's reading of a hostile message
             self.events.misread(error)
             return False
@@ -291,9 +281,13 @@ class Receiver:
 
     def clear_answers(self, link: Link) -> None:
         """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
-        for received in [one for one in list(link.inbox) if self._requests.met(one)][:_SOME]:
-            link.inbox.remove(received)
-            deque(self._each(link, iter([received])), 0)
+        answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
+        if answers:
+            self._attend()
+            self.due = _clock() + WINDOW_NS
+            for received in answers:
+                link.inbox.remove(received)
+            deque(self._each(link, iter(answers)), 0)
 
     # -- sums ---------------------------------------------------------------------------------------------------------
 
@@ -310,6 +304,13 @@ class Receiver:
         if sums is not None:
             measured = {**sums, **self._backlog(sums["total_size"], sums["window"]), **self.events.taken_lags()}
             self.events.emit(events.MESSAGE_BATCH_PROCESSED, measured, direction="received")
+
+    def look(self, now_ns: int) -> None:
+        """The watchdog, every second: emit sums that are overdue, as their owner is in a handler, or there is none."""
+        if self.batch.due and now_ns >= self.batch.due:
+            self.flush()
+            if self.in_hand()[0]:
+                self.batch.open(now_ns)
 
     def _backlog(self, handled: int, window: int) -> dict[str, int]:
         """What waits, how long the owner waited for input, and how far behind the feed that makes it."""

@@ -1,239 +1,299 @@
-"""What waits for an answer: requests by id, subscriptions by channel, a login by its reader. A plain table with a lock.
+"""Asking and being answered: requests by id, questions whose answer a reader knows, greetings, application heartbeats.
 
-Any thread adds and waits; whoever decodes a message offers it: the owner, or a thread that waits and looks at what came
-while the owner is busy. A message may be offered by both; it answers once, and the owner swallows it. The user's code
-is never called under the lock.
+A message goes out and its thread waits for the answer. Any thread. An answer is found by the owner as it reads, or by the
+waiting thread itself: it becomes the owner while there is none, and reads; else it looks through what the keeper read
+while the owner is busy. A message may be offered by both; it answers once, and is delivered to nobody else. The user's
+code is never called under a lock.
 """
 
 from __future__ import annotations
 
-import itertools
-import threading
+import math
+import time
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final
 
-from .frames import Received
+from ..errors import (
+    ConfigurationError,
+    NotConnected,
+    RequestInterrupted,
+    RequestRejected,
+    RequestTimeout,
+    WsnovaError,
+)
+from .faults import Faults
+from .frames import TEXT, Received
+from .link import Link
+from .ownership import Ownership
 from .protocol import Protocol
+from .replies import Pending, Replies
+from .sender import Sender
 
-_REMEMBERED: Final = 1000  # keys whose late reply is known as one
-_REMEMBERED_READERS: Final = 8
-_MAX_DETAIL: Final = 500  # of what a server says was wrong
-Result = Literal["ok", "rejected", "timeout", "interrupted"]
-_Keys = list[tuple[Hashable, bool, str]]
+_ANSWER_TIMEOUT: Final = 10.0  # seconds after which an answer that nobody waits for is forgotten
+_LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should it not have been woken
+_TURN: Final = 0.05  # seconds of reading before a waiting thread sees whether another one wants to
 
 
-class Pending:
-    """One expected answer. `wake` is set when it is there, and when there is something new to look through for it."""
+@dataclass(slots=True)
+class Asked:
+    """What is expected, on which link, and the last arrival that was looked at: its number, and itself if unread."""
 
-    __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result", "wake")
+    pending: Pending
+    link: Link
+    scanned: int = 0
+    last: Received | None = None
 
-    def __init__(
-        self,
-        key: Hashable,
-        deadline: float,
-        read: Callable[[Any], bool | None] | None = None,
-        on_done: Callable[[Pending], None] | None = None,
-    ) -> None:
-        self.key = key
-        self.deadline = deadline  # on time.monotonic()
-        self.read = read  # for answers without a key: True, False, or None for "not the answer"
-        self.on_done = on_done  # for answers that nobody waits for in person
-        self.wake = threading.Event()
-        self.done = False
-        self.result: Result = "timeout"
-        self.answer: Any = None
-        self.detail = ""
-        self.fault: Exception | None = None  # the last thing that `read` raised
+
+NOBODY: Final = Pending(None, 0.0)
+
+
+def deadline(timeout: float) -> float:
+    """When `timeout` seconds are over, on time.monotonic(). Raises ConfigurationError for what is no timeout."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
+        raise ConfigurationError(f"timeout must be a non-negative number of seconds, got {timeout!r}")
+    return time.monotonic() + timeout
 
 
 class Requests:
-    """The expected answers of one client. While not `active` an offer cannot match anything."""
+    """The questions of one client. `up` gives the link; `attend` has the keeper read it while its owner is busy; `settle`
+    is called as the owner once answers were found: they are counted as received, and leave the inbox."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(
+        self,
+        protocol: Protocol,
+        faults: Faults,
+        sender: Sender,
+        replies: Replies,
+        ownership: Ownership,
+        up: Callable[[float], Link],
+        attend: Callable[[], None],
+        settle: Callable[[Link], None],
+    ) -> None:
         self._protocol = protocol
-        self._lock = threading.Lock()  # guards the fields below
-        self._pending: dict[Hashable, Pending] = {}
-        self._readers: list[Pending] = []
-        self._past: dict[Hashable, None] = {}  # keys that ran out of time, the oldest first
-        self._past_readers: list[Pending] = []
-        self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
-        self._numbers = itertools.count(1)
-        self.active = False  # read without the lock
-        self.late = 0  # answers that came after their deadline; delivered to nobody
+        self._faults = faults
+        self._sender = sender
+        self._replies = replies
+        self._ownership = ownership
+        self._up = up
+        self._attend = attend
+        self._settle = settle
 
-    def number(self) -> int:
-        """A number for a request, unique for this client and not the id of one that is under way."""
-        with self._lock:
-            return next(number for number in self._numbers if ("reply", number) not in self._pending)
+    def request(self, message: Any, timeout: float) -> Any:
+        """The reply. Raises RequestTimeout, RequestInterrupted, RequestRejected, NotConnected."""
+        until = deadline(timeout)
+        ready, key = self._protocol.request(message, self._replies.number())
+        pending = Pending(("reply", key), until)
+        self._ask(pending, ready)
+        if pending.result == "timeout":
+            error: WsnovaError = RequestTimeout(f"no reply to request {key!r} within timeout={timeout:g} s")
+            self._faults.handled(self._faults.occurred(error, "timeout", "warning"), "raised")
+            raise error
+        if pending.result == "interrupted":
+            raise RequestInterrupted(
+                f"the connection was lost before the reply to request {key!r}; it may have had effect"
+            )
+        if pending.result == "rejected":
+            raise RequestRejected(
+                f"the server answered request {key!r} with an error: {pending.detail}", pending.answer
+            )
+        return pending.answer
 
-    def add(self, pending: Pending) -> bool:
-        """Expect an answer. False if one with this key is expected already."""
-        with self._lock:
-            if pending.read is not None:
-                self._readers.append(pending)
-            elif pending.key in self._pending:
-                return False
-            else:
-                self._past.pop(pending.key, None)
-                self._pending[pending.key] = pending
-            self.active = True
-            return True
+    def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float) -> bool:
+        """Send a message and wait for one that `read` knows as its answer. Raises like request."""
+        pending = Pending(None, deadline(timeout), read)
+        self._ask(pending, message)
+        if pending.result == "timeout":
+            why = f"; its reader raised {pending.fault!r}" if pending.fault is not None else ""
+            raise RequestTimeout(f"no answer within timeout={timeout:g} s{why}") from pending.fault
+        if pending.result == "interrupted":
+            raise RequestInterrupted("the connection was lost before the answer")
+        return pending.result == "ok"
 
-    def expected(self, key: Hashable) -> Pending | None:
-        """What is expected under this key."""
-        with self._lock:
-            return self._pending.get(key)
+    def _ask(self, pending: Pending, message: Any) -> None:
+        """Send, and wait until the pending answer is settled."""
+        asked = self.begin(pending)
+        if asked is None:
+            raise ConfigurationError(f"an answer to {pending.key!r} is awaited already; wait for it first")
+        self.send(asked, message)
+        self.wait(asked)
 
-    def offer(self, message: Any, entry: Received, *, owner: bool) -> bool:
-        """True if this message is an answer, or was found to be one: it is delivered to nobody else.
+    # -- a question ---------------------------------------------------------------------------------------------------
 
-        `entry` is what it was decoded from. A thread that waits (owner=False) leaves a mark, because the owner will
-        decode the same entry again when it comes to it.
-        """
-        keys = self._keys(message)
-        read = self._read(message)
-        with self._lock:
-            if id(entry) in self._met:  # it answered already, and answers nothing else
-                if owner:
-                    del self._met[id(entry)]
-                    self._settle_active_locked()
-                return True
-            pending, result, detail = self._match_locked(keys, read)
-            if pending is None:
-                late = owner and self._late_locked(keys, read)
-                self._settle_active_locked()
-                return late
-            if not owner:
-                self._met[id(entry)] = entry
-            self._settle_active_locked()
-        self._settle(pending, result, message, detail)
-        return True
+    def begin(self, pending: Pending) -> Asked | None:
+        """Before the question is sent: its answer belongs to whoever waits. None if one like it is expected already.
+        Raises NotConnected."""
+        link = self._up(0.0)
+        asked = Asked(pending, link, link.session.arrived, _last(link))
+        return asked if self._replies.add(pending) else None
 
-    def met(self, entry: Received) -> bool:
-        """Whether this entry answered already, and only waits for its owner to come by."""
-        return id(entry) in self._met
+    def send(self, asked: Asked, message: Any, *, urgent: bool = False) -> None:
+        """Send the question. Raises what sending raises; nothing is expected then."""
+        try:
+            link = self._sender.send(message, 0.0, urgent=urgent)
+        except BaseException:
+            self._replies.forget(asked.pending)
+            raise
+        if link is not asked.link:  # lost and made anew in between
+            asked.link, asked.scanned, asked.last = link, 0, None
 
-    def forget_met(self) -> None:
-        """What waited is thrown away unread: no entry of it comes to its owner any more."""
-        with self._lock:
-            self._met.clear()
-            self._settle_active_locked()
+    def wait(self, asked: Asked) -> None:
+        """Until there is an answer, or none can come any more."""
+        pending, link = asked.pending, asked.link
+        reads = self._begin_reading()
+        try:
+            while not pending.done:
+                self._look_through(asked)
+                if pending.done:
+                    return
+                if pending.deadline <= time.monotonic():
+                    self._replies.drop(pending, "timeout")
+                elif link.loss is not None and link.session.arrived == asked.scanned:
+                    self._replies.drop(pending, "interrupted")
+                else:
+                    reads = self._await_more(asked, pending.deadline, reads)
+        except BaseException:
+            self._replies.drop(pending, "interrupted")
+            raise
+        finally:
+            self._end_reading(link, reads)
 
-    def _keys(self, message: Any) -> _Keys:
-        protocol = self._protocol
-        key = protocol.reply_key(message)
-        if key is not None:
-            error = protocol.reply_error(message)
-            return [(("reply", key), error is None, (error or "")[:_MAX_DETAIL])]
-        ack = protocol.ack(message)
-        if ack is None:
-            return []
-        names = {None: ("subscribe", "unsubscribe"), True: ("subscribe",), False: ("unsubscribe",)}[ack.subscribed]
-        return [((name, ack.channel), ack.accepted, ack.detail[:_MAX_DETAIL]) for name in names]
+    def join(self, key: Hashable, until: float) -> None:
+        """Wait for the answer that another conversation expects under this key. Raises RequestTimeout."""
+        link, other = self._up(0.0), self._replies.expected(key)
+        if other is None:
+            return
+        asked = Asked(other, link)
+        reads = self._begin_reading()
+        try:
+            while not other.done and link.loss is None:
+                if until <= time.monotonic():
+                    raise RequestTimeout(
+                        f"an earlier question about {key!r} was not answered in time; nothing was sent"
+                    )
+                self._look_through(asked)
+                if not other.done:
+                    reads = self._await_more(asked, until, reads)
+        finally:
+            self._end_reading(link, reads)
 
-    def _read(self, message: Any) -> tuple[Pending, bool] | None:
-        """The first reader that takes the message for its answer, and what it makes of it."""
-        if not self._readers and not self._past_readers:
-            return None
-        with self._lock:
-            readers = [*self._readers, *self._past_readers]
-        for pending in readers:
-            try:
-                verdict = pending.read(message) if pending.read is not None else None
-            except Exception as error:  # the user's reader on any message a server may send: not its answer
-                pending.fault = error
-                continue
-            if verdict is not None:
-                return pending, bool(verdict)
-        return None
+    def look(self) -> None:
+        """Find the answers that lie unread, before anything is called unanswered."""
+        try:
+            self._look_through(Asked(NOBODY, self._up(0.0)))
+        except NotConnected:  # then nothing is expected any more
+            pass
 
-    def _match_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> tuple[Pending | None, Result, str]:
-        assert self._lock.locked()
-        for key, accepted, detail in keys:
-            pending = self._pending.pop(key, None)
-            if pending is not None:
-                return pending, "ok" if accepted else "rejected", detail
-        if read is not None and read[0] in self._readers:
-            self._readers.remove(read[0])
-            self._past_readers.clear()
-            return read[0], "ok" if read[1] else "rejected", ""
-        return None, "ok", ""
+    def _begin_reading(self) -> str:
+        """How this thread comes by its answer: as the `owner`, which it was before, in the user's code; by `borrowing`
+        the ownership, where nobody has it; or `waiting` for what others read."""
+        if self._ownership.mine():
+            return "owner"
+        if self._ownership.borrow():
+            return "borrowing"
+        self._attend()
+        return "waiting"
 
-    def _late_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> bool:
-        late = any(self._past.pop(key, self) is None for key, _, _ in keys)
-        if not late and read is not None and read[0] in self._past_readers:
-            self._past_readers.remove(read[0])
-            late = True
-        self.late += late
-        return late
-
-    def _settle_active_locked(self) -> None:
-        self.active = bool(self._pending or self._readers or self._past or self._past_readers or self._met)
-
-    def drop(self, pending: Pending, result: Result) -> bool:
-        """Expect it no more: past its deadline, or for lack of a link. False if the answer came first."""
-        with self._lock:
-            if not self._remove_locked(pending):
-                return False
-            if result == "timeout" and pending.read is not None:
-                self._past_readers = [*self._past_readers, pending][-_REMEMBERED_READERS:]
-            elif result == "timeout":
-                self._past[pending.key] = None
-                if len(self._past) > _REMEMBERED:
-                    del self._past[next(iter(self._past))]
-            self._settle_active_locked()
-        self._settle(pending, result, None, "")
-        return True
-
-    def forget(self, pending: Pending) -> None:
-        """Expect it no more, and tell nobody: its question never left."""
-        with self._lock:
-            self._remove_locked(pending)
-            self._settle_active_locked()
-
-    def _remove_locked(self, pending: Pending) -> bool:
-        assert self._lock.locked()
-        if pending in self._readers:
-            self._readers.remove(pending)
-        elif pending.read is None and self._pending.get(pending.key) is pending:
-            del self._pending[pending.key]
+    def _await_more(self, asked: Asked, until: float, reads: str) -> str:
+        """Read, or wait for what others read; returns how it goes on."""
+        if reads == "owner":
+            asked.link.pump(until)
+        elif reads == "borrowing":
+            if self._ownership.wanted:
+                self._ownership.release()
+                return "waiting"
+            asked.link.pump(min(until, time.monotonic() + _TURN))
         else:
-            return False
-        return True
+            if asked.link.full:  # of answers, perhaps, if nobody ever iterates
+                self._ownership.if_free(lambda: self._settle(asked.link))
+            wake = asked.pending.wake
+            wake.wait(min(max(0.0, until - time.monotonic()), _LOOK))
+            wake.clear()
+            if asked.pending.done:
+                wake.set()  # two may wait for one answer
+        return reads
 
-    def interrupt(self) -> None:
-        """The link is lost: nothing that was expected comes any more. What was met and not read yet still is."""
-        with self._lock:
-            lost = [*self._pending.values(), *self._readers]
-            self._past.clear()
-            self._past_readers.clear()
-            self._settle_active_locked()
-        for pending in lost:
-            self.drop(pending, "interrupted")
+    def _end_reading(self, link: Link, reads: str) -> None:
+        if reads == "borrowing":
+            try:
+                self._settle(link)
+            finally:
+                self._ownership.release()
+        elif reads == "waiting":
+            self._ownership.if_free(lambda: self._settle(link))
 
-    def wake(self) -> None:
-        """Something arrived that nobody decoded yet: whoever waits looks through it. Called by the keeper."""
-        for pending in [*self._pending.copy().values(), *self._readers]:  # copies: the keeper waits for no lock
-            pending.wake.set()
+    def _look_through(self, asked: Asked) -> None:
+        """Offer what arrived and its owner did not come to yet."""
+        link, last = asked.link, asked.last
+        arrived = link.session.arrived
+        if arrived == asked.scanned:
+            return
+        new: list[Received] = []
+        for entry in reversed(list(link.inbox)):
+            if entry is last:
+                break
+            new.append(entry)
+        for entry in reversed(new):
+            opcode, payload, _ = entry
+            try:
+                message = self._protocol.decode(payload.decode() if opcode == TEXT else payload)
+                self._replies.offer(message, entry, owner=False)
+            except Exception:  # the owner decodes it again, and emits that
+                continue
+        asked.scanned = arrived
+        if new:
+            asked.last = new[0]
+
+    # -- what the owner says unasked ----------------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        """Give up what nobody waits for in person and is past its deadline."""
-        with self._lock:
-            late = [one for one in self._pending.values() if one.on_done is not None and one.deadline <= now]
-        for pending in late:
-            self.drop(pending, "timeout")
+        """Owner: give up what is past its time and nobody waits for."""
+        due = self._replies.next_deadline()
+        if due is not None and due <= now:
+            self.look()
+            self._replies.expire(now)
 
-    def next_deadline(self) -> float | None:
-        """When expire has something to do."""
-        if not self._pending:
-            return None
-        with self._lock:
-            return min((one.deadline for one in self._pending.values() if one.on_done is not None), default=None)
+    def greet(self) -> None:
+        """Owner, on every new link: what the protocol says first."""
+        try:
+            for message in self._protocol.greeting():
+                self._say(message)
+        except NotConnected:  # the owner emits the loss
+            pass
+        except Exception as error:
+            self._refused("the protocol's greeting raised", error)
 
-    @staticmethod
-    def _settle(pending: Pending, result: Result, answer: Any, detail: str) -> None:
-        pending.result, pending.answer, pending.detail = result, answer, detail
-        if pending.on_done is not None:
-            pending.on_done(pending)
-        pending.done = True
-        pending.wake.set()
+    def answer_heartbeat(self, answer: Any) -> None:
+        """Owner: say this to an application heartbeat."""
+        try:
+            self._say(answer, urgent=True)
+        except NotConnected:
+            pass
+        except Exception as error:
+            self._refused("a heartbeat could not be answered", error)
+
+    def _say(self, message: Any, *, urgent: bool = False) -> None:
+        """Send what nobody waits for an answer to; one that is matched by id is swallowed."""
+        if self._protocol.acknowledges() != "reply":
+            self._sender.send(message, 0.0, urgent=urgent)
+            return
+        message, key = self._protocol.request(message, self._replies.number())
+        asked = self.begin(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
+        if asked is not None:
+            self.send(asked, message, urgent=urgent)
+
+    def _said(self, pending: Pending) -> None:
+        if pending.result == "rejected":
+            refusal = RequestRejected(f"the server refused {pending.key!r}: {pending.detail}")
+            self._refused("the server refused", refusal)
+
+    def _refused(self, what: str, error: Exception) -> None:
+        self._faults.log(what, error)
+        self._faults.handled(self._faults.occurred(error, "protocol", "error"), "continued")
+
+
+def _last(link: Link) -> Received | None:
+    try:
+        return link.inbox[-1]
+    except IndexError:
+        return None

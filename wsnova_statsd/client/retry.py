@@ -102,8 +102,8 @@ class RetryPolicy(wait_base):
         return self._pause(outcome.exception() if outcome is not None else None)
 
     def _pause(self, error: BaseException | None) -> float:
-        """Seconds to wait after this failure. At the cap after an answer, which is no outage: asking often helps
-        nobody."""
+        """Seconds to wait after this failure. At the cap after an answer, which is no outage: asking often does
+        not help."""
         asks_again, self.asks_again = self.asks_again, False
         retry_after = error.retry_after if isinstance(error, ConnectionFailed) else None
         refused = isinstance(error, HandshakeRefused) and error.status not in _OUTAGES
@@ -120,7 +120,7 @@ class RetryPolicy(wait_base):
         gives_up: Callable[[], bool],
         until: float | None = None,
     ) -> _T:
-        """Dial until it succeeds; `dial` is told how long was waited. After an `outage` a wait comes first.
+        """Dial until it succeeds; `dial` is given how long was waited. After an `outage` a wait comes first.
 
         Raises the last ConnectionFailed if `gives_up` says so, Stopped once `closing` is set, Expired at `until`
         (time.monotonic()), and whatever else `dial` raises at once.

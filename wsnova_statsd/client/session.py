@@ -17,7 +17,7 @@ from typing import Final
 
 from .frames import ABNORMAL, CLOSE, NO_STATUS, PING, PONG, FrameReader, Received, Violation, parse_close
 
-_LIFE: Final = 1024  # bytes of an unfinished frame that count as a sign of life
+LIFE: Final = 1024  # bytes of an unfinished frame, either way, that count as a sign of life
 _PONGS: Final = 1000  # that may wait for their way out
 _UNANSWERED: Final = 10  # pings whose late pong is still known
 _OVERHEAD: Final = 100  # bytes of memory for a waiting message beside its payload
@@ -56,7 +56,7 @@ class Session:
         *("_deadline", "_idle_at", "_idle_timeout", "_interval", "_last_life", "_life_mark", "_missed", "_next_ping"),
         *("_pings", "_reader", "_timeout", "arrived", "arrived_bytes"),
         *("buffer", "close_owed", "close_sent", "due", "inbox", "last_byte", "loss", "notices", "ping_due"),
-        *("pongs_owed", "unfinished", "verdict", "write_fault"),
+        *("pongs_owed", "stirred", "unfinished", "verdict", "write_fault"),
     )
 
     def __init__(self, limits: Limits, now: float, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
@@ -69,6 +69,7 @@ class Session:
         self.arrived = 0  # messages ever received
         self.arrived_bytes = 0  # bytes ever received
         self.last_byte = now
+        self.stirred = False  # something may have to be said or judged
         self.unfinished = False  # bytes are left of what was read: `receive` goes on without new ones
         self.notices: list[tuple[str, int]] = []  # sent, received with its rtt, missed, full with its weight
         self.loss: Loss | None = None
@@ -103,12 +104,13 @@ class Session:
             self._idle_at = self._last_life = now
             self._life_mark = self.arrived_bytes
             return kind
+        self.stirred = True
         found = reader.feed(data, stamp, bulk)
         self.unfinished = reader.unfinished
         if bulk:
             self.arrived += len(bulk)
             self._idle_at = now
-        if bulk or found or reader.others != others or self.arrived_bytes - self._life_mark >= _LIFE:
+        if bulk or found or reader.others != others or self.arrived_bytes - self._life_mark >= LIFE:
             self._last_life = now
             self._life_mark = self.arrived_bytes
         for one in found:
@@ -140,6 +142,7 @@ class Session:
         if self.loss is None:
             self.loss = self.write_fault or fault or cut()
             self.judge()
+            self.stirred = True
 
     def write_failed(self, fault: Loss) -> None:
         """Nothing more can be sent. What has arrived is read first: the server may have said why. Any thread."""
@@ -166,8 +169,10 @@ class Session:
 
     def caught_up(self) -> None:
         """The owner reads, and nothing waits."""
-        self.judge()
-        self.buffer.full = self.buffer.noticed = False
+        if not self.inbox:
+            self.judge()
+            self.buffer.full = self.buffer.noticed = False
+            self.stirred = False
 
     def breach(self, violation: Violation) -> None:
         """The server broke the protocol: close, and say so (section 7.1.7)."""
@@ -209,6 +214,10 @@ class Session:
         self._pings.clear()
         self._deadline = NEVER
         self._plan()
+
+    def moved(self, now: float) -> None:
+        """The peer has taken some of what was sent before: a ping may still be on its way behind that."""
+        self._last_life = now
 
     # -- the heartbeat ------------------------------------------------------------------------------------------------
 

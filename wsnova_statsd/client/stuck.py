@@ -1,9 +1,10 @@
 """The watchdog for stuck handlers: looks once a second, on wsnova-clock, which clients are still busy with the same
-message, and emits message.process.stuck once for each one after STUCK_AFTER, with the stack and the processor time.
+message, and emits message.process.stuck once for each one after STUCK_AFTER, with the stack and the processor time. It
+also has each client emit its sums that are overdue meanwhile.
 
 Whoever hands out messages keeps what is in hand where it can be read from outside, and pays nothing else: no lock, no
-timer, no call. `watch` comes from a client's owner, `forget` from whoever ends it; the rest runs on the clock, which
-looks only while there is a client to look at and somebody to hear of it.
+timer, no call. `watch` comes from a client's owner, `forget` from the thread that ends it; the rest runs on the clock,
+which looks only while there is a client to look at and a handler of the event.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ class Watched(Protocol):
 
     def kind_of(self, message: Any) -> str: ...
 
+    def look(self, now_ns: int) -> None:
+        """Emit sums that are overdue; on wsnova-clock."""
+
 
 @dataclass(slots=True)
 class _Sight:
@@ -55,7 +59,7 @@ class _Sight:
     clock_id: int | None
     mark: tuple[int, int] = (0, 0)
     cpu_ns: int | None = None  # of the owner, when the message was first seen
-    told: bool = False
+    emitted: bool = False
 
 
 class StuckWatchdog:
@@ -76,7 +80,8 @@ class StuckWatchdog:
 
     def watch(self, client: Watched) -> None:
         """The owner: look at this client from now on, and at the calling thread for it, if anybody hears."""
-        if not client.emit.slot(events.MESSAGE_PROCESS_STUCK).handlers:
+        slot = client.emit.slot
+        if not (slot(events.MESSAGE_PROCESS_STUCK).handlers or slot(events.MESSAGE_BATCH_PROCESSED).handlers):
             return
         sight = _Sight(threading.get_ident(), _clock_id())
         with self._lock:
@@ -104,21 +109,22 @@ class StuckWatchdog:
                 log_fault(_log, error, "the watchdog for stuck handlers met a fault")
 
     def _look_at(self, client: Watched, sight: _Sight) -> None:
+        client.look(time.monotonic_ns())
         began, number, message = client.in_hand()
         if (began, number) != sight.mark:
-            sight.mark, sight.told = (began, number), False
+            sight.mark, sight.emitted = (began, number), False
             sight.cpu_ns = _cpu_ns(sight.clock_id) if began else None
-        elif began and not sight.told and time.monotonic_ns() - began >= STUCK_AFTER * 1e9:
-            self._tell(client, sight, message)
+        elif began and not sight.emitted and time.monotonic_ns() - began >= STUCK_AFTER * 1e9:
+            self._emit(client, sight, message)
 
-    def _tell(self, client: Watched, sight: _Sight, message: Any) -> None:
+    def _emit(self, client: Watched, sight: _Sight, message: Any) -> None:
         began = sight.mark[0]
         stack = stack_of(sys._current_frames().get(sight.thread))
         spent, duration = _cpu_ns(sight.clock_id), time.monotonic_ns() - began
         kind = client.kind_of(message)
         if client.in_hand()[:2] != sight.mark:  # it came back just now
             return
-        sight.told = True
+        sight.emitted = True
         measurements = {"duration": duration}
         if spent is not None and sight.cpu_ns is not None:
             measurements["cpu_time"] = spent - sight.cpu_ns

@@ -58,7 +58,7 @@ def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
 class Transport:
     """The bytes of one connection. `ahead` is what came with the handshake and is read first."""
 
-    __slots__ = ("_ahead", "_left", "_poll", "_read", "_size", "_sock", "_tls", "ready")
+    __slots__ = ("_ahead", "_left", "_read", "_size", "_sock", "_tls", "poll", "ready")
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
         self._sock = sock
@@ -68,7 +68,7 @@ class Transport:
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
         self._left: list[int] = []  # bytes that the last send wrote, piece by piece; the sender's
-        self._poll = _polling(sock)  # the reader's
+        self.poll = _polling(sock)  # the reader's: until bytes are there, so many ms
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -78,9 +78,17 @@ class Transport:
         return self._sock.getsockopt(level, name, size)
 
     def unread(self) -> int:
-        """Bytes that wait in the kernel; ciphertext on TLS. Any thread; 0 where that cannot be asked."""
+        """Bytes that wait in the kernel to be read; ciphertext on TLS. Any thread; 0 where that cannot be asked."""
+        return self._asked("FIONREAD")
+
+    def unsent(self) -> int:
+        """Bytes that were written and that the peer has not taken yet. Any thread; 0 where that cannot be asked."""
+        return self._asked("TIOCOUTQ")
+
+    def _asked(self, request: str) -> int:
         try:
-            return int(struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0])
+            answer = fcntl.ioctl(self._sock.fileno(), getattr(termios, request), b"\0\0\0\0")
+            return int(struct.unpack("i", answer)[0])
         except (OSError, ValueError, AttributeError):
             return 0
 
@@ -119,7 +127,7 @@ class Transport:
 
     def wait(self, timeout: float) -> bool:
         """Until bytes are there; False after `timeout` seconds. Sets `ready`."""
-        self.ready = bool(self._ahead or self._poll(math.ceil(timeout * 1e3)))
+        self.ready = bool(self._ahead or self.poll(math.ceil(timeout * 1e3)))
         return self.ready
 
     def pending(self) -> bool:
@@ -186,7 +194,7 @@ class Transport:
                     if not socket.socket.recv(self._sock, READ):
                         return
                 except BlockingIOError:
-                    self._poll(math.ceil(left * 1e3))
+                    self.poll(math.ceil(left * 1e3))
 
     def shutdown(self) -> None:
         """End both directions now and wake whoever waits; what has arrived can still be read, the descriptor stays

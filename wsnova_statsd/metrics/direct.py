@@ -92,7 +92,7 @@ class Direct:
             return again
         row = rows[key] = self._new_row(series)
         store.add(shard, (row,))
-        store.tell_new_row()
+        store.added_row()
         return row
 
     def _new_row(self, series: Series | None) -> Valued:

@@ -86,7 +86,7 @@ class Plan:
         for value in outer:
             level = level.setdefault(value, {})
         level[last] = row
-        store.tell_new_row()
+        store.added_row()
         return row
 
     def _tags(self, values: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -3,7 +3,7 @@
 A row is cumulative and never reset by its reader, the folder, who remembers what it has brought into the series. A
 plain row counts occurrences, a `Valued` one reads a measurement as well, a `Sampled` one keeps values of it, too.
 Threads: a row's first slots are the writer's, set in the thread that made it; those behind `counters`, and the fold
-methods, are the folder's, under the store's lock. What both set is told at its place.
+methods, are the folder's, under the store's lock. What both set is marked at its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .series import Series
 FEWEST: Final = 16
 _NONE: Final[list[float]] = []  # stands for an empty list where nothing is ever appended
 _draw: Final = random.random
-# What getrefcount tells of an object that one list or slot holds, and nobody else: no frame, no closure.
+# What getrefcount returns for an object that one list or slot refers to, and no frame or closure.
 ALONE: Final = next(map(getrefcount, [object()]))
 
 
@@ -39,7 +39,7 @@ class Row:
         return self.counters
 
     def fold(self, limit: int, waiting: int) -> int:
-        """Bring what was gained into the series; returns how many values were invalid. Raises nothing, asks nobody.
+        """Bring what was gained into the series; returns how many values were invalid. Raises nothing.
 
         `limit` is how many samples the row may keep until the next fold, `waiting` how many may wait in a series.
         """
@@ -177,7 +177,7 @@ class Sampled(Valued):
         self.old, self.samples = self.samples, []
         kept += self.old
         self.old_used = len(self.old)
-        if getrefcount(self.old) == ALONE:  # nobody is about to append
+        if getrefcount(self.old) == ALONE:  # no writer is about to append
             kept += self.old[self.old_used :]
             self.old, self.old_used = _NONE, 0
         kept, self.carry = kept[:valued], kept[valued:] or _NONE
@@ -185,7 +185,7 @@ class Sampled(Valued):
             for series in self.sampled:
                 series.take_samples(kept, valued, waiting)
                 series.heard = True
-        else:  # counted, but no value at hand yet: they are told with the next one
+        else:  # counted, but no value at hand yet: they are counted with the next one
             self.missed += valued
         self.limit = limit
         self.every, self.full, self.due = 1, 0, 0  # a quiet window after a busy one loses nothing

@@ -113,7 +113,7 @@ class Store:
         self.invalid = 0  # values that are no numbers, folded
         self.overflowed = 0  # roughly how often a combination of tags had no place of its own
         self.expired: defaultdict[Kind, Sums] = defaultdict(Sums)
-        # Written by any thread, each in one step: series by name and tags, and rows that nobody has folded yet.
+        # Written by any thread, each in one step: series by name and tags, and rows that are not folded yet.
         self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}
         self._arrived: deque[tuple[Shard, Sequence[Row]]] = deque()
         # Series of the same tags share one tuple of them; a user's tag that says overflow is none of its own.
@@ -189,8 +189,8 @@ class Store:
                     if known.setdefault(series.tags, series) is not series:
                         known[(*series.tags, str(id(series)))] = series
 
-    def tell_new_row(self) -> None:
-        """Called without the lock once a row was added: whoever is told may look at the store, or emit."""
+    def added_row(self) -> None:
+        """Called once a row was added. `on_new_row` may look at the store, or emit."""
         if self.overflowed and not self._warned:
             self._warned = True
             _log.warning(
@@ -231,7 +231,7 @@ class Store:
     def expire(self) -> None:
         """Let go of what is idle, every IDLE seconds; to be called at each flush, when no line is under way.
 
-        A row that gained nothing since the last look leaves its thread's maps. It is folded on until nobody holds it:
+        A row that gained nothing since the last look leaves its thread's maps. It is folded on while it is referred to:
         a thread may just be writing it, and a recorder (`Plan.bind`) keeps its row for as long as it lives. Only then
         it goes, after a last fold. A series goes that no row counts for, that gained nothing since the last look and
         has nothing to send; a state gauge stays until its client is closed. If its tags come up again, it is made anew.
@@ -257,7 +257,7 @@ class Store:
             self._take_in_locked()  # what came meanwhile may count into a series that has just gone
 
     def _still_held_locked(self, rows: list[Row]) -> list[Row]:
-        """These rows without those that nobody can write any more."""
+        """These rows without those that no thread can write any more."""
         alone = [count == ALONE for count in map(getrefcount, rows)]
         kept = []
         for row, forsaken in zip(rows, alone, strict=True):
@@ -269,7 +269,7 @@ class Store:
         return kept
 
     def _stays_locked(self, series: Series, held: bool) -> bool:
-        """False if nobody wrote this series since the last look and all of it is settled: then it is gone."""
+        """False if this series was not written since the last look and all of it is settled: then it goes."""
         if held or series.heard or series.unsettled:
             series.heard = False
             return True

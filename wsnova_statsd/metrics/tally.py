@@ -147,9 +147,9 @@ class TallyStore(Store):
         """Idle rows go, series never: a total that was read may not begin anew."""
         return True
 
-    def tell_new_row(self) -> None:
-        """Threads come and go although nobody reads: now and then bring home what ended ones left."""
-        super().tell_new_row()
+    def added_row(self) -> None:
+        """Threads come and go although no reader comes: fold what ended ones left, now and then."""
+        super().added_row()
         if len(self._arrived) >= self._fold_at:
             process.unsignalled(self.fold, _PATIENCE, self.series)
             self._fold_at = self._rows + _UNFOLDED

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from .. import wire
 from .delivery_stats import Line
-from .official_client import OURS, CertainRate, Ear, added_bytes, emptied, hush
+from .official_client import OURS, BookingSocket, CertainRate, added_bytes, emptied, silence_warnings
 from .outbox import Message
 from .resolver import Resolver
 from .settings import Address
@@ -49,20 +49,24 @@ class Agent:
         self._refresh_at = 0.0  # on the clock
         self._file: tuple[int, int] | None = None  # device and inode of the Unix socket that is open
         self.suffix = added_bytes(client)
-        hush()
+        silence_warnings()
 
     def prepare(self) -> None:
         """Have the host looked up: an answer is at hand even where the end comes before the first flush."""
         if self._resolver is not None:
             self._resolver.begin()
 
-    def send(self, lines: Iterable[Line], deadline: float) -> bool:
-        """One packet of metric lines; True if it was accepted."""
-        return self._send(lambda: self._write(lines), deadline)
+    def send(self, lines: Iterable[Line], deadline: float, left: list[int | None]) -> bool:
+        """One packet of metric lines; True if it was accepted. `left`, an empty list, is filled as it leaves."""
+        return self._send(lambda: self._write(lines), deadline, left)
+
+    def is_complete(self, left: list[int | None]) -> bool:
+        """Whether a packet that filled this list has left as a whole, on a stream with its length before it."""
+        return len(left) == (2 if str(self._address.path).startswith("unixstream:") else 1)
 
     def tell(self, message: Message, deadline: float) -> bool:
         """One event or service check, alone in its packet; True if it was accepted."""
-        return self._send(lambda: getattr(self._client, message.method)(**message.arguments), deadline)
+        return self._send(lambda: getattr(self._client, message.method)(**message.arguments), deadline, [])
 
     def _write(self, lines: Iterable[Line]) -> None:
         client = self._client
@@ -78,10 +82,10 @@ class Agent:
                 case _:
                     client.increment(line.name, line.value, tags=line.tags)
 
-    def _send(self, write: Callable[[], object], deadline: float) -> bool:
+    def _send(self, write: Callable[[], object], deadline: float, left: list[int | None]) -> bool:
         accepted, OURS.on = False, True
         try:
-            refusal = self._refusal(write, deadline)
+            refusal = self._refusal(write, deadline, left)
             accepted = refusal is None
             if refusal is not None:
                 self.last_error = f"refused: {_reason(refusal)}"
@@ -93,18 +97,18 @@ class Agent:
             OURS.on = False
         return accepted
 
-    def _refusal(self, write: Callable[[], object], deadline: float) -> OSError | None:
+    def _refusal(self, write: Callable[[], object], deadline: float, left: list[int | None]) -> OSError | None:
         """Why the packet was not accepted, or None. Raises what opening a socket raises."""
         client = self._client
-        ear = client.socket
-        if ear is None:  # without one the client cuts packets by its own count
-            ear = client.socket = Ear(self._connect(deadline))
-        ear.sent = 0
+        sock = client.socket
+        if sock is None:  # without one the client cuts packets by its own count
+            sock = client.socket = BookingSocket(self._connect(deadline))
+        sock.begin(left)
         write()
         if not client.flush():
-            return ear.error or OSError("the official client did not send the packet")
-        self.size = ear.sent
-        code = ear.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # here alone a UDP socket tells of a closed port
+            return sock.error or OSError("the official client did not send the packet")
+        self.size = sock.size
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # only here a UDP socket reports a closed port
         return OSError(code, os.strerror(code)) if code else None
 
     def _drop(self) -> None:

@@ -1,6 +1,6 @@
-"""The books: what was delivered and lost, line by line. At any moment emitted = delivered + pending + lost.
+"""Counts what was delivered and lost, line by line. At any moment emitted = delivered + pending + lost.
 
-The thread that flushes writes, any thread reads; the lock makes a packet's outcome one step for whoever reads.
+The thread that flushes writes, any thread reads; the lock makes the outcome of a packet one step for readers.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class DeliveryStats:
                     self._delivered[book] += line.amount
 
     def refuse(self, packet: Iterable[Line]) -> None:
-        """The Agent did not: counts wait, a gauge is told again, samples are lost, for they would be late."""
+        """The Agent refused this packet: counts wait, gauges are sent again, samples are lost (they would be late)."""
         for line in packet:
             if line.batch:
                 self.lose(line.series, line.amount, "refused")
@@ -107,7 +107,7 @@ class DeliveryStats:
             return sum(sum(causes.values()) for causes in self._lost.values())
 
     def accounts(self, all_series: Iterable[Series]) -> dict[str, Account]:
-        """The books of these series, which are all that have anything pending."""
+        """The accounts of these series, which are all that have anything pending."""
         pending: dict[str, float] = dict.fromkeys(BOOKS, 0)
         with self._lock:
             for series in all_series:

@@ -49,7 +49,7 @@ NOTHING_COUNTED: Final = Stats(series=0, pending=0, delivered=0, packets=0, byte
 
 
 class SelfReport:
-    """The figures as series of their own, in no store: packed like others, told in no account. Under the flush lock."""
+    """The figures as series of their own, in no store and no account: packed like others. Under the flush lock."""
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, tuple[str, ...]], Series] = {}
@@ -79,8 +79,8 @@ def client_tag(client_id: object) -> str:
     return wire.clean_tag(f"client:{wire.text(client_id)}")
 
 
-def end_states(all_series: list[Series], closed: set[str]) -> None:
-    """The state gauges of closed clients, by tag, have been told for the last time, unless a client is up again."""
+def end_states(all_series: Iterable[Series], closed: set[str]) -> None:
+    """The state gauges of closed clients, by tag, have been sent for the last time, unless a client is up again."""
     up = {tag for one in all_series if one.name == _UP and one.value for tag in one.tags} if closed else set()
     ended = closed - up
     for series in all_series if ended else ():
@@ -89,5 +89,5 @@ def end_states(all_series: list[Series], closed: set[str]) -> None:
 
 
 def with_states(all_series: Iterable[Series], closed: set[str]) -> set[str]:
-    """Those of the closed clients whose state is told: the others need not be remembered."""
+    """Those of the closed clients whose state is sent: the others need not be remembered."""
     return closed.intersection(tag for series in all_series if series.state for tag in series.tags)

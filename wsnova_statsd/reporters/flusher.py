@@ -75,7 +75,7 @@ class Flusher:
                     self._flush()
                 elif woken:
                     self._urgent()
-            except BaseException as error:  # SystemExit too: nobody has a reason to end this thread by raising in it
+            except BaseException as error:  # SystemExit too: it must not end this thread
                 self._failed(error)
 
     def _failed(self, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""What the official client has to be talked into, by its public names only. Used under the flush lock."""
+"""Wraps the official client, by its public names only: its socket, its sample rate, its log. Under the flush lock."""
 
 from __future__ import annotations
 
@@ -15,32 +15,41 @@ class CertainRate(float):
         return False
 
 
-class Ear:
-    """A connected socket that remembers why it did not take a packet: the client keeps that to itself."""
+class BookingSocket:
+    """A connected socket that notes in `left` what left through it, and in `error` why something did not: the official
+    client keeps that to itself.
+
+    It is noted in the step that sends, all of it in C: an exception of a signal's handler comes before or after, and
+    what left is never taken for unsent.
+    """
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self.family = sock.family
         self.error: OSError | None = None
-        self.sent = 0  # bytes
+        self.left: list[int | None] = []  # an entry for each send; the sender's own list for each packet
+        self.size = 0  # bytes of what was tried
+
+    def begin(self, left: list[int | None]) -> None:
+        """The next packet."""
+        self.left, self.size, self.error = left, 0, None
 
     def send(self, data: bytes) -> int:
         """One datagram."""
-        taken: int = self._tried(self._sock.send, data)
-        return taken
+        self._try(self._sock.send, data)
+        return len(data)
 
     def sendall(self, data: bytes) -> None:
         """A part of a stream."""
-        self._tried(self._sock.sendall, data)
+        self._try(self._sock.sendall, data)
 
-    def _tried(self, send: Any, data: bytes) -> Any:
+    def _try(self, send: Any, data: bytes) -> None:
+        self.size += len(data)
         try:
-            taken = send(data)
+            self.left.extend(map(send, (data,)))
         except OSError as error:
             self.error = error
             raise
-        self.sent += len(data)
-        return taken
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -87,6 +96,6 @@ OURS: Final = threading.local()  # .on: this thread is using our client; what it
 _FILTER: Final = _OthersOnly()
 
 
-def hush() -> None:
-    """Heed OURS from here on. Once or often: a filter that is there is not added again."""
+def silence_warnings() -> None:
+    """Suppress the warnings of threads that set OURS. May be called again: a filter is added once."""
     logging.getLogger("datadog.dogstatsd").addFilter(_FILTER)

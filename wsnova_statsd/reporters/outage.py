@@ -1,4 +1,4 @@
-"""Whether the Agent takes what it is sent, told in the log in few lines. Fed with the outcome of each flush, under its
+"""Logs, in few lines, whether the Agent accepts what it is sent. Called with the outcome of each flush, under its
 lock; no thread, no I/O but the log.
 
 One line when the Agent goes, one per minute while it is away, one when it is back, with what was kept and lost. An
@@ -15,7 +15,7 @@ from typing import Final
 from ..log_limit import LOG_EVERY, LogLimit
 
 _log = logging.getLogger(__name__)
-LATE: Final = 60.0  # seconds; counts that waited longer are told by an event, they stand in the wrong window
+LATE: Final = 60.0  # seconds; counts that waited longer are reported by an event: they stand in the wrong window
 
 
 class Outage:
@@ -27,7 +27,7 @@ class Outage:
         self._clean_at: float | None = None  # when nothing was left; None while no flush is to be expected
         self._since: float | None = None  # when the Agent went
         self._log_limit = LogLimit(clock)
-        self._told = False  # of this outage
+        self._logged = False  # of this outage
         self._delivered = self._lost = 0.0  # when nothing was left
 
     def begin(self) -> None:
@@ -36,7 +36,7 @@ class Outage:
             self._clean_at = self._clock()
 
     def end(self) -> None:
-        """No more regular flushes: whoever flushes by hand knows when."""
+        """No more regular flushes: those by hand are never late."""
         self._clean_at = None
 
     def failed(self, why: str | None, pending: float, lost: float) -> None:
@@ -44,11 +44,11 @@ class Outage:
         now = self._clock()
         first = self._since is None
         if self._since is None:
-            self._since, self._told = now, False
+            self._since, self._logged = now, False
         if not self._log_limit.due():
             return
-        if first or not self._told:
-            self._told = True
+        if first or not self._logged:
+            self._logged = True
             _log.warning(
                 "cannot send metrics to the Datadog Agent at %s: %s. Counters are kept and retried; next report in "
                 "%d s.",
@@ -67,12 +67,12 @@ class Outage:
             )
 
     def clean(self, sent: bool, delivered: float, lost: float) -> tuple[float, float] | None:
-        """A flush left nothing; `sent` tells that it sent something. Returns how many counts were late, and the age in
+        """A flush left nothing; `sent`: it sent something. Returns how many counts were late, and the age in
         seconds of the oldest, if that is worth an event."""
         now = self._clock()
         kept = delivered - self._delivered
         if self._since is not None and sent:
-            if self._told:
+            if self._logged:
                 _log.warning(
                     "the Datadog Agent at %s is back after %.0f s: %s counts were kept and are delivered, %s values "
                     "were lost",

@@ -74,7 +74,7 @@ class Outbox:
 
     def _put(self, method: str, arguments: dict[str, Any]) -> None:
         if len(self._queue) >= CAPACITY:
-            self._lose()  # the newest gives way: the first of an incident tells most
+            self._lose()  # the newest is dropped: the first event of an incident says most
             return
         self._queue.append(Message(method, arguments, self._clock()))
 

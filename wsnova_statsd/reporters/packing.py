@@ -1,7 +1,7 @@
 """Series become lines, lines become packets. Knows sizes in bytes and no socket; runs in the thread that flushes.
 
-A line remembers what it stands for, and DeliveryStats books what became of it. Whatever happens to a flush, what was
-taken from a series is delivered, given back or told as lost.
+A line remembers what it stands for, and DeliveryStats counts what became of it. Whatever happens to a flush, what was
+taken from a series is delivered, given back or counted as lost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Packer:
     """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each.
 
     `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `delivery`
-    is told what can never be sent.
+    counts what can never be sent.
     """
 
     def __init__(

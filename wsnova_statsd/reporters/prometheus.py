@@ -12,6 +12,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import checks, process, telemetry
@@ -138,6 +139,10 @@ class PrometheusReporter:
         if port is not None:
             checks.port("port", port, zero="any free one", hint="None is for no server")
         process.in_child()
+        process.unsignalled(partial(self._start, port, addr), _PATIENCE, None)
+        return self
+
+    def _start(self, port: int | None, addr: str) -> None:
         with self._lock:
             began = not self._running
             if began:
@@ -149,7 +154,6 @@ class PrometheusReporter:
                 if began:
                     self._end_locked()
                 raise
-        return self
 
     def _begin_locked(self) -> None:
         if self._given is not None:
@@ -198,6 +202,9 @@ class PrometheusReporter:
     def stop(self) -> None:
         """Detach, close the port, leave the given registry. What was counted stays: render shows it."""
         process.in_child()
+        process.unsignalled(self._stop, 2 * _PATIENCE, None)
+
+    def _stop(self) -> None:
         with self._lock:
             if self._running:
                 self._end_locked()

@@ -1,4 +1,4 @@
-"""What a flush does: fold the store, pack what is new, hand it to the Agent packet by packet, keep the books.
+"""What a flush does: fold the store, pack what is new, send it to the Agent packet by packet, count what was delivered.
 
 One flush at a time, in whichever thread asks for it, under `lock`; it starts no thread of its own but a lookup's. The
 first refused packet ends a flush: counts, gauges and messages wait, that packet's samples are lost.
@@ -59,7 +59,7 @@ class Shipper:
         self._packer: Packer | None = None
         self._outage = Outage(destination.address, clock)
         self._own = SelfReport()
-        self._tell_at: float | None = None  # None: the own figures were never told
+        self._tell_at: float | None = None  # when the own figures are due; None: never sent
         self._closed: set[str] = set()  # tags of closed clients whose state gauges end with this flush
         self.newly_closed: deque[str] = deque()  # the same, appended by any thread
         self.flush_ms = 0.0
@@ -186,10 +186,13 @@ class Shipper:
                 if self._over(deadline):
                     packer.keep(packet)
                     return False
-                accepted = False
+                accepted, left = False, list[int | None]()
                 try:
-                    accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline))
-                finally:  # whatever happened, the books close
+                    accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline, left))
+                except BaseException:  # of a signal's handler, where the exit hook flushes in the main thread
+                    accepted = agent.is_complete(left)
+                    raise
+                finally:  # whatever happened, the packet is counted as delivered or refused
                     if accepted:
                         self.delivery.accept(packet, booked=booked)
                     else:
@@ -219,7 +222,7 @@ class Shipper:
         return self.delivery.lost() + self._outbox.lost
 
     def stats(self, flusher_restarts: int, flush_errors: int, handler_errors: int, fault: str | None) -> Stats:
-        """A snapshot, from any thread. The store is folded first, so that it tells of this moment."""
+        """A snapshot of this moment, from any thread: the store is folded first."""
         all_series = self._store.fold()
         accounts = self.delivery.accounts(all_series)
         lost: dict[str, float] = {"invalid": self._store.invalid, "queue": self._outbox.lost}

@@ -1,10 +1,10 @@
 """StatsdReporter: counts the definitions' events and ships what was counted to the Datadog Agent.
 
-Emitting threads only write into the store. `wsnova-flush`, or a thread for whoever calls flush, folds the store, packs
-what is new and hands it packet by packet to `datadog.DogStatsd`, by its public methods only; a series' cursor moves
-when its packet was accepted. The first refused packet ends a flush: counts and gauges wait, that packet's samples are
-lost by cause. In the main thread a signal's handler may come between any two lines: what takes locks or keeps books
-runs aside of it (process.unsignalled).
+Emitting threads only write into the store. `wsnova-flush`, or a short thread for each call of flush, folds the store,
+packs what is new and hands it packet by packet to `datadog.DogStatsd`, by its public methods only; a series' cursor
+moves when its packet was accepted. The first refused packet ends a flush: counts and gauges wait, that packet's samples
+are lost by cause. What takes locks or counts deliveries never runs in the main thread, where a signal's handler may
+come between any two lines (process.unsignalled).
 Nothing starts in the constructor; a forked child starts a thread of its own at its first new row, event or flush.
 """
 
@@ -170,7 +170,7 @@ class StatsdReporter:
         self.stop()
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, in the exiting thread: bring home what was counted. Starts no flush thread."""
+        """At interpreter exit, in the exiting thread: flush what has been counted. Starts no thread."""
         if self._running:
             self._last_flush(deadline)
 

@@ -8,7 +8,7 @@ import pytest
 
 import wsnova_statsd as ws
 from wsnova_statsd.client.protocol import Ack
-from wsnova_statsd.client.requests import Pending, Requests
+from wsnova_statsd.client.replies import Pending, Replies
 
 ENTRY = (1, b"", 0)
 
@@ -19,11 +19,11 @@ def _entry() -> tuple[int, bytes, int]:
 
 
 @pytest.fixture
-def requests() -> Requests:
-    return Requests(ws.JsonRpcProtocol())
+def requests() -> Replies:
+    return Replies(ws.JsonRpcProtocol())
 
 
-def _asked(requests: Requests, key: Any = 1, **options: Any) -> Pending:
+def _asked(requests: Replies, key: Any = 1, **options: Any) -> Pending:
     pending = Pending(("reply", key), 10.0, **options)
     assert requests.add(pending)
     return pending
@@ -33,7 +33,7 @@ def _reply(key: Any, **fields: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": key, **(fields or {"result": "pong"})}
 
 
-def test_a_reply_settles_its_request_and_no_other(requests: Requests) -> None:
+def test_a_reply_settles_its_request_and_no_other(requests: Replies) -> None:
     """The id decides, whatever the order."""
     first, second = _asked(requests, 1), _asked(requests, "two")
     assert requests.offer(_reply("two"), ENTRY, owner=True)
@@ -42,7 +42,7 @@ def test_a_reply_settles_its_request_and_no_other(requests: Requests) -> None:
     assert (first.done, first.wake.is_set(), requests.active) == (True, True, False)
 
 
-def test_an_error_reply_rejects_with_what_the_server_said(requests: Requests) -> None:
+def test_an_error_reply_rejects_with_what_the_server_said(requests: Replies) -> None:
     """The reply is kept, and its message becomes the detail, cut to a bearable length."""
     pending = _asked(requests)
     requests.offer(_reply(1, error={"code": 7, "message": "no" * 5_000}), ENTRY, owner=True)
@@ -52,23 +52,23 @@ def test_an_error_reply_rejects_with_what_the_server_said(requests: Requests) ->
 @pytest.mark.parametrize(
     "key", [[1], {"id": 1}, None, True, 1.0, 10**4_000, "1", -1, float("nan"), [[[]]], ""], ids=lambda key: str(key)[:9]
 )
-def test_a_hostile_id_answers_nothing_and_raises_nothing(requests: Requests, key: object) -> None:
+def test_a_hostile_id_answers_nothing_and_raises_nothing(requests: Replies, key: object) -> None:
     """Such a message goes to the user like any other, and the request goes on waiting."""
     pending = _asked(requests, 1)
     assert not requests.offer(_reply(key), ENTRY, owner=True)
     assert not pending.done
 
 
-def test_an_answer_nobody_asked_for_is_the_users(requests: Requests) -> None:
+def test_an_answer_nobody_asked_for_is_the_users(requests: Replies) -> None:
     """A reply or an acknowledgement without a question is not swallowed."""
     assert not requests.offer(_reply(1), ENTRY, owner=True)
-    acks = Requests(ws.JsonProtocol())
+    acks = Replies(ws.JsonProtocol())
     acks.add(Pending(("subscribe", "a"), 10.0))
     for kind, channel in (("subscribed", "b"), ("unsubscribed", "a"), ("error", "b")):
         assert not acks.offer({"type": kind, "channel": channel}, ENTRY, owner=True)
 
 
-def test_two_questions_of_one_key_are_not_expected_at_once(requests: Requests) -> None:
+def test_two_questions_of_one_key_are_not_expected_at_once(requests: Replies) -> None:
     """The second is refused while the first waits, and accepted after it."""
     pending = _asked(requests, 1)
     assert not requests.add(Pending(pending.key, 10.0))
@@ -77,13 +77,13 @@ def test_two_questions_of_one_key_are_not_expected_at_once(requests: Requests) -
     assert requests.add(Pending(pending.key, 10.0))
 
 
-def test_numbers_avoid_the_ids_that_are_under_way(requests: Requests) -> None:
+def test_numbers_avoid_the_ids_that_are_under_way(requests: Replies) -> None:
     """An id of the user's own does not break a later request that gets a number."""
     _asked(requests, 2)
     assert [requests.number(), requests.number()] == [1, 3]
 
 
-def test_a_late_reply_is_counted_and_swallowed_once(requests: Requests) -> None:
+def test_a_late_reply_is_counted_and_swallowed_once(requests: Replies) -> None:
     """After a timeout the answer is nobody's; a second one of that id is an ordinary message."""
     pending = _asked(requests)
     assert requests.drop(pending, "timeout")
@@ -95,7 +95,7 @@ def test_a_late_reply_is_counted_and_swallowed_once(requests: Requests) -> None:
     assert requests.late == 1
 
 
-def test_only_so_many_late_replies_are_remembered(requests: Requests) -> None:
+def test_only_so_many_late_replies_are_remembered(requests: Replies) -> None:
     """A server that never answers costs a bounded table; the oldest keys are forgotten first."""
     for key in range(1_001):
         requests.drop(_asked(requests, key), "timeout")
@@ -103,7 +103,7 @@ def test_only_so_many_late_replies_are_remembered(requests: Requests) -> None:
     assert requests.offer(_reply(1_000), ENTRY, owner=True)
 
 
-def test_an_answer_beats_the_deadline_that_comes_second(requests: Requests) -> None:
+def test_an_answer_beats_the_deadline_that_comes_second(requests: Replies) -> None:
     """What is settled is not dropped any more."""
     pending = _asked(requests)
     requests.offer(_reply(1), ENTRY, owner=True)
@@ -111,7 +111,7 @@ def test_an_answer_beats_the_deadline_that_comes_second(requests: Requests) -> N
     assert pending.result == "ok"
 
 
-def test_what_a_waiting_thread_found_is_swallowed_by_the_owner(requests: Requests) -> None:
+def test_what_a_waiting_thread_found_is_swallowed_by_the_owner(requests: Replies) -> None:
     """Both decode the same entry; the answer is given once and delivered never."""
     pending, entry = _asked(requests), _entry()
     assert requests.offer(_reply(1), entry, owner=False)
@@ -123,7 +123,7 @@ def test_what_a_waiting_thread_found_is_swallowed_by_the_owner(requests: Request
     assert requests.offer(_reply(1), _entry(), owner=True)
 
 
-def test_a_lost_link_interrupts_everything_at_once(requests: Requests) -> None:
+def test_a_lost_link_interrupts_everything_at_once(requests: Replies) -> None:
     """Requests and logins end, and the keys of the old link mean nothing on the next."""
     pending, login = _asked(requests), Pending(None, 10.0, lambda message: None)
     requests.add(login)
@@ -133,7 +133,7 @@ def test_a_lost_link_interrupts_everything_at_once(requests: Requests) -> None:
     assert not requests.offer(_reply(2), ENTRY, owner=True)
 
 
-def test_what_was_found_before_the_loss_is_swallowed_after_it(requests: Requests) -> None:
+def test_what_was_found_before_the_loss_is_swallowed_after_it(requests: Replies) -> None:
     """The owner may come to it on the next link only."""
     entry = _entry()
     _asked(requests)
@@ -143,18 +143,24 @@ def test_what_was_found_before_the_loss_is_swallowed_after_it(requests: Requests
     assert not requests.active
 
 
-def test_what_nobody_waits_for_expires_and_the_rest_is_left_to_its_thread(requests: Requests) -> None:
-    """A restore is dropped at its deadline, a request by whoever waits for it."""
+def test_what_nobody_waits_for_expires_and_the_rest_is_left_to_its_thread(requests: Replies) -> None:
+    """A restore is dropped at its deadline, a request by whoever waits for it; a late reply is known for ten seconds."""
     ended: list[Pending] = []
     restore, request = Pending(("reply", 1), 5.0, None, ended.append), _asked(requests, 2)
     requests.add(restore)
     assert requests.next_deadline() == 5.0
     requests.expire(4.999)
     requests.expire(5.0)
-    assert (ended, restore.result, request.done, requests.next_deadline()) == ([restore], "timeout", False, None)
+    assert (ended, restore.result, request.done) == ([restore], "timeout", False)
+    until = requests.next_deadline()
+    assert until is not None
+    assert until == pytest.approx(time.monotonic() + 10.0, abs=1.0)
+    requests.drop(request, "timeout")
+    requests.expire(until + 1.0)
+    assert (requests.next_deadline(), requests.active) == (None, False)
 
 
-def test_a_question_that_never_left_is_forgotten_without_a_word(requests: Requests) -> None:
+def test_a_question_that_never_left_is_forgotten_without_a_word(requests: Replies) -> None:
     """Neither its end nor a late reply of it is told."""
     ended: list[Pending] = []
     pending = _asked(requests, 1, on_done=ended.append)
@@ -162,7 +168,7 @@ def test_a_question_that_never_left_is_forgotten_without_a_word(requests: Reques
     assert (ended, requests.active) == ([], False)
 
 
-def test_a_reader_knows_its_answer_among_other_messages(requests: Requests) -> None:
+def test_a_reader_knows_its_answer_among_other_messages(requests: Replies) -> None:
     """None passes a message on, True and False settle it."""
     verdicts = {"no": False, "yes": True}
     for word, result in (("no", "rejected"), ("yes", "ok")):
@@ -173,7 +179,7 @@ def test_a_reader_knows_its_answer_among_other_messages(requests: Requests) -> N
         assert login.result == result
 
 
-def test_a_reader_that_raises_has_not_found_its_answer(requests: Requests) -> None:
+def test_a_reader_that_raises_has_not_found_its_answer(requests: Replies) -> None:
     """It was given a message it did not expect; the fault is kept for whoever asks why no answer came."""
     login = Pending(None, 10.0, lambda message: message["ok"])
     requests.add(login)
@@ -182,7 +188,7 @@ def test_a_reader_that_raises_has_not_found_its_answer(requests: Requests) -> No
     assert requests.offer({"ok": True}, ENTRY, owner=True)
 
 
-def test_a_reader_may_use_the_table_itself(requests: Requests) -> None:
+def test_a_reader_may_use_the_table_itself(requests: Replies) -> None:
     """The user's code runs outside the lock."""
     login = Pending(None, 10.0, lambda message: requests.number() > 0)
     requests.add(login)
@@ -192,7 +198,7 @@ def test_a_reader_may_use_the_table_itself(requests: Requests) -> None:
     assert (thread.is_alive(), login.result) == (False, "ok")
 
 
-def test_a_late_answer_to_a_login_is_not_delivered_either(requests: Requests) -> None:
+def test_a_late_answer_to_a_login_is_not_delivered_either(requests: Replies) -> None:
     """It may hold a token; it is counted like a late reply."""
     login = Pending(None, 10.0, lambda message: "token" in message or None)
     requests.add(login)
@@ -201,7 +207,7 @@ def test_a_late_answer_to_a_login_is_not_delivered_either(requests: Requests) ->
     assert (requests.late, requests.active) == (1, False)
 
 
-def test_only_so_many_late_logins_are_remembered(requests: Requests) -> None:
+def test_only_so_many_late_logins_are_remembered(requests: Replies) -> None:
     """The latest eight; each is swallowed once."""
     for number in range(9):
         login = Pending(None, 10.0, {number: True}.get)
@@ -213,7 +219,7 @@ def test_only_so_many_late_logins_are_remembered(requests: Requests) -> None:
 
 def test_an_acknowledgement_for_either_verb_answers_the_one_that_waits() -> None:
     """An error names the channel, not what was asked."""
-    requests = Requests(ws.JsonProtocol())
+    requests = Replies(ws.JsonProtocol())
     ending = Pending(("unsubscribe", "a"), 10.0)
     requests.add(ending)
     assert requests.offer({"type": "error", "channel": "a", "message": "unknown"}, ENTRY, owner=True)
@@ -231,7 +237,7 @@ class _Broken(ws.Protocol):
 @pytest.mark.parametrize("message", [{"id": [1]}, {"id": {}}, 5, {"id": None}])
 def test_what_a_protocol_raises_leaves_the_table_usable(message: Any) -> None:
     """The message is at fault, not the requests under way: the caller tells, and the next reply is found."""
-    requests = Requests(_Broken())
+    requests = Replies(_Broken())
     pending = _asked(requests, "a")
     with pytest.raises((TypeError, RuntimeError)):
         requests.offer(message, ENTRY, owner=True)
@@ -239,7 +245,7 @@ def test_what_a_protocol_raises_leaves_the_table_usable(message: Any) -> None:
     assert pending.result == "ok"
 
 
-def test_every_request_of_many_threads_gets_its_own_reply(requests: Requests) -> None:
+def test_every_request_of_many_threads_gets_its_own_reply(requests: Replies) -> None:
     """Eight threads add 200 requests each while their replies come in from a ninth, in any order."""
     asked: list[Pending] = []
 

@@ -1,0 +1,56 @@
+"""At most one log record for each kind of fault and minute."""
+
+import itertools
+
+from tests.faults.interrupting import re_entering
+from wsnova_statsd.log_limit import LOG_EVERY, LogLimit
+from wsnova_statsd.testing.clock import FakeClock
+
+
+def test_a_kind_is_due_once_a_minute() -> None:
+    """The first time at once; other kinds have minutes of their own."""
+    clock = FakeClock()
+    limit = LogLimit(clock)
+    assert [limit.due(kind) for kind in ("a", "a", "b", None)] == [True, False, True, True]
+    assert not limit.due()
+
+
+def test_a_kind_that_is_forgotten_is_due_at_once() -> None:
+    """Forgetting one that was never logged does nothing."""
+    limit = LogLimit(FakeClock())
+    limit.forget("a")
+    assert limit.due("a")
+    limit.forget("a")
+    assert limit.due("a")
+
+
+def test_another_interval() -> None:
+    """In seconds."""
+    clock = FakeClock()
+    limit = LogLimit(clock, every=5)
+    assert limit.due()
+    clock.advance(4)
+    assert not limit.due()
+    clock.advance(1)
+    assert limit.due()
+
+
+def test_endless_kinds_take_no_memory_and_say_no_more_than_a_thousand_records() -> None:
+    """A minute later new ones have their turn, and the old ones are forgotten."""
+    clock = FakeClock()
+    limit = LogLimit(clock)
+    assert sum(limit.due(number) for number in range(5_000)) == 1_000
+    clock.advance(LOG_EVERY)
+    assert sum(limit.due(number) for number in range(5_000, 10_000)) == 1_000
+
+
+def test_a_signals_handler_may_ask_in_the_midst() -> None:
+    """Nothing hangs, and what it was told holds afterwards."""
+
+    def interrupted_at(line: int) -> bool:
+        limit = LogLimit(lambda: 1000.0)
+        found = re_entering(lambda: limit.due("a"), lambda: limit.due("a"), line)
+        assert not limit.due("a")
+        return found
+
+    assert next(line for line in itertools.count(1) if not interrupted_at(line)) > 4

@@ -1,0 +1,252 @@
+"""What waits for an answer: requests by id, subscriptions by channel, a login by its reader. A table with a lock.
+
+Any thread adds; whoever decodes a message offers it: the owner, or a thread that waits and looks at what came while the
+owner is busy. A message may be offered by both; it answers once, and the owner swallows it. The user's code is never
+called under the lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, Final, Literal
+
+from .flag import Flag
+from .frames import Received
+from .protocol import Protocol
+
+_REMEMBERED: Final = 1000  # keys whose late reply is known as one,
+_REMEMBERED_READERS: Final = 8
+_LATE: Final = 10.0  # and for how many seconds
+_MAX_DETAIL: Final = 500  # characters of what a server says was wrong
+Result = Literal["ok", "rejected", "timeout", "interrupted"]
+_Keys = list[tuple[Hashable, bool, str]]
+
+
+class Pending:
+    """One expected answer. `wake` is set when it is there, and when there is something new to look through for it."""
+
+    __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result", "wake")
+
+    def __init__(
+        self,
+        key: Hashable,
+        deadline: float,
+        read: Callable[[Any], bool | None] | None = None,
+        on_done: Callable[[Pending], None] | None = None,
+    ) -> None:
+        self.key = key
+        self.deadline = deadline  # on time.monotonic()
+        self.read = read  # for answers without a key: True, False, or None for "not the answer"
+        self.on_done = on_done  # for answers that nobody waits for in person
+        self.wake = Flag()
+        self.done = False
+        self.result: Result = "timeout"
+        self.answer: Any = None
+        self.detail = ""
+        self.fault: Exception | None = None  # the last thing that `read` raised
+
+
+class Replies:
+    """The expected answers of one client. While not `active` an offer cannot match anything. `lower` is told when
+    something is due (time.monotonic())."""
+
+    def __init__(self, protocol: Protocol, lower: Callable[[float], None] = lambda due: None) -> None:
+        self._protocol = protocol
+        self._lower = lower
+        self._lock = threading.RLock()  # guards the fields below; again for a signal's handler
+        self._pending: dict[Hashable, Pending] = {}
+        self._readers: list[Pending] = []
+        self._past: dict[Hashable, float] = {}  # keys that ran out of time, the oldest first, and until when known
+        self._past_readers: list[Pending] = []  # their deadline is until when they are known
+        self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
+        self._numbers = itertools.count(1)
+        self.active = False  # read without the lock
+        self.late = 0  # answers that came after their deadline; delivered to nobody
+
+    def number(self) -> int:
+        """A number for a request, unique for this client and not the id of one that is under way."""
+        with self._lock:
+            return next(number for number in self._numbers if ("reply", number) not in self._pending)
+
+    def add(self, pending: Pending) -> bool:
+        """Expect an answer. False if one with this key is expected already."""
+        with self._lock:
+            if pending.read is not None:
+                self._readers.append(pending)
+            elif pending.key in self._pending:
+                return False
+            else:
+                self._past.pop(pending.key, None)
+                self._pending[pending.key] = pending
+            self.active = True
+        if pending.on_done is not None:
+            self._lower(pending.deadline)
+        return True
+
+    def expected(self, key: Hashable) -> Pending | None:
+        """What is expected under this key."""
+        with self._lock:
+            return self._pending.get(key)
+
+    def offer(self, message: Any, entry: Received, *, owner: bool) -> bool:
+        """True if this message is an answer, or was found to be one: it is delivered to nobody else.
+
+        `entry` is what it was decoded from. A thread that waits (owner=False) leaves a mark, because the owner will
+        decode the same entry again when it comes to it.
+        """
+        keys = self._keys(message)
+        read = self._read(message)
+        with self._lock:
+            if id(entry) in self._met:  # it answered already, and answers nothing else
+                if owner:
+                    del self._met[id(entry)]
+                    self._settle_active_locked()
+                return True
+            pending, result, detail = self._match_locked(keys, read)
+            if pending is None:
+                late = owner and self._late_locked(keys, read)
+                self._settle_active_locked()
+                return late
+            if not owner:
+                self._met[id(entry)] = entry
+            self._settle_active_locked()
+        self._settle(pending, result, message, detail)
+        return True
+
+    def met(self, entry: Received) -> bool:
+        """Whether this entry answered already, and only waits for its owner to come by."""
+        return id(entry) in self._met
+
+    def forget_met(self) -> None:
+        """What waited is thrown away unread: no entry of it comes to its owner any more."""
+        with self._lock:
+            self._met.clear()
+            self._settle_active_locked()
+
+    def _keys(self, message: Any) -> _Keys:
+        protocol = self._protocol
+        key = protocol.reply_key(message)
+        if key is not None:
+            error = protocol.reply_error(message)
+            return [(("reply", key), error is None, (error or "")[:_MAX_DETAIL])]
+        ack = protocol.ack(message)
+        if ack is None:
+            return []
+        names = {None: ("subscribe", "unsubscribe"), True: ("subscribe",), False: ("unsubscribe",)}[ack.subscribed]
+        return [((name, ack.channel), ack.accepted, ack.detail[:_MAX_DETAIL]) for name in names]
+
+    def _read(self, message: Any) -> tuple[Pending, bool] | None:
+        """The first reader that takes the message for its answer, and what it makes of it."""
+        if not self._readers and not self._past_readers:
+            return None
+        with self._lock:
+            readers = [*self._readers, *self._past_readers]
+        for pending in readers:
+            try:
+                verdict = pending.read(message) if pending.read is not None else None
+            except Exception as error:  # the user's reader on any message a server may send: not its answer
+                pending.fault = error
+                continue
+            if verdict is not None:
+                return pending, bool(verdict)
+        return None
+
+    def _match_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> tuple[Pending | None, Result, str]:
+        for key, accepted, detail in keys:
+            pending = self._pending.pop(key, None)
+            if pending is not None:
+                return pending, "ok" if accepted else "rejected", detail
+        if read is not None and read[0] in self._readers:
+            self._readers.remove(read[0])
+            self._past_readers.clear()
+            return read[0], "ok" if read[1] else "rejected", ""
+        return None, "ok", ""
+
+    def _late_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> bool:
+        late = any(self._past.pop(key, None) is not None for key, _, _ in keys)
+        if not late and read is not None and read[0] in self._past_readers:
+            self._past_readers.remove(read[0])
+            late = True
+        self.late += late
+        return late
+
+    def _settle_active_locked(self) -> None:
+        self.active = bool(self._pending or self._readers or self._past or self._past_readers or self._met)
+
+    def drop(self, pending: Pending, result: Result) -> bool:
+        """Expect it no more: past its deadline, or for lack of a link. False if the answer came first."""
+        until = time.monotonic() + _LATE
+        with self._lock:
+            if not self._remove_locked(pending):
+                return False
+            if result == "timeout" and pending.read is not None:
+                pending.deadline = until
+                self._past_readers = [*self._past_readers, pending][-_REMEMBERED_READERS:]
+            elif result == "timeout":
+                self._past[pending.key] = until
+                if len(self._past) > _REMEMBERED:
+                    del self._past[next(iter(self._past))]
+            self._settle_active_locked()
+        if result == "timeout":
+            self._lower(until)
+        self._settle(pending, result, None, "")
+        return True
+
+    def forget(self, pending: Pending) -> None:
+        """Expect it no more, and tell nobody: its question never left."""
+        with self._lock:
+            self._remove_locked(pending)
+            self._settle_active_locked()
+
+    def _remove_locked(self, pending: Pending) -> bool:
+        if pending in self._readers:
+            self._readers.remove(pending)
+        elif pending.read is None and self._pending.get(pending.key) is pending:
+            del self._pending[pending.key]
+        else:
+            return False
+        return True
+
+    def interrupt(self) -> None:
+        """The link is lost: nothing that was expected comes any more. What was met and not read yet still is."""
+        with self._lock:
+            lost = [*self._pending.values(), *self._readers]
+            self._past.clear()
+            self._past_readers.clear()
+            self._settle_active_locked()
+        for pending in lost:
+            self.drop(pending, "interrupted")
+
+    def wake(self) -> None:
+        """Something arrived that nobody decoded yet: whoever waits looks through it. Called by the keeper."""
+        for pending in [*self._pending.copy().values(), *self._readers]:  # copies: the keeper waits for no lock
+            pending.wake.set()
+
+    def expire(self, now: float) -> None:
+        """Give up what nobody waits for in person and is past its deadline; and do not know late replies for ever."""
+        with self._lock:
+            late = [one for one in self._pending.values() if one.on_done is not None and one.deadline <= now]
+            self._past = {key: until for key, until in self._past.items() if until > now}
+            self._past_readers = [one for one in self._past_readers if one.deadline > now]
+            self._settle_active_locked()
+        for pending in late:
+            self.drop(pending, "timeout")
+
+    def next_deadline(self) -> float | None:
+        """When expire has something to do."""
+        if not self.active:
+            return None
+        with self._lock:
+            dues = [one.deadline for one in self._pending.values() if one.on_done is not None]
+            return min([*dues, *self._past.values(), *(one.deadline for one in self._past_readers)], default=None)
+
+    @staticmethod
+    def _settle(pending: Pending, result: Result, answer: Any, detail: str) -> None:
+        pending.result, pending.answer, pending.detail = result, answer, detail
+        if pending.on_done is not None:
+            pending.on_done(pending)
+        pending.done = True
+        pending.wake.set()
