@@ -192,5 +192,7 @@ def test_what_a_fault_makes_of_the_link() -> None:
     """A cut is 1006; broken TLS and a closed descriptor are errors."""
     cuts = [ConnectionResetError(), BrokenPipeError(), TimeoutError(), ssl.SSLEOFError(), ssl.SSLZeroReturnError()]
     assert {loss_of(error).reason for error in cuts} == {"close_1006"}
-    assert {loss_of(error).reason for error in (ssl.SSLError(1, "bad record"), ValueError("closed"))} == {"error"}
+    assert {
+        loss_of(error).reason for error in (ssl.SSLError(1, "bad record"), ValueError("closed"), AttributeError("recv"))
+    } == {"error"}
     assert "bad record" in loss_of(ssl.SSLError(1, "bad record")).detail

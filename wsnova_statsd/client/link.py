@@ -8,6 +8,7 @@ thread, once. The link emits nothing and calls no user code, so that the keeper 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from enum import Enum
 from typing import Final
 
 from ..errors import NotConnected
+from ..redaction import log_fault
 from .deflate import Deflate, Inflater
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
@@ -23,6 +25,9 @@ from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
 _LONGEST_WAIT: Final = 3600.0
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
+# ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
+_BROKEN: Final = (OSError, ValueError, AttributeError)
+_log = logging.getLogger(__name__)
 _monotonic = time.monotonic
 _wall_ns = time.time_ns
 
@@ -125,8 +130,8 @@ class Link:
                         transport.ready = bool(transport.poll(int(pause * 1e3) + 1 if pause > 0 else 0))
                         now = _monotonic()
                         self.idle += now - before
-            except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
-                session.ended(loss_of(error))
+            except _BROKEN as error:
+                self._broken(error)
             except BaseException as error:
                 self._interrupted(error, data)
                 raise
@@ -146,6 +151,12 @@ class Link:
         session.stirred = session.verdict is not None or session.buffer.noticed
         self._speak(now)
         self._drop_heartbeats()
+
+    def _broken(self, error: Exception) -> None:
+        """Reading raised: the link is over. Holds `reading`."""
+        if isinstance(error, AttributeError):
+            log_fault(_log, error, "reading from %s failed; the connection is made again", self.uri)
+        self.session.ended(loss_of(error))
 
     def _interrupted(self, error: BaseException, data: bytes | None) -> None:
         """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame."""
@@ -256,8 +267,8 @@ class Link:
             else:
                 session.ended()
             data = b""
-        except (OSError, ValueError) as error:
-            session.ended(loss_of(error))
+        except _BROKEN as error:
+            self._broken(error)
         except BaseException as error:
             self._interrupted(error, data)
             raise

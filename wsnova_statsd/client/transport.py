@@ -213,4 +213,4 @@ def loss_of(error: Exception) -> Loss:
     """What a read or write that raised makes of the link."""
     text = f"{type(error).__name__}: {error}"
     broken = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    return Loss("error", text) if broken or isinstance(error, ValueError) else cut(text)
+    return Loss("error", text) if broken or not isinstance(error, OSError) else cut(text)
