@@ -1,9 +1,9 @@
 """One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
-Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner that
-is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a frame,
-any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end` in any
-thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
+Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
+that is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a
+frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end`
+in any thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ class Link:
             self._transport.shutdown()
 
     def _as_reader(self) -> threading.Lock:
-        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's reading."""
+        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's
+        reading."""
         if self.driver is Driver.OWNER and self.reading.locked():
             raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
         return self.reading
@@ -304,8 +305,8 @@ class Link:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes, patience: float) -> None:
-        """Write one data frame; the caller holds `sending`. Raises NotConnected: then nothing more can be sent, and what
-        has arrived is still read."""
+        """Write one data frame; the caller holds `sending`. Raises NotConnected: then nothing more can be sent, and
+        what has arrived is still read."""
         session = self.session
         if session.close_sent or self.ended or session.write_fault is not None:
             raise NotConnected("the connection is closing; wait for the next one with wait=")
