@@ -57,8 +57,9 @@ def _targets(
 class Profile:
     """What a client tells and how it retries. Change single values with `replace`.
 
-    Times are seconds. `max_attempts` counts the tries since the link was last stable before the alarm is raised; the
-    client goes on after it unless `give_up`. `metadata_filter` may be a callable from metadata to metadata.
+    Times are seconds; a `ping_interval` of None switches pings off. `max_attempts` counts the tries since the link was
+    last stable before the alarm is raised; the client goes on after it unless `give_up`. `metadata_filter` may be a
+    callable from metadata to metadata.
     Raises ConfigurationError for a value out of range, at once.
     """
 
@@ -69,7 +70,7 @@ class Profile:
     error_events: bool
     heartbeat_events: bool
     metadata_filter: bool | Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    ping_interval: float
+    ping_interval: float | None
     pong_timeout: float
     first_retry: float
     retry_base: float
@@ -99,7 +100,8 @@ class Profile:
             "slow_after",
         ):
             zero = key in ("first_retry", "stable_after", "slow_after")
-            checks.seconds(f"a profile's {key}", getattr(self, key), zero=zero)
+            if key != "ping_interval" or self.ping_interval is not None:
+                checks.seconds(f"a profile's {key}", getattr(self, key), zero=zero)
         if self.retry_cap < self.retry_base:
             raise ConfigurationError(
                 f"a profile's retry_cap is {self.retry_cap}, below its retry_base {self.retry_base}"

@@ -18,6 +18,7 @@ from wsnova_statsd.client import connection as connection_module
 from wsnova_statsd.client.connection import Connection
 from wsnova_statsd.client.dial import Dial
 from wsnova_statsd.client.keeper import KEEPER
+from wsnova_statsd.client.transport import Transport
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 
@@ -204,21 +205,26 @@ def test_a_renewal_that_exits_ends_it_with_a_word(caplog: pytest.LogCaptureFixtu
     assert any("login() raised" in one.getMessage() for one in caplog.records)
 
 
+@pytest.mark.parametrize(("of", "method"), [(Transport, "recv"), (Connection, "live_link")], ids=["socket", "turn"])
 @pytest.mark.parametrize("on_message", [None, _ignore], ids=["iterated", "callback"])
 def test_a_fault_while_reading_costs_the_link_only(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, on_message: Callable[[Any], object] | None
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    on_message: Callable[[Any], object] | None,
+    of: type,
+    method: str,
 ) -> None:
     """A socket of another library that has no such method: logged, told as a lost connection, and made again."""
     told = list[Exception]()
     with _connected(told, on_message=on_message) as (client, _, log):
         error = AttributeError("'GreenSocket' object has no attribute 'recv_into'")
-        monkeypatch.setattr(Connection, "live_link", _times(1, error, Connection.live_link))
+        monkeypatch.setattr(of, method, _times(1, error, getattr(of, method)))
         client.send({"n": 1})
         if on_message is None:
             threading.Thread(target=lambda: list(client), daemon=True).start()
         assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
         assert ["recv_into" in str(one) for one in told] == [True]
-        assert sum("reading failed" in one.getMessage() for one in caplog.records) == 1
+        assert sum("the connection is made again" in one.getMessage() for one in caplog.records) == 1
         client.close()
 
 

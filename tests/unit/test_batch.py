@@ -171,6 +171,16 @@ def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once(
     assert sum(taken) == counted
 
 
+def test_what_was_counted_is_not_counted_again() -> None:
+    """Whoever was interrupted while it counted does it again."""
+    batch, counts = Batch(), iter([_one(3), _one(4)])
+    batch.add_once(counts)
+    batch.add_once(counts)
+    sums = batch.take()
+    assert sums is not None
+    assert (sums["count"], sums["total_size"]) == (2, 7)
+
+
 @pytest.mark.parametrize("many", [511, 40], ids=["made one", "taken"])
 def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
     """At every line of the summing and of what takes the counts away: they leave next time."""
@@ -181,7 +191,7 @@ def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
         def trace(frame: FrameType, event: str, _arg: object) -> Any:
             nonlocal lines
             if frame.f_code.co_name not in ("_take", "_sum"):
-                return trace if frame.f_code.co_name in ("add", "take") else None
+                return trace if frame.f_code.co_name in ("add", "take", "_added") else None
             if event == "line":
                 lines += 1
                 if lines > turn:  # noqa: B023

@@ -1,99 +1,447 @@
-"""A link at its edges: what a signal's handler interrupts, what was left half read. Its transport is a script."""
+"""A link at its edges: who reads and who writes, what is owed while another frame is on its way, what a signal's
+handler interrupts. A pair of connected sockets where bytes flow, a scripted transport where a moment is to be met."""
 
+import socket
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from wsnova_statsd.client.heartbeat import Heartbeat
 
-from wsnova_statsd.client.frames import TEXT, Violation
-from wsnova_statsd.client.link import Link
+from tests.unit.peer import Peer
+from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT
+from wsnova_statsd.client.link import Driver, Link
+from wsnova_statsd.client.session import Limits, Loss, Session
+from wsnova_statsd.client.transport import Transport
+from wsnova_statsd.errors import NotConnected
+from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.testing.tcp import server_frame
 
+QUIET = Limits(None, 60.0)
+GOODBYE = server_frame(CLOSE, b"\x03\xf5later")  # 1013
+ONE, TWO = server_frame(TEXT, b"one"), server_frame(TEXT, b"two")
 
-class _Reads:
-    """A transport that has these reads to give at once; more is there than its descriptor shows, as with TLS."""
 
-    deflate = None
-    drained = False
+class _Script:
+    """A transport that has these reads to give, and takes as many bytes of each write as it is told to. More is there
+    than its descriptor shows, as with TLS."""
 
-    def __init__(self, *reads: bytes) -> None:
-        self._reads = list(reads)
+    def __init__(self, *reads: bytes | None, takes: list[int | None] | None = None) -> None:
+        self.reads = list(reads)
+        self.takes = takes if takes is not None else []  # all of each frame, once they are used up; None: none is begun
+        self.written = b""
+        self.waits: list[float] = []
+        self.arriving: bytes | None = None  # during a wait
+        self.on_wait: Callable[[], object] = lambda: None
+        self.on_send: Callable[[], object] = lambda: None
         self.over = False
 
-    def recv(self, most: int = 0) -> bytes | None:
-        return self._reads.pop(0) if self._reads else None
+    @property
+    def ready(self) -> bool:
+        return bool(self.reads)
 
-    def wait(self, _timeout: float) -> bool:
-        return False
+    @ready.setter
+    def ready(self, found: bool) -> None:
+        assert found == bool(self.reads)
+
+    def recv(self, most: int = 0) -> bytes | None:
+        return self.reads.pop(0) if self.reads else None
+
+    def poll(self, ms: int) -> bool:
+        return self.wait(ms / 1e3)
+
+    def wait(self, timeout: float) -> bool:
+        self.waits.append(timeout)
+        self.on_wait()
+        if self.arriving is not None:
+            self.reads.append(self.arriving)
+        return self.ready
 
     def pending(self) -> bool:
         return False
 
-    def send(self, _data: bytes, _timeout: float) -> None:
-        raise KeyboardInterrupt
+    def send(self, data: bytes, _patience: float) -> None:
+        self.on_send()
+        self.written += data
+
+    def send_now(self, data: bytes) -> int | None:
+        self.on_send()
+        taken = self.takes.pop(0) if self.takes else len(data)
+        self.written += data[: taken or 0]
+        return taken
+
+    def wrote(self, _size: int) -> bool:
+        return False
+
+    def unread(self) -> int:
+        return 1_000
+
+    def unsent(self) -> int:
+        return 0
 
     def shutdown(self) -> None:
         self.over = True
 
 
-def _link(transport: Any) -> Link:
-    return Link(transport, "ws://feed.example", 1000, Heartbeat(60.0, 60.0, time.monotonic()))
+def _link(transport: Any, limits: Limits = QUIET, **options: Any) -> Link:
+    return Link(transport, "ws://feed.example", limits, **options)
 
 
-class _Interrupted:
-    controls = 0
-
-    def feed(self, *_given: object) -> list[Any]:
-        raise KeyboardInterrupt
+def _interrupt(*_: object) -> Any:
+    raise KeyboardInterrupt
 
 
-def test_a_link_that_was_interrupted_with_half_a_read_in_hand_is_over() -> None:
+def _written(script: _Script) -> list[tuple[int, bytes]]:
+    """The frames that went out, whole."""
+    return Peer.unmasked(script.written)
+
+
+def _payloads(link: Link) -> list[bytes]:
+    return [payload for _, payload, _ in link.inbox]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Link, Peer]]:
+    """A link, and the other end of its connection."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    transport = Transport(ours)
+    peer = Peer(theirs)
+    yield _link(transport), peer
+    transport.close()
+    theirs.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    fake = FakeClock()
+    monkeypatch.setattr("wsnova_statsd.client.link._monotonic", fake)
+    return fake
+
+
+# Who reads
+
+
+def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
+    """The keeper cannot stand in for it then, and can afterwards."""
+    script, seen = _Script(), list[tuple[Driver, bool]]()
+    link = _link(script)
+    script.arriving, script.on_wait = ONE, lambda: seen.append((link.driver, link.adopt()))
+    before = link.away_since
+    assert link.driver is Driver.AWAY
+    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert seen == [(Driver.OWNER, False)]
+    assert (link.driver, link.away_since >= before) == (Driver.AWAY, True)
+    assert link.adopt()
+    assert link.driver.name == "KEEPER"
+
+
+def test_the_keeper_reads_until_the_owner_does() -> None:
+    """Not before it was asked to stand in, and not after the owner took over."""
+    script = _Script(ONE)
+    link = _link(script)
+    assert not link.keep()
+    assert script.reads == [ONE]
+    assert link.adopt()
+    assert link.keep()
+    assert not link.keep(), "nothing was there"
+    assert _payloads(link) == [b"one"]
+    assert link.next_run(0.0) == []
+    script.reads.append(TWO)
+    assert not link.keep()
+    link.inbox.clear()
+    assert link.next_run(0.0) == [b"two"]
+
+
+def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_just_read() -> None:
+    """What is in the inbox comes first; only then is read on."""
+    script = _Script(ONE)
+    link = _link(script)
+    assert link.adopt()
+    assert link.keep()
+    script.reads.append(TWO)
+    assert link.next_run(time.monotonic() + 60) == []
+    assert _payloads(link) == [b"one"]
+    assert script.reads == [TWO]
+    link.inbox.clear()
+    assert link.next_run(time.monotonic() + 60) == [b"two"]
+    assert (link.kind, link.in_hand) == (TEXT, True)
+
+
+def test_with_an_answer_expected_everything_goes_into_the_inbox() -> None:
+    """Other threads look for it there."""
+    link = _link(_Script(ONE + TWO))
+    assert link.next_run(time.monotonic() + 60, direct=False) == []
+    assert _payloads(link) == [b"one", b"two"]
+    assert not link.in_hand
+
+
+def test_what_is_put_back_is_the_first_of_what_waits() -> None:
+    """In its order, before what was read since."""
+    link = _link(_Script(ONE + TWO))
+    link.next_run(0.0, direct=False)
+    link.put_back([(TEXT, b"a", 1), (TEXT, b"b", 1)])
+    assert _payloads(link) == [b"a", b"b", b"one", b"two"]
+    link.put_back([])
+    assert link.waiting() == (4, 1_008)
+
+
+def test_a_signals_handler_in_the_midst_of_reading_cannot_read(pair: tuple[Link, Peer]) -> None:
+    """It is refused at once, for it would wait for itself; the reading goes on."""
+    link, peer = pair
+    refused = list[bool]()
+
+    def handle(*_: object) -> bool:
+        for again in (lambda: link.next_run(0.0), lambda: link.pump(0.0)):
+            with pytest.raises(NotConnected):
+                again()
+            refused.append(True)
+        return False
+
+    link.notes_heartbeats = handle
+    peer.send(server_frame(PONG) + server_frame(PING, b"a") + ONE)
+    link.session.notices.append(("sent", 0))
+    assert link.next_run(0.0) == []
+    assert link.session.notices
+    link.session.notices.clear()
+    script = _Script()
+    link = _link(script)
+    script.arriving, script.on_wait = ONE, handle
+    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert refused == [True, True]
+
+
+def test_a_link_that_was_interrupted_with_half_a_read_in_hand_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows would be taken for the beginning of a frame."""
-    transport = _Reads(server_frame(TEXT, b"one"), b"two")
-    link = _link(transport)
-    link._reader = _Interrupted()  # type: ignore[assignment]
+    script = _Script(ONE, b"two")
+    link = _link(script)
+    monkeypatch.setattr(Session, "receive", _interrupt)
     with pytest.raises(KeyboardInterrupt):
-        link.fill(None)
-    assert link.loss is not None
-    assert link.loss.detail == "KeyboardInterrupt"
-    assert transport.over
-    assert link.left is not None
+        link.next_run(time.monotonic() + 60)
+    assert link.loss == Loss("error", "KeyboardInterrupt")
+    assert script.over
+    assert link.adopt(), "nobody reads any more"
 
 
 def test_an_owner_that_is_interrupted_over_a_breach_reads_no_more_and_the_keeper_sees_it() -> None:
     """The close frame's way out is where a signal comes; its peer would else never be answered again."""
-    link = _link(_Reads())
-    link._verdict = Violation(1002, "bad")
+    script = _Script(server_frame(0x3))
+    script.on_send = _interrupt
+    link = _link(script)
     with pytest.raises(KeyboardInterrupt):
-        link.fill(None)
-    assert link.left is not None
+        link.next_run(time.monotonic() + 60)
+    assert link.driver is Driver.AWAY
+    assert link.adopt()
+    assert link.sending.acquire(blocking=False)
 
 
 def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> None:
     """Its bytes are in OpenSSL, where no poll sees them."""
     whole = server_frame(TEXT, b"message")
-    transport = _Reads()
-    link = _link(transport)
-    link.read_on(None)
-    assert not link.inbox  # nothing there
-    transport._reads = [whole[:4], whole[4:]]
+    script = _Script()
+    link = _link(script)
+    assert link.next_run(0.0) == []
+    script.reads = [whole[:4], whole[4:]]
     link.pump(time.monotonic())
     assert not link.inbox
-    assert link.fill(time.monotonic())
-    assert [payload for _, payload, _ in link.inbox] == [b"message"]
+    assert link.next_run(time.monotonic()) == [b"message"]
+    assert script.waits == []
 
 
-def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_just_read() -> None:
-    """The inbox was empty when it looked; the keeper, which it finds reading in its place, is relieved."""
-    link = _link(_Reads(server_frame(TEXT, b"first"), server_frame(TEXT, b"second")))
-    bulk: list[bytes] = []
+def test_a_wait_ends_when_something_else_is_due(clock: FakeClock) -> None:
+    """The caller's time, the session's, an hour at most: whichever comes first. What was waited is counted."""
+    script = _Script()
+    link = _link(script, Limits(5.0, 3.0))
+    script.arriving, script.on_wait = ONE, lambda: clock.advance(0.5)
+    assert link.next_run(clock() + 2.0) == [b"one"]
+    assert link.next_run(clock() + 60.0) == [b"one"]
+    link.session.due = float("inf")
+    assert link.next_run(float("inf")) == [b"one"]
+    assert script.waits == pytest.approx([2.0, 4.5, 3600.0], abs=0.0011)  # in whole milliseconds
+    assert link.idle == 1.5
+
+
+# Life and the keeper
+
+
+def test_an_inbox_that_is_full_stops_the_keeper_and_is_noticed_once() -> None:
+    """It reads on when the owner has made room."""
+    message = server_frame(TEXT, bytes(3_000))
+    script = _Script(*[message] * 9)
+    link = _link(script, Limits(None, 60.0, None, 2**20, 10_000))
     assert link.adopt()
     assert link.keep()
-    assert link.read_on(bulk)[1] == 0
-    assert [payload for _, payload, _ in link.inbox] == [b"first"]
-    assert not bulk
+    waiting = len(link.inbox)
+    assert 3 <= waiting <= 4
     assert not link.keep()
+    assert link.full
+    assert [name for name, _ in link.session.notices] == ["full"]
     link.inbox.clear()
-    assert link.read_on(bulk) == (TEXT, 6)
-    assert bulk == [b"second"]
+    assert link.keep()
+    assert len(script.reads) < 9 - waiting
+    assert [name for name, _ in link.session.notices] == ["full"]
+
+
+def test_heartbeats_that_nobody_hears_of_call_the_owner_out_of_no_wait() -> None:
+    """It waits on for a message; where they are heard of it comes back to emit them."""
+    for heard, runs in ((False, [b"one"]), (True, [])):
+        link = _link(_Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda heard=heard: heard)
+        assert link.next_run(time.monotonic() + 60) == runs
+        assert link.session.notices == ([("sent", 0)] if heard else [])
+
+
+# Who writes
+
+
+def test_control_frames_wait_for_no_lock() -> None:
+    """Another thread's frame is on its way: the reader goes on, and that thread sends what is owed behind its own."""
+    script = _Script(server_frame(PING, b"a"), ONE)
+    link = _link(script)
+    assert link.sending.acquire()
+    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert script.written == b""
+    link.send(Peer.masked(TEXT, b"ours"), 1.0)
+    link.sending.release()
+    assert _written(script) == [(TEXT, b"ours"), (PONG, b"a")]
+
+
+def test_a_pong_that_does_not_go_out_is_tried_again(clock: FakeClock) -> None:
+    """Soon, without new data: the reader waits no longer than until then, and the keeper is asked for a step."""
+    script = _Script(server_frame(PING, b"a"), takes=[None])
+    link = _link(script)
+    script.on_wait = lambda: clock.advance(script.waits[-1])
+    assert link.next_run(clock()) == []
+    assert (link.attention(clock()), link.attention(clock() + 0.1)) == (False, True)
+    assert link.next_run(clock() + 5.0) == []
+    assert script.waits == pytest.approx([0.1, 0.0, 4.9], abs=0.0011)
+    assert _written(script) == [(PONG, b"a")]
+
+
+def test_the_rest_of_a_control_frame_goes_before_anything_else() -> None:
+    """Half a pong is out: a data frame would begin in its midst."""
+    script = _Script(server_frame(PING, b"payload") + server_frame(PING, b"more"), takes=[3, 0, 0])
+    link = _link(script)
+    link.next_run(0.0)
+    assert len(script.written) == 3
+    with link.sending:
+        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+    assert _written(script) == [(PONG, b"payload"), (TEXT, b"ours"), (PONG, b"more")]
+
+
+def test_nothing_is_sent_behind_a_close_frame() -> None:
+    """RFC 6455, section 5.5.1: no message, no pong, no second close frame."""
+    script = _Script(server_frame(PING))
+    link = _link(script)
+    link.send_close(1000)
+    link.send_close(1001)
+    with link.sending, pytest.raises(NotConnected):
+        link.send(Peer.masked(TEXT, b"late"), 1.0)
+    link.next_run(0.0)
+    assert _written(script) == [(CLOSE, b"\x03\xe8")]
+
+
+def test_a_close_frame_waits_for_the_frame_that_is_on_its_way() -> None:
+    """Its thread sends it then."""
+    script = _Script()
+    link = _link(script)
+    assert link.sending.acquire()
+    link.send_close(1000, timeout=0.0)
+    assert script.written == b""
+    link.send(Peer.masked(TEXT, b"ours"), 1.0)
+    link.sending.release()
+    assert _written(script) == [(TEXT, b"ours"), (CLOSE, b"\x03\xe8")]
+
+
+def test_pings_leave_in_their_time_and_a_stuck_frame_holds_no_reader_up() -> None:
+    """While another frame is partly out no ping is due; it goes behind it."""
+    script = _Script(ONE)
+    link = _link(script, Limits(0.0, 60.0), notes_heartbeats=lambda: False)
+    assert link.sending.acquire()
+    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert link.loss is None
+    link.send(Peer.masked(TEXT, b"ours"), 1.0)
+    link.sending.release()
+    (_, first), (opcode, payload) = _written(script)
+    assert (first, opcode, len(payload)) == (b"ours", PING, 8)
+
+
+def test_a_write_that_fails_lets_what_arrived_be_read_first(pair: tuple[Link, Peer]) -> None:
+    """The messages, and the close frame: the reason is the server's."""
+    link, peer = pair
+    peer.send(ONE + TWO + GOODBYE)
+    peer.close()
+    with link.sending, pytest.raises(NotConnected):
+        link.send(Peer.masked(TEXT, b"late"), 1.0)
+    with link.sending, pytest.raises(NotConnected):
+        link.send(Peer.masked(TEXT, b"later"), 1.0)
+    assert link.loss is None
+    assert link.next_run(time.monotonic() + 60) == [b"one", b"two"]
+    assert link.loss == Loss("close_1013", "later")
+
+
+def test_a_write_that_fails_and_no_close_frame_is_1006(pair: tuple[Link, Peer]) -> None:
+    """What was cut was cut, whoever noticed."""
+    link, peer = pair
+    peer.send(ONE)
+    peer.close()
+    with link.sending, pytest.raises(NotConnected):
+        link.send(Peer.masked(TEXT, b"late"), 1.0)
+    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    link.put_back([])
+    assert link.next_run(time.monotonic() + 60) == []
+    assert link.loss is not None
+    assert link.loss.reason == "close_1006"
+
+
+def test_a_frame_that_was_interrupted_ends_the_writing() -> None:
+    """Half of it may be out."""
+    script = _Script()
+    script.on_send = _interrupt
+    link = _link(script)
+    with link.sending, pytest.raises(KeyboardInterrupt):
+        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+    assert script.over
+    link.next_run(0.0)
+    assert link.loss == Loss("error", "KeyboardInterrupt")
+
+
+# The end
+
+
+def test_one_caller_emits_the_end() -> None:
+    """Nothing is sent after it."""
+    script = _Script()
+    link = _link(script)
+    assert [link.end(), link.end(), link.end()] == [True, False, False]
+    with link.sending, pytest.raises(NotConnected):
+        link.send(Peer.masked(TEXT, b"late"), 1.0)
+
+
+def test_the_first_reason_stays(pair: tuple[Link, Peer]) -> None:
+    """And whoever waits for input is woken."""
+    link, _peer = pair
+    link.lose(Loss("local", "reconnect()", fault=False))
+    link.lose(Loss("error", "later"))
+    assert link.next_run(time.monotonic() + 60) == []
+    assert link.loss == Loss("local", "reconnect()", fault=False)
+
+
+def test_what_the_last_link_received_comes_first() -> None:
+    """And is the new link's alone."""
+    unread = [(TEXT, b"old", 1)]
+    link = _link(_Script(ONE))
+    link.inherit(unread)
+    assert unread == []
+    assert link.next_run(time.monotonic() + 60) == []
+    assert _payloads(link) == [b"old"]
+
+
+def test_a_link_is_disposed_of_although_somebody_is_in_its_midst(pair: tuple[Link, Peer]) -> None:
+    """A signal's handler that closes what it interrupts: the descriptor goes with the link, nothing hangs."""
+    link, _peer = pair
+    with link.reading:
+        link.dispose()
+        assert link.fileno() >= 0
+    link.dispose()
+    assert link.fileno() == -1
+    assert link.waiting() == (0, 0)

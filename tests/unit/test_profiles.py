@@ -155,7 +155,10 @@ def test_a_metadata_filter_is_a_switch_or_a_function() -> None:
 @pytest.mark.parametrize("key", SECONDS)
 @pytest.mark.parametrize("value", [-0.001, math.nan, math.inf, 1.1e9, 10**400, True, "5", None], ids=repr)
 def test_seconds_are_finite_numbers_that_are_not_negative(key: str, value: object) -> None:
-    """The message names the field, what was given and the lowest value."""
+    """The message names the field, what was given and the lowest value. No interval at all means no pings."""
+    if (key, value) == ("ping_interval", None):
+        assert STANDARD.replace(ping_interval=None).ping_interval is None
+        return
     sign = "non-negative" if key in MAY_BE_ZERO else "positive"
     told = f"a profile's {key} must be a {sign} number of seconds, at most 1e+09, got {shown(value)}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):

@@ -1,6 +1,8 @@
 """The token bucket: exact rates on a clock that only moves when told, places kept in order, nothing taken in vain."""
 
+import sys
 import threading
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -100,3 +102,38 @@ def test_a_client_takes_nothing_else_for_a_rate_limit() -> None:
     """A bare number says neither burst nor unit."""
     with pytest.raises(ws.errors.ConfigurationError, match="rate_limit"):
         ws.Client("ws://localhost", rate_limit=5)  # type: ignore[arg-type]
+
+
+def test_a_signals_handler_may_send_in_the_midst_of_a_send() -> None:
+    """It takes a token at every line of `take`: nothing hangs, and each token is taken once."""
+    clock = FakeClock()
+    bucket = TokenBucket(ws.RateLimit(1, burst=100), clock())
+    taken = 0
+
+    def trace(frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal taken
+        if frame.f_code is not TokenBucket.take.__code__:
+            return None
+        if event == "line" and taken < 50:
+            sys.settrace(None)
+            bucket.take(clock())
+            taken += 1
+            sys.settrace(trace)
+        return trace
+
+    before = sys.gettrace()
+
+    def interrupted() -> None:
+        for _ in range(10):
+            sys.settrace(trace)
+            try:
+                bucket.take(clock())
+            finally:
+                sys.settrace(before)
+
+    worker = threading.Thread(target=interrupted, daemon=True)
+    worker.start()
+    worker.join(10.0)
+    assert not worker.is_alive()
+    assert taken == 50
+    assert [bucket.take(clock()) for _ in range(41)] == [0.0] * 40 + [1.0]

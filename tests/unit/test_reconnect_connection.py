@@ -17,7 +17,7 @@ from wsnova_statsd.client.login import Login
 from wsnova_statsd.client.options import Options, Target, target
 from wsnova_statsd.client.protocol import Protocol
 from wsnova_statsd.client.retry import RetryPolicy, Stopped
-from wsnova_statsd.client.state import Loss
+from wsnova_statsd.client.session import Loss
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.profiles import FINANCIAL, STANDARD, Profile
 from wsnova_statsd.telemetry import Bus
@@ -41,14 +41,14 @@ class _FakeLink:
         self.inbox: list[object] = []
         self.seen: list[object] = []
         self.loss: Loss | None = None
+        self.session = SimpleNamespace(notices=[], last_byte=clock(), loss=None)
         self._clock = clock
         self._lives = lives
         self._ended = False
 
-    def fill(self, _until: float | None) -> bool:
+    def next_run(self) -> None:
         self._clock.advance(self._lives)
         self.loss = Loss("close_1006", "")
-        return False
 
     def end(self) -> bool:
         self._ended, first = True, not self._ended
@@ -126,7 +126,9 @@ def _live(monkeypatch: pytest.MonkeyPatch, clock: FakeClock, server: _Server, pr
         try:
             made.open(None)
             while True:
-                made.await_messages(None)
+                link: Any = made.live_link()
+                if link is not None:
+                    link.next_run()
         except Stopped:
             return log
 

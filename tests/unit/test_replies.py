@@ -144,7 +144,7 @@ def test_what_was_found_before_the_loss_is_swallowed_after_it(requests: Replies)
 
 
 def test_what_nobody_waits_for_expires_and_the_rest_is_left_to_its_thread(requests: Replies) -> None:
-    """A restore is dropped at its deadline, a request by whoever waits for it; a late reply is known for ten seconds."""
+    """A restore is dropped at its deadline, a request by whoever waits for it; a late reply is known for 10 s."""
     ended: list[Pending] = []
     restore, request = Pending(("reply", 1), 5.0, None, ended.append), _asked(requests, 2)
     requests.add(restore)

@@ -3,20 +3,16 @@ what it should not, a client closed on the way. None is lost, none comes twice. 
 or a telemetry handler stands for Ctrl-C at that moment."""
 
 import threading
-from collections import deque
 from collections.abc import Iterable
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import ANY
 
 import pytest
-from wsnova_statsd.client.runs import Runs
 
 import wsnova_statsd as ws
 from tests.support import until
 from tests.wire.test_runs import MANY, N, _frames, _sent
-from wsnova_statsd.client.frames import TEXT, Received
-from wsnova_statsd.client.requests import Pending
+from wsnova_statsd.client.frames import TEXT
+from wsnova_statsd.client.link import Driver
 from wsnova_statsd.testing.tcp import CLOSE, Connection, TcpServer, server_frame
 
 
@@ -120,30 +116,6 @@ def test_a_client_closed_by_on_error_gets_no_more_messages() -> None:
     assert got == [*range(40)]
 
 
-def test_an_answer_that_came_with_a_run_is_not_handed_out_as_a_message() -> None:
-    """Another thread asks, and its answer is read, between the owner's look and its grasp: it is in the inbox, where
-    that thread finds it, by the time the message before it is handed out."""
-    with _sent(MANY) as (client, _log, _bus):
-        life = client._life or client.start()._life
-        assert life is not None
-        read = [b"1", b'{"id":1,"result":2}', b"3"]
-        reads = iter([read])
-
-        def read_on(bulk: list[bytes]) -> tuple[int, int]:
-            bulk += next(reads, [])
-            link.in_hand = bool(bulk)
-            life._inbound.requests.add(Pending(("reply", 1), 1e9))
-            return TEXT, sum(map(len, bulk))
-
-        link: Any = SimpleNamespace(inbox=deque[Received](), in_hand=False, read_on=read_on)
-        connection: Any = SimpleNamespace(link=link)
-        messages = Runs(life._inbound, connection, 1.0).waiting()
-        assert next(messages) == 1
-        assert [*link.inbox] == [(TEXT, payload, ANY) for payload in read[1:]]
-        assert not link.in_hand
-        assert list(messages) == [3]
-
-
 def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:
     """The keeper reads on meanwhile; the link is ended over the breach once the last message is dealt with."""
     some, kept = MANY[:10], threading.Event()
@@ -160,10 +132,10 @@ def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:
     def on_message(message: Any) -> None:
         link: Any = client._life and client._life.connection.link
         if message["n"] == 0:
-            assert until(lambda: link.kept)
-            read = link.arrived_bytes
+            assert until(lambda: link.driver is Driver.KEEPER)
+            read = link.session.arrived_bytes
             kept.set()
-            assert until(lambda: link.arrived_bytes > read)
+            assert until(lambda: link.session.arrived_bytes > read)
         client.send_text(str(message["n"]))
 
     with TcpServer(script) as server:

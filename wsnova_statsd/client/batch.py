@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from itertools import repeat
 from typing import Any, Final
 
@@ -39,6 +40,16 @@ class Batch:
     def add(self, counts: Counts) -> None:
         """Count messages, in the window that is open, or that this begins."""
         self._counts.append(counts)
+        if not self.due or len(self._counts) >= _MANY:
+            self._added()
+
+    def add_once(self, counts: Iterator[Counts]) -> None:
+        """The same; what an interrupted call has counted leaves the iterator with it, and is not counted again."""
+        self._counts.extend(counts)
+        if not self.due or len(self._counts) >= _MANY:
+            self._added()
+
+    def _added(self) -> None:
         if not self.due:
             self.open(time.monotonic_ns())
         if len(self._counts) >= _MANY:

@@ -102,8 +102,8 @@ class _HandshakeSocket:
 def upgrade(
     dial: Dial, sock: Stream, url: str, headers: Sequence[str], subprotocols: Sequence[str], compression: bool = False
 ) -> tuple[bytes, Deflate | None, str | None]:
-    """The WebSocket upgrade (RFC 6455, section 4) on a connected socket: what came behind the answer, and what was agreed
-    on compression and on a subprotocol.
+    """The WebSocket upgrade (RFC 6455, section 4) on a connected socket: what came behind the answer, and what was
+    agreed on compression and on a subprotocol.
 
     Raises ConnectionFailed, HandshakeRefused for another status than 101. Redirects are refused: following one would
     carry the headers elsewhere. The socket is closed on failure.

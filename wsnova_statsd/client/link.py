@@ -1,13 +1,14 @@
 """One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
-Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner that
-is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a frame,
-any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end` in any
-thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
+Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
+that is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a
+frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end`
+in any thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from enum import Enum
 from typing import Final
 
 from ..errors import NotConnected
+from ..redaction import log_fault
 from .deflate import Deflate, Inflater
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
@@ -24,6 +26,9 @@ from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 _LONGEST_WAIT: Final = 3600.0  # seconds
 _LONGEST_MS: Final = 3_600_000
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
+# ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
+_BROKEN: Final = (OSError, ValueError, AttributeError)
+_log = logging.getLogger(__name__)
 _monotonic = time.monotonic
 _wall_ns = time.time_ns
 
@@ -131,8 +136,8 @@ class Link:
                         transport.ready = bool(transport.poll(pause if pause > 0 else 0))
                         now = _monotonic()
                         self.idle += now - began
-            except (OSError, ValueError) as error:  # ValueError: another thread closed the descriptor
-                session.ended(loss_of(error))
+            except _BROKEN as error:
+                self._broken(error)
             except BaseException as error:
                 self._interrupted(error, data)
                 raise
@@ -153,6 +158,12 @@ class Link:
         self._speak(now)
         self._drop_heartbeats()
 
+    def _broken(self, error: Exception) -> None:
+        """Reading raised: the link is over. Holds `reading`."""
+        if isinstance(error, AttributeError):
+            log_fault(_log, error, "reading from %s failed; the connection is made again", self.uri)
+        self.session.ended(loss_of(error))
+
     def _interrupted(self, error: BaseException, data: bytes | None) -> None:
         """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame."""
         if data:
@@ -160,7 +171,8 @@ class Link:
             self._transport.shutdown()
 
     def _as_reader(self) -> threading.Lock:
-        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's reading."""
+        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's
+        reading."""
         if self.driver is _OWNER and self.reading.locked():
             raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
         return self.reading
@@ -262,8 +274,8 @@ class Link:
             else:
                 session.ended()
             data = b""
-        except (OSError, ValueError) as error:
-            session.ended(loss_of(error))
+        except _BROKEN as error:
+            self._broken(error)
         except BaseException as error:
             self._interrupted(error, data)
             raise
@@ -299,8 +311,8 @@ class Link:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes, patience: float) -> None:
-        """Write one data frame; the caller holds `sending`. Raises NotConnected: then nothing more can be sent, and what
-        has arrived is still read."""
+        """Write one data frame; the caller holds `sending`. Raises NotConnected: then nothing more can be sent, and
+        what has arrived is still read."""
         session = self.session
         if session.close_sent or self.ended or session.write_fault is not None:
             raise NotConnected("the connection is closing; wait for the next one with wait=")

@@ -2,8 +2,8 @@
 
 For each message type the recorders of its events are made once, so that nothing is built or looked up for an event
 again, nor done for one without a handler. Recorders belong to a thread and to one version of the bus: `attend` makes
-them anew. Who listens changes nothing: what a message's type, age or filter raises costs the message nothing. Used in the
-owner's thread; `kind_of` in any.
+them anew. Who listens changes nothing: what a message's type, age or filter raises costs the message nothing. Used in
+the owner's thread; `kind_of` in any.
 """
 
 from __future__ import annotations
@@ -133,10 +133,11 @@ class MessageEvents:
                 if sent_at is not None:
                     self._lag(message)
                 return message, UNHEARD
+            raw: Any = NOTHING
             try:
-                recorders = known[type_of(message)]
-            except Exception:
-                recorders = self._recorders(message)
+                recorders = known[raw := type_of(message)]
+            except Exception as error:
+                recorders = self._recorders(raw, error)
             _, decoded, heard_of, aged, _, _ = recorders
             if decoded is not None:
                 decoded(ended - began, size)
@@ -162,13 +163,15 @@ class MessageEvents:
         """The protocol could not tell whether a message is an answer: it is delivered."""
         self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
 
-    def _recorders(self, message: Any) -> Recorders:
-        """Those of a message's type; the protocol that cannot tell it, or tells no text, makes it `unknown`."""
+    def _recorders(self, raw: Any, error: Exception) -> Recorders:
+        """Those of a message's type, which came up first. NOTHING if the protocol raised this error instead of telling
+        it, or a text with methods of its own raises: that is `unknown`, like what is no text."""
         try:
-            raw = self._type_of(message)
+            if raw is NOTHING:
+                raise error
             kind = self._types(raw)
-        except Exception as error:
-            self._unreadable("message_type", error)
+        except Exception as fault:
+            self._unreadable("message_type", fault)
             raw, kind = None, UNKNOWN
         self.tidy()
         typed = {"client_id": self._client_id, "type": kind}

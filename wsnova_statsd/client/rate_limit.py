@@ -32,7 +32,7 @@ class TokenBucket:
 
     def __init__(self, limit: RateLimit, now: float) -> None:
         self._limit = limit
-        self._lock = threading.Lock()  # guards _tokens and _at
+        self._lock = threading.RLock()  # guards _tokens and _at; again for a signal's handler that sends
         self._tokens = float(limit.burst)
         self._at = now
 
@@ -40,8 +40,9 @@ class TokenBucket:
         """Take a token; returns how many seconds until it is there. With wait=False nothing is taken if it is not."""
         with self._lock:
             limit = self._limit
-            self._tokens = min(limit.burst, self._tokens + (now - self._at) * limit.per_second)
-            self._at = now
+            burst, passed, self._at = limit.burst, now - self._at, now
+            # Without a call, and so without a signal's handler, between what is read and what is written.
+            self._tokens = tokens if (tokens := self._tokens + passed * limit.per_second) < burst else burst
             wait = max(0.0, (1.0 - self._tokens) / limit.per_second)
             if not wait or limit.wait:
                 self._tokens -= 1.0

@@ -1,9 +1,9 @@
 """Hands out what arrives, one message after the other and in order, until something else is due.
 
 A client that is heard of decodes, emits and hands out each message by itself; one of which nobody hears decodes some
-ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's inbox
-only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is over.
-Runs in the owner's thread; what any thread may call says so.
+ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's
+inbox only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is
+over. Runs in the owner's thread; what any thread may call says so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sends a message: encode, wait for the rate limit, frame and mask, write, count; and the events of it.
 
-Runs in the caller's thread, with one frame at a time under the link's `sending`. The recorders of a message's events are
-a thread's, and made once for each type. A sender's last sums are emitted by the clock, a second after they began.
+Runs in the caller's thread, with one frame at a time under the link's `sending`. The recorders of a message's events
+are a thread's, and made once for each type. A sender's last sums are emitted by the clock, a second after they began.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from .. import events, process
 from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
 from ..telemetry import Recorder
-from .batch import WINDOW_NS, Batch
+from .batch import WINDOW_NS, Batch, Counts
 from .deflate import Deflate
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Flag
 from .frames import BINARY, TEXT
 from .link import Link
-from .message_types import MessageTypes
+from .message_types import UNKNOWN, MessageTypes
 from .options import Options
 from .rate_limit import TokenBucket
 
@@ -63,7 +63,7 @@ _KEYRING: Final = _Keys()
 
 
 def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> bytes:
-    """One final, masked frame of a message, deflated if that was agreed and makes it shorter (RFC 6455, section 5.2)."""
+    """One final, masked frame of a message, deflated if that is agreed and shortens it (RFC 6455, section 5.2)."""
     first = _FINAL | opcode
     if deflate is not None and (short := deflate.deflate(payload)) is not None:
         first, payload = first | _DEFLATED, short
@@ -76,6 +76,11 @@ def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> b
         head = _long(first, 0xFF, size, key)
     mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
     return head + (int.from_bytes(payload, "little") ^ mask).to_bytes(size, "little")
+
+
+def _one(size: int, errors: int = 0) -> Iterator[Counts]:
+    """One message, to be counted once."""
+    return iter(((1, size, errors, 0, 0, 0),))
 
 
 class Recorders(NamedTuple):
@@ -91,7 +96,7 @@ _UNHEARD: Final = Recorders("", None, None, None)
 
 
 class _Heard(threading.local):
-    """The calling thread's recorders by what a protocol calls a message, and the version of the bus they are good for."""
+    """The calling thread's recorders by what a protocol calls a message, and the version of the bus they are for."""
 
     version = -1
     heard = False
@@ -128,6 +133,7 @@ class Sender:
         self._bus = emit.bus
         self._heard = _Heard()
         self._batch = Batch()
+        self._flushed_at = 0  # the end of the window that the clock was asked for last
 
     def send(self, message: Any, wait: float, *, urgent: bool = False) -> Link:
         """Encode and send; the link it went out on. Raises EncodeError, NotConnected, RateLimited.
@@ -185,7 +191,10 @@ class Sender:
         here.heard = any(self._emit.slot(event).handlers for event in _EVENTS)
 
     def _made(self, here: _Heard, raw: Any) -> Recorders:
-        kind = self._types(raw)
+        try:
+            kind = self._types(raw)
+        except Exception:  # a text with methods of its own
+            raw, kind = None, UNKNOWN
         typed = {"client_id": self._client_id, "type": kind}
         started, completed, sent = (self._emit.slot(event) for event in _EVENTS)
         made = Recorders(
@@ -203,7 +212,7 @@ class Sender:
         if recorders.kind and slot.handlers:
             metadata = {"client_id": self._client_id, "type": recorders.kind, "result": "error"}
             slot.emit({"duration": took, "size": 0}, metadata)
-        self._count(0, errors=1)
+        self._count(_one(0, errors=1))
         fault = EncodeError(f"a {type(message).__name__} cannot be encoded: {type(error).__name__}: {error}")
         self._faults.occurred(fault, "encode", "error")
         return fault
@@ -211,8 +220,8 @@ class Sender:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def _write(self, opcode: int, payload: bytes, recorders: Recorders, wait: float, *, urgent: bool = False) -> Link:
-        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the owner
-        emits why - and RateLimited."""
+        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
+        owner emits why - and RateLimited."""
         link = self._up(wait)
         if self._bucket is not None and not urgent:
             until = time.monotonic() + wait
@@ -221,20 +230,21 @@ class Sender:
         frame = data_frame(opcode, payload, link.deflate)
         if not link.sending.acquire(timeout=self._patience):
             raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
+        sent = _one(len(payload))
         try:
             link.send(frame, self._patience)
+            self._count(sent)
         except NotConnected:
-            self._count(0, errors=1)
+            self._count(_one(0, errors=1))
             raise
-        except BaseException:  # a signal's handler: what is out counts
+        except BaseException:  # a signal's handler: what is out counts, once
             if link.wrote(len(frame)):
-                self._count(len(payload))
+                self._count(sent)
             raise
         finally:
             link.sending.release()
         if recorders.sent is not None:
             recorders.sent(len(payload), _wall())
-        self._count(len(payload))
         return link
 
     def _take_turn(self, bucket: TokenBucket) -> None:
@@ -249,12 +259,15 @@ class Sender:
             bucket.give_back()
             raise NotConnected("the client was closed while a send waited for the rate limit")
 
-    def _count(self, size: int, errors: int = 0) -> None:
+    def _count(self, counts: Iterator[Counts]) -> None:
+        """Count, and have the sums emitted in time. Set after the call: a timer too many does no harm, one that an
+        interrupt prevented is made by the next message."""
         batch = self._batch
-        first = not batch.due and batch.open(_clock())
-        batch.add((1, size, errors, 0, 0, 0))
-        if first:
+        batch.add_once(counts)
+        due = batch.due
+        if due and due != self._flushed_at:
             CLOCK.call_later(WINDOW_NS / 1e9, self.flush)
+            self._flushed_at = due
 
     def flush(self) -> None:
         """Emit the sums since they left last."""

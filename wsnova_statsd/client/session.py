@@ -1,9 +1,9 @@
-"""One WebSocket connection as RFC 6455 sees it: bytes and time in; messages, owed control frames, notices and the end out.
+"""One WebSocket connection as RFC 6455 sees it: bytes and time in; messages, control frames, notices and the end out.
 
 Sans-I/O: no socket, no lock, no clock of its own. `receive` takes what was read, `tick` the time; what is to be sent
 stands in `pongs_owed`, `ping_due` and `close_owed` until the link has written it and says so. `loss` is the reason of
-the end, once there is one. Times are seconds of the monotonic clock, stamps and round trips nanoseconds. One caller at a
-time, the thread that reads the link; what the thread that writes may call says so.
+the end, once there is one. Times are seconds of the monotonic clock, stamps and round trips nanoseconds. One caller at
+a time, the thread that reads the link; what the thread that writes may call says so.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Session:
         self.loss = Loss(f"close_{code}", reason)
 
     def judge(self) -> None:
-        """Act upon a breach, if there was one, once everything that came before it is dealt with: that may be answered."""
+        """Act upon a breach, if there was one, once what came before it is dealt with: that may be answered."""
         if self.verdict is not None and (self.loss is None or self.loss.reason == f"close_{ABNORMAL}"):
             self.breach(self.verdict)
 
@@ -191,7 +191,8 @@ class Session:
         if now >= self._deadline and (dry or now >= self._deadline + self._timeout):
             if not self._missed:
                 self._missed = True
-                self.notices.append(("missed", 0))
+                if self._pings:  # else it could not leave
+                    self.notices.append(("missed", 0))
             silent_at = self._last_life + self._timeout
             if dry and now >= silent_at and self.loss is None:
                 self.loss = Loss("ping_timeout", "no pong within pong_timeout")
@@ -263,8 +264,8 @@ class Session:
 class BufferLimit:
     """How much may wait in an inbox for an owner that is away, `limit` bytes. `full` stays until half of it is free.
 
-    The inbox is weighed only if it may have passed the limit, or may have shrunk enough: about once per sixteenth of the
-    limit. A waiting message weighs more than its payload, so that a flood of empty ones is bounded too.
+    The inbox is weighed only if it may have passed the limit, or may have shrunk enough: about once per sixteenth of
+    the limit. A waiting message weighs more than its payload, so that a flood of empty ones is bounded too.
     """
 
     __slots__ = ("_at", "_count", "_inbox", "_limit", "full", "noticed", "weight")

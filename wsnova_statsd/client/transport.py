@@ -1,8 +1,8 @@
 """A connected socket after the upgrade: read what is there, write what goes, wait for more. Never blocks in the socket.
 
 Threads: `recv` and `wait` in the thread that reads; `send` and `send_now` in any, one at a time (the caller holds the
-link's `sending`); `shutdown` from any. On TLS a lock keeps each single read and write apart - never held while waiting -
-because OpenSSL cannot bear them at once.
+link's `sending`); `shutdown` from any. On TLS a lock keeps each single read and write apart - never held while waiting
+- because OpenSSL cannot bear them at once.
 """
 
 from __future__ import annotations
@@ -197,8 +197,9 @@ class Transport:
                     self.poll(math.ceil(left * 1e3))
 
     def shutdown(self) -> None:
-        """End both directions now and wake whoever waits; what has arrived can still be read, the descriptor stays until
-        close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return ciphertext."""
+        """End both directions now and wake whoever waits; what has arrived can still be read, the descriptor stays
+        until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
+        ciphertext."""
         with contextlib.suppress(OSError, ValueError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
@@ -212,4 +213,4 @@ def loss_of(error: Exception) -> Loss:
     """What a read or write that raised makes of the link."""
     text = f"{type(error).__name__}: {error}"
     broken = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    return Loss("error", text) if broken or isinstance(error, ValueError) else cut(text)
+    return Loss("error", text) if broken or not isinstance(error, OSError) else cut(text)

@@ -1,0 +1,471 @@
+"""Handing out messages: order, turns and sums, whether somebody hears of single messages or nobody does. The link is a
+script; what a run is of is said there."""
+
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wsnova_statsd as ws
+from tests.unit.messages import made
+from wsnova_statsd import events
+from wsnova_statsd.client import receiver as receiver_module
+from wsnova_statsd.client.frames import BINARY, TEXT, Received
+from wsnova_statsd.client.message_events import NOTHING
+from wsnova_statsd.client.receiver import Receiver
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.clock import FakeClock
+
+NEVER_NS = 2**62
+SUMS = (events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW, events.ERROR_OCCURRED)
+EACH = (*SUMS, events.MESSAGE_RECEIVED)
+Run = tuple[int, list[bytes]]
+
+
+class _Link:
+    """Gives these runs, one a read, and then nothing. The keeper puts `kept` into the inbox before them."""
+
+    def __init__(self, runs: Iterable[Run], kept: Sequence[Run] = ()) -> None:
+        self.runs = list(runs)
+        self.kept = list(kept)
+        self.inbox: deque[Received] = deque()
+        self.opened_ns = 1
+        self.idle = 0.0
+        self.kind = self.stamp = 0
+        self.in_hand = False
+        self.in_kernel = 0
+        self.on_read: Callable[[], object] = lambda: None
+        self.read = 0
+
+    def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
+        self.on_read()
+        self.in_hand = False
+        if not self.runs:
+            return []
+        self.read += 1
+        self.kind, run = self.runs.pop(0)
+        self.stamp = self.read
+        if self.kept:
+            kind, payloads = self.kept.pop(0)
+            self.inbox.extend((kind, payload, self.stamp) for payload in payloads)
+        if not direct or self.inbox:
+            self.inbox.extend((self.kind, payload, self.stamp) for payload in run)
+            return []
+        self.in_hand = bool(run)
+        return run
+
+    def put_back(self, rest: Iterable[Received]) -> None:
+        self.inbox.extendleft(reversed([*rest]))
+        self.in_hand = False
+
+    def waiting(self) -> tuple[int, int]:
+        return len(self.inbox), sum(len(payload) for _, payload, _ in self.inbox) + self.in_kernel
+
+
+class _Answers:
+    """What a client's other threads wait for: messages of these payloads, while `active`."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self.wanted: list[Any] = []
+        self.offered: list[Any] = []
+        self.found: list[Received] = []
+
+    def offer(self, message: Any, received: Received, *, owner: bool) -> bool:
+        self.offered.append(message)
+        return message in self.wanted
+
+    def met(self, received: Received) -> bool:
+        return any(one is received for one in self.found)
+
+
+class _Client:
+    """A receiver with all that is around it."""
+
+    def __init__(
+        self,
+        link: _Link,
+        on_message: Callable[[Any], object] | None = None,
+        *,
+        heard: Sequence[str] = SUMS,
+        profile: ws.Profile = ws.FINANCIAL,
+        protocol: ws.Protocol | None = None,
+    ) -> None:
+        self.wire: Any = link
+        self.link: _Link | None = link  # the one in use
+        self.made = made(protocol, profile, on_breach=lambda _: setattr(self, "link", None))
+        self.bus = self.made.bus
+        self.answers = _Answers()
+        self.answered: list[Any] = []
+        self.heard = heard
+        connection: Any = self
+        requests: Any = self.answers
+        self.receiver = Receiver(on_message, self.made.events, requests, connection, self.answered.append)
+
+    def turn(self, due: int = NEVER_NS) -> list[Any]:
+        """One turn: what a loop gets."""
+        self.receiver.due = due
+        return list(self.receiver.messages(self.wire))
+
+    def sums(self, log: EventLog) -> dict[str, int]:
+        """All sums so far."""
+        self.receiver.flush()
+        told = [one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED)]
+        names = ("count", "total_size", "errors", "processed")
+        return {name: sum(one[name] for one in told) for name in names}
+
+
+def _run(*numbers: int, kind: int = TEXT) -> Run:
+    return kind, [b"%d" % number for number in numbers]
+
+
+def _read_all(client: _Client) -> None:
+    """Turns until nothing is left."""
+    link = client.link
+    while link is not None and (link.runs or link.inbox):
+        client.turn()
+
+
+@pytest.fixture(params=[SUMS, EACH], ids=["in bulk", "one by one"])
+def heard(request: pytest.FixtureRequest) -> Sequence[str]:
+    """Nobody, or somebody, hears of single messages."""
+    return request.param  # type: ignore[no-any-return]
+
+
+# Order
+
+
+def test_messages_come_in_the_order_of_the_wire(heard: Sequence[str]) -> None:
+    """Inbox first, then each run, short and long, text and binary."""
+    link = _Link([_run(*range(2, 5)), _run(*range(5, 50)), _run(50, kind=BINARY), _run(*range(51, 100))])
+    link.inbox.extend([(TEXT, b"0", 1), (TEXT, b"1", 1)])
+    got: list[Any] = []
+    client = _Client(link, got.append, heard=heard)
+    with capture_events(*heard, bus=client.bus) as log:
+        _read_all(client)
+        assert [int(one) for one in got] == [*range(100)]
+        assert client.sums(log) == {"count": 100, "total_size": 190, "errors": 0, "processed": 100}
+    assert not link.in_hand
+
+
+def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[str]) -> None:
+    """It is in the inbox with the rest of that read behind it."""
+    link = _Link([_run(1, 2), _run(4, 5)], kept=[_run(0), _run(3)])
+    client = _Client(link, heard=heard)
+    with capture_events(*heard, bus=client.bus):
+        assert client.turn() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it did not come to is the first of the next one, in order, and is handed out once."""
+    clock = FakeClock()
+    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    link = _Link([_run(*range(50)), _run(*range(50, 60))])
+    got: list[int] = []
+
+    def handle(message: int) -> None:
+        got.append(message)
+        clock.advance(0.1)
+
+    client = _Client(link, handle, heard=heard, profile=ws.FINANCIAL.replace(slow_after=100))
+    with capture_events(*heard, bus=client.bus) as log:
+        client.turn(due=clock.ns() + 700_000_000)
+        assert got == [*range(7)]
+        assert [int(payload) for _, payload, _ in link.inbox] == [*range(7, 50)]
+        client.turn(due=clock.ns())
+        assert len(got) == 7, "a turn that is over hands out nothing"
+        client.turn()
+        assert client.sums(log)["count"] == 60
+    assert got == [*range(60)]
+
+
+def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> None:
+    """`break` at any message; the one whose body was left counts."""
+    link = _Link([_run(*range(40))])
+    client = _Client(link, heard=heard)
+    got: list[int] = []
+    with capture_events(*heard, bus=client.bus) as log:
+        for size in itertools.cycle([1, 2, 9]):
+            client.receiver.due = NEVER_NS
+            loop: Any = client.receiver.messages(link)  # type: ignore[arg-type]
+            got += itertools.islice(loop, size)
+            loop.close()
+            assert not link.in_hand
+            assert [int(payload) for _, payload, _ in link.inbox] == [*range(len(got), 40)]
+            if len(got) == 40:
+                break
+        assert client.sums(log)["count"] == 40
+    assert got == [*range(40)]
+
+
+def test_a_handler_that_listens_anew_hears_of_the_next_message() -> None:
+    """The run ends there: what follows is emitted one by one, and nothing is lost."""
+    link, heard = _Link([_run(*range(30))]), list[int]()
+    got: list[int] = []
+
+    def handle(message: int) -> None:
+        got.append(message)
+        if message == 9:
+            client.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: heard.append(len(got)))
+
+    client = _Client(link, handle)
+    with capture_events(*SUMS, bus=client.bus) as log:
+        _read_all(client)
+        assert client.sums(log)["count"] == 30
+    assert got == [*range(30)]
+    assert heard == [*range(10, 30)]
+
+
+def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
+    """A handler that closes the client gets no more messages."""
+    link = _Link([_run(*range(30))])
+    got: list[int] = []
+
+    def handle(message: int) -> None:
+        got.append(message)
+        if message == 4:
+            client.link = None
+
+    client = _Client(link, handle, heard=heard)
+    with capture_events(*heard, bus=client.bus) as log:
+        client.turn()
+        assert client.sums(log)["count"] == 5
+    assert got == [*range(5)]
+
+
+def test_one_message_is_handed_out_without_being_timed() -> None:
+    """As `receive` wants it; a message that cannot be decoded is none."""
+    link = _Link([])
+    link.inbox.extend([(TEXT, b"{", 1), (TEXT, b"1", 1), (TEXT, b"2", 1)])
+    client = _Client(link)
+    client.receiver.due = NEVER_NS
+    with capture_events(*EACH, bus=client.bus) as log:
+        given: Any = link
+        assert [client.receiver.one(given) for _ in range(3)] == [1, 2, NOTHING]
+        assert client.sums(log) == {"count": 3, "total_size": 3, "errors": 1, "processed": 0}
+
+
+# What handlers and decoders raise
+
+
+def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> None:
+    """One error of type handler; what ends the client goes out, and the rest is kept."""
+    link = _Link([_run(*range(40))])
+    got: list[int] = []
+
+    def handle(message: int) -> None:
+        got.append(message)
+        if message in (3, 20):
+            raise ValueError(message)
+        if message == 30:
+            raise SystemExit
+
+    client = _Client(link, handle, heard=heard)
+    with capture_events(*heard, bus=client.bus) as log:
+        with pytest.raises(SystemExit):
+            client.turn()
+        assert client.sums(log) == {"count": 31, "total_size": 52, "errors": 3, "processed": 31}
+        assert [fault.metadata["error_type"] for fault in log.of(events.ERROR_OCCURRED)] == ["handler"] * 2
+    assert got == [*range(31)]
+    assert [int(payload) for _, payload, _ in link.inbox] == [*range(31, 40)]
+
+
+def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(heard: Sequence[str]) -> None:
+    """In one run, or in the inbox with it: the link is ended, and with it what followed."""
+    run = _run(*range(20))
+    run[1].insert(12, b"\xff")
+    link = _Link([run])
+    client = _Client(link, heard=heard)
+    with capture_events(*heard, bus=client.bus):
+        assert client.turn() + client.turn() == [*range(12)]
+    assert [breach.code for breach in client.made.breaches] == [1007]
+
+
+def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]) -> None:
+    """A KeyboardInterrupt out of a decoder: its message and all behind it are still there."""
+
+    class Interrupted(ws.JsonProtocol):
+        interrupted = False
+
+        def text_decoder(self) -> Any:
+            def decode(payload: bytes) -> Any:
+                if payload == b"25" and not self.interrupted:
+                    self.interrupted = True
+                    raise KeyboardInterrupt
+                return json.loads(payload)
+
+            return decode
+
+    link = _Link([_run(*range(60))])
+    got: list[int] = []
+    client = _Client(link, got.append, heard=heard, protocol=Interrupted())
+    with capture_events(*heard, bus=client.bus) as log:
+        with pytest.raises(KeyboardInterrupt):
+            client.turn()
+        _read_all(client)
+        assert client.sums(log)["count"] == 60
+    assert got == [*range(60)]
+
+
+# Answers
+
+
+def test_an_answer_that_came_with_a_run_is_not_handed_out_as_a_message() -> None:
+    """Another thread asks, and its answer is read, between the owner's look and its grasp: it is in the inbox, where
+    that thread finds it, by the time the message before it is handed out."""
+    link = _Link([_run(1, 2, 3)])
+    client = _Client(link)
+    client.answers.wanted = [2]
+    link.on_read = lambda: setattr(client.answers, "active", True)
+    client.receiver.due = NEVER_NS
+    with capture_events(*SUMS, bus=client.bus) as log:
+        messages = client.receiver.messages(link)  # type: ignore[arg-type]
+        assert next(messages) == 1
+        assert [payload for _, payload, _ in link.inbox] == [b"2", b"3"]
+        assert not link.in_hand
+        assert list(messages) == [3]
+        assert client.sums(log) == {"count": 3, "total_size": 3, "errors": 0, "processed": 3}
+
+
+def test_answers_and_application_heartbeats_are_delivered_to_nobody() -> None:
+    """They count as received and processed; what the protocol cannot read is delivered, with one error."""
+
+    class Beating(ws.JsonProtocol):
+        def heartbeat_answer(self, message: Any) -> Any:
+            if message == 3:
+                raise ValueError("hostile")
+            return "pong" if message == 2 else None
+
+    link = _Link([_run(*range(30))])
+    got: list[int] = []
+    client = _Client(link, got.append, protocol=Beating())
+    client.answers.active, client.answers.wanted = True, [1]
+    with capture_events(*EACH, bus=client.bus) as log:
+        _read_all(client)
+        assert client.sums(log) == {"count": 30, "total_size": 50, "errors": 0, "processed": 30}
+        assert [fault.metadata["error_type"] for fault in log.of(events.ERROR_OCCURRED)] == ["decode"]
+    assert got == [0, *range(3, 30)]
+    assert client.answered == ["pong"]
+
+
+def test_answers_that_their_threads_have_already_are_cleared_away() -> None:
+    """Wherever they stand in the inbox; the messages between them stay."""
+    link = _Link([])
+    link.inbox.extend([(TEXT, b"%d" % number, 1) for number in range(6)])
+    client = _Client(link)
+    client.answers.active, client.answers.wanted = True, [1, 4]
+    client.answers.found = [link.inbox[1], link.inbox[4]]
+    client.receiver.due = NEVER_NS
+    client.made.events.attend()
+    client.receiver.clear_answers(link)  # type: ignore[arg-type]
+    assert [payload for _, payload, _ in link.inbox] == [b"0", b"2", b"3", b"5"]
+
+
+# Sums
+
+
+_SCRIPT = st.lists(
+    st.one_of(
+        st.tuples(st.just(TEXT), st.lists(st.sampled_from([b"1", b"22", b"{", b'{"a":3}', b'"raise"']), max_size=60)),
+        st.tuples(st.just(BINARY), st.lists(st.binary(max_size=3), max_size=20)),
+    ),
+    max_size=8,
+)
+
+
+@given(_SCRIPT, _SCRIPT, st.integers(1, 50))
+def test_in_bulk_and_one_by_one_come_to_the_same(runs: list[Run], kept: list[Run], every: int) -> None:
+    """The same messages in the same order and the same sums, whatever is read, raises or cannot be decoded, and however
+    often the turn is over."""
+    found = []
+    for heard in (SUMS, EACH):
+        link = _Link([(kind, [*run]) for kind, run in runs], kept)
+        got: list[Any] = []
+
+        def handle(message: Any) -> None:
+            got.append(message)  # noqa: B023
+            if len(got) % every == 0:  # noqa: B023
+                client.receiver.due = 0  # noqa: B023
+            if message == "raise":
+                raise ValueError(message)
+
+        client = _Client(link, handle, heard=heard)
+        with capture_events(*heard, bus=client.bus) as log:
+            _read_all(client)
+            faults = [fault.metadata["error_type"] for fault in log.of(events.ERROR_OCCURRED)]
+            found.append((got, client.sums(log), faults))
+        assert not link.in_hand
+    bulk, single = found
+    assert bulk == single
+    assert bulk[1]["count"] == sum(len(run) for _, run in runs) + sum(len(run) for _, run in kept[: len(runs)])
+
+
+def test_the_sums_are_due_a_second_after_the_first_message(heard: Sequence[str]) -> None:
+    """Also while its handler runs, and the turn ends then."""
+    dues: list[int] = []
+    client = _Client(_Link([_run(*range(20))]), lambda _: dues.append(client.receiver.due), heard=heard)
+    with capture_events(*heard, bus=client.bus):
+        client.turn()
+    assert len(set(dues)) == 1
+    assert dues[0] == client.receiver.batch.due < NEVER_NS
+
+
+def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inbox and kernel, the time without input, and how far behind the feed that makes it: the bytes that wait, at the
+    pace of the busy part of the window."""
+    clock = FakeClock()
+    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    monkeypatch.setattr("wsnova_statsd.client.batch.time", SimpleNamespace(monotonic_ns=clock.ns))
+    link = _Link([])
+    link.inbox.extend([(TEXT, b"1111", 1)] * 3)
+    client = _Client(link)
+    client.receiver.due = NEVER_NS
+    with capture_events(*SUMS, bus=client.bus) as log:
+        client.receiver.one(link)  # type: ignore[arg-type]
+        link.idle, link.in_kernel = 0.25, 92
+        clock.advance(1.0)
+        client.receiver.flush()
+        client.receiver.batch.open(clock.ns())
+        link.idle = 0.5
+        clock.advance(1.0)
+        client.receiver.flush()
+        client.receiver.batch.open(clock.ns())
+        link.inbox.clear()
+        link.in_kernel = 0
+        clock.advance(1.0)
+        client.receiver.flush()
+        names = ("count", "waiting", "waiting_bytes", "idle", "behind")
+        found = [tuple(one.measurements[name] for name in names) for one in log]
+    assert found == [
+        (1, 2, 100, 250_000_000, 100 * 750_000_000 // 4),
+        (0, 2, 100, 250_000_000, 100 * 750_000_000 // 4 + 10**9),
+        (0, 0, 0, 0, 0),
+    ]
+
+
+def test_what_waits_in_the_run_at_hand_waits_too() -> None:
+    """A handler of a run of twenty, at its fifth message."""
+    seen: list[int] = []
+    client = _Client(_Link([_run(*range(20))]), lambda _: seen.append(client.receiver.waiting))
+    with capture_events(*SUMS, bus=client.bus):
+        client.turn()
+    assert seen == [*range(19, -1, -1)]
+    assert client.receiver.waiting == 0
+
+
+def test_a_slow_message_is_emitted_once(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own time, strictly longer than slow_after; one that took exactly so long is not slow."""
+    clock = FakeClock()
+    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    times = {3: 0.1, 4: 0.101, 5: 0.3}
+    client = _Client(_Link([_run(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), heard=heard)
+    with capture_events(*heard, bus=client.bus) as log:
+        client.turn()
+    slow = [one.measurements["duration"] for one in log.of(events.MESSAGE_PROCESS_SLOW)]
+    assert slow == [101_000_000, 300_000_000]

@@ -1,0 +1,198 @@
+"""The bytes of one connection over a pair of sockets: how much a read takes, what `ready` says, what left."""
+
+import select
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from wsnova_statsd.client.transport import FLOOD, READ, Transport, WriteFailed, loss_of
+from wsnova_statsd.errors import NotConnected
+
+SMALL = 4096
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Transport, socket.socket]]:
+    """A transport, and the other end of its connection."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 2**20)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 2**20)
+    theirs.settimeout(5.0)
+    transport = Transport(ours)
+    yield transport, theirs
+    transport.close()
+    theirs.close()
+
+
+def _fill(theirs: socket.socket) -> None:
+    """So many bytes wait that any read is full."""
+    theirs.setblocking(False)
+    try:
+        while True:
+            theirs.send(bytes(65536))
+    except BlockingIOError:
+        theirs.settimeout(5.0)
+
+
+def _sizes(transport: Transport, most: int) -> list[int]:
+    """What each read brings until nothing is there."""
+    sizes = []
+    while (data := transport.recv(most)) is not None:
+        sizes.append(len(data))
+    return sizes
+
+
+# Reading
+
+
+def test_reads_grow_while_they_are_full_and_shrink_when_it_is_quiet(pair: tuple[Transport, socket.socket]) -> None:
+    """From 4 KiB, doubled each time, to as much as the reader allows; halved by each read that is nearly empty."""
+    transport, theirs = pair
+    _fill(theirs)
+    sizes = [len(transport.recv(FLOOD) or b"") for _ in range(4)]
+    assert sizes == [SMALL, 2 * SMALL, 4 * SMALL, 8 * SMALL]
+    while transport.recv(READ) is not None:
+        pass
+    _fill(theirs)
+    (full, *_) = _sizes(transport, READ)
+    assert SMALL < full <= READ, "the size is kept while nothing is there"
+    for _ in range(8):
+        theirs.send(b"tick")
+        assert transport.recv(READ) == b"tick"
+    _fill(theirs)
+    assert len(transport.recv(READ) or b"") == SMALL
+
+
+def test_a_reader_that_allows_less_gets_less(pair: tuple[Transport, socket.socket]) -> None:
+    """However large its reads have become."""
+    transport, theirs = pair
+    for _ in range(4):
+        _fill(theirs)
+        _sizes(transport, FLOOD)
+    _fill(theirs)
+    assert len(transport.recv(1000) or b"") == 1000
+    assert max(_sizes(transport, READ)) <= READ
+
+
+def test_ready_says_whether_to_read_before_waiting(pair: tuple[Transport, socket.socket]) -> None:
+    """At first, since bytes may have come with the handshake; after a full read; after a wait that found some. Not
+    after a short read, nor one that found nothing."""
+    transport, theirs = pair
+    assert transport.ready
+    assert transport.recv() is None
+    assert not transport.ready
+    assert not transport.wait(0.0)
+    theirs.send(b"short")
+    assert transport.wait(5.0)
+    assert transport.ready
+    assert transport.recv() == b"short"
+    assert not transport.ready
+    theirs.send(bytes(SMALL))
+    transport.wait(5.0)
+    assert len(transport.recv() or b"") == SMALL
+    assert transport.ready
+    assert transport.recv() is None
+    assert not transport.ready
+
+
+def test_what_came_with_the_handshake_is_read_first() -> None:
+    """And is seen without a poll: `pending`, `wait` and `ready` know of it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        transport = Transport(ours, b"ahead")
+        assert transport.pending()
+        assert transport.wait(0.0)
+        theirs.send(b" and behind")
+        assert transport.recv(1) == b"ahead"
+        assert not transport.pending()
+        assert transport.recv() == b" and behind"
+
+
+def test_what_waits_in_the_kernel_can_be_asked_for(pair: tuple[Transport, socket.socket]) -> None:
+    """Without reading it; a closed socket holds nothing."""
+    transport, theirs = pair
+    assert transport.unread() == 0
+    theirs.send(bytes(123))
+    assert transport.unread() == 123
+    transport.close()
+    assert transport.unread() == 0
+
+
+def test_the_end_of_the_stream_is_empty_after_what_came_before_it(pair: tuple[Transport, socket.socket]) -> None:
+    """Also where our own side was shut down: what has arrived can still be read."""
+    transport, theirs = pair
+    theirs.send(b"last")
+    theirs.shutdown(socket.SHUT_WR)
+    transport.shutdown()
+    assert transport.recv() == b"last"
+    assert transport.recv() == b""
+    assert transport.recv() == b""
+
+
+def test_a_selector_waits_where_poll_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(select, "poll")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        transport = Transport(ours)
+        assert not transport.wait(0.0)
+        theirs.send(b"x")
+        assert transport.wait(5.0)
+
+
+# Writing
+
+
+def test_send_now_writes_what_goes_and_says_how_much(pair: tuple[Transport, socket.socket]) -> None:
+    """None if nothing was begun: something else may be sent instead."""
+    transport, theirs = pair
+    left: list[int] = []
+    assert transport.send_now(b"four", left) == 4
+    assert left == [4]
+    assert theirs.recv(10) == b"four"
+    while (sent := transport.send_now(bytes(2**20))) is not None:
+        assert sent > 0
+    assert transport.send_now(b"x") is None
+
+
+def test_a_send_that_makes_no_progress_fails_in_time(pair: tuple[Transport, socket.socket]) -> None:
+    """The loss says so; half a frame may be out, and is known not to be whole."""
+    transport, _theirs = pair
+    with pytest.raises(WriteFailed, match=r"took no byte for 0\.01 s") as caught:
+        transport.send(bytes(2**26), 0.01)
+    assert isinstance(caught.value, NotConnected)
+    assert caught.value.loss.reason == "error"
+    assert not transport.wrote(2**26)
+
+
+def test_what_was_sent_whole_is_known_to_be(pair: tuple[Transport, socket.socket]) -> None:
+    """By its size: of the last send only."""
+    transport, _theirs = pair
+    transport.send(b"four", 1.0)
+    assert transport.wrote(4)
+    transport.send(b"sixsix", 1.0)
+    assert (transport.wrote(4), transport.wrote(6)) == (False, True)
+
+
+def test_a_write_to_a_peer_that_is_gone_is_a_cut_connection(pair: tuple[Transport, socket.socket]) -> None:
+    """close_1006, as if a read had noticed."""
+    transport, theirs = pair
+    theirs.close()
+    with pytest.raises(WriteFailed) as caught:
+        transport.send(b"late", 1.0)
+    assert caught.value.loss.reason == "close_1006"
+
+
+def test_what_a_fault_makes_of_the_link() -> None:
+    """A cut is 1006; broken TLS and a closed descriptor are errors."""
+    cuts = [ConnectionResetError(), BrokenPipeError(), TimeoutError(), ssl.SSLEOFError(), ssl.SSLZeroReturnError()]
+    assert {loss_of(error).reason for error in cuts} == {"close_1006"}
+    assert {
+        loss_of(error).reason for error in (ssl.SSLError(1, "bad record"), ValueError("closed"), AttributeError("recv"))
+    } == {"error"}
+    assert "bad record" in loss_of(ssl.SSLError(1, "bad record")).detail
