@@ -95,7 +95,7 @@ class Details:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
             raise ConfigurationError(f"seconds is {seconds!r}; give a number above 0, up to {LONGEST:g}: a day")
         with self._own_lock():
-            live = sorted({one.client_id for one in self._emitters if one.live and one.bus is bus})
+            live = sorted({one.client_id for one in list(self._emitters) if one.live and one.bus is bus})
         if client_id is not None and client_id not in live:
             known = ", ".join(live) or "none; start the client first"
             raise ConfigurationError(

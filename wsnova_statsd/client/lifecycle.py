@@ -485,12 +485,12 @@ class Lifecycle:
                 self.connection.drain(link, grace)
             self._finish()
 
+        if link is not None and link.in_midst:  # a signal's handler: what it interrupts cannot go on before it returns
+            self.connection.force_end(link)
+            self._finish(owned=False)
+            return
         if self.is_owner():  # from on_message or a loop body: no other thread will end it
-            if link is not None and link.reading.locked():  # a signal's handler, in the midst of this thread's read
-                self.connection.force_end(link)
-                self._finish(owned=False)
-            else:
-                end()
+            end()
             return
         if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or not any more
             return

@@ -58,7 +58,7 @@ def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
 class Transport:
     """The bytes of one connection. `ahead` is what came with the handshake and is read first."""
 
-    __slots__ = ("_ahead", "_left", "_read", "_size", "_sock", "_tls", "poll", "ready")
+    __slots__ = ("_ahead", "_read", "_size", "_sock", "_tls", "poll", "ready")
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
         self._sock = sock
@@ -67,7 +67,6 @@ class Transport:
         self.ready = True  # bytes may be here that no poll would show, or the last read left some
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
-        self._left: list[int] = []  # bytes that the last send wrote, piece by piece; the sender's
         self.poll = _polling(sock)  # the reader's: until bytes are there, so many ms
 
     def fileno(self) -> int:
@@ -139,11 +138,12 @@ class Transport:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, patience: float) -> None:
-        """Write all of it. Raises WriteFailed if it cannot, or if nothing leaves for `patience` seconds; half a frame
-        may be out then."""
-        left: list[int] = []
-        self._left = left
+    def send(self, data: bytes, patience: float, left: list[int] | None = None) -> None:
+        """Write all of it; what has left is appended to `left`. Raises WriteFailed if it cannot, or if nothing leaves
+        for `patience` seconds; half a frame may be out then."""
+        left = [] if left is None else left
+        if self._tls is not None:
+            left.append(0)  # from here on something may be out that cannot be booked: OpenSSL may have sealed it
         sent = self.send_now(data, left) or 0
         while sent < len(data):
             if not self._wait_writable(patience):
@@ -151,10 +151,6 @@ class Transport:
                 raise WriteFailed(text, Loss("error", text))
             self.send_now(memoryview(data)[sent:], left)
             sent = sum(left)
-
-    def wrote(self, size: int) -> bool:
-        """Whether the last `send`, which was interrupted, had written so many bytes."""
-        return sum(self._left) == size
 
     def send_now(self, data: bytes | memoryview, left: list[int] | None = None) -> int | None:
         """Write what goes at once; how many bytes that were. None: nothing was begun, and something else may be sent
