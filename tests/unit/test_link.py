@@ -3,13 +3,14 @@ handler interrupts. A pair of connected sockets where bytes flow, a scripted tra
 
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.peer import Peer, elsewhere, held_elsewhere
-from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT
+from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT, Received
 from wsnova_statsd.client.link import Driver, Link
 from wsnova_statsd.client.session import Limits, Loss, Session
 from wsnova_statsd.client.transport import Transport
@@ -457,7 +458,8 @@ def test_one_caller_emits_the_end() -> None:
     """Nothing is sent after it."""
     script = _Script()
     link = _link(script)
-    assert [link.end(), link.end(), link.end()] == [True, False, False]
+    link.announce()
+    assert [link.end(who) for who in ("first", "second", "third")] == [True, False, False]
     with link.sending, pytest.raises(NotConnected):
         link.send(Peer.masked(TEXT, b"late"), 1.0)
 
@@ -473,10 +475,13 @@ def test_the_first_reason_stays(pair: tuple[Link, Peer]) -> None:
 
 def test_what_the_last_link_received_comes_first() -> None:
     """And is the new link's alone."""
-    unread = [(TEXT, b"old", 1)]
+    unread: deque[Received] = deque()
+    last = _link(_Script())
+    last.put_back([(TEXT, b"old", 1)])
+    last.bequeath(unread)
     link = _link(_Script(ONE))
     link.inherit(unread)
-    assert unread == []
+    assert (last.inbox, unread) == (deque(), deque())
     assert link.next_run(time.monotonic() + 60) == []
     assert _payloads(link) == [b"old"]
 

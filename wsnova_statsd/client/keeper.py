@@ -70,17 +70,22 @@ class Keeper:
     def _start(self) -> None:
         """Start the thread, unless another one does, or what this signal's handler interrupts."""
         me = object()
+        pair: list[socket.socket] = []
         try:
             if self._starting.setdefault("by", me) is me:
-                woken, self._waker = socket.socketpair()
-                woken.setblocking(False)
-                self._waker.setblocking(False)
-                thread = threading.Thread(
-                    target=self._run, args=(woken, self._waker), name=process.thread_name("keeper"), daemon=True
-                )
+                pair.extend(socket.socketpair())
+                for sock in pair:
+                    sock.setblocking(False)
+                name = process.thread_name("keeper")
+                self._thread = threading.Thread(target=self._run, args=(*pair,), name=name, daemon=True)
+                self._waker = pair[1]
                 with contextlib.suppress(RuntimeError):  # the interpreter is ending
-                    thread.start()
-                    self._thread = thread
+                    self._thread.start()
+        except BaseException:  # a signal's handler; the next one that comes starts it
+            if self._thread is None or not self._thread.is_alive():
+                for sock in pair:
+                    sock.close()
+            raise
         finally:
             if self._starting.get("by") is me:
                 self._starting.clear()

@@ -38,7 +38,7 @@ from .login import Login
 from .message_events import NOTHING, MessageEvents
 from .message_types import MessageTypes
 from .options import Options
-from .ownership import Ownership
+from .ownership import THREAD, Ownership
 from .receiver import Receiver
 from .replies import Replies
 from .requests import Requests
@@ -123,16 +123,15 @@ class Lifecycle:
                 CLOCK.start()  # which a collected client needs, and must not start
                 if self._options.on_message is not None:
                     name = process.thread_name("client", self._options.client_id)
-                    thread = threading.Thread(target=self._run, args=(client,), name=name, daemon=True)
-                    thread.start()
-                    self._thread = thread
+                    self._thread = threading.Thread(target=self._run, args=(client,), name=name, daemon=True)
+                    self._thread.start()
                 elif patient:
                     self._dial_apart()
         except RuntimeError as error:
             self._finish()
             raise ConnectionFailed(f"the client's thread cannot be started: {error}", cause="error") from error
         except BaseException:  # a signal's handler raised; the next start() begins
-            if self._options.on_message is not None and self._thread is None:
+            if self._options.on_message is not None and (self._thread is None or not self._thread.is_alive()):
                 self._launch.give_back(me)
             raise
 
@@ -190,12 +189,15 @@ class Lifecycle:
 
     def _run(self, client: object) -> None:
         """wsnova-client-<id>: the owner for a client with on_message, which lives as long as this thread."""
+        hold = self._ownership.wish()
         try:
-            with self._ownership.held():
-                self._own()
+            self._ownership.take(hold)
+            self._own()
         except BaseException as error:
             self._faults.ended("its end met a fault", error, "connection")
         finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
             if not self.over:
                 self.connection.over(dispose=False)
                 self._end()
@@ -287,29 +289,32 @@ class Lifecycle:
     def messages(self, client: object) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing, and which holds the client. Ends when the
         client is closed."""
-        connection = self.connection
-        with self._ownership.held():
-            try:
-                self._open(None)
-                while True:
-                    try:
-                        link = self._next_turn()
-                    except Exception as error:
-                        self._survive(error)
-                        link = None
-                    if link is not None:
-                        yield from self.receiver.messages(link)
-            except Stopped:
+        connection, hold = self.connection, self._ownership.wish()
+        try:
+            self._ownership.take(hold)
+            self._open(None)
+            while True:
+                try:
+                    link = self._next_turn()
+                except Exception as error:
+                    self._survive(error)
+                    link = None
+                if link is not None:
+                    yield from self.receiver.messages(link)
+        except Stopped:
+            self._finish()
+            if connection.failure is not None:  # another thread tried, and gave up or was refused
+                raise connection.failure from None
+        except ConnectionFailed:
+            self._finish()
+            raise
+        except GeneratorExit:  # the loop was left; if a closer could not wait for its body, the rest is ours
+            if self.connection.closing.is_set():
                 self._finish()
-                if connection.failure is not None:  # another thread tried, and gave up or was refused
-                    raise connection.failure from None
-            except ConnectionFailed:
-                self._finish()
-                raise
-            except GeneratorExit:  # the loop was left; if a closer could not wait for its body, the rest is ours
-                if self.connection.closing.is_set():
-                    self._finish()
-                raise
+            raise
+        finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
@@ -328,29 +333,32 @@ class Lifecycle:
 
     def _receive(self, until: float | None) -> Any:
         """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
-        connection = self.connection
-        with self._ownership.held(until):
-            try:
-                self._open(None)
-                while True:
-                    try:
-                        link = self._next_turn(revive=until is None)
-                        message = NOTHING if link is None else self._read_one(link, until)
-                    except Exception as error:
-                        self._survive(error)
-                        message = NOTHING
-                    if message is not NOTHING:
-                        return message
-                    if until is not None and (time.monotonic() >= until or connection.lost):
-                        return NOTHING
-            except Stopped:
-                self._finish()
-                if connection.failure is not None:  # another thread tried, and gave up
-                    raise connection.failure from None
-                raise NotConnected("the client is closed; nothing more will come") from None
-            except ConnectionFailed:
-                self._finish()
-                raise
+        connection, hold = self.connection, self._ownership.wish()
+        try:
+            self._ownership.take(hold, until)
+            self._open(None)
+            while True:
+                try:
+                    link = self._next_turn(revive=until is None)
+                    message = NOTHING if link is None else self._read_one(link, until)
+                except Exception as error:
+                    self._survive(error)
+                    message = NOTHING
+                if message is not NOTHING:
+                    return message
+                if until is not None and (time.monotonic() >= until or connection.lost):
+                    return NOTHING
+        except Stopped:
+            self._finish()
+            if connection.failure is not None:  # another thread tried, and gave up
+                raise connection.failure from None
+            raise NotConnected("the client is closed; nothing more will come") from None
+        except ConnectionFailed:
+            self._finish()
+            raise
+        finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
 
     def _read_one(self, link: Link, until: float | None) -> Any:
         """The next message of this link, or NOTHING at `until` and if something else is due."""
@@ -423,7 +431,7 @@ class Lifecycle:
         self._ownership.if_free(self._revive)
 
     def _revive(self) -> None:
-        self._ownership.standing_in = True
+        self._ownership.stand_in()
         try:
             if self.phase is Phase.STARTING:
                 self._open(None)
@@ -434,8 +442,6 @@ class Lifecycle:
         except BaseException as error:
             self._ended_by(error)
             self._finish()
-        finally:
-            self._ownership.standing_in = False
 
     def _refused_for_good(self, error: ConnectionFailed) -> None:
         """wsnova-login-<id>: a renewal was rejected."""

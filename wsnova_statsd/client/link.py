@@ -13,13 +13,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
+from itertools import repeat
 from typing import Final
 
 from ..errors import NotConnected
 from ..redaction import log_fault
 from .deflate import Deflate, Inflater
+from .flag import Turn
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
@@ -52,6 +55,7 @@ class Link:
 
     __slots__ = (
         *(
+            "_announced",
             "_ending",
             "_rest",
             "_retry_at",
@@ -101,7 +105,8 @@ class Link:
         self.disposed = False  # the descriptor is to be given back
         self._retry_at = NEVER  # when a control frame that did not go out is tried again
         self._unsent = 0  # bytes that the peer had not taken at the last look
-        self._ending = [True]  # taken by the one that emits the end
+        self._ending = Turn()  # of the one that emits the end
+        self._announced = False  # there is an end to be emitted
         self.ended = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -306,11 +311,14 @@ class Link:
         if self.session.notices and not self.notes_heartbeats():
             self.session.notices[:] = [notice for notice in self.session.notices if notice[0] == "full"]
 
-    def inherit(self, unread: list[Received]) -> None:
+    def inherit(self, unread: deque[Received]) -> None:
         """Owner, before anybody reads: what the last link received comes first."""
-        self.inbox.extend(unread)
-        unread.clear()
+        _move(unread, self.inbox)
         self.session.buffer.weigh(0)
+
+    def bequeath(self, unread: deque[Received]) -> None:
+        """Owner, of a link that is over: what it received and was not read is left to the next one."""
+        _move(self.inbox, unread)
 
     def put_back(self, rest: Iterable[Received]) -> None:
         """Owner: what was read and not dealt with is the first of what waits."""
@@ -466,14 +474,19 @@ class Link:
         """End both directions now; whoever reads or writes is woken."""
         self._transport.shutdown()
 
-    def end(self) -> bool:
+    def announce(self) -> str:
+        """Its completion is emitted now, and in time its end. The URI that they name."""
+        self._announced = True
+        return self.uri
+
+    def end(self, who: object) -> bool:
         """True for the one caller that is to emit the link's end. Any thread; takes no lock."""
-        try:
-            first = self._ending.pop()
-        except IndexError:
-            first = False
         self.ended = True
-        return first
+        return self._announced and self._ending.take(who)
+
+    def unend(self, who: object) -> None:
+        """This caller was interrupted before it emitted the end: the next one does."""
+        self._ending.give_back(who)
 
     def dispose(self) -> None:
         """Give the descriptor back; by the owner, or when there is none."""
@@ -499,6 +512,11 @@ class Link:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
         self.ended = True
         self._transport.close()
+
+
+def _move(source: deque[Received], target: deque[Received]) -> None:
+    """In one step: what a signal's handler raises comes before it or after it."""
+    target.extend(map(deque.popleft, repeat(source, len(source))))
 
 
 def _holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
