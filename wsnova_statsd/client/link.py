@@ -450,6 +450,8 @@ class Link:
             session.close_owed = code.to_bytes(2, "big")
         # If it does not come free in time, whoever sends does it, once its own frame is out.
         _holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
+        if self.disposed:
+            self.give_back()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
