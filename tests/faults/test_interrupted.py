@@ -1,10 +1,12 @@
 """Signals: whatever line of the client's life one comes in at, its handler may close, start, reconnect or raise."""
 
 import gc
+import itertools
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,18 +16,18 @@ import pytest
 import wsnova_statsd as ws
 from tests.faults.interrupting import out_of_reach
 from tests.faults.support import QUICK
-from tests.support import until
+from tests.support import logged, until
 from wsnova_statsd import client as client_package
 from wsnova_statsd import clock, telemetry
 from wsnova_statsd.client import emitter
 from wsnova_statsd.client.link import Link
 from wsnova_statsd.testing.capture import EventLog, capture_events
-from wsnova_statsd.testing.server import WebSocketServer, echo
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 
 events = ws.events
 HERE = Path(client_package.__file__).parent
 OURS = {str(path) for path in HERE.glob("*.py")} | {clock.__file__, telemetry.__file__}
-STEP = int(__import__("os").environ.get("STEP", "7"))
+STEP = 7  # lines; every single one was tried, and takes minutes
 EMITTING = {telemetry.__file__, emitter.__file__}
 
 _KEPT: list[ws.Client] = []
@@ -182,7 +184,7 @@ def test_a_loop_may_be_interrupted_at_every_line(server: WebSocketServer, what: 
             def loop(client: ws.Client = client, messages: Iterator[Any] = messages) -> None:
                 client.send({"n": 1})
                 for _ in messages:
-                    assert client.request({"jsonrpc": "2.0", "method": "m"}, 5.0)
+                    client.expect("mine", lambda message: True if message == "mine" else None, 5.0)
                     return
 
             def handler(client: ws.Client = client) -> None:
@@ -237,3 +239,96 @@ def test_real_signals_in_the_midst_of_start_and_close_hang_nothing(server: WebSo
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert handled > 20
+
+
+@contextmanager
+def _storm(handler: Callable[[], object]) -> Iterator[list[int]]:
+    """A signal each half millisecond, handled where it comes in our lines; how many were."""
+    handled: list[int] = []
+    rest = itertools.count()
+
+    def arrived(_number: int, frame: FrameType | None) -> None:
+        if frame is not None and frame.f_code.co_filename in OURS:
+            handled.append(next(rest))
+            handler()
+
+    before = signal.signal(signal.SIGALRM, arrived)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        yield handled
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _counted(log: EventLog, direction: str) -> int:
+    sums = [one for one in log.of(events.MESSAGE_BATCH_PROCESSED) if one.metadata["direction"] == direction]
+    return sum(one.measurements["count"] - one.measurements["errors"] for one in sums)
+
+
+@pytest.mark.parametrize("what", ["increment", "send", "raise"])
+def test_what_is_sent_in_a_storm_of_signals_is_counted_exactly(what: str) -> None:
+    """Whether the handler counts, sends too, or raises: what arrives at the server is what was counted as sent."""
+    arrived: list[str | bytes] = []
+    entered = 0
+
+    def take(connection: ScriptedConnection) -> None:
+        for message in connection:
+            arrived.append(message)
+
+    def handler() -> None:
+        nonlocal entered
+        entered += 1
+        if what == "raise":
+            raise _Mine
+        if what == "send":
+            with suppress(ws.errors.NotConnected):  # in the midst of another frame
+                client.send({"of": "the handler"})
+
+    with WebSocketServer(take) as server, logged(server.url, profile=QUICK) as (client, log):
+        client.start(5.0)
+        end = time.monotonic() + 20.0
+        with _storm(handler) as handled:
+            while len(handled) < 300 and time.monotonic() < end:
+                with suppress(_Mine):
+                    client.send({"n": len(handled)})
+        client.send("last")
+        assert until(lambda: arrived[-1:] == ['"last"'])
+        assert client.state is ws.State.CONNECTED
+        client.close(2.0)
+        assert entered == len(handled) >= 100
+        assert log.count(events.CONNECTION_COMPLETED) == 1
+        assert until(lambda: _counted(log, "sent") == len(arrived)), (_counted(log, "sent"), len(arrived))
+
+
+@pytest.mark.parametrize("what", ["increment", "send"])
+def test_what_is_received_in_a_storm_of_signals_is_counted_exactly(what: str) -> None:
+    """Whether the handler counts or sends: each message comes once, in order, and is counted."""
+    number, entered = 30_000, 0
+
+    def flood(connection: ScriptedConnection) -> None:
+        for start in range(0, number, 100):
+            for n in range(start, start + 100):
+                connection.send(str(n))
+        connection.send('"end"')
+        for _ in connection:
+            pass
+
+    def handler() -> None:
+        nonlocal entered
+        entered += 1
+        if what == "send":
+            with suppress(ws.errors.NotConnected):
+                client.send({"of": "the handler"})
+
+    with WebSocketServer(flood) as server, logged(server.url, profile=QUICK) as (client, log):
+        got: list[Any] = []
+        with _storm(handler) as handled:
+            for message in client:
+                if message == "end":
+                    break
+                got.append(message)
+        client.close(2.0)
+        assert got == list(range(number))
+        assert entered == len(handled) >= 20
+        assert until(lambda: _counted(log, "received") == number + 1)
