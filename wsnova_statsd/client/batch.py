@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from itertools import repeat
 from typing import Any, Final
+
+from .flag import move
 
 WINDOW_NS: Final = 1_000_000_000
 _MANY: Final = 512  # counts that wait; they are made one then
@@ -50,32 +51,29 @@ class Batch:
             self._added()
 
     def _added(self) -> None:
-        if not self.due:
-            self.open(time.monotonic_ns())
         if len(self._counts) >= _MANY:
             taken: list[Counts] = []
             try:
-                self._take(taken)
+                move(self._counts, taken)
                 taken[:] = [_sum(taken)]
             finally:  # also if a signal's handler raised
                 self._counts.extend(taken)
-
-    def _take(self, taken: list[Counts]) -> None:
-        """Move what was counted so far in one step: nothing comes between."""
-        taken.extend(map(deque.popleft, repeat(self._counts, len(self._counts))))
+        if not self.due:  # last: the sums may have left meanwhile, without these
+            self.open(time.monotonic_ns())
 
     def take(self) -> dict[str, Any] | None:
         """The measurements of message.batch_processed, and a new window; None while none is open."""
         if not self.due:
             return None
         began, now_ns = self._began, time.monotonic_ns()
-        self.due = 0
         taken: list[Counts] = []
+        due, self.due = self.due, 0
         try:
-            self._take(taken)
+            move(self._counts, taken)
             count, size, errors, timed, spent, longest = _sum(taken)
         except BaseException:  # a signal's handler raised: they leave next time
             self._counts.extend(taken)
+            self.due = self.due or due
             raise
         return {
             "count": count,

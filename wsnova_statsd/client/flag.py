@@ -6,9 +6,22 @@ They take next to no memory while no thread waits: a client has a few, and may b
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable
+from itertools import repeat
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+def move(source: deque[_T], target: list[_T] | deque[_T]) -> None:
+    """What stands in `source` to the end of `target`, in one step: what a signal's handler raises comes before it or
+    after it."""
+    with contextlib.suppress(IndexError):  # a signal's handler, or another thread, has taken some first
+        target.extend(map(deque.popleft, repeat(source, len(source))))
 
 
 class Changes:

@@ -16,13 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
-from itertools import repeat
 from typing import Final
 
 from ..errors import NotConnected
 from ..redaction import log_fault
 from .deflate import Deflate, Inflater
-from .flag import Turn
+from .flag import Turn, move
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
@@ -316,12 +315,12 @@ class Link:
 
     def inherit(self, unread: deque[Received]) -> None:
         """Owner, before anybody reads: what the last link received comes first."""
-        _move(unread, self.inbox)
+        move(unread, self.inbox)
         self.session.buffer.weigh(0)
 
     def bequeath(self, unread: deque[Received]) -> None:
         """Owner, of a link that is over: what it received and was not read is left to the next one."""
-        _move(self.inbox, unread)
+        move(self.inbox, unread)
 
     def put_back(self, rest: Iterable[Received]) -> None:
         """Owner: what was read and not dealt with is the first of what waits."""
@@ -517,11 +516,6 @@ class Link:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
         self.ended = True
         self._transport.close()
-
-
-def _move(source: deque[Received], target: deque[Received]) -> None:
-    """In one step: what a signal's handler raises comes before it or after it."""
-    target.extend(map(deque.popleft, repeat(source, len(source))))
 
 
 def _holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
