@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
-_NEEDED_TO_DIAL = {"_jar_lock"}  # no child that is forked while another thread holds it can dial
 Fork = Callable[[], int]
 
 
@@ -82,7 +81,7 @@ def locks_of(*roots: object) -> list[Any]:
     waiting: list[object] = [*roots]
     for name, module in list(sys.modules.items()):
         if name.startswith("wsnova_statsd") and ".testing" not in name:
-            waiting += [one for key, one in vars(module).items() if key not in _NEEDED_TO_DIAL]
+            waiting += vars(module).values()
     found, seen = list[Any](), set[int]()
     while waiting:
         one = waiting.pop()

@@ -57,6 +57,7 @@ class Dialer:
             raise ConnectionFailed(f"headers: {type(error).__name__}: {error}", cause="headers") from error
         try:
             self._dial = dial = Dial(timeout)
+            dial.kept = False
             if self._cancelled:  # before the dial was there to be cancelled
                 dial.cancel()
             link = self._through(dial, target, headers)

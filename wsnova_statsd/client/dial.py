@@ -46,7 +46,7 @@ class Dial:
         self._timeout = timeout
         self._cancelled = False
         self._made: list[Stream] = []
-        self.kept = False  # the connected socket is another's
+        self.kept = True  # what it made is another's
         self._pair: tuple[socket.socket, ...] = ()
         try:
             self._pair = self._woken, self._waker = socket.socketpair()
@@ -65,8 +65,8 @@ class Dial:
             pass
 
     def close(self) -> None:
-        """Give the dial's own descriptors back, and those of the sockets that it made, unless the connected one is
-        `kept`. May be interrupted, and called again."""
+        """Give the dial's own descriptors back, and those of the sockets that it made, unless they are `kept`. May be
+        interrupted, and called again."""
         for sock in (*self._pair, *(() if self.kept else self._made)):
             sock.close()
 
