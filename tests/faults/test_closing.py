@@ -9,7 +9,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, ServerProcess
-from tests.support import LATE, descriptors_to, until, what_is
+from tests.support import LATE, descriptors_to, logged, tls_contexts, until, what_is
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 from wsnova_statsd.testing.tcp import black_hole
@@ -169,3 +169,36 @@ def test_a_client_closed_under_a_busy_loop_gives_its_descriptor_back_when_the_lo
             assert what_is(descriptor) == name
             break
         assert until(lambda: what_is(descriptor) != name)
+
+
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
+def test_a_client_closed_under_a_receive_leaks_no_descriptor_and_counts_its_message(over_tls: bool) -> None:
+    """Another thread's, which cannot leave in time: it gets its message, which is in the sums, and does the rest."""
+    entered, leave = threading.Event(), threading.Event()
+
+    class Held(ws.JsonProtocol):
+        def decode(self, data: str | bytes) -> object:
+            entered.set()
+            leave.wait(10.0)
+            return super().decode(data)
+
+    serving, trusting = tls_contexts() if over_tls else (None, None)
+    with (
+        WebSocketServer(echo, ssl=serving) as server,
+        logged(server.url, profile=QUICK, protocol=Held(), ssl=trusting) as (client, log),
+    ):
+        client.start().send_text("1")
+        (descriptor,) = descriptors_to(server.port)
+        name, got = what_is(descriptor), list[Any]()
+        receiver = threading.Thread(target=lambda: got.append(client.receive(10.0)))
+        receiver.start()
+        assert entered.wait(10.0)
+        client.close(0.2)
+        assert client.state is ws.State.CLOSED
+        assert what_is(descriptor) == name
+        leave.set()
+        receiver.join(10.0)
+        assert got == [1]
+        assert what_is(descriptor) != name
+        received = [one for one in log.of(events.MESSAGE_BATCH_PROCESSED) if one.metadata["direction"] == "received"]
+        assert sum(one.measurements["count"] for one in received) == 1

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.faults.interrupting import re_entering
 from wsnova_statsd.client.batch import WINDOW_NS, Batch, Counts
 from wsnova_statsd.events import CATALOGUE, MESSAGE_BATCH_PROCESSED
 from wsnova_statsd.testing.clock import FakeClock
@@ -216,3 +217,27 @@ def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
         taken = batch.take()
         assert taken is not None
         assert taken["count"] == many + 2
+
+
+@pytest.mark.parametrize("line", range(1, 60))
+def test_what_is_counted_in_the_midst_of_counting_and_taking_is_kept(line: int) -> None:
+    """A signal's handler that counts, or takes the sums, before any line of the other: each count leaves once, and a
+    window is open while any has not left."""
+    for inner_takes in (False, True):
+        batch, taken = Batch(), list[int]()
+
+        def take(batch: Batch = batch, taken: list[int] = taken) -> None:
+            taken.append((batch.take() or {"count": 0})["count"])
+
+        def add(batch: Batch = batch) -> None:
+            for _ in range(512):  # so many are folded
+                batch.add((1, 1, 0, 0, 0, 0))
+
+        for _ in range(511):
+            batch.add((1, 1, 0, 0, 0, 0))
+        outer = (lambda batch=batch: batch.add((1, 1, 0, 0, 0, 0))) if inner_takes else take
+        inner = take if inner_takes else add
+        entered = re_entering(outer, inner, line)
+        while batch.due:
+            take()
+        assert sum(taken) == 511 + inner_takes + (entered and not inner_takes) * 512

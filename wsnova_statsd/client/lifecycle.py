@@ -357,7 +357,11 @@ class Lifecycle:
             self._finish()
             raise
         finally:
-            hold.pop(THREAD, None)
+            try:
+                if self.over:  # a closer could not wait: the rest is ours
+                    self._finish()
+            finally:
+                hold.pop(THREAD, None)
             self._ownership.freed()
 
     def _read_one(self, link: Link, until: float | None) -> Any:
@@ -372,7 +376,8 @@ class Lifecycle:
     def _settle(self, link: Link) -> None:
         """The owner for a moment, once a question was answered: the answers that were found are counted as received, and
         leave the inbox; what the link saw meanwhile is emitted."""
-        if self.phase >= Phase.ENDED:
+        if self.over:  # a closer could not wait: the rest is ours
+            self._finish()
             return
         self.receiver.clear_answers(link)
         if link.session.notices:
@@ -504,7 +509,8 @@ class Lifecycle:
         if still is not None:
             self.connection.force_end(still)  # wakes an owner that waits for a silent peer
         if not self.wait(max(0.0, deadline - time.monotonic())):
-            self._finish(owned=False)  # the owner is in the user's code, and leaves when that returns
+            self._finish(owned=False)  # the owner is in the user's code, and does the rest when that returns,
+            self._ownership.if_free(self._finish)  # unless it did so just now
 
     def _finish(self, *, owned: bool = True) -> None:
         """Emit what is left, once; by the owner, or by a closer that could not wait for it. May be interrupted, and
