@@ -80,7 +80,7 @@ class MessageEvents:
         self._muted = False
         # Made anew by `attend`. All events of a message are emitted by what was made before it: pairs stay whole.
         self.version = -1
-        self._thread: int | None = None
+        self.thread: int | None = None
         self._slots: list[EventSlot] = []
         self._known: dict[str, Recorders] = {}
         self._periods = types.periods
@@ -92,10 +92,10 @@ class MessageEvents:
 
     def attend(self) -> bool:
         """See who hears what, for the calling thread, if that may have changed; True if it had."""
-        if self.version == self.bus.version and self._thread == threading.get_ident():
+        if self.version == self.bus.version and self.thread == threading.get_ident():
             return False
         self.version = self.bus.version
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         slot = self.emit.slot
         self._slots = [slot(event) for event in _TYPED]
         heard = not self._muted and any(one.handlers for one in self._slots)
