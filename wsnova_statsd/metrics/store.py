@@ -184,10 +184,8 @@ class Store:
             self._rows += len(rows)
             for series in (one for row in rows for one in row.series()):
                 known = self._by_name[series.name]
-                if known.get(series.tags) is not series:
-                    series.total = series.delivered = series.lost = 0  # they stand in `expired`
-                    if known.setdefault(series.tags, series) is not series:
-                        known[(*series.tags, str(id(series)))] = series
+                if known.setdefault(series.tags, series) is not series:
+                    known[(*series.tags, str(id(series)))] = series
 
     def added_row(self) -> None:
         """Called once a row was added. `on_new_row` may look at the store, or emit."""
@@ -252,6 +250,8 @@ class Store:
                     if not self._stays_locked(series, id(series) in held):
                         del known[tags]
                         _add(self.expired[series.kind], series)
+                        # Now, as a row that found it before may put it back, and another one later.
+                        series.total = series.delivered = series.lost = 0
             self._tags = {one.tags: one.tags for one in self.series}
             self._tags[OVERFLOW_TAGS] = OVERFLOW_TAGS
             self._take_in_locked()  # what came meanwhile may count into a series that has just gone
