@@ -235,7 +235,8 @@ def test_rows_that_bring_back_a_series_one_after_the_other_lose_no_count() -> No
     handles = [handler(store, [COUNTER, DISTRIBUTION]).function for _ in range(4)]
     handles[0](EVENT, {"size": 1}, {"type": "a"}, None)
     bench.later()
-    store.held_up = late = []
+    late: list[tuple[Shard, Sequence[Row]]] = []
+    store.held_up = late
     for handle in handles[1:3]:
         handle(EVENT, {"size": 1}, {"type": "a"}, None)
     bench.later()

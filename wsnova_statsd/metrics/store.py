@@ -4,8 +4,9 @@ Emitting threads write rows (see rows.py); the flush thread folds what rows gain
 was delivered (the cursor). Gauges are one shared cell per series. Samples are thinned where they are written, at most
 `max_samples` per row and flush, with the exact count beside them.
 
-Caps: `max_series` combinations of tags per metric name, then one series more, tagged `overflow:true`; a series without
-tags always has its place. Idle ones give theirs back: see `expire`.
+Caps: `max_series` combinations of tags per metric name (one more for each thread that comes at the same moment), then
+one series more, tagged `overflow:true`; a series without tags always has its place. Idle ones give theirs back: see
+`expire`.
 Threads: every method from any thread, but `expire`. Emitting threads take no lock, not even to make a row: code of a
 signal's handler may come between any two lines of them. New series are put into a dict, new rows into a queue, each in
 one step; who folds takes them in from there, under `lock`. A thread that ends leaves its rows to the next fold.
