@@ -194,6 +194,33 @@ def test_short_lived_threads_leave_counts_and_no_memory() -> None:
     assert most <= 20
 
 
+def test_a_recorder_outlives_the_thread_that_made_it() -> None:
+    """A message may be read in a thread that ends before another one handles it: that counts, too."""
+    bus, store = Bus(), Store()
+    ws.HandlerRegistry(METRICS, store).attach(bus)
+    made: list[Callable[..., object]] = []
+
+    def make(client_id: int) -> None:
+        record = bus.slot(EVENT).recorder(("size",), {"client_id": client_id})
+        assert record is not None
+        made.append(record)
+
+    for client_id in range(3):
+        thread = threading.Thread(target=make, args=(client_id,))
+        thread.start()
+        thread.join()
+    for turn in range(1, 4):
+        for record in made:
+            record(2)
+        assert {one.total for one in store.fold() if one.name == "c"} == {turn}
+    for record in made:
+        record(2)
+    del record
+    made.clear()
+    assert {one.total for one in store.fold() if one.name == "s"} == {8}
+    assert not store._shards
+
+
 def test_ten_thousand_threads_cost_no_memory() -> None:
     """Each counts once and ends: the second half of them finds the process as the first left it."""
     store = Store()

@@ -208,10 +208,13 @@ class Store:
             limit, waiting = self.sample_limit(), self.max_samples
             for shard in self._shards:
                 ended = shard.token() is None  # asked before the rows are read: what it wrote is all there
+                if ended:  # another thread may hold a recorder that was made in this one
+                    shard.maps.clear()
+                    shard.rows = self._still_held_locked(shard.rows)
                 for row in shard.rows:
                     if row.n != row.folded:
                         self.invalid += row.fold(limit, waiting)
-                if not ended:
+                if shard.rows or not ended:
                     living[shard] = None
             self._shards = living
             self._rows = sum(len(shard.rows) for shard in living)
