@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from .. import process, profiles, telemetry
+from .. import checks, process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
 from ..redaction import log_fault
@@ -137,10 +137,11 @@ class Client:
         may be started again. With `wait=False` it returns at once, and the first link is tried for until it stands,
         whatever the answer; failures are logged and passed to on_error.
         """
-        if not isinstance(wait, bool):
-            raise ConfigurationError(f"wait is {wait!r}; allowed: True, False")
-        if not wait and timeout is not None:
-            raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
+        checks.flag("wait", wait)
+        if timeout is not None:
+            checks.seconds("timeout", timeout, zero=True, endless=True)
+            if not wait:
+                raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
         life = self._begin()
         self._starts_here = False
         life.launch(self, patient=not wait)

@@ -12,23 +12,23 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..events import CATALOGUE, CLIENT_CLOSED, FREE_TEXTS
+from ..log_limit import LOG_EVERY, LogLimit
 from ..profiles import Profile
 from ..redaction import filter_metadata, log_fault
 from ..telemetry import Bus, EventSlot, Metadata, Recorder
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY: Final = 60.0
 
 
 class _Filtered(EventSlot):
     """A slot whose metadata passes the profile's own filter first. A filter that raises costs the metadata only."""
 
-    __slots__ = ("_filter", "_quiet_until", "_slot")
+    __slots__ = ("_filter", "_log_limit", "_slot")
 
     def __init__(self, slot: EventSlot, profile: Profile) -> None:
         self._slot = slot
         self._filter: Any = profile.metadata_filter
-        self._quiet_until = 0.0  # two threads may both log; that harms nobody
+        self._log_limit = LogLimit()
 
     @property
     def handlers(self) -> Any:  # type: ignore[override]  # the real slot's, always
@@ -43,22 +43,17 @@ class _Filtered(EventSlot):
         try:
             metadata = dict(self._filter(dict(metadata)))  # a copy: the emitter says the same mapping again
         except Exception as error:
-            self._raised(error)
+            if self._log_limit.due():
+                log_fault(
+                    _log,
+                    error,
+                    "the metadata_filter raised at %s; the event goes out without metadata, further faults of it are "
+                    "not logged for %d s",
+                    self._slot.event,
+                    LOG_EVERY,
+                )
             metadata = {}
         self._slot.emit(measurements, metadata)
-
-    def _raised(self, error: Exception) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _LOG_EVERY
-            log_fault(
-                _log,
-                error,
-                "the metadata_filter raised at %s; the event goes out without metadata, further faults of it are not "
-                "logged for %d s",
-                self._slot.event,
-                _LOG_EVERY,
-            )
 
 
 class Emitter:

@@ -8,12 +8,12 @@ code is never called under a lock.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .. import checks
 from ..errors import (
     ConfigurationError,
     NotConnected,
@@ -50,9 +50,7 @@ NOBODY: Final = Pending(None, 0.0)
 
 def deadline(timeout: float) -> float:
     """When `timeout` seconds are over, on time.monotonic(). Raises ConfigurationError for what is no timeout."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
-        raise ConfigurationError(f"timeout must be a non-negative number of seconds, got {timeout!r}")
-    return time.monotonic() + timeout
+    return time.monotonic() + checks.seconds("timeout", timeout, zero=True, endless=True)
 
 
 class Requests:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
-from .. import events, telemetry, wire
+from .. import checks, events, telemetry, wire
 from ..errors import ConfigurationError, HandlerExists, HandlerNotFound
 from ..metrics.reading import number
 from ..redaction import filter_metadata
@@ -156,6 +156,6 @@ def _level(given: int | str) -> int:
     known = logging.getLevelNamesMapping()
     if isinstance(given, str) and given.upper() in known:
         return known[given.upper()]
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+    if checks.is_number(given) and isinstance(given, int) and given >= 0:
         return given
-    raise ConfigurationError(f"level is {given!r}; give a level of logging, such as 'INFO' or logging.INFO")
+    raise checks.refused("level", given, "a level of logging, such as 'INFO' or logging.INFO")
