@@ -140,7 +140,7 @@ DETAILS: Final = Details()
 def detailed(seconds: float, client_id: str | None, bus: Bus) -> Detail:
     """Let every event out of all clients on this bus, also of those that begin meanwhile, or of the one with this id.
 
-    The bus hears of the begin before the first such event, and of the end after `seconds` or `cancel`. Raises
+    The begin is emitted before the first such event, the end after `seconds` or `cancel`. Raises
     ConfigurationError for seconds that are none, and for an id that no live client has.
     """
     return DETAILS.begin(seconds, client_id, bus)

@@ -1,4 +1,4 @@
-"""What a client says: its events on the bus, as its profile lets them out, with client_id and the metadata filter.
+"""Emits a client's events on the bus, as its profile lets them out, with client_id and the metadata filter.
 
 Which event leaves is decided here once; a hot path keeps an event's slot, asks `if slot.handlers:`, and asks for the
 slot anew when the bus's version has changed. Called in whatever thread emits; holds no lock.
@@ -41,7 +41,7 @@ class _Filtered(EventSlot):
 
     def emit(self, measurements: Mapping[str, Any], metadata: Metadata) -> None:
         try:
-            metadata = dict(self._filter(dict(metadata)))  # a copy: the emitter says the same mapping again
+            metadata = dict(self._filter(dict(metadata)))  # a copy: the emitter passes the same mapping again
         except Exception as error:
             if self._log_limit.due():
                 log_fault(
@@ -77,11 +77,11 @@ class Emitter:
 
     @property
     def bus(self) -> Bus:
-        """The bus it speaks on."""
+        """The bus it emits on."""
         return self._bus
 
     def slot(self, event: str) -> EventSlot:
-        """The event's slot, or one that nobody hears if the profile keeps the event in."""
+        """The event's slot, or one without handlers if the profile leaves the event out."""
         slots = self._slots  # once: what is opened before a switch is kept by the old ones
         slot = slots.get(event)
         if slot is None:
@@ -100,7 +100,7 @@ class Emitter:
             )
         slot.emit(measurements, metadata)
 
-    def tells_heartbeats(self) -> bool:
+    def emits_heartbeats(self) -> bool:
         """Whether heartbeats leave."""
         return self._lets.heartbeat_events
 
@@ -117,7 +117,7 @@ class Emitter:
         self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, {"client_id": self.client_id})
 
     def mute(self) -> None:
-        """In a forked child: nothing is told any more."""
+        """In a forked child: nothing is emitted any more."""
         self._muted = True
         self._slots = {}
 

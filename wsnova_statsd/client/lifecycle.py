@@ -260,8 +260,8 @@ class Lifecycle:
                 raise Expired
 
     def _next_turn(self, *, revive: bool = True) -> Link | None:
-        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read from,
-        made anew if need be; None if that is left to another thread."""
+        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read
+        from, made anew if need be; None if that is left to another thread."""
         if not _ALIVE[0]:
             process.in_child()
         if self.phase is Phase.FORKED:
@@ -362,13 +362,13 @@ class Lifecycle:
     # -- what the connection calls ------------------------------------------------------------------------------------
 
     def _settle(self, link: Link) -> None:
-        """The owner for a moment, once a question was answered: the answers that were found are counted as received, and
-        leave the inbox; what the link saw meanwhile is emitted."""
+        """The owner for a moment, once a question was answered: the answers that were found are counted as received,
+        and leave the inbox; what the link saw meanwhile is emitted."""
         if self.phase >= Phase.ENDED:
             return
         self.receiver.clear_answers(link)
         if link.session.notices:
-            self.connection.tidings.seen(link)
+            self.connection.connection_events.seen(link)
         if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:
             self.receiver.flush()
 
@@ -458,8 +458,8 @@ class Lifecycle:
         self.connection.abandon()
 
     def let_go(self) -> bool:
-        """Nobody holds the client any more, and no thread of its own runs: it is being collected. False if it is over.
-        Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
+        """The client is no longer referenced, and no thread of its own runs: it is being collected. False if it is
+        over. Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
         if self._thread is not None or self.over or self._launch.holder() is None:
             return False
         link = self.connection.ask_close("collected")

@@ -51,7 +51,7 @@ class Ownership:
         return True
 
     def borrow(self) -> bool:
-        """Become the owner for a while, if there is none: until `release`, or until somebody else has `wanted` it."""
+        """Become the owner for a while, if there is none: until `release`, or until another thread has `wanted` it."""
         if not self._turn.take(threading.get_ident()):
             return False
         self.standing_in = True

@@ -26,7 +26,7 @@ from .session import Loss, cut
 try:
     import fcntl
     import termios
-except ImportError:  # no POSIX: nobody can be asked what waits in the kernel
+except ImportError:  # no POSIX: what waits in the kernel cannot be asked
     fcntl = termios = None  # type: ignore[assignment]
 
 _SMALL: Final = 4096  # of an idle connection
@@ -58,7 +58,7 @@ def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
 class Transport:
     """The bytes of one connection. `ahead` is what came with the handshake and is read first."""
 
-    __slots__ = ("_ahead", "_left", "_read", "_size", "_sock", "_tls", "poll", "ready")
+    __slots__ = ("_ahead", "_read", "_size", "_sock", "_taken", "_tls", "poll", "ready")
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
         self._sock = sock
@@ -67,7 +67,7 @@ class Transport:
         self.ready = True  # bytes may be here that no poll would show, or the last read left some
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
-        self._left: list[int] = []  # bytes that the last send wrote, piece by piece; the sender's
+        self._taken: list[int] = []  # bytes that the last send wrote, piece by piece; the sender's
         self.poll = _polling(sock)  # the reader's: until bytes are there, so many ms
 
     def fileno(self) -> int:
@@ -142,33 +142,33 @@ class Transport:
     def send(self, data: bytes, patience: float) -> None:
         """Write all of it. Raises WriteFailed if it cannot, or if nothing leaves for `patience` seconds; half a frame
         may be out then."""
-        left: list[int] = []
-        self._left = left
-        sent = self.send_now(data, left) or 0
+        taken: list[int] = []
+        self._taken = taken
+        sent = self.send_now(data, taken) or 0
         while sent < len(data):
             if not self._wait_writable(patience):
                 text = f"the peer took no byte for {patience:g} s; the connection is given up"
                 raise WriteFailed(text, Loss("error", text))
-            self.send_now(memoryview(data)[sent:], left)
-            sent = sum(left)
+            self.send_now(memoryview(data)[sent:], taken)
+            sent = sum(taken)
 
     def wrote(self, size: int) -> bool:
         """Whether the last `send`, which was interrupted, had written so many bytes."""
-        return sum(self._left) == size
+        return sum(self._taken) == size
 
-    def send_now(self, data: bytes | memoryview, left: list[int] | None = None) -> int | None:
+    def send_now(self, data: bytes | memoryview, taken: list[int] | None = None) -> int | None:
         """Write what goes at once; how many bytes that were. None: nothing was begun, and something else may be sent
         instead; after a number, even 0, only the rest of these bytes may follow. Raises WriteFailed.
 
-        The number is appended to `left` in the same step as the bytes leave: no signal's handler comes between."""
-        left = [] if left is None else left
+        The number is appended to `taken` in the same step as the bytes leave: no signal's handler comes between."""
+        taken = [] if taken is None else taken
         try:
             if self._tls is None:
-                left.extend(map(self._sock.send, (data,)))
+                taken.extend(map(self._sock.send, (data,)))
             else:
                 with self._tls:
-                    left.extend(map(self._sock.send, (data,)))
-            return left[-1]
+                    taken.extend(map(self._sock.send, (data,)))
+            return taken[-1]
         except BlockingIOError:
             return None
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
@@ -197,8 +197,8 @@ class Transport:
                     self.poll(math.ceil(left * 1e3))
 
     def shutdown(self) -> None:
-        """End both directions now and wake whoever waits; what has arrived can still be read, the descriptor stays
-        until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
+        """End both directions now and wake the thread that waits; what has arrived can still be read, the descriptor
+        stays until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
         ciphertext."""
         with contextlib.suppress(OSError, ValueError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)

@@ -106,7 +106,7 @@ class KpiTracker:
         windows = (self._window(), self._all)
         return History(tags, self._made, now_ns, self.profile.stable_after * _S, windows, shared=shared)
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- start and stop -----------------------------------------------------------------------------------------------
 
     def start(self) -> KpiTracker:
         """Begin anew: attach to the bus and, with a reporter, ship. Started already: nothing happens."""

@@ -38,7 +38,7 @@ class SlowProcessing(Rule):
         if self.threshold_ms < profile.slow_after * 1000:
             raise ConfigurationError(
                 f"SlowProcessing's threshold_ms is {self.threshold_ms:g}, below the profile's slow_after of "
-                f"{profile.slow_after * 1000:g} ms, under which no event tells; lower slow_after with profile.replace"
+                f"{profile.slow_after * 1000:g} ms, below which none is emitted; lower slow_after with profile.replace"
             )
         return self
 

@@ -75,7 +75,7 @@ class _Writer:
             self._write(measurements, metadata)
 
     def bind(self, names: tuple[str, ...], metadata: Metadata) -> Recorder:
-        """For events of every message: no mapping is built for a record that nobody wants."""
+        """For events of every message: no mapping is built for a record that no logger takes."""
         enabled, level = self._logger.isEnabledFor, self._line.level
 
         def record(*values: Any) -> None:
@@ -104,9 +104,9 @@ def _said(key: str, fields: dict[str, object]) -> object:
 
 
 class LogReporter:
-    """Tells events as log records: the guide's three, and three more (LINES). A context manager.
+    """Writes events as log records: the guide's three, and three more (LINES). A context manager.
 
-    `logger` is a logging.Logger or its name, `wsnova_statsd.events` by default; `level` the lowest level it tells, by
+    `logger` is a logging.Logger or its name, `wsnova_statsd.events` by default; `level` the lowest level it writes, by
     name or number. Each record has `event` and the event's measurements and metadata as attributes, unrounded, redacted
     in every profile; one that LogRecord has itself, such as `name`, gets an underscore: `name_`.
     Raises ConfigurationError at once.
