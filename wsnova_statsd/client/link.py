@@ -23,8 +23,6 @@ from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
-_LONGEST_WAIT: Final = 3600.0  # seconds
-_LONGEST_MS: Final = 3_600_000
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
@@ -105,7 +103,8 @@ class Link:
         if the link is lost, and if there are notices to emit."""
         run: list[bytes] = []
         data: bytes | None = b""
-        session, transport, inbox, bulk = self.session, self._transport, self.inbox, run if direct else None
+        session, transport, inbox = self.session, self._transport, self.inbox
+        reader, single = session.reader, session.reader.single
         with self.reading if self.driver is not _OWNER else self._as_reader():
             now = _monotonic()
             try:
@@ -117,25 +116,23 @@ class Link:
                         self._attend(now)
                     if transport.ready or session.unfinished:
                         data = b"" if session.unfinished else transport.recv(FLOOD)
-                        if data or session.unfinished:
-                            self.stamp = _wall_ns()
-                            self.kind = session.receive(data or b"", now, self.stamp, bulk)
-                        elif data is not None:
-                            session.ended()
-                        data = b""
-                        if session.stirred:
-                            self._react(now, nothing=not (run or inbox))
-                        now = _monotonic()
-                    elif now >= until:
+                    elif now >= until or session.loss is not None:
                         break
-                    elif session.loss is None:
+                    else:
                         began, due = now, session.due if session.due < until else until
-                        if self._retry_at < due:
-                            due = self._retry_at
-                        pause = int((due - now) * 1e3) + 1 if due - now < _LONGEST_WAIT else _LONGEST_MS
-                        transport.ready = bool(transport.poll(pause if pause > 0 else 0))
+                        data = transport.await_bytes((due if due < self._retry_at else self._retry_at) - now)
                         now = _monotonic()
                         self.idle += now - began
+                    if data and direct and (payload := single(data)) is not None:
+                        session.arrived += 1
+                        session.arrived_bytes += len(data)
+                        session.last_message = now
+                        self.kind, self.stamp = reader.usual, _wall_ns()
+                        run.append(payload)
+                    elif data is not None:
+                        self._receive(data, now, run if direct else None, as_owner=True)
+                    del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
+                    data = b""
             except _BROKEN as error:
                 self._broken(error)
             except BaseException as error:
@@ -148,11 +145,16 @@ class Link:
                 self._speak(now)
         return run
 
-    def _react(self, now: float, *, nothing: bool) -> None:
-        """Something else than one usual message was read: answer what is owed, and act upon a breach, if there is
-        nothing before it that has to be handed out. Holds `reading`."""
+    def _receive(self, data: bytes, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
+        """Something else than one usual message was read, or the end of the stream: answer what is owed. As the owner,
+        act upon a breach, unless messages before it have to be handed out. Holds `reading`."""
         session = self.session
-        if nothing:
+        if data or session.unfinished:
+            self.stamp = _wall_ns()
+            self.kind = session.receive(data, now, self.stamp, run)
+        else:
+            session.ended()
+        if as_owner and not (run or self.inbox):
             session.judge()
         session.stirred = session.verdict is not None or session.buffer.noticed
         self._speak(now)
@@ -262,25 +264,19 @@ class Link:
 
     def _read(self, now: float) -> None:
         """Read once into the inbox, for an owner that is away. Holds `reading`."""
-        session, data = self.session, b""
+        data: bytes | None = b""
+        transport = self._transport
         try:
-            if not session.unfinished:
-                read = self._transport.recv(READ)
-                if read is None:
-                    return
-                self.stamp, data = _wall_ns(), read
-            if data or session.unfinished:
-                session.receive(data, now, self.stamp)
-            else:
-                session.ended()
+            data = b"" if self.session.unfinished else transport.recv(READ)
+            if data is not None:
+                self._receive(data, now, None, as_owner=False)
+            del transport.got[:]
             data = b""
         except _BROKEN as error:
             self._broken(error)
         except BaseException as error:
             self._interrupted(error, data)
             raise
-        if session.stirred:
-            self._react(now, nothing=False)
 
     def _drop_heartbeats(self) -> None:
         """The owner is not called out of its wait for what no handler is attached to."""
