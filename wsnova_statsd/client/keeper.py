@@ -105,12 +105,7 @@ class Keeper:
         while self._waker is waker:
             ready: list[Kept] = []
             with _GUARD:
-                for key, _ in selector.select(max(0.0, next_round - time.monotonic())):
-                    if key.data is None:
-                        with contextlib.suppress(BlockingIOError):
-                            woken.recv(4096)
-                    else:
-                        ready.append(key.data)
+                ready = self._readable(selector, woken, next_round)
             for kept in ready:
                 with _GUARD:
                     self._serve(selector, kept)
@@ -124,6 +119,17 @@ class Keeper:
                 for kept in away | self._registered:
                     with _GUARD:
                         self._look(selector, kept, now)
+
+    def _readable(self, selector: selectors.BaseSelector, woken: socket.socket, until: float) -> list[Kept]:
+        """Wait for links to be readable, until then or until a thread posts something."""
+        ready: list[Kept] = []
+        for key, _ in selector.select(max(0.0, until - time.monotonic())):
+            if key.data is not None:
+                ready.append(key.data)
+                continue
+            with contextlib.suppress(BlockingIOError):
+                woken.recv(4096)
+        return ready
 
     def _post(self, selector: selectors.BaseSelector, links: dict[Link, Kept], what: str, kept: Kept) -> None:
         if what == "watch":

@@ -204,11 +204,11 @@ class Subscriptions:
         return self._table.confirmed
 
     def subscribe_all(self, channels: Iterable[Any], timeout: float) -> None:
-        """Owner: want several at once, when a client starts. Raises SubscriptionRejected - also for what the protocol
-        raises - RequestTimeout and RequestInterrupted."""
+        """Owner: want several at once, when a client starts. Raises SubscriptionRejected, also for what the protocol
+        raises; any other failure is emitted, and the channel restored or asked for again."""
         try:
             self._subscribe(list(dict.fromkeys(channels)), deadline(timeout))
-        except RateLimited:  # emitted, and asked for again
+        except (RateLimited, RequestTimeout, RequestInterrupted):
             pass
         except (SubscriptionRejected, RequestError):
             raise
