@@ -12,20 +12,11 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from .. import process
 from ..clock import CLOCK, Job, weakly
-from ..errors import (
-    ConfigurationError,
-    ConnectionFailed,
-    Forked,
-    NotConnected,
-    RequestInterrupted,
-    RequestTimeout,
-    SubscriptionRejected,
-    WsnovaError,
-)
+from ..errors import ConfigurationError, ConnectionFailed, Forked, NotConnected, SubscriptionRejected, WsnovaError
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
@@ -62,25 +53,21 @@ class Lifecycle:
     iterates, holds it."""
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
-        profile = options.profile
+        profile, protocol = options.profile, options.protocol
         self._emit = emit = Emitter(bus, profile, options.client_id)
         self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
-        self.replies = replies = Replies(options.protocol, self._lower)
-        self._ownership = Ownership(self._is_closing)
+        self.replies = replies = Replies(protocol, self._lower)
+        self._ownership = Ownership(lambda: self.connection.closing.is_set())
         self.is_owner = is_owner = self._ownership.mine
         self._login = Login(options.auth, emit, faults, weakref.ref(client), self._refused_for_good)
         calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
         self.sender = Sender(options, emit, faults, types, connection)
-        self.requests = Requests(
-            options.protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle
-        )
-        self.subscriptions = Subscriptions(
-            options.protocol, emit, faults, self.sender, replies, self.requests, up, self._lower
-        )
-        events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
+        self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle)
+        self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
+        events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
@@ -89,7 +76,7 @@ class Lifecycle:
         self._changed = Changes()  # of the phase
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
-        self._stand_in: Job | None = None  # emits what the keeper saw, and dials if no thread iterates
+        self._emission: Job | None = None  # emits what the keeper saw, and has a link made if no thread iterates
         self._not_emitted = [None]  # the thread that takes it out emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
 
@@ -107,9 +94,6 @@ class Lifecycle:
     def wait(self, timeout: float | None) -> bool:
         """Until it is over; False after `timeout` seconds."""
         return self._changed.wait_for(lambda: self.over, timeout)
-
-    def _is_closing(self) -> bool:
-        return self.connection.closing.is_set()
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -150,7 +134,7 @@ class Lifecycle:
         except Expired:
             self._give_up(timeout)
         except Stopped:
-            self._give_up(None)
+            self.close(1.0, "local")
         else:
             left = None if until is None else max(0.0, until - time.monotonic())
             if not opened and not self._changed.wait_for(lambda: self.phase is not Phase.STARTING, left):
@@ -174,12 +158,10 @@ class Lifecycle:
         self.connection.until = None
         self._reach(Phase.RUNNING)
 
-    def _give_up(self, timeout: float | None) -> None:
+    def _give_up(self, timeout: float | None) -> NoReturn:
         last = self.connection.last_failure
         if not self.connection.patient:
             self.close(1.0, "local")
-        if timeout is None:
-            raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
         why = f"; the last try failed: {last}" if last is not None else ""
         raise ConnectionFailed(f"no connection within timeout={timeout:g} s{why}", cause="timeout")
 
@@ -205,19 +187,21 @@ class Lifecycle:
         try:
             self._open(None)
             while True:
-                try:
-                    link = self._next_turn()
-                    if link is not None:
-                        for _ in self.receiver.messages(link):
-                            pass  # on_message has it already
-                except Exception as error:
-                    self._survive(error)
+                self._call_back()
         except _REPORTED:
             pass  # start() or wait() report it
         except BaseException as error:
             self._ended_by(error)
         finally:
             self._finish()
+
+    def _call_back(self) -> None:
+        try:
+            link = self._next_turn()
+            for _ in self.receiver.messages(link) if link is not None else ():
+                pass  # on_message has it already
+        except Exception as error:
+            self._survive(error)
 
     def _survive(self, error: Exception) -> None:
         """The owner: what was raised as it read is a fault of ours, or of the platform, and costs the link, not the
@@ -231,11 +215,9 @@ class Lifecycle:
     def _ended_by(self, error: BaseException) -> None:
         """The owner: the client ends by what was raised, SystemExit of the user's code, or a fault of ours."""
         expected = not isinstance(error, Exception)
-        if expected:
-            self._faults.ended(f"a handler raised {type(error).__name__}", error, "handler")
-        else:
-            self._faults.ended("its thread met a fault", error, "connection")
-        if not self._is_closing():
+        what = f"a handler raised {type(error).__name__}" if expected else "its thread met a fault"
+        self._faults.ended(what, error, "handler" if expected else "connection")
+        if not self.connection.closing.is_set():
             link = self.connection.ask_close("handler_exit" if expected else "error")
             if link is not None:
                 link.send_close(NORMAL, _GOODBYE)
@@ -244,25 +226,23 @@ class Lifecycle:
     def _subscribe_first(self) -> None:
         """The owner, on the first link: the channels given to the constructor. A rejection ends the client, unless it
         is patient."""
-        if self._options.subscriptions:
-            try:
-                timeout = self.connection.bounded(self._options.connect_timeout)
-                self.subscriptions.subscribe_all(self._options.subscriptions, timeout)
-            except SubscriptionRejected as error:
-                if self.connection.patient:
-                    self._faults.log("a channel was refused", error)
-                    return
+        channels, connection = self._options.subscriptions, self.connection
+        if not channels:
+            return
+        try:
+            self.subscriptions.subscribe_all(channels, connection.bounded(self._options.connect_timeout))
+        except SubscriptionRejected as error:
+            if not connection.patient:
                 self._refusal = error
                 raise
-            except (RequestTimeout, RequestInterrupted, NotConnected):
-                pass  # emitted; what is wanted is restored or tried again
-            until = self.connection.until
-            if until is not None and time.monotonic() >= until:
-                raise Expired
+            self._faults.log("a channel was refused", error)
+            return
+        if connection.until is not None and time.monotonic() >= connection.until:
+            raise Expired
 
     def _next_turn(self, *, revive: bool = True) -> Link | None:
-        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read from,
-        made anew if need be; None if that is left to another thread."""
+        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read
+        from, made anew if need be; None if that is left to another thread."""
         receiver, standing = self.receiver, self.connection.link
         if standing is not None and self._goes_on(standing):
             return standing
@@ -353,47 +333,46 @@ class Lifecycle:
             try:
                 self._open(None)
                 while True:
-                    try:
-                        link = self._next_turn(revive=until is None)
-                        message = (
-                            NOTHING if link is None else self.receiver.one(link, NEVER if until is None else until)
-                        )
-                    except Exception as error:
-                        self._survive(error)
-                        message = NOTHING
+                    message = self._read_one(until)
                     if message is not NOTHING:
                         return message
                     if until is not None and (time.monotonic() >= until or connection.lost):
                         return NOTHING
             except Stopped:
                 self._finish()
-                if connection.failure is not None:  # another thread tried, and gave up
-                    raise connection.failure from None
-                raise NotConnected("the client is closed; nothing more will come") from None
+                closed = NotConnected("the client is closed; nothing more will come")
+                raise connection.failure or closed from None  # another thread tried, and gave up
             except ConnectionFailed:
                 self._finish()
                 raise
 
+    def _read_one(self, until: float | None) -> Any:
+        """The next message, or NOTHING at `until` and if something else is due."""
+        try:
+            link = self._next_turn(revive=until is None)
+            return NOTHING if link is None else self.receiver.one(link, NEVER if until is None else until)
+        except Exception as error:
+            self._survive(error)
+            return NOTHING
+
     # -- what the connection calls ------------------------------------------------------------------------------------
 
     def _settle(self, link: Link) -> None:
-        """The owner for a moment, once a question was answered: the answers that were found are counted as received, and
-        leave the inbox; what the link saw meanwhile is emitted."""
+        """The owner for a moment, once a question was answered: the answers that were found are counted as received,
+        and leave the inbox; what the link saw meanwhile is emitted."""
         if self.phase >= Phase.ENDED:
             return
         self.receiver.clear_answers(link)
         if link.session.notices:
-            self.connection.tidings.seen(link)
+            self.connection.connection_events.seen(link)
         if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:
             self.receiver.flush()
 
     def _neglected(self) -> None:
         """The keeper: the owner is away, and something is to be emitted."""
-        waiting = self._stand_in
-        if (
-            waiting is None or waiting.work is None
-        ):  # a slow telemetry handler holds up the clock: jobs must not pile up
-            self._stand_in = CLOCK.call_later(0.0, self._emit_for_the_owner)
+        waiting = self._emission  # a slow telemetry handler holds up the clock: jobs must not pile up
+        if waiting is None or waiting.work is None:
+            self._emission = CLOCK.call_later(0.0, self._emit_for_the_owner)
 
     def _unlinked(self) -> None:
         self._login.lost()
@@ -422,23 +401,17 @@ class Lifecycle:
             self._dial_apart()
 
     def _dial_apart(self) -> None:
-        """Have a thread of its own make the first or the next link, if no thread does. If no thread is
-        left, the next call tries again."""
+        """Have a thread of its own make the first or the next link, if no thread does; the next call tries again."""
         link = self.connection.link
-        if self._ownership.standing_in or self.over or (link is not None and link.loss is None):
+        if self.over or (link is not None and link.loss is None):
             return
-        name = process.thread_name("client", self._options.client_id)
         try:
-            threading.Thread(target=self._dial_here, name=name, daemon=True).start()
+            self._ownership.stand_in(self._revive, process.thread_name("client", self._options.client_id))
         except RuntimeError as error:
             self._faults.log("no thread can be started to connect again", error)
 
-    def _dial_here(self) -> None:
-        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
-        self._ownership.if_free(self._revive)
-
     def _revive(self) -> None:
-        self._ownership.standing_in = True
+        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
         try:
             if self.phase is Phase.STARTING:
                 self._open(None)
@@ -449,8 +422,6 @@ class Lifecycle:
         except BaseException as error:
             self._ended_by(error)
             self._finish()
-        finally:
-            self._ownership.standing_in = False
 
     def _refused_for_good(self, error: ConnectionFailed) -> None:
         """wsnova-login-<id>: a renewal was rejected."""
@@ -473,8 +444,8 @@ class Lifecycle:
         self.connection.abandon()
 
     def let_go(self) -> bool:
-        """Nobody holds the client any more, and no thread of its own runs: it is being collected. False if it is over.
-        Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
+        """The client is no longer referenced, and no thread of its own runs: it is being collected. False if it is
+        over. Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
         if self._thread is not None or self.over or self._launch.holder() is None:
             return False
         link = self.connection.ask_close("collected")

@@ -1,7 +1,7 @@
 """One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
 Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
-that is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a
+that is away (`keep`) - and guards the session; `driver` is which. `sending` is held by the one thread that writes a
 frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end`
 in any thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
 """
@@ -141,7 +141,7 @@ class Link:
             except BaseException as error:
                 self._interrupted(error, data)
                 raise
-            finally:  # also when a signal's handler raised: the keeper must see that nobody reads
+            finally:  # also when a signal's handler raised: the keeper must see that no thread reads
                 self.in_hand = bool(run)
                 self.driver, self.away_since = _AWAY, now
             if session.close_owed is not None:
@@ -176,7 +176,7 @@ class Link:
             self._transport.shutdown()
 
     def _as_reader(self) -> threading.Lock:
-        """The lock of whoever reads. Raises NotConnected for a signal's handler in the midst of this thread's
+        """The lock of the thread that reads. Raises NotConnected for a signal's handler in the midst of this thread's
         reading."""
         if self.driver is _OWNER and self.reading.locked():
             raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
@@ -282,12 +282,12 @@ class Link:
             raise
 
     def _drop_heartbeats(self) -> None:
-        """The owner is not called out of its wait for what nobody hears of."""
+        """The owner is not called out of its wait for what no handler is attached to."""
         if self.session.notices and not self.notes_heartbeats():
             self.session.notices[:] = [notice for notice in self.session.notices if notice[0] == "full"]
 
     def inherit(self, unread: list[Received]) -> None:
-        """Owner, before anybody reads: what the last link received comes first."""
+        """Owner, before any thread reads: what the last link received comes first."""
         self.inbox.extend(unread)
         unread.clear()
         self.session.buffer.weigh(0)
@@ -397,7 +397,7 @@ class Link:
         if session.close_owed is None:
             session.close_owed = code.to_bytes(2, "big")
         if not self.sending.acquire(timeout=timeout):
-            return  # whoever sends does it, once its own frame is out
+            return  # the thread that sends does it, once its own frame is out
         try:
             self._say(_monotonic())
         finally:
@@ -423,7 +423,7 @@ class Link:
         return self._transport.option(level, name, size)  # any thread; OSError once closed
 
     def shutdown(self) -> None:
-        """End both directions now; whoever reads or writes is woken."""
+        """End both directions now; the thread that reads or writes is woken."""
         self._transport.shutdown()
 
     def end(self) -> bool:

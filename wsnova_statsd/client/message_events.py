@@ -8,7 +8,6 @@ the owner's thread; `kind_of` in any.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from .. import events
+from ..checks import is_number
 from ..errors import DecodeError
 from ..telemetry import EventSlot, Recorder
 from .emitter import Emitter
@@ -206,7 +206,7 @@ class MessageEvents:
             sent = self._sent_at(message)
             if sent is None:
                 return
-            if isinstance(sent, bool) or not isinstance(sent, int | float) or not math.isfinite(sent):
+            if not is_number(sent):
                 raise TypeError(
                     f"sent_at gave {type(sent).__name__} {sent!r:.50}, not seconds since the epoch, or None"
                 )

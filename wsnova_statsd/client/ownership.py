@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -54,8 +55,17 @@ class Ownership:
         """Become the owner, if there is none, until `release`."""
         return self._turn.holder() is None and self._turn.take(threading.get_ident())
 
+    def stand_in(self, work: Callable[[], object], name: str) -> None:
+        """Have a thread of this name do this as the owner, unless there is one. Raises RuntimeError if none is left."""
+        if not self.standing_in:
+            threading.Thread(target=self.if_free, args=(partial(self._stand_in, work),), name=name, daemon=True).start()
+
+    def _stand_in(self, work: Callable[[], object]) -> None:
+        self.standing_in = True  # until its release
+        work()
+
     def borrow(self) -> bool:
-        """Become the owner for a while, if there is none: until `release`, or until somebody else has `wanted` it."""
+        """Become the owner for a while, if there is none: until `release`, or until another thread has `wanted` it."""
         if not self._turn.take(threading.get_ident()):
             return False
         self.standing_in = True

@@ -1,4 +1,4 @@
-"""Protocols: how a feed's messages are written, read and told apart. Called by the client, one message at a time.
+"""Protocols: how a feed's messages are encoded, decoded and classified. Called by the client, one message at a time.
 
 `Protocol` passes text and bytes through and knows no replies; subclass it for a dialect. Every method but encode,
 decode and message_type has a default that means "this feed has no such thing". What decode, encode and message_type
@@ -25,7 +25,7 @@ def _is_id(value: object) -> TypeGuard[int | str]:
 
 
 def check_channel(channel: Any) -> Hashable:
-    """The channel. Raises ConfigurationError for one that cannot be told from others."""
+    """The channel. Raises ConfigurationError for one that cannot be compared with others."""
     try:
         hash(channel)
     except TypeError:
@@ -37,7 +37,7 @@ def check_channel(channel: Any) -> Hashable:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """A server's answer about one channel. `subscribed` tells which request it answers, None if it may be either."""
+    """A server's answer about one channel. `subscribed` is which request it answers, None if it may be either."""
 
     channel: Hashable
     accepted: bool
@@ -71,8 +71,8 @@ class Protocol:
         return None
 
     def encoder(self) -> Callable[[Any], tuple[bool, bytes]]:
-        """What the client calls with a message to send: whether it goes out as text, and its bytes. encode, or a shorter
-        way. Raises what encode raises, and TypeError for what is neither str nor bytes."""
+        """What the client calls with a message to send: whether it goes out as text, and its bytes. encode, or a
+        shorter way. Raises what encode raises, and TypeError for what is neither str nor bytes."""
         encode = self.encode
 
         def encoded(message: Any) -> tuple[bool, bytes]:
@@ -131,14 +131,14 @@ class Protocol:
         """With acknowledges() == 'reply': whether a reply that is no error confirms this channel."""
         return True
 
-    # -- a link's life ------------------------------------------------------------------------------------------------
+    # -- a link -------------------------------------------------------------------------------------------------------
 
     def greeting(self) -> list[Any]:
         """Messages to send on every new link, once it is authenticated."""
         return []
 
     def heartbeat_answer(self, message: Any) -> Any | None:
-        """What to answer to an application heartbeat, None if the message is none. It is delivered to nobody else."""
+        """What to answer to an application heartbeat, None if the message is none. It is not delivered."""
         return None
 
 

@@ -53,7 +53,9 @@ class Receiver:
         self.emit = messages.emit
         self.kind_of = messages.kind_of
         self.batch = Batch()
-        self.due = 0  # when something else has its turn, on time.monotonic_ns(); whoever brings that forward lowers it
+        self.due = (
+            0  # when something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
+        )
         self._handler = handler
         self._replies = replies
         self._connection = connection
@@ -277,7 +279,7 @@ class Receiver:
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _consumed(self, message: Any, received: Received, recorders: Recorders) -> bool:
-        """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
+        """True if the message is a reply, an ack or an application heartbeat: dealt with here, and not delivered."""
         replies, began = self._replies, _clock()
         try:
             if not replies.active or not replies.offer(message, received, owner=True):
@@ -313,7 +315,8 @@ class Receiver:
         return 0 if link is None else len(link.inbox) + self.in_hand()[1]
 
     def flush(self) -> None:
-        """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or whoever closes."""
+        """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or the closing
+        thread."""
         self.events.tidy()
         sums = self.batch.take()
         if sums is not None:

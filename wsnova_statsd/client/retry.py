@@ -49,7 +49,7 @@ def unmended(error: BaseException | None) -> bool:
 
 
 class RetryPolicy(wait_base):
-    """The profile's patience. Delays: `first_retry`, then `retry_base` doubling up to `retry_cap`, each spread around
+    """The profile's patience. Delays: `first_retry`, then `retry_base` doubling up to `retry_cap`, with jitter around
     its value with half of it as floor; at the cap within the last tenth below it."""
 
     def __init__(self, profile: Profile, uniform: _Random = random.uniform) -> None:

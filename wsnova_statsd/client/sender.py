@@ -39,7 +39,7 @@ _wall = time.time_ns
 
 
 class _Keys:
-    """Masking keys that nobody can guess (RFC 6455, section 5.3), drawn from the system many at a time. Any thread."""
+    """Masking keys that cannot be guessed (RFC 6455, section 5.3), drawn from the system many at a time. Any thread."""
 
     def __init__(self) -> None:
         self.after_fork()

@@ -87,7 +87,7 @@ class Session:
         self._last_life = now
         self._life_mark = 0  # of arrived_bytes
         self._last_pong = now
-        self.due = NEVER  # when `tick` has something to do; lowered by whoever brings it forward
+        self.due = NEVER  # when `tick` has something to do; lowered by a thread that brings it forward
         self._plan()
 
     # -- bytes in -----------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Session:
         return self.reader.inflated_bytes
 
     def ended(self, fault: Loss | None = None) -> None:
-        """Nothing more comes: the stream is over, or broken by `fault`. A write that failed before tells why."""
+        """Nothing more comes: the stream is over, or broken by `fault`. A write that failed before is the reason."""
         if self.loss is None:
             self.loss = self.write_fault or fault or cut()
             self.judge()
@@ -231,8 +231,8 @@ class Session:
     # -- the heartbeat ------------------------------------------------------------------------------------------------
 
     def ping(self, now: float) -> bytes:
-        """The payload of a ping that is to be written now; nobody can guess it, so no old or forged pong counts. By the
-        thread that writes."""
+        """The payload of a ping that is to be written now; it cannot be guessed, so no old or forged pong counts. By
+        the thread that writes."""
         payload = os.urandom(8)
         if len(self._pings) >= _UNANSWERED:
             self._pings.pop(next(iter(self._pings)), None)
@@ -257,8 +257,8 @@ class Session:
 
     def _pong(self, payload: bytes, now: float) -> None:
         self._last_pong = now
-        left = self._pings.get(payload)
-        if left is None:  # unsolicited, or forged: a frame like any other
+        sent_at = self._pings.get(payload)
+        if sent_at is None:  # unsolicited, or forged: a frame like any other
             return
         for earlier in list(self._pings):
             del self._pings[earlier]
@@ -267,7 +267,7 @@ class Session:
         if not self._pings:  # that of the latest ping, which may be late
             self._deadline = NEVER
             self._plan()
-        self.notices.append(("received", round((now - left) * 1e9)))
+        self.notices.append(("received", round((now - sent_at) * 1e9)))
 
 
 class BufferLimit:

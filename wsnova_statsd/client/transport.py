@@ -26,7 +26,7 @@ from .session import Loss, cut
 try:
     import fcntl
     import termios
-except ImportError:  # no POSIX: nobody can be asked what waits in the kernel
+except ImportError:  # no POSIX: what waits in the kernel cannot be asked
     fcntl = termios = None  # type: ignore[assignment]
 
 _SMALL: Final = 4096  # of an idle connection
@@ -261,16 +261,16 @@ class Transport:
         deadline = time.monotonic() + _LINGER
         with contextlib.suppress(OSError, ValueError):
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0:
+            while (remaining := deadline - time.monotonic()) > 0:
                 try:
                     if not socket.socket.recv(self._sock, READ, self._at_once):
                         return
                 except BlockingIOError:
-                    self._poll(math.ceil(left * 1e3))
+                    self._poll(math.ceil(remaining * 1e3))
 
     def shutdown(self) -> None:
-        """End both directions now and wake whoever waits; what has arrived can still be read, the descriptor stays
-        until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
+        """End both directions now and wake the thread that waits; what has arrived can still be read, the descriptor
+        stays until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
         ciphertext."""
         with contextlib.suppress(OSError, ValueError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)

@@ -150,21 +150,21 @@ class Sampled(Valued):
         self.old_used = 0
 
     def keep(self, value: float) -> None:
-        """Writer, before the occurrence is counted: append its value and see how much room is left. If none, keep one
+        """Writer, before the occurrence is counted: append its value and see how many more fit. If none, keep one
         of every two and from now on half as many; then choose the next one to keep, at random around `every`, so that
         no pattern in the data meets it."""
         n = self.n
         self.samples.append(value)
         kept, every = self.samples, self.every
-        room = self.limit - len(kept)
-        if room <= 0:
+        free = self.limit - len(kept)
+        if free <= 0:
             self.every = every = 2 * every
             pairs = zip(kept[::2], kept[1::2], random.randbytes(len(kept) // 2), strict=False)
             kept[:] = [one if coin < 128 else other for one, other, coin in pairs]  # the folder may just have taken it
         if every > 1:
             self.full, self.due = 0, n + 1 + int(_draw() * (2 * every - 1))
         else:
-            self.full = self.due = n + room
+            self.full = self.due = n + free
 
     def series(self) -> tuple[Series, ...]:
         return (*super().series(), *self.sampled)
