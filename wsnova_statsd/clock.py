@@ -82,9 +82,9 @@ class Clock:
         me = object()
         try:
             if self._starting.setdefault("by", me) is me:
-                thread = threading.Thread(target=self._run, name=process.thread_name("clock"), daemon=True)
-                thread.start()
-                self._thread = thread
+                name = process.thread_name("clock")
+                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread.start()  # last: what a signal's handler raises makes no second thread
         except RuntimeError as error:  # at the interpreter's end, which is the end of what the job was for as well
             if "shutdown" not in str(error):
                 log_fault(_log, error, "the clock's thread cannot be started; the next job tries again")

@@ -4,13 +4,14 @@ handler interrupts. A pair of connected sockets where bytes flow, a scripted tra
 import math
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.unit.peer import Peer
-from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT
+from tests.unit.peer import Peer, elsewhere, held_elsewhere
+from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT, Received
 from wsnova_statsd.client.link import Driver, Link
 from wsnova_statsd.client.session import Limits, Loss, Session
 from wsnova_statsd.client.transport import Transport
@@ -62,18 +63,19 @@ class _Script:
     def pending(self) -> bool:
         return False
 
-    def send(self, data: bytes, _patience: float) -> None:
-        self.on_send()
-        self.written += data
+    def send(self, data: bytes, _patience: float, left: list[int]) -> None:
+        for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
+            self.written += piece
+            left.append(len(piece))
+            self.on_send()
 
-    def send_now(self, data: bytes) -> int | None:
+    def send_now(self, data: bytes, left: list[int]) -> int | None:
         self.on_send()
         taken = self.takes.pop(0) if self.takes else len(data)
-        self.written += data[: taken or 0]
+        if taken:
+            self.written += data[:taken]
+            left.append(taken)
         return taken
-
-    def wrote(self, _size: int) -> bool:
-        return False
 
     def unread(self) -> int:
         return 1_000
@@ -128,7 +130,7 @@ def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
     """The keeper cannot stand in for it then, and can afterwards."""
     script, seen = _Script(), list[tuple[Driver, bool]]()
     link = _link(script)
-    script.arriving, script.on_wait = ONE, lambda: seen.append((link.driver, link.adopt()))
+    script.arriving, script.on_wait = ONE, lambda: seen.append((link.driver, elsewhere(link.adopt)))
     before = link.away_since
     assert link.driver is Driver.AWAY
     assert link.next_run(time.monotonic() + 60) == [b"one"]
@@ -234,7 +236,8 @@ def test_an_owner_that_is_interrupted_over_a_breach_reads_no_more_and_the_keeper
         link.next_run(time.monotonic() + 60)
     assert link.driver is Driver.AWAY
     assert link.adopt()
-    assert link.sending.acquire(blocking=False)
+    with held_elsewhere(link.sending):  # it can be
+        pass
 
 
 def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> None:
@@ -299,11 +302,11 @@ def test_control_frames_wait_for_no_lock() -> None:
     """Another thread's frame is on its way: the reader goes on, and that thread sends what is owed behind its own."""
     script = _Script(server_frame(PING, b"a"), ONE)
     link = _link(script)
-    assert link.sending.acquire()
-    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    with held_elsewhere(link.sending):
+        assert link.next_run(time.monotonic() + 60) == [b"one"]
     assert script.written == b""
-    link.send(Peer.masked(TEXT, b"ours"), 1.0)
-    link.sending.release()
+    with link.sending:
+        link.send(Peer.masked(TEXT, b"ours"), 1.0)
     assert _written(script) == [(TEXT, b"ours"), (PONG, b"a")]
 
 
@@ -346,11 +349,11 @@ def test_a_close_frame_waits_for_the_frame_that_is_on_its_way() -> None:
     """Its thread sends it then."""
     script = _Script()
     link = _link(script)
-    assert link.sending.acquire()
-    link.send_close(1000, timeout=0.0)
+    with held_elsewhere(link.sending):
+        link.send_close(1000, timeout=0.0)
     assert script.written == b""
-    link.send(Peer.masked(TEXT, b"ours"), 1.0)
-    link.sending.release()
+    with link.sending:
+        link.send(Peer.masked(TEXT, b"ours"), 1.0)
     assert _written(script) == [(TEXT, b"ours"), (CLOSE, b"\x03\xe8")]
 
 
@@ -358,11 +361,11 @@ def test_pings_leave_in_their_time_and_a_stuck_frame_holds_no_reader_up() -> Non
     """While another frame is partly out no ping is due; it goes behind it."""
     script = _Script(ONE)
     link = _link(script, Limits(0.0, 60.0), notes_heartbeats=lambda: False)
-    assert link.sending.acquire()
-    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    with held_elsewhere(link.sending):
+        assert link.next_run(time.monotonic() + 60) == [b"one"]
     assert link.loss is None
-    link.send(Peer.masked(TEXT, b"ours"), 1.0)
-    link.sending.release()
+    with link.sending:
+        link.send(Peer.masked(TEXT, b"ours"), 1.0)
     (_, first), (opcode, payload) = _written(script)
     assert (first, opcode, len(payload)) == (b"ours", PING, 8)
 
@@ -407,6 +410,49 @@ def test_a_frame_that_was_interrupted_ends_the_writing() -> None:
     assert link.loss == Loss("error", "KeyboardInterrupt")
 
 
+def test_a_signals_handler_sends_nothing_in_the_midst_of_a_frame() -> None:
+    """It is refused at once, and what is owed goes out behind the frame, whole."""
+    script = _Script()
+    link = _link(script)
+    refused: list[bool] = []
+
+    def handler() -> None:
+        script.on_send = lambda: None
+        refused.append(link.in_midst)
+        link.send_close(1000, timeout=60.0)
+        with link.sending, pytest.raises(NotConnected, match="in the midst of sending"):
+            link.send(Peer.masked(TEXT, b"of the handler"), 60.0)
+
+    script.on_send = handler
+    with link.sending:
+        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+    assert refused == [True]
+    assert not link.in_midst
+    assert _written(script) == [(TEXT, b"ours"), (CLOSE, b"\x03\xe8")]
+
+
+@pytest.mark.parametrize("begins", ["next_run", "pump"])
+@pytest.mark.parametrize("handles", ["next_run", "pump"])
+def test_a_signals_handler_reads_nothing_in_the_midst_of_reading(begins: str, handles: str) -> None:
+    """It is refused at once, and the link is read on when it has returned."""
+    script = _Script()
+    link = _link(script)
+    refused: list[bool] = []
+
+    def handler() -> None:
+        script.on_wait = lambda: None
+        refused.append(link.in_midst)
+        with pytest.raises(NotConnected, match="in the midst of reading"):
+            getattr(link, handles)(time.monotonic() + 60)
+        script.arriving = ONE
+
+    script.on_wait = handler
+    run = getattr(link, begins)(time.monotonic() + 60)
+    assert refused == [True]
+    assert not link.in_midst
+    assert (run or _payloads(link)) == [b"one"]
+
+
 # The end
 
 
@@ -414,7 +460,8 @@ def test_one_caller_emits_the_end() -> None:
     """Nothing is sent after it."""
     script = _Script()
     link = _link(script)
-    assert [link.end(), link.end(), link.end()] == [True, False, False]
+    link.announce()
+    assert [link.end(who) for who in ("first", "second", "third")] == [True, False, False]
     with link.sending, pytest.raises(NotConnected):
         link.send(Peer.masked(TEXT, b"late"), 1.0)
 
@@ -430,20 +477,43 @@ def test_the_first_reason_stays(pair: tuple[Link, Peer]) -> None:
 
 def test_what_the_last_link_received_comes_first() -> None:
     """And is the new link's alone."""
-    unread = [(TEXT, b"old", 1)]
+    unread: deque[Received] = deque()
+    last = _link(_Script())
+    last.put_back([(TEXT, b"old", 1)])
+    last.bequeath(unread)
     link = _link(_Script(ONE))
     link.inherit(unread)
-    assert unread == []
+    assert (last.inbox, unread) == (deque(), deque())
     assert link.next_run(time.monotonic() + 60) == []
     assert _payloads(link) == [b"old"]
 
 
 def test_a_link_is_disposed_of_although_somebody_is_in_its_midst(pair: tuple[Link, Peer]) -> None:
-    """A signal's handler that closes what it interrupts: the descriptor goes with the link, nothing hangs."""
+    """Another thread: the descriptor is given back by the next one who looks, nothing hangs."""
     link, _peer = pair
-    with link.reading:
+    with held_elsewhere(link.reading):
         link.dispose()
         assert link.fileno() >= 0
-    link.dispose()
+    assert link.next_run(time.monotonic() + 60) == []
     assert link.fileno() == -1
     assert link.waiting() == (0, 0)
+
+
+@pytest.mark.parametrize("reads", ["next_run", "pump"])
+def test_a_link_that_a_signals_handler_disposed_of_is_given_back_by_what_it_interrupted(reads: str) -> None:
+    """Not under it: the number of its descriptor could be another connection's by then."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    held: list[int] = []
+    with theirs:
+        link = _link(Transport(ours), Limits(0.0, 60.0))  # a ping is due at once
+
+        def heard() -> bool:
+            link.dispose()
+            held.append(link.fileno())
+            return True
+
+        link.notes_heartbeats = heard
+        getattr(link, reads)(time.monotonic() + 60)
+        assert held[0] >= 0
+        assert link.fileno() == -1

@@ -13,7 +13,7 @@ import pytest
 from tests.support import until
 from wsnova_statsd.client import flag as flag_module
 from wsnova_statsd.client import ownership as ownership_module
-from wsnova_statsd.client.ownership import Ownership
+from wsnova_statsd.client.ownership import THREAD, Ownership
 from wsnova_statsd.errors import ConfigurationError
 
 
@@ -27,12 +27,23 @@ def _ownership(closing: bool = False) -> Ownership:
 
 
 @contextmanager
+def _owned(ownership: Ownership, until: float | None = None) -> Iterator[None]:
+    hold = ownership.wish()
+    try:
+        ownership.take(hold, until)
+        yield
+    finally:
+        hold.pop(THREAD, None)
+        ownership.freed()
+
+
+@contextmanager
 def _held_elsewhere(ownership: Ownership) -> Iterator[Callable[[], None]]:
     """Another thread owns it, until the block ends or it is told to let go."""
     taken, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with ownership.held():
+        with _owned(ownership):
             taken.set()
             leave.wait(10.0)
 
@@ -50,7 +61,7 @@ def test_it_is_the_threads_that_took_it_until_the_block_ends() -> None:
     """Also if the block ends by an exception."""
     ownership = _ownership()
     assert not ownership.mine()
-    with suppress(KeyError), ownership.held():
+    with suppress(KeyError), _owned(ownership):
         assert ownership.mine()
         raise KeyError
     assert not ownership.mine()
@@ -61,9 +72,9 @@ def test_it_is_the_threads_that_took_it_until_the_block_ends() -> None:
 def test_a_thread_that_owns_it_may_not_take_it_again() -> None:
     """It would wait for itself; and work for a free one is not done."""
     ownership = _ownership()
-    with ownership.held():
+    with _owned(ownership):
         with pytest.raises(ConfigurationError, match="in this thread"):
-            ownership.held()
+            ownership.wish()
         assert not ownership.if_free(lambda: pytest.fail("done"))
         assert ownership.mine()
 
@@ -72,7 +83,7 @@ def test_one_that_another_thread_stays_the_owner_of_is_refused() -> None:
     """An error for a second loop; nothing done for who only wants it if it is free."""
     ownership = _ownership()
     with _held_elsewhere(ownership):
-        with pytest.raises(ConfigurationError, match="another thread"), ownership.held():
+        with pytest.raises(ConfigurationError, match="another thread"), _owned(ownership):
             pass
         assert not ownership.if_free(lambda: pytest.fail("done"))
         assert not ownership.if_free(lambda: pytest.fail("done"), 0.01)
@@ -86,11 +97,12 @@ def test_an_owner_that_is_about_to_let_go_is_waited_for(why: str) -> None:
     """Because the client is closing, or its link is made in a thread that ends then; until the given moment at most."""
     ownership = _ownership(closing=why == "closing")
     with _held_elsewhere(ownership) as let_go:
-        ownership.standing_in = why == "standing in"
-        with pytest.raises(TimeoutError), ownership.held(time.monotonic()):
+        if why == "standing in":
+            ownership.stand_in()
+        with pytest.raises(TimeoutError), _owned(ownership, time.monotonic()):
             pass
         let_go()
-        with ownership.held():
+        with _owned(ownership):
             assert ownership.mine()
 
 
@@ -117,7 +129,7 @@ def test_what_a_signals_handler_raises_leaves_it_free(way: str) -> None:
 
     def use(ownership: Ownership) -> None:
         if way == "held":
-            with ownership.held():
+            with _owned(ownership):
                 pass
         else:
             ownership.if_free(lambda: None)
@@ -143,7 +155,5 @@ def test_what_a_signals_handler_raises_leaves_it_free(way: str) -> None:
             break
         finally:
             sys.settrace(before)
-        if ownership.mine():  # raised in the last step, between the block and what lets go
-            ownership.release()
         assert ownership.if_free(lambda: None)
     assert number > 10

@@ -1,5 +1,6 @@
 """The life the retry policy leads in a connection, with a fake clock, fake chance and fake links."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -50,15 +51,21 @@ class _FakeLink:
         self._clock.advance(self._lives)
         self.loss = Loss("close_1006", "")
 
-    def end(self) -> bool:
+    def announce(self) -> str:
+        return self.uri
+
+    def end(self, _who: object) -> bool:
         self._ended, first = True, not self._ended
         return first
 
     def send_close(self, *_given: object) -> None:
         pass
 
-    def inherit(self, unread: list[object]) -> None:
+    def inherit(self, unread: deque[object]) -> None:
         assert not unread
+
+    def bequeath(self, _unread: deque[object]) -> None:
+        assert not self.inbox
 
     def shutdown(self) -> None:
         pass
@@ -84,13 +91,15 @@ class _Server:
         self.asked.append(self._clock())
         return self.url()
 
-    def link(self, _target: Target, _timeout: float) -> Any:
+    def link(self, _target: Target, _timeout: float, made: Callable[[Any], object]) -> Any:
         self._check()
         self.dials.append(self._clock())
         answer = next(self._answers)
         if isinstance(answer, ConnectionFailed):
             raise answer
-        return _FakeLink(self._clock, answer)
+        link = _FakeLink(self._clock, answer)
+        made(link)
+        return link
 
     def cancel(self) -> None:
         pass

@@ -388,7 +388,7 @@ def _all_living() -> list[Client]:
 def _free_id(url: str | Callable[[], str]) -> str:
     """The host and the lowest number that no living client has; under _naming."""
     host = target(url).host if isinstance(url, str) else "client"
-    taken = {client.client_id for client in _living if client._state_of(client._lifecycle) is not State.CLOSED}
+    taken = {client.client_id for client in _all_living() if client._state_of(client._lifecycle) is not State.CLOSED}
     number = 1
     while f"{host}-{number}" in taken:
         number += 1

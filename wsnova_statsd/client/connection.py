@@ -8,6 +8,7 @@ announced to those who wait, so that a signal's handler may close what it interr
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -47,18 +48,22 @@ class Dialer:
         except Exception as error:
             raise ConnectionFailed(f"url: {type(error).__name__}: {error}", cause="url") from error
 
-    def link(self, target: Target, timeout: float) -> Link:
-        """A link to the target, within `timeout` seconds. Raises ConnectionFailed, whatever the platform raises."""
+    def link(self, target: Target, timeout: float, made: Callable[[Link], object]) -> Link:
+        """A link to the target, within `timeout` seconds; `made` is called with it as soon as it is there. Raises
+        ConnectionFailed, whatever the platform raises."""
         try:
             headers = self._options.header_lines(target)
         except Exception as error:
             raise ConnectionFailed(f"headers: {type(error).__name__}: {error}", cause="headers") from error
-        dial = None
+        dial, kept = None, False
         try:
             self._dial = dial = Dial(timeout)
             if self._cancelled:  # before the dial was there to be cancelled
                 dial.cancel()
-            return self._through(dial, target, headers)
+            link = self._through(dial, target, headers)
+            made(link)
+            kept = True
+            return link
         except ConnectionFailed:
             raise
         except Exception as error:  # no descriptor, no thread, a socket of another library without one of our methods
@@ -66,6 +71,8 @@ class Dialer:
         finally:
             self._dial = None
             if dial is not None:
+                if not kept:
+                    dial.drop()
                 dial.close()
 
     def _through(self, dial: Dial, target: Target, headers: list[str]) -> Link:
@@ -75,14 +82,10 @@ class Dialer:
             sock = dial.connect(target.host, target.port)
         else:
             sock = tunnel(dial, proxy, target.host, target.port)
-        try:
-            if target.secure:
-                sock = dial.secure(sock, options.context(), target.host)
-            compression = options.compression is not None
-            ahead, deflate, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
-        except BaseException:
-            sock.close()
-            raise
+        if target.secure:
+            sock = dial.secure(sock, options.context(), target.host)
+        compression = options.compression is not None
+        ahead, deflate, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
         limits = Limits(
             profile.ping_interval,
             profile.pong_timeout,
@@ -141,7 +144,7 @@ class Connection:
         self._asked_again = False  # a function was, after a refusal that constants would meet again
         self._gave_up = False  # the last failure is final
         self._outage: tuple[ConnectionFailed, int] | None = None  # since when there is no link; the owner's
-        self._unread: list[Received] = []  # of a link that ended before it was read; the owner's
+        self._unread: deque[Received] = deque()  # of a link that ended before it was read; the owner's
         self._cause = ""  # of the last failure, for the next attempt's event
         self._dialled_ns = 0  # when the last dial began
 
@@ -217,7 +220,7 @@ class Connection:
         lost_ns = time.monotonic_ns()
         on_purpose = self.closing.is_set()
         self.connection_events.ended(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
-        self._unread.extend(link.inbox)
+        link.bequeath(self._unread)
         self._drop(link)
         if on_purpose:
             raise Stopped
@@ -319,7 +322,7 @@ class Connection:
         self._login.before_dial()
         self._dialled_ns = time.monotonic_ns()
         try:
-            self._new = link = self._dialer.link(target, self.bounded(self.options.connect_timeout))
+            link = self._dialer.link(target, self.bounded(self.options.connect_timeout), self._made)
         except ConnectionFailed as failed:
             refused = self._login.refused(failed)
             if refused is failed:
@@ -327,13 +330,14 @@ class Connection:
             raise refused from failed
         return link
 
+    def _made(self, link: Link) -> None:
+        self._new = link
+
     def _log_in(self, link: Link, retry: bool) -> None:
         """Until the login succeeds only the owner may use the link; a login that fails ends it."""
-        completed = False
         try:
             lasted = {"duration": link.opened_ns - self._dialled_ns}
-            self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.uri, reconnect=retry)
-            completed = True
+            self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.announce(), reconnect=retry)
             link.inherit(self._unread)
             self._kept = Kept(link, self._calls.arrived, self._calls.neglected)
             KEEPER.watch(self._kept)
@@ -342,12 +346,8 @@ class Connection:
                 raise Stopped
         except BaseException as error:
             loss = link.loss or Loss("error", str(error))
-            if completed:
-                self.connection_events.ended(
-                    link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss
-                )
-            link.end()
-            self._unread.extend(link.inbox)
+            self.connection_events.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
+            link.bequeath(self._unread)
             self._drop(link)
             raise
 

@@ -75,16 +75,20 @@ class ConnectionEvents:
             self._emit(event, {"system_time": time.time_ns()})
 
     def ended(self, link: Link, loss: Loss) -> None:
-        """connection.disconnected, once per link, by whichever thread comes first."""
-        if link.end():
-            self._emit(
-                events.CONNECTION_DISCONNECTED,
-                {
+        """connection.disconnected, once per link whose completion was emitted, by whichever thread comes first. What a
+        signal's handler raises before that leaves it to the next one."""
+        me, begun = object(), False
+        try:
+            if link.end(me):
+                measured = {
                     "system_time": time.time_ns(),
                     "duration": time.monotonic_ns() - link.opened_ns,
                     "silent": round((time.monotonic() - link.session.last_byte) * 1e9),
-                },
-                uri=link.uri,
-                reason=loss.reason,
-                detail=loss.detail,
-            )
+                }
+                named = {"uri": link.uri, "reason": loss.reason, "detail": loss.detail}
+                begun = True
+                self._emit(events.CONNECTION_DISCONNECTED, measured, **named)
+        except BaseException:
+            if not begun:
+                link.unend(me)
+            raise

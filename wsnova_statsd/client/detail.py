@@ -94,7 +94,7 @@ class Details:
         """See `detailed`."""
         checks.number("seconds", seconds, above=0, most=LONGEST, hint="the longest is a day")
         with self._own_lock():
-            live = sorted({one.client_id for one in self._emitters if one.live and one.bus is bus})
+            live = sorted({one.client_id for one in list(self._emitters) if one.live and one.bus is bus})
         if client_id is not None and client_id not in live:
             known = ", ".join(live) or "none; start the client first"
             raise ConfigurationError(

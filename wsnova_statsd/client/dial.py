@@ -42,10 +42,13 @@ class Dial:
     """One attempt, `timeout` seconds in all. Every failure is a ConnectionFailed with a bounded cause."""
 
     def __init__(self, timeout: float) -> None:
+        self._pair: list[socket.socket] = []  # first: it is given back wherever a signal's handler raises
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._cancelled = False
-        self._woken, self._waker = socket.socketpair()
+        self._made: list[Stream] = []
+        self._pair.extend(socket.socketpair())
+        self._woken, self._waker = self._pair
         self._woken.setblocking(False)
         self._waker.setblocking(False)
 
@@ -59,8 +62,15 @@ class Dial:
 
     def close(self) -> None:
         """Give the dial's own descriptors back; the connected socket stays."""
-        self._waker.close()
-        self._woken.close()
+        for sock in getattr(self, "_pair", ()):
+            sock.close()
+
+    def drop(self) -> None:
+        """Give back every socket that was made: nothing comes of this dial."""
+        for sock in self._made:
+            sock.close()
+
+    __del__ = close  # a signal's handler may have raised before anybody had it
 
     # -- name and TCP -----------------------------------------------------------------------------------------------
 
@@ -78,7 +88,7 @@ class Dial:
                     family, kind, protocol, _, address = addresses.pop(0)
                     next_start = time.monotonic() + _STAGGER
                     try:
-                        sock = _begin(family, kind, protocol, address)
+                        sock = self._begin(family, kind, protocol, address)
                     except OSError as error:
                         fault = error
                         continue
@@ -105,6 +115,20 @@ class Dial:
             for sock in waiting:
                 sock.close()
         raise _failed(fault, f"{host} port {port}")
+
+    def _begin(self, family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+        self._made.append(sock := socket.socket(family, kind, protocol))
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            code = sock.connect_ex(address)
+            if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+                raise OSError(code, errno.errorcode.get(code, str(code)))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _resolve(self, host: str, port: int) -> list[_Address]:
         try:
@@ -141,7 +165,7 @@ class Dial:
     def secure(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
         """The socket under TLS, its certificate checked against `host` as the context says."""
         try:
-            secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            self._made.append(secured := context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False))
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError | ValueError):
@@ -204,21 +228,6 @@ class Dial:
             raise ConnectionFailed("the dial was cancelled", cause="cancelled")
         if time.monotonic() >= self._deadline:
             raise ConnectionFailed(f"{unfinished} after connect_timeout={self._timeout:g} s", cause="timeout")
-
-
-def _begin(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        code = sock.connect_ex(address)
-        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-            raise OSError(code, errno.errorcode.get(code, str(code)))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _alternate(addresses: list[_Address]) -> list[_Address]:

@@ -57,17 +57,16 @@ class _OwnCookies:
         return getattr(self._shared, name)
 
 
-_jar_lock = threading.Lock()  # two first handshakes must not wrap the jar twice
+_jars: Final[dict[int, _OwnCookies]] = {}  # two first handshakes do not wrap a jar twice; a step needs no lock
 
 
 def _jar() -> _OwnCookies:
-    with _jar_lock:
-        jar: Any = upgrade_module.CookieJar
-        if isinstance(jar, _OwnCookies):
-            return jar
-        ours = _OwnCookies(jar)
-        upgrade_module.CookieJar = cast(Any, ours)
-        return ours
+    jar: Any = upgrade_module.CookieJar
+    if isinstance(jar, _OwnCookies):
+        return jar
+    ours = _jars.setdefault(id(jar), _OwnCookies(jar))
+    upgrade_module.CookieJar = cast(Any, ours)
+    return ours
 
 
 class _HandshakeSocket:

@@ -54,8 +54,8 @@ class Keeper:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()  # guards the start of the thread
         self._thread: threading.Thread | None = None
+        self._starting: dict[str, object] = {}  # the first to enter itself starts the thread
         self._posts: deque[tuple[str, Kept]] = deque()  # what other threads ask for
         self._registered: set[Kept] = set()  # those in the selector
         self._waker: socket.socket | None = None
@@ -63,18 +63,32 @@ class Keeper:
     def watch(self, kept: Kept) -> None:
         """Keep this link from now on; starts the thread with the first one."""
         self._posts.append(("watch", kept))
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                woken, self._waker = socket.socketpair()
-                woken.setblocking(False)
-                self._waker.setblocking(False)
-                thread = threading.Thread(
-                    target=self._run, args=(woken, self._waker), name=process.thread_name("keeper"), daemon=True
-                )
-                with contextlib.suppress(RuntimeError):  # the interpreter is ending
-                    thread.start()
-                    self._thread = thread
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
         self._wake()
+
+    def _start(self) -> None:
+        """Start the thread, unless another one does, or what this signal's handler interrupts."""
+        me = object()
+        pair: list[socket.socket] = []
+        try:
+            if self._starting.setdefault("by", me) is me:
+                pair.extend(socket.socketpair())
+                for sock in pair:
+                    sock.setblocking(False)
+                name = process.thread_name("keeper")
+                self._thread = threading.Thread(target=self._run, args=(*pair,), name=name, daemon=True)
+                self._waker = pair[1]
+                with contextlib.suppress(RuntimeError):  # the interpreter is ending
+                    self._thread.start()
+        except BaseException:  # a signal's handler; the next one that comes starts it
+            if self._thread is None or not self._thread.is_alive():
+                for sock in pair:
+                    sock.close()
+            raise
+        finally:
+            if self._starting.get("by") is me:
+                self._starting.clear()
 
     def forget(self, kept: Kept) -> None:
         """The link is over; called before its descriptor is closed. It leaves the selector at once: a kernel that knows

@@ -29,7 +29,7 @@ from .login import Login
 from .message_events import NOTHING, MessageEvents
 from .message_types import MessageTypes
 from .options import Options
-from .ownership import Ownership
+from .ownership import THREAD, Hold, Ownership
 from .receiver import Receiver
 from .replies import Replies
 from .requests import Requests
@@ -108,16 +108,15 @@ class Lifecycle:
                 CLOCK.start()  # which a collected client needs, and must not start
                 if self._options.on_message is not None:
                     name = process.thread_name("client", self._options.client_id)
-                    thread = threading.Thread(target=self._run, args=(client,), name=name, daemon=True)
-                    thread.start()
-                    self._thread = thread
+                    self._thread = threading.Thread(target=self._run, args=(client,), name=name, daemon=True)
+                    self._thread.start()
                 elif patient:
                     self._dial_apart()
         except RuntimeError as error:
             self._finish()
             raise ConnectionFailed(f"the client's thread cannot be started: {error}", cause="error") from error
         except BaseException:  # a signal's handler raised; the next start() begins
-            if self._options.on_message is not None and self._thread is None:
+            if self._options.on_message is not None and (self._thread is None or not self._thread.is_alive()):
                 self._launch.give_back(me)
             raise
 
@@ -173,12 +172,15 @@ class Lifecycle:
 
     def _run(self, client: object) -> None:
         """wsnova-client-<id>: the owner for a client with on_message, which lives as long as this thread."""
+        hold = self._ownership.wish()
         try:
-            with self._ownership.held():
-                self._own()
+            self._ownership.take(hold)
+            self._own()
         except BaseException as error:
             self._faults.ended("its end met a fault", error, "connection")
         finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
             if not self.over:
                 self.connection.over(dispose=False)
                 self._end()
@@ -277,29 +279,32 @@ class Lifecycle:
     def messages(self, client: object) -> Iterator[Any]:
         """Messages for a loop, whose body is timed as their processing, and which holds the client. Ends when the
         client is closed."""
-        connection = self.connection
-        with self._ownership.held():
-            try:
-                self._open(None)
-                while True:
-                    try:
-                        link = self._next_turn()
-                    except Exception as error:
-                        self._survive(error)
-                        link = None
-                    if link is not None:
-                        yield from self.receiver.messages(link)
-            except Stopped:
+        connection, hold = self.connection, self._ownership.wish()
+        try:
+            self._ownership.take(hold)
+            self._open(None)
+            while True:
+                try:
+                    link = self._next_turn()
+                except Exception as error:
+                    self._survive(error)
+                    link = None
+                if link is not None:
+                    yield from self.receiver.messages(link)
+        except Stopped:
+            self._finish()
+            if connection.failure is not None:  # another thread tried, and gave up or was refused
+                raise connection.failure from None
+        except ConnectionFailed:
+            self._finish()
+            raise
+        except GeneratorExit:  # the loop was left; if a closer could not wait for its body, the rest is ours
+            if self.connection.closing.is_set():
                 self._finish()
-                if connection.failure is not None:  # another thread tried, and gave up or was refused
-                    raise connection.failure from None
-            except ConnectionFailed:
-                self._finish()
-                raise
-            except GeneratorExit:  # the loop was left; if a closer could not wait for its body, the rest is ours
-                if self.connection.closing.is_set():
-                    self._finish()
-                raise
+            raise
+        finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
@@ -307,15 +312,17 @@ class Lifecycle:
             raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
         link = self.connection.link
-        if link is not None and self._goes_on(link) and self._ownership.enter():
-            try:  # nearly always the link stands, and nothing else is due
+        hold: Hold = {THREAD: threading.get_ident()}
+        try:
+            if link is not None and self._goes_on(link) and self._ownership.enter(hold):  # nearly always
                 message = self.receiver.one(link, NEVER if until is None else until)
                 if message is not NOTHING:
                     return message
-            except Exception as error:
-                self._survive(error)
-            finally:
-                self._ownership.release()
+        except Exception as error:
+            self._survive(error)
+        finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
         while True:
             message = self._receive(until)
             if message is not NOTHING:
@@ -328,23 +335,26 @@ class Lifecycle:
 
     def _receive(self, until: float | None) -> Any:
         """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
-        connection = self.connection
-        with self._ownership.held(until):
-            try:
-                self._open(None)
-                while True:
-                    message = self._read_one(until)
-                    if message is not NOTHING:
-                        return message
-                    if until is not None and (time.monotonic() >= until or connection.lost):
-                        return NOTHING
-            except Stopped:
-                self._finish()
-                closed = NotConnected("the client is closed; nothing more will come")
-                raise connection.failure or closed from None  # another thread tried, and gave up
-            except ConnectionFailed:
-                self._finish()
-                raise
+        connection, hold = self.connection, self._ownership.wish()
+        try:
+            self._ownership.take(hold, until)
+            self._open(None)
+            while True:
+                message = self._read_one(until)
+                if message is not NOTHING:
+                    return message
+                if until is not None and (time.monotonic() >= until or connection.lost):
+                    return NOTHING
+        except Stopped:
+            self._finish()
+            closed = NotConnected("the client is closed; nothing more will come")
+            raise connection.failure or closed from None  # another thread tried, and gave up
+        except ConnectionFailed:
+            self._finish()
+            raise
+        finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
 
     def _read_one(self, until: float | None) -> Any:
         """The next message, or NOTHING at `until` and if something else is due."""
@@ -406,12 +416,13 @@ class Lifecycle:
         if self.over or (link is not None and link.loss is None):
             return
         try:
-            self._ownership.stand_in(self._revive, process.thread_name("client", self._options.client_id))
+            self._ownership.have_stand_in(self._revive, process.thread_name("client", self._options.client_id))
         except RuntimeError as error:
             self._faults.log("no thread can be started to connect again", error)
 
     def _revive(self) -> None:
         """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
+        self._ownership.stand_in()
         try:
             if self.phase is Phase.STARTING:
                 self._open(None)
@@ -471,12 +482,12 @@ class Lifecycle:
                 self.connection.drain(link, grace)
             self._finish()
 
+        if link is not None and link.in_midst:  # a signal's handler: what it interrupts cannot go on before it returns
+            self.connection.force_end(link)
+            self._finish(owned=False)
+            return
         if self.is_owner():  # from on_message or a loop body: no other thread will end it
-            if link is not None and link.reading.locked():  # a signal's handler, in the midst of this thread's read
-                self.connection.force_end(link)
-                self._finish(owned=False)
-            else:
-                end()
+            end()
             return
         if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or not any more
             return

@@ -2,8 +2,10 @@
 
 Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
 that is away (`keep`) - and guards the session; `driver` is which. `sending` is held by the one thread that writes a
-frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. `end`
-in any thread, once. The link emits nothing and calls no user code, so that the keeper can stand in.
+frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. A
+signal's handler gets both locks again in the midst of its own thread's reading or writing; `driver` and `_writing` say
+so, and it raises NotConnected. `end` in any thread, once. The link emits nothing and calls no user code, so that the
+keeper can stand in.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
+from itertools import repeat
 from typing import Final
 
 from ..errors import NotConnected
 from ..redaction import log_fault
 from .deflate import Deflate, Inflater
+from .flag import Turn
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
@@ -26,6 +31,7 @@ from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
+_IN_ITS_MIDST: Final = "this thread is in the midst of reading; a signal's handler cannot read for it"
 _log = logging.getLogger(__name__)
 _monotonic = time.monotonic
 _wall_ns = time.time_ns
@@ -47,12 +53,15 @@ class Link:
 
     __slots__ = (
         *(
+            "_announced",
             "_ending",
             "_rest",
             "_retry_at",
             "_transport",
             "_unsent",
+            "_writing",
             "away_since",
+            "disposed",
             "deflate",
             "driver",
             "ended",
@@ -75,8 +84,8 @@ class Link:
         self.uri = uri
         self.subprotocol = subprotocol
         self.opened_ns = time.monotonic_ns()
-        self.sending = threading.Lock()  # one frame on its way at a time; guards _rest
-        self.reading = threading.Lock()  # guards the session
+        self.sending = threading.RLock()  # one frame on its way at a time; guards _rest and _writing
+        self.reading = threading.RLock()  # guards the session and driver
         inflate = Inflater(deflate, limits.max_message_bytes).inflate if deflate is not None else None
         self.session = session = Session(limits, _monotonic(), inflate)
         self.inbox = session.inbox  # appended under reading, taken by the owner
@@ -90,9 +99,12 @@ class Link:
         self.notes_heartbeats = notes_heartbeats
         self._transport = transport
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
+        self._writing = False  # whoever holds `sending` is in the midst of a frame
+        self.disposed = False  # the descriptor is to be given back
         self._retry_at = NEVER  # when a control frame that did not go out is tried again
         self._unsent = 0  # bytes that the peer had not taken at the last look
-        self._ending = [True]  # taken by the one that emits the end
+        self._ending = Turn()  # of the one that emits the end
+        self._announced = False  # there is an end to be emitted
         self.ended = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -105,7 +117,9 @@ class Link:
         data: bytes | None = b""
         session, transport, inbox = self.session, self._transport, self.inbox
         reader, single = session.reader, session.reader.single
-        with self.reading if self.driver is not _OWNER else self._as_reader():
+        with self.reading:
+            if self.driver is _OWNER:
+                raise NotConnected(_IN_ITS_MIDST)
             now = _monotonic()
             try:
                 self.driver, self.in_hand = _OWNER, False
@@ -139,13 +153,15 @@ class Link:
             except _BROKEN as error:
                 self._broken(error)
             except BaseException as error:
-                self._interrupted(error, data)
+                self._interrupted(error, data, run)
                 raise
             finally:  # also when a signal's handler raised: the keeper must see that no thread reads
+                self.driver, self.away_since = _AWAY, now  # without a call, which could be interrupted
                 self.in_hand = bool(run)
-                self.driver, self.away_since = _AWAY, now
             if session.close_owed is not None:
                 self._speak(now)
+        if self.disposed:
+            self.give_back()
         return run
 
     def _receive(self, data: bytes, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
@@ -169,25 +185,30 @@ class Link:
             log_fault(_log, error, "reading from %s failed; the connection is made again", self.uri)
         self.session.ended(loss_of(error))
 
-    def _interrupted(self, error: BaseException, data: bytes | None) -> None:
-        """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame."""
+    def _interrupted(self, error: BaseException, data: bytes | None, run: Iterable[bytes] = ()) -> None:
+        """A signal's handler raised in the midst of reading: what was read waits, and what follows may begin in the
+        midst of a frame. Holds `reading`."""
+        self.inbox.extendleft([(self.kind, payload, self.stamp) for payload in reversed([*run])])
         if data:
             self.session.ended(Loss("error", str(error) or type(error).__name__))
             self._transport.shutdown()
 
-    def _as_reader(self) -> threading.Lock:
-        """The lock of the thread that reads. Raises NotConnected for a signal's handler in the midst of this thread's
-        reading."""
-        if self.driver is _OWNER and self.reading.locked():
-            raise NotConnected("this thread is in the midst of reading; a signal's handler cannot read for it")
-        return self.reading
+    @property
+    def in_midst(self) -> bool:
+        """Whether this is a signal's handler's code, in the midst of this thread's reading or writing."""
+        return _holding(self.sending, 0.0, lambda: self._writing) or _holding(
+            self.reading, 0.0, lambda: self.driver is _OWNER
+        )
 
     def pump(self, until: float) -> None:
         """Owner, inside the user's code: read once more into the inbox; waits until `until` at most."""
         session, transport = self.session, self._transport
-        with self._as_reader():
+        with self.reading:
+            if self.driver is _OWNER:
+                raise NotConnected(_IN_ITS_MIDST)
+            now = _monotonic()
             try:
-                self.driver, now = _OWNER, _monotonic()
+                self.driver = _OWNER
                 session.judge()  # what is waited for cannot come behind a breach
                 if now >= session.due or now >= self._retry_at:
                     self._attend(now)
@@ -195,6 +216,7 @@ class Link:
                     return
                 if not self._has_room():
                     time.sleep(max(0.0, min(until - now, _AGAIN)))
+                    now = _monotonic()
                     return
                 if not (transport.ready or session.unfinished):
                     transport.wait(max(0.0, min(until, session.due, self._retry_at) - now))
@@ -202,7 +224,9 @@ class Link:
                 if transport.ready or session.unfinished:
                     self._read(now)
             finally:
-                self.driver, self.away_since = _AWAY, _monotonic()
+                self.driver, self.away_since = _AWAY, now
+        if self.disposed:
+            self.give_back()
 
     def adopt(self) -> bool:
         """Keeper: stand in for the owner from now on, until it reads again. False if it reads right now."""
@@ -286,11 +310,14 @@ class Link:
         if self.session.notices and not self.notes_heartbeats():
             self.session.notices[:] = [notice for notice in self.session.notices if notice[0] == "full"]
 
-    def inherit(self, unread: list[Received]) -> None:
+    def inherit(self, unread: deque[Received]) -> None:
         """Owner, before any thread reads: what the last link received comes first."""
-        self.inbox.extend(unread)
-        unread.clear()
+        _move(unread, self.inbox)
         self.session.buffer.weigh(0)
+
+    def bequeath(self, unread: deque[Received]) -> None:
+        """Owner, of a link that is over: what it received and was not read is left to the next one."""
+        _move(self.inbox, unread)
 
     def put_back(self, rest: Iterable[Received]) -> None:
         """Owner: what was read and not dealt with is the first of what waits."""
@@ -309,28 +336,38 @@ class Link:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, patience: float) -> None:
-        """Write one data frame; the caller holds `sending`. Raises NotConnected: then nothing more can be sent, and
-        what has arrived is still read."""
-        session = self.session
+    def send(self, data: bytes, patience: float, left: list[int] | None = None) -> None:
+        """Write one data frame; the caller holds `sending`. The sum of `left` is what is out of it, whatever is raised.
+        Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
+        session, left = self.session, [] if left is None else left
+        if self._writing:
+            raise NotConnected("this thread is in the midst of sending; a signal's handler cannot send in between")
         if session.close_sent or self.ended or session.write_fault is not None:
             raise NotConnected("the connection is closing; wait for the next one with wait=")
-        rest, self._rest = self._rest, b""
         try:
-            self._transport.send(rest + data if rest else data, patience)
+            self._writing = True
+            if self._rest:
+                self._write_rest(patience)
+            self._transport.send(data, patience, left)
+            if session.pongs_owed or session.ping_due or session.close_owed is not None:
+                self._say(_monotonic())
         except WriteFailed as error:
             self._write_failed(error)
             raise NotConnected(str(error)) from error.__cause__
         except BaseException as error:  # a signal's handler may raise in the midst of a frame too
-            if not self._transport.wrote(len(rest) + len(data)):
+            if left and sum(left) != len(data):
                 self._write_failed(error)
             raise
-        if session.pongs_owed or session.ping_due or session.close_owed is not None:
-            self._say(_monotonic())
+        finally:
+            self._writing = False
 
-    def wrote(self, size: int) -> bool:
-        """Whether the frame of so many bytes that was interrupted is out; the caller holds `sending`."""
-        return self._transport.wrote(size)
+    def _write_rest(self, patience: float) -> None:
+        """Write what is left of a control frame. In the midst of `sending`."""
+        left: list[int] = []
+        try:
+            self._transport.send(self._rest, patience, left)
+        finally:
+            self._rest = self._rest[sum(left) :]
 
     def _write_failed(self, error: BaseException) -> None:
         text = str(error) or type(error).__name__
@@ -342,16 +379,23 @@ class Link:
         session = self.session
         if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
             self._retry_at = NEVER
-        elif self.sending.acquire(blocking=False):
-            try:
-                self._say(now)
-            finally:
-                self.sending.release()
-        else:
+        elif not _holding(self.sending, 0.0, lambda: self._say_alone(now)):
             self._retry_at = now + _AGAIN
 
+    def _say_alone(self, now: float) -> bool:
+        """Send what is owed, unless this is a signal's handler's code in the midst of a frame: that sends it, then.
+        Holds `sending`."""
+        if self._writing:
+            return False
+        try:
+            self._writing = True
+            self._say(now)
+        finally:
+            self._writing = False
+        return True
+
     def _say(self, now: float) -> None:
-        """Send what is owed, as far as it goes without waiting. Holds `sending`."""
+        """Send what is owed, as far as it goes without waiting. In the midst of `sending`."""
         session, self._retry_at = self.session, NEVER
         if session.close_sent or self.ended or session.write_fault is not None:
             session.pongs_owed.clear()
@@ -378,17 +422,24 @@ class Link:
 
     def _control(self, opcode: int | None, payload: bytes) -> bool:
         """Send a control frame, or with None the rest of the last. True if it is on its way; what does not go out at
-        once stays as rest. Holds `sending`."""
+        once stays as rest. In the midst of `sending`."""
         if self._rest:
-            self._rest = self._rest[self._transport.send_now(self._rest) or 0 :]
+            self._write(self._rest)
         if self._rest or opcode is None:
             return False
-        data = control_frame(opcode, payload)
-        sent = self._transport.send_now(data)
-        if sent is None:
-            return False
-        self._rest = data[sent:]
-        return True
+        return self._write(control_frame(opcode, payload))
+
+    def _write(self, data: bytes) -> bool:
+        """Write what goes at once; the rest stays, also if a signal's handler raises. False if nothing was begun."""
+        left: list[int] = []
+        try:
+            begun = self._transport.send_now(data, left)
+            if begun == 0:
+                self._rest = data
+        finally:
+            if left:
+                self._rest = data[left[0] :]
+        return begun is not None
 
     def send_close(self, code: int, timeout: float = 1.0) -> None:
         """Send a close frame, once; nothing is sent after it (RFC 6455, section 5.5.1). Waits up to `timeout` seconds
@@ -396,12 +447,8 @@ class Link:
         session = self.session
         if session.close_owed is None:
             session.close_owed = code.to_bytes(2, "big")
-        if not self.sending.acquire(timeout=timeout):
-            return  # the thread that sends does it, once its own frame is out
-        try:
-            self._say(_monotonic())
-        finally:
-            self.sending.release()
+        # If it does not come free in time, the thread that sends does it, once its own frame is out.
+        _holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -426,33 +473,58 @@ class Link:
         """End both directions now; the thread that reads or writes is woken."""
         self._transport.shutdown()
 
-    def end(self) -> bool:
+    def announce(self) -> str:
+        """Its completion is emitted now, and in time its end. The URI that they name."""
+        self._announced = True
+        return self.uri
+
+    def end(self, who: object) -> bool:
         """True for the one caller that is to emit the link's end. Any thread; takes no lock."""
-        try:
-            first = self._ending.pop()
-        except IndexError:
-            first = False
         self.ended = True
-        return first
+        return self._announced and self._ending.take(who)
+
+    def unend(self, who: object) -> None:
+        """This caller was interrupted before it emitted the end: the next one does."""
+        self._ending.give_back(who)
 
     def dispose(self) -> None:
-        """Give the descriptor back; by the owner, or when there is none. What a signal's handler interrupts may read or
-        write just now, and does not go on before this returns: then the descriptor goes with the link."""
+        """Give the descriptor back; by the owner, or when there is none."""
         if self.session.verdict is not None:
             self._transport.linger()
         self._transport.shutdown()
-        reading = self.reading.acquire(timeout=_AGAIN)
-        try:
-            if reading and self.sending.acquire(timeout=_AGAIN):
-                try:
-                    self._transport.close()
-                finally:
-                    self.sending.release()
-        finally:
-            if reading:
-                self.reading.release()
+        self.disposed = True
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Close the descriptor of a link that was disposed of, unless it is read or written just now: by another
+        thread, or by what a signal's handler interrupts. Whoever does that comes here at its end."""
+        _holding(
+            self.reading, _AGAIN, lambda: self.driver is not _OWNER and _holding(self.sending, _AGAIN, self._close)
+        )
+
+    def _close(self) -> bool:
+        if not self._writing:
+            self._transport.close()
+        return True
 
     def abandon(self) -> None:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
         self.ended = True
         self._transport.close()
+
+
+def _move(source: deque[Received], target: deque[Received]) -> None:
+    """In one step: what a signal's handler raises comes before it or after it."""
+    target.extend(map(deque.popleft, repeat(source, len(source))))
+
+
+def _holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
+    """Do this with the lock, if it comes free in time, and return what it does. That the lock was taken is known in the
+    step that takes it: it is given back wherever a signal's handler raises."""
+    free: list[bool] = []
+    try:
+        free.extend(map(lock.acquire, (True,), (timeout,)))
+        return True in free and work()
+    finally:
+        if True in free:
+            lock.release()

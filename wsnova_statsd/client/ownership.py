@@ -1,7 +1,8 @@
 """Who owns a connection: the one thread that reads it, decodes, handles and emits.
 
-Any thread asks. Taking it and letting go are one step each, and known by the holder's thread: a signal's handler may
-ask in the midst of either, and raise there.
+Any thread asks. Taking it is one step, letting go another, `hold.pop(THREAD, None)`: one call of the interpreter, which
+stands in a `finally` and needs no method of ours, at whose entry a signal's handler could raise. A signal's handler may
+ask in the midst of either.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ConfigurationError
-from .flag import Changes, Turn
+from .flag import Changes
 
+THREAD: Final = "thread"
+_STANDS_IN: Final = "stands in"
+_NEXT: Final = "next"
 _SOON: Final = 0.2  # seconds to wait for an owner that is not about to let go
+# Of the thread that wants the ownership, or has it; after its end it leads to the next one's.
+Hold = dict[str, Any]
 
 
 class Ownership:
@@ -23,73 +28,79 @@ class Ownership:
 
     def __init__(self, closing: Callable[[], bool]) -> None:
         self._closing = closing
-        self._turn = Turn()  # its holder is a thread's identifier
+        self._last: Hold = {}
         self._freed = Changes()
-        self.standing_in = False  # held by a thread that lets go once there is a link, or an answer
-        self._waiting: list[int] = []  # threads that wait for their turn
+        self._waiting: list[object] = []  # threads that wait for their turn
 
     def mine(self) -> bool:
         """True in the holder's thread."""
-        return self._turn.holder() == threading.get_ident()
+        return bool(self._latest().get(THREAD) == threading.get_ident())
 
-    def held(self, until: float | None = None) -> _Held:
-        """Be the owner in a `with` block. Raises ConfigurationError if another thread stays it, TimeoutError at
-        `until` (time.monotonic())."""
+    def wish(self) -> Hold:
+        """For `take`, by this thread; it is let go by `hold.pop(THREAD, None)`, and `freed`. Raises ConfigurationError
+        for the owner."""
         if self.mine():
             raise ConfigurationError("this client is already being iterated in this thread; leave that loop first")
-        return _Held(self, until)
+        return {THREAD: threading.get_ident()}
 
     def if_free(self, work: Callable[[], object], wait: float = 0.0) -> bool:
         """Do this as the owner. False, and nothing is done, if there is another one for `wait` seconds."""
         if self.mine():
             return False
+        hold = self.wish()
         try:
-            if not self._take(wait):
+            if not self._take(hold, wait):
                 return False
             work()
         finally:
-            self.release()
+            hold.pop(THREAD, None)
+            self.freed()
         return True
 
-    def enter(self) -> bool:
-        """Become the owner, if there is none, until `release`."""
-        return self._turn.holder() is None and self._turn.take(threading.get_ident())
+    def enter(self, hold: Hold) -> bool:
+        """Become the owner, if there is none: until `hold.pop(THREAD, None)`, and `freed`."""
+        return self._try(hold)
 
-    def stand_in(self, work: Callable[[], object], name: str) -> None:
+    def borrow(self, hold: Hold) -> bool:
+        """Become the owner for a while, if there is none: until another thread has `wanted` it, at most."""
+        hold[_STANDS_IN] = True
+        return self._try(hold)
+
+    @property
+    def standing_in(self) -> bool:
+        """Held by a thread that lets go once there is a link, or an answer."""
+        latest = self._latest()
+        return THREAD in latest and _STANDS_IN in latest
+
+    def have_stand_in(self, work: Callable[[], object], name: str) -> None:
         """Have a thread of this name do this as the owner, unless there is one. Raises RuntimeError if none is left."""
         if not self.standing_in:
-            threading.Thread(target=self.if_free, args=(partial(self._stand_in, work),), name=name, daemon=True).start()
+            threading.Thread(target=self.if_free, args=(work,), name=name, daemon=True).start()
 
-    def _stand_in(self, work: Callable[[], object]) -> None:
-        self.standing_in = True  # until its release
-        work()
-
-    def borrow(self) -> bool:
-        """Become the owner for a while, if there is none: until `release`, or until another thread has `wanted` it."""
-        if not self._turn.take(threading.get_ident()):
-            return False
-        self.standing_in = True
-        return True
+    def stand_in(self) -> None:
+        """The owner lets go once there is a link."""
+        self._latest()[_STANDS_IN] = True
 
     @property
     def wanted(self) -> bool:
         """Another thread waits to become the owner."""
         return bool(self._waiting)
 
-    def wait_for_turn(self, until: float | None) -> None:
-        """Become the owner. Raises as `held`."""
-        if self._turn.take(threading.get_ident()):
-            return
-        self._waiting.append(0)
+    def take(self, hold: Hold, until: float | None = None) -> None:
+        """Become the owner. Raises ConfigurationError if another thread stays it, TimeoutError at `until`
+        (time.monotonic())."""
+        me = object()
         try:
-            self._wait_for_turn(until)
+            self._waiting.append(me)
+            self._wait_for_turn(hold, until)
         finally:
-            self._waiting.pop()
+            if me in self._waiting:
+                self._waiting.remove(me)
 
-    def _wait_for_turn(self, until: float | None) -> None:
+    def _wait_for_turn(self, hold: Hold, until: float | None) -> None:
         while True:
             passing = self.standing_in or self._closing()
-            if self._take(_SOON):
+            if self._take(hold, _SOON):
                 return
             if not passing and not self.standing_in and not self._closing():
                 raise ConfigurationError(
@@ -98,31 +109,28 @@ class Ownership:
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError("no message in time; the client is connecting")
 
-    def _take(self, wait: float) -> bool:
-        me = threading.get_ident()
-        return self._freed.wait_for(lambda: self._turn.take(me), wait) or self._turn.take(me)
+    def _take(self, hold: Hold, wait: float) -> bool:
+        until = time.monotonic() + wait
+        while not self._try(hold):
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            # Not for long: a holder may be interrupted before it says that it let go.
+            self._freed.wait_for(lambda: THREAD not in self._latest(), min(left, _SOON))
+        return True
 
-    def release(self) -> None:
-        """Let go; nothing happens in any other thread than the holder's."""
-        if self.standing_in and self.mine():
-            self.standing_in = False
-        if self._turn.give_back(threading.get_ident()):
-            self._freed.announce()
+    def _latest(self) -> Hold:
+        latest = self._last
+        while (later := latest.get(_NEXT)) is not None:
+            latest = self._last = later
+        return latest
 
+    def _try(self, hold: Hold) -> bool:
+        latest = self._latest()
+        if THREAD in latest:
+            return latest is hold
+        return latest.setdefault(_NEXT, hold) is hold
 
-class _Held:
-    """A `with` block of an owner."""
-
-    def __init__(self, ownership: Ownership, until: float | None) -> None:
-        self._ownership = ownership
-        self._until = until
-
-    def __enter__(self) -> None:
-        try:
-            self._ownership.wait_for_turn(self._until)
-        except BaseException:  # also what a signal's handler raised once it was taken
-            self._ownership.release()
-            raise
-
-    def __exit__(self, *_raised: object) -> None:
-        self._ownership.release()
+    def freed(self) -> None:
+        """It was let go: whoever waits looks at once."""
+        self._freed.announce()

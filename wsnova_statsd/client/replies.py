@@ -228,8 +228,9 @@ class Replies:
     def expire(self, now: float) -> None:
         """Give up what no thread waits for and is past its deadline; and do not know late replies for ever."""
         with self._lock:
-            late = [one for one in self._pending.values() if one.on_done is not None and one.deadline <= now]
-            self._past = {key: until for key, until in self._past.items() if until > now}
+            late = [one for one in list(self._pending.values()) if one.on_done is not None and one.deadline <= now]
+            for key in [key for key, until in list(self._past.items()) if until <= now]:
+                self._past.pop(key, None)
             self._past_readers = [one for one in self._past_readers if one.deadline > now]
             self._settle_active_locked()
         for pending in late:
@@ -240,7 +241,8 @@ class Replies:
         if not self.active:
             return None
         with self._lock:
-            dues = [one.deadline for one in self._pending.values() if one.on_done is not None]
+            # Copies, here and above: a signal's handler may ask, in the midst of any line.
+            dues = [one.deadline for one in list(self._pending.values()) if one.on_done is not None]
             return min([*dues, *self._past.values(), *(one.deadline for one in self._past_readers)], default=None)
 
     @staticmethod

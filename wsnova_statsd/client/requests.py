@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .. import checks
@@ -25,7 +25,7 @@ from ..errors import (
 from .faults import Faults
 from .frames import TEXT, Received
 from .link import Link
-from .ownership import Ownership
+from .ownership import THREAD, Hold, Ownership
 from .protocol import Protocol
 from .replies import Pending, Replies
 from .sender import Sender
@@ -43,6 +43,7 @@ class Asked:
     link: Link
     scanned: int = 0
     last: Received | None = None
+    hold: Hold = field(default_factory=dict)  # of the ownership, while this thread borrows it
 
 
 NOBODY: Final = Pending(None, 0.0)
@@ -110,11 +111,15 @@ class Requests:
 
     def _ask(self, pending: Pending, message: Any) -> None:
         """Send, and wait until the pending answer is settled."""
-        asked = self.begin(pending)
-        if asked is None:
-            raise ConfigurationError(f"an answer to {pending.key!r} is awaited already; wait for it first")
-        self.send(asked, message)
-        self.wait(asked)
+        try:
+            asked = self.begin(pending)
+            if asked is None:
+                raise ConfigurationError(f"an answer to {pending.key!r} is awaited already; wait for it first")
+            self.send(asked, message)
+            self.wait(asked)
+        except BaseException:  # a signal's handler may raise before anything else would forget it
+            self._replies.forget(pending)
+            raise
 
     # -- a question ---------------------------------------------------------------------------------------------------
 
@@ -137,9 +142,9 @@ class Requests:
 
     def wait(self, asked: Asked) -> None:
         """Until there is an answer, or none can come any more."""
-        pending, link = asked.pending, asked.link
-        reads = self._begin_reading()
+        pending, link, reads = asked.pending, asked.link, "waiting"
         try:
+            reads = self._begin_reading(asked)
             while not pending.done:
                 self._look_through(asked)
                 if pending.done:
@@ -154,16 +159,19 @@ class Requests:
             self._replies.drop(pending, "interrupted")
             raise
         finally:
-            self._end_reading(link, reads)
+            try:
+                self._end_reading(asked, reads)
+            finally:
+                asked.hold.pop(THREAD, None)
 
     def join(self, key: Hashable, until: float) -> None:
         """Wait for the answer that another conversation expects under this key. Raises RequestTimeout."""
         link, other = self._up(0.0), self._replies.expected(key)
         if other is None:
             return
-        asked = Asked(other, link)
-        reads = self._begin_reading()
+        asked, reads = Asked(other, link), "waiting"
         try:
+            reads = self._begin_reading(asked)
             while not other.done and link.loss is None:
                 if until <= time.monotonic():
                     raise RequestTimeout(
@@ -173,7 +181,10 @@ class Requests:
                 if not other.done:
                     reads = self._await_more(asked, until, reads)
         finally:
-            self._end_reading(link, reads)
+            try:
+                self._end_reading(asked, reads)
+            finally:
+                asked.hold.pop(THREAD, None)
 
     def look(self) -> None:
         """Find the answers that lie unread, before anything is called unanswered."""
@@ -182,12 +193,13 @@ class Requests:
         except NotConnected:  # then nothing is expected any more
             pass
 
-    def _begin_reading(self) -> str:
+    def _begin_reading(self, asked: Asked) -> str:
         """How this thread comes by its answer: as the `owner`, which it was before, in the user's code; by `borrowing`
         the ownership, if it is free; or `waiting` for what others read."""
         if self._ownership.mine():
             return "owner"
-        if self._ownership.borrow():
+        asked.hold = self._ownership.wish()
+        if self._ownership.borrow(asked.hold):
             return "borrowing"
         self._attend()
         return "waiting"
@@ -198,7 +210,8 @@ class Requests:
             asked.link.pump(until)
         elif reads == "borrowing":
             if self._ownership.wanted:
-                self._ownership.release()
+                asked.hold.pop(THREAD, None)
+                self._ownership.freed()
                 return "waiting"
             asked.link.pump(min(until, time.monotonic() + _TURN))
         else:
@@ -211,14 +224,13 @@ class Requests:
                 wake.set()  # two may wait for one answer
         return reads
 
-    def _end_reading(self, link: Link, reads: str) -> None:
+    def _end_reading(self, asked: Asked, reads: str) -> None:
         if reads == "borrowing":
-            try:
-                self._settle(link)
-            finally:
-                self._ownership.release()
+            self._settle(asked.link)
+            asked.hold.pop(THREAD, None)
+            self._ownership.freed()
         elif reads == "waiting":
-            self._ownership.if_free(lambda: self._settle(link))
+            self._ownership.if_free(lambda: self._settle(asked.link))
 
     def _look_through(self, asked: Asked) -> None:
         """Offer what arrived and its owner did not come to yet."""

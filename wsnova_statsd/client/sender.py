@@ -34,6 +34,7 @@ _MAX_KNOWN: Final = 200  # types whose recorders a thread keeps
 _FINAL: Final = 0x80
 _DEFLATED: Final = 0x40  # RSV1 (RFC 7692, section 6)
 _short, _medium, _long = (struct.Struct(form).pack for form in ("!BB4s", "!BBH4s", "!BBQ4s"))
+_BLOCKING: Final = (True,)
 _clock = time.monotonic_ns
 _wall = time.time_ns
 
@@ -241,21 +242,28 @@ class Sender:
             self._take_turn(self._bucket)
             link = self._connection.up(max(0.0, until - time.monotonic()))
         frame = data_frame(opcode, payload, link.deflate)
-        if not link.sending.acquire(False) and not link.sending.acquire(timeout=self._patience):
-            raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
         sent = _one(len(payload))
+        free: list[bool] = []
+        left: list[int] = []
         try:
-            link.send(frame, self._patience)
+            # Known in the step in which it is taken: it is given back wherever a signal's handler raises.
+            free.extend(map(link.sending.acquire, _BLOCKING, (self._patience,)))
+            if True not in free:
+                raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
+            link.send(frame, self._patience, left)
             self._batch.add_once(sent)
         except NotConnected:
             self._count(_one(0, errors=1))
             raise
         except BaseException:  # a signal's handler: what is out counts, once
-            if link.wrote(len(frame)):
+            if sum(left) == len(frame):
                 self._count(sent)
             raise
         finally:
-            link.sending.release()
+            if True in free:
+                link.sending.release()
+            if link.disposed:
+                link.give_back()
         if self._batch.due != self._flushed_at:
             self._plan()
         if recorders.sent is not None:

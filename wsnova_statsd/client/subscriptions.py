@@ -66,7 +66,7 @@ class ChannelTable:
     def confirmed(self) -> list[Hashable]:
         """The wanted channels that the server confirmed on this link."""
         with self._lock:
-            return [channel for channel in self._wanted if channel in self._confirmed]
+            return [channel for channel in list(self._wanted) if channel in self._confirmed]
 
     def want(self, channel: Hashable) -> bool:
         """Ask for a channel, from now on and on every later link. True if it was not wanted before."""
@@ -132,9 +132,10 @@ class ChannelTable:
     def due(self, now: float) -> list[Hashable]:
         """Channels whose restore is to be tried again now."""
         with self._lock:
-            channels = [channel for channel, (at, _) in self._retries.items() if at <= now]
+            channels = [channel for channel, (at, _) in list(self._retries.items()) if at <= now]
             for channel in channels:
-                self._retries[channel] = (_UNDER_WAY, self._retries[channel][1])
+                _, pause = self._retries.get(channel, (0.0, _FIRST_RETRY))
+                self._retries[channel] = (_UNDER_WAY, pause)
             return channels
 
     def next_due(self) -> float | None:
@@ -142,7 +143,7 @@ class ChannelTable:
         if not self._retries:
             return None
         with self._lock:
-            at = min((at for at, _ in self._retries.values()), default=_UNDER_WAY)
+            at = min((at for at, _ in list(self._retries.values())), default=_UNDER_WAY)
         return None if at == _UNDER_WAY else at
 
 

@@ -83,7 +83,6 @@ class Transport:
             "_at_once",
             "_blocking",
             "_flags",
-            "_left",
             "_lively",
             "_poll",
             "_read",
@@ -111,7 +110,6 @@ class Transport:
         self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
         self._send: Callable[..., int] = sock.send
         self._flags = (self._at_once,)
-        self._left: list[int] = []  # bytes that the last send wrote, piece by piece; the sender's
         self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
         self._lively = False  # the last wait for bytes was short
 
@@ -206,27 +204,24 @@ class Transport:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, patience: float) -> None:
-        """Write all of it. Raises WriteFailed if it cannot, or if nothing leaves for `patience` seconds; half a frame
-        may be out then."""
-        left: list[int] = []
-        self._left = left
-        if self._tls is None:
+    def send(self, data: bytes, patience: float, left: list[int] | None = None) -> None:
+        """Write all of it; what has left is appended to `left`. Raises WriteFailed if it cannot, or if nothing leaves
+        for `patience` seconds; half a frame may be out then."""
+        left = [] if left is None else left
+        if self._tls is not None:
+            left.append(0)  # from here on something may be out that cannot be booked: OpenSSL may have sealed it
+        else:
             try:  # nearly always all of it goes at once
                 left.extend(map(self._send, (data,), self._flags))
-            except (OSError, ValueError):  # the next try tells
+            except (OSError, ValueError):  # the next try raises again
                 pass
-        sent = sum(left) if left else self.send_now(data, left) or 0
+        sent = sum(left) or self.send_now(data, left) or 0
         while sent < len(data):
             if not self._wait_writable(patience):
                 text = f"the peer took no byte for {patience:g} s; the connection is given up"
                 raise WriteFailed(text, Loss("error", text))
             self.send_now(memoryview(data)[sent:], left)
             sent = sum(left)
-
-    def wrote(self, size: int) -> bool:
-        """Whether the last `send`, which was interrupted, had written so many bytes."""
-        return sum(self._left) == size
 
     def send_now(self, data: bytes | memoryview, left: list[int] | None = None) -> int | None:
         """Write what goes at once; how many bytes that were. None: nothing was begun, and something else may be sent
