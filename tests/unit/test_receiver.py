@@ -17,6 +17,7 @@ from tests.unit.messages import made
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
 from wsnova_statsd.client.frames import BINARY, TEXT, Received
+from wsnova_statsd.client.link import Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -39,6 +40,7 @@ class _Link:
         self.idle = 0.0
         self.kind = self.stamp = 0
         self.in_hand = False
+        self.driver = Driver.AWAY
         self.in_kernel = 0
         self.on_read: Callable[[], object] = lambda: None
         self.read = 0
