@@ -1,8 +1,10 @@
 """Code that comes between the lines of other code, as that of a signal's handler does: by a trace function, so that
 every line has its turn.
 
-A trace function may raise where a real signal's handler cannot: at the line of a `with` statement when its block has
-ended and the lock is not given back yet. What is raised there proves nothing, so `raising` leaves such lines out.
+A trace function may raise where a real signal's handler cannot, as the interpreter looks for signals when a call has
+returned, when a function begins and when a loop turns: at the line of a `with` statement when its block has ended and
+the lock is not given back yet, and at the first step of a `finally`. What is raised there proves nothing, so `raising`
+leaves such lines out.
 """
 
 from __future__ import annotations
@@ -27,12 +29,26 @@ def _is_ours(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith((PACKAGE, GENERATED))
 
 
+def out_of_reach(frame: FrameType) -> bool:
+    """Whether no real signal's handler can raise before the line that the frame is at."""
+    return frame.f_lineno in _lines_out_of_reach(frame.f_code.co_filename)
+
+
 @cache
-def _with_lines(file: str) -> frozenset[int]:
+def _lines_out_of_reach(file: str) -> frozenset[int]:
     if not file.startswith(PACKAGE):
         return frozenset()
-    tree = ast.parse(Path(file).read_text())
-    return frozenset(node.lineno for node in ast.walk(tree) if isinstance(node, ast.With))
+    lines = set[int]()
+    for node in ast.walk(ast.parse(Path(file).read_text())):
+        if isinstance(node, ast.With):
+            lines.add(node.lineno)
+        elif isinstance(node, ast.Try) and node.finalbody:
+            step = node.finalbody[0]
+            lines.add(step.lineno)
+            while isinstance(step, ast.If | ast.Try):
+                step = step.body[0]
+                lines.add(step.lineno)
+    return frozenset(lines)
 
 
 def _traced(work: Act, at_line: Callable[[FrameType], object]) -> None:
@@ -89,7 +105,7 @@ def raising(work: Act, error: BaseException, line: int) -> bool:
 
     def fail(frame: FrameType) -> None:
         seen[0] += 1
-        if seen[0] == line and frame.f_lineno not in _with_lines(frame.f_code.co_filename):
+        if seen[0] == line and not out_of_reach(frame):
             raise error
 
     try:

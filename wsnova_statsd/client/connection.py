@@ -55,25 +55,27 @@ class Dialer:
             headers = self._options.header_lines(target)
         except Exception as error:
             raise ConnectionFailed(f"headers: {type(error).__name__}: {error}", cause="headers") from error
-        dial, kept = None, False
         try:
             self._dial = dial = Dial(timeout)
             if self._cancelled:  # before the dial was there to be cancelled
                 dial.cancel()
             link = self._through(dial, target, headers)
             made(link)
-            kept = True
+            dial.kept = True
             return link
         except ConnectionFailed:
             raise
         except Exception as error:  # no descriptor, no thread, a socket of another library without one of our methods
             raise ConnectionFailed(f"the dial failed: {type(error).__name__}: {error}", cause="error") from error
         finally:
+            self.finish()
+
+    def finish(self) -> None:
+        """Its thread, at the end of an attempt, and again if that was interrupted: give back what came to nothing."""
+        dial = self._dial
+        if dial is not None:
+            dial.close()
             self._dial = None
-            if dial is not None:
-                if not kept:
-                    dial.drop()
-                dial.close()
 
     def _through(self, dial: Dial, target: Target, headers: list[str]) -> Link:
         options, profile = self._options, self._options.profile
@@ -339,8 +341,8 @@ class Connection:
             lasted = {"duration": link.opened_ns - self._dialled_ns}
             self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.announce(), reconnect=retry)
             link.inherit(self._unread)
-            self._kept = Kept(link, self._calls.arrived, self._calls.neglected)
-            KEEPER.watch(self._kept)
+            self._kept = kept = Kept(link, self._calls.arrived, self._calls.neglected)
+            KEEPER.watch(kept)
             self._login.perform()
             if self.closing.is_set():
                 raise Stopped
@@ -471,6 +473,8 @@ class Connection:
             if dispose:
                 self._drop(link)
                 self._undisposed = None
+        if dispose:
+            self._dialer.finish()
 
     def neglected(self) -> None:
         """wsnova-clock: the owner has been away for long; emit what the keeper saw."""

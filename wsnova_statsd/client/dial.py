@@ -42,15 +42,19 @@ class Dial:
     """One attempt, `timeout` seconds in all. Every failure is a ConnectionFailed with a bounded cause."""
 
     def __init__(self, timeout: float) -> None:
-        self._pair: list[socket.socket] = []  # first: it is given back wherever a signal's handler raises
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._cancelled = False
         self._made: list[Stream] = []
-        self._pair.extend(socket.socketpair())
-        self._woken, self._waker = self._pair
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
+        self.kept = False  # the connected socket is another's
+        self._pair: tuple[socket.socket, ...] = ()
+        try:
+            self._pair = self._woken, self._waker = socket.socketpair()
+            self._woken.setblocking(False)
+            self._waker.setblocking(False)
+        except BaseException:  # a signal's handler: nobody has this dial yet
+            self.close()
+            raise
 
     def cancel(self) -> None:
         """End the dial now; its thread gets ConnectionFailed. Any thread, any number of times; no lock."""
@@ -61,16 +65,10 @@ class Dial:
             pass
 
     def close(self) -> None:
-        """Give the dial's own descriptors back; the connected socket stays."""
-        for sock in getattr(self, "_pair", ()):
+        """Give the dial's own descriptors back, and those of the sockets that it made, unless the connected one is
+        `kept`. May be interrupted, and called again."""
+        for sock in (*self._pair, *(() if self.kept else self._made)):
             sock.close()
-
-    def drop(self) -> None:
-        """Give back every socket that was made: nothing comes of this dial."""
-        for sock in self._made:
-            sock.close()
-
-    __del__ = close  # a signal's handler may have raised before anybody had it
 
     # -- name and TCP -----------------------------------------------------------------------------------------------
 

@@ -129,6 +129,9 @@ class Keeper:
             now = time.monotonic()
             if now >= next_round:
                 next_round = now + AWAY
+                for kept in [links[link] for link in links if link.disposed]:  # by what came before it was watched
+                    with _GUARD:
+                        self._post(selector, links, "forget", kept)
                 away = {links[link] for link in links if link.driver is not Driver.OWNER}  # nearly all owners read
                 for kept in away | self._registered:
                     with _GUARD:

@@ -196,9 +196,12 @@ class Link:
     @property
     def in_midst(self) -> bool:
         """Whether this is a signal's handler's code, in the midst of this thread's reading or writing."""
-        return _holding(self.sending, 0.0, lambda: self._writing) or _holding(
+        midst = _holding(self.sending, 0.0, lambda: self._writing) or _holding(
             self.reading, 0.0, lambda: self.driver is _OWNER
         )
+        if self.disposed:  # just now, and it was held here
+            self.give_back()
+        return midst
 
     def pump(self, until: float) -> None:
         """Owner, inside the user's code: read once more into the inbox; waits until `until` at most."""
@@ -449,6 +452,8 @@ class Link:
             session.close_owed = code.to_bytes(2, "big")
         # If it does not come free in time, the thread that sends does it, once its own frame is out.
         _holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
+        if self.disposed:
+            self.give_back()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

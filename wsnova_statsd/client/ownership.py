@@ -126,10 +126,9 @@ class Ownership:
         return latest
 
     def _try(self, hold: Hold) -> bool:
-        latest = self._latest()
-        if THREAD in latest:
-            return latest is hold
-        return latest.setdefault(_NEXT, hold) is hold
+        while THREAD not in (latest := self._latest()):
+            latest.setdefault(_NEXT, hold)  # the first one's stays
+        return latest is hold
 
     def freed(self) -> None:
         """It was let go: whoever waits looks at once."""

@@ -207,7 +207,7 @@ class Requests:
     def _await_more(self, asked: Asked, until: float, reads: str) -> str:
         """Read, or wait for what others read; returns how it goes on."""
         if reads == "owner":
-            asked.link.pump(until)
+            asked.link.pump(min(until, time.monotonic() + _LOOK))  # a signal's handler may have read the answer
         elif reads == "borrowing":
             if self._ownership.wanted:
                 asked.hold.pop(THREAD, None)
