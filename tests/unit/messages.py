@@ -41,7 +41,8 @@ def made(
     emitter = Emitter(bus, profile, "md-1")
     faults = Faults(emitter, "md-1", True, errors.append)
     slow = round(profile.slow_after * 1e9)
-    events = MessageEvents(protocol or ws.JsonProtocol(), slow, emitter, faults, MessageTypes(), breach)
+    events = MessageEvents(protocol or ws.JsonProtocol(), slow, emitter, faults, MessageTypes())
+    events.breach = breach
     return Made(bus, events, breaches, errors)
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable
+from itertools import repeat
+from typing import Any
 
 
 class Changes:
@@ -100,3 +103,20 @@ class Turn:
             return False
         self._held.pop("by", None)
         return True
+
+
+def move(source: deque[Any], target: deque[Any]) -> None:
+    """In one step: what a signal's handler raises comes before it or after it."""
+    target.extend(map(deque.popleft, repeat(source, len(source))))
+
+
+def holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
+    """Do this with the lock, if it comes free in time, and return what it does. That the lock was taken is known in the
+    step that takes it: it is given back wherever a signal's handler raises."""
+    free: list[bool] = []
+    try:
+        free.extend(map(lock.acquire, (True,), (timeout,)))
+        return True in free and work()
+    finally:
+        if True in free:
+            lock.release()

@@ -23,7 +23,7 @@ from .detail import DETAILS
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Changes, Turn
-from .frames import NORMAL, Violation
+from .frames import NORMAL
 from .link import Link
 from .login import Login
 from .message_events import NOTHING, MessageEvents
@@ -67,7 +67,7 @@ class Lifecycle:
         self.sender = Sender(options, emit, faults, types, connection)
         self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle)
         self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
-        events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
+        events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
@@ -77,7 +77,7 @@ class Lifecycle:
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
         self._emission: Job | None = None  # emits what the keeper saw, and has a link made if no thread iterates
-        self._not_emitted = [None]  # the thread that takes it out emits that the client is closed
+        self._closed = Turn()  # of the one that emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
 
     def _reach(self, phase: Phase) -> None:
@@ -189,21 +189,18 @@ class Lifecycle:
         try:
             self._open(None)
             while True:
-                self._call_back()
+                try:
+                    link = self._next_turn()
+                    for _ in self.receiver.messages(link) if link is not None else ():
+                        pass  # on_message has it already
+                except Exception as error:
+                    self._survive(error)
         except _REPORTED:
             pass  # start() or wait() report it
         except BaseException as error:
             self._ended_by(error)
         finally:
             self._finish()
-
-    def _call_back(self) -> None:
-        try:
-            link = self._next_turn()
-            for _ in self.receiver.messages(link) if link is not None else ():
-                pass  # on_message has it already
-        except Exception as error:
-            self._survive(error)
 
     def _survive(self, error: Exception) -> None:
         """The owner: what was raised as it read is a fault of ours, or of the platform, and costs the link, not the
@@ -246,7 +243,7 @@ class Lifecycle:
         """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read
         from, made anew if need be; None if that is left to another thread."""
         receiver, standing = self.receiver, self.connection.link
-        if standing is not None and self._goes_on(standing):
+        if standing is not None and self.phase is _RUNNING and receiver.goes_on(standing):
             return standing
         if not _ALIVE[0]:
             process.in_child()
@@ -259,18 +256,9 @@ class Lifecycle:
         self.subscriptions.retry(now / 1e9)
         link = self.connection.live_link(revive=revive)
         receiver.due = now + _LONGEST_TURN
-        if batch.due:
-            receiver.due = min(receiver.due, batch.due)
-        for due in (replies.next_deadline(), self.subscriptions.next_due()):
-            if due is not None:
-                self._lower(due)
+        for due in filter(None, (batch.due / 1e9, replies.next_deadline(), self.subscriptions.next_due())):
+            self._lower(due)
         return link
-
-    def _goes_on(self, link: Link) -> bool:
-        """Nothing else is due than this link's messages."""
-        session = link.session
-        standing = self.phase is _RUNNING and session.loss is None and not session.notices
-        return standing and bool(_ALIVE[0]) and time.monotonic_ns() < self.receiver.due
 
     def _lower(self, due: float) -> None:
         """Any thread: something is to be done at this time, on time.monotonic()."""
@@ -314,7 +302,8 @@ class Lifecycle:
         link = self.connection.link
         hold: Hold = {THREAD: threading.get_ident()}
         try:
-            if link is not None and self._goes_on(link) and self._ownership.enter(hold):  # nearly always
+            goes_on = link is not None and self.phase is _RUNNING and self.receiver.goes_on(link)  # nearly always
+            if link is not None and goes_on and self._ownership.enter(hold):
                 message = self.receiver.one(link, NEVER if until is None else until)
                 if message is not NOTHING:
                     return message
@@ -439,13 +428,6 @@ class Lifecycle:
         self.connection.failure = error
         self.close(1.0, "error")
 
-    def _breach(self, violation: Violation) -> None:
-        link = self.connection.link
-        if link is not None:
-            link.breach(violation)
-            link.inbox.clear()  # nothing behind it may be processed (RFC 6455, section 7.1.7)
-            self.replies.forget_met()
-
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
@@ -498,8 +480,7 @@ class Lifecycle:
             self._finish(owned=False)  # the owner is in the user's code, and leaves when that returns
 
     def _finish(self, *, owned: bool = True) -> None:
-        """Emit what is left, once; by the owner, or by a closer that could not wait for it. May be interrupted, and
-        called, at any of its lines: each step may be done twice."""
+        """Emit what is left, by the owner or a closer that could not wait for it. Each step may be done twice."""
         if self.phase is Phase.FORKED:
             return
         WATCHDOG.forget(self.receiver)
@@ -513,12 +494,6 @@ class Lifecycle:
 
     def _end(self) -> None:
         """It is over: state and wait() report it from now on."""
-        if self.phase is Phase.FORKED:
-            return
-        if self._not_emitted:
-            try:
-                self._not_emitted.pop()
-                self._emit.closed()
-            except IndexError:  # another thread does it
-                pass
+        if self.phase is not Phase.FORKED and self._closed.take(object()):
+            self._emit.closed()
         self._reach(Phase.ENDED)

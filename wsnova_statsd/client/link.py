@@ -16,13 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
-from itertools import repeat
 from typing import Final
 
 from ..errors import NotConnected
 from ..redaction import log_fault
 from .deflate import Deflate, Inflater
-from .flag import Turn
+from .flag import Turn, holding, move
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
@@ -52,24 +51,9 @@ class Link:
     """One upgraded connection."""
 
     __slots__ = (
-        *(
-            "_announced",
-            "_ending",
-            "_rest",
-            "_retry_at",
-            "_transport",
-            "_unsent",
-            "_writing",
-            "away_since",
-            "disposed",
-            "deflate",
-            "driver",
-            "ended",
-            "idle",
-            "in_hand",
-        ),
-        *("inbox", "kind", "notes_heartbeats", "opened_ns", "reading", "sending", "session", "stamp", "subprotocol"),
-        "uri",
+        *("_announced", "_ending", "_rest", "_retry_at", "_transport", "_unsent", "_writing", "away_since"),
+        *("disposed", "deflate", "driver", "ended", "idle", "in_hand", "inbox", "kind", "notes_heartbeats"),
+        *("opened_ns", "reading", "sending", "session", "stamp", "subprotocol", "uri"),
     )
 
     def __init__(
@@ -142,12 +126,11 @@ class Link:
                         session.arrived_bytes += len(data)
                         session.last_message = now
                         self.kind, self.stamp = reader.usual, _wall_ns()
-                        if direct:
-                            run.append(payload)
-                        else:
-                            inbox.append((self.kind, payload, self.stamp))
+                        run.append(payload)
                     elif data is not None:
                         self._receive(data, now, run if direct else None, as_owner=True)
+                    if run and not direct:
+                        inbox.append((self.kind, run.pop(), self.stamp))
                     del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
                     data = b""
             except _BROKEN as error:
@@ -196,7 +179,7 @@ class Link:
     @property
     def in_midst(self) -> bool:
         """Whether this is a signal's handler's code, in the midst of this thread's reading or writing."""
-        midst = _holding(self.sending, 0.0, lambda: self._writing) or _holding(
+        midst = holding(self.sending, 0.0, lambda: self._writing) or holding(
             self.reading, 0.0, lambda: self.driver is _OWNER
         )
         if self.disposed:  # just now, and it was held here
@@ -315,12 +298,12 @@ class Link:
 
     def inherit(self, unread: deque[Received]) -> None:
         """Owner, before any thread reads: what the last link received comes first."""
-        _move(unread, self.inbox)
+        move(unread, self.inbox)
         self.session.buffer.weigh(0)
 
     def bequeath(self, unread: deque[Received]) -> None:
         """Owner, of a link that is over: what it received and was not read is left to the next one."""
-        _move(self.inbox, unread)
+        move(self.inbox, unread)
 
     def put_back(self, rest: Iterable[Received]) -> None:
         """Owner: what was read and not dealt with is the first of what waits."""
@@ -382,7 +365,7 @@ class Link:
         session = self.session
         if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
             self._retry_at = NEVER
-        elif not _holding(self.sending, 0.0, lambda: self._say_alone(now)):
+        elif not holding(self.sending, 0.0, lambda: self._say_alone(now)):
             self._retry_at = now + _AGAIN
 
     def _say_alone(self, now: float) -> bool:
@@ -451,7 +434,7 @@ class Link:
         if session.close_owed is None:
             session.close_owed = code.to_bytes(2, "big")
         # If it does not come free in time, the thread that sends does it, once its own frame is out.
-        _holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
+        holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
         if self.disposed:
             self.give_back()
 
@@ -503,9 +486,7 @@ class Link:
     def give_back(self) -> None:
         """Close the descriptor of a link that was disposed of, unless it is read or written just now: by another
         thread, or by what a signal's handler interrupts. Whoever does that comes here at its end."""
-        _holding(
-            self.reading, _AGAIN, lambda: self.driver is not _OWNER and _holding(self.sending, _AGAIN, self._close)
-        )
+        holding(self.reading, _AGAIN, lambda: self.driver is not _OWNER and holding(self.sending, _AGAIN, self._close))
 
     def _close(self) -> bool:
         if not self._writing:
@@ -516,20 +497,3 @@ class Link:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
         self.ended = True
         self._transport.close()
-
-
-def _move(source: deque[Received], target: deque[Received]) -> None:
-    """In one step: what a signal's handler raises comes before it or after it."""
-    target.extend(map(deque.popleft, repeat(source, len(source))))
-
-
-def _holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
-    """Do this with the lock, if it comes free in time, and return what it does. That the lock was taken is known in the
-    step that takes it: it is given back wherever a signal's handler raises."""
-    free: list[bool] = []
-    try:
-        free.extend(map(lock.acquire, (True,), (timeout,)))
-        return True in free and work()
-    finally:
-        if True in free:
-            lock.release()

@@ -50,7 +50,7 @@ FAILED: Final = Recorders(INVALID, None, None, None, None)  # of what could not 
 
 
 class MessageEvents:
-    """The events of one client's received messages. `breach` ends the link over a message that breaks the protocol."""
+    """The events of one client's received messages."""
 
     def __init__(
         self,
@@ -59,7 +59,6 @@ class MessageEvents:
         emit: Emitter,
         faults: Faults,
         types: MessageTypes,
-        breach: Callable[[Violation], None],
     ) -> None:
         self.emit = emit
         self.slow_ns = slow_ns
@@ -67,7 +66,7 @@ class MessageEvents:
         self.bus = emit.bus
         self._faults = faults
         self._types = types
-        self._breach = breach
+        self.breach: Callable[[Violation], None] = lambda violation: None  # the receiver's; ends the link
         self._decode_binary = protocol.decode
         self._decode_text = protocol.text_decoder()
         self._type_of = protocol.message_type
@@ -226,7 +225,7 @@ class MessageEvents:
             self._slots[0].emit({"duration": _clock() - began, "size": len(payload)}, {**typed, "result": ERROR})
             self._slots[1].emit({"size": len(payload), "system_time": arrived}, typed)
         if opcode == TEXT and not is_text(payload):
-            self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # whose loss emits the fault
+            self.breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # whose loss emits the fault
             return BREACH
         what = f"a message of {len(payload)} bytes cannot be decoded: {type(error).__name__}: {error}"
         wrapped = DecodeError(what)

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from .. import events, process
 from .batch import Batch
-from .frames import Received
+from .frames import Received, Violation
 from .link import Driver, Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
@@ -50,6 +50,7 @@ class Receiver:
         answer: Callable[[Any], None],
     ) -> None:
         self.events = messages
+        messages.breach = self._breach
         self.emit = messages.emit
         self.kind_of = messages.kind_of
         self.batch = Batch()
@@ -275,6 +276,19 @@ class Receiver:
         if ok or not isinstance(error, Exception):
             raise error
         messages.raised(error)
+
+    def _breach(self, violation: Violation) -> None:
+        """A message broke the protocol: nothing behind it may be processed (RFC 6455, section 7.1.7)."""
+        link = self._connection.link
+        if link is not None:
+            link.breach(violation)
+            link.inbox.clear()
+            self._replies.forget_met()
+
+    def goes_on(self, link: Link) -> bool:
+        """Whether nothing else is due than this link's messages."""
+        session = link.session
+        return session.loss is None and not session.notices and bool(_alive[0]) and _clock() < self.due
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

@@ -79,21 +79,8 @@ class Transport:
     `recv` or `await_bytes` gave empties `got`."""
 
     __slots__ = (
-        *(
-            "_at_once",
-            "_blocking",
-            "_flags",
-            "_lively",
-            "_poll",
-            "_read",
-            "_recv",
-            "_send",
-            "_size",
-            "_sock",
-            "_tls",
-            "got",
-        ),
-        "ready",
+        *("_at_once", "_blocking", "_flags", "_lively", "_poll", "_read", "_recv", "_send", "_size", "_sock"),
+        *("_tls", "got", "ready"),
     )
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
