@@ -247,7 +247,7 @@ def test_one_message_is_handed_out_without_being_timed() -> None:
     client.receiver.due = NEVER_NS
     with capture_events(*EACH, bus=client.bus) as log:
         given: Any = link
-        assert [client.receiver.one(given) for _ in range(3)] == [1, 2, NOTHING]
+        assert [client.receiver.one(given, 0.0) for _ in range(4)] == [NOTHING, 1, 2, NOTHING]
         assert client.sums(log) == {"count": 3, "total_size": 3, "errors": 1, "processed": 0}
 
 
@@ -427,7 +427,7 @@ def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytes
     client = _Client(link)
     client.receiver.due = NEVER_NS
     with capture_events(*SUMS, bus=client.bus) as log:
-        client.receiver.one(link)  # type: ignore[arg-type]
+        client.receiver.one(link, 0.0)  # type: ignore[arg-type]
         link.idle, link.in_kernel = 0.25, 92
         clock.advance(1.0)
         client.receiver.flush()

@@ -33,6 +33,8 @@ from .state import Phase, State
 
 _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
+_ALIVE: Final = process.ALIVE
+_RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
 _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
@@ -234,7 +236,10 @@ class Client:
 
         Raises EncodeError, and NotConnected while there is no link, after waiting up to `wait` seconds for one.
         """
-        self._running().sender.send(message, wait)
+        lifecycle = self._lifecycle
+        if lifecycle is None or lifecycle.phase is not _RUNNING or not _ALIVE[0]:
+            lifecycle = self._running()
+        lifecycle.sender.send(message, wait)
 
     def send_text(self, text: str, wait: float = 0.0) -> None:
         """Send one text frame as it is. Raises EncodeError, NotConnected."""
@@ -250,7 +255,9 @@ class Client:
         Raises RequestTimeout, RequestInterrupted if the link is lost first, RequestRejected if the reply is an error,
         NotConnected. Any thread, also inside on_message and while a handler runs.
         """
-        lifecycle = self._running()
+        lifecycle = self._lifecycle
+        if lifecycle is None or lifecycle.phase is not _RUNNING or not _ALIVE[0]:
+            lifecycle = self._running()
         return lifecycle.requests.request(message, lifecycle.bounded(timeout))
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
@@ -295,7 +302,15 @@ class Client:
 
     def receive(self, timeout: float | None = None) -> Any:
         """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""
-        return self._iterated().receive(timeout)
+        lifecycle = self._lifecycle
+        if (
+            lifecycle is None
+            or lifecycle.phase is not _RUNNING
+            or self._options.on_message is not None
+            or not _ALIVE[0]
+        ):
+            lifecycle = self._iterated()
+        return lifecycle.receive(timeout)
 
     def __iter__(self) -> Iterator[Any]:
         """Messages, one after the other; the loop body is timed as their processing. Starts the client."""

@@ -94,7 +94,9 @@ class Turn:
         """Its holder, or None."""
         return self._held.get("by")
 
-    def give_back(self, who: Hashable) -> None:
-        """Let the next one have it; nothing happens if another one does."""
-        if self._held.get("by") == who:
-            self._held.pop("by", None)
+    def give_back(self, who: Hashable) -> bool:
+        """Let the next one have it; False, and nothing happens, if another one does."""
+        if self._held.get("by") != who:
+            return False
+        self._held.pop("by", None)
+        return True

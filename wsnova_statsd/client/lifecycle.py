@@ -35,12 +35,13 @@ from .replies import Replies
 from .requests import Requests
 from .retry import Expired, Stopped
 from .sender import Sender
-from .session import Loss
+from .session import NEVER, Loss
 from .state import Phase
 from .stuck import WATCHDOG
 from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
+_RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 _GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a handler ends
@@ -63,7 +64,7 @@ class Lifecycle:
         calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
-        self.sender = Sender(options, emit, faults, types, up, connection.closing)
+        self.sender = Sender(options, emit, faults, types, connection)
         self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle)
         self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
         events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
@@ -242,11 +243,14 @@ class Lifecycle:
     def _next_turn(self, *, revive: bool = True) -> Link | None:
         """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read
         from, made anew if need be; None if that is left to another thread."""
+        receiver, standing = self.receiver, self.connection.link
+        if standing is not None and self._goes_on(standing):
+            return standing
         if not _ALIVE[0]:
             process.in_child()
         if self.phase is Phase.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
-        receiver, replies, batch, now = self.receiver, self.replies, self.receiver.batch, time.monotonic_ns()
+        replies, batch, now = self.replies, receiver.batch, time.monotonic_ns()
         if batch.due and now >= batch.due:
             receiver.flush()
         self.requests.expire(now / 1e9)
@@ -259,6 +263,12 @@ class Lifecycle:
             if due is not None:
                 self._lower(due)
         return link
+
+    def _goes_on(self, link: Link) -> bool:
+        """Nothing else is due than this link's messages."""
+        session = link.session
+        standing = self.phase is _RUNNING and session.loss is None and not session.notices
+        return standing and bool(_ALIVE[0]) and time.monotonic_ns() < self.receiver.due
 
     def _lower(self, due: float) -> None:
         """Any thread: something is to be done at this time, on time.monotonic()."""
@@ -296,6 +306,16 @@ class Lifecycle:
         if self.over:
             raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
+        link = self.connection.link
+        if link is not None and self._goes_on(link) and self._ownership.enter():
+            try:  # nearly always the link stands, and nothing else is due
+                message = self.receiver.one(link, NEVER if until is None else until)
+                if message is not NOTHING:
+                    return message
+            except Exception as error:
+                self._survive(error)
+            finally:
+                self._ownership.release()
         while True:
             message = self._receive(until)
             if message is not NOTHING:
@@ -330,12 +350,7 @@ class Lifecycle:
         """The next message, or NOTHING at `until` and if something else is due."""
         try:
             link = self._next_turn(revive=until is None)
-            if link is None:
-                return NOTHING
-            if not link.inbox:
-                due = self.receiver.due / 1e9
-                link.next_run(due if until is None else min(due, until), direct=False)
-            return self.receiver.one(link)
+            return NOTHING if link is None else self.receiver.one(link, NEVER if until is None else until)
         except Exception as error:
             self._survive(error)
             return NOTHING

@@ -123,12 +123,15 @@ class Link:
                         data = transport.await_bytes((due if due < self._retry_at else self._retry_at) - now)
                         now = _monotonic()
                         self.idle += now - began
-                    if data and direct and (payload := single(data)) is not None:
+                    if data and (payload := single(data)) is not None:
                         session.arrived += 1
                         session.arrived_bytes += len(data)
                         session.last_message = now
                         self.kind, self.stamp = reader.usual, _wall_ns()
-                        run.append(payload)
+                        if direct:
+                            run.append(payload)
+                        else:
+                            inbox.append((self.kind, payload, self.stamp))
                     elif data is not None:
                         self._receive(data, now, run if direct else None, as_owner=True)
                     del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken

@@ -60,6 +60,10 @@ class Ownership:
         self.standing_in = True  # until its release
         work()
 
+    def enter(self) -> bool:
+        """Become the owner, if there is none, until `release`."""
+        return self._turn.holder() is None and self._turn.take(threading.get_ident())
+
     def borrow(self) -> bool:
         """Become the owner for a while, if there is none: until `release`, or until another thread has `wanted` it."""
         if not self._turn.take(threading.get_ident()):
@@ -74,6 +78,8 @@ class Ownership:
 
     def wait_for_turn(self, until: float | None) -> None:
         """Become the owner. Raises as `held`."""
+        if self._turn.take(threading.get_ident()):
+            return
         self._waiting.append(0)
         try:
             self._wait_for_turn(until)
@@ -98,10 +104,10 @@ class Ownership:
 
     def release(self) -> None:
         """Let go; nothing happens in any other thread than the holder's."""
-        if self.mine():
+        if self.standing_in and self.mine():
             self.standing_in = False
-        self._turn.give_back(threading.get_ident())
-        self._freed.announce()
+        if self._turn.give_back(threading.get_ident()):
+            self._freed.announce()
 
 
 class _Held:

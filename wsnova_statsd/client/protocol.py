@@ -16,11 +16,12 @@ from typing import Any, Final, TypeGuard
 from ..errors import ConfigurationError
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_BYTES: Final = (bytes, bytearray, memoryview)
 _TYPE_FIELDS: Final = ("method", "action", "event", "e", "op", "channel")
 
 
 def _is_id(value: object) -> TypeGuard[int | str]:
-    return isinstance(value, int | str) and not isinstance(value, bool)  # True == 1 would answer request 1
+    return isinstance(value, (int, str)) and not isinstance(value, bool)  # True == 1 would answer request 1
 
 
 def check_channel(channel: Any) -> Hashable:
@@ -63,7 +64,7 @@ class Protocol:
         """The `type` tag of a message. The client cleans it and bounds how many there are."""
         if isinstance(message, str):
             return "text"
-        return "binary" if isinstance(message, bytes | bytearray | memoryview) else "unknown"
+        return "binary" if isinstance(message, _BYTES) else "unknown"
 
     def sent_at(self, message: Any) -> float | None:
         """When the server sent a message, by its own word: seconds since the epoch, None if it does not say."""
@@ -78,7 +79,7 @@ class Protocol:
             data = encode(message)
             if isinstance(data, str):
                 return True, data.encode()
-            if isinstance(data, bytes | bytearray | memoryview):
+            if isinstance(data, _BYTES):
                 return False, bytes(data)
             # bytes(10**9) would be a gigabyte
             raise TypeError(f"the protocol's encode gave {type(data).__name__}, not str or bytes")
@@ -178,7 +179,7 @@ class JsonProtocol(Protocol):
 
     def encode(self, message: Any) -> str | bytes:
         """Bytes go out as they are, everything else as JSON text."""
-        if isinstance(message, bytes | bytearray | memoryview):
+        if isinstance(message, _BYTES):
             return bytes(message)
         text = self._dumps(message)
         return text.decode("utf-8") if isinstance(text, bytes) else text
@@ -188,14 +189,16 @@ class JsonProtocol(Protocol):
         if type(self).encode is not JsonProtocol.encode:
             return super().encoder()
         dumps, plain = self._dumps, super().encoder()
+        trusted = getattr(dumps, "__module__", None) == "orjson"  # its bytes are UTF-8
 
         def encoded(message: Any) -> tuple[bool, bytes]:
-            if isinstance(message, bytes | bytearray | memoryview):
+            if isinstance(message, _BYTES):
                 return False, bytes(message)
             text = dumps(message)
             if type(text) is not bytes:
                 return plain(message) if not isinstance(text, str) else (True, text.encode())
-            text.decode()  # it is to be UTF-8
+            if not trusted:
+                text.decode()
             return True, text
 
         return encoded
@@ -266,7 +269,7 @@ class JsonProtocol(Protocol):
             return "unknown"
         if isinstance(message, list | tuple):
             return "array"
-        return "binary" if isinstance(message, bytes | bytearray | memoryview) else "scalar"
+        return "binary" if isinstance(message, _BYTES) else "scalar"
 
 
 class JsonRpcProtocol(JsonProtocol):

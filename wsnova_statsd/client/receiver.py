@@ -1,6 +1,6 @@
 """Hands out what arrives, one message after the other and in order, until something else is due.
 
-A client that is heard of decodes, emits and hands out each message by itself; one of which nobody hears decodes some
+A client whose messages have handlers decodes, emits and hands out each by itself; one without any decodes some
 ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's
 inbox only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is
 over. Runs in the owner's thread; what any thread may call says so.
@@ -12,10 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from operator import length_hint
+from threading import get_ident
 from typing import Any, Final, Protocol
 
 from .. import events, process
-from .batch import WINDOW_NS, Batch
+from .batch import Batch
 from .frames import Received
 from .link import Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
@@ -74,14 +75,37 @@ class Receiver:
         self._attend()
         return self._each(link, self._arriving(link))
 
-    def one(self, link: Link) -> Any:
-        """The next message that waits, not timed as processing; NOTHING if none is for the caller."""
-        self._attend()
-        for message in self._each(link, _leaving(link.inbox), timed=False):
-            return message
-        return NOTHING
+    def one(self, link: Link, until: float) -> Any:
+        """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
+        or if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts
+        is not lost."""
+        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+            self._attend()
+        inbox = link.inbox
+        if not inbox:
+            due = self.due / 1e9
+            link.next_run(until if until < due else due, direct=False)
+            if not inbox:
+                return NOTHING
+        received = inbox[0]
+        message = self._take(received)
+        if inbox and inbox[0] is received:  # a breach clears it
+            inbox.popleft()
+        return message
 
-    def _arriving(self, link: Link) -> Iterator[Received]:
+    def _take(self, received: Received) -> Any:
+        """Read a message, and count it. NOTHING if it cannot be read, or is an answer."""
+        message, recorders = self.events.read(received)
+        failed = recorders is FAILED
+        self.batch.add((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        if self.batch.due < self.due:
+            self.due = self.batch.due
+        if failed:
+            return NOTHING
+        asked = self._replies.active or self.events.beat is not None
+        return NOTHING if asked and self._consumed(message, received, recorders) else message
+
+    def _arriving(self, link: Link) -> Generator[Received, None, None]:
         """What waits and what comes, until something else is due. A long run of which nothing is emitted ends it: that
         stands in `_run`. What is not taken goes into the inbox."""
         inbox, replies, bulk = link.inbox, self._replies, self.events.quiet
@@ -109,7 +133,7 @@ class Receiver:
             elif not inbox:
                 return
 
-    def _each(self, link: Link, entries: Iterator[Received], *, timed: bool = True) -> Iterator[Any]:
+    def _each(self, link: Link, entries: Generator[Received, None, None]) -> Iterator[Any]:
         """Hand out messages one by one, with all their events. What a handler raises costs nothing else; what this turn
         does not come to goes into the inbox."""
         messages, replies, handler, connection = self.events, self._replies, self._handler, self._connection
@@ -134,9 +158,6 @@ class Receiver:
                     continue
                 if (replies.active or messages.beat is not None) and self._consumed(message, current, recorders):
                     continue
-                if not timed:
-                    yield message
-                    continue
                 if recorders.started is not None:
                     recorders.started(_wall())
                 handed = _clock()
@@ -159,23 +180,15 @@ class Receiver:
                 if took > slow:
                     messages.slow(message, recorders, took)
         finally:
-            self._end_turn(link, received, entries)
+            self.in_hand = _nothing
+            entries.close()  # which puts back what it did not give
+            if received is not None:
+                link.put_back([received])
             if count:
                 self.batch.add((count, sizes, errors, done, spent, longest))
         run, self._run = self._run, []
         if run:
             yield from self._in_bulk(link, run)
-
-    def _end_turn(self, link: Link, received: Received | None, entries: Iterator[Received]) -> None:
-        """What a turn did not come to is the first of what waits."""
-        self.in_hand = _nothing
-        rest = [] if received is None else [received]
-        if isinstance(entries, Generator):
-            entries.close()  # which puts back what it did not give
-        else:
-            rest += entries
-        if rest:
-            link.put_back(rest)
 
     def _in_bulk(self, link: Link, run: list[bytes]) -> Iterator[Any]:
         """Hand out a run of which nothing is emitted but the sums, decoded some ahead. What this turn does not come to,
@@ -288,10 +301,9 @@ class Receiver:
         answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
         if answers:
             self._attend()
-            self.due = _clock() + WINDOW_NS
             for received in answers:
                 link.inbox.remove(received)
-            deque(self._each(link, iter(answers)), 0)
+                self._take(received)
 
     # -- sums ---------------------------------------------------------------------------------------------------------
 
@@ -341,9 +353,3 @@ class Receiver:
 
 def _nothing() -> Hand:
     return 0, 0, None
-
-
-def _leaving(inbox: deque[Received]) -> Iterator[Received]:
-    """What waits, each taken out when its turn has come: other threads may look for an answer among the rest."""
-    while inbox:
-        yield inbox.popleft()

@@ -79,7 +79,21 @@ class Transport:
     `recv` or `await_bytes` gave empties `got`."""
 
     __slots__ = (
-        *("_at_once", "_blocking", "_left", "_lively", "_poll", "_read", "_recv", "_size", "_sock", "_tls", "got"),
+        *(
+            "_at_once",
+            "_blocking",
+            "_flags",
+            "_left",
+            "_lively",
+            "_poll",
+            "_read",
+            "_recv",
+            "_send",
+            "_size",
+            "_sock",
+            "_tls",
+            "got",
+        ),
         "ready",
     )
 
@@ -93,10 +107,12 @@ class Transport:
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._recv: Callable[[int, int], bytes] = sock.recv
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
-        self._left: list[int] = []  # bytes that the last send wrote, piece by piece; the sender's
-        self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
         self._blocking = _waits_within_reads(sock)
         self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
+        self._send: Callable[..., int] = sock.send
+        self._flags = (self._at_once,)
+        self._left: list[int] = []  # bytes that the last send wrote, piece by piece; the sender's
+        self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
         self._lively = False  # the last wait for bytes was short
 
     def fileno(self) -> int:
@@ -195,7 +211,12 @@ class Transport:
         may be out then."""
         left: list[int] = []
         self._left = left
-        sent = self.send_now(data, left) or 0
+        if self._tls is None:
+            try:  # nearly always all of it goes at once
+                left.extend(map(self._send, (data,), self._flags))
+            except (OSError, ValueError):  # the next try tells
+                pass
+        sent = sum(left) if left else self.send_now(data, left) or 0
         while sent < len(data):
             if not self._wait_writable(patience):
                 text = f"the peer took no byte for {patience:g} s; the connection is given up"
@@ -215,10 +236,10 @@ class Transport:
         left = [] if left is None else left
         try:
             if self._tls is None:
-                left.extend(map(self._sock.send, (data,), (self._at_once,)))
+                left.extend(map(self._send, (data,), self._flags))
             else:
                 with self._tls:
-                    left.extend(map(self._sock.send, (data,)))
+                    left.extend(map(self._send, (data,)))
             return left[-1]
         except BlockingIOError:
             return None
