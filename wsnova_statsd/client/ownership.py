@@ -51,6 +51,10 @@ class Ownership:
             self.release()
         return True
 
+    def enter(self) -> bool:
+        """Become the owner, if there is none, until `release`."""
+        return self._turn.holder() is None and self._turn.take(threading.get_ident())
+
     def stand_in(self, work: Callable[[], object], name: str) -> None:
         """Have a thread of this name do this as the owner, unless there is one. Raises RuntimeError if none is left."""
         if not self.standing_in:
@@ -59,10 +63,6 @@ class Ownership:
     def _stand_in(self, work: Callable[[], object]) -> None:
         self.standing_in = True  # until its release
         work()
-
-    def enter(self) -> bool:
-        """Become the owner, if there is none, until `release`."""
-        return self._turn.holder() is None and self._turn.take(threading.get_ident())
 
     def borrow(self) -> bool:
         """Become the owner for a while, if there is none: until `release`, or until another thread has `wanted` it."""

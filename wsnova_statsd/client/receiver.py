@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from .. import events, process
 from .batch import Batch
 from .frames import Received
-from .link import Link
+from .link import Driver, Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
@@ -194,6 +194,7 @@ class Receiver:
         """Hand out a run of which nothing is emitted but the sums, decoded some ahead. What this turn does not come to,
         or cannot decode, goes into the inbox."""
         messages, kind, stamp, done = self.events, link.kind, link.stamp, 0
+        self._handing = run
         self._open(_clock())
         try:
             while done < len(run) and self._has_turn(link):
@@ -324,7 +325,9 @@ class Receiver:
 
     def look(self, now_ns: int) -> None:
         """The watchdog, every second: emit sums that are overdue, as their owner is in a handler, or there is none."""
-        if self.batch.due and now_ns >= self.batch.due:
+        link = self._connection.link
+        reads = link is not None and link.driver is Driver.OWNER  # it does so itself
+        if self.batch.due and now_ns >= self.batch.due and not reads:
             self.flush()
             if self.in_hand()[0]:
                 self.batch.open(now_ns)

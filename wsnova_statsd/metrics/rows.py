@@ -127,11 +127,11 @@ class Sampled(Valued):
     """A measurement whose values are kept, for summaries and distributions.
 
     While fewer than `full` occurrences are counted every value is appended, then `keep` gets the one that comes when
-    `due` are. The folder sets the choice back with every window: a writer that undoes it costs that window some
-    samples, no more.
+    `due` are. The folder sets the choice back with every window: a writer that undoes it costs that window samples, at
+    worst all of them, but not their number.
     """
 
-    __slots__ = ("samples", "due", "full", "every", "limit", "sampled", "carry", "old", "old_used")  # noqa: RUF023
+    __slots__ = ("samples", "due", "full", "every", "limit", "sampled", "carry", "old", "old_used", "latest")  # noqa: RUF023
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Sampled(Valued):
         self.every, self.full, self.due = 1, 0, 0  # the folder's, too
         self.limit = limit  # of samples between two folds; set by the folder
         self.sampled = sampled
-        self.carry = self.old = _NONE
+        self.carry = self.old = self.latest = _NONE  # latest: of the samples that were folded
         self.old_used = 0
 
     def keep(self, value: float) -> None:
@@ -181,12 +181,11 @@ class Sampled(Valued):
             kept += self.old[self.old_used :]
             self.old, self.old_used = _NONE, 0
         kept, self.carry = kept[:valued], kept[valued:] or _NONE
-        if kept:
+        if valued:  # this may be the row's last fold: where none of them was kept, the one before stands for them
+            self.latest = kept[-1:] or self.latest
             for series in self.sampled:
-                series.take_samples(kept, valued, waiting)
+                series.take_samples(kept or self.latest, valued, waiting)
                 series.heard = True
-        else:  # counted, but no value at hand yet: they are counted with the next one
-            self.missed += valued
         self.limit = limit
         self.every, self.full, self.due = 1, 0, 0  # a quiet window after a busy one loses nothing
         return invalid
