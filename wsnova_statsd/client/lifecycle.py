@@ -22,7 +22,7 @@ from .connection import Calls, Connection
 from .detail import DETAILS
 from .emitter import Emitter
 from .faults import Faults
-from .flag import Changes, Turn
+from .flag import Turn
 from .frames import NORMAL
 from .link import Link
 from .login import Login
@@ -36,7 +36,7 @@ from .requests import Requests
 from .retry import Expired, Stopped
 from .sender import Sender
 from .session import NEVER, Loss
-from .state import Phase
+from .state import Phase, Progress
 from .stuck import WATCHDOG
 from .subscriptions import Subscriptions
 
@@ -48,11 +48,12 @@ _GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a hand
 _REPORTED: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ends that start() or wait() report
 
 
-class Lifecycle:
+class Lifecycle(Progress):
     """The parts of a client that was started. `client` is what login() is given; only its own thread, or a loop that
     iterates, holds it."""
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
+        super().__init__()
         profile, protocol = options.profile, options.protocol
         self._emit = emit = Emitter(bus, profile, options.client_id)
         self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
@@ -71,29 +72,11 @@ class Lifecycle:
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
-        self.phase = Phase.STARTING
-        self._reached = [Phase.STARTING]  # only appended to: two threads may reach a phase at once
-        self._changed = Changes()  # of the phase
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
         self._emission: Job | None = None  # emits what the keeper saw, and has a link made if no thread iterates
         self._closed = Turn()  # of the one that emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
-
-    def _reach(self, phase: Phase) -> None:
-        self._reached.append(phase)
-        while self.phase is not (furthest := max(self._reached)):  # again, if another thread went further meanwhile
-            self.phase = furthest
-        self._changed.announce()
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more comes of it in this process."""
-        return self.phase >= Phase.ENDED
-
-    def wait(self, timeout: float | None) -> bool:
-        """Until it is over; False after `timeout` seconds."""
-        return self._changed.wait_for(lambda: self.over, timeout)
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -359,7 +342,7 @@ class Lifecycle:
     def _settle(self, link: Link) -> None:
         """The owner for a moment, once a question was answered: the answers that were found are counted as received,
         and leave the inbox; what the link saw meanwhile is emitted."""
-        if self.phase >= Phase.ENDED:
+        if self.over:
             return
         self.receiver.clear_answers(link)
         if link.session.notices:

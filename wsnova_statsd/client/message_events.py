@@ -35,7 +35,7 @@ _wall = time.time_ns
 
 
 class Recorders(NamedTuple):
-    """Who hears of messages of one type: a recorder for each event, None where nobody does."""
+    """The recorders for messages of one type, None for an event without handlers."""
 
     kind: str
     decoded: Recorder | None
@@ -84,13 +84,13 @@ class MessageEvents:
         self._known: dict[str, Recorders] = {}
         self._periods = types.periods
         self.quiet = False  # nothing is emitted of single messages, and nothing looked for in them but answers
-        self.timed = False  # the sums are heard of, or that one was slow
+        self.timed = False  # the sums have handlers, or a slow message has
         self.read: Callable[[Received], Read] = self._reader(None, heard=False)
 
-    # -- who hears ----------------------------------------------------------------------------------------------------
+    # -- recorders ----------------------------------------------------------------------------------------------------
 
     def attend(self) -> bool:
-        """See who hears what, for the calling thread, if that may have changed; True if it had."""
+        """Look up the recorders of the calling thread, if they may have changed; True if they had."""
         if self.version == self.bus.version and self.thread == threading.get_ident():
             return False
         self.version = self.bus.version
@@ -158,7 +158,7 @@ class MessageEvents:
         return decoded
 
     def misread(self, error: Exception) -> None:
-        """The protocol could not tell whether a message is an answer: it is delivered."""
+        """The protocol raised instead of saying whether a message is an answer: it is delivered."""
         self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
 
     def _recorders(self, raw: Any, error: Exception) -> Recorders:

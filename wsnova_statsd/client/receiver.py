@@ -1,6 +1,6 @@
 """Hands out what arrives, one message after the other and in order, until something else is due.
 
-A client that is heard of decodes, emits and hands out each message by itself; one of which nobody hears decodes some
+A client whose messages have handlers decodes, emits and hands out each by itself; one without any decodes some
 ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's
 inbox only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is
 over. Runs in the owner's thread; what any thread may call says so.
@@ -77,9 +77,9 @@ class Receiver:
         return self._each(link, self._arriving(link))
 
     def one(self, link: Link, until: float) -> Any:
-        """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due, or
-        if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts is
-        not lost."""
+        """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
+        or if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts
+        is not lost."""
         if self.events.version != self.events.bus.version or self.events.thread != get_ident():
             self._attend()
         inbox = link.inbox

@@ -86,7 +86,7 @@ def _one(size: int, errors: int = 0) -> Iterator[Counts]:
 
 
 class Recorders(NamedTuple):
-    """Who hears of messages of one type: a recorder for each event, None where nobody does."""
+    """The recorders for messages of one type, None for an event without handlers."""
 
     kind: str
     started: Recorder | None
@@ -176,7 +176,7 @@ class Sender:
         """Send one binary frame as it is. Raises NotConnected, RateLimited."""
         return self._write(BINARY, data, self._recorders_of("binary"), wait)
 
-    # -- who hears ----------------------------------------------------------------------------------------------------
+    # -- recorders ----------------------------------------------------------------------------------------------------
 
     def _recorders(self, message: Any) -> Recorders:
         """Those of a message's type. All its events are emitted by what is seen before it: pairs stay whole."""
