@@ -16,6 +16,7 @@ import trustme
 
 import wsnova_statsd as ws
 from wsnova_statsd.client import stuck
+from wsnova_statsd.client.transport import Transport
 from wsnova_statsd.testing.capture import EventLog, capture_events
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,3 +102,10 @@ def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     authority().issue_cert("localhost").configure_cert(serving)
     authority().configure_trust(trusting)
     return serving, trusting
+
+
+def take(transport: Transport, *most: int) -> bytes | None:
+    """Read what is there, and take it."""
+    data = transport.recv(*most)
+    del transport.got[:]
+    return data

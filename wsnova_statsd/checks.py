@@ -7,7 +7,7 @@ no numbers here, and neither are NaN, infinity or what no float holds. Pure func
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from .errors import ConfigurationError
 
@@ -30,7 +30,7 @@ def shown(given: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
-def is_number(given: object) -> bool:
+def is_number(given: object) -> TypeGuard[float]:
     """True for an int or float that is neither a bool nor NaN, nor infinite, nor beyond a float's range."""
     return isinstance(given, int | float) and not isinstance(given, bool) and -_HIGHEST <= given <= _HIGHEST
 
@@ -43,20 +43,20 @@ def number(
     above: float | None = None,
     most: float | None = None,
     unit: str = "",
+    hint: str = "",
 ) -> float:
     """A finite number from `least` or above `above`, up to `most`. `unit` is what it counts, for the error."""
     low = -_HIGHEST if least is None else least
     high = _HIGHEST if most is None else most
     if is_number(given) and low <= given <= high and (above is None or given > above):
-        value: float = given
-        return value
+        return given
     sign = "non-negative " if least == 0 else "positive " if above == 0 else ""
     allowed = f"a {sign}number of {unit}" if unit else f"a {sign or 'finite '}number"
     if above:
         allowed += f", more than {above:g}"
     if least:
         allowed += f", at least {least:g}"
-    raise refused(what, given, allowed if most is None else f"{allowed}, at most {most:g}")
+    raise refused(what, given, allowed if most is None else f"{allowed}, at most {most:g}", hint)
 
 
 def seconds(what: str, given: Any, *, zero: bool = False, endless: bool = False, most: float = LONGEST) -> float:

@@ -15,7 +15,7 @@
     |  |- RequestInterrupted  (ConnectionError)  the link was lost before the reply
     |  |- RequestRejected                        the server replied with an error
     |- SubscriptionRejected                      the server refused a channel
-    |- RateLimited                               a send over the rate limit that was told not to wait
+    |- RateLimited                               a send over the rate limit, with wait=False
     |- BufferFull                                more waits for a slow handler than the client may keep; reading pauses
     |- DecodeError            (ValueError)       bytes from the server that the protocol cannot read
     |- EncodeError            (ValueError)       a message the protocol cannot write
@@ -121,7 +121,7 @@ class SubscriptionRejected(WsnovaError):
 
 
 class RateLimited(WsnovaError):
-    """The send would exceed the client's RateLimit, which was told not to wait."""
+    """The send would exceed the client's RateLimit, which has wait=False."""
 
 
 class BufferFull(WsnovaError):

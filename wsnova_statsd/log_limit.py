@@ -15,7 +15,7 @@ _MOST: Final = 1000  # kinds that are remembered; beyond, those whose time is ov
 
 
 class LogLimit:
-    """Tells when a kind of fault may be logged again, `every` seconds after its last record. `clock` is monotonic."""
+    """Decides when a kind of fault may be logged again, `every` seconds after its last record. `clock` is monotonic."""
 
     __slots__ = ("_clock", "_every", "_until")
 

@@ -53,8 +53,7 @@ class Monitor:
         alert_sinks: Iterable[Sink] | None = None,
     ) -> None:
         self.profile = profiles.resolve(profile)
-        if not isinstance(kpis, bool):
-            raise one_of("kpis", kpis, (True, False))
+        checks.flag("kpis", kpis)
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
         if prometheus_port is not None:

@@ -3,7 +3,7 @@
 Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked child, however it was forked (uWSGI forks
 without Python's hooks). A hot path reads that byte and calls `in_child()` when it is 0; components registered with
 `on_fork` then drop what they inherited, once.
-Exit: one atexit hook, registered at import so that it runs after the callbacks of everybody who registered later:
+Exit: one atexit hook, registered at import so that it runs after the callbacks that were registered later:
 clients close first, then alerts and KPIs hand over what they hold, then reporters flush, all within EXIT_SECONDS. The
 children of multiprocessing and of Celery end by os._exit, past atexit: there the hook is called by what they do run
 before.
@@ -63,7 +63,7 @@ _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 CLIENT, WATCHER, REPORTER = range(3)  # in the order of their turns
 _parties: tuple[weakref.WeakSet[ExitAware], ...] = (weakref.WeakSet(), weakref.WeakSet(), weakref.WeakSet())
 _SHARES: Final = (0.5, 0.75, 1.0)  # of the time, by when each party has to be done
-_left = EXIT_SECONDS  # what the exit hook may still take: a process may end in several stages
+_remaining = EXIT_SECONDS  # what the exit hook may still take: a process may end in several stages
 
 
 def on_fork(component: ForkAware) -> None:
@@ -78,11 +78,11 @@ def at_exit(component: ExitAware, party: int) -> None:
 
 
 def in_child() -> None:
-    """Tell every component, once per child, that this process is a fork of the one that made them."""
-    global _left
+    """Call every component's `after_fork`, once per child: this process is a fork of the one that made them."""
+    global _remaining
     if not ALIVE[0]:
         ALIVE[0] = 1
-        _left = EXIT_SECONDS
+        _remaining = EXIT_SECONDS
         for component in list(_fork_aware):
             with contextlib.suppress(Exception):  # one that cannot let go must not keep the others from it
                 component.after_fork()
@@ -94,7 +94,7 @@ def _by_hook() -> None:
 
 
 def _exit(*_: object, **__: object) -> None:
-    global _left
+    global _remaining
     if not ALIVE[0]:  # a child that never used what it inherited must not say goodbye for its parent
         in_child()
     now, switch = time.monotonic(), sys.getswitchinterval()
@@ -102,14 +102,14 @@ def _exit(*_: object, **__: object) -> None:
     for party, components in enumerate(_parties):
         if party == CLIENT and _threads_go_on():
             continue
-        deadline = now + _left * _SHARES[party]
+        deadline = now + _remaining * _SHARES[party]
         for component in list(components):
             try:
                 component.at_exit(deadline)
             except Exception as error:  # the others have something to finish, too
                 log_fault(_log, error, "an exit hook raised")
     sys.setswitchinterval(switch)
-    _left = max(0.0, now + _left - time.monotonic())
+    _remaining = max(0.0, now + _remaining - time.monotonic())
 
 
 def _threads_go_on() -> bool:

@@ -55,7 +55,7 @@ def _targets(
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a client tells and how it retries. Change single values with `replace`.
+    """Which events a client emits, and how it reconnects. Change single values with `replace`.
 
     Times are seconds; a `ping_interval` of None switches pings off. `max_attempts` counts the tries since the link was
     last stable before the alarm is raised; the client goes on after it unless `give_up`. `metadata_filter` may be a

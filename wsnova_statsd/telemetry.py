@@ -194,7 +194,6 @@ class Bus:
         self._versions = itertools.count(1)
         self.handler_errors = 0
         self.version = 0  # another number whenever other handlers may be called for an event
-        self.runs: dict[int, list[None]] = {}  # of clients: each ends when something is in it, as `version` is raised
         process.on_fork(self)
 
     def after_fork(self) -> None:
@@ -302,8 +301,6 @@ class Bus:
                 else:
                     self._calls.pop(event, None)
         self.version = next(self._versions)  # now that the tables are written: emitters renew what they made of them
-        for run in list(self.runs.values()):
-            run.append(None)
 
     def list_handlers(self, prefix: str = "") -> list[Handler]:
         """The handlers of all events at or below a dotted prefix, all for the empty one; event by event."""

@@ -100,12 +100,12 @@ def tag_texts(tags: Iterable[object] | Mapping[object, object] | str | None) -> 
     return texts
 
 
-def fit_tags(tags: tuple[str, ...], room: int) -> tuple[str, ...]:
-    """The first tags, as many as take at most `room` bytes with their commas."""
+def fit_tags(tags: tuple[str, ...], limit: int) -> tuple[str, ...]:
+    """The first tags, as many as take at most `limit` bytes with their commas."""
     used = -1
     for index, tag in enumerate(tags):
         used += 1 + size(tag)
-        if used > room:
+        if used > limit:
             return tags[:index]
     return tags
 
@@ -129,23 +129,23 @@ def clean_message(value: object, limit: int) -> str:
     return " ".join(clean_text(value, limit).split("\n")).replace("|", "_").strip()
 
 
-def fit_event(title: str, message: str, tags: Sequence[str], key: str, room: int) -> tuple[str, str]:
-    """Title and text cut, with a mark, so that the whole event stays within `room` bytes once escaped."""
+def fit_event(title: str, message: str, tags: Sequence[str], key: str, limit: int) -> tuple[str, str]:
+    """Title and text cut, with a mark, so that the whole event stays within `limit` bytes once escaped."""
     fixed = len(f"_e{{{MAX_TEXT},{EVENT_BYTES}}}:|") + len("|t:warning") + size(",".join(tags)) + 2
     fixed += size(key) + 3 if key else 0
-    title = cut_bytes(title, min(room // 4, room - fixed))
-    return title, cut_bytes(message, room - fixed - _escaped_size(title))
+    title = cut_bytes(title, min(limit // 4, limit - fixed))
+    return title, cut_bytes(message, limit - fixed - _escaped_size(title))
 
 
-def cut_bytes(value: str, room: int) -> str:
-    """The text cut to `room` bytes as an event's escaped field, a mark at the end where it was cut."""
-    if _escaped_size(value) <= room:
+def cut_bytes(value: str, limit: int) -> str:
+    """The text cut to `limit` bytes as an event's escaped field, a mark at the end where it was cut."""
+    if _escaped_size(value) <= limit:
         return value
-    room -= len(CUT_MARK)
+    limit -= len(CUT_MARK)
     low, high = 0, min(len(value), MAX_TEXT - len(CUT_MARK))  # the Agent counts characters, too
     while low < high:  # bisection: the size grows with every character
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if _escaped_size(value[:middle]) <= room else (low, middle - 1)
+        low, high = (middle, high) if _escaped_size(value[:middle]) <= limit else (low, middle - 1)
     return value[:low] + CUT_MARK
 
 
@@ -196,16 +196,16 @@ def _whole_format(divisor: float | None) -> str | None:
     return f"%de{-exponent}:" if float(f"1e{exponent}") == divisor else None
 
 
-def cut_values(joined: str, room: int) -> Iterator[tuple[str, int]]:
-    """Joined values in pieces of at most `room` bytes, with their numbers of values, none emptier than need be.
+def cut_values(joined: str, limit: int) -> Iterator[tuple[str, int]]:
+    """Joined values in pieces of at most `limit` bytes, with their numbers of values, none emptier than need be.
 
-    A single value longer than the room makes a piece of its own; the caller drops what does not fit a datagram.
+    A single value longer than the limit makes a piece of its own; the caller drops what does not fit a datagram.
     """
     start, end = 0, len(joined)
     while start < end:
         cut = end
-        if end - start > room:
-            cut = joined.rfind(":", start, start + room + 1)
+        if end - start > limit:
+            cut = joined.rfind(":", start, start + limit + 1)
             cut = cut if cut >= 0 else joined.find(":", start)
             cut = cut if cut >= 0 else end
         piece = joined[start:cut]

@@ -1,7 +1,6 @@
 """What the tests of received messages share: a client's events on a bus of their own, without a link."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import wsnova_statsd as ws
@@ -28,20 +27,16 @@ def made(
     protocol: ws.Protocol | None = None,
     profile: ws.Profile = ws.FINANCIAL,
     bus: ws.Bus | None = None,
-    on_breach: Callable[[Violation], object] = lambda violation: None,
 ) -> Made:
     """Nobody listens yet."""
     bus = bus or ws.Bus()
     breaches, errors = list[Violation](), list[Exception]()
 
-    def breach(violation: Violation) -> None:
-        breaches.append(violation)
-        on_breach(violation)
-
     emitter = Emitter(bus, profile, "md-1")
     faults = Faults(emitter, "md-1", True, errors.append)
     slow = round(profile.slow_after * 1e9)
-    events = MessageEvents(protocol or ws.JsonProtocol(), slow, emitter, faults, MessageTypes(), breach)
+    events = MessageEvents(protocol or ws.JsonProtocol(), slow, emitter, faults, MessageTypes())
+    events.breach = breaches.append
     return Made(bus, events, breaches, errors)
 
 

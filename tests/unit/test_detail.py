@@ -10,6 +10,7 @@ import pytest
 import wsnova_statsd as ws
 from tests.unit.alerting import Timers
 from wsnova_statsd import events
+from wsnova_statsd.checks import shown
 from wsnova_statsd.client.detail import Details
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.errors import ConfigurationError
@@ -289,7 +290,8 @@ def test_seconds_that_are_none_are_refused_at_once(bench: Bench, seconds: Any) -
     bench.client("a")
     with capture_events("telemetry.detail", bus=bench.bus) as log, pytest.raises(ConfigurationError) as caught:
         bench.begin(seconds)
-    assert str(caught.value) == f"seconds is {seconds!r}; give a number above 0, up to 86400: a day"
+    told = f"seconds must be a positive number, at most 86400, got {shown(seconds)}; the longest is a day"
+    assert str(caught.value) == told
     assert (len(log), bench.timers.waiting) == (0, 0)
 
 

@@ -213,7 +213,7 @@ def test_a_wrong_level_is_refused_at_once(level: Any) -> None:
     """In one sentence that names it."""
     with pytest.raises(errors.ConfigurationError) as caught:
         LogReporter(level=level)
-    assert str(caught.value) == f"level is {level!r}; give a level of logging, such as 'INFO' or logging.INFO"
+    assert str(caught.value) == f"level must be a level of logging, such as 'INFO' or logging.INFO, got {level!r}"
 
 
 @pytest.mark.parametrize("logger", [True, 5, print, logging.NullHandler()], ids=repr)

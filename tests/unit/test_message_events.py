@@ -223,18 +223,16 @@ def test_a_protocol_is_asked_once_for_the_type_of_a_message() -> None:
 
 @pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
 def test_the_lag_is_the_time_since_the_server_sent_it(heard: bool) -> None:
-    """By its own word: a measurement of message.received, and a sum with the highest for the second's sums."""
+    """By its own word: an event of its own, and a sum with the highest for the second's sums."""
     ages = iter([2.0, 0.5])
     one = made(_Aged(lambda: time.time() - next(ages)))
-    with capture_events(
-        *([events.MESSAGE_RECEIVED] if heard else [events.MESSAGE_BATCH_PROCESSED]), bus=one.bus
-    ) as log:
+    with capture_events(*([events.MESSAGE_LAG] if heard else [events.MESSAGE_BATCH_PROCESSED]), bus=one.bus) as log:
         read(one, TRADE, TRADE)
     lags = one.events.taken_lags()
     assert 2e9 <= lags["lag_max"] < 3e9
     assert 2.5e9 <= lags["lag"] < 4e9
     assert one.events.taken_lags() == {}
-    found = [event.measurements["lag"] for event in log.of(events.MESSAGE_RECEIVED)]
+    found = [event.measurements["lag"] for event in log.of(events.MESSAGE_LAG)]
     assert sum(found) == (lags["lag"] if heard else 0)
     assert not one.events.quiet, "messages are looked at one by one"
 
@@ -243,10 +241,9 @@ def test_the_lag_is_the_time_since_the_server_sent_it(heard: bool) -> None:
 def test_a_message_that_is_not_sent_yet_has_no_lag(sent: Any) -> None:
     """Below 0 counts as 0; what is not known is left out."""
     one = made(_Aged(lambda: sent))
-    with capture_events(*HEARD, bus=one.bus) as log:
+    with capture_events(*HEARD, events.MESSAGE_LAG, bus=one.bus) as log:
         assert read(one, TRADE) == [{"type": "trade"}]
-    (got,) = log.of(events.MESSAGE_RECEIVED)
-    assert got.measurements.get("lag", "none") == ("none" if sent is None else 0)
+    assert [got.measurements for got in log.of(events.MESSAGE_LAG)] == ([] if sent is None else [{"lag": 0}])
     assert one.events.taken_lags() == ({} if sent is None else {"lag": 0, "lag_max": 0})
     assert one.errors == []
 
@@ -267,16 +264,16 @@ def test_a_message_that_is_not_sent_yet_has_no_lag(sent: Any) -> None:
 )
 @pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
 def test_a_time_that_is_none_is_one_error_and_never_the_message(given: Callable[[], Any], heard: bool) -> None:
-    """Of type protocol, handled; the event leaves without a lag."""
+    """Of type protocol, handled; no lag is emitted."""
     one = made(_Aged(given))
-    names = [*HEARD] if heard else ["websockex_nova.error"]
+    names = [*HEARD, events.MESSAGE_LAG] if heard else ["websockex_nova.error"]
     with capture_events(*names, bus=one.bus) as log:
         assert read(one, TRADE) == [{"type": "trade"}]
     assert len(one.errors) == 1
     (fault,) = log.of(events.ERROR_OCCURRED)
     assert (fault.metadata["error_type"], fault.metadata["severity"]) == ("protocol", "error")
     assert log.count(events.ERROR_HANDLED) == 1
-    assert ["lag" in got.measurements for got in log.of(events.MESSAGE_RECEIVED)] == [False] * heard
+    assert log.count(events.MESSAGE_LAG) == 0
     assert one.events.taken_lags() == {}
 
 

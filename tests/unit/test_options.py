@@ -242,7 +242,7 @@ def test_a_header_of_ones_own_wins_over_the_url() -> None:
 def test_a_value_that_is_not_usable_is_named(name: str, value: object) -> None:
     """The message tells option and value."""
     message = _refused(**{name: value})
-    assert message.startswith(f"{name} is ")
+    assert message.startswith((f"{name} is ", f"{name} must be "))
     assert repr(value) in message
 
 

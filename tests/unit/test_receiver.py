@@ -16,7 +16,8 @@ import wsnova_statsd as ws
 from tests.unit.messages import made
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
-from wsnova_statsd.client.frames import BINARY, TEXT, Received
+from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
+from wsnova_statsd.client.link import Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -39,9 +40,16 @@ class _Link:
         self.idle = 0.0
         self.kind = self.stamp = 0
         self.in_hand = False
+        self.driver = Driver.AWAY
         self.in_kernel = 0
+        self.breaches: list[Violation] = []
+        self.on_breach: Callable[[], object] = lambda: None
         self.on_read: Callable[[], object] = lambda: None
         self.read = 0
+
+    def breach(self, violation: Violation) -> None:
+        self.breaches.append(violation)
+        self.on_breach()
 
     def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
         self.on_read()
@@ -84,6 +92,9 @@ class _Answers:
     def met(self, received: Received) -> bool:
         return any(one is received for one in self.found)
 
+    def forget_met(self) -> None:
+        self.forgotten = True
+
 
 class _Client:
     """A receiver with all that is around it."""
@@ -99,7 +110,8 @@ class _Client:
     ) -> None:
         self.wire: Any = link
         self.link: _Link | None = link  # the one in use
-        self.made = made(protocol, profile, on_breach=lambda _: setattr(self, "link", None))
+        self.made = made(protocol, profile)
+        link.on_breach = lambda: setattr(self, "link", None)
         self.bus = self.made.bus
         self.answers = _Answers()
         self.answered: list[Any] = []
@@ -247,7 +259,7 @@ def test_one_message_is_handed_out_without_being_timed() -> None:
     client.receiver.due = NEVER_NS
     with capture_events(*EACH, bus=client.bus) as log:
         given: Any = link
-        assert [client.receiver.one(given) for _ in range(3)] == [1, 2, NOTHING]
+        assert [client.receiver.one(given, 0.0) for _ in range(4)] == [NOTHING, 1, 2, NOTHING]
         assert client.sums(log) == {"count": 3, "total_size": 3, "errors": 1, "processed": 0}
 
 
@@ -284,7 +296,7 @@ def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(heard: Sequence[st
     client = _Client(link, heard=heard)
     with capture_events(*heard, bus=client.bus):
         assert client.turn() + client.turn() == [*range(12)]
-    assert [breach.code for breach in client.made.breaches] == [1007]
+    assert [breach.code for breach in link.breaches] == [1007]
 
 
 def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]) -> None:
@@ -427,7 +439,7 @@ def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytes
     client = _Client(link)
     client.receiver.due = NEVER_NS
     with capture_events(*SUMS, bus=client.bus) as log:
-        client.receiver.one(link)  # type: ignore[arg-type]
+        client.receiver.one(link, 0.0)  # type: ignore[arg-type]
         link.idle, link.in_kernel = 0.25, 92
         clock.advance(1.0)
         client.receiver.flush()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "wsnova_statsd"
+_FILES = sorted(PACKAGE.rglob("*.py"))
 
 TEST_COMMAND = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/python -m tests"
 DEMO_COMMAND = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[demo]' && .venv/bin/wsnova-statsd demo"
@@ -66,6 +67,22 @@ def _files_importing(library: str) -> set[str]:
     }
 
 
+_BLOCKS = (ast.If, ast.For, ast.While, ast.Try, ast.TryStar, ast.With, ast.Match)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _depth(node: ast.AST, level: int = 0) -> int:
+    """How deep blocks nest below this node, those of functions within it left out; an elif is no deeper than its if."""
+    deepest = level
+    for name, value in ast.iter_fields(node):
+        below = [child for child in (value if isinstance(value, list) else [value]) if isinstance(child, ast.AST)]
+        is_elif = isinstance(node, ast.If) and name == "orelse" and len(below) == 1 and isinstance(below[0], ast.If)
+        for child in below:
+            if not isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
+                deepest = max(deepest, _depth(child, level + (isinstance(child, _BLOCKS) and not is_elif)))
+    return deepest
+
+
 def test_the_readme_gives_the_test_command_and_the_demo_command_each_as_one_line() -> None:
     readme = _lines("README.md")
     assert TEST_COMMAND in readme
@@ -103,3 +120,28 @@ def test_the_two_halves_of_datadog_are_each_imported_in_one_file() -> None:
     """import-linter sees an outside library only as a whole, so the line inside `datadog` is drawn here."""
     assert _files_importing("datadog.dogstatsd") <= {"reporters/statsd.py"}
     assert _files_importing("datadog.api") <= {"dashboards/push.py"}
+
+
+def test_a_file_has_at_most_500_lines() -> None:
+    sizes = {path.relative_to(PACKAGE).as_posix(): len(path.read_text("utf-8").splitlines()) for path in _FILES}
+    assert {name: size for name, size in sizes.items() if size > 500} == {}
+
+
+def test_a_function_has_at_most_60_lines_and_nests_at_most_4_blocks() -> None:
+    """From `def` to its end, docstring and comments included."""
+    found = []
+    for path in _FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, _FUNCTIONS):
+                lines, depth = (node.end_lineno or 0) - node.lineno + 1, _depth(node)
+                if lines > 60 or depth > 4:
+                    found.append(f"{path.relative_to(PACKAGE)}: {node.name} has {lines} lines, {depth} blocks deep")
+    assert _depth(ast.parse("if a:\n for b in c:\n  with d:\n   pass\nelif e:\n pass")) == 3
+    assert found == []
+
+
+def test_the_rfc_part_of_the_client_needs_no_socket_lock_or_clock() -> None:
+    """Bytes and time come in as arguments: it is tested with numbers for time."""
+    for name in ("session", "frames", "deflate"):
+        imported = _imports(PACKAGE / "client" / f"{name}.py")
+        assert imported & {"socket", "select", "selectors", "ssl", "threading", "time", "asyncio"} == set(), name

@@ -72,9 +72,8 @@ def _sending(
         *(10.0, 1024, 1024, True, None),
         rate_limit=rate_limit,
     )
-    sender = Sender(
-        options, emitter, Faults(emitter, "md-1", True, errors.append), MessageTypes(), lambda _: link, closing
-    )
+    connection = SimpleNamespace(link=link, up=lambda _: link, closing=closing)
+    sender = Sender(options, emitter, Faults(emitter, "md-1", True, errors.append), MessageTypes(), connection)
     try:
         yield _Sending(sender, link, Peer(theirs), bus, closing, errors)
     finally:

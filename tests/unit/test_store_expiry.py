@@ -3,7 +3,7 @@
 import gc
 import threading
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +12,9 @@ import wsnova_statsd as ws
 from wsnova_statsd.metrics.definitions import Definition
 from wsnova_statsd.metrics.direct import Direct
 from wsnova_statsd.metrics.plan import handler
+from wsnova_statsd.metrics.rows import Row
 from wsnova_statsd.metrics.series import OVERFLOW_TAGS, Series
-from wsnova_statsd.metrics.store import IDLE, Store, Sums
+from wsnova_statsd.metrics.store import IDLE, Shard, Store, Sums
 from wsnova_statsd.telemetry import Bus
 from wsnova_statsd.testing import FakeClock
 
@@ -211,6 +212,46 @@ def test_a_row_that_is_just_being_written_is_not_lost() -> None:
     bench.later(3)
     assert bench.store.series == []
     assert bench.counted() == 3
+
+
+class _SlowToAdd(Store):
+    """A store whose new rows are held up once they have found their series, as by a thread that has to wait."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock=clock)
+        self.held_up: list[tuple[Shard, Sequence[Row]]] | None = None
+
+    def add(self, shard: Shard, rows: Sequence[Row]) -> None:
+        if self.held_up is None:
+            super().add(shard, rows)
+        else:
+            self.held_up.append((shard, rows))
+
+
+def test_rows_that_bring_back_a_series_one_after_the_other_lose_no_count() -> None:
+    """Two threads find a series, it expires, a third one makes another of its name and tags, then the two go on."""
+    bench = _Bench(COUNTER, DISTRIBUTION)
+    bench.store = store = _SlowToAdd(bench.clock)
+    handles = [handler(store, [COUNTER, DISTRIBUTION]).function for _ in range(4)]
+    handles[0](EVENT, {"size": 1}, {"type": "a"}, None)
+    bench.later()
+    late: list[tuple[Shard, Sequence[Row]]] = []
+    store.held_up = late
+    for handle in handles[1:3]:
+        handle(EVENT, {"size": 1}, {"type": "a"}, None)
+    bench.later()
+    assert store.series == []
+    store.held_up = None
+    handles[3](EVENT, {"size": 1}, {"type": "a"}, None)
+    for shard, rows in late:
+        store.add(shard, rows)
+        bench.deliver()
+    assert store.sums("counter") == store.sums("distribution") == Sums(4, 4, 0)
+    late.clear()
+    del rows
+    bench.later(3)
+    assert store.series == []
+    assert store.sums("counter") == store.sums("distribution") == Sums(4, 4, 0)
 
 
 def test_sums_hold_what_expired_and_what_lives() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import take
 from wsnova_statsd.client.transport import FLOOD, READ, Transport, WriteFailed, loss_of
 from wsnova_statsd.errors import NotConnected
 
@@ -40,7 +41,7 @@ def _fill(theirs: socket.socket) -> None:
 def _sizes(transport: Transport, most: int) -> list[int]:
     """What each read brings until nothing is there."""
     sizes = []
-    while (data := transport.recv(most)) is not None:
+    while (data := take(transport, most)) is not None:
         sizes.append(len(data))
     return sizes
 
@@ -52,18 +53,18 @@ def test_reads_grow_while_they_are_full_and_shrink_when_it_is_quiet(pair: tuple[
     """From 4 KiB, doubled each time, to as much as the reader allows; halved by each read that is nearly empty."""
     transport, theirs = pair
     _fill(theirs)
-    sizes = [len(transport.recv(FLOOD) or b"") for _ in range(4)]
+    sizes = [len(take(transport, FLOOD) or b"") for _ in range(4)]
     assert sizes == [SMALL, 2 * SMALL, 4 * SMALL, 8 * SMALL]
-    while transport.recv(READ) is not None:
+    while take(transport, READ) is not None:
         pass
     _fill(theirs)
     (full, *_) = _sizes(transport, READ)
     assert SMALL < full <= READ, "the size is kept while nothing is there"
     for _ in range(8):
         theirs.send(b"tick")
-        assert transport.recv(READ) == b"tick"
+        assert take(transport, READ) == b"tick"
     _fill(theirs)
-    assert len(transport.recv(READ) or b"") == SMALL
+    assert len(take(transport, READ) or b"") == SMALL
 
 
 def test_a_reader_that_allows_less_gets_less(pair: tuple[Transport, socket.socket]) -> None:
@@ -73,7 +74,7 @@ def test_a_reader_that_allows_less_gets_less(pair: tuple[Transport, socket.socke
         _fill(theirs)
         _sizes(transport, FLOOD)
     _fill(theirs)
-    assert len(transport.recv(1000) or b"") == 1000
+    assert len(take(transport, 1000) or b"") == 1000
     assert max(_sizes(transport, READ)) <= READ
 
 
@@ -82,19 +83,19 @@ def test_ready_says_whether_to_read_before_waiting(pair: tuple[Transport, socket
     after a short read, nor one that found nothing."""
     transport, theirs = pair
     assert transport.ready
-    assert transport.recv() is None
+    assert take(transport) is None
     assert not transport.ready
     assert not transport.wait(0.0)
     theirs.send(b"short")
     assert transport.wait(5.0)
     assert transport.ready
-    assert transport.recv() == b"short"
+    assert take(transport) == b"short"
     assert not transport.ready
     theirs.send(bytes(SMALL))
     transport.wait(5.0)
-    assert len(transport.recv() or b"") == SMALL
+    assert len(take(transport) or b"") == SMALL
     assert transport.ready
-    assert transport.recv() is None
+    assert take(transport) is None
     assert not transport.ready
 
 
@@ -107,9 +108,9 @@ def test_what_came_with_the_handshake_is_read_first() -> None:
         assert transport.pending()
         assert transport.wait(0.0)
         theirs.send(b" and behind")
-        assert transport.recv(1) == b"ahead"
+        assert take(transport, 1) == b"ahead"
         assert not transport.pending()
-        assert transport.recv() == b" and behind"
+        assert take(transport) == b" and behind"
 
 
 def test_what_waits_in_the_kernel_can_be_asked_for(pair: tuple[Transport, socket.socket]) -> None:
@@ -128,9 +129,9 @@ def test_the_end_of_the_stream_is_empty_after_what_came_before_it(pair: tuple[Tr
     theirs.send(b"last")
     theirs.shutdown(socket.SHUT_WR)
     transport.shutdown()
-    assert transport.recv() == b"last"
-    assert transport.recv() == b""
-    assert transport.recv() == b""
+    assert take(transport) == b"last"
+    assert take(transport) == b""
+    assert take(transport) == b""
 
 
 def test_a_selector_waits_where_poll_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

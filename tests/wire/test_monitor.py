@@ -189,7 +189,7 @@ def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monk
     ("arguments", "told"),
     [
         ({"profile": "fast"}, "profile is 'fast'; allowed: financial, standard, lightweight, a ws.Profile"),
-        ({"kpis": 3}, "kpis is 3; allowed: True, False"),
+        ({"kpis": 3}, "kpis must be True or False, got 3"),
         ({"log": "INFO"}, "log is 'INFO'; allowed: True, False, a logging.Logger"),
         (
             {"prometheus_port": 70_000},

@@ -130,7 +130,7 @@ def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:
             heard.append(connection.read_frame())
 
     def on_message(message: Any) -> None:
-        link: Any = client._life and client._life.connection.link
+        link: Any = client._lifecycle and client._lifecycle.connection.link
         if message["n"] == 0:
             assert until(lambda: link.driver is Driver.KEEPER)
             read = link.session.arrived_bytes

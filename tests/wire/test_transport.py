@@ -12,7 +12,7 @@ import pytest
 import websocket
 from websocket._cookiejar import SimpleCookieJar
 
-from tests.support import LATE, Contexts
+from tests.support import LATE, Contexts, take
 from wsnova_statsd import Bus, Client
 from wsnova_statsd.client.dial import Dial, Stream
 from wsnova_statsd.client.handshake import upgrade
@@ -82,7 +82,7 @@ def _refused(server: TcpServer) -> HandshakeRefused:
 def _read(transport: Transport, size: int) -> bytes:
     got, deadline = b"", time.monotonic() + 5
     while len(got) < size and time.monotonic() < deadline:
-        data = transport.recv()
+        data = take(transport)
         if data == b"":
             break
         if data is None:
@@ -322,7 +322,7 @@ def test_frames_sent_together_with_the_answer_are_not_lost(
 
     with TcpServer(script, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         assert _read(transport, len(frames)) == frames
-        assert transport.recv() is None
+        assert take(transport) is None
 
 
 def test_nothing_there_is_none_and_the_end_is_empty(
@@ -338,7 +338,7 @@ def test_nothing_there_is_none_and_the_end_is_empty(
 
     with TcpServer(script, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         began = time.monotonic()
-        assert transport.recv() is None
+        assert take(transport) is None
         assert time.monotonic() - began < LATE
         if tls[0] is None:  # TLS 1.3 tickets are bytes for the socket, though not for us
             assert not transport.wait(0.05)
@@ -361,7 +361,7 @@ def test_where_poll_is_missing_a_selector_waits(monkeypatch: pytest.MonkeyPatch)
         assert not transport.wait(0.05)
         go.set()
         assert transport.wait(5.0)
-        assert transport.recv() == b"\x89\x00"
+        assert take(transport) == b"\x89\x00"
 
 
 def test_masked_frames_arrive(tls: Contexts) -> None:
@@ -390,11 +390,11 @@ def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
 def test_shutdown_wakes_reader_and_writer(tls: Contexts) -> None:
     """From another thread; the reader then sees the end of the stream, never ciphertext."""
     with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
-        while transport.recv() is not None:
+        while take(transport) is not None:
             pass
         threading.Timer(0.2, transport.shutdown).start()
         began = time.monotonic()
-        while transport.recv() is None:
+        while take(transport) is None:
             assert transport.wait(5.0)
         assert time.monotonic() - began < 0.2 + LATE
         with pytest.raises(NotConnected):

@@ -127,8 +127,8 @@ def frame(view: View, width: int, height: int) -> list[str]:
     bar = _bar(view.elapsed / view.seconds, 8)
     lines = [view.title, f"{bar} {min(view.elapsed, view.seconds):.0f}/{view.seconds:g} s  {view.status}", ""]
     events = [f"event: {event}" for event in view.events[-_EVENT_LINES:]] or ["no event yet"]
-    room = max(0, height - len(lines) - len(events) - 1)
-    lines += table(view.rows, width, room) if view.rows else []
+    most = max(0, height - len(lines) - len(events) - 1)
+    lines += table(view.rows, width, most) if view.rows else []
     lines += ["", *events]
     return [line[:width] for line in lines[:height]]
 
@@ -138,13 +138,13 @@ def _bar(share: float, width: int) -> str:
     return f"[{'#' * done}{'.' * (width - done)}]"
 
 
-def table(rows: Sequence[Row], width: int, room: int) -> list[str]:
-    """The series in at most `room` lines, the telling ones first; the last line says how many are left out.
+def table(rows: Sequence[Row], width: int, most: int) -> list[str]:
+    """The series in at most `most` lines, the telling ones first; the last line says how many are left out.
 
     Tags that all of them have stand in the heading.
     """
     ordered = sorted(rows, key=lambda row: (_rank(row.name), row.name, row.tags))
-    shown = ordered if len(ordered) < room else ordered[: max(0, room - 2)]
+    shown = ordered if len(ordered) < most else ordered[: max(0, most - 2)]
     common = [tag for tag in ordered[0].tags if all(tag in row.tags for row in ordered)] if ordered else []
     heading = f"TAGS (all: {' '.join(common)})" if common else "TAGS"
     cells = [("METRIC", "TYPE", "VALUE", "PER S", heading), *(_cells(row, common) for row in shown)]
@@ -155,7 +155,7 @@ def table(rows: Sequence[Row], width: int, room: int) -> list[str]:
     ]
     if len(shown) < len(ordered):
         lines.append(f"... and {len(ordered) - len(shown)} more series; a higher terminal shows more, --json all")
-    return [line[:width] for line in lines[:room]]
+    return [line[:width] for line in lines[:most]]
 
 
 def _cells(row: Row, common: Sequence[str]) -> tuple[str, str, str, str, str]:

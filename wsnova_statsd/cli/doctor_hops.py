@@ -232,7 +232,7 @@ def deliver(where: Mapping[str, Any]) -> Hop:
         ("event", lambda: reporter.event("wsnova-statsd doctor", "A test event; nothing happened.")),
         ("service check", lambda: reporter.service_check(NAME, 0, message="a test")),
     ]
-    left: list[str] = []
+    taken: list[str] = []
     lost: list[str] = []
 
     def send() -> bool:
@@ -240,7 +240,7 @@ def deliver(where: Mapping[str, Any]) -> Hop:
             before = reporter.stats.packets
             put()
             reporter.flush()
-            (left if reporter.stats.packets > before else lost).append(what)
+            (taken if reporter.stats.packets > before else lost).append(what)
         return reporter.stop()
 
     try:
@@ -248,9 +248,9 @@ def deliver(where: Mapping[str, Any]) -> Hop:
     except TimeoutError:
         return Hop("deliver", FAILED, f"the reporter did not return in {_DELIVER_SECONDS:g} s", "mend the hops above")
     if lost:
-        told = f"lost: {', '.join(lost)} ({reporter.stats.last_error}); handed over: {', '.join(left) or 'nothing'}"
+        told = f"lost: {', '.join(lost)} ({reporter.stats.last_error}); handed over: {', '.join(taken) or 'nothing'}"
         return Hop("deliver", FAILED, told, "see the Agent's log; run this again")
-    return Hop("deliver", OK, f"{', '.join(left)}: 3 of 3 handed over, 0 lost")
+    return Hop("deliver", OK, f"{', '.join(taken)}: 3 of 3 handed over, 0 lost")
 
 
 def _reason(error: BaseException | None) -> str:

@@ -1,1 +1,2 @@
-"""The client: a connection that survives and tells what it lives through. Knows the bus, never the metrics."""
+"""The client: a connection that reconnects, and emits events for what happens to it. Knows the bus, never the
+metrics."""

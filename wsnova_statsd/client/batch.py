@@ -1,7 +1,7 @@
 """Exact sums of messages, once a second and direction: the guide's aggregation for high volume (best practice 2).
 
-What is counted is appended to a deque, which any thread and any signal's handler may do; whoever emits the sums takes
-what is there, so that each count leaves once. No lock.
+What is counted is appended to a deque, which any thread and any signal's handler may do; the thread that emits the sums
+takes what is there, so that each count leaves once. No lock.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from .. import process, profiles, telemetry
+from .. import checks, process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
 from ..redaction import log_fault
@@ -33,6 +33,8 @@ from .state import Phase, State
 
 _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
+_ALIVE: Final = process.ALIVE
+_RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
 _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
@@ -77,7 +79,7 @@ class Client:
         bus: telemetry.Bus | None = None,
         in_child: str = "forked",
     ) -> None:
-        self._life: Lifecycle | None = None
+        self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
         self._said_forked = False
         self._starts_here = False  # in a child, where it was to be connected and is not yet
@@ -127,7 +129,7 @@ class Client:
         """Where the client stands."""
         return self._state_of(self._used())
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- start and close ----------------------------------------------------------------------------------------------
 
     def start(self, timeout: float | None = None, wait: bool = True) -> Client:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
@@ -137,42 +139,43 @@ class Client:
         may be started again. With `wait=False` it returns at once, and the first link is tried for until it stands,
         whatever the answer; failures are logged and passed to on_error.
         """
-        if not isinstance(wait, bool):
-            raise ConfigurationError(f"wait is {wait!r}; allowed: True, False")
-        if not wait and timeout is not None:
-            raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
-        life = self._begin()
+        checks.flag("wait", wait)
+        if timeout is not None:
+            checks.seconds("timeout", timeout, zero=True, endless=True)
+            if not wait:
+                raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
+        lifecycle = self._begin()
         self._starts_here = False
-        life.launch(self, patient=not wait)
+        lifecycle.launch(self, patient=not wait)
         if wait:
-            life.await_first(timeout)
+            lifecycle.await_first(timeout)
         return self
 
     def _begin(self) -> Lifecycle:
         """The lifecycle that is not over, or a new one. Threads, and a signal's handler, may come at once: one step
         decides whose stays."""
-        life = self._own()
-        if life is not None and not life.over:
-            return life
-        self._life = life = (self._first if life is None else life.next).setdefault(
+        lifecycle = self._own()
+        if lifecycle is not None and not lifecycle.over:
+            return lifecycle
+        self._lifecycle = lifecycle = (self._first if lifecycle is None else lifecycle.next).setdefault(
             "", Lifecycle(self._options, self._bus, self)
         )
-        return life
+        return lifecycle
 
     def close(self, timeout: float = 5.0) -> None:
         """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread.
 
         In a forked child nothing is done: the connection is the parent's.
         """
-        life = self._used()
+        lifecycle = self._used()
         self._starts_here = False
-        if life is not None:
-            life.close(timeout, "local")
+        if lifecycle is not None:
+            lifecycle.close(timeout, "local")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until the client is closed; False after `timeout` seconds. One that was never started is not waited for."""
-        life = self._used()
-        return life is None or life.wait(timeout)
+        lifecycle = self._used()
+        return lifecycle is None or lifecycle.wait(timeout)
 
     def reconnect(self) -> None:
         """Drop the connection and dial now, or end the wait for the next try. Raises NotConnected if not started."""
@@ -182,11 +185,11 @@ class Client:
         """In a child: the connection is the parent's. Takes no lock, emits nothing."""
         global _naming
         _naming = threading.RLock()
-        life = self._life
-        if life is None:
+        lifecycle = self._lifecycle
+        if lifecycle is None:
             return
-        was_started = self._starts_here or not life.over
-        life.abandon()
+        was_started = self._starts_here or not lifecycle.over
+        lifecycle.abandon()
         self._said_forked = not was_started
         pool = _forked_by_a_pool(sys._getframe(1))
         self._starts_here = was_started and self._options.in_child == "start" and not pool
@@ -204,9 +207,9 @@ class Client:
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
-        life = self._own()
-        if life is not None:
-            life.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
+        lifecycle = self._own()
+        if lifecycle is not None:
+            lifecycle.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
 
     def __enter__(self) -> Client:
         return self.start()
@@ -219,12 +222,12 @@ class Client:
     def __del__(self) -> None:
         if sys.is_finalizing() or not process.ALIVE[0] or not hasattr(self, "_options"):
             return
-        life = self._own()
-        if life is not None and life.let_go():
+        lifecycle = self._own()
+        if lifecycle is not None and lifecycle.let_go():
             warnings.warn(f"{self!r} was not closed; its connection is", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        return f"<wsnova_statsd.Client {self.client_id} {self._state_of(self._life).value}>"
+        return f"<wsnova_statsd.Client {self.client_id} {self._state_of(self._lifecycle).value}>"
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -233,7 +236,10 @@ class Client:
 
         Raises EncodeError, and NotConnected while there is no link, after waiting up to `wait` seconds for one.
         """
-        self._running().sender.send(message, wait)
+        lifecycle = self._lifecycle
+        if lifecycle is None or lifecycle.phase is not _RUNNING or not _ALIVE[0]:
+            lifecycle = self._running()
+        lifecycle.sender.send(message, wait)
 
     def send_text(self, text: str, wait: float = 0.0) -> None:
         """Send one text frame as it is. Raises EncodeError, NotConnected."""
@@ -249,13 +255,15 @@ class Client:
         Raises RequestTimeout, RequestInterrupted if the link is lost first, RequestRejected if the reply is an error,
         NotConnected. Any thread, also inside on_message and while a handler runs.
         """
-        life = self._running()
-        return life.requests.request(message, life.bounded(timeout))
+        lifecycle = self._lifecycle
+        if lifecycle is None or lifecycle.phase is not _RUNNING or not _ALIVE[0]:
+            lifecycle = self._running()
+        return lifecycle.requests.request(message, lifecycle.bounded(timeout))
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
         """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
-        life = self._running()
-        return life.requests.expect(message, read, life.bounded(timeout))
+        lifecycle = self._running()
+        return lifecycle.requests.expect(message, read, lifecycle.bounded(timeout))
 
     def subscribe(self, channel: Any, timeout: float = 5.0) -> None:
         """Want a channel, on this link and every later one, and wait for the server's confirmation.
@@ -272,29 +280,37 @@ class Client:
     @property
     def waiting(self) -> int:
         """Messages that have arrived and are not handled yet."""
-        life = self._own()
-        return 0 if life is None or life.phase is Phase.FORKED else life.receiver.waiting
+        lifecycle = self._own()
+        return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
 
     @property
     def wanted(self) -> list[Any]:
         """The channels that are restored on every new link."""
-        life = self._own()
-        return [] if life is None or life.phase is Phase.FORKED else life.subscriptions.wanted
+        lifecycle = self._own()
+        return [] if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.subscriptions.wanted
 
     @property
     def confirmed(self) -> list[Any]:
         """The wanted channels that the server confirmed on this link."""
-        life = self._own()
-        return [] if life is None or life.phase is Phase.FORKED else life.subscriptions.confirmed
+        lifecycle = self._own()
+        return [] if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.subscriptions.confirmed
 
     @property
     def late_replies(self) -> int:
         """Replies that came after their request had timed out; they are not delivered."""
-        return 0 if self._life is None else self._life.replies.late
+        return 0 if self._lifecycle is None else self._lifecycle.replies.late
 
     def receive(self, timeout: float | None = None) -> Any:
         """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""
-        return self._iterated().receive(timeout)
+        lifecycle = self._lifecycle
+        if (
+            lifecycle is None
+            or lifecycle.phase is not _RUNNING
+            or self._options.on_message is not None
+            or not _ALIVE[0]
+        ):
+            lifecycle = self._iterated()
+        return lifecycle.receive(timeout)
 
     def __iter__(self) -> Iterator[Any]:
         """Messages, one after the other; the loop body is timed as their processing. Starts the client."""
@@ -307,15 +323,15 @@ class Client:
         """The latest lifecycle."""
         if not process.ALIVE[0]:
             process.in_child()
-        life = self._life or self._first.get("")
-        while life is not None and (later := life.next.get("")) is not None:
-            life = later  # a thread that set _life was overtaken
-        return life
+        lifecycle = self._lifecycle or self._first.get("")
+        while lifecycle is not None and (later := lifecycle.next.get("")) is not None:
+            lifecycle = later  # a thread that set _lifecycle was overtaken
+        return lifecycle
 
     def _used(self) -> Lifecycle | None:
         """The latest lifecycle, for a call of the user's."""
-        life = self._own()
-        if life is not None and life.phase is Phase.FORKED and not self._said_forked:
+        lifecycle = self._own()
+        if lifecycle is not None and lifecycle.phase is Phase.FORKED and not self._said_forked:
             self._said_forked = True
             if not self._starts_here:
                 _log.warning(
@@ -323,20 +339,20 @@ class Client:
                     "or make it with in_child='start'",
                     self.client_id,
                 )
-        return life
+        return lifecycle
 
-    def _state_of(self, life: Lifecycle | None) -> State:
-        return State.IDLE if life is None else life.connection.state
+    def _state_of(self, lifecycle: Lifecycle | None) -> State:
+        return State.IDLE if lifecycle is None else lifecycle.connection.state
 
     def _running(self) -> Lifecycle:
-        life = self._used()
+        lifecycle = self._used()
         if self._starts_here:  # a call comes first
-            life = self.start(wait=False)._own()
-        if life is None:
+            lifecycle = self.start(wait=False)._own()
+        if lifecycle is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
-        if life.phase is Phase.FORKED:
+        if lifecycle.phase is Phase.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
-        return life
+        return lifecycle
 
     def _iterated(self) -> Lifecycle:
         if self._options.on_message is not None:
@@ -347,8 +363,8 @@ class Client:
 def links(bus: telemetry.Bus) -> Iterator[tuple[str, Link]]:
     """The links of this process's clients on this bus, with the clients' ids. Any thread."""
     for client in _all_living():
-        life = client._own()
-        link = life.connection.link if life is not None and client._bus is bus else None
+        lifecycle = client._own()
+        link = lifecycle.connection.link if lifecycle is not None and client._bus is bus else None
         if link is not None and link.loss is None:
             yield client.client_id, link
 
@@ -372,7 +388,7 @@ def _all_living() -> list[Client]:
 def _free_id(url: str | Callable[[], str]) -> str:
     """The host and the lowest number that no living client has; under _naming."""
     host = target(url).host if isinstance(url, str) else "client"
-    taken = {client.client_id for client in _all_living() if client._state_of(client._life) is not State.CLOSED}
+    taken = {client.client_id for client in _all_living() if client._state_of(client._lifecycle) is not State.CLOSED}
     number = 1
     while f"{host}-{number}" in taken:
         number += 1

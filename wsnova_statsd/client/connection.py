@@ -35,9 +35,9 @@ from .transport import Transport
 class Dialer:
     """Makes links. A cancelled dialer makes none any more."""
 
-    def __init__(self, options: Options, tells_heartbeats: Callable[[], bool]) -> None:
+    def __init__(self, options: Options, emits_heartbeats: Callable[[], bool]) -> None:
         self._options = options
-        self._tells_heartbeats = tells_heartbeats
+        self._emits_heartbeats = emits_heartbeats
         self._dial: Dial | None = None
         self._cancelled = False
 
@@ -96,7 +96,7 @@ class Dialer:
             options.max_message_bytes,
             options.max_buffered_bytes,
         )
-        return Link(Transport(sock, ahead), target.uri, limits, deflate, subprotocol, self._tells_heartbeats)
+        return Link(Transport(sock, ahead), target.uri, limits, deflate, subprotocol, self._emits_heartbeats)
 
     def cancel(self) -> None:
         """End the attempt under way, and any later one, at once. Any thread; no lock."""
@@ -124,7 +124,7 @@ class Connection:
         self.options = options
         self.emit = emitter
         self.faults = faults
-        self.tidings = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
+        self.connection_events = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
         self.closing = Flag()
         self.changed = Changes()
         self.link: Link | None = None
@@ -137,7 +137,7 @@ class Connection:
         self._end: State | None = None  # CLOSED or FORKED, from when on nothing changes any more
         self._undisposed: Link | None = None  # ended while its owner was in the user's code
         self._wake = Flag()  # ends the sleep before a retry
-        self._dialer = Dialer(options, emitter.tells_heartbeats)
+        self._dialer = Dialer(options, emitter.emits_heartbeats)
         self._policy = RetryPolicy(options.profile)
         self._login = login
         self._calls = calls
@@ -147,7 +147,7 @@ class Connection:
         self._asked_again = False  # a function was, after a refusal that constants would meet again
         self._gave_up = False  # the last failure is final
         self._outage: tuple[ConnectionFailed, int] | None = None  # since when there is no link; the owner's
-        self._unread: deque[Received] = deque()  # of a link that ended before anybody came to read; the owner's
+        self._unread: deque[Received] = deque()  # of a link that ended before it was read; the owner's
         self._cause = ""  # of the last failure, for the next attempt's event
         self._dialled_ns = 0  # when the last dial began
 
@@ -167,7 +167,7 @@ class Connection:
 
     def live_link(self, *, revive: bool = True) -> Link | None:
         """The link to read from. One that is lost, and has nothing more to give, is made anew on the way, or left to
-        another thread (`lost` tells). Raises Stopped, and ConnectionFailed if that is final."""
+        another thread (see `lost`). Raises Stopped, and ConnectionFailed if that is final."""
         link = self.link
         if link is None:
             over = self.closing.is_set() or self.state in (State.CLOSED, State.FORKED)
@@ -175,7 +175,7 @@ class Connection:
                 return None
             return self._again()
         if link.session.notices:
-            self.tidings.seen(link)
+            self.connection_events.seen(link)
             if self.link is not link:  # closed by a handler of these events
                 return None
         if link.loss is not None and not link.inbox:
@@ -196,7 +196,7 @@ class Connection:
         """The owner, for a client that no thread iterates: if its link is over, make another one. Raises as above."""
         link = self.link
         if link is not None and link.loss is not None:
-            self.tidings.seen(link)
+            self.connection_events.seen(link)
             self._lost(link, link.loss)
         elif link is None:
             self._again()
@@ -212,17 +212,17 @@ class Connection:
         return self.changed.wait_for(self._up_or_over, seconds)
 
     def drain(self, link: Link, until: float) -> None:
-        """Read until the server answered the close frame; what still comes is for nobody."""
+        """Read until the server answered the close frame; what still comes is discarded."""
         while link.loss is None and time.monotonic() < until:
             link.next_run(until, direct=False)
-            self.tidings.seen(link)
+            self.connection_events.seen(link)
             link.inbox.clear()
 
     def _lost(self, link: Link, loss: Loss) -> None:
         """The link is over: emit its end, and make another one or stop."""
         lost_ns = time.monotonic_ns()
         on_purpose = self.closing.is_set()
-        self.tidings.ended(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
+        self.connection_events.ended(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
         link.bequeath(self._unread)
         self._drop(link)
         if on_purpose:
@@ -240,7 +240,7 @@ class Connection:
         if not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9:
             self._policy.settled()
         elif self._policy.unstable():
-            self.tidings.failed(self._policy.retries, link.uri, loss.reason, 0, final=True)
+            self.connection_events.failed(self._policy.retries, link.uri, loss.reason, 0, final=True)
         if loss.fault:
             self._establish(error, lost_ns)
         else:  # redial() asked for it: no wait, and a try also for a client that does not reconnect by itself
@@ -301,7 +301,7 @@ class Connection:
         uri = target.uri if target is not None else ""
         if retry:  # also one whose URL cannot be had: it counts, and the next wait is longer
             policy.retries += 1
-            self.tidings.attempt(policy.retries, uri, waited, self._cause)
+            self.connection_events.attempt(policy.retries, uri, waited, self._cause)
         try:
             if target is None:
                 raise fault or Stopped
@@ -349,7 +349,7 @@ class Connection:
                 raise Stopped
         except BaseException as error:
             loss = link.loss or Loss("error", str(error))
-            self.tidings.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
+            self.connection_events.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
             link.bequeath(self._unread)
             self._drop(link)
             raise
@@ -410,7 +410,7 @@ class Connection:
         self.faults.outage(self.faults.occurred(error, kind, "critical" if critical else severity))
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
-            self.tidings.failed(self._policy.retries, uri, error.cause, duration, final=final)
+            self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)
         self._set(State.WAITING)
 
     def _set(self, state: State) -> None:
@@ -461,7 +461,7 @@ class Connection:
     def force_end(self, link: Link) -> None:
         """Shut the socket under the thread that reads or writes, and emit the end if that was not done."""
         link.shutdown()
-        self.tidings.ended(link, Loss(self.reason, "", fault=False))
+        self.connection_events.ended(link, Loss(self.reason, "", fault=False))
 
     def over(self, *, dispose: bool) -> None:
         """Nothing more comes of this connection. Only the owner may close the descriptor: no thread reads then."""
@@ -470,7 +470,7 @@ class Connection:
         self._end = self._end or State.CLOSED
         self.changed.announce()
         if link is not None:
-            self.tidings.ended(link, Loss(self.reason, "", fault=False))
+            self.connection_events.ended(link, Loss(self.reason, "", fault=False))
             if dispose:
                 self._drop(link)
                 self._undisposed = None
@@ -481,10 +481,10 @@ class Connection:
         """wsnova-clock: the owner has been away for long; emit what the keeper saw."""
         link = self.link
         if link is not None:
-            self.tidings.seen(link)
+            self.connection_events.seen(link)
             loss = link.loss
             if loss is not None and not self.closing.is_set():
-                self.tidings.ended(link, loss)
+                self.connection_events.ended(link, loss)
 
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's. Takes no lock, emits nothing."""
@@ -494,5 +494,5 @@ class Connection:
                 link.abandon()
         self.link = self._new = self._undisposed = self._kept = None
         self.changed = Changes()
-        self.tidings.after_fork()
+        self.connection_events.after_fork()
         self._end = State.FORKED

@@ -58,11 +58,11 @@ class ConnectionEvents:
                 if not turn.take(me):
                     return
                 while link.session.notices and not link.ended:
-                    self._tell(*link.session.notices.pop(0))
+                    self._emit_notice(*link.session.notices.pop(0))
             finally:
                 turn.give_back(me)
 
-    def _tell(self, word: str, number: int) -> None:
+    def _emit_notice(self, word: str, number: int) -> None:
         if word == "received":
             self._emit(events.HEARTBEAT_RECEIVED, {"rtt": number})
         elif word == "full":

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from .. import process
+from .. import checks, process
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError
 from ..events import DETAIL_ENDED, DETAIL_STARTED
@@ -92,8 +92,7 @@ class Details:
 
     def begin(self, seconds: float, client_id: str | None, bus: Bus) -> Detail:
         """See `detailed`."""
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
-            raise ConfigurationError(f"seconds is {seconds!r}; give a number above 0, up to {LONGEST:g}: a day")
+        checks.number("seconds", seconds, above=0, most=LONGEST, hint="the longest is a day")
         with self._own_lock():
             live = sorted({one.client_id for one in list(self._emitters) if one.live and one.bus is bus})
         if client_id is not None and client_id not in live:
@@ -141,7 +140,7 @@ DETAILS: Final = Details()
 def detailed(seconds: float, client_id: str | None, bus: Bus) -> Detail:
     """Let every event out of all clients on this bus, also of those that begin meanwhile, or of the one with this id.
 
-    The bus hears of the begin before the first such event, and of the end after `seconds` or `cancel`. Raises
+    The begin is emitted before the first such event, the end after `seconds` or `cancel`. Raises
     ConfigurationError for seconds that are none, and for an id that no live client has.
     """
     return DETAILS.begin(seconds, client_id, bus)

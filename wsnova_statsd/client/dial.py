@@ -92,8 +92,8 @@ class Dial:
                         continue
                     waiting[sock] = str(address)
                     selector.register(sock, _WRITE)
-                pause = max(0.0, next_start - time.monotonic()) if addresses else self._left()
-                for key, _ in selector.select(min(pause, self._left())):
+                pause = max(0.0, next_start - time.monotonic()) if addresses else self._remaining()
+                for key, _ in selector.select(min(pause, self._remaining())):
                     if key.fileobj is self._woken:
                         self._drain()
                         continue
@@ -208,7 +208,7 @@ class Dial:
             if sock is not self._woken:
                 selector.register(self._woken, _READ)
             selector.register(sock, events)
-            selector.select(self._left())
+            selector.select(self._remaining())
         if sock is not self._woken:
             self._drain()
         self._check(unfinished)
@@ -218,7 +218,7 @@ class Dial:
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(64)
 
-    def _left(self) -> float:
+    def _remaining(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
     def _check(self, unfinished: str = "there is no connection") -> None:

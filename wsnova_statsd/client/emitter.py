@@ -1,4 +1,4 @@
-"""What a client says: its events on the bus, as its profile lets them out, with client_id and the metadata filter.
+"""Emits a client's events on the bus, as its profile lets them out, with client_id and the metadata filter.
 
 Which event leaves is decided here once; a hot path keeps an event's slot, asks `if slot.handlers:`, and asks for the
 slot anew when the bus's version has changed. Called in whatever thread emits; holds no lock.
@@ -12,23 +12,23 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..events import CATALOGUE, CLIENT_CLOSED, FREE_TEXTS
+from ..log_limit import LOG_EVERY, LogLimit
 from ..profiles import Profile
 from ..redaction import filter_metadata, log_fault
 from ..telemetry import Bus, EventSlot, Metadata, Recorder
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY: Final = 60.0
 
 
 class _Filtered(EventSlot):
     """A slot whose metadata passes the profile's own filter first. A filter that raises costs the metadata only."""
 
-    __slots__ = ("_filter", "_quiet_until", "_slot")
+    __slots__ = ("_filter", "_log_limit", "_slot")
 
     def __init__(self, slot: EventSlot, profile: Profile) -> None:
         self._slot = slot
         self._filter: Any = profile.metadata_filter
-        self._quiet_until = 0.0  # two threads may both log; that harms nobody
+        self._log_limit = LogLimit()
 
     @property
     def handlers(self) -> Any:  # type: ignore[override]  # the real slot's, always
@@ -41,24 +41,19 @@ class _Filtered(EventSlot):
 
     def emit(self, measurements: Mapping[str, Any], metadata: Metadata) -> None:
         try:
-            metadata = dict(self._filter(dict(metadata)))  # a copy: the emitter says the same mapping again
+            metadata = dict(self._filter(dict(metadata)))  # a copy: the emitter passes the same mapping again
         except Exception as error:
-            self._raised(error)
+            if self._log_limit.due():
+                log_fault(
+                    _log,
+                    error,
+                    "the metadata_filter raised at %s; the event goes out without metadata, further faults of it are "
+                    "not logged for %d s",
+                    self._slot.event,
+                    LOG_EVERY,
+                )
             metadata = {}
         self._slot.emit(measurements, metadata)
-
-    def _raised(self, error: Exception) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _LOG_EVERY
-            log_fault(
-                _log,
-                error,
-                "the metadata_filter raised at %s; the event goes out without metadata, further faults of it are not "
-                "logged for %d s",
-                self._slot.event,
-                _LOG_EVERY,
-            )
 
 
 class Emitter:
@@ -82,11 +77,11 @@ class Emitter:
 
     @property
     def bus(self) -> Bus:
-        """The bus it speaks on."""
+        """The bus it emits on."""
         return self._bus
 
     def slot(self, event: str) -> EventSlot:
-        """The event's slot, or one that nobody hears if the profile keeps the event in."""
+        """The event's slot, or one without handlers if the profile leaves the event out."""
         slots = self._slots  # once: what is opened before a switch is kept by the old ones
         slot = slots.get(event)
         if slot is None:
@@ -105,7 +100,7 @@ class Emitter:
             )
         slot.emit(measurements, metadata)
 
-    def tells_heartbeats(self) -> bool:
+    def emits_heartbeats(self) -> bool:
         """Whether heartbeats leave."""
         return self._lets.heartbeat_events
 
@@ -122,7 +117,7 @@ class Emitter:
         self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, {"client_id": self.client_id})
 
     def mute(self) -> None:
-        """In a forked child: nothing is told any more."""
+        """In a forked child: nothing is emitted any more."""
         self._muted = True
         self._slots = {}
 

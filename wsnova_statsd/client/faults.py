@@ -15,12 +15,11 @@ from typing import Final
 from .. import wire
 from ..errors import ConnectionFailed, WsnovaError
 from ..events import ERROR_HANDLED, ERROR_OCCURRED
+from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import describe_error, log_fault
 from .emitter import Emitter
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY: Final = 60.0
-_KINDS: Final = 100  # of faults that were logged lately
 _OPEN: Final = 1000  # faults of one outage that are not handled yet
 _numbers = itertools.count(1)
 
@@ -43,7 +42,7 @@ class Faults:
         self._redacts = redacts
         self._on_error = on_error
         self._outage: list[Fault] = []  # the owner's
-        self._log_at: dict[tuple[str, ...], float] = {}  # when a kind of fault is logged again
+        self._log_limit = LogLimit()
 
     def text(self, error: BaseException) -> str:
         """An error as one line; redacted where the profile filters metadata."""
@@ -102,22 +101,12 @@ class Faults:
 
     def log(self, what: str, error: BaseException) -> None:
         """One record per kind of fault and minute, with its traceback; no secret of its text."""
-        if self._due(what, type(error).__name__):
+        if self._log_limit.due((what, type(error).__name__)):
             log_fault(
-                _log, error, "client %s: %s; further ones are not logged for %d s", self._client_id, what, _LOG_EVERY
+                _log, error, "client %s: %s; further ones are not logged for %d s", self._client_id, what, LOG_EVERY
             )
 
     def log_try(self, error: ConnectionFailed) -> None:
         """One record per cause and minute of a first link that is tried again."""
-        if self._due("try", error.cause):
+        if self._log_limit.due(("try", error.cause)):
             _log.warning("client %s: not connected yet, trying again: %s", self._client_id, describe_error(error))
-
-    def _due(self, *kind: str) -> bool:
-        """Whether to log this kind of fault; of two threads at once both may. No lock."""
-        now = time.monotonic()
-        if now < self._log_at.get(kind, now):
-            return False
-        if len(self._log_at) >= _KINDS:  # classes that are made anew for each error
-            self._log_at.clear()
-        self._log_at[kind] = now + _LOG_EVERY
-        return True

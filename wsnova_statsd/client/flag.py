@@ -17,13 +17,6 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def move(source: deque[_T], target: list[_T] | deque[_T]) -> None:
-    """What stands in `source` to the end of `target`, in one step: what a signal's handler raises comes before it or
-    after it."""
-    with contextlib.suppress(IndexError):  # a signal's handler, or another thread, has taken some first
-        target.extend(map(deque.popleft, repeat(source, len(source))))
-
-
 class Changes:
     """Wakes the threads that wait for a condition."""
 
@@ -107,7 +100,28 @@ class Turn:
         """Its holder, or None."""
         return self._held.get("by")
 
-    def give_back(self, who: Hashable) -> None:
-        """Let the next one have it; nothing happens if another one does."""
-        if self._held.get("by") == who:
-            self._held.pop("by", None)
+    def give_back(self, who: Hashable) -> bool:
+        """Let the next one have it; False, and nothing happens, if another one does."""
+        if self._held.get("by") != who:
+            return False
+        self._held.pop("by", None)
+        return True
+
+
+def move(source: deque[_T], target: list[_T] | deque[_T]) -> None:
+    """What stands in `source` to the end of `target`, in one step: what a signal's handler raises comes before it or
+    after it."""
+    with contextlib.suppress(IndexError):  # a signal's handler, or another thread, has taken some first
+        target.extend(map(deque.popleft, repeat(source, len(source))))
+
+
+def holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
+    """Do this with the lock, if it comes free in time, and return what it does. That the lock was taken is known in the
+    step that takes it: it is given back wherever a signal's handler raises."""
+    free: list[bool] = []
+    try:
+        free.extend(map(lock.acquire, (True,), (timeout,)))
+        return True in free and work()
+    finally:
+        if True in free:
+            lock.release()

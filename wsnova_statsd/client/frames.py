@@ -1,6 +1,6 @@
 """The frame reader: bytes in, whole messages and control frames out (RFC 6455, sections 5 and 7). Pure, no socket.
 
-Feed it what was read, in any pieces; it keeps what is not whole yet. Text is not decoded here: whoever decodes a
+Feed it what was read, in any pieces; it keeps what is not whole yet. Text is not decoded here: the decoder of a
 message validates its UTF-8, strictly and once. The first breach of the protocol ends the reading: `violation` then says
 with which close code. Used by one thread at a time.
 """

@@ -38,7 +38,7 @@ def control_frame(opcode: int, payload: bytes) -> bytes:
 class _OwnCookies:
     """Keeps our handshakes out of websocket-client's cookie jar, which is one for the whole process.
 
-    A server's cookie would else go out with another client's handshake. Everybody else's handshakes use the jar as
+    A server's cookie would else go out with another client's handshake. All other handshakes use the jar as
     before. This is the one private name of the library that is touched.
     """
 

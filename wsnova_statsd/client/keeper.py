@@ -1,8 +1,8 @@
 """The keeper, `wsnova-keeper`: one thread per process that stands in for the I/O of owners who are away.
 
 An owner is away when it has not read for a quarter of a second - it is in a handler, a loop body or a telemetry
-handler, or nobody iterates. The keeper then reads into the link's inbox, answers pings, sends due ones, and wakes who
-waits for an answer. It never waits for a lock, never calls the bus, the user's code, a decoder or a resolver.
+handler, or no thread iterates. The keeper then reads into the link's inbox, answers pings, sends due ones, and wakes
+who waits for an answer. It never waits for a lock, never calls the bus, the user's code, a decoder or a resolver.
 `watch`, `forget` and `ask` come from any thread; the rest runs in the keeper.
 """
 
@@ -23,13 +23,13 @@ from ..redaction import log_fault
 from .link import Driver, Link
 
 AWAY: Final = 0.25
-_LONG: Final = 1.0  # seconds after which somebody else tells what the owner should
+_LONG: Final = 1.0  # seconds after which another thread emits what the owner should
 _log = logging.getLogger(__name__)
 
 
 class Kept:
-    """What the keeper knows of one link. `on_data` wakes whoever waits for an answer, `on_long` has others stand in; both
-    hold their client weakly, if at all: the keeper keeps none alive."""
+    """What the keeper knows of one link. `on_data` wakes the threads that wait for an answer, `on_long` has others
+    stand in; both hold their client weakly, if at all: the keeper keeps none alive."""
 
     __slots__ = ("asked_at", "link", "on_data", "on_long", "registered", "selector")
 
@@ -99,7 +99,7 @@ class Keeper:
         self._wake()
 
     def ask(self, kept: Kept) -> None:
-        """Somebody waits for what this link receives: stand in at once if its owner does not read."""
+        """A caller is waiting for what this link receives: stand in at once if its owner does not read."""
         self._posts.append(("ask", kept))
         self._wake()
 
@@ -119,12 +119,7 @@ class Keeper:
         while self._waker is waker:
             ready: list[Kept] = []
             with _GUARD:
-                for key, _ in selector.select(max(0.0, next_round - time.monotonic())):
-                    if key.data is None:
-                        with contextlib.suppress(BlockingIOError):
-                            woken.recv(4096)
-                    else:
-                        ready.append(key.data)
+                ready = self._readable(selector, woken, next_round)
             for kept in ready:
                 with _GUARD:
                     self._serve(selector, kept)
@@ -141,6 +136,17 @@ class Keeper:
                 for kept in away | self._registered:
                     with _GUARD:
                         self._look(selector, kept, now)
+
+    def _readable(self, selector: selectors.BaseSelector, woken: socket.socket, until: float) -> list[Kept]:
+        """Wait for links to be readable, until then or until a thread posts something."""
+        ready: list[Kept] = []
+        for key, _ in selector.select(max(0.0, until - time.monotonic())):
+            if key.data is not None:
+                ready.append(key.data)
+                continue
+            with contextlib.suppress(BlockingIOError):
+                woken.recv(4096)
+        return ready
 
     def _post(self, selector: selectors.BaseSelector, links: dict[Link, Kept], what: str, kept: Kept) -> None:
         if what == "watch":
@@ -162,7 +168,7 @@ class Keeper:
             self._unregister(selector, kept)
             if away >= AWAY:
                 self._adopt(selector, kept)
-        elif link.full or link.attention(now):  # data is told by the selector
+        elif link.full or link.attention(now):  # the selector reports data
             self._serve(selector, kept)
         waits = link.session.notices or link.loss is not None
         if waits and away >= _LONG and now - kept.asked_at >= _LONG:

@@ -12,103 +12,71 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from .. import process
 from ..clock import CLOCK, Job, weakly
-from ..errors import (
-    ConfigurationError,
-    ConnectionFailed,
-    Forked,
-    NotConnected,
-    RequestInterrupted,
-    RequestTimeout,
-    SubscriptionRejected,
-    WsnovaError,
-)
+from ..errors import ConfigurationError, ConnectionFailed, Forked, NotConnected, SubscriptionRejected, WsnovaError
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
 from .emitter import Emitter
 from .faults import Faults
-from .flag import Changes, Turn
-from .frames import NORMAL, Violation
+from .flag import Turn
+from .frames import NORMAL
 from .link import Link
 from .login import Login
 from .message_events import NOTHING, MessageEvents
 from .message_types import MessageTypes
 from .options import Options
-from .ownership import THREAD, Ownership
+from .ownership import THREAD, Hold, Ownership
 from .receiver import Receiver
 from .replies import Replies
 from .requests import Requests
 from .retry import Expired, Stopped
 from .sender import Sender
-from .session import Loss
-from .state import Phase
+from .session import NEVER, Loss
+from .state import Phase, Progress
 from .stuck import WATCHDOG
 from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
+_RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
 _GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a handler ends
 _REPORTED: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ends that start() or wait() report
 
 
-class Lifecycle:
+class Lifecycle(Progress):
     """The parts of a client that was started. `client` is what login() is given; only its own thread, or a loop that
     iterates, holds it."""
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
-        profile = options.profile
+        super().__init__()
+        profile, protocol = options.profile, options.protocol
         self._emit = emit = Emitter(bus, profile, options.client_id)
         self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
-        self.replies = replies = Replies(options.protocol, self._lower)
-        self._ownership = Ownership(self._is_closing)
+        self.replies = replies = Replies(protocol, self._lower)
+        self._ownership = Ownership(lambda: self.connection.closing.is_set())
         self.is_owner = is_owner = self._ownership.mine
         self._login = Login(options.auth, emit, faults, weakref.ref(client), self._refused_for_good)
         calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
-        self.sender = Sender(options, emit, faults, types, up, connection.closing)
-        self.requests = Requests(
-            options.protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle
-        )
-        self.subscriptions = Subscriptions(
-            options.protocol, emit, faults, self.sender, replies, self.requests, up, self._lower
-        )
-        events = MessageEvents(options.protocol, round(profile.slow_after * 1e9), emit, faults, types, self._breach)
+        self.sender = Sender(options, emit, faults, types, connection)
+        self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle)
+        self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
+        events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
-        self.phase = Phase.STARTING
-        self._reached = [Phase.STARTING]  # only appended to: two threads may reach a phase at once
-        self._changed = Changes()  # of the phase
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
-        self._stand_in: Job | None = None  # emits what the keeper saw, and dials if no thread iterates
-        self._not_emitted = [None]  # the thread that takes it out emits that the client is closed
+        self._emission: Job | None = None  # emits what the keeper saw, and has a link made if no thread iterates
+        self._closed = Turn()  # of the one that emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
-
-    def _reach(self, phase: Phase) -> None:
-        self._reached.append(phase)
-        while self.phase is not (furthest := max(self._reached)):  # again, if another thread went further meanwhile
-            self.phase = furthest
-        self._changed.announce()
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more comes of it in this process."""
-        return self.phase >= Phase.ENDED
-
-    def wait(self, timeout: float | None) -> bool:
-        """Until it is over; False after `timeout` seconds."""
-        return self._changed.wait_for(lambda: self.over, timeout)
-
-    def _is_closing(self) -> bool:
-        return self.connection.closing.is_set()
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -148,7 +116,7 @@ class Lifecycle:
         except Expired:
             self._give_up(timeout)
         except Stopped:
-            self._give_up(None)
+            self.close(1.0, "local")
         else:
             left = None if until is None else max(0.0, until - time.monotonic())
             if not opened and not self._changed.wait_for(lambda: self.phase is not Phase.STARTING, left):
@@ -172,12 +140,10 @@ class Lifecycle:
         self.connection.until = None
         self._reach(Phase.RUNNING)
 
-    def _give_up(self, timeout: float | None) -> None:
+    def _give_up(self, timeout: float | None) -> NoReturn:
         last = self.connection.last_failure
         if not self.connection.patient:
             self.close(1.0, "local")
-        if timeout is None:
-            raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
         why = f"; the last try failed: {last}" if last is not None else ""
         raise ConnectionFailed(f"no connection within timeout={timeout:g} s{why}", cause="timeout")
 
@@ -208,9 +174,8 @@ class Lifecycle:
             while True:
                 try:
                     link = self._next_turn()
-                    if link is not None:
-                        for _ in self.receiver.messages(link):
-                            pass  # on_message has it already
+                    for _ in self.receiver.messages(link) if link is not None else ():
+                        pass  # on_message has it already
                 except Exception as error:
                     self._survive(error)
         except _REPORTED:
@@ -232,11 +197,9 @@ class Lifecycle:
     def _ended_by(self, error: BaseException) -> None:
         """The owner: the client ends by what was raised, SystemExit of the user's code, or a fault of ours."""
         expected = not isinstance(error, Exception)
-        if expected:
-            self._faults.ended(f"a handler raised {type(error).__name__}", error, "handler")
-        else:
-            self._faults.ended("its thread met a fault", error, "connection")
-        if not self._is_closing():
+        what = f"a handler raised {type(error).__name__}" if expected else "its thread met a fault"
+        self._faults.ended(what, error, "handler" if expected else "connection")
+        if not self.connection.closing.is_set():
             link = self.connection.ask_close("handler_exit" if expected else "error")
             if link is not None:
                 link.send_close(NORMAL, _GOODBYE)
@@ -245,41 +208,39 @@ class Lifecycle:
     def _subscribe_first(self) -> None:
         """The owner, on the first link: the channels given to the constructor. A rejection ends the client, unless it
         is patient."""
-        if self._options.subscriptions:
-            try:
-                timeout = self.connection.bounded(self._options.connect_timeout)
-                self.subscriptions.subscribe_all(self._options.subscriptions, timeout)
-            except SubscriptionRejected as error:
-                if self.connection.patient:
-                    self._faults.log("a channel was refused", error)
-                    return
+        channels, connection = self._options.subscriptions, self.connection
+        if not channels:
+            return
+        try:
+            self.subscriptions.subscribe_all(channels, connection.bounded(self._options.connect_timeout))
+        except SubscriptionRejected as error:
+            if not connection.patient:
                 self._refusal = error
                 raise
-            except (RequestTimeout, RequestInterrupted, NotConnected):
-                pass  # emitted; what is wanted is restored or tried again
-            until = self.connection.until
-            if until is not None and time.monotonic() >= until:
-                raise Expired
+            self._faults.log("a channel was refused", error)
+            return
+        if connection.until is not None and time.monotonic() >= connection.until:
+            raise Expired
 
     def _next_turn(self, *, revive: bool = True) -> Link | None:
-        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read from,
-        made anew if need be; None if that is left to another thread."""
+        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read
+        from, made anew if need be; None if that is left to another thread."""
+        receiver, standing = self.receiver, self.connection.link
+        if standing is not None and self.phase is _RUNNING and receiver.goes_on(standing):
+            return standing
         if not _ALIVE[0]:
             process.in_child()
         if self.phase is Phase.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
-        receiver, replies, batch, now = self.receiver, self.replies, self.receiver.batch, time.monotonic_ns()
+        replies, batch, now = self.replies, receiver.batch, time.monotonic_ns()
         if batch.due and now >= batch.due:
             receiver.flush()
         self.requests.expire(now / 1e9)
         self.subscriptions.retry(now / 1e9)
         link = self.connection.live_link(revive=revive)
         receiver.due = now + _LONGEST_TURN
-        if batch.due:
-            receiver.due = min(receiver.due, batch.due)
-        for due in (replies.next_deadline(), self.subscriptions.next_due()):
-            if due is not None:
-                self._lower(due)
+        for due in filter(None, (batch.due / 1e9, replies.next_deadline(), self.subscriptions.next_due())):
+            self._lower(due)
         return link
 
     def _lower(self, due: float) -> None:
@@ -321,6 +282,19 @@ class Lifecycle:
         if self.over:
             raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
+        link = self.connection.link
+        hold: Hold = {THREAD: threading.get_ident()}
+        try:
+            goes_on = link is not None and self.phase is _RUNNING and self.receiver.goes_on(link)  # nearly always
+            if link is not None and goes_on and self._ownership.enter(hold):
+                message = self.receiver.one(link, NEVER if until is None else until)
+                if message is not NOTHING:
+                    return message
+        except Exception as error:
+            self._survive(error)
+        finally:
+            hold.pop(THREAD, None)
+            self._ownership.freed()
         while True:
             message = self._receive(until)
             if message is not NOTHING:
@@ -338,21 +312,15 @@ class Lifecycle:
             self._ownership.take(hold, until)
             self._open(None)
             while True:
-                try:
-                    link = self._next_turn(revive=until is None)
-                    message = NOTHING if link is None else self._read_one(link, until)
-                except Exception as error:
-                    self._survive(error)
-                    message = NOTHING
+                message = self._read_one(until)
                 if message is not NOTHING:
                     return message
                 if until is not None and (time.monotonic() >= until or connection.lost):
                     return NOTHING
         except Stopped:
             self._finish()
-            if connection.failure is not None:  # another thread tried, and gave up
-                raise connection.failure from None
-            raise NotConnected("the client is closed; nothing more will come") from None
+            closed = NotConnected("the client is closed; nothing more will come")
+            raise connection.failure or closed from None  # another thread tried, and gave up
         except ConnectionFailed:
             self._finish()
             raise
@@ -364,34 +332,34 @@ class Lifecycle:
                 hold.pop(THREAD, None)
             self._ownership.freed()
 
-    def _read_one(self, link: Link, until: float | None) -> Any:
-        """The next message of this link, or NOTHING at `until` and if something else is due."""
-        due = self.receiver.due / 1e9
-        if not link.inbox:
-            link.next_run(due if until is None else min(due, until), direct=False)
-        return self.receiver.one(link)
+    def _read_one(self, until: float | None) -> Any:
+        """The next message, or NOTHING at `until` and if something else is due."""
+        try:
+            link = self._next_turn(revive=until is None)
+            return NOTHING if link is None else self.receiver.one(link, NEVER if until is None else until)
+        except Exception as error:
+            self._survive(error)
+            return NOTHING
 
     # -- what the connection calls ------------------------------------------------------------------------------------
 
     def _settle(self, link: Link) -> None:
-        """The owner for a moment, once a question was answered: the answers that were found are counted as received, and
-        leave the inbox; what the link saw meanwhile is emitted."""
+        """The owner for a moment, once a question was answered: the answers that were found are counted as received,
+        and leave the inbox; what the link saw meanwhile is emitted."""
         if self.over:  # a closer could not wait: the rest is ours
             self._finish()
             return
         self.receiver.clear_answers(link)
         if link.session.notices:
-            self.connection.tidings.seen(link)
+            self.connection.connection_events.seen(link)
         if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:
             self.receiver.flush()
 
     def _neglected(self) -> None:
         """The keeper: the owner is away, and something is to be emitted."""
-        waiting = self._stand_in
-        if (
-            waiting is None or waiting.work is None
-        ):  # a slow telemetry handler holds up the clock: jobs must not pile up
-            self._stand_in = CLOCK.call_later(0.0, self._emit_for_the_owner)
+        waiting = self._emission  # a slow telemetry handler holds up the clock: jobs must not pile up
+        if waiting is None or waiting.work is None:
+            self._emission = CLOCK.call_later(0.0, self._emit_for_the_owner)
 
     def _unlinked(self) -> None:
         self._login.lost()
@@ -420,22 +388,17 @@ class Lifecycle:
             self._dial_apart()
 
     def _dial_apart(self) -> None:
-        """Have a thread of its own make the first or the next link, if no thread does. If no thread is
-        left, the next call tries again."""
+        """Have a thread of its own make the first or the next link, if no thread does; the next call tries again."""
         link = self.connection.link
-        if self._ownership.standing_in or self.over or (link is not None and link.loss is None):
+        if self.over or (link is not None and link.loss is None):
             return
-        name = process.thread_name("client", self._options.client_id)
         try:
-            threading.Thread(target=self._dial_here, name=name, daemon=True).start()
+            self._ownership.have_stand_in(self._revive, process.thread_name("client", self._options.client_id))
         except RuntimeError as error:
             self._faults.log("no thread can be started to connect again", error)
 
-    def _dial_here(self) -> None:
-        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
-        self._ownership.if_free(self._revive)
-
     def _revive(self) -> None:
+        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
         self._ownership.stand_in()
         try:
             if self.phase is Phase.STARTING:
@@ -453,13 +416,6 @@ class Lifecycle:
         self.connection.failure = error
         self.close(1.0, "error")
 
-    def _breach(self, violation: Violation) -> None:
-        link = self.connection.link
-        if link is not None:
-            link.breach(violation)
-            link.inbox.clear()  # nothing behind it may be processed (RFC 6455, section 7.1.7)
-            self.replies.forget_met()
-
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
@@ -469,8 +425,8 @@ class Lifecycle:
         self.connection.abandon()
 
     def let_go(self) -> bool:
-        """Nobody holds the client any more, and no thread of its own runs: it is being collected. False if it is over.
-        Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
+        """The client is no longer referenced, and no thread of its own runs: it is being collected. False if it is
+        over. Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
         if self._thread is not None or self.over or self._launch.holder() is None:
             return False
         link = self.connection.ask_close("collected")
@@ -513,8 +469,7 @@ class Lifecycle:
             self._ownership.if_free(self._finish)  # unless it did so just now
 
     def _finish(self, *, owned: bool = True) -> None:
-        """Emit what is left, once; by the owner, or by a closer that could not wait for it. May be interrupted, and
-        called, at any of its lines: each step may be done twice."""
+        """Emit what is left, by the owner or a closer that could not wait for it. Each step may be done twice."""
         if self.phase is Phase.FORKED:
             return
         WATCHDOG.forget(self.receiver)
@@ -528,12 +483,6 @@ class Lifecycle:
 
     def _end(self) -> None:
         """It is over: state and wait() report it from now on."""
-        if self.phase is Phase.FORKED:
-            return
-        if self._not_emitted:
-            try:
-                self._not_emitted.pop()
-                self._emit.closed()
-            except IndexError:  # another thread does it
-                pass
+        if self.phase is not Phase.FORKED and self._closed.take(object()):
+            self._emit.closed()
         self._reach(Phase.ENDED)

@@ -1,7 +1,7 @@
 """One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
 Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
-that is away (`keep`) - and guards the session; `driver` tells which. `sending` is held by the one thread that writes a
+that is away (`keep`) - and guards the session; `driver` is which. `sending` is held by the one thread that writes a
 frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. A
 signal's handler gets both locks again in the midst of its own thread's reading or writing; `driver` and `_writing` say
 so, and it raises NotConnected. `end` in any thread, once. The link emits nothing and calls no user code, so that the
@@ -21,14 +21,12 @@ from typing import Final
 from ..errors import NotConnected
 from ..redaction import log_fault
 from .deflate import Deflate, Inflater
-from .flag import Turn, move
+from .flag import Turn, holding, move
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 
-_LONGEST_WAIT: Final = 3600.0  # seconds
-_LONGEST_MS: Final = 3_600_000
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
@@ -53,24 +51,9 @@ class Link:
     """One upgraded connection."""
 
     __slots__ = (
-        *(
-            "_announced",
-            "_ending",
-            "_rest",
-            "_retry_at",
-            "_transport",
-            "_unsent",
-            "_writing",
-            "away_since",
-            "disposed",
-            "deflate",
-            "driver",
-            "ended",
-            "idle",
-            "in_hand",
-        ),
-        *("inbox", "kind", "notes_heartbeats", "opened_ns", "reading", "sending", "session", "stamp", "subprotocol"),
-        "uri",
+        *("_announced", "_ending", "_rest", "_retry_at", "_transport", "_unsent", "_writing", "away_since"),
+        *("disposed", "deflate", "driver", "ended", "idle", "in_hand", "inbox", "kind", "notes_heartbeats"),
+        *("opened_ns", "reading", "sending", "session", "stamp", "subprotocol", "uri"),
     )
 
     def __init__(
@@ -116,7 +99,8 @@ class Link:
         if the link is lost, and if there are notices to emit."""
         run: list[bytes] = []
         data: bytes | None = b""
-        session, transport, inbox, bulk = self.session, self._transport, self.inbox, run if direct else None
+        session, transport, inbox = self.session, self._transport, self.inbox
+        reader, single = session.reader, session.reader.single
         with self.reading:
             if self.driver is _OWNER:
                 raise NotConnected(_IN_ITS_MIDST)
@@ -130,31 +114,31 @@ class Link:
                         self._attend(now)
                     if transport.ready or session.unfinished:
                         data = b"" if session.unfinished else transport.recv(FLOOD)
-                        if data or session.unfinished:
-                            self.stamp = _wall_ns()
-                            self.kind = session.receive(data or b"", now, self.stamp, bulk)
-                        elif data is not None:
-                            session.ended()
-                        data = b""
-                        if session.stirred:
-                            self._react(now, nothing=not (run or inbox))
-                        now = _monotonic()
-                    elif now >= until:
+                    elif now >= until or session.loss is not None:
                         break
-                    elif session.loss is None:
+                    else:
                         began, due = now, session.due if session.due < until else until
-                        if self._retry_at < due:
-                            due = self._retry_at
-                        pause = int((due - now) * 1e3) + 1 if due - now < _LONGEST_WAIT else _LONGEST_MS
-                        transport.ready = bool(transport.poll(pause if pause > 0 else 0))
+                        data = transport.await_bytes((due if due < self._retry_at else self._retry_at) - now)
                         now = _monotonic()
                         self.idle += now - began
+                    if data and (payload := single(data)) is not None:
+                        session.arrived += 1
+                        session.arrived_bytes += len(data)
+                        session.last_message = now
+                        self.kind, self.stamp = reader.usual, _wall_ns()
+                        run.append(payload)
+                    elif data is not None:
+                        self._receive(data, now, run if direct else None, as_owner=True)
+                    if run and not direct:
+                        inbox.append((self.kind, run.pop(), self.stamp))
+                    del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
+                    data = b""
             except _BROKEN as error:
                 self._broken(error)
             except BaseException as error:
                 self._interrupted(error, data, run)
                 raise
-            finally:  # also when a signal's handler raised: the keeper must see that nobody reads
+            finally:  # also when a signal's handler raised: the keeper must see that no thread reads
                 self.driver, self.away_since = _AWAY, now  # without a call, which could be interrupted
                 self.in_hand = bool(run)
             if session.close_owed is not None:
@@ -163,11 +147,16 @@ class Link:
             self.give_back()
         return run
 
-    def _react(self, now: float, *, nothing: bool) -> None:
-        """Something else than one usual message was read: answer what is owed, and act upon a breach, if there is
-        nothing before it that has to be handed out. Holds `reading`."""
+    def _receive(self, data: bytes, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
+        """Something else than one usual message was read, or the end of the stream: answer what is owed. As the owner,
+        act upon a breach, unless messages before it have to be handed out. Holds `reading`."""
         session = self.session
-        if nothing:
+        if data or session.unfinished:
+            self.stamp = _wall_ns()
+            self.kind = session.receive(data, now, self.stamp, run)
+        else:
+            session.ended()
+        if as_owner and not (run or self.inbox):
             session.judge()
         session.stirred = session.verdict is not None or session.buffer.noticed
         self._speak(now)
@@ -190,7 +179,7 @@ class Link:
     @property
     def in_midst(self) -> bool:
         """Whether this is a signal's handler's code, in the midst of this thread's reading or writing."""
-        midst = _holding(self.sending, 0.0, lambda: self._writing) or _holding(
+        midst = holding(self.sending, 0.0, lambda: self._writing) or holding(
             self.reading, 0.0, lambda: self.driver is _OWNER
         )
         if self.disposed:  # just now, and it was held here
@@ -288,33 +277,27 @@ class Link:
 
     def _read(self, now: float) -> None:
         """Read once into the inbox, for an owner that is away. Holds `reading`."""
-        session, data = self.session, b""
+        data: bytes | None = b""
+        transport = self._transport
         try:
-            if not session.unfinished:
-                read = self._transport.recv(READ)
-                if read is None:
-                    return
-                self.stamp, data = _wall_ns(), read
-            if data or session.unfinished:
-                session.receive(data, now, self.stamp)
-            else:
-                session.ended()
+            data = b"" if self.session.unfinished else transport.recv(READ)
+            if data is not None:
+                self._receive(data, now, None, as_owner=False)
+            del transport.got[:]
             data = b""
         except _BROKEN as error:
             self._broken(error)
         except BaseException as error:
             self._interrupted(error, data)
             raise
-        if session.stirred:
-            self._react(now, nothing=False)
 
     def _drop_heartbeats(self) -> None:
-        """The owner is not called out of its wait for what nobody hears of."""
+        """The owner is not called out of its wait for what no handler is attached to."""
         if self.session.notices and not self.notes_heartbeats():
             self.session.notices[:] = [notice for notice in self.session.notices if notice[0] == "full"]
 
     def inherit(self, unread: deque[Received]) -> None:
-        """Owner, before anybody reads: what the last link received comes first."""
+        """Owner, before any thread reads: what the last link received comes first."""
         move(unread, self.inbox)
         self.session.buffer.weigh(0)
 
@@ -382,7 +365,7 @@ class Link:
         session = self.session
         if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
             self._retry_at = NEVER
-        elif not _holding(self.sending, 0.0, lambda: self._say_alone(now)):
+        elif not holding(self.sending, 0.0, lambda: self._say_alone(now)):
             self._retry_at = now + _AGAIN
 
     def _say_alone(self, now: float) -> bool:
@@ -450,8 +433,8 @@ class Link:
         session = self.session
         if session.close_owed is None:
             session.close_owed = code.to_bytes(2, "big")
-        # If it does not come free in time, whoever sends does it, once its own frame is out.
-        _holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
+        # If it does not come free in time, the thread that sends does it, once its own frame is out.
+        holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
         if self.disposed:
             self.give_back()
 
@@ -475,7 +458,7 @@ class Link:
         return self._transport.option(level, name, size)  # any thread; OSError once closed
 
     def shutdown(self) -> None:
-        """End both directions now; whoever reads or writes is woken."""
+        """End both directions now; the thread that reads or writes is woken."""
         self._transport.shutdown()
 
     def announce(self) -> str:
@@ -503,9 +486,7 @@ class Link:
     def give_back(self) -> None:
         """Close the descriptor of a link that was disposed of, unless it is read or written just now: by another
         thread, or by what a signal's handler interrupts. Whoever does that comes here at its end."""
-        _holding(
-            self.reading, _AGAIN, lambda: self.driver is not _OWNER and _holding(self.sending, _AGAIN, self._close)
-        )
+        holding(self.reading, _AGAIN, lambda: self.driver is not _OWNER and holding(self.sending, _AGAIN, self._close))
 
     def _close(self) -> bool:
         if not self._writing:
@@ -516,15 +497,3 @@ class Link:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
         self.ended = True
         self._transport.close()
-
-
-def _holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
-    """Do this with the lock, if it comes free in time, and return what it does. That the lock was taken is known in the
-    step that takes it: it is given back wherever a signal's handler raises."""
-    free: list[bool] = []
-    try:
-        free.extend(map(lock.acquire, (True,), (timeout,)))
-        return True in free and work()
-    finally:
-        if True in free:
-            lock.release()

@@ -8,7 +8,6 @@ the owner's thread; `kind_of` in any.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from .. import events
+from ..checks import is_number
 from ..errors import DecodeError
 from ..telemetry import EventSlot, Recorder
 from .emitter import Emitter
@@ -35,23 +35,22 @@ _wall = time.time_ns
 
 
 class Recorders(NamedTuple):
-    """Who hears of messages of one type: a recorder for each event, None where nobody does."""
+    """The recorders for messages of one type, None for an event without handlers."""
 
     kind: str
     decoded: Recorder | None
     received: Recorder | None
-    aged: Recorder | None  # message.received of a message whose lag is known
     started: Recorder | None
     completed: Recorder | None
 
 
 Read = tuple[Any, Recorders]  # a message and its recorders
-UNHEARD: Final = Recorders("", None, None, None, None, None)
-FAILED: Final = Recorders(INVALID, None, None, None, None, None)  # of what could not be decoded
+UNHEARD: Final = Recorders("", None, None, None, None)
+FAILED: Final = Recorders(INVALID, None, None, None, None)  # of what could not be decoded
 
 
 class MessageEvents:
-    """The events of one client's received messages. `breach` ends the link over a message that breaks the protocol."""
+    """The events of one client's received messages."""
 
     def __init__(
         self,
@@ -60,7 +59,6 @@ class MessageEvents:
         emit: Emitter,
         faults: Faults,
         types: MessageTypes,
-        breach: Callable[[Violation], None],
     ) -> None:
         self.emit = emit
         self.slow_ns = slow_ns
@@ -68,7 +66,7 @@ class MessageEvents:
         self.bus = emit.bus
         self._faults = faults
         self._types = types
-        self._breach = breach
+        self.breach: Callable[[Violation], None] = lambda violation: None  # the receiver's; ends the link
         self._decode_binary = protocol.decode
         self._decode_text = protocol.text_decoder()
         self._type_of = protocol.message_type
@@ -76,26 +74,27 @@ class MessageEvents:
         has_heartbeats = type(protocol).heartbeat_answer is not Protocol.heartbeat_answer
         self._heartbeat = protocol.heartbeat_answer if has_heartbeats else None
         self.beat: Any = None  # what to answer, if the message read last is an application heartbeat
+        self._aged: Recorder | None = None  # of the lag of each message
         self.lags: deque[int] = deque()  # ns, since the sums left last
         self._muted = False
         # Made anew by `attend`. All events of a message are emitted by what was made before it: pairs stay whole.
         self.version = -1
-        self._thread: int | None = None
+        self.thread: int | None = None
         self._slots: list[EventSlot] = []
         self._known: dict[str, Recorders] = {}
         self._periods = types.periods
         self.quiet = False  # nothing is emitted of single messages, and nothing looked for in them but answers
-        self.timed = False  # the sums are heard of, or that one was slow
+        self.timed = False  # the sums have handlers, or a slow message has
         self.read: Callable[[Received], Read] = self._reader(None, heard=False)
 
-    # -- who hears ----------------------------------------------------------------------------------------------------
+    # -- recorders ----------------------------------------------------------------------------------------------------
 
     def attend(self) -> bool:
-        """See who hears what, for the calling thread, if that may have changed; True if it had."""
-        if self.version == self.bus.version and self._thread == threading.get_ident():
+        """Look up the recorders of the calling thread, if they may have changed; True if they had."""
+        if self.version == self.bus.version and self.thread == threading.get_ident():
             return False
         self.version = self.bus.version
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         slot = self.emit.slot
         self._slots = [slot(event) for event in _TYPED]
         heard = not self._muted and any(one.handlers for one in self._slots)
@@ -104,6 +103,9 @@ class MessageEvents:
         self._known = {}
         self.quiet = begun is None and not heard and self._sent_at is None and self._heartbeat is None
         self.timed = not self._muted and any(slot(event).handlers for event in _SUMMED)
+        # In every profile, and outside the catalogue: the slot is the bus's own.
+        age = self.bus.slot(events.MESSAGE_LAG) if self._sent_at is not None and not self._muted else None
+        self._aged = None if age is None else age.recorder(("lag",), {"client_id": self._client_id, **_RECEIVED})
         self.read = self._reader(begun, heard=heard)
         return True
 
@@ -129,23 +131,19 @@ class MessageEvents:
                 except Exception as error:
                     self.beat = None
                     self.misread(error)
+            if sent_at is not None:
+                self._lag(message)
             if not heard:
-                if sent_at is not None:
-                    self._lag(message)
                 return message, UNHEARD
             raw: Any = NOTHING
             try:
                 recorders = known[raw := type_of(message)]
             except Exception as error:
                 recorders = self._recorders(raw, error)
-            _, decoded, heard_of, aged, _, _ = recorders
-            if decoded is not None:
-                decoded(ended - began, size)
-            if sent_at is not None and (lag := self._lag(message)) is not None:
-                if aged is not None:
-                    aged(size, arrived, lag)
-            elif heard_of is not None:
-                heard_of(size, arrived)
+            if recorders.decoded is not None:
+                recorders.decoded(ended - began, size)
+            if recorders.received is not None:
+                recorders.received(size, arrived)
             return message, recorders
 
         return read
@@ -160,7 +158,7 @@ class MessageEvents:
         return decoded
 
     def misread(self, error: Exception) -> None:
-        """The protocol could not tell whether a message is an answer: it is delivered."""
+        """The protocol raised instead of saying whether a message is an answer: it is delivered."""
         self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
 
     def _recorders(self, raw: Any, error: Exception) -> Recorders:
@@ -181,7 +179,6 @@ class MessageEvents:
             kind,
             decoded.recorder(("duration", "size"), fine),
             received.recorder(("size", "system_time"), typed),
-            received.recorder(("size", "system_time", "lag"), typed) if self._sent_at is not None else None,
             started.recorder(("system_time",), typed),
             completed.recorder(("duration",), fine),
         )
@@ -201,23 +198,24 @@ class MessageEvents:
         self._faults.log(f"the protocol's {hook} raised", error)
         self._faults.handled(self._faults.occurred(error, "protocol", "error"), "delivered")
 
-    def _lag(self, message: Any) -> int | None:
-        """Ns since the server sent it, by its own word; below 0 counts as 0."""
+    def _lag(self, message: Any) -> None:
+        """Note how long ago the server sent a message, by its own word; below 0 counts as 0 ns."""
         assert self._sent_at is not None
         try:
             sent = self._sent_at(message)
             if sent is None:
-                return None
-            if isinstance(sent, bool) or not isinstance(sent, int | float) or not math.isfinite(sent):
+                return
+            if not is_number(sent):
                 raise TypeError(
                     f"sent_at gave {type(sent).__name__} {sent!r:.50}, not seconds since the epoch, or None"
                 )
             lag = max(0, time.time_ns() - round(sent * 1e9))
         except Exception as error:
             self._unreadable("sent_at", error)
-            return None
+            return
         self.lags.append(lag)
-        return lag
+        if self._aged is not None:
+            self._aged(lag)
 
     def _undecodable(self, error: Exception, received: Received, began: int) -> object:
         """Emit that a message cannot be read. Text that is no UTF-8 ends the link (RFC 6455, section 8.1)."""
@@ -227,7 +225,7 @@ class MessageEvents:
             self._slots[0].emit({"duration": _clock() - began, "size": len(payload)}, {**typed, "result": ERROR})
             self._slots[1].emit({"size": len(payload), "system_time": arrived}, typed)
         if opcode == TEXT and not is_text(payload):
-            self._breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # whose loss emits the fault
+            self.breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # whose loss emits the fault
             return BREACH
         what = f"a message of {len(payload)} bytes cannot be decoded: {type(error).__name__}: {error}"
         wrapped = DecodeError(what)
@@ -279,6 +277,7 @@ class MessageEvents:
         self.version = -1
 
 
+_RECEIVED: Final = {"direction": "received"}
 _TYPED: Final = (
     events.MESSAGE_DECODE_COMPLETED,
     events.MESSAGE_RECEIVED,

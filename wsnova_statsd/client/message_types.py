@@ -33,7 +33,7 @@ class MessageTypes:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.periods = 0
         self._clock = clock
-        self._ending = threading.Lock()  # held by the one thread that ends a period; nobody waits for it
+        self._ending = threading.Lock()  # held by the one thread that ends a period; no thread waits for it
         self._due = clock() + PERIOD
         self._known: set[str] = set()  # of the last period and this one
         self._seen: set[str] = set()  # those of this one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import ssl as tls
 from base64 import b64encode
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from .. import checks
 from ..errors import ConfigurationError, one_of
 from ..profiles import Profile
 from ..redaction import redact_url
@@ -83,13 +83,9 @@ class Options:
             raise ConfigurationError("ssl is a server's context; give a client's, such as ssl.create_default_context()")
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
-        for name in ("connect_timeout", "idle_timeout"):
-            given = getattr(self, name)
-            if given is None and name == "idle_timeout":
-                continue
-            number = isinstance(given, int | float) and not isinstance(given, bool)
-            if not number or not math.isfinite(given) or given <= 0:
-                raise ConfigurationError(f"{name} is {given!r}; give seconds, more than zero")
+        checks.seconds("connect_timeout", self.connect_timeout)
+        if self.idle_timeout is not None:
+            checks.seconds("idle_timeout", self.idle_timeout)
         check_auth(self.auth)
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; give ws.RateLimit(per_second, burst) or None")
@@ -98,17 +94,14 @@ class Options:
         if self.in_child not in ("forked", "start"):
             raise one_of("in_child", self.in_child, ("forked", "start"))
         for name in ("max_message_bytes", "max_buffered_bytes"):
-            given = getattr(self, name)
-            if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-                raise ConfigurationError(f"{name} is {given!r}; give a number of bytes, from 1")
+            checks.whole(name, getattr(self, name), unit="bytes")
         if isinstance(self.subscriptions, str):
             raise ConfigurationError(f"subscriptions is the string {self.subscriptions!r}; give a list of channels")
         for channel in self.subscriptions:
             check_channel(channel)
         if self.subscriptions and type(self.protocol).subscribe_message is Protocol.subscribe_message:
             raise ConfigurationError(f"{type(self.protocol).__name__} cannot subscribe; override subscribe_message")
-        if not isinstance(self.reconnect, bool):
-            raise ConfigurationError(f"reconnect is {self.reconnect!r}; allowed: True, False")
+        checks.flag("reconnect", self.reconnect)
 
     @property
     def asks_anew(self) -> bool:

@@ -57,6 +57,10 @@ class Ownership:
             self.freed()
         return True
 
+    def enter(self, hold: Hold) -> bool:
+        """Become the owner, if there is none: until `hold.pop(THREAD, None)`, and `freed`."""
+        return self._try(hold)
+
     def borrow(self, hold: Hold) -> bool:
         """Become the owner for a while, if there is none: until another thread has `wanted` it, at most."""
         hold[_STANDS_IN] = True
@@ -67,6 +71,11 @@ class Ownership:
         """Held by a thread that lets go once there is a link, or an answer."""
         latest = self._latest()
         return THREAD in latest and _STANDS_IN in latest
+
+    def have_stand_in(self, work: Callable[[], object], name: str) -> None:
+        """Have a thread of this name do this as the owner, unless there is one. Raises RuntimeError if none is left."""
+        if not self.standing_in:
+            threading.Thread(target=self.if_free, args=(work,), name=name, daemon=True).start()
 
     def stand_in(self) -> None:
         """The owner lets go once there is a link."""

@@ -1,4 +1,4 @@
-"""Protocols: how a feed's messages are written, read and told apart. Called by the client, one message at a time.
+"""Protocols: how a feed's messages are encoded, decoded and classified. Called by the client, one message at a time.
 
 `Protocol` passes text and bytes through and knows no replies; subclass it for a dialect. Every method but encode,
 decode and message_type has a default that means "this feed has no such thing". What decode, encode and message_type
@@ -16,15 +16,16 @@ from typing import Any, Final, TypeGuard
 from ..errors import ConfigurationError
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_BYTES: Final = (bytes, bytearray, memoryview)
 _TYPE_FIELDS: Final = ("method", "action", "event", "e", "op", "channel")
 
 
 def _is_id(value: object) -> TypeGuard[int | str]:
-    return isinstance(value, int | str) and not isinstance(value, bool)  # True == 1 would answer request 1
+    return isinstance(value, (int, str)) and not isinstance(value, bool)  # True == 1 would answer request 1
 
 
 def check_channel(channel: Any) -> Hashable:
-    """The channel. Raises ConfigurationError for one that cannot be told from others."""
+    """The channel. Raises ConfigurationError for one that cannot be compared with others."""
     try:
         hash(channel)
     except TypeError:
@@ -36,7 +37,7 @@ def check_channel(channel: Any) -> Hashable:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """A server's answer about one channel. `subscribed` tells which request it answers, None if it may be either."""
+    """A server's answer about one channel. `subscribed` is which request it answers, None if it may be either."""
 
     channel: Hashable
     accepted: bool
@@ -63,22 +64,22 @@ class Protocol:
         """The `type` tag of a message. The client cleans it and bounds how many there are."""
         if isinstance(message, str):
             return "text"
-        return "binary" if isinstance(message, bytes | bytearray | memoryview) else "unknown"
+        return "binary" if isinstance(message, _BYTES) else "unknown"
 
     def sent_at(self, message: Any) -> float | None:
         """When the server sent a message, by its own word: seconds since the epoch, None if it does not say."""
         return None
 
     def encoder(self) -> Callable[[Any], tuple[bool, bytes]]:
-        """What the client calls with a message to send: whether it goes out as text, and its bytes. encode, or a shorter
-        way. Raises what encode raises, and TypeError for what is neither str nor bytes."""
+        """What the client calls with a message to send: whether it goes out as text, and its bytes. encode, or a
+        shorter way. Raises what encode raises, and TypeError for what is neither str nor bytes."""
         encode = self.encode
 
         def encoded(message: Any) -> tuple[bool, bytes]:
             data = encode(message)
             if isinstance(data, str):
                 return True, data.encode()
-            if isinstance(data, bytes | bytearray | memoryview):
+            if isinstance(data, _BYTES):
                 return False, bytes(data)
             # bytes(10**9) would be a gigabyte
             raise TypeError(f"the protocol's encode gave {type(data).__name__}, not str or bytes")
@@ -130,14 +131,14 @@ class Protocol:
         """With acknowledges() == 'reply': whether a reply that is no error confirms this channel."""
         return True
 
-    # -- a link's life ------------------------------------------------------------------------------------------------
+    # -- a link -------------------------------------------------------------------------------------------------------
 
     def greeting(self) -> list[Any]:
         """Messages to send on every new link, once it is authenticated."""
         return []
 
     def heartbeat_answer(self, message: Any) -> Any | None:
-        """What to answer to an application heartbeat, None if the message is none. It is delivered to nobody else."""
+        """What to answer to an application heartbeat, None if the message is none. It is not delivered."""
         return None
 
 
@@ -178,7 +179,7 @@ class JsonProtocol(Protocol):
 
     def encode(self, message: Any) -> str | bytes:
         """Bytes go out as they are, everything else as JSON text."""
-        if isinstance(message, bytes | bytearray | memoryview):
+        if isinstance(message, _BYTES):
             return bytes(message)
         text = self._dumps(message)
         return text.decode("utf-8") if isinstance(text, bytes) else text
@@ -188,14 +189,16 @@ class JsonProtocol(Protocol):
         if type(self).encode is not JsonProtocol.encode:
             return super().encoder()
         dumps, plain = self._dumps, super().encoder()
+        trusted = getattr(dumps, "__module__", None) == "orjson"  # its bytes are UTF-8
 
         def encoded(message: Any) -> tuple[bool, bytes]:
-            if isinstance(message, bytes | bytearray | memoryview):
+            if isinstance(message, _BYTES):
                 return False, bytes(message)
             text = dumps(message)
             if type(text) is not bytes:
                 return plain(message) if not isinstance(text, str) else (True, text.encode())
-            text.decode()  # it is to be UTF-8
+            if not trusted:
+                text.decode()
             return True, text
 
         return encoded
@@ -266,7 +269,7 @@ class JsonProtocol(Protocol):
             return "unknown"
         if isinstance(message, list | tuple):
             return "array"
-        return "binary" if isinstance(message, bytes | bytearray | memoryview) else "scalar"
+        return "binary" if isinstance(message, _BYTES) else "scalar"
 
 
 class JsonRpcProtocol(JsonProtocol):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
 
-from ..errors import ConfigurationError
+from .. import checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +17,9 @@ class RateLimit:
     wait: bool = True
 
     def __post_init__(self) -> None:
-        rate = self.per_second
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not math.isfinite(rate) or rate <= 0:
-            raise ConfigurationError(f"RateLimit's per_second is {rate!r}; give messages per second, more than zero")
-        if isinstance(self.burst, bool) or not isinstance(self.burst, int) or self.burst < 1:
-            raise ConfigurationError(f"RateLimit's burst is {self.burst!r}; give a number of messages, from 1")
-        if not isinstance(self.wait, bool):
-            raise ConfigurationError(f"RateLimit's wait is {self.wait!r}; allowed: True, False")
+        checks.number("RateLimit's per_second", self.per_second, above=0, unit="messages a second")
+        checks.whole("RateLimit's burst", self.burst, unit="messages")
+        checks.flag("RateLimit's wait", self.wait)
 
 
 class TokenBucket:

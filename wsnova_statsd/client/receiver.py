@@ -1,6 +1,6 @@
 """Hands out what arrives, one message after the other and in order, until something else is due.
 
-A client that is heard of decodes, emits and hands out each message by itself; one of which nobody hears decodes some
+A client whose messages have handlers decodes, emits and hands out each by itself; one without any decodes some
 ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's
 inbox only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is
 over. Runs in the owner's thread; what any thread may call says so.
@@ -12,12 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from operator import length_hint
+from threading import get_ident
 from typing import Any, Final, Protocol
 
 from .. import events, process
-from .batch import WINDOW_NS, Batch
-from .frames import Received
-from .link import Link
+from .batch import Batch
+from .frames import Received, Violation
+from .link import Driver, Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
@@ -49,10 +50,13 @@ class Receiver:
         answer: Callable[[Any], None],
     ) -> None:
         self.events = messages
+        messages.breach = self._breach
         self.emit = messages.emit
         self.kind_of = messages.kind_of
         self.batch = Batch()
-        self.due = 0  # when something else has its turn, on time.monotonic_ns(); whoever brings that forward lowers it
+        self.due = (
+            0  # when something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
+        )
         self._handler = handler
         self._replies = replies
         self._connection = connection
@@ -72,14 +76,37 @@ class Receiver:
         self._attend()
         return self._each(link, self._arriving(link))
 
-    def one(self, link: Link) -> Any:
-        """The next message that waits, not timed as processing; NOTHING if none is for the caller."""
-        self._attend()
-        for message in self._each(link, _leaving(link.inbox), timed=False):
-            return message
-        return NOTHING
+    def one(self, link: Link, until: float) -> Any:
+        """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
+        or if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts
+        is not lost."""
+        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+            self._attend()
+        inbox = link.inbox
+        if not inbox:
+            due = self.due / 1e9
+            link.next_run(until if until < due else due, direct=False)
+            if not inbox:
+                return NOTHING
+        received = inbox[0]
+        message = self._take(received)
+        if inbox and inbox[0] is received:  # a breach clears it
+            inbox.popleft()
+        return message
 
-    def _arriving(self, link: Link) -> Iterator[Received]:
+    def _take(self, received: Received) -> Any:
+        """Read a message, and count it. NOTHING if it cannot be read, or is an answer."""
+        message, recorders = self.events.read(received)
+        failed = recorders is FAILED
+        self.batch.add((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        if self.batch.due < self.due:
+            self.due = self.batch.due
+        if failed:
+            return NOTHING
+        asked = self._replies.active or self.events.beat is not None
+        return NOTHING if asked and self._consumed(message, received, recorders) else message
+
+    def _arriving(self, link: Link) -> Generator[Received, None, None]:
         """What waits and what comes, until something else is due. A long run of which nothing is emitted ends it: that
         stands in `_run`. What is not taken goes into the inbox."""
         inbox, replies, bulk = link.inbox, self._replies, self.events.quiet
@@ -107,7 +134,7 @@ class Receiver:
             elif not inbox:
                 return
 
-    def _each(self, link: Link, entries: Iterator[Received], *, timed: bool = True) -> Iterator[Any]:
+    def _each(self, link: Link, entries: Generator[Received, None, None]) -> Iterator[Any]:
         """Hand out messages one by one, with all their events. What a handler raises costs nothing else; what this turn
         does not come to goes into the inbox."""
         messages, replies, handler, connection = self.events, self._replies, self._handler, self._connection
@@ -132,9 +159,6 @@ class Receiver:
                     continue
                 if (replies.active or messages.beat is not None) and self._consumed(message, current, recorders):
                     continue
-                if not timed:
-                    yield message
-                    continue
                 if recorders.started is not None:
                     recorders.started(_wall())
                 handed = _clock()
@@ -157,28 +181,21 @@ class Receiver:
                 if took > slow:
                     messages.slow(message, recorders, took)
         finally:
-            self._end_turn(link, received, entries)
+            self.in_hand = _nothing
+            entries.close()  # which puts back what it did not give
+            if received is not None:
+                link.put_back([received])
             if count:
                 self.batch.add((count, sizes, errors, done, spent, longest))
         run, self._run = self._run, []
         if run:
             yield from self._in_bulk(link, run)
 
-    def _end_turn(self, link: Link, received: Received | None, entries: Iterator[Received]) -> None:
-        """What a turn did not come to is the first of what waits."""
-        self.in_hand = _nothing
-        rest = [] if received is None else [received]
-        if isinstance(entries, Generator):
-            entries.close()  # which puts back what it did not give
-        else:
-            rest += entries
-        if rest:
-            link.put_back(rest)
-
     def _in_bulk(self, link: Link, run: list[bytes]) -> Iterator[Any]:
         """Hand out a run of which nothing is emitted but the sums, decoded some ahead. What this turn does not come to,
         or cannot decode, goes into the inbox."""
         messages, kind, stamp, done = self.events, link.kind, link.stamp, 0
+        self._handing = run
         self._open(_clock())
         try:
             while done < len(run) and self._has_turn(link):
@@ -260,10 +277,23 @@ class Receiver:
             raise error
         messages.raised(error)
 
+    def _breach(self, violation: Violation) -> None:
+        """A message broke the protocol: nothing behind it may be processed (RFC 6455, section 7.1.7)."""
+        link = self._connection.link
+        if link is not None:
+            link.breach(violation)
+            link.inbox.clear()
+            self._replies.forget_met()
+
+    def goes_on(self, link: Link) -> bool:
+        """Whether nothing else is due than this link's messages."""
+        session = link.session
+        return session.loss is None and not session.notices and bool(_alive[0]) and _clock() < self.due
+
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _consumed(self, message: Any, received: Received, recorders: Recorders) -> bool:
-        """True if the message is a reply, an ack or an application heartbeat: dealt with here, delivered to nobody."""
+        """True if the message is a reply, an ack or an application heartbeat: dealt with here, and not delivered."""
         replies, began = self._replies, _clock()
         try:
             if not replies.active or not replies.offer(message, received, owner=True):
@@ -286,10 +316,9 @@ class Receiver:
         answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
         if answers:
             self._attend()
-            self.due = _clock() + WINDOW_NS
             for received in answers:
                 link.inbox.remove(received)
-            deque(self._each(link, iter(answers)), 0)
+                self._take(received)
 
     # -- sums ---------------------------------------------------------------------------------------------------------
 
@@ -300,7 +329,8 @@ class Receiver:
         return 0 if link is None else len(link.inbox) + self.in_hand()[1]
 
     def flush(self) -> None:
-        """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or whoever closes."""
+        """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or the closing
+        thread."""
         self.events.tidy()
         sums = self.batch.take()
         if sums is not None:
@@ -309,7 +339,9 @@ class Receiver:
 
     def look(self, now_ns: int) -> None:
         """The watchdog, every second: emit sums that are overdue, as their owner is in a handler, or there is none."""
-        if self.batch.due and now_ns >= self.batch.due:
+        link = self._connection.link
+        reads = link is not None and link.driver is Driver.OWNER  # it does so itself
+        if self.batch.due and now_ns >= self.batch.due and not reads:
             self.flush()
             if self.in_hand()[0]:
                 self.batch.open(now_ns)
@@ -338,9 +370,3 @@ class Receiver:
 
 def _nothing() -> Hand:
     return 0, 0, None
-
-
-def _leaving(inbox: deque[Received]) -> Iterator[Received]:
-    """What waits, each taken out when its turn has come: other threads may look for an answer among the rest."""
-    while inbox:
-        yield inbox.popleft()

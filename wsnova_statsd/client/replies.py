@@ -1,8 +1,8 @@
 """What waits for an answer: requests by id, subscriptions by channel, a login by its reader. A table with a lock.
 
-Any thread adds; whoever decodes a message offers it: the owner, or a thread that waits and looks at what came while the
-owner is busy. A message may be offered by both; it answers once, and the owner swallows it. The user's code is never
-called under the lock.
+Any thread adds; the thread that decodes a message offers it: the owner, or a thread that waits and looks at what came
+while the owner is busy. A message may be offered by both; it answers once, and the owner swallows it. The user's code
+is never called under the lock.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pending:
         self.key = key
         self.deadline = deadline  # on time.monotonic()
         self.read = read  # for answers without a key: True, False, or None for "not the answer"
-        self.on_done = on_done  # for answers that nobody waits for in person
+        self.on_done = on_done  # for answers that no thread waits for
         self.wake = Flag()
         self.done = False
         self.result: Result = "timeout"
@@ -50,8 +50,8 @@ class Pending:
 
 
 class Replies:
-    """The expected answers of one client. While not `active` an offer cannot match anything. `lower` is told when
-    something is due (time.monotonic())."""
+    """The expected answers of one client. While not `active` an offer cannot match anything. `lower` is called with
+    when something is due (time.monotonic())."""
 
     def __init__(self, protocol: Protocol, lower: Callable[[float], None] = lambda due: None) -> None:
         self._protocol = protocol
@@ -64,7 +64,7 @@ class Replies:
         self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
         self._numbers = itertools.count(1)
         self.active = False  # read without the lock
-        self.late = 0  # answers that came after their deadline; delivered to nobody
+        self.late = 0  # answers that came after their deadline; not delivered
 
     def number(self) -> int:
         """A number for a request, unique for this client and not the id of one that is under way."""
@@ -92,7 +92,7 @@ class Replies:
             return self._pending.get(key)
 
     def offer(self, message: Any, entry: Received, *, owner: bool) -> bool:
-        """True if this message is an answer, or was found to be one: it is delivered to nobody else.
+        """True if this message is an answer, or was found to be one: it is not delivered.
 
         `entry` is what it was decoded from. A thread that waits (owner=False) leaves a mark, because the owner will
         decode the same entry again when it comes to it.
@@ -196,7 +196,7 @@ class Replies:
         return True
 
     def forget(self, pending: Pending) -> None:
-        """Expect it no more, and tell nobody: its question never left."""
+        """Expect it no more, and report nothing: its question was never sent."""
         with self._lock:
             self._remove_locked(pending)
             self._settle_active_locked()
@@ -221,12 +221,12 @@ class Replies:
             self.drop(pending, "interrupted")
 
     def wake(self) -> None:
-        """Something arrived that nobody decoded yet: whoever waits looks through it. Called by the keeper."""
+        """Something arrived that is not decoded yet: the threads that wait look through it. Called by the keeper."""
         for pending in [*self._pending.copy().values(), *self._readers]:  # copies: the keeper waits for no lock
             pending.wake.set()
 
     def expire(self, now: float) -> None:
-        """Give up what nobody waits for in person and is past its deadline; and do not know late replies for ever."""
+        """Give up what no thread waits for and is past its deadline; and do not know late replies for ever."""
         with self._lock:
             late = [one for one in list(self._pending.values()) if one.on_done is not None and one.deadline <= now]
             for key in [key for key, until in list(self._past.items()) if until <= now]:

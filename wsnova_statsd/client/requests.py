@@ -1,19 +1,19 @@
 """Asking and being answered: requests by id, questions whose answer a reader knows, greetings, application heartbeats.
 
-A message goes out and its thread waits for the answer. Any thread. An answer is found by the owner as it reads, or by the
-waiting thread itself: it becomes the owner while there is none, and reads; else it looks through what the keeper read
-while the owner is busy. A message may be offered by both; it answers once, and is delivered to nobody else. The user's
-code is never called under a lock.
+A message goes out and its thread waits for the answer. Any thread. An answer is found by the owner as it reads, or by
+the waiting thread itself: it becomes the owner while there is none, and reads; else it looks through what the keeper
+read while the owner is busy. A message may be offered by both; it answers once, and is not delivered elsewhere. The
+user's code is never called under a lock.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from .. import checks
 from ..errors import (
     ConfigurationError,
     NotConnected,
@@ -30,7 +30,7 @@ from .protocol import Protocol
 from .replies import Pending, Replies
 from .sender import Sender
 
-_ANSWER_TIMEOUT: Final = 10.0  # seconds after which an answer that nobody waits for is forgotten
+_ANSWER_TIMEOUT: Final = 10.0  # seconds after which an answer that no thread waits for is forgotten
 _LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should it not have been woken
 _TURN: Final = 0.05  # seconds of reading before a waiting thread sees whether another one wants to
 
@@ -51,14 +51,12 @@ NOBODY: Final = Pending(None, 0.0)
 
 def deadline(timeout: float) -> float:
     """When `timeout` seconds are over, on time.monotonic(). Raises ConfigurationError for what is no timeout."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
-        raise ConfigurationError(f"timeout must be a non-negative number of seconds, got {timeout!r}")
-    return time.monotonic() + timeout
+    return time.monotonic() + checks.seconds("timeout", timeout, zero=True, endless=True)
 
 
 class Requests:
-    """The questions of one client. `up` gives the link; `attend` has the keeper read it while its owner is busy; `settle`
-    is called as the owner once answers were found: they are counted as received, and leave the inbox."""
+    """The questions of one client. `up` gives the link; `attend` has the keeper read it while its owner is busy;
+    `settle` is called as the owner once answers were found: they are counted as received, and leave the inbox."""
 
     def __init__(
         self,
@@ -126,8 +124,8 @@ class Requests:
     # -- a question ---------------------------------------------------------------------------------------------------
 
     def begin(self, pending: Pending) -> Asked | None:
-        """Before the question is sent: its answer belongs to whoever waits. None if one like it is expected already.
-        Raises NotConnected."""
+        """Before the question is sent: its answer belongs to the thread that waits. None if one like it is expected
+        already. Raises NotConnected."""
         link = self._up(0.0)
         asked = Asked(pending, link, link.session.arrived, _last(link))
         return asked if self._replies.add(pending) else None
@@ -197,7 +195,7 @@ class Requests:
 
     def _begin_reading(self, asked: Asked) -> str:
         """How this thread comes by its answer: as the `owner`, which it was before, in the user's code; by `borrowing`
-        the ownership, where nobody has it; or `waiting` for what others read."""
+        the ownership, if it is free; or `waiting` for what others read."""
         if self._ownership.mine():
             return "owner"
         asked.hold = self._ownership.wish()
@@ -217,7 +215,7 @@ class Requests:
                 return "waiting"
             asked.link.pump(min(until, time.monotonic() + _TURN))
         else:
-            if asked.link.full:  # of answers, perhaps, if nobody ever iterates
+            if asked.link.full:  # of answers, perhaps, if no thread ever iterates
                 self._ownership.if_free(lambda: self._settle(asked.link))
             wake = asked.pending.wake
             wake.wait(min(max(0.0, until - time.monotonic()), _LOOK))
@@ -259,7 +257,7 @@ class Requests:
     # -- what the owner says unasked ----------------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        """Owner: give up what is past its time and nobody waits for."""
+        """Owner: give up what is past its time and no thread waits for."""
         due = self._replies.next_deadline()
         if due is not None and due <= now:
             self.look()
@@ -285,7 +283,7 @@ class Requests:
             self._refused("a heartbeat could not be answered", error)
 
     def _say(self, message: Any, *, urgent: bool = False) -> None:
-        """Send what nobody waits for an answer to; one that is matched by id is swallowed."""
+        """Send a message whose answer no thread waits for; one that is matched by id is swallowed."""
         if self._protocol.acknowledges() != "reply":
             self._sender.send(message, 0.0, urgent=urgent)
             return

@@ -23,7 +23,7 @@ from .flag import Flag
 _T = TypeVar("_T")
 # Seconds, where a profile retries at once: clients that are cut at one moment do not dial in step. It spares a listener
 # only what that accepts meanwhile, and what its backlog does not hold waits a second: a herd needs a first_retry.
-_FIRST_SPREAD: Final = 0.005
+_FIRST_JITTER: Final = 0.005
 _Random = Callable[[float, float], float]
 
 
@@ -49,8 +49,8 @@ def unmended(error: BaseException | None) -> bool:
 
 
 class RetryPolicy(wait_base):
-    """The profile's patience. Delays: `first_retry`, then `retry_base` doubling up to `retry_cap`, each spread around
-    its value with half of it as floor; at the cap within the last tenth below it."""
+    """The profile's delays: `first_retry`, then `retry_base` doubling up to `retry_cap`, each with jitter, half of it
+    at least; at the cap within the last tenth below it."""
 
     def __init__(self, profile: Profile, uniform: _Random = random.uniform) -> None:
         self._profile = profile
@@ -87,7 +87,7 @@ class RetryPolicy(wait_base):
             return retry_after + uniform(0.0, profile.retry_base)
         if self.retries == 0:
             first = profile.first_retry
-            return uniform(first / 2, first * 1.5) if first else uniform(0.0, _FIRST_SPREAD)
+            return uniform(first / 2, first * 1.5) if first else uniform(0.0, _FIRST_JITTER)
         value = profile.retry_base * 2.0 ** min(self.retries - 1, 60)
         if value < profile.retry_cap:
             return min(uniform(value / 2, value * 1.5), profile.retry_cap)

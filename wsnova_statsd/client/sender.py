@@ -10,8 +10,8 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, Protocol
 
 from .. import events, process
 from ..clock import CLOCK
@@ -40,7 +40,7 @@ _wall = time.time_ns
 
 
 class _Keys:
-    """Masking keys that nobody can guess (RFC 6455, section 5.3), drawn from the system many at a time. Any thread."""
+    """Masking keys that cannot be guessed (RFC 6455, section 5.3), drawn from the system many at a time. Any thread."""
 
     def __init__(self) -> None:
         self.after_fork()
@@ -48,16 +48,13 @@ class _Keys:
 
     def after_fork(self) -> None:
         """In a child: the parent's keys are the parent's."""
-        self._drawn: list[bytes] = []
+        self.drawn: list[bytes] = []
 
-    def take(self) -> bytes:
-        """A key that was not used before."""
-        try:
-            return self._drawn.pop()
-        except IndexError:
-            pool = os.urandom(4 * _KEYS)
-            self._drawn += [pool[start : start + 4] for start in range(4, len(pool), 4)]
-            return pool[:4]
+    def draw(self) -> bytes:
+        """A key that was not used before, and more of them for `drawn`."""
+        pool = os.urandom(4 * _KEYS)
+        self.drawn += [pool[start : start + 4] for start in range(4, len(pool), 4)]
+        return pool[:4]
 
 
 _KEYRING: Final = _Keys()
@@ -68,7 +65,11 @@ def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> b
     first = _FINAL | opcode
     if deflate is not None and (short := deflate.deflate(payload)) is not None:
         first, payload = first | _DEFLATED, short
-    size, key = len(payload), _KEYRING.take()
+    size = len(payload)
+    try:
+        key = _KEYRING.drawn.pop()
+    except IndexError:
+        key = _KEYRING.draw()
     if size < 126:
         head = _short(first, 0x80 | size, key)
     elif size < 65536:
@@ -85,7 +86,7 @@ def _one(size: int, errors: int = 0) -> Iterator[Counts]:
 
 
 class Recorders(NamedTuple):
-    """Who hears of messages of one type: a recorder for each event, None where nobody does."""
+    """The recorders for messages of one type, None for an event without handlers."""
 
     kind: str
     started: Recorder | None
@@ -106,8 +107,20 @@ class _Heard(threading.local):
         self.known: dict[Any, Recorders] = {}
 
 
+class Linked(Protocol):
+    """Where the link in use stands, None while there is none; `up` waits so many seconds for one, or raises
+    NotConnected."""
+
+    closing: Flag
+
+    @property
+    def link(self) -> Link | None: ...
+
+    def up(self, wait: float) -> Link: ...
+
+
 class Sender:
-    """The sending half of one client. `up(wait)` gives the link to send on, or raises NotConnected."""
+    """The sending half of one client."""
 
     def __init__(
         self,
@@ -115,8 +128,7 @@ class Sender:
         emit: Emitter,
         faults: Faults,
         types: MessageTypes,
-        up: Callable[[float], Link],
-        closing: Flag,
+        connection: Linked,
     ) -> None:
         profile = options.profile
         self._client_id = options.client_id
@@ -126,11 +138,10 @@ class Sender:
         self._emit = emit
         self._faults = faults
         self._types = types
-        self._up = up
+        self._connection = connection
         limit = options.rate_limit
         self._limit = limit
         self._bucket = TokenBucket(limit, time.monotonic()) if limit is not None else None
-        self._closing = closing
         self._bus = emit.bus
         self._heard = _Heard()
         self._batch = Batch()
@@ -165,7 +176,7 @@ class Sender:
         """Send one binary frame as it is. Raises NotConnected, RateLimited."""
         return self._write(BINARY, data, self._recorders_of("binary"), wait)
 
-    # -- who hears ----------------------------------------------------------------------------------------------------
+    # -- recorders ----------------------------------------------------------------------------------------------------
 
     def _recorders(self, message: Any) -> Recorders:
         """Those of a message's type. All its events are emitted by what is seen before it: pairs stay whole."""
@@ -223,11 +234,13 @@ class Sender:
     def _write(self, opcode: int, payload: bytes, recorders: Recorders, wait: float, *, urgent: bool = False) -> Link:
         """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
         owner emits why - and RateLimited."""
-        link = self._up(wait)
+        link = self._connection.link
+        if link is None or link.session.loss is not None:
+            link = self._connection.up(wait)
         if self._bucket is not None and not urgent:
             until = time.monotonic() + wait
             self._take_turn(self._bucket)
-            link = self._up(max(0.0, until - time.monotonic()))
+            link = self._connection.up(max(0.0, until - time.monotonic()))
         frame = data_frame(opcode, payload, link.deflate)
         sent = _one(len(payload))
         free: list[bool] = []
@@ -238,7 +251,7 @@ class Sender:
             if True not in free:
                 raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
             link.send(frame, self._patience, left)
-            self._count(sent)
+            self._batch.add_once(sent)
         except NotConnected:
             self._count(_one(0, errors=1))
             raise
@@ -251,6 +264,8 @@ class Sender:
                 link.sending.release()
             if link.disposed:
                 link.give_back()
+        if self._batch.due != self._flushed_at:
+            self._plan()
         if recorders.sent is not None:
             recorders.sent(len(payload), _wall())
         return link
@@ -263,16 +278,18 @@ class Sender:
             limited = RateLimited(f"the rate limit {self._limit} is used up; the next send may go in {pause:.3f} s")
             self._faults.handled(self._faults.occurred(limited, "rate_limit", "warning"), "raised")
             raise limited
-        if self._closing.wait(min(pause, threading.TIMEOUT_MAX)):
+        if self._connection.closing.wait(min(pause, threading.TIMEOUT_MAX)):
             bucket.give_back()
             raise NotConnected("the client was closed while a send waited for the rate limit")
 
     def _count(self, counts: Iterator[Counts]) -> None:
         """Count, and have the sums emitted in time. Set after the call: a timer too many does no harm, one that an
         interrupt prevented is made by the next message."""
-        batch = self._batch
-        batch.add_once(counts)
-        due = batch.due
+        self._batch.add_once(counts)
+        self._plan()
+
+    def _plan(self) -> None:
+        due = self._batch.due
         if due and due != self._flushed_at:
             CLOCK.call_later(WINDOW_NS / 1e9, self.flush)
             self._flushed_at = due

@@ -53,22 +53,23 @@ class Session:
     """The state of one upgraded connection. `notices` are heartbeats and a full buffer, in order, to be emitted."""
 
     __slots__ = (
-        *("_deadline", "_idle_at", "_idle_timeout", "_interval", "_last_life", "_life_mark", "_missed", "_next_ping"),
-        *("_pings", "_reader", "_timeout", "arrived", "arrived_bytes"),
-        *("buffer", "close_owed", "close_sent", "due", "inbox", "last_byte", "loss", "notices", "ping_due"),
-        *("pongs_owed", "stirred", "unfinished", "verdict", "write_fault"),
+        *("_deadline", "_idle_timeout", "_interval", "_last_byte", "_last_life", "_last_pong", "_life_mark", "_missed"),
+        *("_next_ping", "_pings", "_timeout", "arrived", "arrived_bytes", "buffer", "close_owed", "close_sent", "due"),
+        *("inbox", "last_message", "loss", "notices", "ping_due", "pongs_owed", "reader", "stirred", "unfinished"),
+        *("verdict", "write_fault"),
     )
 
     def __init__(self, limits: Limits, now: float, inflate: Callable[[bytes], bytes | Violation] | None = None) -> None:
         self._interval = limits.ping_interval if limits.ping_interval is not None else NEVER
         self._timeout = limits.pong_timeout
         self._idle_timeout = limits.idle_timeout if limits.idle_timeout is not None else NEVER
-        self._reader = FrameReader(limits.max_message_bytes, inflate, limits.max_buffered_bytes)
+        self.reader = FrameReader(limits.max_message_bytes, inflate, limits.max_buffered_bytes)
         self.inbox: deque[Received] = deque()  # received, and not handed out yet
         self.buffer = BufferLimit(self.inbox, limits.max_buffered_bytes)
         self.arrived = 0  # messages ever received
         self.arrived_bytes = 0  # bytes ever received
-        self.last_byte = now
+        self._last_byte = now  # of other reads than one usual message
+        self.last_message = now  # when a whole data message last arrived
         self.stirred = False  # something may have to be said or judged
         self.unfinished = False  # bytes are left of what was read: `receive` goes on without new ones
         self.notices: list[tuple[str, int]] = []  # sent, received with its rtt, missed, full with its weight
@@ -85,31 +86,30 @@ class Session:
         self._missed = False  # the latest ping's pong did not come in time, and that was noticed
         self._last_life = now
         self._life_mark = 0  # of arrived_bytes
-        self._idle_at = now  # when a whole message or a pong last arrived
-        self.due = NEVER  # when `tick` has something to do; lowered by whoever brings it forward
+        self._last_pong = now
+        self.due = NEVER  # when `tick` has something to do; lowered by a thread that brings it forward
         self._plan()
 
     # -- bytes in -----------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float, stamp: int, bulk: list[bytes] | None = None) -> int:
         """Take what was read. Messages go into the inbox; with `bulk` those of one kind, up to the first of another, go
-        there, the payloads only. Returns the opcode of those in bulk."""
-        reader = self._reader
+        there, the payloads only. Returns the opcode of those in bulk.
+
+        A read that is one usual message (see FrameReader.single) the link may take by itself: then it raises `arrived`
+        and `arrived_bytes` and sets `last_message`, to the same effect."""
+        reader = self.reader
         kind, others = reader.usual, reader.others
-        self.last_byte = now
-        self.arrived_bytes += len(data)
-        if bulk is not None and (payload := reader.single(data)) is not None:
-            bulk.append(payload)
-            self.arrived += 1
-            self._idle_at = self._last_life = now
-            self._life_mark = self.arrived_bytes
-            return kind
         self.stirred = True
+        if self.last_message > self._last_life:
+            self._last_life, self._life_mark = self.last_message, self.arrived_bytes
+        self._last_byte = now
+        self.arrived_bytes += len(data)
         found = reader.feed(data, stamp, bulk)
         self.unfinished = reader.unfinished
         if bulk:
             self.arrived += len(bulk)
-            self._idle_at = now
+            self.last_message = now
         if bulk or found or reader.others != others or self.arrived_bytes - self._life_mark >= LIFE:
             self._last_life = now
             self._life_mark = self.arrived_bytes
@@ -117,7 +117,7 @@ class Session:
             if one[0] < CLOSE:
                 self.inbox.append(one)
                 self.arrived += 1
-                self._idle_at = now
+                self.last_message = now
             else:
                 self._control(one[0], one[1], now)
         if reader.violation is not None:
@@ -135,10 +135,10 @@ class Session:
     @property
     def inflated_bytes(self) -> int:
         """By how much deflated messages outgrew what was read."""
-        return self._reader.inflated_bytes
+        return self.reader.inflated_bytes
 
     def ended(self, fault: Loss | None = None) -> None:
-        """Nothing more comes: the stream is over, or broken by `fault`. A write that failed before tells why."""
+        """Nothing more comes: the stream is over, or broken by `fault`. A write that failed before is the reason."""
         if self.loss is None:
             self.loss = self.write_fault or fault or cut()
             self.judge()
@@ -193,11 +193,11 @@ class Session:
                 self._missed = True
                 if self._pings:  # else it could not leave
                     self.notices.append(("missed", 0))
-            silent_at = self._last_life + self._timeout
+            silent_at = max(self._last_life, self.last_message) + self._timeout
             if dry and now >= silent_at and self.loss is None:
                 self.loss = Loss("ping_timeout", "no pong within pong_timeout")
             self._deadline = max(silent_at, now + 0.001)
-        if dry and now - self._idle_at >= self._idle_timeout and self.loss is None:
+        if dry and now >= self._idle_at() and self.loss is None:
             self.loss = Loss("idle", f"no message and no pong for {self._idle_timeout:g} s")
         if dry and self.write_fault is not None:
             self.ended()
@@ -207,7 +207,16 @@ class Session:
 
     def _plan(self) -> None:
         next_ping = self._next_ping if not self.ping_due and (self._deadline == NEVER or self._missed) else NEVER
-        self.due = min(next_ping, self._deadline, self._idle_at + self._idle_timeout)
+        self.due = min(next_ping, self._deadline, self._idle_at())
+
+    def _idle_at(self) -> float:
+        """When the idle limit is reached, unless a whole message or a pong arrives."""
+        return max(self.last_message, self._last_pong) + self._idle_timeout
+
+    @property
+    def last_byte(self) -> float:
+        """When anything last arrived."""
+        return max(self._last_byte, self.last_message)
 
     def suspend(self) -> None:
         """Nothing is read on purpose: a pong may be there and cannot be seen."""
@@ -222,8 +231,8 @@ class Session:
     # -- the heartbeat ------------------------------------------------------------------------------------------------
 
     def ping(self, now: float) -> bytes:
-        """The payload of a ping that is to be written now; nobody can guess it, so no old or forged pong counts. By the
-        thread that writes."""
+        """The payload of a ping that is to be written now; it cannot be guessed, so no old or forged pong counts. By
+        the thread that writes."""
         payload = os.urandom(8)
         if len(self._pings) >= _UNANSWERED:
             self._pings.pop(next(iter(self._pings)), None)
@@ -247,9 +256,9 @@ class Session:
         self._plan()
 
     def _pong(self, payload: bytes, now: float) -> None:
-        self._idle_at = now
-        left = self._pings.get(payload)
-        if left is None:  # unsolicited, or forged: a frame like any other
+        self._last_pong = now
+        sent_at = self._pings.get(payload)
+        if sent_at is None:  # unsolicited, or forged: a frame like any other
             return
         for earlier in list(self._pings):
             del self._pings[earlier]
@@ -258,7 +267,7 @@ class Session:
         if not self._pings:  # that of the latest ping, which may be late
             self._deadline = NEVER
             self._plan()
-        self.notices.append(("received", round((now - left) * 1e9)))
+        self.notices.append(("received", round((now - sent_at) * 1e9)))
 
 
 class BufferLimit:

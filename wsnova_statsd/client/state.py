@@ -1,8 +1,10 @@
-"""Where a client stands. Plain data."""
+"""Where a client stands, and how far it has come. Any thread, also code of a signal's handler: no lock."""
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+
+from .flag import Changes
 
 
 class State(Enum):
@@ -23,3 +25,27 @@ class Phase(IntEnum):
     RUNNING = 1  # it was made
     ENDED = 2
     FORKED = 3  # this process is a child of the one that started it
+
+
+class Progress:
+    """The phase of a lifecycle. It moves forward only, whichever threads and signal handlers reach one at once."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.STARTING
+        self._reached = [Phase.STARTING]  # only appended to
+        self._changed = Changes()  # of the phase
+
+    def _reach(self, phase: Phase) -> None:
+        self._reached.append(phase)
+        while self.phase is not (furthest := max(self._reached)):  # again, if another thread went further meanwhile
+            self.phase = furthest
+        self._changed.announce()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes of it in this process."""
+        return self.phase >= Phase.ENDED
+
+    def wait(self, timeout: float | None) -> bool:
+        """Until it is over; False after `timeout` seconds."""
+        return self._changed.wait_for(lambda: self.over, timeout)

@@ -2,9 +2,9 @@
 message, and emits message.process.stuck once for each one after STUCK_AFTER, with the stack and the processor time. It
 also has each client emit its sums that are overdue meanwhile.
 
-Whoever hands out messages keeps what is in hand where it can be read from outside, and pays nothing else: no lock, no
-timer, no call. `watch` comes from a client's owner, `forget` from the thread that ends it; the rest runs on the clock,
-which looks only while there is a client to look at and a handler of the event.
+The owner, as it hands out messages, keeps what is in hand where it can be read from outside, and pays nothing else: no
+lock, no timer, no call. `watch` comes from a client's owner, `forget` from the thread that ends it; the rest runs on
+the clock, which looks only while there is a client to look at and a handler of the event.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class StuckWatchdog:
         self._looking = False  # a job of the clock is to come
 
     def watch(self, client: Watched) -> None:
-        """The owner: look at this client from now on, and at the calling thread for it, if anybody hears."""
+        """The owner: look at this client from now on, and at the calling thread for it, if a handler is attached."""
         slot = client.emit.slot
         if not (slot(events.MESSAGE_PROCESS_STUCK).handlers or slot(events.MESSAGE_BATCH_PROCESSED).handlers):
             return

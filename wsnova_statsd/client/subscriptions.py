@@ -36,7 +36,7 @@ from .sender import Sender
 _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0
 _UNDER_WAY: Final = float("inf")
-_OPEN: Final = 100  # faults of one channel that wait to be told as handled
+_OPEN: Final = 100  # faults of one channel that wait for their error.handled
 _RESTORE_TIMEOUT: Final = 10.0
 _EVENTS: Final = {
     "subscribe": (events.SUBSCRIPTION_SUBSCRIBE_STARTED, events.SUBSCRIPTION_SUBSCRIBE_COMPLETED),
@@ -53,7 +53,7 @@ class ChannelTable:
         self._claims = 0
         self._confirmed: set[Hashable] = set()
         self._retries: dict[Hashable, tuple[float, float]] = {}  # channel: due, pause
-        self._faults: dict[Hashable, list[Fault]] = {}  # told, and not handled yet
+        self._faults: dict[Hashable, list[Fault]] = {}  # emitted, and not handled yet
         self.links = 0  # how many links were lost; a confirmation counts for its own link only
 
     @property
@@ -69,7 +69,7 @@ class ChannelTable:
             return [channel for channel in list(self._wanted) if channel in self._confirmed]
 
     def want(self, channel: Hashable) -> bool:
-        """Ask for a channel, from now on and on every later link. True if nobody had."""
+        """Ask for a channel, from now on and on every later link. True if it was not wanted before."""
         with self._lock:
             fresh = channel not in self._wanted
             self._wanted.setdefault(channel, 0)
@@ -100,7 +100,7 @@ class ChannelTable:
         self._faults.pop(channel, None)
 
     def made(self, channel: Hashable, link: int, *, confirmed: bool) -> list[Fault]:
-        """The server delivers it - or was told to, where servers confirm nothing - on the link after `link` losses.
+        """The server delivers it - or was asked to, if servers confirm nothing - on the link after `link` losses.
         Returns the faults that are over with that."""
         with self._lock:
             if link != self.links or channel not in self._wanted:
@@ -162,7 +162,8 @@ class _Talk:
 
 
 class Subscriptions:
-    """The channels of one client. `up` gives the link, or raises NotConnected; `lower` is told when a restore is due."""
+    """The channels of one client. `up` gives the link, or raises NotConnected; `lower` is called with when a restore is
+    due."""
 
     def __init__(
         self,
@@ -204,11 +205,11 @@ class Subscriptions:
         return self._table.confirmed
 
     def subscribe_all(self, channels: Iterable[Any], timeout: float) -> None:
-        """Owner: want several at once, when a client starts. Raises SubscriptionRejected - also for what the protocol
-        raises - RequestTimeout and RequestInterrupted."""
+        """Owner: want several at once, when a client starts. Raises SubscriptionRejected, also for what the protocol
+        raises; any other failure is emitted, and the channel restored or asked for again."""
         try:
             self._subscribe(list(dict.fromkeys(channels)), deadline(timeout))
-        except RateLimited:  # emitted, and asked for again
+        except (RateLimited, RequestTimeout, RequestInterrupted):
             pass
         except (SubscriptionRejected, RequestError):
             raise
@@ -282,7 +283,7 @@ class Subscriptions:
     def _begin(
         self, verb: str, channel: Hashable, until: float, on_done: Callable[[_Talk, str], None] | None
     ) -> _Talk | None:
-        """Send what (un)subscribes. None if that is under way already, and nobody is to wait for it (`on_done`).
+        """Send what (un)subscribes. None if that is under way already, and no thread is to wait for it (`on_done`).
         Raises NotConnected, RequestTimeout, and whatever the protocol raises."""
         protocol, restored = self._protocol, on_done is not None
         message = protocol.subscribe_message(channel) if verb == "subscribe" else protocol.unsubscribe_message(channel)
@@ -305,7 +306,7 @@ class Subscriptions:
                 self._requests.join(pending.key, until)
             talk.asked = asked
             if verb == "subscribe" and not restored:
-                talk.claim = self._table.claim(channel)  # whoever was before us may be refused
+                talk.claim = self._table.claim(channel)  # the one before us may be refused
         self._send(talk, message)
         return talk
 
@@ -333,7 +334,7 @@ class Subscriptions:
         return self._completed(talk, talk.asked.pending)
 
     def _completed(self, talk: _Talk, pending: Pending | None) -> str:
-        """Tell how a conversation came out."""
+        """Emit the outcome of a conversation."""
         result = "ok" if pending is None else str(pending.result)
         if pending is not None:
             talk.detail = pending.detail

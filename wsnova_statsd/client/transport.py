@@ -26,12 +26,15 @@ from .session import Loss, cut
 try:
     import fcntl
     import termios
-except ImportError:  # no POSIX: nobody can be asked what waits in the kernel
+except ImportError:  # no POSIX: what waits in the kernel cannot be asked
     fcntl = termios = None  # type: ignore[assignment]
 
 _SMALL: Final = 4096  # of an idle connection
 READ: Final = 65536  # bytes, at most, for an owner that is away
 FLOOD: Final = 524288  # what one read may take for an owner that has dealt with all before
+_BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
+_WAITING: Final = (0,)  # the flags of a read that may wait
+_LONGEST: Final = 3600.0  # seconds of one wait
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -55,19 +58,47 @@ def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
     return lambda ms: selector.select(ms / 1e3)
 
 
-class Transport:
-    """The bytes of one connection. `ahead` is what came with the handshake and is read first."""
+def _waits_within_reads(sock: Stream) -> bool:
+    """Have a plain socket of the standard library wait up to _BRIEF seconds within a read that does not say otherwise.
+    False for any other, such as a green one, which stays non-blocking."""
+    written_in_c: object = type(list.append)
+    if isinstance(sock, ssl.SSLSocket) or type(type(sock).recv) is not written_in_c:
+        return False
+    if not (hasattr(socket, "MSG_DONTWAIT") and hasattr(socket, "SO_RCVTIMEO")):
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, round(_BRIEF * 1e6)))
+    except OSError:
+        return False
+    sock.setblocking(True)
+    return True
 
-    __slots__ = ("_ahead", "_read", "_size", "_sock", "_tls", "poll", "ready")
+
+class Transport:
+    """The bytes of one connection. `ahead` is what came with the handshake and is read first. Whoever has taken what
+    `recv` or `await_bytes` gave empties `got`."""
+
+    __slots__ = (
+        *("_at_once", "_blocking", "_flags", "_lively", "_poll", "_read", "_recv", "_send", "_size", "_sock"),
+        *("_tls", "got", "ready"),
+    )
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
         self._sock = sock
-        self._ahead = ahead
+        # What was read and is not taken yet: it stands here from the step in which it is read, and is given again until
+        # the reader has emptied the list, so that no signal's handler that raises in between costs a byte.
+        self.got: list[bytes] = [ahead] if ahead else []
         self._size = _SMALL  # of the next read: doubled while reads are full, halved while they are nearly empty
         self.ready = True  # bytes may be here that no poll would show, or the last read left some
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
+        self._recv: Callable[[int, int], bytes] = sock.recv
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
-        self.poll = _polling(sock)  # the reader's: until bytes are there, so many ms
+        self._blocking = _waits_within_reads(sock)
+        self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
+        self._send: Callable[..., int] = sock.send
+        self._flags = (self._at_once,)
+        self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
+        self._lively = False  # the last wait for bytes was short
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -96,16 +127,16 @@ class Transport:
     def recv(self, most: int = READ) -> bytes | None:
         """What is there, `most` bytes at most; b'' at the end of the stream, None if nothing is there yet. Never waits.
         Raises OSError, and ValueError if another thread closed the socket."""
-        if self._ahead:
-            data, self._ahead = self._ahead, b""
-            return data
+        got = self.got
+        if got:
+            return got[0]
         size = min(self._size, most)
         try:
             if self._tls is None:
-                data = self._read(size)
+                got.extend(map(self._recv, (size,), (self._at_once,)))
             else:
                 with self._tls:
-                    data = self._read(size)
+                    got.extend(map(self._read, (size,)))
         except (BlockingIOError, ssl.SSLWantReadError):
             self.ready = False
             return None
@@ -114,7 +145,11 @@ class Transport:
             return None
         except ssl.SSLEOFError:
             return b""
-        got = len(data)
+        self._adapt(len(got[0]), size)
+        return got[0]
+
+    def _adapt(self, got: int, size: int) -> None:
+        """Read more at once while reads are full, less when they are nearly empty."""
         if got == size:
             self._size, self.ready = min(size * 2, FLOOD), True
         else:
@@ -122,17 +157,35 @@ class Transport:
             self.ready = self._tls is not None and got >= _SMALL
             if got < size >> 2 and size > _SMALL:
                 self._size = size >> 1
-        return data
+
+    def await_bytes(self, seconds: float) -> bytes | None:
+        """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier.
+
+        Where the last wait was short, the system waits within the read: one call of it for each message of a feed."""
+        if self._lively and seconds > _BRIEF and not self.got:
+            size, got = self._size, self.got
+            try:
+                got.extend(map(self._recv, (size,), _WAITING))
+            except BlockingIOError:  # after _BRIEF seconds: an idle connection is not asked that often
+                self._lively = False
+                return None
+            if size > _SMALL or len(got[0]) == size:
+                self._adapt(len(got[0]), size)
+            return got[0]
+        if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
+            return None
+        self._lively = self._blocking
+        return self.recv(FLOOD)
 
     def wait(self, timeout: float) -> bool:
         """Until bytes are there; False after `timeout` seconds. Sets `ready`."""
-        self.ready = bool(self._ahead or self.poll(math.ceil(timeout * 1e3)))
+        self.ready = bool(self.got or self._poll(math.ceil(timeout * 1e3)))
         return self.ready
 
     def pending(self) -> bool:
         """Whether bytes are here that no selector sees: TLS opens whole records and is asked for less."""
-        if self._ahead or self._tls is None or not isinstance(self._sock, ssl.SSLSocket):
-            return bool(self._ahead)
+        if self.got or self._tls is None or not isinstance(self._sock, ssl.SSLSocket):
+            return bool(self.got)
         with self._tls:
             return self._sock.pending() > 0
 
@@ -144,7 +197,12 @@ class Transport:
         left = [] if left is None else left
         if self._tls is not None:
             left.append(0)  # from here on something may be out that cannot be booked: OpenSSL may have sealed it
-        sent = self.send_now(data, left) or 0
+        else:
+            try:  # nearly always all of it goes at once
+                left.extend(map(self._send, (data,), self._flags))
+            except (OSError, ValueError):  # the next try raises again
+                pass
+        sent = sum(left) or self.send_now(data, left) or 0
         while sent < len(data):
             if not self._wait_writable(patience):
                 text = f"the peer took no byte for {patience:g} s; the connection is given up"
@@ -160,10 +218,10 @@ class Transport:
         left = [] if left is None else left
         try:
             if self._tls is None:
-                left.extend(map(self._sock.send, (data,)))
+                left.extend(map(self._send, (data,), self._flags))
             else:
                 with self._tls:
-                    left.extend(map(self._sock.send, (data,)))
+                    left.extend(map(self._send, (data,)))
             return left[-1]
         except BlockingIOError:
             return None
@@ -185,16 +243,16 @@ class Transport:
         deadline = time.monotonic() + _LINGER
         with contextlib.suppress(OSError, ValueError):
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0:
+            while (remaining := deadline - time.monotonic()) > 0:
                 try:
-                    if not socket.socket.recv(self._sock, READ):
+                    if not socket.socket.recv(self._sock, READ, self._at_once):
                         return
                 except BlockingIOError:
-                    self.poll(math.ceil(left * 1e3))
+                    self._poll(math.ceil(remaining * 1e3))
 
     def shutdown(self) -> None:
-        """End both directions now and wake whoever waits; what has arrived can still be read, the descriptor stays
-        until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
+        """End both directions now and wake the thread that waits; what has arrived can still be read, the descriptor
+        stays until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
         ciphertext."""
         with contextlib.suppress(OSError, ValueError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)

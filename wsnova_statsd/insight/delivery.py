@@ -12,16 +12,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
 from .. import process
+from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import log_fault
 from .sinks import Alert, Timers, ToDatadog, ToLog
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY: Final = 60.0
 _MOST_WAITING: Final = 100  # alerts for one function, beside the one that it has in hand
 _RETRY: Final = 1.0  # seconds after which a thread that could not be started is tried again
 
@@ -60,7 +60,7 @@ class Delivery:
         self._lock = threading.RLock()  # guards the fields below; an append to the queue is atomic
         self._queue: deque[tuple[Alert, Iterator[Sink]]] = deque()  # with the outlets that an alert has yet to pass
         self._turn: object | None = None  # of the call that hands out
-        self._log_at: dict[Hashable, float] = {}
+        self.log_limit = LogLimit(self._clock)
         self.failures = 0
         self.last_seconds: float | None = None
         self.worst_seconds: float | None = None
@@ -122,23 +122,14 @@ class Delivery:
         """A sink raised."""
         with self._lock:
             self.failures += 1
-        if self.may_log(id(sink)):
+        if self.log_limit.due(id(sink)):
             log_fault(
                 _log,
                 error,
                 "the alert sink %s raised; others are served, further faults of it are not logged for %d s",
                 name_of(sink),
-                _LOG_EVERY,
+                LOG_EVERY,
             )
-
-    def may_log(self, subject: Hashable) -> bool:
-        """True once a minute for each subject."""
-        now = self._clock()
-        with self._lock:
-            due = now >= self._log_at.get(subject, now)
-            if due:
-                self._log_at[subject] = now + _LOG_EVERY
-        return due
 
 
 class _Function:
@@ -167,11 +158,11 @@ class _Function:
                 self._waiting.append(alert)
         if not full:
             self.start()
-        elif self._delivery.may_log((id(self), "full")):
+        elif self._delivery.log_limit.due((id(self), "full")):
             _log.error(
                 "the alert function %s is still busy and %d alerts wait for it; further ones are lost, %d so far. "
                 "Next report in %d s.",
-                *(name_of(self._function), _MOST_WAITING, self.lost, _LOG_EVERY),
+                *(name_of(self._function), _MOST_WAITING, self.lost, LOG_EVERY),
             )
 
     def start(self) -> None:
@@ -189,7 +180,7 @@ class _Function:
                 self._timers.call_later(_RETRY, self.start)
                 if not isinstance(error, Exception):  # an interrupt
                     raise
-                if self._delivery.may_log((id(self), "thread")):
+                if self._delivery.log_limit.due((id(self), "thread")):
                     log_fault(_log, error, "cannot start a thread for an alert function; retried every %d s", _RETRY)
 
     def _run(self) -> None:

@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
-from .. import events, process, profiles, telemetry, wire
+from .. import checks, events, process, profiles, telemetry, wire
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound
 from ..events import CATALOGUE
-from ..metrics.reading import number
 from ..profiles import Profile
 from ..telemetry import Bus, Unguarded
 from .kpi_history import HANDLERS, Absurd, History, measured
@@ -64,11 +63,9 @@ class KpiTracker:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.profile = profiles.resolve(profile)
-        window = number(window_s)
-        if window is None or window < _SHORTEST:
-            raise ConfigurationError(
-                f"window_s is {window_s!r}; give seconds, at least {_SHORTEST:g}: so often a verdict is told"
-            )
+        window = checks.number(
+            "window_s", window_s, least=_SHORTEST, most=checks.LONGEST, unit="seconds", hint="verdicts come as often"
+        )
         for method in ("gauge", "service_check") if reporter is not None else ():
             if not callable(getattr(reporter, method, None)):
                 raise ConfigurationError(f"reporter is {reporter!r}, without {method}; give a ws.StatsdReporter")
@@ -109,7 +106,7 @@ class KpiTracker:
         windows = (self._window(), self._all)
         return History(tags, self._made, now_ns, self.profile.stable_after * _S, windows, shared=shared)
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- start and stop -----------------------------------------------------------------------------------------------
 
     def start(self) -> KpiTracker:
         """Begin anew: attach to the bus and, with a reporter, ship. Started already: nothing happens."""

@@ -43,7 +43,7 @@ class History:
     """
 
     __slots__ = (
-        *("_alarmed", "_dialling", "_errors", "_left", "_shaky", "_shared", "_sketch", "_stable_ns", "_windows"),
+        *("_alarmed", "_dialling", "_errors", "_on_purpose", "_shaky", "_shared", "_sketch", "_stable_ns", "_windows"),
         *("blind_since_ns", "closed", "ended", "first_ns", "number", "tags", "told", "up", "window"),
     )
 
@@ -67,7 +67,7 @@ class History:
         self._dialling = False  # a dial has begun and no event has ended it
         self._alarmed = False  # the outage under way has passed the alarm
         self._shaky = False  # the last one had, and whether its link is stable is not known yet
-        self._left = False  # the last link was ended on purpose
+        self._on_purpose = False  # the last link was ended on purpose
         self._errors: dict[str, int] = {}  # when an error occurred that may still be handled, by its id; oldest first
         self.up: bool | None = None  # there is a working connection; None while nothing is known
         self.blind_since_ns: int | None = None
@@ -91,7 +91,7 @@ class History:
     # -- what happened: each raises Absurd before it has added to any sum ---------------------------------------------
 
     def started(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        self.closed = self.ended = self._left = False
+        self.closed = self.ended = self._on_purpose = False
         self._dial_over(now_ns)
         self._dialling = True
         if not self.up:
@@ -106,9 +106,9 @@ class History:
     def disconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         """The link is down, however absurd its lifetime is."""
         shaky, self._shaky = self._shaky, False
-        self._left = metadata.get("reason") in _ON_PURPOSE
+        self._on_purpose = metadata.get("reason") in _ON_PURPOSE
         self._down(now_ns)
-        if measured(measurements, "duration") < self._stable_ns and shaky and not self._left:
+        if measured(measurements, "duration") < self._stable_ns and shaky and not self._on_purpose:
             self._alarmed = True  # the same outage goes on: its alarm is raised once until a link was stable
 
     def reconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
@@ -166,10 +166,10 @@ class History:
 
     def client_closed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         """A dial that closing cuts short is not counted, nor is a link that closing ended an outage."""
-        if self.blind_since_ns is not None and not self._left:
+        if self.blind_since_ns is not None and not self._on_purpose:
             self._blind_over(now_ns)
         self.blind_since_ns = None
-        if self.up or self._left:
+        if self.up or self._on_purpose:
             self.up = None
         self._dialling = self._alarmed = self._shaky = False
         self.closed = True

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final
 
+from .. import checks
 from ..errors import ConfigurationError, known_keys, one_of
 from ..metrics.definitions import Definition
 from ..metrics.reading import converted, number
@@ -19,7 +20,6 @@ from ..profiles import Profile
 from ..redaction import redact_text
 
 COOL_DOWN: Final = 60.0
-_LONGEST: Final = 1e9  # seconds, which a wait still takes
 _TYPES: Final = ("error", "warning", "info")  # a recovery is a success
 _MAX_NAME: Final = 200
 _HIGHEST: Final = 10**18  # thirty years in ns
@@ -106,19 +106,12 @@ class Rule:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        self._at_least("cool_down", 0.0)
-        if self.cool_down > _LONGEST:
-            raise ConfigurationError(
-                f"{type(self).__name__}'s cool_down is {self.cool_down!r}; give seconds, at most {_LONGEST:g}"
-            )
+        checks.seconds(f"{type(self).__name__}'s cool_down", self.cool_down, zero=True)
         if self.alert_type not in _TYPES:
             raise one_of(f"{type(self).__name__}'s alert_type", self.alert_type, _TYPES)
 
-    def _at_least(self, key: str, lowest: float, what: str = "") -> None:
-        given = number(getattr(self, key))
-        if given is None or given < lowest:
-            why = what or ("zero or more" if not lowest else f"{lowest:g} or more")
-            raise ConfigurationError(f"{type(self).__name__}'s {key} is {getattr(self, key)!r}; give a number, {why}")
+    def _at_least(self, key: str, lowest: float, hint: str = "") -> None:
+        checks.number(f"{type(self).__name__}'s {key}", getattr(self, key), least=lowest, hint=hint)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from .rules import CALM, Breach, Calm, Rule, Seen, Unusable
 from .window import Drift, Errors
 
 SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
+_SUMS: Final = f"sums of messages are {SAMPLING:g} s apart"
 _QUIET: Final = 2 * SAMPLING  # without sums for longer than this, a client has received nothing for a while
 
 
@@ -37,7 +38,7 @@ class SlowProcessing(Rule):
         if self.threshold_ms < profile.slow_after * 1000:
             raise ConfigurationError(
                 f"SlowProcessing's threshold_ms is {self.threshold_ms:g}, below the profile's slow_after of "
-                f"{profile.slow_after * 1000:g} ms, under which no event tells; lower slow_after with profile.replace"
+                f"{profile.slow_after * 1000:g} ms, below which none is emitted; lower slow_after with profile.replace"
             )
         return self
 
@@ -171,7 +172,7 @@ class ErrorRate(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least("window_s", SAMPLING, f"at least the {SAMPLING:g} s between two sums of messages")
+        self._at_least("window_s", SAMPLING, _SUMS)
         self._at_least("at_least", 1)
         if self.limit is not None:
             self._at_least("limit", 0.0)
@@ -219,8 +220,8 @@ class LatencyDrift(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least("window_s", SAMPLING, f"at least the {SAMPLING:g} s between two sums of messages")
-        self._at_least("baseline_s", self.window_s, f"at least window_s, which is {self.window_s:g}")
+        self._at_least("window_s", SAMPLING, _SUMS)
+        self._at_least("baseline_s", self.window_s, f"window_s is {self.window_s:g}")
         self._at_least("factor", 1.0)
         self._at_least("at_least", 1)
 

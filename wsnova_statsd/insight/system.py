@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import math
 import os
 import resource
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from .. import events, process, telemetry
+from .. import checks, events, process, telemetry
 from ..client.client import links
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound, MissingExtra
@@ -104,9 +103,7 @@ class SystemSampler:
     def __init__(
         self, every: float = 10.0, bus: Bus | None = None, worker: str | None = None, clock: Timers = CLOCK
     ) -> None:
-        number = isinstance(every, int | float) and not isinstance(every, bool) and math.isfinite(every)
-        if not number or every < _SHORTEST:
-            raise ConfigurationError(f"every is {every!r}; give the seconds between two samples, at least 1")
+        checks.number("every", every, least=_SHORTEST, most=checks.LONGEST, unit="seconds between two samples")
         if worker is not None and (not isinstance(worker, str) or not worker):
             raise ConfigurationError(f"worker is {worker!r}; give a name, or None for the process's id")
         self._psutil = _psutil()

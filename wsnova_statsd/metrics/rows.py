@@ -127,11 +127,11 @@ class Sampled(Valued):
     """A measurement whose values are kept, for summaries and distributions.
 
     While fewer than `full` occurrences are counted every value is appended, then `keep` gets the one that comes when
-    `due` are. The folder sets the choice back with every window: a writer that undoes it costs that window some
-    samples, no more.
+    `due` are. The folder sets the choice back with every window: a writer that undoes it costs that window samples, at
+    worst all of them, but not their number.
     """
 
-    __slots__ = ("samples", "due", "full", "every", "limit", "sampled", "carry", "old", "old_used")  # noqa: RUF023
+    __slots__ = ("samples", "due", "full", "every", "limit", "sampled", "carry", "old", "old_used", "latest")  # noqa: RUF023
 
     def __init__(
         self,
@@ -146,25 +146,25 @@ class Sampled(Valued):
         self.every, self.full, self.due = 1, 0, 0  # the folder's, too
         self.limit = limit  # of samples between two folds; set by the folder
         self.sampled = sampled
-        self.carry = self.old = _NONE
+        self.carry = self.old = self.latest = _NONE  # latest: of the samples that were folded
         self.old_used = 0
 
     def keep(self, value: float) -> None:
-        """Writer, before the occurrence is counted: append its value and see how much room is left. If none, keep one
+        """Writer, before the occurrence is counted: append its value and see how many more fit. If none, keep one
         of every two and from now on half as many; then choose the next one to keep, at random around `every`, so that
         no pattern in the data meets it."""
         n = self.n
         self.samples.append(value)
         kept, every = self.samples, self.every
-        room = self.limit - len(kept)
-        if room <= 0:
+        free = self.limit - len(kept)
+        if free <= 0:
             self.every = every = 2 * every
             pairs = zip(kept[::2], kept[1::2], random.randbytes(len(kept) // 2), strict=False)
             kept[:] = [one if coin < 128 else other for one, other, coin in pairs]  # the folder may just have taken it
         if every > 1:
             self.full, self.due = 0, n + 1 + int(_draw() * (2 * every - 1))
         else:
-            self.full = self.due = n + room
+            self.full = self.due = n + free
 
     def series(self) -> tuple[Series, ...]:
         return (*super().series(), *self.sampled)
@@ -181,12 +181,11 @@ class Sampled(Valued):
             kept += self.old[self.old_used :]
             self.old, self.old_used = _NONE, 0
         kept, self.carry = kept[:valued], kept[valued:] or _NONE
-        if kept:
+        if valued:  # this may be the row's last fold: where none of them was kept, the one before stands for them
+            self.latest = kept[-1:] or self.latest
             for series in self.sampled:
-                series.take_samples(kept, valued, waiting)
+                series.take_samples(kept or self.latest, valued, waiting)
                 series.heard = True
-        else:  # counted, but no value at hand yet: they are counted with the next one
-            self.missed += valued
         self.limit = limit
         self.every, self.full, self.due = 1, 0, 0  # a quiet window after a busy one loses nothing
         return invalid

@@ -4,8 +4,9 @@ Emitting threads write rows (see rows.py); the flush thread folds what rows gain
 was delivered (the cursor). Gauges are one shared cell per series. Samples are thinned where they are written, at most
 `max_samples` per row and flush, with the exact count beside them.
 
-Caps: `max_series` combinations of tags per metric name, then one series more, tagged `overflow:true`; a series without
-tags always has its place. Idle ones give theirs back: see `expire`.
+Caps: `max_series` combinations of tags per metric name (one more for each thread that comes at the same moment), then
+one series more, tagged `overflow:true`; a series without tags always has its place. Idle ones give theirs back: see
+`expire`.
 Threads: every method from any thread, but `expire`. Emitting threads take no lock, not even to make a row: code of a
 signal's handler may come between any two lines of them. New series are put into a dict, new rows into a queue, each in
 one step; who folds takes them in from there, under `lock`. A thread that ends leaves its rows to the next fold.
@@ -184,10 +185,8 @@ class Store:
             self._rows += len(rows)
             for series in (one for row in rows for one in row.series()):
                 known = self._by_name[series.name]
-                if known.get(series.tags) is not series:
-                    series.total = series.delivered = series.lost = 0  # they stand in `expired`
-                    if known.setdefault(series.tags, series) is not series:
-                        known[(*series.tags, str(id(series)))] = series
+                if known.setdefault(series.tags, series) is not series:
+                    known[(*series.tags, str(id(series)))] = series
 
     def added_row(self) -> None:
         """Called once a row was added. `on_new_row` may look at the store, or emit."""
@@ -209,10 +208,13 @@ class Store:
             limit, waiting = self.sample_limit(), self.max_samples
             for shard in self._shards:
                 ended = shard.token() is None  # asked before the rows are read: what it wrote is all there
+                if ended:  # another thread may hold a recorder that was made in this one
+                    shard.maps.clear()
+                    shard.rows = self._still_held_locked(shard.rows)
                 for row in shard.rows:
                     if row.n != row.folded:
                         self.invalid += row.fold(limit, waiting)
-                if not ended:
+                if shard.rows or not ended:
                     living[shard] = None
             self._shards = living
             self._rows = sum(len(shard.rows) for shard in living)
@@ -252,6 +254,8 @@ class Store:
                     if not self._stays_locked(series, id(series) in held):
                         del known[tags]
                         _add(self.expired[series.kind], series)
+                        # Now, as a row that found it before may put it back, and another one later.
+                        series.total = series.delivered = series.lost = 0
             self._tags = {one.tags: one.tags for one in self.series}
             self._tags[OVERFLOW_TAGS] = OVERFLOW_TAGS
             self._take_in_locked()  # what came meanwhile may count into a series that has just gone

@@ -1,1 +1,1 @@
-"""Ways out: what the store counted, told to the Datadog Agent and others."""
+"""Reporters: they ship what the store counted to the Datadog Agent and others."""

@@ -25,7 +25,7 @@ _SCHEMES: Final = ("unix://", "unixgram://", "unixstream://")
 
 
 class Agent:
-    """Sends packets and messages to `address`. `client` is a DogStatsd made for it, used by nobody else.
+    """Sends packets and messages to `address`. `client` is a DogStatsd made for it, used by it alone.
 
     `connect(deadline)` stands in for opening a socket where there is to be none.
     """
@@ -56,13 +56,13 @@ class Agent:
         if self._resolver is not None:
             self._resolver.begin()
 
-    def send(self, lines: Iterable[Line], deadline: float, left: list[int | None]) -> bool:
-        """One packet of metric lines; True if it was accepted. `left`, an empty list, is filled as it leaves."""
-        return self._send(lambda: self._write(lines), deadline, left)
+    def send(self, lines: Iterable[Line], deadline: float, taken: list[int | None]) -> bool:
+        """One packet of metric lines; True if it was accepted. `taken`, an empty list, is filled as it leaves."""
+        return self._send(lambda: self._write(lines), deadline, taken)
 
-    def is_complete(self, left: list[int | None]) -> bool:
+    def is_complete(self, taken: list[int | None]) -> bool:
         """Whether a packet that filled this list has left as a whole, on a stream with its length before it."""
-        return len(left) == (2 if str(self._address.path).startswith("unixstream:") else 1)
+        return len(taken) == (2 if str(self._address.path).startswith("unixstream:") else 1)
 
     def tell(self, message: Message, deadline: float) -> bool:
         """One event or service check, alone in its packet; True if it was accepted."""
@@ -82,10 +82,10 @@ class Agent:
                 case _:
                     client.increment(line.name, line.value, tags=line.tags)
 
-    def _send(self, write: Callable[[], object], deadline: float, left: list[int | None]) -> bool:
+    def _send(self, write: Callable[[], object], deadline: float, taken: list[int | None]) -> bool:
         accepted, OURS.on = False, True
         try:
-            refusal = self._refusal(write, deadline, left)
+            refusal = self._refusal(write, deadline, taken)
             accepted = refusal is None
             if refusal is not None:
                 self.last_error = f"refused: {_reason(refusal)}"
@@ -97,13 +97,13 @@ class Agent:
             OURS.on = False
         return accepted
 
-    def _refusal(self, write: Callable[[], object], deadline: float, left: list[int | None]) -> OSError | None:
+    def _refusal(self, write: Callable[[], object], deadline: float, taken: list[int | None]) -> OSError | None:
         """Why the packet was not accepted, or None. Raises what opening a socket raises."""
         client = self._client
         sock = client.socket
         if sock is None:  # without one the client cuts packets by its own count
             sock = client.socket = BookingSocket(self._connect(deadline))
-        sock.begin(left)
+        sock.begin(taken)
         write()
         if not client.flush():
             return sock.error or OSError("the official client did not send the packet")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
-from .. import events, telemetry, wire
+from .. import checks, events, telemetry, wire
 from ..errors import ConfigurationError, HandlerExists, HandlerNotFound
 from ..metrics.reading import number
 from ..redaction import filter_metadata
@@ -75,7 +75,7 @@ class _Writer:
             self._write(measurements, metadata)
 
     def bind(self, names: tuple[str, ...], metadata: Metadata) -> Recorder:
-        """For events of every message: no mapping is built for a record that nobody wants."""
+        """For events of every message: no mapping is built for a record that no logger takes."""
         enabled, level = self._logger.isEnabledFor, self._line.level
 
         def record(*values: Any) -> None:
@@ -104,9 +104,9 @@ def _said(key: str, fields: dict[str, object]) -> object:
 
 
 class LogReporter:
-    """Tells events as log records: the guide's three, and three more (LINES). A context manager.
+    """Writes events as log records: the guide's three, and three more (LINES). A context manager.
 
-    `logger` is a logging.Logger or its name, `wsnova_statsd.events` by default; `level` the lowest level it tells, by
+    `logger` is a logging.Logger or its name, `wsnova_statsd.events` by default; `level` the lowest level it writes, by
     name or number. Each record has `event` and the event's measurements and metadata as attributes, unrounded, redacted
     in every profile; one that LogRecord has itself, such as `name`, gets an underscore: `name_`.
     Raises ConfigurationError at once.
@@ -156,6 +156,6 @@ def _level(given: int | str) -> int:
     known = logging.getLevelNamesMapping()
     if isinstance(given, str) and given.upper() in known:
         return known[given.upper()]
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+    if checks.is_number(given) and isinstance(given, int) and given >= 0:
         return given
-    raise ConfigurationError(f"level is {given!r}; give a level of logging, such as 'INFO' or logging.INFO")
+    raise checks.refused("level", given, "a level of logging, such as 'INFO' or logging.INFO")

@@ -16,7 +16,7 @@ class CertainRate(float):
 
 
 class BookingSocket:
-    """A connected socket that notes in `left` what left through it, and in `error` why something did not: the official
+    """A connected socket that notes in `taken` what left through it, and in `error` why something did not: the official
     client keeps that to itself.
 
     It is noted in the step that sends, all of it in C: an exception of a signal's handler comes before or after, and
@@ -27,12 +27,12 @@ class BookingSocket:
         self._sock = sock
         self.family = sock.family
         self.error: OSError | None = None
-        self.left: list[int | None] = []  # an entry for each send; the sender's own list for each packet
+        self.taken: list[int | None] = []  # an entry for each send; the sender's own list for each packet
         self.size = 0  # bytes of what was tried
 
-    def begin(self, left: list[int | None]) -> None:
+    def begin(self, taken: list[int | None]) -> None:
         """The next packet."""
-        self.left, self.size, self.error = left, 0, None
+        self.taken, self.size, self.error = taken, 0, None
 
     def send(self, data: bytes) -> int:
         """One datagram."""
@@ -46,7 +46,7 @@ class BookingSocket:
     def _try(self, send: Any, data: bytes) -> None:
         self.size += len(data)
         try:
-            self.left.extend(map(send, (data,)))
+            self.taken.extend(map(send, (data,)))
         except OSError as error:
             self.error = error
             raise

@@ -31,7 +31,7 @@ class Outage:
         self._delivered = self._lost = 0.0  # when nothing was left
 
     def begin(self) -> None:
-        """Flushes come regularly, from here on or already: what is late is late by somebody else's fault."""
+        """Flushes come regularly, from here on or already: what is late is late by the fault of others."""
         if self._clean_at is None:
             self._clean_at = self._clock()
 

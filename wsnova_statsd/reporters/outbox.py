@@ -41,9 +41,9 @@ class Outbox:
         return len(self._queue)
 
     def event(
-        self, title: object, text: object, alert_type: object, tags: tuple[str, ...], key: object, room: int
+        self, title: object, text: object, alert_type: object, tags: tuple[str, ...], key: object, limit: int
     ) -> None:
-        """Queue an event that takes at most `room` bytes with these tags."""
+        """Queue an event that takes at most `limit` bytes with these tags."""
         alert = wire.text(alert_type)  # an enum of texts compares as its content and prints as its name
         if alert not in wire.ALERT_TYPES:
             if self._strict:
@@ -51,13 +51,13 @@ class Outbox:
             alert = "info"
         clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "(no title)"
         clean_key = "" if key is None else wire.clean_field(key)
-        tags = wire.fit_tags(tags, room // 2)
-        fitted, text = wire.fit_event(clean_title, wire.clean_text(text, wire.MAX_TEXT), tags, clean_key, room)
+        tags = wire.fit_tags(tags, limit // 2)
+        fitted, text = wire.fit_event(clean_title, wire.clean_text(text, wire.MAX_TEXT), tags, clean_key, limit)
         arguments = {"title": fitted, "message": text, "alert_type": alert, "tags": list(tags)}
         self._put("event", {**arguments, "aggregation_key": clean_key or None})
 
-    def check(self, name: str, status: object, tags: tuple[str, ...], message: object, room: int) -> None:
-        """Queue a service check that takes at most `room` bytes."""
+    def check(self, name: str, status: object, tags: tuple[str, ...], message: object, limit: int) -> None:
+        """Queue a service check that takes at most `limit` bytes."""
         known, clean = number(status), wire.clean_name(name) or "unnamed"
         if self._strict and clean != name:
             raise ConfigurationError(f"check name {name[:80]!r} is not usable; {clean!r} would be")
@@ -65,9 +65,9 @@ class Outbox:
             if self._strict:
                 raise one_of("status", wire.text(status), wire.STATUSES)
             known = 3
-        tags = wire.fit_tags(tags, room // 2)
-        left = room - wire.size(",".join(tags)) - len(clean) - len("_sc||0|#|m:")
-        text = wire.cut_bytes(wire.clean_message(message, wire.MAX_TEXT).replace("m:", "m_"), left)
+        tags = wire.fit_tags(tags, limit // 2)
+        free = limit - wire.size(",".join(tags)) - len(clean) - len("_sc||0|#|m:")
+        text = wire.cut_bytes(wire.clean_message(message, wire.MAX_TEXT).replace("m:", "m_"), free)
         status = wire.STATUSES.index(known)  # 1.0 equals 1, and prints otherwise
         arguments = {"check_name": clean, "status": status, "tags": list(tags), "message": text or None}
         self._put("service_check", arguments)

@@ -1,9 +1,9 @@
 """PrometheusReporter: counts the definitions' events and shows the totals to a Prometheus that asks for them.
 
-Emitting threads write into a store of the reporter's own; whoever reads (`wsnova-prometheus` and its threads, one for
-each request, or the caller of render) folds it. prometheus_client has the registry, the text and the HTTP server.
+Emitting threads write into a store of the reporter's own; a thread that reads (`wsnova-prometheus` and its threads, one
+for each request, or the caller of render) folds it. prometheus_client has the registry, the text and the HTTP server.
 Totals are exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A
-forked child counts afresh, and nobody is served there until it calls start itself.
+forked child counts afresh, and serves nothing there until start is called in it.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class PrometheusReporter:
     """Shows `metrics` (None: the guide's list, `ws.prometheus_metrics()`) to Prometheus.
 
     `registry`: one of prometheus_client, such as its REGISTRY, in which the metrics stand between start and stop, for
-    whoever serves that; without it they are served alone. `max_series` is per metric name. Raises MissingExtra without
-    prometheus_client and ConfigurationError for what is not usable, at once. Every method from any thread.
+    the server of that one; without it they are served alone. `max_series` is per metric name. Raises MissingExtra
+    without prometheus_client and ConfigurationError for what is not usable, at once. Every method from any thread.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class PrometheusReporter:
         if server is not None:
             server.socket.close()
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- start and stop -----------------------------------------------------------------------------------------------
 
     def start(self, port: int | None = PORT, addr: str = "0.0.0.0") -> PrometheusReporter:
         """Attach to the bus and serve the metrics over HTTP. Started already: nothing happens.
@@ -170,7 +170,7 @@ class PrometheusReporter:
         self._running = False
         self._handlers.detach()
         if self._given is not None:
-            with contextlib.suppress(KeyError):  # somebody took it out
+            with contextlib.suppress(KeyError):  # it was taken out
                 self._given.unregister(self._collector)
 
     def _serve(self, port: int, addr: str) -> tuple[WSGIServer, threading.Thread]:

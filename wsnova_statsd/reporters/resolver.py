@@ -1,7 +1,7 @@
-"""The Agent's host name, looked up so that a resolver that hangs holds nobody up.
+"""The Agent's host name, looked up so that a resolver that hangs blocks no other thread.
 
-A lookup runs in a short daemon thread, `wsnova-resolve`, one at a time; whoever needs the answer waits for it until a
-deadline, and the thread of a lookup that never ends is let go. An address is never looked up.
+A lookup runs in a short daemon thread, `wsnova-resolve`, one at a time; a thread that needs the answer waits for it
+until a deadline, and the thread of a lookup that never ends is let go. An address is never looked up.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Resolver:
         self.reset()
 
     def reset(self) -> None:
-        """In a child: nobody is asking. What is known stays."""
+        """In a child: no lookup is under way. What is known stays."""
         self._lock = threading.Lock()  # guards _lookup
         self._lookup: _Lookup | None = None
 
     def begin(self) -> _Lookup | None:
-        """Have the name looked up, unless that is under way. None if nobody can: the interpreter is ending."""
+        """Have the name looked up, unless that is under way. None if no thread can start: the interpreter is ending."""
         if self.literal:
             return None
         with self._lock:

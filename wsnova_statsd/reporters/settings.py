@@ -143,7 +143,7 @@ def namespace(value: str | None) -> str:
 
 def interval(seconds: float) -> float:
     """A flush interval. Raises ConfigurationError for one that does not divide the Agent's window of 10 s."""
-    if isinstance(seconds, bool) or seconds not in _INTERVALS:
+    if not checks.is_number(seconds) or seconds not in _INTERVALS:
         raise one_of("flush_interval", seconds, [f"{allowed} s" for allowed in _INTERVALS])
     return float(seconds)
 

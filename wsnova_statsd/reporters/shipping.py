@@ -53,7 +53,7 @@ class Shipper:
         self._clock = clock
         self.delivery = DeliveryStats()
         self.lock = threading.Lock()  # one flush at a time: guards everything below
-        self._over_by = math.inf  # for the flush under way, if somebody is in a hurry
+        self._over_by = math.inf  # for the flush under way, if a caller is in a hurry
         self.last_error: str | None = None
         self._agent: Agent | None = None
         self._packer: Packer | None = None
@@ -77,7 +77,7 @@ class Shipper:
         self._over_by = deadline
 
     def end(self, deadline: float) -> None:
-        """After the last flush: close the socket, if nobody holds the lock until the deadline."""
+        """After the last flush: close the socket, if no thread holds the lock until the deadline."""
         if self.lock.acquire(timeout=max(0.0, deadline - self._clock())):
             try:
                 self._outage.end()
@@ -165,8 +165,8 @@ class Shipper:
             f"{plain(counts)} counts waited up to {age:.0f} s for the Datadog Agent at {self._to.address}. "
             "Graphs show them at the time they arrived."
         )
-        room = wire.EVENT_BYTES - 1 - self.suffix
-        self._outbox.event(_LATE_TITLE, text, "warning", self._to.tags, "websocket.reporter.late", room)
+        limit = wire.EVENT_BYTES - 1 - self.suffix
+        self._outbox.event(_LATE_TITLE, text, "warning", self._to.tags, "websocket.reporter.late", limit)
 
     def _messages_locked(self, agent: Agent, deadline: float) -> bool:
         assert self.lock.locked()
@@ -186,11 +186,11 @@ class Shipper:
                 if self._over(deadline):
                     packer.keep(packet)
                     return False
-                accepted, left = False, list[int | None]()
+                accepted, taken = False, list[int | None]()
                 try:
-                    accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline, left))
+                    accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline, taken))
                 except BaseException:  # of a signal's handler, where the exit hook flushes in the main thread
-                    accepted = agent.is_complete(left)
+                    accepted = agent.is_complete(taken)
                     raise
                 finally:  # whatever happened, the packet is counted as delivered or refused
                     if accepted:

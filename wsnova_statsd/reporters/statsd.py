@@ -31,7 +31,7 @@ from .resolver import Resolver
 from .shipping import Destination, Shipper
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
-_PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which nobody waits for, and for a start
+_PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
 _GRACE: Final = 1.0  # seconds more than a caller gave, for work that keeps that time itself
 
 
@@ -120,7 +120,7 @@ class StatsdReporter:
         """The way to the Agent, for this process; the test kit makes one without a socket."""
         return Agent(self.address, official_client(self.address), self._resolver)
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- start and stop -----------------------------------------------------------------------------------------------
 
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar, Final
 
+from wsnova_statsd.checks import is_number
 from wsnova_statsd.testing._exchange import Exchange, Session
 
 INVALID_CREDENTIALS: Final = (13004, "invalid_credentials")  # Deribit's codes and words
@@ -102,7 +103,7 @@ class JsonRpcExchange(Exchange):
 
     def _set_heartbeat(self, session: Session, params: dict[str, Any]) -> str:
         interval = params.get("interval")
-        if isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0:
+        if not is_number(interval) or interval <= 0:
             raise _Refused(*INVALID_PARAMS)
         session.beat_every(interval)
         return "ok"
