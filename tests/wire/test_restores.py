@@ -130,8 +130,9 @@ class _Dialect(ws.JsonProtocol):
         return [{"type": "hello"}]
 
 
-def test_a_protocol_that_raises_costs_its_own_channel_only(feed: Feed) -> None:
+def test_a_protocol_that_raises_costs_its_own_channel_only(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are restored, the client's thread lives on, and the channel is back once the fault is gone."""
+    monkeypatch.setattr(subscriptions, "_RESTORE_TIMEOUT", 10.0)
     protocol = _Dialect()
     with feeding(feed, subscriptions=["a", "b"], on_message=lambda message: None, protocol=protocol) as (client, log):
         assert feed.asked[0] == ("hello", None)

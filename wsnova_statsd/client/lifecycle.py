@@ -70,6 +70,7 @@ class Lifecycle(Progress):
         self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
         events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
+        self.requests.answered = self.receiver.answered
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._options = options
         self._launch = Turn()

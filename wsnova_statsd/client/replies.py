@@ -116,6 +116,11 @@ class Replies:
         self._settle(pending, result, message, detail)
         return True
 
+    @property
+    def has_met(self) -> bool:
+        """Whether any answer waits for its owner to come by."""
+        return bool(self._met)
+
     def met(self, entry: Received) -> bool:
         """Whether this entry answered already, and only waits for its owner to come by."""
         return id(entry) in self._met

@@ -32,7 +32,7 @@ from .sender import Sender
 
 _ANSWER_TIMEOUT: Final = 10.0  # seconds after which an answer that no thread waits for is forgotten
 _LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should it not have been woken
-_TURN: Final = 0.05  # seconds of reading before a waiting thread sees whether another one wants to
+_TURN: Final = 0.15  # seconds of reading before a waiting thread sees whether another one wants to
 
 
 @dataclass(slots=True)
@@ -77,6 +77,10 @@ class Requests:
         self._up = up
         self._attend = attend
         self._settle = settle
+        self._decode_text = protocol.text_decoder()
+        self.answered: Callable[[Received], None] = lambda received: (
+            None
+        )  # the receiver's: counts an answer as received
 
     def request(self, message: Any, timeout: float) -> Any:
         """The reply. Raises RequestTimeout, RequestInterrupted, RequestRejected, NotConnected."""
@@ -213,7 +217,11 @@ class Requests:
                 asked.hold.pop(THREAD, None)
                 self._ownership.freed()
                 return "waiting"
-            asked.link.pump(min(until, time.monotonic() + _TURN))
+            turn = min(until, time.monotonic() + _TURN)
+            if asked.link.inbox:
+                asked.link.pump(turn)
+            else:
+                self._read_answers(asked, turn)
         else:
             if asked.link.full:  # of answers, perhaps, if no thread ever iterates
                 self._ownership.if_free(lambda: self._settle(asked.link))
@@ -223,6 +231,30 @@ class Requests:
             if asked.pending.done:
                 wake.set()  # two may wait for one answer
         return reads
+
+    def _read_answers(self, asked: Asked, until: float) -> None:
+        """As the owner, with nothing in the inbox: read once, and take the answers out of what came."""
+        link = asked.link
+        others = []
+        for payload in link.next_run(until):
+            entry = (link.kind, payload, link.stamp)
+            if not self._offer(entry, owner=True):
+                others.append(entry)
+        if others:
+            asked.last = others[-1]
+            link.put_back(others)
+
+    def _offer(self, entry: Received, *, owner: bool) -> bool:
+        """True if this is an answer. One that the owner finds is counted as received at once."""
+        opcode, payload, _ = entry
+        try:
+            message = self._decode_text(payload) if opcode == TEXT else self._protocol.decode(payload)
+            found = self._replies.offer(message, entry, owner=owner)
+        except Exception:  # the owner decodes it again, and emits that
+            return False
+        if found and owner:
+            self.answered(entry)
+        return found
 
     def _end_reading(self, asked: Asked, reads: str) -> None:
         if reads == "borrowing":
@@ -244,12 +276,7 @@ class Requests:
                 break
             new.append(entry)
         for entry in reversed(new):
-            opcode, payload, _ = entry
-            try:
-                message = self._protocol.decode(payload.decode() if opcode == TEXT else payload)
-                self._replies.offer(message, entry, owner=False)
-            except Exception:  # the owner decodes it again, and emits that
-                continue
+            self._offer(entry, owner=False)
         asked.scanned = arrived
         if new:
             asked.last = new[0]
