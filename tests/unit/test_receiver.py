@@ -89,6 +89,10 @@ class _Answers:
         self.offered.append(message)
         return message in self.wanted
 
+    @property
+    def has_met(self) -> bool:
+        return bool(self.found)
+
     def met(self, received: Received) -> bool:
         return any(one is received for one in self.found)
 
