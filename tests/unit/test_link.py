@@ -100,6 +100,13 @@ def _written(script: _Script) -> list[tuple[int, bytes]]:
     return Peer.unmasked(script.written)
 
 
+def _taken(link: Link, until: float) -> list[bytes]:
+    """The next run, taken over."""
+    run = link.next_run(until)
+    link.unclaimed = ()
+    return run
+
+
 def _payloads(link: Link) -> list[bytes]:
     return [payload for _, payload, _ in link.inbox]
 
@@ -169,7 +176,18 @@ def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_
     assert script.reads == [TWO]
     link.inbox.clear()
     assert link.next_run(time.monotonic() + 60) == [b"two"]
-    assert (link.kind, link.in_hand) == (TEXT, True)
+    assert (link.kind, link.unclaimed) == (TEXT, [b"two"])
+
+
+def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
+    """A signal's handler raised just as it was handed over; also if that came once it was put back."""
+    link = _link(_Script(ONE + TWO))
+    assert link.next_run(time.monotonic() + 60) == [b"one", b"two"]
+    assert link.next_run(time.monotonic() + 60) == []
+    assert _payloads(link) == [b"one", b"two"]
+    link.unclaimed = [payload for _, payload, _ in link.inbox]
+    assert link.next_run(time.monotonic() + 60) == []
+    assert _payloads(link) == [b"one", b"two"]
 
 
 def test_with_an_answer_expected_everything_goes_into_the_inbox() -> None:
@@ -177,7 +195,7 @@ def test_with_an_answer_expected_everything_goes_into_the_inbox() -> None:
     link = _link(_Script(ONE + TWO))
     assert link.next_run(time.monotonic() + 60, direct=False) == []
     assert _payloads(link) == [b"one", b"two"]
-    assert not link.in_hand
+    assert not link.unclaimed
 
 
 def test_what_is_put_back_is_the_first_of_what_waits() -> None:
@@ -258,10 +276,10 @@ def test_a_wait_ends_when_something_else_is_due(clock: FakeClock) -> None:
     script = _Script()
     link = _link(script, Limits(5.0, 3.0))
     script.arriving, script.on_wait = ONE, lambda: clock.advance(0.5)
-    assert link.next_run(clock() + 2.0) == [b"one"]
-    assert link.next_run(clock() + 60.0) == [b"one"]
+    assert _taken(link, clock() + 2.0) == [b"one"]
+    assert _taken(link, clock() + 60.0) == [b"one"]
     link.session.due = float("inf")
-    assert link.next_run(float("inf")) == [b"one"]
+    assert _taken(link, float("inf")) == [b"one"]
     assert script.waits == pytest.approx([2.0, 4.5, math.inf])
     assert link.idle == 1.5
 
@@ -391,9 +409,9 @@ def test_a_write_that_fails_and_no_close_frame_is_1006(pair: tuple[Link, Peer]) 
     peer.close()
     with link.sending, pytest.raises(NotConnected):
         link.send(Peer.masked(TEXT, b"late"), 1.0)
-    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert _taken(link, time.monotonic() + 60) == [b"one"]
     link.put_back([])
-    assert link.next_run(time.monotonic() + 60) == []
+    assert _taken(link, time.monotonic() + 60) == []
     assert link.loss is not None
     assert link.loss.reason == "close_1006"
 

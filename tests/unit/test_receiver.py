@@ -39,7 +39,7 @@ class _Link:
         self.opened_ns = 1
         self.idle = 0.0
         self.kind = self.stamp = 0
-        self.in_hand = False
+        self.unclaimed: Sequence[bytes] = ()
         self.driver = Driver.AWAY
         self.in_kernel = 0
         self.breaches: list[Violation] = []
@@ -53,7 +53,7 @@ class _Link:
 
     def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
         self.on_read()
-        self.in_hand = False
+        self.unclaimed = ()
         if not self.runs:
             return []
         self.read += 1
@@ -65,12 +65,12 @@ class _Link:
         if not direct or self.inbox:
             self.inbox.extend((self.kind, payload, self.stamp) for payload in run)
             return []
-        self.in_hand = bool(run)
+        self.unclaimed = run
         return run
 
     def put_back(self, rest: Iterable[Received]) -> None:
         self.inbox.extendleft(reversed([*rest]))
-        self.in_hand = False
+        self.unclaimed = ()
 
     def waiting(self) -> tuple[int, int]:
         return len(self.inbox), sum(len(payload) for _, payload, _ in self.inbox) + self.in_kernel
@@ -167,7 +167,7 @@ def test_messages_come_in_the_order_of_the_wire(heard: Sequence[str]) -> None:
         _read_all(client)
         assert [int(one) for one in got] == [*range(100)]
         assert client.sums(log) == {"count": 100, "total_size": 190, "errors": 0, "processed": 100}
-    assert not link.in_hand
+    assert not link.unclaimed
 
 
 def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[str]) -> None:
@@ -212,7 +212,7 @@ def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> N
             loop: Any = client.receiver.messages(link)  # type: ignore[arg-type]
             got += itertools.islice(loop, size)
             loop.close()
-            assert not link.in_hand
+            assert not link.unclaimed
             assert [int(payload) for _, payload, _ in link.inbox] == [*range(len(got), 40)]
             if len(got) == 40:
                 break
@@ -344,7 +344,7 @@ def test_an_answer_that_came_with_a_run_is_not_handed_out_as_a_message() -> None
         messages = client.receiver.messages(link)  # type: ignore[arg-type]
         assert next(messages) == 1
         assert [payload for _, payload, _ in link.inbox] == [b"2", b"3"]
-        assert not link.in_hand
+        assert not link.unclaimed
         assert list(messages) == [3]
         assert client.sums(log) == {"count": 3, "total_size": 3, "errors": 0, "processed": 3}
 
@@ -416,7 +416,7 @@ def test_in_bulk_and_one_by_one_come_to_the_same(runs: list[Run], kept: list[Run
             _read_all(client)
             faults = [fault.metadata["error_type"] for fault in log.of(events.ERROR_OCCURRED)]
             found.append((got, client.sums(log), faults))
-        assert not link.in_hand
+        assert not link.unclaimed
     bulk, single = found
     assert bulk == single
     assert bulk[1]["count"] == sum(len(run) for _, run in runs) + sum(len(run) for _, run in kept[: len(runs)])

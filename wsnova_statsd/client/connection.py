@@ -178,6 +178,8 @@ class Connection:
             self.connection_events.seen(link)
             if self.link is not link:  # closed by a handler of these events
                 return None
+        if link.loss is not None and link.unclaimed:
+            link.reclaim()
         if link.loss is not None and not link.inbox:
             if not revive and not self.closing.is_set():
                 return None

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -52,8 +52,8 @@ class Link:
 
     __slots__ = (
         *("_announced", "_ending", "_rest", "_retry_at", "_transport", "_unsent", "_writing", "away_since"),
-        *("disposed", "deflate", "driver", "ended", "idle", "in_hand", "inbox", "kind", "notes_heartbeats"),
-        *("opened_ns", "reading", "sending", "session", "stamp", "subprotocol", "uri"),
+        *("disposed", "deflate", "driver", "ended", "idle", "inbox", "kind", "notes_heartbeats"),
+        *("opened_ns", "reading", "sending", "session", "stamp", "subprotocol", "unclaimed", "uri"),
     )
 
     def __init__(
@@ -78,7 +78,7 @@ class Link:
         self.away_since = _monotonic()
         self.kind = 0  # the opcode of the last run,
         self.stamp = 0  # and when it was read, ns since the epoch
-        self.in_hand = False  # the owner has a run of messages in hand
+        self.unclaimed: Sequence[bytes] = ()  # the last run, until its owner has it where no interrupt loses it
         self.idle = 0.0  # seconds that the owner waited for input in all
         self.notes_heartbeats = notes_heartbeats
         self._transport = transport
@@ -106,7 +106,9 @@ class Link:
                 raise NotConnected(_IN_ITS_MIDST)
             now = _monotonic()
             try:
-                self.driver, self.in_hand = _OWNER, False
+                self.driver = _OWNER
+                if self.unclaimed:
+                    self.reclaim()
                 if session.stirred:
                     session.caught_up()
                 while not (run or inbox or session.notices or session.loss is not None):
@@ -136,11 +138,11 @@ class Link:
             except _BROKEN as error:
                 self._broken(error)
             except BaseException as error:
-                self._interrupted(error, data, run)
+                self._interrupted(error, data)
                 raise
             finally:  # also when a signal's handler raised: the keeper must see that no thread reads
                 self.driver, self.away_since = _AWAY, now  # without a call, which could be interrupted
-                self.in_hand = bool(run)
+                self.unclaimed = run
             if session.close_owed is not None:
                 self._speak(now)
         if self.disposed:
@@ -168,10 +170,16 @@ class Link:
             log_fault(_log, error, "reading from %s failed; the connection is made again", self.uri)
         self.session.ended(loss_of(error))
 
-    def _interrupted(self, error: BaseException, data: bytes | None, run: Iterable[bytes] = ()) -> None:
-        """A signal's handler raised in the midst of reading: what was read waits, and what follows may begin in the
-        midst of a frame. Holds `reading`."""
-        self.inbox.extendleft([(self.kind, payload, self.stamp) for payload in reversed([*run])])
+    def reclaim(self) -> None:
+        """Owner: a signal's handler raised before a run was taken over: it is the first of what waits."""
+        run, inbox = self.unclaimed, self.inbox
+        if run and not (inbox and inbox[0][1] is run[0]):  # else it was put back, and that was interrupted
+            inbox.extendleft([(self.kind, payload, self.stamp) for payload in reversed(run)])
+        self.unclaimed = ()
+
+    def _interrupted(self, error: BaseException, data: bytes | None) -> None:
+        """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame. Holds
+        `reading`."""
         if data:
             self.session.ended(Loss("error", str(error) or type(error).__name__))
             self._transport.shutdown()
@@ -244,13 +252,11 @@ class Link:
         finally:
             self.reading.release()
 
-    def attention(self, now: float) -> bool:
-        """Keeper: whether the link wants a step although no data came."""
+    def attention(self, now: float) -> bool:  # the keeper: whether it wants a step although no data came
         return now >= self.session.due or now >= self._retry_at
 
     @property
-    def full(self) -> bool:
-        """Too much waits for an absent owner: nothing is read."""
+    def full(self) -> bool:  # too much waits for an absent owner: nothing is read
         return self.session.buffer.full
 
     def _has_room(self) -> bool:
@@ -303,12 +309,12 @@ class Link:
 
     def bequeath(self, unread: deque[Received]) -> None:
         """Owner, of a link that is over: what it received and was not read is left to the next one."""
+        self.reclaim()
         move(self.inbox, unread)
 
     def put_back(self, rest: Iterable[Received]) -> None:
         """Owner: what was read and not dealt with is the first of what waits."""
         self.inbox.extendleft(reversed([*rest]))
-        self.in_hand = False
 
     def waiting(self) -> tuple[int, int]:
         """Messages that wait, and their bytes with those that wait in the kernel. Any thread."""
@@ -438,11 +444,8 @@ class Link:
         if self.disposed:
             self.give_back()
 
-    # -- the end ------------------------------------------------------------------------------------------------------
-
     @property
-    def loss(self) -> Loss | None:
-        """Why the link is over, once it is."""
+    def loss(self) -> Loss | None:  # why the link is over, once it is
         return self.session.loss
 
     def lose(self, loss: Loss) -> None:
@@ -451,14 +454,12 @@ class Link:
         self._transport.shutdown()
 
     def fileno(self) -> int:
-        """The socket's descriptor, for the keeper's selector; -1 once closed."""
-        return self._transport.fileno()
+        return self._transport.fileno()  # for the keeper's selector; -1 once closed
 
     def option(self, level: int, name: int, size: int) -> bytes:
         return self._transport.option(level, name, size)  # any thread; OSError once closed
 
-    def shutdown(self) -> None:
-        """End both directions now; the thread that reads or writes is woken."""
+    def shutdown(self) -> None:  # both directions; the thread that reads or writes is woken
         self._transport.shutdown()
 
     def announce(self) -> str:

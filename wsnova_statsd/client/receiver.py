@@ -117,7 +117,9 @@ class Receiver:
             kind, stamp = link.kind, link.stamp
             if replies.active and run:  # who waits for an answer looks in the inbox; it may be in this run
                 link.put_back([(kind, payload, stamp) for payload in run])
+                link.unclaimed = ()
             elif len(run) == 1:
+                link.unclaimed = ()
                 yield kind, run[0], stamp
             elif bulk and len(run) >= _MANY:
                 self._run = run
@@ -125,6 +127,7 @@ class Receiver:
             elif run:
                 self._handing, self._rest = run, (rest := iter(run))
                 try:
+                    link.unclaimed = ()
                     for payload in rest:
                         yield kind, payload, stamp
                 finally:
@@ -198,6 +201,7 @@ class Receiver:
         self._handing = run
         self._open(_clock())
         try:
+            link.unclaimed = ()
             while done < len(run) and self._has_turn(link):
                 ahead = messages.ahead(kind, run[done : done + _AHEAD])
                 if not ahead:

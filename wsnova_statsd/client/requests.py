@@ -236,7 +236,9 @@ class Requests:
         """As the owner, with nothing in the inbox: read once, and take the answers out of what came."""
         link = asked.link
         others = []
-        for payload in link.next_run(until):
+        run = link.next_run(until)
+        link.unclaimed = ()
+        for payload in run:
             entry = (link.kind, payload, link.stamp)
             if not self._offer(entry, owner=True):
                 others.append(entry)
