@@ -38,6 +38,7 @@ class _Script:
         self.on_send: Callable[[], object] = lambda: None
         self.over = False
         self.got: list[bytes] = []
+        self.lively = True
 
     @property
     def ready(self) -> bool:
@@ -313,6 +314,14 @@ def test_heartbeats_that_nobody_hears_of_call_the_owner_out_of_no_wait() -> None
         assert link.session.notices == ([("sent", 0)] if heard else [])
 
 
+def test_after_a_pong_the_system_does_not_wait_within_the_read() -> None:
+    """An idle connection would be woken once more for each ping; behind a message another one may come at once."""
+    for came, lively in ((server_frame(PONG), False), (server_frame(PONG) + ONE, True)):
+        script = _Script(came)
+        _link(script).next_run(0.0)
+        assert (script.reads, script.lively) == ([], lively)
+
+
 # Who writes
 
 
@@ -336,7 +345,7 @@ def test_a_pong_that_does_not_go_out_is_tried_again(clock: FakeClock) -> None:
     assert link.next_run(clock()) == []
     assert (link.attention(clock()), link.attention(clock() + 0.1)) == (False, True)
     assert link.next_run(clock() + 5.0) == []
-    assert script.waits == pytest.approx([0.1, 0.0, 4.9], abs=0.0011)
+    assert script.waits == pytest.approx([0.1, 4.9], abs=0.0011)
     assert _written(script) == [(PONG, b"a")]
 
 

@@ -131,6 +131,7 @@ class Link:
                         run.append(payload)
                     elif data is not None:
                         self._receive(data, now, run if direct else None, as_owner=True)
+                        transport.lively = transport.lively and bool(run or inbox)  # not after a pong
                     if run and not direct:
                         inbox.append((self.kind, run.pop(), self.stamp))
                     del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
@@ -272,12 +273,13 @@ class Link:
     def _attend(self, now: float) -> None:
         """Do what is due: ping, judge silence, send what is owed. Holds `reading`."""
         session, transport = self.session, self._transport
-        ready = transport.ready or session.unfinished or transport.wait(0.0)
-        unsent, before = transport.unsent(), self._unsent
-        if before - unsent >= LIFE:
-            session.moved(now)
-        self._unsent = unsent
-        session.tick(now, dry=not ready)
+        dry = session.judges(now) and not (transport.ready or session.unfinished or transport.wait(0.0))
+        if dry:
+            unsent, before = transport.unsent(), self._unsent
+            if before - unsent >= LIFE:
+                session.moved(now)
+            self._unsent = unsent
+        session.tick(now, dry=dry)
         self._speak(now)
         self._drop_heartbeats()
 

@@ -182,6 +182,10 @@ class Session:
 
     # -- time in ------------------------------------------------------------------------------------------------------
 
+    def judges(self, now: float) -> bool:
+        """Whether `tick` would judge silence now, and has to know if nothing waits to be read."""
+        return now >= self._deadline or now >= self._idle_at() or self.write_fault is not None
+
     def tick(self, now: float, *, dry: bool) -> None:
         """Ping if it is time. Judge silence, but only while nothing waits to be read (`dry`): a pong may be behind it.
 

@@ -79,8 +79,8 @@ class Transport:
     `recv` or `await_bytes` gave empties `got`."""
 
     __slots__ = (
-        *("_at_once", "_blocking", "_flags", "_lively", "_poll", "_read", "_recv", "_send", "_size", "_sock"),
-        *("_tls", "got", "ready"),
+        *("_at_once", "_blocking", "_flags", "_poll", "_read", "_recv", "_send", "_size", "_sock", "_tls"),
+        *("got", "lively", "ready"),
     )
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
@@ -98,7 +98,7 @@ class Transport:
         self._send: Callable[..., int] = sock.send
         self._flags = (self._at_once,)
         self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
-        self._lively = False  # the last wait for bytes was short
+        self.lively = False  # more may come at once; the reader says when not
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -161,20 +161,20 @@ class Transport:
     def await_bytes(self, seconds: float) -> bytes | None:
         """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier.
 
-        Where the last wait was short, the system waits within the read: one call of it for each message of a feed."""
-        if self._lively and seconds > _BRIEF and not self.got:
+        While more may come at once, the system waits within the read: one call of it for each message of a feed."""
+        if self.lively and seconds > _BRIEF and not self.got:
             size, got = self._size, self.got
             try:
                 got.extend(map(self._recv, (size,), _WAITING))
             except BlockingIOError:  # after _BRIEF seconds: an idle connection is not asked that often
-                self._lively = False
+                self.lively = False
                 return None
             if size > _SMALL or len(got[0]) == size:
                 self._adapt(len(got[0]), size)
             return got[0]
         if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
             return None
-        self._lively = self._blocking
+        self.lively = self._blocking
         return self.recv(FLOOD)
 
     def wait(self, timeout: float) -> bool:
