@@ -239,12 +239,12 @@ class Link:
             if self.driver is not _KEEPER:
                 return False
             session, transport, before = self.session, self._transport, self.session.arrived_bytes
-            now = _monotonic()
-            if not self._has_room():
-                self._attend(now)
+            now, has_room = _monotonic(), self._has_room()
+            self._attend(now)
+            if not has_room:
                 session.suspend()
                 return False
-            self._attend(now)
+            transport.ready = transport.ready or transport.wait(0.0)
             while (transport.ready or session.unfinished or transport.pending()) and session.loss is None:
                 self._read(now)
                 if not self._has_room():
@@ -275,10 +275,9 @@ class Link:
         session, transport = self.session, self._transport
         dry = session.judges(now) and not (transport.ready or session.unfinished or transport.wait(0.0))
         if dry:
-            unsent, before = transport.unsent(), self._unsent
-            if before - unsent >= LIFE:
+            before, self._unsent = self._unsent, transport.unsent()
+            if before - self._unsent >= LIFE:
                 session.moved(now)
-            self._unsent = unsent
         session.tick(now, dry=dry)
         self._speak(now)
         self._drop_heartbeats()
@@ -288,8 +287,7 @@ class Link:
         data: bytes | None = b""
         transport = self._transport
         try:
-            data = b"" if self.session.unfinished else transport.recv(READ)
-            if data is not None:
+            if (data := b"" if self.session.unfinished else transport.recv(READ)) is not None:
                 self._receive(data, now, None, as_owner=False)
             del transport.got[:]
             data = b""
@@ -364,8 +362,8 @@ class Link:
             self._rest = self._rest[sum(left) :]
 
     def _write_failed(self, error: BaseException) -> None:
-        text = str(error) or type(error).__name__
-        self.session.write_failed(error.loss if isinstance(error, WriteFailed) else Loss("error", text))
+        loss = error.loss if isinstance(error, WriteFailed) else Loss("error", str(error) or type(error).__name__)
+        self.session.write_failed(loss)
         self._transport.shutdown()  # half a frame may be out; wakes the reader, which reads what has arrived
 
     def _speak(self, now: float) -> None:
