@@ -5,12 +5,13 @@ import math
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.peer import Peer, elsewhere, held_elsewhere
+from tests.unit.scripted import Script
 from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT, Received
 from wsnova_statsd.client.link import Driver, Link
 from wsnova_statsd.client.session import Limits, Loss, Session
@@ -24,70 +25,6 @@ GOODBYE = server_frame(CLOSE, b"\x03\xf5later")  # 1013
 ONE, TWO = server_frame(TEXT, b"one"), server_frame(TEXT, b"two")
 
 
-class _Script:
-    """A transport that has these reads to give, and takes as many bytes of each write as it is told to. More is there
-    than its descriptor shows, as with TLS."""
-
-    def __init__(self, *reads: bytes | None, takes: list[int | None] | None = None) -> None:
-        self.reads = list(reads)
-        self.takes = takes if takes is not None else []  # all of each frame, once they are used up; None: none is begun
-        self.written = b""
-        self.waits: list[float] = []
-        self.arriving: bytes | None = None  # during a wait
-        self.on_wait: Callable[[], object] = lambda: None
-        self.on_send: Callable[[], object] = lambda: None
-        self.over = False
-        self.got: list[bytes] = []
-        self.lively = True
-
-    @property
-    def ready(self) -> bool:
-        return bool(self.reads)
-
-    @ready.setter
-    def ready(self, found: bool) -> None:
-        assert found == bool(self.reads)
-
-    def recv(self, most: int = 0) -> bytes | None:
-        return self.reads.pop(0) if self.reads else None
-
-    def await_bytes(self, seconds: float) -> bytes | None:
-        return self.recv() if self.wait(seconds) else None
-
-    def wait(self, timeout: float) -> bool:
-        self.waits.append(timeout)
-        self.on_wait()
-        if self.arriving is not None:
-            self.reads.append(self.arriving)
-        return self.ready
-
-    def pending(self) -> bool:
-        return False
-
-    def send(self, data: bytes, _patience: float, left: list[int]) -> None:
-        for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
-            self.written += piece
-            left.append(len(piece))
-            self.on_send()
-
-    def send_now(self, data: bytes, left: list[int]) -> int | None:
-        self.on_send()
-        taken = self.takes.pop(0) if self.takes else len(data)
-        if taken:
-            self.written += data[:taken]
-            left.append(taken)
-        return taken
-
-    def unread(self) -> int:
-        return 1_000
-
-    def unsent(self) -> int:
-        return 0
-
-    def shutdown(self) -> None:
-        self.over = True
-
-
 def _link(transport: Any, limits: Limits = QUIET, **options: Any) -> Link:
     return Link(transport, "ws://feed.example", limits, **options)
 
@@ -96,7 +33,7 @@ def _interrupt(*_: object) -> Any:
     raise KeyboardInterrupt
 
 
-def _written(script: _Script) -> list[tuple[int, bytes]]:
+def _written(script: Script) -> list[tuple[int, bytes]]:
     """The frames that went out, whole."""
     return Peer.unmasked(script.written)
 
@@ -136,7 +73,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
     """The keeper cannot stand in for it then, and can afterwards."""
-    script, seen = _Script(), list[tuple[Driver, bool]]()
+    script, seen = Script(), list[tuple[Driver, bool]]()
     link = _link(script)
     script.arriving, script.on_wait = ONE, lambda: seen.append((link.driver, elsewhere(link.adopt)))
     before = link.away_since
@@ -150,7 +87,7 @@ def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
 
 def test_the_keeper_reads_until_the_owner_does() -> None:
     """Not before it was asked to stand in, and not after the owner took over."""
-    script = _Script(ONE)
+    script = Script(ONE)
     link = _link(script)
     assert not link.keep()
     assert script.reads == [ONE]
@@ -167,7 +104,7 @@ def test_the_keeper_reads_until_the_owner_does() -> None:
 
 def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_just_read() -> None:
     """What is in the inbox comes first; only then is read on."""
-    script = _Script(ONE)
+    script = Script(ONE)
     link = _link(script)
     assert link.adopt()
     assert link.keep()
@@ -182,7 +119,7 @@ def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_
 
 def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
     """A signal's handler raised just as it was handed over; also if that came once it was put back."""
-    link = _link(_Script(ONE + TWO))
+    link = _link(Script(ONE + TWO))
     assert link.next_run(time.monotonic() + 60) == [b"one", b"two"]
     assert link.next_run(time.monotonic() + 60) == []
     assert _payloads(link) == [b"one", b"two"]
@@ -193,7 +130,7 @@ def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
 
 def test_with_an_answer_expected_everything_goes_into_the_inbox() -> None:
     """Other threads look for it there."""
-    link = _link(_Script(ONE + TWO))
+    link = _link(Script(ONE + TWO))
     assert link.next_run(time.monotonic() + 60, direct=False) == []
     assert _payloads(link) == [b"one", b"two"]
     assert not link.unclaimed
@@ -201,7 +138,7 @@ def test_with_an_answer_expected_everything_goes_into_the_inbox() -> None:
 
 def test_what_is_put_back_is_the_first_of_what_waits() -> None:
     """In its order, before what was read since."""
-    link = _link(_Script(ONE + TWO))
+    link = _link(Script(ONE + TWO))
     link.next_run(0.0, direct=False)
     link.put_back([(TEXT, b"a", 1), (TEXT, b"b", 1)])
     assert _payloads(link) == [b"a", b"b", b"one", b"two"]
@@ -227,7 +164,7 @@ def test_a_signals_handler_in_the_midst_of_reading_cannot_read(pair: tuple[Link,
     assert link.next_run(0.0) == []
     assert link.session.notices
     link.session.notices.clear()
-    script = _Script()
+    script = Script()
     link = _link(script)
     script.arriving, script.on_wait = ONE, handle
     assert link.next_run(time.monotonic() + 60) == [b"one"]
@@ -236,7 +173,7 @@ def test_a_signals_handler_in_the_midst_of_reading_cannot_read(pair: tuple[Link,
 
 def test_a_link_that_was_interrupted_with_half_a_read_in_hand_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows would be taken for the beginning of a frame."""
-    script = _Script(ONE + ONE, b"two")
+    script = Script(ONE + ONE, b"two")
     link = _link(script)
     monkeypatch.setattr(Session, "receive", _interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -248,7 +185,7 @@ def test_a_link_that_was_interrupted_with_half_a_read_in_hand_is_over(monkeypatc
 
 def test_an_owner_that_is_interrupted_over_a_breach_reads_no_more_and_the_keeper_sees_it() -> None:
     """The close frame's way out is where a signal comes; its peer would else never be answered again."""
-    script = _Script(server_frame(0x3))
+    script = Script(server_frame(0x3))
     script.on_send = _interrupt
     link = _link(script)
     with pytest.raises(KeyboardInterrupt):
@@ -262,7 +199,7 @@ def test_an_owner_that_is_interrupted_over_a_breach_reads_no_more_and_the_keeper
 def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> None:
     """Its bytes are in OpenSSL, where no poll sees them."""
     whole = server_frame(TEXT, b"message")
-    script = _Script()
+    script = Script()
     link = _link(script)
     assert link.next_run(0.0) == []
     script.reads = [whole[:4], whole[4:]]
@@ -274,7 +211,7 @@ def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> Non
 
 def test_a_wait_ends_when_something_else_is_due(clock: FakeClock) -> None:
     """The caller's time, the session's, an hour at most: whichever comes first. What was waited is counted."""
-    script = _Script()
+    script = Script()
     link = _link(script, Limits(5.0, 3.0))
     script.arriving, script.on_wait = ONE, lambda: clock.advance(0.5)
     assert _taken(link, clock() + 2.0) == [b"one"]
@@ -291,7 +228,7 @@ def test_a_wait_ends_when_something_else_is_due(clock: FakeClock) -> None:
 def test_an_inbox_that_is_full_stops_the_keeper_and_is_noticed_once() -> None:
     """It reads on when the owner has made room."""
     message = server_frame(TEXT, bytes(3_000))
-    script = _Script(*[message] * 9)
+    script = Script(*[message] * 9)
     link = _link(script, Limits(None, 60.0, None, 2**20, 10_000))
     assert link.adopt()
     assert link.keep()
@@ -309,7 +246,7 @@ def test_an_inbox_that_is_full_stops_the_keeper_and_is_noticed_once() -> None:
 def test_heartbeats_that_nobody_hears_of_call_the_owner_out_of_no_wait() -> None:
     """It waits on for a message; where they are heard of it comes back to emit them."""
     for heard, runs in ((False, [b"one"]), (True, [])):
-        link = _link(_Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda heard=heard: heard)
+        link = _link(Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda heard=heard: heard)
         assert link.next_run(time.monotonic() + 60) == runs
         assert link.session.notices == ([("sent", 0)] if heard else [])
 
@@ -317,7 +254,7 @@ def test_heartbeats_that_nobody_hears_of_call_the_owner_out_of_no_wait() -> None
 def test_after_a_pong_the_system_does_not_wait_within_the_read() -> None:
     """An idle connection would be woken once more for each ping; behind a message another one may come at once."""
     for came, lively in ((server_frame(PONG), False), (server_frame(PONG) + ONE, True)):
-        script = _Script(came)
+        script = Script(came)
         _link(script).next_run(0.0)
         assert (script.reads, script.lively) == ([], lively)
 
@@ -327,7 +264,7 @@ def test_after_a_pong_the_system_does_not_wait_within_the_read() -> None:
 
 def test_control_frames_wait_for_no_lock() -> None:
     """Another thread's frame is on its way: the reader goes on, and that thread sends what is owed behind its own."""
-    script = _Script(server_frame(PING, b"a"), ONE)
+    script = Script(server_frame(PING, b"a"), ONE)
     link = _link(script)
     with held_elsewhere(link.sending):
         assert link.next_run(time.monotonic() + 60) == [b"one"]
@@ -339,7 +276,7 @@ def test_control_frames_wait_for_no_lock() -> None:
 
 def test_a_pong_that_does_not_go_out_is_tried_again(clock: FakeClock) -> None:
     """Soon, without new data: the reader waits no longer than until then, and the keeper is asked for a step."""
-    script = _Script(server_frame(PING, b"a"), takes=[None])
+    script = Script(server_frame(PING, b"a"), takes=[None])
     link = _link(script)
     script.on_wait = lambda: clock.advance(script.waits[-1])
     assert link.next_run(clock()) == []
@@ -351,7 +288,7 @@ def test_a_pong_that_does_not_go_out_is_tried_again(clock: FakeClock) -> None:
 
 def test_the_rest_of_a_control_frame_goes_before_anything_else() -> None:
     """Half a pong is out: a data frame would begin in its midst."""
-    script = _Script(server_frame(PING, b"payload") + server_frame(PING, b"more"), takes=[3, 0, 0])
+    script = Script(server_frame(PING, b"payload") + server_frame(PING, b"more"), takes=[3, 0, 0])
     link = _link(script)
     link.next_run(0.0)
     assert len(script.written) == 3
@@ -362,7 +299,7 @@ def test_the_rest_of_a_control_frame_goes_before_anything_else() -> None:
 
 def test_nothing_is_sent_behind_a_close_frame() -> None:
     """RFC 6455, section 5.5.1: no message, no pong, no second close frame."""
-    script = _Script(server_frame(PING))
+    script = Script(server_frame(PING))
     link = _link(script)
     link.send_close(1000)
     link.send_close(1001)
@@ -374,7 +311,7 @@ def test_nothing_is_sent_behind_a_close_frame() -> None:
 
 def test_a_close_frame_waits_for_the_frame_that_is_on_its_way() -> None:
     """Its thread sends it then."""
-    script = _Script()
+    script = Script()
     link = _link(script)
     with held_elsewhere(link.sending):
         link.send_close(1000, timeout=0.0)
@@ -386,7 +323,7 @@ def test_a_close_frame_waits_for_the_frame_that_is_on_its_way() -> None:
 
 def test_pings_leave_in_their_time_and_a_stuck_frame_holds_no_reader_up() -> None:
     """While another frame is partly out no ping is due; it goes behind it."""
-    script = _Script(ONE)
+    script = Script(ONE)
     link = _link(script, Limits(0.0, 60.0), notes_heartbeats=lambda: False)
     with held_elsewhere(link.sending):
         assert link.next_run(time.monotonic() + 60) == [b"one"]
@@ -427,7 +364,7 @@ def test_a_write_that_fails_and_no_close_frame_is_1006(pair: tuple[Link, Peer]) 
 
 def test_a_frame_that_was_interrupted_ends_the_writing() -> None:
     """Half of it may be out."""
-    script = _Script()
+    script = Script()
     script.on_send = _interrupt
     link = _link(script)
     with link.sending, pytest.raises(KeyboardInterrupt):
@@ -439,7 +376,7 @@ def test_a_frame_that_was_interrupted_ends_the_writing() -> None:
 
 def test_a_signals_handler_sends_nothing_in_the_midst_of_a_frame() -> None:
     """It is refused at once, and what is owed goes out behind the frame, whole."""
-    script = _Script()
+    script = Script()
     link = _link(script)
     refused: list[bool] = []
 
@@ -462,7 +399,7 @@ def test_a_signals_handler_sends_nothing_in_the_midst_of_a_frame() -> None:
 @pytest.mark.parametrize("handles", ["next_run", "pump"])
 def test_a_signals_handler_reads_nothing_in_the_midst_of_reading(begins: str, handles: str) -> None:
     """It is refused at once, and the link is read on when it has returned."""
-    script = _Script()
+    script = Script()
     link = _link(script)
     refused: list[bool] = []
 
@@ -485,7 +422,7 @@ def test_a_signals_handler_reads_nothing_in_the_midst_of_reading(begins: str, ha
 
 def test_one_caller_emits_the_end() -> None:
     """Nothing is sent after it."""
-    script = _Script()
+    script = Script()
     link = _link(script)
     link.announce()
     assert [link.end(who) for who in ("first", "second", "third")] == [True, False, False]
@@ -505,10 +442,10 @@ def test_the_first_reason_stays(pair: tuple[Link, Peer]) -> None:
 def test_what_the_last_link_received_comes_first() -> None:
     """And is the new link's alone."""
     unread: deque[Received] = deque()
-    last = _link(_Script())
+    last = _link(Script())
     last.put_back([(TEXT, b"old", 1)])
     last.bequeath(unread)
-    link = _link(_Script(ONE))
+    link = _link(Script(ONE))
     link.inherit(unread)
     assert (last.inbox, unread) == (deque(), deque())
     assert link.next_run(time.monotonic() + 60) == []

@@ -54,9 +54,8 @@ class Receiver:
         self.emit = messages.emit
         self.kind_of = messages.kind_of
         self.batch = Batch()
-        self.due = (
-            0  # when something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
-        )
+        # When something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
+        self.due = 0
         self._handler = handler
         self._replies = replies
         self._connection = connection

@@ -78,9 +78,8 @@ class Requests:
         self._attend = attend
         self._settle = settle
         self._decode_text = protocol.text_decoder()
-        self.answered: Callable[[Received], None] = lambda received: (
-            None
-        )  # the receiver's: counts an answer as received
+        # The receiver's: counts an answer as received
+        self.answered: Callable[[Received], None] = lambda received: None
 
     def request(self, message: Any, timeout: float) -> Any:
         """The reply. Raises RequestTimeout, RequestInterrupted, RequestRejected, NotConnected."""
