@@ -47,7 +47,7 @@ class WriteFailed(NotConnected):
         self.loss = loss
 
 
-def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
+def polling(sock: Stream) -> Callable[[int], Sequence[object]]:
     """What waits for bytes, so many milliseconds at most: poll(2) itself, or a selector where there is none."""
     if hasattr(select, "poll"):
         poll = select.poll()
@@ -97,7 +97,7 @@ class Transport:
         self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
         self._send: Callable[..., int] = sock.send
         self._flags = (self._at_once,)
-        self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
+        self._poll = polling(sock)  # the reader's: until bytes are there, so many ms
         self.lively = False  # more may come at once; the reader says when not
 
     def fileno(self) -> int:
