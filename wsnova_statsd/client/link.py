@@ -14,9 +14,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from ..errors import NotConnected
 from ..redaction import log_fault
@@ -45,6 +45,12 @@ class Driver(Enum):
 
 
 _OWNER, _AWAY, _KEEPER = Driver  # a look-up in an enum takes as long as a call
+
+
+class Due(Protocol):
+    """What is due at a time, on time.monotonic_ns()."""
+
+    due: int
 
 
 class Link:
@@ -93,6 +99,53 @@ class Link:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
+    def runs(self, turn: Due, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
+        """Owner, with nothing in hand: what `next_run` finds, read after read, until `turn` is due or something else is
+        to be done. A message that comes alone, as most feeds send them, is read here, to the same effect: what stays
+        the same from one to the next is looked up once."""
+        session, transport, inbox, reading = self.session, self._transport, self.inbox, self.reading
+        reader, got, brief, alone = session.reader, transport.got, transport.await_brief, list[bytes]()
+        data = b""
+        while True:
+            now = _monotonic()
+            later = now + BRIEF
+            due = later > session.due or later > turn.due / 1e9 or later > self._retry_at
+            if due or session.stirred or not transport.lively:
+                run = self.next_run(turn.due / 1e9, direct=bulk())
+                if not (run or inbox):
+                    return
+                yield run
+                continue
+            with reading:
+                if self.driver is _OWNER:
+                    raise NotConnected(_IN_ITS_MIDST)
+                try:
+                    self.driver = _OWNER
+                    brief()
+                    began, now = now, _monotonic()
+                    self.idle += now - began
+                    data = got[0] if got else b""
+                    payload = reader.single(data)
+                    if payload is not None:
+                        session.arrived += 1
+                        session.last_message = now
+                        inbox.append((reader.usual, payload, _wall_ns()))
+                        del got[:]  # in this order: an interrupt behind it finds nothing half taken
+                    else:
+                        transport.lively, transport.ready = False, bool(got)  # `next_run` sees to it
+                    data = b""
+                except _BROKEN as error:
+                    self._broken(error)
+                except BaseException as error:
+                    self._interrupted(error, data)
+                    raise
+                finally:  # in one step without a call, which could be interrupted
+                    self.driver, self.away_since = _AWAY, now
+            if self.disposed:
+                self.give_back()
+            if inbox:
+                yield alone
+
     def next_run(self, until: float, *, direct: bool = True) -> list[bytes]:
         """Owner, with nothing in hand: wait for input, until time.monotonic() is `until`. The messages of one read, all
         of one `kind`; what they would overtake, or all of them unless `direct`, are in the inbox. Nothing at `until`,
@@ -107,19 +160,16 @@ class Link:
             try:
                 self.driver = _OWNER
                 while not (inbox or run):
-                    due = session.due if session.due < until else until
-                    if transport.lively and not session.stirred and now + BRIEF < due and now < self._retry_at:
-                        began, data = now, transport.await_brief()  # nothing but the next message of a feed
-                        now = _monotonic()
-                        self.idle += now - began
-                    elif self._stands_ready(now):
-                        break
-                    elif transport.ready or session.unfinished:
+                    due = min(session.due, until, self._retry_at)
+                    if not transport.lively or session.stirred or now + BRIEF > due:
+                        if self._stands_ready(now):
+                            break
+                        due = min(session.due, until, self._retry_at)
+                    if transport.ready or session.unfinished:
                         data = b"" if session.unfinished else transport.recv(FLOOD)
                     elif now >= until:
                         break
                     else:
-                        due = min(session.due, until, self._retry_at)
                         began, data = now, transport.await_bytes(due - now)
                         now = _monotonic()
                         self.idle += now - began

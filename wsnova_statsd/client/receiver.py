@@ -112,12 +112,13 @@ class Receiver:
         count = sizes = errors = done = spent = longest = handed = 0
         message: Any = None
         run: list[bytes] = []
+        runs = link.runs(self, lambda: messages.quiet and not replies.active)
         self.in_hand = lambda: (handed, 0, message)
         now = _clock()
         try:
             while now < self.due and connection.link is link and bus.version == version and _alive[0]:
                 if not inbox:
-                    run = link.next_run(self.due / 1e9, direct=messages.quiet and not replies.active)
+                    run = next(runs, [])
                     if len(run) >= _MANY and not replies.active:  # else a thread looks for its answer in the inbox
                         break
                     if run:
@@ -127,7 +128,10 @@ class Receiver:
                         break
                 if not self.batch.due:
                     self._open(_clock())
-                received = inbox[0]  # itself, not its like: an answer that was found by others is known by it
+                try:
+                    received = inbox[0]  # itself, not its like: an answer that was found by others is known by it
+                except IndexError:  # a signal's handler has closed the client
+                    continue
                 message, recorders = read(received)
                 if inbox and inbox[0] is received:  # a breach clears it
                     del inbox[0]

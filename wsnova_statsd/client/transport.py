@@ -33,6 +33,8 @@ _SMALL: Final = 4096  # of an idle connection
 READ: Final = 65536  # bytes, at most, for an owner that is away
 FLOOD: Final = 524288  # what one read may take for an owner that has dealt with all before
 BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
+_BRIEF_MS: Final = round(BRIEF * 1e3)
+_SMALLEST: Final = (_SMALL,)
 _WAITING: Final = (0,)  # the flags of a read that may wait
 _LONGEST: Final = 3600.0  # seconds of one wait
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
@@ -158,28 +160,35 @@ class Transport:
             if got < size >> 2 and size > _SMALL:
                 self._size = size >> 1
 
-    def await_brief(self) -> bytes | None:
-        """While `lively`, wait up to BRIEF seconds for bytes, and read them as `recv` does; None if there are none. The
-        system waits within the read: one call of it for each message of a feed."""
-        size, got = self._size, self.got
+    def await_brief(self) -> None:
+        """While `lively`, wait up to BRIEF seconds for bytes, and read them into `got`, if they come. A plain socket
+        waits within the read: one call of the system for each message of a feed."""
+        got = self.got
+        if got:
+            return
+        if not self._blocking:
+            if self._poll(_BRIEF_MS):
+                self.recv()
+            return
         try:
-            if not got:
-                got.extend(map(self._recv, (size,), _WAITING))
-        except BlockingIOError:  # after BRIEF seconds: an idle connection is not asked that often
-            self.lively = False
-            return None
-        data = got[0]
-        if size > _SMALL or len(data) == size:
-            self._adapt(len(data), size)
-            self.lively = not self.ready
-        return data
+            got.extend(map(self._recv, _SMALLEST, _WAITING))
+        except BlockingIOError:  # after BRIEF seconds
+            return
+        if len(got[0]) == _SMALL:
+            self._adapt(_SMALL, _SMALL)
 
     def await_bytes(self, seconds: float) -> bytes | None:
         """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier."""
+        if self.lively and seconds > BRIEF:
+            self.await_brief()
+            if self.got:
+                return self.got[0]
+            self.lively = False  # an idle connection is not asked that often
+            return None
         if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
             return None
         data = self.recv(FLOOD)
-        self.lively = self._blocking and not self.ready
+        self.lively = self._size == _SMALL and not self.ready
         return data
 
     def wait(self, timeout: float) -> bool:
