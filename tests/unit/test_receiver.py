@@ -39,7 +39,7 @@ class _Link:
         self.opened_ns = 1
         self.idle = 0.0
         self.kind = self.stamp = 0
-        self.unclaimed: Sequence[bytes] = ()
+        self.unclaimed: list[bytes] = []
         self.driver = Driver.AWAY
         self.in_kernel = 0
         self.breaches: list[Violation] = []
@@ -53,7 +53,7 @@ class _Link:
 
     def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
         self.on_read()
-        self.unclaimed = ()
+        self.unclaimed = []
         if not self.reads:
             return []
         self.read += 1
@@ -77,7 +77,7 @@ class _Link:
 
     def put_back(self, rest: Iterable[Received]) -> None:
         self.inbox.extendleft(reversed([*rest]))
-        self.unclaimed = ()
+        self.unclaimed = []
 
     def waiting(self) -> tuple[int, int]:
         return len(self.inbox), sum(len(payload) for _, payload, _ in self.inbox) + self.in_kernel

@@ -14,8 +14,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import repeat
 from typing import Final, Protocol
 
 from ..errors import NotConnected
@@ -84,7 +85,7 @@ class Link:
         self.away_since = _monotonic()
         self.kind = 0  # the opcode of the last run,
         self.stamp = 0  # and when it was read, ns since the epoch
-        self.unclaimed: Sequence[bytes] = ()  # the last run, until its owner has it where no interrupt loses it
+        self.unclaimed: list[bytes] = []  # the last run, until its owner has it where no interrupt loses it
         self.idle = 0.0  # seconds that the owner waited for input in all
         self.notes_heartbeats = notes_heartbeats
         self._transport = transport
@@ -159,6 +160,8 @@ class Link:
             now = _monotonic()
             try:
                 self.driver = _OWNER
+                if self.unclaimed:
+                    self.reclaim()
                 while not (inbox or run):
                     due = min(session.due, until, self._retry_at)
                     if not transport.lively or session.stirred or now + BRIEF > due:
@@ -206,8 +209,6 @@ class Link:
         session = self.session
         if session.stirred:
             session.stirred = False
-            if self.unclaimed:
-                self.reclaim()
             session.caught_up()
         if now >= session.due or now >= self._retry_at:
             self._attend(now)
@@ -236,11 +237,11 @@ class Link:
         self.session.ended(loss_of(error))
 
     def reclaim(self) -> None:
-        """Owner: a signal's handler raised before a run was taken over: it is the first of what waits."""
-        run, inbox = self.unclaimed, self.inbox
-        if run and not (inbox and inbox[0][1] is run[0]):  # else it was put back, and that was interrupted
-            inbox.extendleft([(self.kind, payload, self.stamp) for payload in reversed(run)])
-        self.unclaimed = ()
+        """Owner: a run that was not taken over is the first of what waits. Each message leaves it in the step that puts
+        it there, and all in one for the interpreter: a signal's handler that raises comes before or after."""
+        run = self.unclaimed
+        payloads = map(list.pop, repeat(run, len(run)))  # the last one first
+        self.inbox.extendleft(zip(repeat(self.kind), payloads, repeat(self.stamp)))
 
     def _interrupted(self, error: BaseException, data: bytes | None) -> None:
         """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame. Holds

@@ -178,7 +178,7 @@ class Receiver:
         self._handing = run
         self._open(_clock())
         try:
-            link.unclaimed = ()
+            link.unclaimed = []
             while done < len(run) and self._has_turn(link):
                 ahead = messages.ahead(kind, run[done : done + _AHEAD])
                 if not ahead:
