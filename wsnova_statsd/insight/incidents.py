@@ -1,9 +1,9 @@
 """Incidents of one rule: which alert is sent at once, what is held back, and when an incident is over.
 
-An incident is of one client, message type and, for rules that say so, further tags. Every occurrence stands in exactly
-one alert: it leaves at once, a cool-down after the last one, or when the incident is over, and one recovery follows, as
-the last. What comes and goes within the cool-down of an incident that was over is told with its recovery, at the end
-of the cool-down. Fed with time by one caller at a time.
+An incident is of one client, message type and, for rules that say so, further tags. An alert leaves at once or a
+cool-down after the last one. When the incident is over, one recovery follows, its last word, which tells what was held
+back. One that comes and goes within the cool-down of an earlier alert is told with its recovery only, at the end of
+the cool-down. Fed with time by one caller at a time.
 """
 
 from __future__ import annotations
@@ -132,8 +132,6 @@ class Incidents:
         """Send what is due of an incident. Returns when to look at it again."""
         is_over = now >= incident.over_at
         if is_over and incident.told:
-            if incident.held.count:
-                self._alert(key, incident, now, None)
             self._recovery(key, incident)
         ends = incident.told_at + self._rule.cool_down
         if now >= ends:
@@ -165,14 +163,14 @@ class Incidents:
         self._send(key, self._rule.alert_type, worst.title, text, held.count, held.highest, p95, occurred_at)
 
     def _recovery(self, key: _Key, incident: _Incident) -> None:
-        worst = incident.take().worst
+        held = incident.take()
         count, highest = incident.count, incident.highest
         incident.told, incident.count, incident.highest = False, 0, None
         self.recovered += 1
         figures = "" if highest is None else f", the highest {self._shown(highest)}"
         text = f"{_whose(*key)}: over; {self._rule.noun} in all: {count}{figures}."
-        if worst is not None:
-            text += f" It came and went within {self._rule.cool_down:g} s of the last alert: {worst.title}."
+        if held.worst is not None:
+            text += f" Since the last alert: {held.count}, the worst: {held.worst.title}."
         about = ", ".join([*([key[1]] if key[1] else []), *(tag.partition(":")[2] for tag in key[2])])
         title = f"Recovered: {self._rule.subject}" + (f" for {about}" if about else "")
         self._send(key, "success", title, text, count, highest, None, None)

@@ -238,11 +238,11 @@ def _check_arity(fires: object, arguments: tuple[str, ...]) -> None:
 
 
 def _names(by: Any) -> tuple[str, ...]:
-    names = tuple(by) if isinstance(by, Iterable) and not isinstance(by, str) else ()
-    fit = [
+    names = tuple(by) if isinstance(by, Iterable) and not isinstance(by, str) else (None,)
+    fit = {
         one for one in names if isinstance(one, str) and _TAG.match(one) and not one.lower().startswith(_REDIRECTING)
-    ]
-    if not fit or len(set(fit)) != len(names):
+    }
+    if len(fit) != len(names):
         raise ConfigurationError(
             f"When's by is {by!r}; give different names of tags or metadata keys, but not host, such as ('instrument',)"
         )
