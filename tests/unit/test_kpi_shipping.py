@@ -88,8 +88,8 @@ def test_what_has_no_data_is_not_shipped(ticks: Ticks) -> None:
     assert ticks.metrics.messages == []
 
 
-def test_gauges_go_out_every_second_overall_and_by_client(ticks: Ticks) -> None:
-    """Also while nothing new happens, or a board has gaps."""
+def test_gauges_that_do_not_change_leave_every_four_seconds(ticks: Ticks) -> None:
+    """Overall and by client: with each flush of five or ten seconds, and without a gap in the Agent's ten."""
     ticks.scene.connected("a", ms=100)
     ticks.scene.connected("b", ms=300)
     wanted = {
@@ -100,6 +100,40 @@ def test_gauges_go_out_every_second_overall_and_by_client(ticks: Ticks) -> None:
     for _ in range(3):
         ticks.tick()
         assert ticks.gauges() == wanted
+        for _ in range(3):
+            ticks.tick()
+            assert ticks.gauges() == {}
+
+
+def test_a_gauge_that_changes_by_more_than_a_hundredth_leaves_at_once(ticks: Ticks) -> None:
+    """Less waits for its turn; from zero any change is one; one key does not take another along."""
+    scene = ticks.scene
+    scene.batch(1000, ms=100_000)
+    ticks.tick()
+    assert ticks.gauges()["processing_time_ms client:a"] == 100.0
+    scene.batch(1000, ms=102_000)  # a mean of 101
+    ticks.tick()
+    assert not any("processing" in name for name in ticks.gauges())
+    scene.batch(1, ms=10)
+    ticks.tick()
+    assert not any("processing" in name for name in ticks.gauges())
+    scene.batch(2000, errors=1, ms=204_000)
+    ticks.tick()
+    assert ticks.gauges()["processing_time_ms client:a"] == pytest.approx(101.5, abs=0.1)
+    assert ticks.gauges()["message_error_rate client:a"] > 0  # type: ignore[operator]
+    assert "throughput_per_s client:a" in ticks.gauges()
+
+
+def test_the_idle_clients_of_a_fleet_cost_few_lines(ticks: Ticks) -> None:
+    """300 of them, with all of their gauges and checks, over a minute."""
+    for number in range(300):
+        ticks.scene.connected(f"c{number}")
+    ticks.tick(10)
+    lines = 0
+    for _ in range(60):
+        ticks.tick()
+        lines += len(ticks.metrics.metrics()) + len(ticks.metrics.checks)
+    assert lines / 60 < 300
 
 
 def test_every_kpi_with_a_value_has_its_gauge(ticks: Ticks) -> None:
@@ -197,12 +231,15 @@ def test_everybody_who_ends_in_an_outage_is_told_of_however_many_at_once(ticks: 
 
 
 def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwork: Clockwork) -> None:
-    """A script that lives shorter than a second is seen as well."""
-    ticks.scene.connected(ms=700)
+    """A script that lives shorter than a second is seen as well, and what changed by less than a hundredth."""
+    ticks.scene.connected(ms=703)
+    ticks.tick()
+    ticks.scene.connected(ms=697)
+    ticks.metrics.clear()
     ticks.scene.tracker.stop()
     ticks.metrics.flush()
     assert ticks.gauges()["connection_time_ms"] == ticks.gauges()["connection_time_ms client:a"] == 700.0
-    assert [_check(one) for one in ticks.metrics.checks] == ["health 2", "can_connect 0 client:a"]
+    assert [_check(one) for one in ticks.metrics.checks] == ["health 2"]
     clockwork.run()
     assert clockwork.jobs == []
     assert ticks.tick() == []
