@@ -45,12 +45,13 @@ class LogLimit:
                 self._until.pop(key, None)
 
 
-def _raised(error: BaseException) -> tuple[type, str, int]:
-    """An error's class, and the file and line that raised it."""
+def _raised(error: BaseException) -> tuple[str, str, int]:
+    """The name of an error's class, and the file and line that raised it."""
+    name, file, line = "", "", 0
     with contextlib.suppress(Exception):  # an error whose own attributes raise
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
         trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
+        while trace is not None:
+            file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
             trace = trace.tb_next
-        if trace is not None:
-            return type(error), trace.tb_frame.f_code.co_filename, trace.tb_lineno
-    return type(error), "", 0
+    return name, file, line

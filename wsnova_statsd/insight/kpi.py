@@ -29,7 +29,11 @@ from .window import Window
 _MAX_CLIENTS: Final = 1000
 _SLICES: Final = 30
 _TICK: Final = 1.0  # seconds; the shortest flush interval
-_GAUGE_EVERY: Final = 4 * 1_000_000_000  # ns: with the next flush there is one in each 10 s window of the Agent
+# Seconds between two of a gauge that does not change: with every fifth tick, which leaves two in each window of the
+# Agent; with every fourth where flushes are 5 s apart or more, so that each has one.
+_GAUGE_EVERY: Final = 4.5
+_GAUGE_EVERY_SLOW: Final = 4.0
+_SLOW: Final = 5.0  # a flush interval
 _CHANGED: Final = 0.01  # share of a gauge's value: what is more leaves at once
 _CHECK_EVERY: Final = 10  # ticks between two service checks of a client: its turn
 _CHANGES: Final = 100  # checks of a tick out of turn; the reporter's queue is bounded, and alerts wait in it too
@@ -73,6 +77,8 @@ class KpiTracker:
                 raise ConfigurationError(f"reporter is {reporter!r}, without {method}; give a ws.StatsdReporter")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._reporter = reporter
+        slow = getattr(reporter, "flush_interval", _TICK) >= _SLOW
+        self._gauge_every_ns = round((_GAUGE_EVERY_SLOW if slow else _GAUGE_EVERY) * _S)
         self._clock = clock
         self._slice_count = min(_SLICES, int(window))  # slices of a second at least: so often messages are summed up
         self._slice_ns = round(window * _S / self._slice_count)
@@ -292,7 +298,7 @@ class KpiTracker:
             overall = self._overall_locked(now)
             histories = [one for one in self._clients.values() if not one.ended]
         last = turn is None
-        _gauges(reporter, overall, (), {} if last else self._left, now)
+        self._gauges(reporter, overall, (), {} if last else self._left, now)
         if turn in (0, None):
             _health(reporter, overall, ())
         changes = _CHANGES
@@ -306,21 +312,21 @@ class KpiTracker:
                     changes -= not its_turn
                     history.told = up
                 history.ended = history.closed and (up is None or up == history.told)
-            _gauges(reporter, rows, history.tags, {} if last or history.ended else history.left, now)
+            self._gauges(reporter, rows, history.tags, {} if last or history.ended else history.left, now)
             if its_turn:
                 _health(reporter, rows, history.tags)
             if told:
                 message = "" if up else "no working connection"
                 reporter.service_check("websocket.can_connect", OK if up else CRITICAL, history.tags, message)
 
-
-def _gauges(reporter: KpiSink, rows: Report, tags: tuple[str, ...], left: Left, now_ns: int) -> None:
-    """Hand over the gauges that changed, and those that have not left for a while; `left` says when each did."""
-    for key, value in ((row.key, row.value) for row in rows if row.value is not None):
-        before, at_ns = left.get(key, (None, 0))
-        if before is None or abs(value - before) > _CHANGED * abs(before) or now_ns - at_ns >= _GAUGE_EVERY:
-            left[key] = value, now_ns
-            reporter.gauge(f"websocket.kpi.{key}", value, tags)
+    def _gauges(self, reporter: KpiSink, rows: Report, tags: tuple[str, ...], left: Left, now_ns: int) -> None:
+        """Hand over the gauges that changed, and those that have not left for a while; `left` says when each did."""
+        for key, value in ((row.key, row.value) for row in rows if row.value is not None):
+            before, at_ns = left.get(key, (None, 0))
+            changed = before is None or abs(value - before) > _CHANGED * abs(before)
+            if changed or now_ns - at_ns >= self._gauge_every_ns:
+                left[key] = value, now_ns
+                reporter.gauge(f"websocket.kpi.{key}", value, tags)
 
 
 def _health(reporter: KpiSink, rows: Report, tags: tuple[str, ...]) -> None:

@@ -147,6 +147,11 @@ class StatsdReporter:
         self._ensure_thread()
 
     @property
+    def flush_interval(self) -> float:
+        """Seconds between two flushes."""
+        return self._interval
+
+    @property
     def running(self) -> bool:
         """True between start and stop."""
         return self._running
