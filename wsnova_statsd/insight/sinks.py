@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import logging
@@ -79,8 +80,10 @@ class ToDatadog:
     says_when: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        takes = inspect.signature(self.reporter.event).parameters
-        object.__setattr__(self, "says_when", "on_sent" in takes)
+        says_when = False
+        with contextlib.suppress(TypeError, ValueError):  # a function of C, whose arguments Python does not know
+            says_when = "on_sent" in inspect.signature(self.reporter.event).parameters
+        object.__setattr__(self, "says_when", says_when)
 
     def __call__(self, alert: Alert, on_sent: Callable[[], object] | None = None) -> None:
         more: dict[str, Any] = {"on_sent": on_sent} if self.says_when else {}
