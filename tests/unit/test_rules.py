@@ -66,13 +66,14 @@ def test_incidents_are_by_what_is_named_tags_of_the_metric_or_metadata() -> None
         (("venue",), SPREAD, _wide, ("venue:xetr",)),
         (["instrument", "venue"], SPREAD, _wide, ("instrument:AAA", "venue:xetr")),
         (("symbol",), QUOTE, fires, ("symbol:AAA",)),
+        (("hostname",), QUOTE, fires, ("hostname:db-1",)),
         (None, QUOTE, fires, ()),
         ((), SPREAD, _wide, ()),
     ):
         rule = When("Spread", source, function, by=by)
         assert hash(rule) == hash(When("Spread", source, function, by=by))
         bench = Bench(rule)
-        _quote(bench, "AAA", 7, venue="xetr")
+        _quote(bench, "AAA", 7, venue="xetr", hostname="db-1")
         assert [one.by for one in bench.told] == [wanted]
 
 
@@ -160,7 +161,7 @@ def test_a_function_with_more_arguments_that_may_be_left_out_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "by", ["instrument", [""], ["a", "a"], [5], 5, ["host"], ["dd.internal.entity_id"], ["a:b"], ["a,b"], [None]]
+    "by", ["instrument", [""], ["a", "a"], [5], 5, ["Host"], ["dd.internal.entity_id"], ["a:b"], ["a,b"], [None]]
 )
 def test_tags_that_cannot_be_are_refused(by: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"When's by is .*; give different names of tags or metadata keys"):

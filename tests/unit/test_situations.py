@@ -136,6 +136,16 @@ def test_retries_are_exhausted_at_the_alarm_only() -> None:
     assert alert.aggregation_key == "retries_exhausted:md-1"
 
 
+def test_a_link_that_never_lasted_is_told_in_other_words() -> None:
+    """Its retries did not fail; the last one's link was lost at once."""
+    bench = Bench(alerts.RetriesExhausted())
+    gone = {"uri": "wss://feed.example/ws", "reason": "close_1011", "final": True}
+    bench.emit(events.CONNECTION_RECONNECT_FAILED, {"attempt": 20, "duration": 0}, **gone)
+    assert bench.told[0].text == (
+        "client md-1: wss://feed.example/ws: 20 retries made no link that lasted; the last one ended with close_1011."
+    )
+
+
 def _up(bench: Bench, *, retry: bool = True) -> None:
     """A link that may be used; that a retry was upgraded is not enough, it may have to log in."""
     bench.emit(events.CONNECTION_COMPLETED, {"duration": 1}, reconnect=retry)

@@ -25,7 +25,7 @@ _TYPES: Final = ("error", "warning", "info")  # a recovery is a success
 _MAX_NAME: Final = 200
 _HIGHEST: Final = 10**18  # thirty years in ns
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{,99}\Z")
-_REDIRECTING: Final = ("host", "dd.internal")  # tags by which the Agent takes an event for another host's
+_REDIRECTING: Final = re.compile(r"host\Z|dd\.internal", re.IGNORECASE)  # by which the Agent names another host
 _UPPER: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -239,9 +239,7 @@ def _check_arity(fires: object, arguments: tuple[str, ...]) -> None:
 
 def _names(by: Any) -> tuple[str, ...]:
     names = tuple(by) if isinstance(by, Iterable) and not isinstance(by, str) else (None,)
-    fit = {
-        one for one in names if isinstance(one, str) and _TAG.match(one) and not one.lower().startswith(_REDIRECTING)
-    }
+    fit = {one for one in names if isinstance(one, str) and _TAG.match(one) and not _REDIRECTING.match(one)}
     if len(fit) != len(names):
         raise ConfigurationError(
             f"When's by is {by!r}; give different names of tags or metadata keys, but not host, such as ('instrument',)"

@@ -145,8 +145,10 @@ class RetriesExhausted(Rule):
         if seen.metadata.get("final") is not True:
             return None
         attempt, duration, reason = seen.number("attempt"), seen.number("duration") / 1e9, seen.word("reason")
-        where = redact_url(str(seen.metadata.get("uri")))
-        text = f"{where}: retry {attempt:g} failed with {reason}, {self.shown(duration)} after the link was lost."
+        what = f"retry {attempt:g} failed with {reason}, {self.shown(duration)} after the link was lost"
+        if attempt and not duration:  # none of them failed
+            what = f"{attempt:g} retries made no link that lasted; the last one ended with {reason}"
+        text = f"{redact_url(str(seen.metadata.get('uri')))}: {what}."
         return Breach(f"Retries exhausted: {reason}", text, duration)
 
 
