@@ -27,6 +27,7 @@ class Message:
     method: str
     arguments: dict[str, Any]
     born: float
+    on_sent: Callable[[], object] | None = None
 
 
 class Outbox:
@@ -41,9 +42,16 @@ class Outbox:
         return len(self._queue)
 
     def event(
-        self, title: object, text: object, alert_type: object, tags: tuple[str, ...], key: object, limit: int
+        self,
+        title: object,
+        text: object,
+        alert_type: object,
+        tags: tuple[str, ...],
+        key: object,
+        limit: int,
+        on_sent: Callable[[], object] | None = None,
     ) -> None:
-        """Queue an event that takes at most `limit` bytes with these tags."""
+        """Queue an event that takes at most `limit` bytes with these tags. `on_sent` is called once it was sent."""
         alert = wire.text(alert_type)  # an enum of texts compares as its content and prints as its name
         if alert not in wire.ALERT_TYPES:
             if self._strict:
@@ -54,7 +62,7 @@ class Outbox:
         tags = wire.fit_tags(tags, limit // 2)
         fitted, text = wire.fit_event(clean_title, wire.clean_text(text, wire.MAX_TEXT), tags, clean_key, limit)
         arguments = {"title": fitted, "message": text, "alert_type": alert, "tags": list(tags)}
-        self._put("event", {**arguments, "aggregation_key": clean_key or None})
+        self._put("event", {**arguments, "aggregation_key": clean_key or None}, on_sent)
 
     def check(self, name: str, status: object, tags: tuple[str, ...], message: object, limit: int) -> None:
         """Queue a service check that takes at most `limit` bytes."""
@@ -72,19 +80,20 @@ class Outbox:
         arguments = {"check_name": clean, "status": status, "tags": list(tags), "message": text or None}
         self._put("service_check", arguments)
 
-    def _put(self, method: str, arguments: dict[str, Any]) -> None:
+    def _put(self, method: str, arguments: dict[str, Any], on_sent: Callable[[], object] | None = None) -> None:
         if len(self._queue) >= CAPACITY:
             self._lose()  # the newest is dropped: the first event of an incident says most
             return
-        self._queue.append(Message(method, arguments, self._clock()))
+        self._queue.append(Message(method, arguments, self._clock(), on_sent))
 
     def ship(self, send: Callable[[Message], bool]) -> bool:
         """Send what waits, oldest first, until one is refused. True if nothing is left. Under the flush lock."""
         while self._queue:
-            message = self._queue[0]
+            message, on_sent = self._queue[0], None
             if self._clock() - message.born > MAX_AGE:
                 self._lose()
             else:
+                on_sent = message.on_sent
                 try:
                     if not send(message):
                         return False
@@ -93,6 +102,8 @@ class Outbox:
                     self._lose()
                     raise
             self._queue.popleft()
+            if on_sent is not None:
+                on_sent()
         return True
 
     def _lose(self) -> None:

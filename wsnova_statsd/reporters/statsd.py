@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -87,6 +87,7 @@ class StatsdReporter:
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else list(metrics)
         self._store = Store(max_series, max_samples)
+        self._distributions = distributions
         self._registry = HandlerRegistry(
             (one for one in chosen if distributions or one.kind != "distribution"), self._store
         )
@@ -122,6 +123,13 @@ class StatsdReporter:
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
+    def add_metric(self, definition: Definition) -> None:
+        """Ship one more metric, at once if started; one whose name the same event has already changes nothing."""
+        if (self._distributions or definition.kind != "distribution") and (
+            definition.name not in self._registry.names(definition.event)
+        ):
+            self._registry.add(definition)
+
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
         process.in_child()
@@ -137,6 +145,11 @@ class StatsdReporter:
             self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
             self._running = self._flusher.wanted = True
         self._ensure_thread()
+
+    @property
+    def flush_interval(self) -> float:
+        """Seconds between two flushes."""
+        return self._interval
 
     @property
     def running(self) -> bool:
@@ -213,11 +226,20 @@ class StatsdReporter:
         self._samples.write(name, value, tags)
 
     def event(
-        self, title: str, text: str, alert_type: str = "info", tags: TagsGiven = (), aggregation_key: str | None = None
+        self,
+        title: str,
+        text: str,
+        alert_type: str = "info",
+        tags: TagsGiven = (),
+        aggregation_key: str | None = None,
+        *,
+        on_sent: Callable[[], object] | None = None,
     ) -> None:
-        """Queue a Datadog event; it leaves at once. What is too long is cut, with a mark. alert_type: see wire."""
+        """Queue a Datadog event; it leaves at once. What is too long is cut, with a mark. alert_type: see wire.
+
+        `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait."""
         process.in_child()
-        self._outbox.event(title, text, alert_type, self._all_tags(tags), aggregation_key, self._room())
+        self._outbox.event(title, text, alert_type, self._all_tags(tags), aggregation_key, self._room(), on_sent)
         self._leave_now()
 
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
