@@ -17,7 +17,7 @@ from tests.unit.messages import made
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
 from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
-from wsnova_statsd.client.link import Driver
+from wsnova_statsd.client.link import MANY, Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -73,6 +73,9 @@ class _Link:
 
     def runs(self, turn: Any, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
         while (run := self.next_run(turn.due / 1e9, direct=bulk())) or self.inbox:
+            if len(run) < MANY or not bulk():
+                self.reclaim()
+                run = []
             yield run
 
     def put_back(self, rest: Iterable[Received]) -> None:
