@@ -102,8 +102,8 @@ class Receiver:
         return NOTHING if asked and self._consumed(message, received, recorders) else message
 
     def _each(self, link: Link) -> Iterator[Any]:
-        """Hand out messages one by one, with all their events, until something else is due; what this turn does not come
-        to stays in the inbox. A long run of which nothing is emitted ends it, and is handed out as such."""
+        """Hand out messages one by one, with all their events, until something else is due. What this turn does not
+        come to stays in the inbox. A long run of which nothing is emitted ends it, and is handed out as such."""
         messages, replies, handler = self.events, self._replies, self._handler
         connection, inbox = self._connection, link.inbox
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
