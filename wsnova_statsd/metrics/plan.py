@@ -17,12 +17,11 @@ from ..telemetry import Bind, HandlerFunction, Unguarded
 from ..wire import MAX_TAG, text
 from . import compiled
 from .definitions import Definition, Keep
-from .reading import MISSING, number, tags_of
+from .reading import MISSING, fixed, number, tags_of
 from .rows import Row, Valued
-from .series import OVERFLOW_TAGS, Series
+from .series import OVERFLOW_TAGS, SAMPLED, Series
 from .store import Shard, Store
 
-_PLAIN: Final = frozenset({bool, int})  # tag values that are keys as they are; NaN differs from itself
 _OVERFLOW: Final = object()  # no tag value equals it
 
 
@@ -47,6 +46,7 @@ class Plan:
             "alive": _truth(process.ALIVE),
             "in_child": process.in_child,
             "number": number,
+            "fixed": fixed,
         }
         store.register(self)
 
@@ -100,7 +100,7 @@ class Plan:
         rows: list[Valued] = []
         for measurement in self.measurements:
             gauges, summed = (self._of(series, measurement, kind) for kind in ("gauge", "sum"))
-            sampled = self._of(series, measurement, *compiled.SAMPLED)
+            sampled = self._of(series, measurement, *SAMPLED)
             if sampled:
                 rows.append(self.store.sampled(() if rows else counters, gauges, summed, sampled))
             else:
@@ -137,10 +137,11 @@ def _truth(page: mmap.mmap | bytearray) -> object:
 
 
 def _key_part(value: object) -> Hashable:
-    """A tag value as part of a row's key: short, hashable, and equal for what makes the same tag."""
-    if value is MISSING or value is None or type(value) in _PLAIN:
-        return value
-    return text(value)[:MAX_TAG]  # an error as a key would be another row at every occurrence, and kept alive by it
+    """A tag value as part of a row's key: short, hashable, and equal for what makes the same tag only.
+
+    A number is no key as it is: True, 1 and 1.0 are equal, and three tags.
+    """
+    return value if value is MISSING or value is None else text(value, MAX_TAG)
 
 
 class EventHandler(NamedTuple):
