@@ -20,6 +20,7 @@ from typing import Final
 
 UDP_BYTES: Final = 1432
 UNIX_BYTES: Final = 8192
+LINE_BYTES: Final = 8192  # what the Agent reads of a datagram: a line larger than a packet may be alone in one
 EVENT_BYTES: Final = 8192
 MAX_NAME: Final = 200
 MAX_TAG: Final = 200
@@ -27,6 +28,7 @@ MAX_TEXT: Final = 4000
 MAX_KEY: Final = 100
 CUT_MARK: Final = "...[cut]"
 ALERT_TYPES: Final = ("error", "warning", "info", "success")
+PRIORITIES: Final = ("normal", "low")
 STATUSES: Final = (0, 1, 2, 3)
 _AT_ONCE: Final = 1000  # values that one `%` writes, in a tenth of a millisecond: no other thread runs meanwhile
 

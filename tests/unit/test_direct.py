@@ -1,8 +1,8 @@
 """The application's own metrics: cleaned where a row is made, counted exactly, never raised into the caller."""
 
 import enum
-from fractions import Fraction
 import math
+from fractions import Fraction
 from typing import Any
 
 import pytest

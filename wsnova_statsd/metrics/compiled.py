@@ -104,7 +104,12 @@ class Source:
 
     def _checked(self, row: str, measurement: str) -> Lines:
         usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
-        read = ["try:", f"    value = measurements[{measurement!r}]", "except KeyError:", "    value = plan"]  # not there
+        read = [
+            "try:",
+            f"    value = measurements[{measurement!r}]",
+            "except KeyError:",
+            "    value = plan",
+        ]  # not there
         look = ["given = value", "value = number(given)"]
         refuse = [
             "if value is None:",
