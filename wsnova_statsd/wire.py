@@ -42,6 +42,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _OURS_ALONE: Final = "dd.internal."  # tags by which the Agent moves a metric to another pod
 _WHOLE: Final = 1 << 63  # below, a sum of floats without a fraction is written as an integer
 _DIGEST: Final = 8  # hexadecimal digits behind a text that was changed
+_COLLECTIONS: Final = (list, tuple, set, frozenset, Mapping)
 _class_name: Final = type.__dict__["__name__"].__get__  # a metaclass may have another answer, or none
 
 
@@ -86,12 +87,14 @@ def clean_name(name: object, prefix: str = "") -> str:
 def clean_tag(tag: object, *, host: bool = False) -> str:
     """One tag: what is not word, `-`, `:`, `.` or `/` becomes `_`; at most 200 characters, none ends in `:`.
 
-    '' if nothing is left, or for `dd.internal.*`; `host`, by which the Agent moves a metric to another host, stays only
-    where `host` is True: where the program itself wrote the tag, not what came from a server.
+    '' if nothing is left, or for `dd.internal.*`. `host:`, by which the Agent moves a metric to another host, stays
+    only with `host` True, if the program itself wrote it so: not what came from a server, nor a value without a key.
     """
-    clean = _NOT_TAG.sub("_", text(tag, MAX_TAG)).strip(":")
-    key = clean.partition(":")[0].lower()
-    return "" if key.startswith(_OURS_ALONE) or (key == "host" and not host) else clean
+    given = text(tag, MAX_TAG)
+    clean = _NOT_TAG.sub("_", given).strip(":")
+    key, colon, _ = clean.partition(":")
+    moves = key.lower() == "host" and not (host and colon and given.startswith("host:"))
+    return "" if moves or key.lower().startswith(_OURS_ALONE) else clean
 
 
 def clean_tags(tags: object, *, host: bool = False) -> tuple[str, ...]:
@@ -114,7 +117,7 @@ def tag_texts(tags: object) -> list[str] | None:
                     texts.append(f"{text(key, MAX_TAG + 1)}:{said}")
         elif isinstance(tags, Iterable) and not isinstance(tags, str | bytes):
             for tag in islice(tags, _MOST_TAGS):
-                if isinstance(tag, list | tuple | set | frozenset | Mapping):
+                if issubclass(type(tag), _COLLECTIONS):  # an object may raise or lie when asked for its class
                     return None
                 texts += [] if tag is None else [text(tag, MAX_TAG + 1)]
         elif tags is not None:

@@ -163,7 +163,7 @@ def test_tag_values_may_be_any_object() -> None:
     for kind in ([1], {"a": 1}, 5, 2.5, True, ValueError("boom")):
         bench.emit({}, {"client_id": "c", "type": kind})
     kinds = {tag for tags in bench.tags("a.count") for tag in tags if tag.startswith("type:")}
-    assert kinds == {"type:_1_", "type:__a_:_1_", "type:5", "type:2.5", "type:True", "type:boom"}
+    assert kinds == {"type:_1_", "type:__a_:_1_", "type:5", "type:2.5", "type:true", "type:boom"}
 
 
 def test_equal_texts_share_a_row_and_keep_no_object_alive() -> None:

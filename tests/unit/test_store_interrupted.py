@@ -32,7 +32,7 @@ class _Bench:
     def count(self, times: int = 1, by: int = 0) -> None:
         for size in range(times):
             self.handles[by](EVENT, {"size": size}, {"type": "a"}, None)
-            self.direct.write("own", size, "type:a")
+            self.direct.write("own", size, ("type:a",))
             self.emitted += 1
 
     def fold(self) -> list[Series]:

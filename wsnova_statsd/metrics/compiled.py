@@ -104,12 +104,8 @@ class Source:
 
     def _checked(self, row: str, measurement: str) -> Lines:
         usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
-        read = [
-            "try:",
-            f"    value = measurements[{measurement!r}]",
-            "except KeyError:",
-            "    value = plan",
-        ]  # not there
+        # A measurement that is not there is the plan, which is no number.
+        read = ["try:", f"    value = measurements[{measurement!r}]", "except KeyError:", "    value = plan"]
         look = ["given = value", "value = number(given)"]
         refuse = [
             "if value is None:",

@@ -90,9 +90,8 @@ class Outbox:
             more["priority"] = self._one_of("priority", priority, wire.PRIORITIES, "normal")
         if date_happened is not None:
             moment = number(date_happened)
-            if isinstance(date_happened, datetime):
-                with contextlib.suppress(ValueError, OverflowError):  # beyond what the platform knows
-                    moment = date_happened.timestamp()
+            with contextlib.suppress(Exception):  # an object that raises, or a date beyond what the platform knows
+                moment = date_happened.timestamp() if isinstance(date_happened, datetime) else moment
             if moment is not None and 1 <= moment < _LATEST:
                 more["date_happened"] = int(moment)
             elif self._strict:

@@ -26,7 +26,7 @@ TYPES: Final = {
     "timing": "ms",
     "set": "s",
 }
-_VALUES: Final = 200  # bytes that a packet has to leave for values, or each line is alone in a datagram of its own
+_FOR_VALUES: Final = 8  # what share of a packet is for values at least, or each line is alone in a datagram
 _log = logging.getLogger(__name__)
 
 
@@ -125,7 +125,7 @@ class Packer:
         try:
             for factor, part in ((weight + 1, kept[:more]), (weight, kept[more:])):
                 size = head.size + (len("|@") + len(repr(wire.rate_of(factor))) if factor > 1 else 0)
-                limit = self._limit if size + _VALUES <= self._limit else wire.LINE_BYTES
+                limit = self._limit if size + self._limit // _FOR_VALUES <= self._limit else wire.LINE_BYTES
                 joined = wire.join_values(part, series.divisor)
                 for packed, count in wire.cut_values(joined, limit - 1 - size):
                     batch, amount = kept[used : used + count], count * factor

@@ -58,7 +58,7 @@ def _number(value: float, divisor: float | None) -> str | None:
 
 
 def plain_rate(weight: int) -> str:
-    """The sample rate whose inverse, as a float, is exactly the weight."""
+    """The sample rate whose inverse, as a float, is the weight; of the few that have none, the nearest."""
     about = 1 / weight
     near = (about, math.nextafter(about, 0), math.nextafter(about, 1))
     return str(plain_number(next((rate for rate in near if 1 / rate == weight), about)))
