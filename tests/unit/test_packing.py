@@ -207,9 +207,9 @@ def test_a_set_is_a_line_for_each_member() -> None:
     packer, series = _packer(), _series("set", "users")
     series.take_members(["a", "b", "a"], 0, 100)
     series.take_members(["b", "c"], 0, 100)
-    lines = packer.lines(series)
-    first = next(lines)
-    lines.close()
+    packets = _packer(limit=14).packets([series])
+    (first,) = next(packets)
+    packets.close()
     assert (_text(first), first.amount) == ("users:a|s", 1)
     first.accept()
     assert [_text(line) for line in _lines(packer, series)] == ["users:b|s", "users:c|s"]

@@ -9,7 +9,6 @@ Under the flush lock, like what it stands in for.
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import socket
 from collections.abc import Generator, Iterable, Iterator
@@ -58,10 +57,16 @@ def _number(value: float, divisor: float | None) -> str | None:
 
 
 def plain_rate(weight: int) -> str:
-    """The sample rate whose inverse, as a float, is the weight; of the few that have none, the nearest."""
-    about = 1 / weight
-    near = (about, math.nextafter(about, 0), math.nextafter(about, 1))
-    return str(plain_number(next((rate for rate in near if 1 / rate == weight), about)))
+    """The sample rate of a value that stands for `weight`."""
+    return str(plain_number(1 / weight))
+
+
+def exact_weights(weight: int) -> list[int]:
+    """Weights that add up to this one, each of which a server finds again by dividing 1 by its rate."""
+    largest = weight
+    while 1 / (1 / largest) != largest:
+        largest -= 1
+    return [largest] + [1] * (weight - largest)
 
 
 class PlainPacker(Packer):
@@ -109,15 +114,17 @@ class PlainPacker(Packer):
         try:
             for value in kept:
                 factor = weight + 1 if used < more else weight
-                used, left = used + 1, left - factor
                 text = _number(value, series.divisor)
-                size = head.size + len(text or "") + (len("|@") + len(plain_rate(factor)) if factor > 1 else 0)
-                if text is not None and text.startswith("-"):
-                    self.lose(series, factor, "unsendable", f"{series.name!r}: plain StatsD has no negative timers")
-                elif text is not None and size < wire.LINE_BYTES:
-                    yield Line(series, head.name, text, (), factor, size, factor, batch=[value])
-                else:
-                    self.unsendable(series, factor, size)
+                parts = exact_weights(factor)
+                for number, part in enumerate(parts, 1):
+                    used, left = used + (number == len(parts)), left - part
+                    size = head.size + len(text or "") + (len("|@") + len(plain_rate(part)) if part > 1 else 0)
+                    if text is not None and text.startswith("-"):
+                        self.lose(series, part, "unsendable", f"{series.name!r}: plain StatsD has no negative timers")
+                    elif text is not None and size < wire.LINE_BYTES:
+                        yield Line(series, head.name, text, (), part, size, part, batch=[value])
+                    else:
+                        self.unsendable(series, part, size)
         finally:
             if left:
                 batches.insert(0, (kept[used:], left))
