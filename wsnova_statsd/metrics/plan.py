@@ -22,6 +22,8 @@ from .rows import Row, Valued
 from .series import OVERFLOW_TAGS, SAMPLED, Series
 from .store import Shard, Store
 
+_USUAL: Final = range(-(10**15), 10**15)  # integers of which the text is known to be short
+_NONE: Final[dict[Any, Any]] = {}  # stands for a map that is not there; never written
 _OVERFLOW: Final = object()  # no tag value equals it
 
 
@@ -60,16 +62,16 @@ class Plan:
         A signal's handler may make the same row meanwhile: then there are two, and both count.
         """
         store, local = self.store, self._scope["local"]
-        shard = store.shard()
-        rows = shard.map_of(local)
         values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
         *outer, last = values or [()]
-        level = rows
+        level = getattr(local, "rows", _NONE)
         for value in outer:
-            level = level.get(value, {})
+            level = level.get(value, _NONE)
         found: Row | None = level.get(last)
         if found is not None:
             return found
+        shard = store.shard()
+        rows = shard.map_of(local)
         tags = self._tags(dict(zip(self.keys, values, strict=True)))
         series = [
             store.find(one.name, one.kind, clean, one.divisor, one.state)
@@ -141,7 +143,11 @@ def _key_part(value: object) -> Hashable:
 
     A number is no key as it is: True, 1 and 1.0 are equal, and three tags.
     """
-    return value if value is MISSING or value is None else text(value, MAX_TAG)
+    if type(value) is int and value in _USUAL:
+        return str(value)
+    if value is MISSING or value is None or (type(value) is str and value.isascii() and len(value) <= MAX_TAG):
+        return value
+    return text(value, MAX_TAG)
 
 
 class EventHandler(NamedTuple):
