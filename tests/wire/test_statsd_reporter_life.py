@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.benchmarks.agent import free_port
 from tests.support import LATE
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
@@ -155,7 +156,7 @@ def test_a_reporter_that_does_not_run_says_so_once(caplog: pytest.LogCaptureFixt
             reporter.increment("others", tags=["a:1"])
             reporter.event("t", "x")
         (record,) = caplog.records
-        assert f"the StatsdReporter for 127.0.0.1:{receiver.port} is used and does not run" in record.getMessage()
+        assert f"the StatsdReporter for 127.0.0.1:{receiver.port} is used, and what it" in record.getMessage()
         assert reporter.flush()
         assert receiver.wait_for(lambda r: r.count("orders") == 3)
         caplog.clear()
@@ -195,6 +196,16 @@ def test_a_program_that_ends_with_something_pending_says_so(use: str, told: str 
         assert ("unsent" in ended.stderr) == (told is not None)
         assert told is None or told in ended.stderr
         assert (receiver.count("orders") == 0) == (told is not None or not use)
+
+
+def test_a_program_whose_agent_was_away_at_the_end_says_why() -> None:
+    """It did call stop(); what it could not send is named with the fault of the way."""
+    use = "with reporter: reporter.increment('orders')"
+    command = [sys.executable, "-c", PROGRAM.format(use=use), str(free_port())]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=LATE, check=True)
+    assert "ends with 1 counts, sums and samples and 0 events and checks unsent: refused: Connection refused" in (
+        ended.stderr
+    )
 
 
 def test_what_is_no_number_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,7 @@ class Series:
         waiting |= dict.fromkeys(members)
         gained = len(waiting) - before + dropped
         self.total += gained
-        if waiting:
+        if stood + gained:
             self.batches = [(list(waiting)[:limit], stood + gained)]
 
     def take_samples(self, kept: list[float], stood_for: int, limit: int) -> None:

@@ -40,6 +40,7 @@ from .shipping import Destination, Shipper
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
 _PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
 _log = logging.getLogger(__name__)
+_IDLE: Final = "it does not run; call start(), use `with`, or call flush() at the end"
 _GRACE: Final = 1.0  # seconds more than a caller gave, for work that keeps that time itself
 
 
@@ -87,13 +88,12 @@ class StatsdReporter(ApplicationMetrics):
         max_samples: int = 5000,
         distributions: bool = True,
         strict: bool = False,
-        bus: telemetry.Bus | None = None,
-        *,
         dialect: str = "datadog",
         tag_format: TagFormat | None = None,
         cardinality: str | None = None,
         packet_size: int | None = None,
         container_id: bool = True,
+        bus: telemetry.Bus | None = None,
     ) -> None:
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
@@ -101,9 +101,10 @@ class StatsdReporter(ApplicationMetrics):
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
-        settings.check_room(self._prefix, self._tags)
-        settings.external_data()
         self._plain = settings.is_plain(dialect, tag_format)
+        if not self._plain or tag_format is not None:
+            settings.check_room(self._prefix, self._tags)
+        settings.external_data()
         self._tag_format = tag_format
         self._packet_size = settings.packet_size(packet_size)
         self._origin: dict[str, Any] = {
@@ -124,6 +125,7 @@ class StatsdReporter(ApplicationMetrics):
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._new_row
         self._running = self._idle_logged = self._tags_logged = False
+        self._idle = True  # until it is started, and again once it has stopped
         self._reset()
         process.on_fork(self)
         process.at_exit(self, process.REPORTER)
@@ -169,6 +171,7 @@ class StatsdReporter(ApplicationMetrics):
             self._registry.attach(self._bus)
             self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
             self._running = self._flusher.wanted = True
+            self._idle = False
         self._ensure_thread()
 
     @property
@@ -194,6 +197,7 @@ class StatsdReporter(ApplicationMetrics):
             self._flusher.stop(deadline)
             flushed = self._last_flush(deadline)
         self._shipper.end(deadline)  # it may have flushed without ever being started
+        self._idle = True
         return flushed
 
     def __enter__(self) -> StatsdReporter:
@@ -214,9 +218,8 @@ class StatsdReporter(ApplicationMetrics):
         pending = stats.pending + stats.sums.pending + stats.samples.pending
         if pending or waiting:
             _log.warning(
-                "the StatsdReporter for %s ends with %s counts, sums and samples and %d events and checks unsent: it "
-                "does not run. Call start(), use `with`, or call flush() at the end",
-                *(self.address, plain(pending), waiting),
+                "the StatsdReporter for %s ends with %s counts, sums and samples and %d events and checks unsent: %s",
+                *(self.address, plain(pending), waiting, stats.last_error or _IDLE),
             )
 
     def _new_row(self) -> None:
@@ -225,13 +228,9 @@ class StatsdReporter(ApplicationMetrics):
         self._ensure_thread()
 
     def _tell_of_idleness(self) -> None:
-        if not self._running and self._enabled and not self._idle_logged:
+        if self._idle and self._enabled and not self._idle_logged:
             self._idle_logged = True
-            _log.warning(
-                "the StatsdReporter for %s is used and does not run: it was never started, or was stopped. What it is "
-                "given waits; call start(), use `with`, or flush()",
-                self.address,
-            )
+            _log.warning("the StatsdReporter for %s is used, and what it is given waits: %s", self.address, _IDLE)
 
     def _last_flush(self, deadline: float) -> bool:
         return self._shipper.flush(max(0.0, deadline - time.monotonic()), self._stats, last=True)
