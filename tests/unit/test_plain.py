@@ -12,12 +12,12 @@ from wsnova_statsd.metrics.definitions import Kind
 from wsnova_statsd.metrics.store import Series
 from wsnova_statsd.reporters.delivery_stats import Line
 from wsnova_statsd.reporters.plain import (
+    TYPES,
     PlainPacker,
     TagFormat,
     exact_weights,
     plain_number,
     plain_rate,
-    plain_type,
     tagged_name,
 )
 
@@ -39,7 +39,7 @@ def _series(kind: Kind, name: str = "m", tags: tuple[str, ...] = (), value: floa
 
 def _text(line: Line) -> str:
     rate = f"|@{plain_rate(line.weight)}" if line.weight > 1 else ""
-    return f"{line.name}:{line.value}|{plain_type(line.series)}{rate}"
+    return f"{line.name}:{line.value}|{TYPES[line.series.kind]}{rate}"
 
 
 def _texts(packer: PlainPacker, *all_series: Series) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Head:
+class _Head:
     """What stays the same for every line of a series."""
 
     name: str
@@ -45,6 +45,8 @@ class Packer:
     `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `delivery`
     counts what can never be sent.
     """
+
+    types: Mapping[str, str] = TYPES
 
     def __init__(
         self,
@@ -65,18 +67,23 @@ class Packer:
         self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
         self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def _head(self, series: Series) -> Head:
-        head: Head | None = series.wire
+    def _head(self, series: Series) -> _Head:
+        head: _Head | None = series.wire
         if head is None:
             name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
             tags = series.tags
             if self._tags:
                 tags = tuple(dict.fromkeys((*tags, *self._tags)))
                 tags = self._all_tags.setdefault(tags, tags)
-            size = wire.size(name) + len(":|") + len(TYPES[series.kind]) + self._suffix
+            name, tags = self._written(name, tags)
+            size = wire.size(name) + len(":|") + len(self.types[series.kind]) + self._suffix
             size += len("|#") + wire.size(",".join(tags)) if tags else 0
-            head = series.wire = Head(name, tags, size)
+            head = series.wire = _Head(name, tags, size)
         return head
+
+    def _written(self, name: str, tags: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """Name and tags as they stand on the wire."""
+        return name, tags
 
     def tidy(self, series: int) -> None:
         """Forget what is shared when most of it is of series that are gone."""
@@ -113,7 +120,7 @@ class Packer:
         if text is not None and head.size + len(text) < wire.LINE_BYTES:
             yield Line(series, head.name, text, head.tags, 1, head.size + len(text), amount, upto)
         else:
-            self.unsendable(series, amount if series.kind != "gauge" else 1, head.size)
+            self.unsendable(series, amount, head.size)
 
     def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
         """Packed lines in which the first batch's values stand for exactly what it says: some for q, the rest for
@@ -163,7 +170,11 @@ class Packer:
                 batches.insert(0, (members[used:], len(members) - used))
 
     def unsendable(self, series: Series, amount: float, size: int) -> None:
-        """Nothing can send this line: there is no room for it, or its value is beyond a float's range."""
+        """Nothing can send this line: there is no room for it, or its value is beyond a float's range. `amount` of a
+        gauge is one value; of a count of nothing nothing is lost."""
+        amount = 1 if series.kind == "gauge" else amount
+        if not amount:
+            return
         tags = wire.size(",".join(self._tags))
         why = (
             f"a line of {series.name!r} takes {size} bytes before its value, {tags} of them constant tags, and must end"

@@ -21,17 +21,19 @@ from ..metrics.reading import converted
 from ..metrics.store import Series
 from .agent import Agent
 from .delivery_stats import Line
-from .packing import Head, Packer
+from .packing import Packer
 
 TagFormat = Literal["graphite", "influx"]
 SEPARATORS: Final[dict[str, str]] = {"graphite": ";", "influx": ","}
-_TYPES: Final = {"counter": "c", "sum": "c", "gauge": "g", "set": "s"}  # all others are timers
+# A distribution is a timer, too, whatever it measures.
+TYPES: Final = {
+    "counter": "c",
+    "sum": "c",
+    "gauge": "g",
+    "set": "s",
+    **dict.fromkeys(("summary", "distribution", "timing"), "ms"),
+}
 _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
-
-
-def plain_type(series: Series) -> str:
-    """The type of its lines: a distribution is a timer, too, whatever it measures."""
-    return _TYPES.get(series.kind, "ms")
 
 
 def tagged_name(name: str, tags: Iterable[str], tag_format: TagFormat | None) -> str:
@@ -72,18 +74,15 @@ def exact_weights(weight: int) -> list[int]:
 class PlainPacker(Packer):
     """Turns series into lines that any StatsD server reads."""
 
+    types = TYPES
+
     def __init__(self, tag_format: TagFormat | None, *args: Any) -> None:
         super().__init__(*args)
         self._tag_format = tag_format
         self._gauges: dict[str, Series] = {}  # by the name on the wire: the one series that is sent
 
-    def _head(self, series: Series) -> Head:
-        head: Head | None = series.wire
-        if head is None:
-            tags = dict.fromkeys((*series.tags, *self._tags))
-            name = tagged_name((self._prefix + series.name)[: wire.MAX_NAME], tags, self._tag_format)
-            head = series.wire = Head(name, (), len(name) + len(":|") + len(plain_type(series)))
-        return head
+    def _written(self, name: str, tags: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        return tagged_name(name, tags, self._tag_format), ()
 
     def packets(self, all_series: Iterable[Series]) -> Generator[list[Line], None, None]:
         """Lines in packets, as those of a Packer. A gauge's name becomes free when its series has expired."""
@@ -103,7 +102,7 @@ class PlainPacker(Packer):
         if text is not None and head.size + len(text) < wire.LINE_BYTES:
             yield Line(series, head.name, text, (), 1, head.size + len(text), amount, upto)
         else:
-            self.unsendable(series, amount if series.kind != "gauge" else 1, head.size)
+            self.unsendable(series, amount, head.size)
 
     def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
         """A line for each value of the first batch, with the weights that Packer gives them."""
@@ -152,4 +151,4 @@ class PlainAgent(Agent):
 
 def _text(line: Line) -> str:
     rate = f"|@{plain_rate(line.weight)}" if line.weight > 1 else ""
-    return f"{line.name}:{line.value}|{plain_type(line.series)}{rate}"
+    return f"{line.name}:{line.value}|{TYPES[line.series.kind]}{rate}"
