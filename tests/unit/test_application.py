@@ -51,6 +51,17 @@ def test_each_method_has_its_type_on_the_wire(counting: ApplicationMetrics, metr
     assert dict(metrics.reporter.stats.lost) == {}
 
 
+def test_a_name_behind_a_namespace_may_begin_with_a_digit() -> None:
+    """Status classes are named so."""
+    with capture_metrics((), bus=ws.Bus(), namespace="http", strict=True) as metrics:
+        metrics.reporter.increment("2xx")
+        metrics.reporter.increment("xx")
+        metrics.reporter.service_check("2xx", 0)
+        metrics.flush()
+        assert sorted(one.name for one in metrics.metrics()) == ["http.2xx", "http.xx"]
+        assert [one.name for one in metrics.checks] == ["http.2xx"]
+
+
 def test_members_that_clean_to_one_text_stay_two(metrics: CapturedMetrics) -> None:
     """A colon would end the member, a bar the line."""
     for member in ("a:b", "a_b", "a|b", "a\nb", "x" * 300, "x" * 301):

@@ -291,10 +291,12 @@ def test_tags_are_cleaned() -> None:
     assert _tags(["a|b"], DD_SERVICE="s|#x:y", DD_TAGS="c\nd:1|e") == ("a_b", "service:s__x:y", "c", "d:1_e")
 
 
-def test_tags_as_one_text_are_refused() -> None:
-    """The sentence shows the list that was meant."""
-    with pytest.raises(ConfigurationError, match=r"team:md"):
-        _tags("env:prod")
+@pytest.mark.parametrize("given", ["env:prod", b"env:prod", 5, [["env:prod"]], [("env", "prod")]])
+def test_tags_that_are_no_list_are_refused(given: Any) -> None:
+    """The sentence shows them, and the list that was meant."""
+    with pytest.raises(ConfigurationError, match=r"give a list such as \['team:md'\] or a mapping") as caught:
+        _tags(given)
+    assert repr(given) in str(caught.value)
 
 
 @pytest.mark.parametrize(
