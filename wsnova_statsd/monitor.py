@@ -22,6 +22,7 @@ from .insight.alerts import Alert, Alerts, Rule
 from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
 from .insight.system import SystemSampler
+from .metrics.application import ApplicationMetrics
 from .profiles import Profile
 from .reporters.log import LogReporter
 from .reporters.prometheus import PrometheusReporter
@@ -29,7 +30,7 @@ from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
 
 
-class Monitor:
+class Monitor(ApplicationMetrics):
     """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
     `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
@@ -66,6 +67,7 @@ class Monitor:
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._port = prometheus_port
         self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
+        self.writers = self.reporter.writers
         self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
         self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog)
