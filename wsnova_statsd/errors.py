@@ -142,8 +142,14 @@ def one_of(what: str, given: object, allowed: Iterable[object]) -> Configuration
 
 
 def known_keys(what: str, given: Iterable[str], allowed: Mapping[str, object] | Iterable[str]) -> None:
-    """Raise for the first key of `given` that is not in `allowed`."""
+    """Raise for the first key of `given` that is not in `allowed`; the error names the nearest one too."""
     names = list(allowed)
     for key in given:
         if key not in names:
-            raise ConfigurationError(f"{what} has no {key!r}; it has: {', '.join(names)}")
+            raise ConfigurationError(f"{what} has no {key!r}; it has: {', '.join(names)}{_nearest(key, names)}")
+
+
+def _nearest(key: str, names: list[str]) -> str:
+    from difflib import get_close_matches  # for an error only
+
+    return "".join(f"; did you mean {name!r}?" for name in get_close_matches(str(key), names, 1, 0.7))

@@ -42,9 +42,11 @@ class Monitor(ApplicationMetrics):
     A part that is left out is None. Raises ConfigurationError at once for what is not usable.
     """
 
+    @checks.by_name
     def __init__(
         self,
         profile: str | Profile = "standard",
+        *,
         reporter: StatsdReporter | None = None,
         alerts: bool | Iterable[Rule] = True,
         kpis: bool = True,

@@ -90,6 +90,8 @@ class Profile:
             checks.flag(f"a profile's {key}", getattr(self, key))
         if not isinstance(self.metadata_filter, bool) and not callable(self.metadata_filter):
             raise one_of("a profile's metadata_filter", self.metadata_filter, (True, False, "a callable"))
+        if not isinstance(self.metadata_filter, bool):
+            checks.function("a profile's metadata_filter", self.metadata_filter, "metadata")
         for key in (
             "ping_interval",
             "pong_timeout",

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import process
+from . import checks, process
 from .errors import ConfigurationError, HandlerExists, HandlerNotFound
 from .events import HANDLER_FAILURE
 from .log_limit import LOG_EVERY, LogLimit
@@ -382,6 +382,9 @@ def _entry(handler_id: Hashable, function: HandlerFunction, config: Any, bind: B
         )
     if bind is not None and not callable(bind):
         raise ConfigurationError(f"bind of handler {handler_id!r} is {bind!r}; give a callable (names, metadata)")
+    checks.function(f"handler {handler_id!r}", function, "event", "measurements", "metadata", "config", answers=False)
+    if bind is not None:
+        checks.function(f"bind of handler {handler_id!r}", bind, "names", "metadata")
     return handler_id, function, config, bind
 
 

@@ -46,7 +46,7 @@ def test_every_message_a_server_sends_is_counted_once_in_datadog(agent: DogStats
     numbers: list[int] = []
     with (
         WebSocketServer(send_messages(messages)) as feed,
-        ws.Monitor(profile, reporter, bus=bus),
+        ws.Monitor(profile, reporter=reporter, bus=bus),
         ws.Client(feed.url, client_id="md-1", profile=profile, bus=bus) as client,
     ):
         for message in client:
@@ -85,7 +85,7 @@ def test_the_slow_alert_fires_strictly_above_100_ms(
     agent: DogStatsDReceiver, bus: ws.Bus, reporter: ws.StatsdReporter
 ) -> None:
     """100 ms exactly is not slow, one nanosecond more is; the text is the guide's."""
-    with ws.Monitor("financial", reporter, bus=bus):
+    with ws.Monitor("financial", reporter=reporter, bus=bus):
         _slow(bus, LIMIT)
         _slow(bus, LIMIT + 1)
         (alert,) = _alerts(agent, 1)
@@ -103,7 +103,7 @@ def test_an_outage_is_told_from_its_loss_to_the_new_link(agent: DogStatsDReceive
     messages = ['{"type": "trade"}'] * 10
     with (
         WebSocketServer(send_messages(messages)) as feed,
-        ws.Monitor("financial", reporter, bus=bus),
+        ws.Monitor("financial", reporter=reporter, bus=bus),
         ws.Client(feed.url, client_id="md-1", profile="financial", bus=bus) as client,
     ):
         for received in range(20):

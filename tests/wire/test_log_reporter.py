@@ -37,7 +37,9 @@ def test_a_session_with_a_loss_reads_like_the_guide(log: pytest.LogCaptureFixtur
         WebSocketServer() as echo,
         capture_events(bus=bus) as events,
         ws.LogReporter(NAME, bus=bus).start(),  # twice, then
-        ws.Client(echo.url, "md-1", "financial", bus=bus, on_message=lambda _: None, on_reconnect=back.set) as client,
+        ws.Client(
+            echo.url, client_id="md-1", profile="financial", bus=bus, on_message=lambda _: None, on_reconnect=back.set
+        ) as client,
     ):
         for message in ({"type": "trade"}, {"type": "quote"}):
             client.send(message)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from .. import checks
 from ..errors import AuthRejected, ConfigurationError
 from .headers import Headers, header_lines
 
@@ -35,7 +36,12 @@ class HeaderAuth:
         if isinstance(headers, Mapping):
             headers = dict(headers)
             header_lines({name: "" if callable(value) else value for name, value in headers.items()})
-        elif not callable(headers):
+            for name, value in headers.items():
+                if callable(value):
+                    checks.function(f"HeaderAuth's {name}", value)
+        elif callable(headers):
+            checks.function("HeaderAuth's headers", headers)
+        else:
             headers = header_lines(headers)
         self._headers: Any = headers
 
@@ -67,6 +73,7 @@ class MessageAuth:
     refuses, None if it is not the answer.
     """
 
+    @checks.by_name
     def __init__(
         self, message: Any | Callable[[], Any], accepted: Callable[[Any], bool | float | None], timeout: float = 10.0
     ) -> None:
@@ -74,6 +81,10 @@ class MessageAuth:
             raise ConfigurationError(
                 "MessageAuth's accepted is not callable; give a function message -> True, False or None"
             )
+        checks.function("MessageAuth's accepted", accepted, "message")
+        if callable(message):
+            checks.function("MessageAuth's message", message)
+        checks.seconds("MessageAuth's timeout", timeout)
         self._message = message
         self._accepted = accepted
         self._timeout = timeout
@@ -105,3 +116,5 @@ def check_auth(auth: object) -> None:
         raise ConfigurationError(
             f"auth is a {type(auth).__name__}; give ws.HeaderAuth, ws.MessageAuth or an object with login"
         )
+    if auth is not None and not isinstance(auth, type):
+        checks.function(f"{type(auth).__name__}.login", auth.login, "client")  # type: ignore[attr-defined]

@@ -54,9 +54,11 @@ class Client:
     Raises ConfigurationError at once for what is not usable.
     """
 
+    @checks.by_name
     def __init__(
         self,
         url: str | Callable[[], str],
+        *,
         client_id: str | None = None,
         profile: str | Profile = "standard",
         protocol: Protocol | None = None,

@@ -17,7 +17,7 @@ from ..redaction import redact_url
 from .auth import HeaderAuth, check_auth
 from .dial import parse_proxy
 from .headers import CONTROL, TOKEN, Headers, header_lines
-from .protocol import Protocol, check_channel
+from .protocol import Protocol, check_channel, check_methods
 from .rate_limit import RateLimit
 
 
@@ -60,7 +60,9 @@ class Options:
     in_child: str = "forked"
 
     def __post_init__(self) -> None:
-        if not callable(self.url):
+        if callable(self.url):
+            checks.function("url", self.url)
+        else:
             target(self.url)
         if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
             raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
@@ -68,11 +70,16 @@ class Options:
             raise ConfigurationError(
                 f"protocol is {self.protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol"
             )
-        for name in ("on_message", "on_error", "on_reconnect"):
+        check_methods(self.protocol)
+        for name, *arguments in (("on_message", "message"), ("on_error", "error"), ("on_reconnect",)):
             given = getattr(self, name)
             if given is not None and not callable(given):
                 raise ConfigurationError(f"{name} is {given!r}; give a function or None")
-        if not callable(self.headers):  # an iterator can be asked once only
+            if given is not None:
+                checks.function(name, given, *arguments, answers=False)
+        if callable(self.headers):
+            checks.function("headers", self.headers)
+        else:  # an iterator can be asked once only
             object.__setattr__(self, "headers", header_lines(self.headers))
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):

@@ -8,11 +8,13 @@ protocol keeps no state that a lock would have to guard.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+from .. import checks
 from ..errors import ConfigurationError
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -142,6 +144,15 @@ class Protocol:
         return None
 
 
+def check_methods(protocol: Protocol) -> None:
+    """Raises ConfigurationError for a method of a subclass that cannot be called as the client calls it."""
+    for name, own in vars(Protocol).items():
+        given = getattr(protocol, name)
+        if not name.startswith("_") and inspect.isfunction(own) and given.__module__ != __name__:
+            _self, *arguments = inspect.signature(own).parameters
+            checks.function(f"{type(protocol).__name__}.{name}", given, *arguments)
+
+
 class JsonProtocol(Protocol):
     """JSON in text frames; binary frames stay bytes.
 
@@ -168,12 +179,15 @@ class JsonProtocol(Protocol):
     | spelling: é, 1e-07              | "\\u00e9", 1e-07                            | "é", 1e-7           |
     """
 
+    @checks.by_name
     def __init__(
         self, loads: Callable[[str], Any] = json.loads, dumps: Callable[[Any], str | bytes] | None = None
     ) -> None:
         for name, given in (("loads", loads), ("dumps", dumps)):
             if given is not None and not callable(given):
                 raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; give a function such as json.{name}")
+            if given is not None:
+                checks.function(f"JsonProtocol's {name}", given, "text" if name == "loads" else "message")
         self._loads = loads
         self._dumps = dumps if dumps is not None else _encode
 
@@ -280,6 +294,7 @@ class JsonRpcProtocol(JsonProtocol):
     it is answered with a request of `test_method`.
     """
 
+    @checks.by_name
     def __init__(
         self,
         subscribe_method: str = "public/subscribe",

@@ -59,6 +59,7 @@ class KpiTracker:
     all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
     """
 
+    @checks.by_name
     def __init__(
         self,
         profile: str | Profile,

@@ -7,7 +7,6 @@ what `memory` made for that client, bounded. An event without usable measurement
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -180,7 +179,10 @@ class When(Rule):
             raise ConfigurationError(f"When's source is {self.source!r}; give an event's name or a metric definition")
         if isinstance(self.source, Definition) and not isinstance(self.source.measurement, str):
             raise ConfigurationError(f"When's source {self.source.name!r} measures nothing; give a gauge or the event")
-        _check_arity(self.fires, ("value",) if isinstance(self.source, Definition) else ("measurements", "metadata"))
+        if not callable(self.fires):
+            raise ConfigurationError(f"When's fires is {self.fires!r}; give a function")
+        arguments = ("value",) if isinstance(self.source, Definition) else ("measurements", "metadata")
+        checks.function("When's fires", self.fires, *arguments)
         object.__setattr__(self, "by", None if self.by is None else _names(self.by))
         object.__setattr__(self, "subject", self.title)
 
@@ -220,21 +222,6 @@ class When(Rule):
         known = dict(self.source.tags) if isinstance(self.source, Definition) else {}
         chosen = known if self.by is None else {name: known.get(name, name) for name in self.by}
         return [(name, key) for name, key in chosen.items() if key not in ("client_id", "type")]
-
-
-def _check_arity(fires: object, arguments: tuple[str, ...]) -> None:
-    if not callable(fires):
-        raise ConfigurationError(f"When's fires is {fires!r}; give a function")
-    try:
-        signature = inspect.signature(fires)
-    except (TypeError, ValueError):  # of some built-in functions it is not known
-        return
-    try:
-        signature.bind(*arguments)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"When's fires takes {signature}, and is called with ({', '.join(arguments)}): {error}"
-        ) from None
 
 
 def _names(by: Any) -> tuple[str, ...]:

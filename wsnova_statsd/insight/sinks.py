@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
-from .. import wire
+from .. import checks, wire
 from ..clock import Job
 from ..errors import ConfigurationError
 
@@ -113,5 +113,6 @@ def sink_of(given: Sink) -> Callable[[Alert], object]:
         if isinstance(given, EventSink):
             return ToDatadog(given)
         if callable(given):
+            checks.function("a sink", given, "alert", answers=False)
             return given
     raise ConfigurationError(f"a sink is {given!r}; give a StatsdReporter, ws.alerts.ToLog() or a function(alert)")

@@ -100,6 +100,7 @@ class SystemSampler:
     its event and counted in `failed`; a heartbeat without a usable rtt in `skipped`.
     """
 
+    @checks.by_name
     def __init__(
         self, every: float = 10.0, bus: Bus | None = None, worker: str | None = None, clock: Timers = CLOCK
     ) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal
 
+from .. import checks
+from ..checks import refused
 from ..errors import ConfigurationError, one_of
 from .reading import number
 
@@ -63,6 +65,7 @@ class Definition:
         return None
 
 
+@checks.by_name
 def counter(name: str, event: str | None = None, tags: Tags = (), keep: Keep | None = None) -> Definition:
     """How often an event occurs; its measurements do not matter."""
     _check_name(name)
@@ -71,6 +74,7 @@ def counter(name: str, event: str | None = None, tags: Tags = (), keep: Keep | N
     return Definition(name, "counter", _check_event(name, source), None, _tags(name, tags), keep=keep)
 
 
+@checks.by_name
 def sum_(
     name: str,
     event: str | None = None,
@@ -83,6 +87,7 @@ def sum_(
     return _measured("sum", name, event, measurement, tags, unit, keep)
 
 
+@checks.by_name
 def gauge(
     name: str,
     event: str | None = None,
@@ -96,6 +101,7 @@ def gauge(
     return _measured("gauge", name, event, measurement, tags, unit, keep, state=state)
 
 
+@checks.by_name
 def summary(
     name: str,
     event: str | None = None,
@@ -108,6 +114,7 @@ def summary(
     return _measured("summary", name, event, measurement, tags, unit, keep)
 
 
+@checks.by_name
 def distribution(
     name: str,
     event: str | None = None,
@@ -120,6 +127,13 @@ def distribution(
     """The measurement's distribution over all hosts: a DogStatsD distribution, a Prometheus histogram."""
     bounds = None if buckets is None else _buckets(name, buckets)
     return _measured("distribution", name, event, measurement, tags, unit, keep, buckets=bounds)
+
+
+def listed(metrics: Iterable[Definition], hint: str = "") -> list[Definition]:
+    """What a reporter was given, as a list. Raises ConfigurationError for a string and for what is no list."""
+    if not isinstance(metrics, Iterable) or isinstance(metrics, str | bytes):
+        raise refused("metrics", metrics, "a list of definitions such as ws.counter(...)", hint)
+    return list(metrics)
 
 
 def _measured(
@@ -172,6 +186,8 @@ def _check_event(name: str, event: str) -> str:
 def _check_keep(name: str, keep: Keep | None) -> None:
     if keep is not None and not callable(keep):
         raise ConfigurationError(f"metric {name!r} has keep {keep!r}; give a function (measurements, metadata) -> bool")
+    if keep is not None:
+        checks.function(f"keep of metric {name!r}", keep, "measurements", "metadata")
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import checks, process, telemetry
 from ..errors import ConfigurationError, MissingExtra, one_of
 from ..metrics.catalogue import histogram_bounds, prometheus_metrics
-from ..metrics.definitions import Definition
+from ..metrics.definitions import Definition, listed
 from ..metrics.registry import HandlerRegistry
 from ..metrics.tally import Reading, TallyStore
 from .families import Family, Labels, families, labels_of, merged
@@ -95,16 +95,18 @@ class PrometheusReporter:
     without prometheus_client and ConfigurationError for what is not usable, at once. Every method from any thread.
     """
 
+    @checks.by_name
     def __init__(
         self,
         metrics: Iterable[Definition] | None = None,
+        *,
         bus: telemetry.Bus | None = None,
         registry: CollectorRegistry | None = None,
         max_series: int = 2000,
     ) -> None:
         self._library = _library()
         checks.whole("max_series", max_series)
-        chosen = prometheus_metrics() if metrics is None else list(metrics)
+        chosen = prometheus_metrics() if metrics is None else listed(metrics)
         if registry is not None and not callable(getattr(registry, "register", None)):
             raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
         bounds: dict[str, tuple[float, ...]] = {}

@@ -75,9 +75,11 @@ class StatsdReporter(ApplicationMetrics):
     Raises ConfigurationError at once for what is not usable. Every method from any thread.
     """
 
+    @checks.by_name
     def __init__(
         self,
         metrics: Iterable[Definition] | None = None,
+        *,
         host: str | None = None,
         port: int | None = None,
         socket_path: str | None = None,
@@ -113,7 +115,7 @@ class StatsdReporter(ApplicationMetrics):
         }
         self._enabled = not settings.disabled()
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        chosen = statsd_metrics() if metrics is None else list(metrics)
+        chosen = statsd_metrics() if metrics is None else settings.metrics(metrics)
         settings.check_names(self._prefix, chosen)
         self._store = Store(max_series, max_samples)
         self._distributions = distributions
