@@ -140,7 +140,7 @@ class _Callable:
         [].append,
         print,
         dict,
-        _Callable,
+        str,
     ],
 )
 def test_a_function_that_can_be_called_so_passes(given: Callable[..., Any]) -> None:
