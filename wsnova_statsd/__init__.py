@@ -15,7 +15,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from . import errors, events, telemetry
-from .client.auth import HeaderAuth, MessageAuth
+from .client.auth import Auth, HeaderAuth, MessageAuth
 from .client.client import Client
 from .client.protocol import Ack, JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
@@ -42,6 +42,7 @@ __all__ = [
     "LIGHTWEIGHT",
     "STANDARD",
     "Ack",
+    "Auth",
     "Bus",
     "Client",
     "HandlerRegistry",

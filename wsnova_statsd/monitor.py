@@ -23,7 +23,7 @@ from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
 from .insight.system import SystemSampler
 from .metrics.application import ApplicationMetrics
-from .profiles import Profile
+from .profiles import Profile, ProfileName
 from .reporters.log import LogReporter
 from .reporters.prometheus import PrometheusReporter
 from .reporters.statsd import StatsdReporter
@@ -45,7 +45,7 @@ class Monitor(ApplicationMetrics):
     @checks.by_name
     def __init__(
         self,
-        profile: str | Profile = "standard",
+        profile: ProfileName | Profile = "standard",
         *,
         reporter: StatsdReporter | None = None,
         alerts: bool | Iterable[Rule] = True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from . import checks
 from .errors import ConfigurationError, known_keys, one_of
@@ -17,6 +17,8 @@ from .events import EventSpec
 
 _RANK: Final = {"any": 0, "minimal": 0, "standard": 1, "detailed": 2}
 LEVELS: Final = ("minimal", "standard", "detailed")
+Level = Literal["minimal", "standard", "detailed"]
+ProfileName = Literal["financial", "standard", "lightweight"]
 
 # key: (">" or "<", the limit); the KPI's unit is in its key. None: reported without a verdict.
 KpiTargets = Mapping[str, tuple[str, float] | None]
@@ -64,7 +66,7 @@ class Profile:
     """
 
     name: str
-    level: str
+    level: Level
     connection_events: bool
     message_events: bool
     error_events: bool

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from . import checks, process
 from .errors import ConfigurationError, HandlerExists, HandlerNotFound
@@ -31,7 +31,14 @@ from .redaction import log_fault
 Recorder = Callable[..., object]
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
-HandlerFunction = Callable[[str, Measurements, Metadata, Any], object]
+
+
+class HandlerFunction(Protocol):
+    """What is attached: a function that is called with each event, in the thread that emits."""
+
+    def __call__(self, event: str, measurements: Measurements, metadata: Metadata, config: Any, /) -> object: ...
+
+
 Entry = tuple[Hashable, HandlerFunction, Any, "Bind | None"]  # handler_id, function, config, bind
 
 _log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ import pytest
 import wsnova_statsd as ws
 from tests.support import stuck_after, until
 from wsnova_statsd.client.stuck import stack_of
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages
 
@@ -71,7 +72,7 @@ MESSAGES = [f'{{"type": "{name}"}}' for name in ("first", "second", "third", "fo
 @USES
 @pytest.mark.parametrize("profile", ["financial", "standard", "lightweight"])
 def test_a_stuck_handler_is_told_once_while_it_still_runs(
-    use: Callable[..., ws.Client], profile: str, bus: ws.Bus, log: EventLog
+    use: Callable[..., ws.Client], profile: ProfileName, bus: ws.Bus, log: EventLog
 ) -> None:
     """Whether messages are dealt with one by one or in runs, in every profile; the next messages come all the same."""
     handle = _Held()
@@ -115,7 +116,7 @@ def test_its_processor_time_tells_work_from_waiting(bus: ws.Bus, log: EventLog) 
 @USES
 @pytest.mark.parametrize("profile", ["financial", "standard"])
 def test_many_messages_that_take_long_together_are_not_stuck(
-    use: Callable[..., ws.Client], profile: str, bus: ws.Bus, log: EventLog
+    use: Callable[..., ws.Client], profile: ProfileName, bus: ws.Bus, log: EventLog
 ) -> None:
     """Equal ones, which one read brings; each is shorter than the limit, all of them are three times as long."""
     done = threading.Event()

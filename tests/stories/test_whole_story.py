@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing import DogStatsDReceiver, Event
 from wsnova_statsd.testing.server import WebSocketServer, send_messages
 
@@ -38,7 +39,9 @@ def _alerts(agent: DogStatsDReceiver, count: int) -> list[Event]:
 
 
 @pytest.mark.parametrize("profile", ["financial", "standard", "lightweight"])
-def test_every_message_a_server_sends_is_counted_once_in_datadog(agent: DogStatsDReceiver, profile: str) -> None:
+def test_every_message_a_server_sends_is_counted_once_in_datadog(
+    agent: DogStatsDReceiver, profile: ProfileName
+) -> None:
     """Single messages where the profile tells of them, and the sums in every profile."""
     bus = ws.Bus()
     messages = [f'{{"type": "trade", "n": {number}}}' for number in range(N)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer
 
@@ -66,7 +67,7 @@ def test_a_session_with_a_loss_reads_like_the_guide(log: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("profile", ["standard", "lightweight"])
-def test_a_profile_decides_what_there_is_to_be_told(profile: str, log: pytest.LogCaptureFixture) -> None:
+def test_a_profile_decides_what_there_is_to_be_told(profile: ProfileName, log: pytest.LogCaptureFixture) -> None:
     """Without message events there are no lines of messages."""
     bus = ws.Bus()
     with (

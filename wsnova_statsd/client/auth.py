@@ -8,11 +8,14 @@ stops the retries, and anything else for a failure worth another try.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import checks
 from ..errors import AuthRejected, ConfigurationError
 from .headers import Headers, header_lines
+
+if TYPE_CHECKING:
+    from .client import Client
 
 
 class LoginClient(Protocol):
@@ -23,6 +26,13 @@ class LoginClient(Protocol):
     def request(self, message: Any, timeout: float = ...) -> Any: ...
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = ...) -> bool: ...
+
+
+class Auth(Protocol):
+    """What `auth=` takes: HeaderAuth, MessageAuth, or an object of your own with this method."""
+
+    def login(self, client: Client) -> float | None:
+        """Log in on a new link; returns the seconds until it has to be renewed, or None. See the page's head."""
 
 
 class HeaderAuth:

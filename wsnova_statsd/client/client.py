@@ -17,17 +17,18 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, Generic, Literal
 
 from .. import checks, process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
-from ..profiles import Profile
+from ..profiles import Profile, ProfileName
 from ..redaction import log_fault
+from .auth import Auth
 from .headers import Headers
 from .lifecycle import Lifecycle
 from .link import Link
 from .options import Options, target
-from .protocol import JsonProtocol, Protocol
+from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
 
@@ -40,7 +41,7 @@ _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who for
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
 
-class Client:
+class Client(Generic[Message]):
     """A WebSocket client that reconnects by its profile and emits telemetry on the bus.
 
     `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown).
@@ -60,26 +61,26 @@ class Client:
         url: str | Callable[[], str],
         *,
         client_id: str | None = None,
-        profile: str | Profile = "standard",
-        protocol: Protocol | None = None,
-        on_message: Callable[[Any], object] | None = None,
+        profile: ProfileName | Profile = "standard",
+        protocol: Protocol[Message] | None = None,
+        on_message: Callable[[Message], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
         headers: Headers | Callable[[], Headers] = None,
         subprotocols: Iterable[str] = (),
         ssl: tls.SSLContext | None = None,
-        auth: Any = None,
+        auth: Auth | None = None,
         subscriptions: Iterable[Any] = (),
         proxy: str | None = None,
         connect_timeout: float = 10.0,
         max_message_bytes: int = 16 * 2**20,
         max_buffered_bytes: int = 64 * 2**20,
-        compression: str | None = None,
+        compression: Literal["deflate"] | None = None,
         rate_limit: RateLimit | None = None,
         idle_timeout: float | None = None,
         reconnect: bool = True,
         on_reconnect: Callable[[], object] | None = None,
         bus: telemetry.Bus | None = None,
-        in_child: str = "forked",
+        in_child: Literal["forked", "start"] = "forked",
     ) -> None:
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
@@ -133,7 +134,7 @@ class Client:
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
-    def start(self, timeout: float | None = None, wait: bool = True) -> Client:
+    def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 
         Raises ConnectionFailed after `timeout` seconds or max_attempts, and at once for a refusal that another try does
@@ -213,7 +214,7 @@ class Client:
         if lifecycle is not None:
             lifecycle.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Client[Message]:
         return self.start()
 
     def __exit__(
@@ -302,7 +303,7 @@ class Client:
         """Replies that came after their request had timed out; they are not delivered."""
         return 0 if self._lifecycle is None else self._lifecycle.replies.late
 
-    def receive(self, timeout: float | None = None) -> Any:
+    def receive(self, timeout: float | None = None) -> Message:
         """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""
         lifecycle = self._lifecycle
         if (
@@ -312,9 +313,10 @@ class Client:
             or not _ALIVE[0]
         ):
             lifecycle = self._iterated()
-        return lifecycle.receive(timeout)
+        message: Message = lifecycle.receive(timeout)
+        return message
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Message]:
         """Messages, one after the other; the loop body is timed as their processing. Starts the client."""
         if self._options.on_message is not None:
             raise ConfigurationError("this client has on_message; make it without to iterate")

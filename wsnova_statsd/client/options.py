@@ -14,7 +14,7 @@ from .. import checks
 from ..errors import ConfigurationError, one_of
 from ..profiles import Profile
 from ..redaction import redact_url
-from .auth import HeaderAuth, check_auth
+from .auth import Auth, HeaderAuth, check_auth
 from .dial import parse_proxy
 from .headers import CONTROL, TOKEN, Headers, header_lines
 from .protocol import Protocol, check_channel, check_methods
@@ -52,7 +52,7 @@ class Options:
     max_buffered_bytes: int
     reconnect: bool
     on_reconnect: Callable[[], object] | None
-    auth: Any = None
+    auth: Auth | None = None
     subscriptions: tuple[Any, ...] = ()
     rate_limit: RateLimit | None = None
     idle_timeout: float | None = None

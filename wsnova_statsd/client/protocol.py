@@ -12,10 +12,19 @@ import inspect
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, cast
 
 from .. import checks
 from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a checker knows it without its being installed
+
+    Message = TypeVar("Message", default=Any)  # what decode makes of a frame
+else:
+    from typing import TypeVar
+
+    Message = TypeVar("Message")
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _BYTES: Final = (bytes, bytearray, memoryview)
@@ -47,7 +56,7 @@ class Ack:
     subscribed: bool | None = None
 
 
-class Protocol:
+class Protocol(Generic[Message]):
     """Text stays str, binary stays bytes. Override what the feed does otherwise."""
 
     def encode(self, message: Any) -> str | bytes:
@@ -58,9 +67,9 @@ class Protocol:
             return bytes(message)
         raise TypeError(f"Protocol sends str or bytes, not {type(message).__name__}; use JsonProtocol or a subclass")
 
-    def decode(self, data: str | bytes) -> Any:
+    def decode(self, data: str | bytes) -> Message:
         """A received frame's content as a message: str from a text frame, bytes from a binary one."""
-        return data
+        return cast(Message, data)
 
     def message_type(self, message: Any) -> str:
         """The `type` tag of a message. The client cleans it and bounds how many there are."""
@@ -153,7 +162,7 @@ def check_methods(protocol: Protocol) -> None:
             checks.function(f"{type(protocol).__name__}.{name}", given, *arguments)
 
 
-class JsonProtocol(Protocol):
+class JsonProtocol(Protocol[Message]):
     """JSON in text frames; binary frames stay bytes.
 
     `loads` and `dumps` are the standard library's unless given (`orjson.loads`, `orjson.dumps`); a library that happens
@@ -217,8 +226,8 @@ class JsonProtocol(Protocol):
 
         return encoded
 
-    def decode(self, data: str | bytes) -> Any:
-        return data if isinstance(data, bytes) else self._loads(data)
+    def decode(self, data: str | bytes) -> Message:
+        return cast(Message, data if isinstance(data, bytes) else self._loads(data))
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """The bytes as they are for orjson, which validates UTF-8; the standard library would accept UTF-16 too."""
@@ -286,7 +295,7 @@ class JsonProtocol(Protocol):
         return "binary" if isinstance(message, _BYTES) else "scalar"
 
 
-class JsonRpcProtocol(JsonProtocol):
+class JsonRpcProtocol(JsonProtocol[Message]):
     """JSON-RPC 2.0: requests get an id, replies are matched by it, a notification's type is its method.
 
     Subscriptions are requests of `subscribe_method` with params `{"channels": [channel]}`; a reply whose result is a

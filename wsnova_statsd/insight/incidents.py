@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable
 from typing import Final
 
+from ..wire import AlertType
 from .rules import Breach, Calm, Rule
 from .sinks import Alert
 
@@ -178,7 +179,7 @@ class Incidents:
     def _send(
         self,
         key: _Key,
-        alert_type: str,
+        alert_type: AlertType,
         title: str,
         text: str,
         count: int,

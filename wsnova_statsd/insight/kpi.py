@@ -19,7 +19,7 @@ from .. import checks, events, process, profiles, telemetry, wire
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound
 from ..events import CATALOGUE
-from ..profiles import Profile
+from ..profiles import Profile, ProfileName
 from ..telemetry import Bus, Unguarded
 from .kpi_history import HANDLERS, Absurd, History, Left, measured
 from .kpi_report import CRITICAL, OK, Report, report
@@ -62,14 +62,14 @@ class KpiTracker:
     @checks.by_name
     def __init__(
         self,
-        profile: str | Profile,
+        profile: ProfileName | Profile,
         bus: Bus | None = None,
         reporter: KpiSink | None = None,
         *,
         window_s: float = 300.0,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.profile = profiles.resolve(profile)
+        self.profile: Profile = profiles.resolve(profile)
         window = checks.number(
             "window_s", window_s, least=_SHORTEST, most=checks.LONGEST, unit="seconds", hint="verdicts come as often"
         )

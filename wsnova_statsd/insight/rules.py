@@ -18,6 +18,7 @@ from ..metrics.definitions import Definition
 from ..metrics.reading import converted, number, tags_of
 from ..profiles import Profile
 from ..redaction import redact_text
+from ..wire import AlertType
 
 COOL_DOWN: Final = 60.0
 _TYPES: Final = ("error", "warning", "info")  # a recovery is a success
@@ -107,7 +108,7 @@ class Rule:
     noun: ClassVar[str] = "occurrences"  # an alert stands for so many of these
     unit: ClassVar[str] = ""
     passes: ClassVar[bool] = True
-    alert_type = "warning"
+    alert_type: ClassVar[AlertType] = "warning"
 
     def __new__(cls, *args: object, **kwargs: object) -> Rule:
         known_keys(cls.__name__, kwargs, [one.name for one in fields(cls)])
@@ -168,7 +169,7 @@ class When(Rule):
     title: str
     source: str | Definition
     fires: Callable[..., object]
-    alert_type: str = field(default="warning", kw_only=True)
+    alert_type: AlertType = field(default="warning", kw_only=True)  # type: ignore[misc]  # here it may be given
     by: Iterable[str] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from .. import checks, wire
 from ..clock import Job
 from ..errors import ConfigurationError
+from ..wire import AlertType
 
 _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
 
@@ -28,7 +29,7 @@ class Alert:
     rule: str
     client: str
     type: str  # empty where the rule knows none
-    alert_type: str  # "warning", "error"; "success" for a recovery
+    alert_type: AlertType  # "warning", "error"; "success" for a recovery
     title: str
     text: str
     count: int
@@ -59,7 +60,7 @@ class EventSink(Protocol):
     """What sends Datadog events: a StatsdReporter, or anything with this method."""
 
     def event(
-        self, title: str, text: str, alert_type: str = ..., tags: Any = ..., aggregation_key: str | None = ...
+        self, title: str, text: str, alert_type: AlertType = ..., tags: Any = ..., aggregation_key: str | None = ...
     ) -> None: ...
 
 

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from .. import checks, wire
@@ -25,6 +25,8 @@ _UNIX_SCHEMES: Final = ("unix", "unixgram", "unixstream")
 _INTERVALS: Final = (1, 2, 5, 10)
 _MAY_HIDE: Final = frozenset("@?#")  # user-info, a query or a fragment
 _TRUE: Final = frozenset({"true", "yes", "1", "on"})
+Dialect = Literal["datadog", "statsd"]
+Cardinality = Literal["none", "low", "orchestrator", "high"]
 _CARDINALITIES: Final = ("none", "low", "orchestrator", "high")
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>[^\s:/@]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})\Z")
 _SHORTEST: Final = len("m:1|c|#")  # the rest of the shortest line

@@ -26,6 +26,7 @@ from ..metrics.definitions import Definition
 from ..metrics.direct import TAGS_ALLOWED, TagsGiven
 from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Store
+from ..wire import AlertType, Priority
 from . import settings
 from .agent import Agent
 from .figures import NOTHING_COUNTED, Stats, client_tag
@@ -35,6 +36,7 @@ from .outbox import Outbox
 from .packing import Packer
 from .plain import PlainAgent, PlainPacker, TagFormat
 from .resolver import Resolver
+from .settings import Cardinality, Dialect
 from .shipping import Destination, Shipper
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
@@ -90,9 +92,9 @@ class StatsdReporter(ApplicationMetrics):
         max_samples: int = 5000,
         distributions: bool = True,
         strict: bool = False,
-        dialect: str = "datadog",
+        dialect: Dialect = "datadog",
         tag_format: TagFormat | None = None,
-        cardinality: str | None = None,
+        cardinality: Cardinality | None = None,
         packet_size: int | None = None,
         container_id: bool = True,
         bus: telemetry.Bus | None = None,
@@ -100,7 +102,7 @@ class StatsdReporter(ApplicationMetrics):
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
         checks.whole("max_samples", max_samples)
-        self.address = settings.address(host, port, socket_path)
+        self.address: settings.Address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
         self._plain = settings.is_plain(dialect, tag_format)
@@ -122,7 +124,7 @@ class StatsdReporter(ApplicationMetrics):
         self._registry = HandlerRegistry(
             (one for one in chosen if distributions or one.kind != "distribution"), self._store
         )
-        self.writers = Writers(self._store, strict, self._prefix)
+        self.writers: Writers = Writers(self._store, strict, self._prefix)
         self._strict = strict
         self._outbox = Outbox(strict, closed=self._plain)
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
@@ -278,11 +280,11 @@ class StatsdReporter(ApplicationMetrics):
         self,
         title: str,
         text: str,
-        alert_type: str = "info",
+        alert_type: AlertType = "info",
         tags: TagsGiven = (),
         aggregation_key: str | None = None,
         *,
-        priority: str | None = None,
+        priority: Priority | None = None,
         date_happened: float | datetime | None = None,
         hostname: str | None = None,
         source_type: str | None = None,
@@ -294,7 +296,7 @@ class StatsdReporter(ApplicationMetrics):
         datetime or seconds since the epoch; `hostname` and `source_type` stand in the event in place of the Agent's.
         `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait.
         """
-        details = {"priority": priority, "date_happened": date_happened}
+        details: dict[str, Any] = {"priority": priority, "date_happened": date_happened}
         details |= {"hostname": hostname, "source_type": source_type}
         process.in_child()
         self._outbox.event(
