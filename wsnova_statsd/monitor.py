@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, Unpack, cast, overload
 
 from . import checks, environment, process, profiles, telemetry
 from .client.detail import Detail, detailed
@@ -29,8 +29,30 @@ from .reporters.prometheus import PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a checker knows it without its being installed
 
-class Monitor(ApplicationMetrics):
+    Kpis = TypeVar("Kpis", bound=KpiTracker | None, default=KpiTracker)  # None with kpis=False
+else:
+    from typing import TypeVar
+
+    Kpis = TypeVar("Kpis")
+
+
+class MonitorOptions(TypedDict, total=False):
+    """What a Monitor takes beside `profile` and `kpis`, for type checkers."""
+
+    reporter: StatsdReporter | None
+    alerts: bool | Iterable[Rule]
+    system: bool | float
+    prometheus_port: int | None
+    log: bool | logging.Logger
+    bus: Bus | None
+    alert_sinks: Iterable[Sink]
+    datadog: bool
+
+
+class Monitor(ApplicationMetrics, Generic[Kpis]):
     """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
     `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
@@ -41,6 +63,33 @@ class Monitor(ApplicationMetrics):
     two samples. `prometheus_port`: where to be scraped, 0 for a free one. `log`: True, or a logging.Logger.
     A part that is left out is None. Raises ConfigurationError at once for what is not usable.
     """
+
+    @overload
+    def __init__(
+        self: Monitor[KpiTracker],
+        profile: ProfileName | Profile = ...,
+        *,
+        kpis: Literal[True] = ...,
+        **others: Unpack[MonitorOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Monitor[None],
+        profile: ProfileName | Profile = ...,
+        *,
+        kpis: Literal[False],
+        **others: Unpack[MonitorOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Monitor[KpiTracker | None],
+        profile: ProfileName | Profile = ...,
+        *,
+        kpis: bool,
+        **others: Unpack[MonitorOptions],
+    ) -> None: ...
 
     @checks.by_name
     def __init__(
@@ -57,7 +106,7 @@ class Monitor(ApplicationMetrics):
         alert_sinks: Iterable[Sink] = (),
         datadog: bool = True,
     ) -> None:
-        self.profile = profiles.resolve(profile)
+        self.profile: Profile = profiles.resolve(profile)
         checks.flag("kpis", kpis)
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
@@ -68,15 +117,21 @@ class Monitor(ApplicationMetrics):
                 raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._port = prometheus_port
-        self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
+        self.reporter: StatsdReporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
         self.writers = self.reporter.writers
-        self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
+        self.kpis: Kpis = cast(Kpis, KpiTracker(self.profile, self._bus, self.reporter) if kpis else None)
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
-        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog)
+        self.alerts: Alerts = Alerts(
+            rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog
+        )
         every = _EVERY if system is True else system
-        self.system = None if system is False else SystemSampler(every, self._bus)
-        self.prometheus = None if prometheus_port is None else PrometheusReporter(bus=self._bus)
-        self.log = None if log is False else LogReporter(None if log is True else log, bus=self._bus)
+        self.system: SystemSampler | None = None if system is False else SystemSampler(every, self._bus)
+        self.prometheus: PrometheusReporter | None = (
+            None if prometheus_port is None else PrometheusReporter(bus=self._bus)
+        )
+        self.log: LogReporter | None = (
+            None if log is False else LogReporter(None if log is True else log, bus=self._bus)
+        )
         self._stops: list[Callable[[float], object]] = []  # of the parts that run, in the order of their starts
         self.after_fork()
         process.on_fork(self)
@@ -86,7 +141,7 @@ class Monitor(ApplicationMetrics):
         self._lock = threading.RLock()  # guards _stops; a signal's handler may stop in the midst of any method
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor[KpiTracker | None]:
         """A monitor made of `WSNOVA_STATSD_*` variables, of `arguments`, which win, and of the `DD_*` variables that a
         StatsdReporter reads. Raises ConfigurationError for an unknown variable and for a value that is not usable."""
         known_keys("Monitor.from_env", arguments, _ARGUMENTS)
@@ -96,7 +151,7 @@ class Monitor(ApplicationMetrics):
             made["reporter"] = StatsdReporter(bus=arguments.get("bus"), **reporter)
         return cls(**made)
 
-    def start(self) -> Monitor:
+    def start(self) -> Monitor[Kpis]:
         """Start the reporter, then the parts that send to it. Started already: nothing happens."""
         process.in_child()
         with self._lock:
@@ -140,7 +195,7 @@ class Monitor(ApplicationMetrics):
             flushed = stop(max(0.0, deadline - time.monotonic())) is not False
         return flushed
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Monitor[Kpis]:
         return self.start()
 
     def __exit__(
