@@ -28,6 +28,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+__all__ = [
+    "AuthRejected",
+    "BufferFull",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "DecodeError",
+    "EncodeError",
+    "Forked",
+    "HandlerExists",
+    "HandlerNotFound",
+    "HandshakeRefused",
+    "MissingExtra",
+    "NotConnected",
+    "RateLimited",
+    "RequestError",
+    "RequestInterrupted",
+    "RequestRejected",
+    "RequestTimeout",
+    "SubscriptionRejected",
+    "WsnovaError",
+]
+
 
 class WsnovaError(Exception):
     """Base of all errors of this package."""

@@ -28,6 +28,27 @@ from .events import HANDLER_FAILURE
 from .log_limit import LOG_EVERY, LogLimit
 from .redaction import log_fault
 
+__all__ = [
+    "DEFAULT",
+    "Bind",
+    "Bus",
+    "Entry",
+    "EventSlot",
+    "Handler",
+    "HandlerFunction",
+    "Measurements",
+    "Metadata",
+    "Recorder",
+    "Unguarded",
+    "attach",
+    "attach_many",
+    "detach",
+    "execute",
+    "list_handlers",
+    "slot",
+    "span",
+]
+
 Recorder = Callable[..., object]
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
