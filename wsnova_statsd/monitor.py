@@ -55,13 +55,21 @@ class MonitorOptions(TypedDict, total=False):
 class Monitor(ApplicationMetrics, Generic[Kpis]):
     """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
-    `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
-    is made from the environment. `alerts` is True for every rule that fits the profile, False for none, or a list of
-    rules; they go to Datadog as events, unless `datadog` is False, and to `alert_sinks`: ws.alerts.ToLog(), functions
-    of an alert, and reporters, one of which takes the place of `reporter`.
-    `kpis`: the profile's figures as gauges and checks, and `monitor.kpis.report()`. `system`: True, or seconds between
-    two samples. `prometheus_port`: where to be scraped, 0 for a free one. `log`: True, or a logging.Logger.
     A part that is left out is None. Raises ConfigurationError at once for what is not usable.
+
+    Args:
+        profile: "financial", "standard", "lightweight" or a ws.Profile. Default: "standard".
+        reporter: A ws.StatsdReporter, started, flushed and stopped with the monitor, unless it already runs.
+            Default: one made from the environment.
+        alerts: True for every rule that fits the profile, False for none, or a list of rules. Default: True.
+        kpis: The profile's figures as gauges and checks, and `monitor.kpis.report()`. Default: True.
+        system: True samples process and network every 10 s, a number every so many seconds, from 1. Default: False.
+        prometheus_port: Where to be scraped, 1 to 65535, 0 for any free port. Default: None, nowhere.
+        log: True, or a logging.Logger, writes events as log records. Default: False.
+        bus: The ws.Bus to listen to. Default: that of ws.telemetry.
+        alert_sinks: Where alerts go besides Datadog: ws.alerts.ToLog(), functions of an alert, and reporters, one of
+            which takes the place of `reporter`. Default: none.
+        datadog: Whether alerts go to Datadog as events. Default: True.
     """
 
     @overload

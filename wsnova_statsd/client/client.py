@@ -44,15 +44,34 @@ _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once 
 class Client(Generic[Message]):
     """A WebSocket client that reconnects by its profile and emits telemetry on the bus.
 
-    `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown).
-    `on_message(message)` runs in the client's own thread; without it, iterate over the client or call receive().
-    `on_error(error)` is called with every fault, `on_reconnect()` after every new link. `ssl` is an SSLContext;
-    certificates are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or
-    'deflate', which offers permessage-deflate (RFC 7692); limits and measured sizes are those of messages without it.
-    `in_child` is 'forked' or 'start': a client that was started then starts by itself, in the background, in each child
-    of os.fork but those of multiprocessing.
-    Times are seconds, sizes bytes.
-    Raises ConfigurationError at once for what is not usable.
+    Iterate over it, call receive(), or give `on_message`. Raises ConfigurationError at once for what is not usable;
+    no error and no repr shows a credential.
+
+    Args:
+        url: `ws://` or `wss://`, or a function that returns one, asked for every attempt.
+        client_id: The tag of all it emits, 1 to 200 characters. Default: the host and the lowest number that is free.
+        profile: "financial", "standard", "lightweight" or a ws.Profile. Default: "standard".
+        protocol: How messages are encoded and decoded. Default: ws.JsonProtocol().
+        on_message: Called with each message, in the client's own thread. Default: None, to iterate or receive.
+        on_error: Called with each fault, in the thread that met it. Default: None.
+        headers: Of the upgrade: a mapping, pairs, lines, or a function of none that returns them, asked for every
+            attempt. Default: none.
+        subprotocols: Names to offer, the preferred one first. Default: none.
+        ssl: An ssl.SSLContext for wss. Default: one that verifies certificates and host names.
+        auth: ws.HeaderAuth, ws.MessageAuth or an object with `login(client)`. Default: None.
+        subscriptions: Channels that are subscribed on every link. Default: none.
+        proxy: `http://host:port`, or "env" for the environment's. Default: None, direct.
+        connect_timeout: Seconds for one attempt: name, TCP, TLS and upgrade; above 0. Default: 10.
+        max_message_bytes: Bytes of the largest message, without compression; from 1. Default: 16 MiB.
+        max_buffered_bytes: Bytes that may wait for a slow handler; from 1. Default: 64 MiB.
+        compression: "deflate" offers permessage-deflate (RFC 7692). Default: None.
+        rate_limit: A ws.RateLimit for what is sent. Default: None, without limit.
+        idle_timeout: Seconds without a message or pong that end a link; above 0. Default: None, without limit.
+        reconnect: False ends the client with its connection. Default: True.
+        on_reconnect: Called after every link but the first, in the owner's thread. Default: None.
+        bus: The ws.Bus to emit on. Default: that of ws.telemetry.
+        in_child: "start" starts a client that was started in each child of os.fork too, in the background, but for
+            those of multiprocessing. Default: "forked", where it is not connected.
     """
 
     @checks.by_name

@@ -44,10 +44,12 @@ class Seen:
 
     @property
     def client(self) -> str:
+        """The client's id, empty if it is not told."""
         return str(self.metadata.get("client_id") or "")[:_MAX_NAME]
 
     @property
     def type(self) -> str:
+        """The message's type, empty if it is not told."""
         return str(self.metadata.get("type") or "")[:_MAX_NAME]
 
     def word(self, key: str) -> str:

@@ -51,6 +51,7 @@ class Alert:
 
     @property
     def tags(self) -> dict[str, str]:
+        """Client, message type and what else the incident is kept for, without those that are empty."""
         named = {"client": self.client, "type": self.type, **dict(tag.split(":", 1) for tag in self.by)}
         return {key: value for key, value in named.items() if value}
 

@@ -67,7 +67,14 @@ class Definition:
 
 @checks.by_name
 def counter(name: str, event: str | None = None, tags: Tags = (), keep: Keep | None = None) -> Definition:
-    """How often an event occurs; its measurements do not matter."""
+    """How often an event occurs; its measurements do not matter.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+    """
     _check_name(name)
     _check_keep(name, keep)
     source = event if event is not None else _split(name)[0]
@@ -83,7 +90,16 @@ def sum_(
     unit: Unit = None,
     keep: Keep | None = None,
 ) -> Definition:
-    """The measurement added up, sent as a count."""
+    """The measurement added up, sent as a count.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements. Default: the last part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+    """
     return _measured("sum", name, event, measurement, tags, unit, keep)
 
 
@@ -97,7 +113,18 @@ def gauge(
     keep: Keep | None = None,
     state: bool = False,
 ) -> Definition:
-    """The measurement's last value. A number as measurement is a value that the event itself states."""
+    """The measurement's last value.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements, or a number that the event itself states. Default: the last
+            part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+        state: Whether it is sent at every flush until its client is closed. Default: False, with a new sample.
+    """
     return _measured("gauge", name, event, measurement, tags, unit, keep, state=state)
 
 
@@ -110,7 +137,16 @@ def summary(
     unit: Unit = None,
     keep: Keep | None = None,
 ) -> Definition:
-    """The measurement's statistics per host: a DogStatsD histogram, a Prometheus summary."""
+    """The measurement's statistics per host: a DogStatsD histogram, a Prometheus summary.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements. Default: the last part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+    """
     return _measured("summary", name, event, measurement, tags, unit, keep)
 
 
@@ -124,7 +160,17 @@ def distribution(
     keep: Keep | None = None,
     buckets: Iterable[float] | None = None,
 ) -> Definition:
-    """The measurement's distribution over all hosts: a DogStatsD distribution, a Prometheus histogram."""
+    """The measurement's distribution over all hosts: a DogStatsD distribution, a Prometheus histogram.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements. Default: the last part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+        buckets: Bounds of a Prometheus histogram, in the unit sent, strictly rising. Default: those of the catalogue.
+    """
     bounds = None if buckets is None else _buckets(name, buckets)
     return _measured("distribution", name, event, measurement, tags, unit, keep, buckets=bounds)
 

@@ -66,15 +66,30 @@ def official_client(address: settings.Address, *, container_id: bool = True, car
 
 
 class StatsdReporter(ApplicationMetrics):
-    """Ships `metrics` (None: the whole default list) to the Agent every `flush_interval` seconds (1, 2, 5 or 10).
+    """Ships what is counted to the Agent. A context manager; every method from any thread.
 
-    `host` and `port` or `socket_path` say where (else the DD_* variables, else the Agent's socket or localhost:8125);
-    `namespace` and `tags` go with every line; `max_series` is per metric name, `max_samples` per series and flush;
-    `distributions=False` leaves every distribution out; `strict` raises for bad names and values (for tests).
-    `dialect="statsd"` is for servers that are no Agent, with `tag_format` "graphite", "influx" or None: no tags.
-    `cardinality` is how many tags of the container the Agent adds, `container_id=False` sends no field that names it;
-    `packet_size` is the largest datagram, in bytes.
-    Raises ConfigurationError at once for what is not usable. Every method from any thread.
+    Raises ConfigurationError at once for what is not usable.
+
+    Args:
+        metrics: Definitions of what is counted. Default: all of ws.statsd_metrics().
+        host: The Agent's name or address. Default: DD_DOGSTATSD_URL, DD_AGENT_HOST, the Agent's socket if it is there,
+            localhost.
+        port: The Agent's UDP port, 1 to 65535. Default: DD_DOGSTATSD_PORT, 8125.
+        socket_path: The Agent's Unix socket, in the place of host and port. Default: as for host.
+        namespace: What stands before every name, up to 100 characters. Default: nothing.
+        tags: Constant tags, a list or a mapping. Default: none; those of DD_TAGS and the like join them.
+        flush_interval: Seconds between two flushes: 1, 2, 5 or 10. Default: 1.
+        max_series: Combinations of tags for each metric name, from 1. Default: 2000.
+        max_samples: Samples for each series and flush, from 1. Default: 5000.
+        distributions: False leaves every distribution out. Default: True.
+        strict: True raises for bad names and values, for tests. Default: False, they are counted as lost.
+        dialect: "datadog", or "statsd" for servers that are no Agent. Default: "datadog".
+        tag_format: With "statsd" how tags are written into names: "graphite", "influx". Default: None, no tags.
+        cardinality: How many tags of the container the Agent adds: "none", "low", "orchestrator" or "high".
+            Default: DD_CARDINALITY, the Agent's.
+        packet_size: Bytes of the largest datagram, 512 to 8192. Default: 1432 over UDP, 8192 over a socket.
+        container_id: Whether each line names the container, if there is one. Default: True.
+        bus: The ws.Bus to listen to. Default: that of ws.telemetry.
     """
 
     @checks.by_name
