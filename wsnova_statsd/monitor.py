@@ -25,7 +25,7 @@ from .insight.system import SystemSampler
 from .metrics.application import ApplicationMetrics
 from .profiles import Profile, ProfileName
 from .reporters.log import LogReporter
-from .reporters.prometheus import PrometheusReporter
+from .reporters.prometheus import ADDRESS, PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
 
@@ -46,6 +46,7 @@ class MonitorOptions(TypedDict, total=False):
     alerts: bool | Iterable[Rule]
     system: bool | float
     prometheus_port: int | None
+    prometheus_address: str
     log: bool | logging.Logger
     bus: Bus | None
     alert_sinks: Iterable[Sink]
@@ -65,6 +66,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         kpis: The profile's figures as gauges and checks, and `monitor.kpis.report()`. Default: True.
         system: True samples process and network every 10 s, a number every so many seconds, from 1. Default: False.
         prometheus_port: Where to be scraped, 1 to 65535, 0 for any free port. Default: None, nowhere.
+        prometheus_address: On which address; "0.0.0.0" is every interface. Default: "127.0.0.1", this machine alone.
         log: True, or a logging.Logger, writes events as log records. Default: False.
         bus: The ws.Bus to listen to. Default: that of ws.telemetry.
         alert_sinks: Where alerts go besides Datadog: ws.alerts.ToLog(), functions of an alert, and reporters, one of
@@ -109,6 +111,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         kpis: bool = True,
         system: bool | float = False,
         prometheus_port: int | None = None,
+        prometheus_address: str = ADDRESS,
         log: bool | logging.Logger = False,
         bus: Bus | None = None,
         alert_sinks: Iterable[Sink] = (),
@@ -120,11 +123,13 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
             raise one_of("log", log, (True, False, "a logging.Logger"))
         if prometheus_port is not None:
             checks.port("prometheus_port", prometheus_port, zero="any free one", hint="None is for no server")
+        if not isinstance(prometheus_address, str) or not prometheus_address:
+            raise checks.refused("prometheus_address", prometheus_address, "an address such as '127.0.0.1'")
         for what, given, kind in (("reporter", reporter, StatsdReporter), ("bus", bus, Bus)):
             if given is not None and not isinstance(given, kind):
                 raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        self._port = prometheus_port
+        self._page = (prometheus_port, prometheus_address)
         self.reporter: StatsdReporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
         self.writers = self.reporter.writers
         self.kpis: Kpis = cast(Kpis, KpiTracker(self.profile, self._bus, self.reporter) if kpis else None)
@@ -176,10 +181,10 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
 
     def _parts(self) -> Iterable[tuple[Callable[[], object], Callable[[float], object]]]:
         """How each part is started and, with what is left of the time, stopped."""
-        reporter, prometheus, port = self.reporter, self.prometheus, self._port
+        reporter, prometheus = self.reporter, self.prometheus
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
-        if prometheus is not None and port is not None:
-            yield lambda: prometheus.start(port), lambda _: prometheus.stop()
+        if prometheus is not None:
+            yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
         for part in (self.log, self.kpis):
             if part is not None:
                 yield part.start, lambda _, stop=part.stop: stop()  # type: ignore[misc]
@@ -231,6 +236,7 @@ _ARGUMENTS: Final = (
     "kpis",
     "system",
     "prometheus_port",
+    "prometheus_address",
     "log",
     "bus",
     "alert_sinks",

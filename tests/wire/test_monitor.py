@@ -277,3 +277,16 @@ def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -
             else:
                 break
     assert seen == [(1, 0), (2, 1), (3, 1)]
+
+
+def test_the_page_to_scrape_is_where_the_monitor_was_told(bus: ws.Bus) -> None:
+    """An empty address is refused, as it would be every interface."""
+    for address, elsewhere in (("127.0.0.1", False), ("0.0.0.0", True)):
+        with ws.Monitor(prometheus_port=0, prometheus_address=address, bus=bus) as monitor:
+            assert monitor.prometheus is not None
+            with socket.socket() as probe:
+                assert (probe.connect_ex(("127.0.0.2", monitor.prometheus.port)) == 0) is elsewhere
+    with pytest.raises(
+        ws.errors.ConfigurationError, match=r"^prometheus_address must be an address such as .*, got ''$"
+    ):
+        ws.Monitor(prometheus_address="", bus=bus)

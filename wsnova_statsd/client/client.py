@@ -22,7 +22,7 @@ from typing import Any, Final, Generic, Literal
 from .. import checks, process, profiles, telemetry
 from ..errors import ConfigurationError, Forked, NotConnected
 from ..profiles import Profile, ProfileName
-from ..redaction import log_fault
+from ..redaction import log_fault, one_line
 from .auth import Auth
 from .headers import Headers
 from .lifecycle import Lifecycle
@@ -225,7 +225,7 @@ class Client(Generic[Message]):
             try:
                 self.start(wait=False)
             except Exception as error:
-                log_fault(_log, error, "client %s cannot be started in this child process", self.client_id)
+                log_fault(_log, error, "client %s cannot be started in this child process", one_line(self.client_id))
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
@@ -249,7 +249,7 @@ class Client(Generic[Message]):
             warnings.warn(f"{self!r} was not closed; its connection is", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        return f"<wsnova_statsd.Client {self.client_id} {self._state_of(self._lifecycle).value}>"
+        return f"<wsnova_statsd.Client {one_line(self.client_id)} {self._state_of(self._lifecycle).value}>"
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -360,7 +360,7 @@ class Client(Generic[Message]):
                 _log.warning(
                     "client %s was started in the parent process and is not connected in this one; call start() here, "
                     "or make it with in_child='start'",
-                    self.client_id,
+                    one_line(self.client_id),
                 )
         return lifecycle
 
