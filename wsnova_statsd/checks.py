@@ -18,6 +18,7 @@ from .errors import ConfigurationError, known_keys
 LONGEST: Final = 1e9  # seconds, some thirty years: a wait of the threading module still takes them
 _HIGHEST: Final = 1e300
 _SHOWN: Final = 80  # characters of what was given, in an error
+_Kind = TypeVar("_Kind")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -104,7 +105,7 @@ def function(what: str, given: Callable[..., Any], *arguments: str, answers: boo
     Python tells nothing of, as of some functions of C, passes.
     """
     call = given if inspect.isroutine(given) or isinstance(given, functools.partial | type) else type(given).__call__
-    is_async = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+    is_async = any(map(inspect.iscoroutinefunction, (given, call))) or inspect.isasyncgenfunction(call)
     if is_async or (not answers and inspect.isgeneratorfunction(call)):
         kind, name = "coroutine" if is_async else "generator", getattr(given, "__name__", type(given).__name__)
         takes, value = ", ".join(arguments), ", ".join(arguments) or "None"
@@ -149,3 +150,9 @@ def by_name(function: _Function) -> _Function:
         return function(*given, **named)
 
     return cast(_Function, checked)
+
+
+def named_fields(kind: type[_Kind]) -> type[_Kind]:
+    """by_name for a dataclass: a decorator above `@dataclass`."""
+    setattr(kind, "__init__", by_name(kind.__init__))  # noqa: B010  # a checker takes no function for a method
+    return kind

@@ -55,6 +55,7 @@ def _targets(
     return MappingProxyType(dict(zip(KPI_KEYS, limits, strict=True)))
 
 
+@checks.named_fields
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Which events a client emits, and how it reconnects. Change single values with `replace`.

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -22,6 +23,10 @@ class _LateAuth:
 
 class _LateProtocol(wsnova_statsd.JsonProtocol):
     async def decode(self, data: str | bytes) -> Any: ...
+
+
+class _NoProtocol(wsnova_statsd.JsonProtocol):
+    sent_at = None  # type: ignore[assignment]
 
 
 class _NarrowProtocol(wsnova_statsd.JsonProtocol):
@@ -58,6 +63,19 @@ def test_a_coroutine_function_is_accepted_nowhere(what: str, make: Callable[[], 
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert str(caught.value).startswith(f"{what} is the coroutine function ")
+
+
+def test_what_stands_in_the_place_of_a_protocols_method_has_to_be_one() -> None:
+    """None is no way to say that a feed has no such thing; the defaults are."""
+    with pytest.raises(ConfigurationError, match=r"^_NoProtocol\.sent_at is None; give a method$"):
+        ws.Client(URL, protocol=_NoProtocol())
+
+
+def test_a_mock_that_is_awaited_is_refused_as_well() -> None:
+    """AsyncMock says that it is a coroutine function, and so do functions that are marked as one."""
+    with pytest.raises(ConfigurationError, match=r"^on_message is the coroutine function AsyncMock"):
+        ws.Client(URL, on_message=AsyncMock())
+    ws.Client(URL, on_message=MagicMock())
 
 
 def test_a_handler_that_is_a_coroutine_function_is_told_the_line_that_works() -> None:
@@ -141,6 +159,10 @@ def test_metrics_that_are_no_list_are_refused(make: Callable[[Any], object], giv
         ("dump", "dumps", ws.JsonProtocol),
         ("subscribe_methode", "subscribe_method", ws.JsonRpcProtocol),
         ("ping_intervall", "ping_interval", ws.STANDARD.replace),
+        ("stable_afer", "stable_after", ws.Profile),
+        ("per_secnd", "per_second", ws.RateLimit),
+        ("header", "headers", ws.HeaderAuth),
+        ("timout", "timeout", ws.MessageAuth),
     ],
 )
 def test_a_keyword_that_there_is_not_is_told_with_the_nearest(

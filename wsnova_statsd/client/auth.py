@@ -42,6 +42,7 @@ class HeaderAuth:
     The server rejects them with HTTP 401 or 403.
     """
 
+    @checks.by_name
     def __init__(self, headers: Headers | Mapping[str, str | Callable[[], str]] | Callable[[], Headers]) -> None:
         if isinstance(headers, Mapping):
             headers = dict(headers)

@@ -284,6 +284,7 @@ class Client(Generic[Message]):
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
         """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
+        checks.function("read", read, "message")
         lifecycle = self._running()
         return lifecycle.requests.expect(message, read, lifecycle.bounded(timeout))
 

@@ -157,9 +157,12 @@ def check_methods(protocol: Protocol) -> None:
     """Raises ConfigurationError for a method of a subclass that cannot be called as the client calls it."""
     for name, own in vars(Protocol).items():
         given = getattr(protocol, name)
-        if not name.startswith("_") and inspect.isfunction(own) and given.__module__ != __name__:
-            _self, *arguments = inspect.signature(own).parameters
-            checks.function(f"{type(protocol).__name__}.{name}", given, *arguments)
+        if name.startswith("_") or not inspect.isfunction(own) or getattr(given, "__module__", None) == __name__:
+            continue
+        if not callable(given):
+            raise ConfigurationError(f"{type(protocol).__name__}.{name} is {given!r}; give a method")
+        _self, *arguments = inspect.signature(own).parameters
+        checks.function(f"{type(protocol).__name__}.{name}", given, *arguments)
 
 
 class JsonProtocol(Protocol[Message]):
