@@ -64,8 +64,8 @@ class MissingExtra(WsnovaError, ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed; install it with: pip install 'wsnova-statsd[{extra}]'")
-        self.library = library
-        self.extra = extra
+        self.library: str = library
+        self.extra: str = extra
 
     def __reduce__(self) -> tuple[Any, ...]:  # a pool of worker processes pickles what it raises
         return type(self), (self.library, self.extra)
@@ -84,8 +84,8 @@ class ConnectionFailed(WsnovaError, ConnectionError):
 
     def __init__(self, message: str, *, cause: str = "error", retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.cause = cause
-        self.retry_after = retry_after
+        self.cause: str = cause
+        self.retry_after: float | None = retry_after
 
 
 class HandshakeRefused(ConnectionFailed):
@@ -97,7 +97,7 @@ class HandshakeRefused(ConnectionFailed):
             cause=f"http_{status}",
             retry_after=retry_after,
         )
-        self.status = status
+        self.status: int = status
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.status,), vars(self)
@@ -135,7 +135,7 @@ class RequestRejected(RequestError):
 
     def __init__(self, message: str, reply: object = None) -> None:
         super().__init__(message)
-        self.reply = reply
+        self.reply: object = reply
 
 
 class SubscriptionRejected(WsnovaError):

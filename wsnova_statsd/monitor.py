@@ -22,7 +22,7 @@ from .insight.alerts import Alert, Alerts, Rule
 from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
 from .insight.system import SystemSampler
-from .metrics.application import ApplicationMetrics
+from .metrics.application import ApplicationMetrics, Writers
 from .profiles import Profile, ProfileName
 from .reporters.log import LogReporter
 from .reporters.prometheus import ADDRESS, PrometheusReporter
@@ -131,7 +131,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._page = (prometheus_port, prometheus_address)
         self.reporter: StatsdReporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
-        self.writers = self.reporter.writers
+        self.writers: Writers = self.reporter.writers
         self.kpis: Kpis = cast(Kpis, KpiTracker(self.profile, self._bus, self.reporter) if kpis else None)
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
         self.alerts: Alerts = Alerts(

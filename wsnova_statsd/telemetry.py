@@ -94,7 +94,7 @@ class EventSlot:
 
     def __init__(self, bus: Bus, event: str) -> None:
         self._bus = bus
-        self.event = event
+        self.event: str = event
         self.attached: dict[_Attachment, None] = {}  # in order; the bus's own
         self.handlers: tuple[Entry, ...] = ()  # made of `attached`; replaced as a whole
 
@@ -430,10 +430,10 @@ def _fault(error: BaseException) -> dict[str, Any]:
 
 DEFAULT: Final = Bus()
 
-attach = DEFAULT.attach
-attach_many = DEFAULT.attach_many
-detach = DEFAULT.detach
-execute = DEFAULT.execute
-list_handlers = DEFAULT.list_handlers
-slot = DEFAULT.slot
-span = DEFAULT.span
+attach: Final = DEFAULT.attach
+attach_many: Final = DEFAULT.attach_many
+detach: Final = DEFAULT.detach
+execute: Final = DEFAULT.execute
+list_handlers: Final = DEFAULT.list_handlers
+slot: Final = DEFAULT.slot
+span: Final = DEFAULT.span

@@ -108,7 +108,7 @@ class SystemSampler:
         if worker is not None and (not isinstance(worker, str) or not worker):
             raise ConfigurationError(f"worker is {worker!r}; give a name, or None for the process's id")
         self._psutil = _psutil()
-        self.every = every
+        self.every: float = every
         self.failed = 0
         self.skipped = 0
         self._bus = bus if bus is not None else telemetry.DEFAULT
