@@ -25,7 +25,7 @@ from .flag import Turn, holding, move
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
-from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
+from .transport import READ, Transport, WriteFailed, loss_of
 
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
@@ -98,7 +98,7 @@ class Link:
         of one `kind`; what they would overtake, or all of them unless `direct`, are in the inbox. Nothing at `until`,
         if the link is lost, and if there are notices to emit."""
         run: list[bytes] = []
-        data: bytes | None = b""
+        data: bytes | memoryview | None = b""
         session, transport, inbox = self.session, self._transport, self.inbox
         reader, single = session.reader, session.reader.single
         with self.reading:
@@ -115,7 +115,7 @@ class Link:
                     if now >= session.due or now >= self._retry_at:
                         self._attend(now)
                     if transport.ready or session.unfinished:
-                        data = b"" if session.unfinished else transport.recv(FLOOD)
+                        data = b"" if session.unfinished else transport.recv()
                     elif now >= until or session.loss is not None:
                         break
                     else:
@@ -150,7 +150,7 @@ class Link:
             self.give_back()
         return run
 
-    def _receive(self, data: bytes, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
+    def _receive(self, data: bytes | memoryview, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
         """Something else than one usual message was read, or the end of the stream: answer what is owed. As the owner,
         act upon a breach, unless messages before it have to be handed out. Holds `reading`."""
         session = self.session
@@ -178,7 +178,7 @@ class Link:
             inbox.extendleft([(self.kind, payload, self.stamp) for payload in reversed(run)])
         self.unclaimed = ()
 
-    def _interrupted(self, error: BaseException, data: bytes | None) -> None:
+    def _interrupted(self, error: BaseException, data: bytes | memoryview | None) -> None:
         """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame. Holds
         `reading`."""
         if data:
@@ -284,7 +284,7 @@ class Link:
 
     def _read(self, now: float) -> None:
         """Read once into the inbox, for an owner that is away. Holds `reading`."""
-        data: bytes | None = b""
+        data: bytes | memoryview | None = b""
         transport = self._transport
         try:
             if (data := b"" if self.session.unfinished else transport.recv(READ)) is not None:

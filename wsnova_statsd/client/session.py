@@ -92,7 +92,7 @@ class Session:
 
     # -- bytes in -----------------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes, now: float, stamp: int, bulk: list[bytes] | None = None) -> int:
+    def receive(self, data: bytes | memoryview, now: float, stamp: int, bulk: list[bytes] | None = None) -> int:
         """Take what was read. Messages go into the inbox; with `bulk` those of one kind, up to the first of another, go
         there, the payloads only. Returns the opcode of those in bulk.
 

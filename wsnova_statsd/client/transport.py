@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import select
 import selectors
 import socket
@@ -17,10 +18,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ..errors import NotConnected
 from .dial import Stream
+from .read_buffers import BUFFERS, FLOOD, Lent
 from .session import Loss, cut
 
 try:
@@ -29,11 +31,12 @@ try:
 except ImportError:  # no POSIX: what waits in the kernel cannot be asked
     fcntl = termios = None  # type: ignore[assignment]
 
-_SMALL: Final = 4096  # of an idle connection
-READ: Final = 65536  # bytes, at most, for an owner that is away
-FLOOD: Final = 524288  # what one read may take for an owner that has dealt with all before
+SMALL: Final = 4096  # bytes of a read while the feed is slow; what is not longer is given as bytes of its own
+READ: Final = 65536  # at most, for an owner that is away
+_SOME: Final = 16384  # at most on TLS, whose records are not longer, and while all buffers are in use
 _BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
-_WAITING: Final = (0,)  # the flags of a read that may wait
+_FEW: Final = (SMALL,)  # bytes of a read that may wait,
+_WAITING: Final = (0,)  # and its flags
 _LONGEST: Final = 3600.0  # seconds of one wait
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -79,16 +82,18 @@ class Transport:
     `recv` or `await_bytes` gave empties `got`."""
 
     __slots__ = (
-        *("_at_once", "_blocking", "_flags", "_poll", "_read", "_recv", "_send", "_size", "_sock", "_tls"),
-        *("got", "lively", "ready"),
+        *("_at_once", "_blocking", "_buffer", "_flags", "_lent", "_poll", "_read", "_recv", "_send", "_size"),
+        *("_sock", "_tls", "got", "lively", "ready"),
     )
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
         self._sock = sock
         # What was read and is not taken yet: it stands here from the step in which it is read, and is given again until
         # the reader has emptied the list, so that no signal's handler that raises in between costs a byte.
-        self.got: list[bytes] = [ahead] if ahead else []
-        self._size = _SMALL  # of the next read: doubled while reads are full, halved while they are nearly empty
+        self.got: list[Any] = [ahead] if ahead else []  # bytes, a view, or a number: so many bytes of _buffer
+        self._buffer: mmap.mmap | None = None  # what the last long read went into,
+        self._lent: Lent | None = None  # until it was taken
+        self._size = SMALL  # of the next read; FLOOD while reads are full
         self.ready = True  # bytes may be here that no poll would show, or the last read left some
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._recv: Callable[[int, int], bytes] = sock.recv
@@ -124,19 +129,21 @@ class Transport:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def recv(self, most: int = READ) -> bytes | None:
+    def recv(self, most: int = FLOOD) -> bytes | memoryview | None:
         """What is there, `most` bytes at most; b'' at the end of the stream, None if nothing is there yet. Never waits.
-        Raises OSError, and ValueError if another thread closed the socket."""
-        got = self.got
-        if got:
-            return got[0]
+        Raises OSError, and ValueError if another thread closed the socket.
+
+        A memoryview stands in a buffer of READ bytes or more that is another's as soon as the view is let go of."""
+        if self.got:
+            return self._given()
         size = min(self._size, most)
         try:
             if self._tls is None:
-                got.extend(map(self._recv, (size,), (self._at_once,)))
+                size = self._fill(size)
             else:
+                size = min(size, _SOME)
                 with self._tls:
-                    got.extend(map(self._read, (size,)))
+                    self.got.extend(map(self._read, (size,)))
         except (BlockingIOError, ssl.SSLWantReadError):
             self.ready = False
             return None
@@ -145,37 +152,60 @@ class Transport:
             return None
         except ssl.SSLEOFError:
             return b""
-        self._adapt(len(got[0]), size)
-        return got[0]
+        data = self._given()
+        self._adapt(len(data), size)
+        return data
+
+    def _fill(self, size: int) -> int:
+        """Read from a plain socket; how many bytes that were asked for. In one step they are in `got`, whatever
+        interrupts."""
+        self._buffer = buffer = BUFFERS.take() if size > SMALL else None
+        if buffer is None:
+            size = min(size, _SOME)
+            self.got.extend(map(self._recv, (size,), self._flags))
+            return size
+        try:
+            self.got.extend(map(self._sock.recv_into, (buffer,), (size,), self._flags))
+        finally:
+            if not self.got:
+                BUFFERS.give_back(buffer)
+        return size
+
+    def _given(self) -> bytes | memoryview:
+        """What was read and is not taken yet."""
+        data: bytes | memoryview | int = self.got[0]
+        if isinstance(data, int):
+            assert self._buffer is not None
+            view = memoryview(self._buffer)[:data]
+            self.got[0] = data = view if data > SMALL else bytes(view)
+            self._lent = BUFFERS.lend(self._buffer, view)  # last: after an interrupt it is lost, not lent again
+        return data
 
     def _adapt(self, got: int, size: int) -> None:
-        """Read more at once while reads are full, less when they are nearly empty."""
-        if got == size:
-            self._size, self.ready = min(size * 2, FLOOD), True
-        else:
-            # One TLS record is read at a time: behind a long one there may be more.
-            self.ready = self._tls is not None and got >= _SMALL
-            if got < size >> 2 and size > _SMALL:
-                self._size = size >> 1
+        """Read much at once while reads are full, little when they would have been short."""
+        self._size = FLOOD if got >= SMALL else SMALL
+        # On TLS one record is read at a time: behind a long one there may be more.
+        self.ready = got == size or (self._tls is not None and got >= SMALL)
 
-    def await_bytes(self, seconds: float) -> bytes | None:
+    def await_bytes(self, seconds: float) -> bytes | memoryview | None:
         """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier.
 
         While more may come at once, the system waits within the read: one call of it for each message of a feed."""
-        if self.lively and seconds > _BRIEF and not self.got:
-            size, got = self._size, self.got
+        got = self.got
+        if self.lively and seconds > _BRIEF and self._size == SMALL and not got:
             try:
-                got.extend(map(self._recv, (size,), _WAITING))
+                got.extend(map(self._recv, _FEW, _WAITING))
             except BlockingIOError:  # after _BRIEF seconds: an idle connection is not asked that often
                 self.lively = False
                 return None
-            if size > _SMALL or len(got[0]) == size:
-                self._adapt(len(got[0]), size)
-            return got[0]
+            data: bytes = got[0]
+            if len(data) == SMALL:
+                self._adapt(SMALL, SMALL)
+            return data
         if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
             return None
         self.lively = self._blocking
-        return self.recv(FLOOD)
+        return self.recv()
 
     def wait(self, timeout: float) -> bool:
         """Until bytes are there; False after `timeout` seconds. Sets `ready`."""
