@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 from operator import length_hint
 from threading import get_ident
 from typing import Any, Final, Protocol
@@ -28,6 +29,7 @@ _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for th
 _SOME: Final = 1000  # answers cleared away in one go
 _alive = process.ALIVE
 _clock = time.monotonic_ns
+_seconds = time.monotonic
 _wall = time.time_ns
 
 
@@ -63,9 +65,10 @@ class Receiver:
         self.in_hand: Callable[[], Hand] = _nothing  # any thread: what is handed out right now
         self._run: list[bytes] = []  # of which nothing is emitted but the sums
         self._handing: list[bytes] = []  # the run that messages are handed out of,
-        self._rest: Iterator[bytes] = iter(())  # and what is left of it
+        self._rest: Iterator[Any] = iter(())  # and what is left of it, decoded already if it is a run in bulk
+        self._behind = 0  # so many behind that are not
         self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
-        self._behind = 0  # ns, then
+        self._late = 0  # ns behind the feed, then
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -194,63 +197,58 @@ class Receiver:
             yield from self._in_bulk(link, run)
 
     def _in_bulk(self, link: Link, run: list[bytes]) -> Iterator[Any]:
-        """Hand out a run of which nothing is emitted but the sums, decoded some ahead. What this turn does not come to,
-        or cannot decode, goes into the inbox."""
-        messages, kind, stamp, done = self.events, link.kind, link.stamp, 0
-        self._handing = run
+        """Hand out a run of which nothing is emitted but the sums. In seconds: floats are compared in less time. What
+        this turn does not come to, or cannot decode, goes into the inbox."""
+        messages, handler, connection, kind, stamp = self.events, self._handler, self._connection, link.kind, link.stamp
+        bus, version, slow, timed = messages.bus, messages.version, messages.slow_ns / 1e9, messages.timed
+        errors, longest, message = 0, 0.0, None
+        began = ended = _seconds()
+        self._handing, self._behind = run, len(run)
+        self.in_hand = lambda: (round(ended * 1e9), self._behind + length_hint(self._rest), message)
         self._open(_clock())
+        until = (due := self.due) / 1e9
         try:
             link.unclaimed = ()
-            while done < len(run) and self._has_turn(link):
-                ahead = messages.ahead(kind, run[done : done + _AHEAD])
-                if not ahead:
-                    return
-                walk = iter(ahead)
-                try:
-                    yield from self._walk(link, walk, len(run) - done - len(ahead))
-                finally:
-                    passed = len(ahead) - length_hint(walk)
-                    self.batch.add((passed, sum(map(len, run[done : done + passed])), 0, passed, 0, 0))
-                    done += passed
-        finally:
-            self._handing = []
-            link.put_back([(kind, payload, stamp) for payload in run[done:]])
-
-    def _walk(self, link: Link, walk: Iterator[Any], behind: int) -> Iterator[Any]:
-        """Hand out decoded messages until something else is due; `behind` more stand behind them."""
-        messages, handler, connection = self.events, self._handler, self._connection
-        bus, version, slow, timed = messages.bus, messages.version, messages.slow_ns, messages.timed
-        errors = longest = 0
-        message: Any = None
-        began = ended = _clock()
-        self.in_hand = lambda: (ended, behind + length_hint(walk), message)
-        try:
-            for message in walk:
+            for message in chain.from_iterable(self._decoded(link, run)):
                 try:
                     if handler is None:
                         yield message
                     else:
                         handler(message)
                 except BaseException as error:
-                    took = _clock() - ended
+                    took = _seconds() - ended
                     longest, errors = max(longest, took), errors + (handler is not None)
-                    self._left(error, message, UNHEARD, took)
-                    began, ended = began + _clock() - ended - took, _clock()  # what that took is no processing
+                    self._left(error, message, UNHEARD, round(took * 1e9))
+                    began, ended = began + _seconds() - ended - took, _seconds()  # what that took is no processing
                 if timed:
-                    now = _clock()
-                    took = now - ended
-                    ended = now
+                    now = _seconds()
+                    took, ended = now - ended, now
                     if took > longest:
                         longest = took
-                    if took > slow:
-                        messages.slow(message, UNHEARD, took)
-                    if now >= self.due or connection.link is not link or bus.version != version:
+                    if took > slow and (exactly := round(took * 1e9)) > messages.slow_ns:
+                        messages.slow(message, UNHEARD, exactly)
+                    if now >= until or self.due is not due:
                         return
+                if connection.link is not link or bus.version != version:
+                    return
         finally:
-            self.in_hand = _nothing
-            now = _clock()
-            if timed:
-                self.batch.add((0, 0, errors, 0, now - began, max(longest, now - ended)))
+            done = len(run) - self._behind - length_hint(self._rest)
+            self.in_hand, self._handing, self._rest = _nothing, [], iter(())
+            link.put_back([(kind, payload, stamp) for payload in run[done:]])
+            if timed and done:
+                spent, longest = (round(one * 1e9) for one in (_seconds() - began, max(longest, _seconds() - ended)))
+                self.batch.add((done, sum(map(len, run[:done])), errors, done, spent, longest))
+
+    def _decoded(self, link: Link, run: list[bytes]) -> Iterator[Iterator[Any]]:
+        """The messages of a run, decoded some ahead, until something else is due or one cannot be decoded. At any time
+        `_behind` stand behind those of `_rest`."""
+        while self._behind and self._has_turn(link):
+            begin = len(run) - self._behind
+            ahead = self.events.ahead(link.kind, run[begin : begin + _AHEAD])
+            if not ahead:
+                return
+            self._behind, self._rest = self._behind - len(ahead), iter(ahead)
+            yield self._rest
 
     def _attend(self) -> None:
         if self.events.attend():
@@ -378,12 +376,12 @@ class Receiver:
         idle = min(waited - before if opened == link.opened_ns else waited, window)
         self._idle = (link.opened_ns, waited)
         if not size:
-            self._behind = 0
+            self._late = 0
         elif handled:
-            self._behind = size * (window - idle) // handled
+            self._late = size * (window - idle) // handled
         else:
-            self._behind += window
-        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._behind}
+            self._late += window
+        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._late}
 
 
 def _nothing() -> Hand:
