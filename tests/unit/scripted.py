@@ -30,6 +30,9 @@ class Script:
     def recv(self, most: int = 0) -> bytes | None:
         return self.reads.pop(0) if self.reads else None
 
+    def await_brief(self) -> bytes | None:
+        return self.await_bytes(0.1)
+
     def await_bytes(self, seconds: float) -> bytes | None:
         return self.recv() if self.wait(seconds) else None
 

@@ -39,9 +39,12 @@ def _written(script: Script) -> list[tuple[int, bytes]]:
 
 
 def _taken(link: Link, until: float) -> list[bytes]:
-    """The next run, taken over."""
+    """What the next read brings, taken over: a run, or what stands in the inbox."""
     run = link.next_run(until)
     link.unclaimed = ()
+    if not run:
+        run = _payloads(link)
+        link.inbox.clear()
     return run
 
 
@@ -78,7 +81,7 @@ def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
     script.arriving, script.on_wait = ONE, lambda: seen.append((link.driver, elsewhere(link.adopt)))
     before = link.away_since
     assert link.driver is Driver.AWAY
-    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert seen == [(Driver.OWNER, False)]
     assert (link.driver, link.away_since >= before) == (Driver.AWAY, True)
     assert link.adopt()
@@ -99,7 +102,7 @@ def test_the_keeper_reads_until_the_owner_does() -> None:
     script.reads.append(TWO)
     assert not link.keep()
     link.inbox.clear()
-    assert link.next_run(0.0) == [b"two"]
+    assert _taken(link, 0.0) == [b"two"]
 
 
 def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_just_read() -> None:
@@ -113,8 +116,7 @@ def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_
     assert _payloads(link) == [b"one"]
     assert script.reads == [TWO]
     link.inbox.clear()
-    assert link.next_run(time.monotonic() + 60) == [b"two"]
-    assert (link.kind, link.unclaimed) == (TEXT, [b"two"])
+    assert _taken(link, time.monotonic() + 60) == [b"two"]
 
 
 def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
@@ -167,7 +169,7 @@ def test_a_signals_handler_in_the_midst_of_reading_cannot_read(pair: tuple[Link,
     script = Script()
     link = _link(script)
     script.arriving, script.on_wait = ONE, handle
-    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert refused == [True, True]
 
 
@@ -205,7 +207,7 @@ def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> Non
     script.reads = [whole[:4], whole[4:]]
     link.pump(time.monotonic())
     assert not link.inbox
-    assert link.next_run(time.monotonic()) == [b"message"]
+    assert _taken(link, time.monotonic()) == [b"message"]
     assert script.waits == []
 
 
@@ -213,7 +215,7 @@ def test_a_wait_ends_when_something_else_is_due(clock: FakeClock) -> None:
     """The caller's time, the session's, an hour at most: whichever comes first. What was waited is counted."""
     script = Script()
     link = _link(script, Limits(5.0, 3.0))
-    script.arriving, script.on_wait = ONE, lambda: clock.advance(0.5)
+    script.arriving, script.on_wait, script.lively = ONE, lambda: clock.advance(0.5), False
     assert _taken(link, clock() + 2.0) == [b"one"]
     assert _taken(link, clock() + 60.0) == [b"one"]
     link.session.due = float("inf")
@@ -247,7 +249,7 @@ def test_heartbeats_that_nobody_hears_of_call_the_owner_out_of_no_wait() -> None
     """It waits on for a message; where they are heard of it comes back to emit them."""
     for heard, runs in ((False, [b"one"]), (True, [])):
         link = _link(Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda heard=heard: heard)
-        assert link.next_run(time.monotonic() + 60) == runs
+        assert _taken(link, time.monotonic() + 60) == runs
         assert link.session.notices == ([("sent", 0)] if heard else [])
 
 
@@ -267,7 +269,7 @@ def test_control_frames_wait_for_no_lock() -> None:
     script = Script(server_frame(PING, b"a"), ONE)
     link = _link(script)
     with held_elsewhere(link.sending):
-        assert link.next_run(time.monotonic() + 60) == [b"one"]
+        assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert script.written == b""
     with link.sending:
         link.send(Peer.masked(TEXT, b"ours"), 1.0)
@@ -326,7 +328,7 @@ def test_pings_leave_in_their_time_and_a_stuck_frame_holds_no_reader_up() -> Non
     script = Script(ONE)
     link = _link(script, Limits(0.0, 60.0), notes_heartbeats=lambda: False)
     with held_elsewhere(link.sending):
-        assert link.next_run(time.monotonic() + 60) == [b"one"]
+        assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert link.loss is None
     with link.sending:
         link.send(Peer.masked(TEXT, b"ours"), 1.0)

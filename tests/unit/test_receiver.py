@@ -68,6 +68,9 @@ class _Link:
         self.unclaimed = run
         return run
 
+    def reclaim(self) -> None:
+        self.put_back([(self.kind, payload, self.stamp) for payload in self.unclaimed])
+
     def put_back(self, rest: Iterable[Received]) -> None:
         self.inbox.extendleft(reversed([*rest]))
         self.unclaimed = ()

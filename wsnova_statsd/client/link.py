@@ -25,7 +25,7 @@ from .flag import Turn, holding, move
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
-from .transport import READ, Transport, WriteFailed, loss_of
+from .transport import BRIEF, READ, Transport, WriteFailed, loss_of
 
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
@@ -100,40 +100,40 @@ class Link:
         run: list[bytes] = []
         data: bytes | memoryview | None = b""
         session, transport, inbox = self.session, self._transport, self.inbox
-        reader, single = session.reader, session.reader.single
         with self.reading:
             if self.driver is _OWNER:
                 raise NotConnected(_IN_ITS_MIDST)
             now = _monotonic()
             try:
                 self.driver = _OWNER
-                if self.unclaimed:
-                    self.reclaim()
-                if session.stirred:
-                    session.caught_up()
-                while not (run or inbox or session.notices or session.loss is not None):
-                    if now >= session.due or now >= self._retry_at:
-                        self._attend(now)
-                    if transport.ready or session.unfinished:
-                        data = b"" if session.unfinished else transport.recv()
-                    elif now >= until or session.loss is not None:
-                        break
-                    else:
-                        began, due = now, session.due if session.due < until else until
-                        data = transport.await_bytes((due if due < self._retry_at else self._retry_at) - now)
+                while not (inbox or run):
+                    due = session.due if session.due < until else until
+                    if transport.lively and not session.stirred and now + BRIEF < due and now < self._retry_at:
+                        began, data = now, transport.await_brief()  # nothing but the next message of a feed
                         now = _monotonic()
                         self.idle += now - began
-                    if data and (payload := single(data)) is not None:
+                    elif self._stands_ready(now):
+                        break
+                    elif transport.ready or session.unfinished:
+                        data = b"" if session.unfinished else transport.recv()
+                    elif now >= until:
+                        break
+                    else:
+                        due = min(session.due, until, self._retry_at)
+                        began, data = now, transport.await_bytes(due - now)
+                        now = _monotonic()
+                        self.idle += now - began
+                    if data and (payload := session.reader.single(data)) is not None:
                         session.arrived += 1
-                        session.arrived_bytes += len(data)
                         session.last_message = now
-                        self.kind, self.stamp = reader.usual, _wall_ns()
-                        run.append(payload)
+                        inbox.append((session.reader.usual, payload, _wall_ns()))
                     elif data is not None:
-                        self._receive(data, now, run if direct else None, as_owner=True)
+                        self._receive(data, now, run, as_owner=True)
                         transport.lively = transport.lively and bool(run or inbox)  # not after a pong
-                    if run and not direct:
-                        inbox.append((self.kind, run.pop(), self.stamp))
+                        if run and not direct:
+                            self.unclaimed = run
+                            self.reclaim()
+                            run = []
                     del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
                     data = b""
             except _BROKEN as error:
@@ -142,13 +142,28 @@ class Link:
                 self._interrupted(error, data)
                 raise
             finally:  # also when a signal's handler raised: the keeper must see that no thread reads
-                self.driver, self.away_since = _AWAY, now  # without a call, which could be interrupted
-                self.unclaimed = run
+                # One step without a call, which could be interrupted. What is in a run has stirred the session.
+                self.driver, self.away_since, self.unclaimed = _AWAY, now, run
             if session.close_owed is not None:
                 self._speak(now)
         if self.disposed:
             self.give_back()
         return run
+
+    def _stands_ready(self, now: float) -> bool:
+        """Owner, before it waits: whether there is something to hand out, to emit or to end for; do what is due. What
+        stirs the session from here on is seen the next time. Holds `reading`."""
+        session = self.session
+        if session.stirred:
+            session.stirred = False
+            if self.unclaimed:
+                self.reclaim()
+            session.caught_up()
+        if now >= session.due or now >= self._retry_at:
+            self._attend(now)
+        ready = bool(self.inbox or session.notices) or session.loss is not None
+        session.stirred = session.stirred or ready or session.unfinished
+        return ready
 
     def _receive(self, data: bytes | memoryview, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
         """Something else than one usual message was read, or the end of the stream: answer what is owed. As the owner,
@@ -161,7 +176,6 @@ class Link:
             session.ended()
         if as_owner and not (run or self.inbox):
             session.judge()
-        session.stirred = session.verdict is not None or session.buffer.noticed
         self._speak(now)
         self._drop_heartbeats()
 
@@ -451,6 +465,7 @@ class Link:
     def lose(self, loss: Loss) -> None:
         """End the link for this reason, unless it has one. Any thread."""
         self.session.loss = self.session.loss or loss
+        self.session.stirred = True
         self._transport.shutdown()
 
     def fileno(self) -> int:

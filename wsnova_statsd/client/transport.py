@@ -34,7 +34,7 @@ except ImportError:  # no POSIX: what waits in the kernel cannot be asked
 SMALL: Final = 4096  # bytes of a read while the feed is slow; what is not longer is given as bytes of its own
 READ: Final = 65536  # at most, for an owner that is away
 _SOME: Final = 16384  # at most on TLS, whose records are not longer, and while all buffers are in use
-_BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
+BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
 _FEW: Final = (SMALL,)  # bytes of a read that may wait,
 _WAITING: Final = (0,)  # and its flags
 _LONGEST: Final = 3600.0  # seconds of one wait
@@ -50,7 +50,7 @@ class WriteFailed(NotConnected):
         self.loss = loss
 
 
-def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
+def polling(sock: Stream) -> Callable[[int], Sequence[object]]:
     """What waits for bytes, so many milliseconds at most: poll(2) itself, or a selector where there is none."""
     if hasattr(select, "poll"):
         poll = select.poll()
@@ -62,7 +62,7 @@ def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
 
 
 def _waits_within_reads(sock: Stream) -> bool:
-    """Have a plain socket of the standard library wait up to _BRIEF seconds within a read that does not say otherwise.
+    """Have a plain socket of the standard library wait up to BRIEF seconds within a read that does not say otherwise.
     False for any other, such as a green one, which stays non-blocking."""
     written_in_c: object = type(list.append)
     if isinstance(sock, ssl.SSLSocket) or type(type(sock).recv) is not written_in_c:
@@ -70,7 +70,7 @@ def _waits_within_reads(sock: Stream) -> bool:
     if not (hasattr(socket, "MSG_DONTWAIT") and hasattr(socket, "SO_RCVTIMEO")):
         return False
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, round(_BRIEF * 1e6)))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, round(BRIEF * 1e6)))
     except OSError:
         return False
     sock.setblocking(True)
@@ -102,7 +102,7 @@ class Transport:
         self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
         self._send: Callable[..., int] = sock.send
         self._flags = (self._at_once,)
-        self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
+        self._poll = polling(sock)  # the reader's: until bytes are there, so many ms
         self.lively = False  # more may come at once; the reader says when not
 
     def fileno(self) -> int:
@@ -187,25 +187,29 @@ class Transport:
         # On TLS one record is read at a time: behind a long one there may be more.
         self.ready = got == size or (self._tls is not None and got >= SMALL)
 
-    def await_bytes(self, seconds: float) -> bytes | memoryview | None:
-        """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier.
-
-        While more may come at once, the system waits within the read: one call of it for each message of a feed."""
+    def await_brief(self) -> bytes | None:
+        """While `lively`, wait up to BRIEF seconds for bytes, and read them as `recv` does; None if there are none. The
+        system waits within the read: one call of it for each message of a feed."""
         got = self.got
-        if self.lively and seconds > _BRIEF and self._size == SMALL and not got:
-            try:
+        try:
+            if not got:
                 got.extend(map(self._recv, _FEW, _WAITING))
-            except BlockingIOError:  # after _BRIEF seconds: an idle connection is not asked that often
-                self.lively = False
-                return None
-            data: bytes = got[0]
-            if len(data) == SMALL:
-                self._adapt(SMALL, SMALL)
-            return data
+        except BlockingIOError:  # after BRIEF seconds: an idle connection is not asked that often
+            self.lively = False
+            return None
+        data: bytes = got[0]
+        if len(data) >= SMALL:
+            self._adapt(SMALL, SMALL)
+            self.lively = False
+        return data
+
+    def await_bytes(self, seconds: float) -> bytes | memoryview | None:
+        """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier."""
         if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
             return None
-        self.lively = self._blocking
-        return self.recv()
+        data = self.recv()
+        self.lively = self._blocking and self._size == SMALL
+        return data
 
     def wait(self, timeout: float) -> bool:
         """Until bytes are there; False after `timeout` seconds. Sets `ready`."""
