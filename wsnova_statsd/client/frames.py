@@ -169,7 +169,7 @@ class FrameReader:
                         break
                     append(data[start:stop])
                     position = stop
-                if plain is not bulk:
+                if plain and plain is not bulk:
                     opcode = self.usual
                     found += [(opcode, payload, stamp) for payload in plain]
             if position == end:
@@ -213,7 +213,8 @@ class FrameReader:
         self._want = stop - position
         if left < self._want:
             return position
-        frame = self._part(first, data[start:stop])
+        payload, opcode = data[start:stop], first & 0x0F
+        frame = (opcode, payload) if opcode >= CLOSE else self._part(first, payload)
         if self.violation is not None:
             return position
         self.others += 1
@@ -252,10 +253,8 @@ class FrameReader:
         return None
 
     def _part(self, first: int, payload: bytes) -> Frame | None:
-        """What this frame completes, if anything; None too when `violation` was set."""
+        """What this frame of a message completes, if anything; None too when `violation` was set."""
         opcode = first & 0x0F
-        if opcode >= CLOSE:
-            return opcode, payload
         self._deflated = self._deflated or bool(first & _DEFLATED)
         if not first & _FINAL or opcode == CONTINUATION:
             self._fragments += payload  # one growing buffer: an object for each of a million fragments would be dear

@@ -134,16 +134,19 @@ class Transport:
         Raises OSError, and ValueError if another thread closed the socket.
 
         A memoryview stands in a buffer of READ bytes or more that is another's as soon as the view is let go of."""
-        if self.got:
+        got = self.got
+        if got:
             return self._given()
-        size = min(self._size, most)
+        size = self._size if self._size < most else most
         try:
-            if self._tls is None:
-                size = self._fill(size)
-            else:
+            if self._tls is not None:
                 size = min(size, _SOME)
                 with self._tls:
-                    self.got.extend(map(self._read, (size,)))
+                    got.extend(map(self._read, (size,)))
+            elif size <= SMALL:
+                got.extend(map(self._recv, (size,), self._flags))
+            else:
+                size = self._recv_much(size)
         except (BlockingIOError, ssl.SSLWantReadError):
             self.ready = False
             return None
@@ -152,14 +155,14 @@ class Transport:
             return None
         except ssl.SSLEOFError:
             return b""
-        data = self._given()
+        data = self._given() if size > SMALL else got[0]
         self._adapt(len(data), size)
         return data
 
-    def _fill(self, size: int) -> int:
+    def _recv_much(self, size: int) -> int:
         """Read from a plain socket; how many bytes that were asked for. In one step they are in `got`, whatever
         interrupts."""
-        self._buffer = buffer = BUFFERS.take() if size > SMALL else None
+        self._buffer = buffer = BUFFERS.take()
         if buffer is None:
             size = min(size, _SOME)
             self.got.extend(map(self._recv, (size,), self._flags))
