@@ -22,6 +22,7 @@ from .insight.alerts import Alert, Alerts, Rule
 from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
 from .insight.system import SystemSampler
+from .metrics.application import ApplicationMetrics
 from .profiles import Profile
 from .reporters.log import LogReporter
 from .reporters.prometheus import PrometheusReporter
@@ -29,12 +30,13 @@ from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
 
 
-class Monitor:
+class Monitor(ApplicationMetrics):
     """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
     `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
     is made from the environment. `alerts` is True for every rule that fits the profile, False for none, or a list of
-    rules; they go to Datadog as events, or to `alert_sinks`: reporters, ws.alerts.ToLog() and functions of an alert.
+    rules; they go to Datadog as events, unless `datadog` is False, and to `alert_sinks`: ws.alerts.ToLog(), functions
+    of an alert, and reporters, one of which takes the place of `reporter`.
     `kpis`: the profile's figures as gauges and checks, and `monitor.kpis.report()`. `system`: True, or seconds between
     two samples. `prometheus_port`: where to be scraped, 0 for a free one. `log`: True, or a logging.Logger.
     A part that is left out is None. Raises ConfigurationError at once for what is not usable.
@@ -50,7 +52,8 @@ class Monitor:
         prometheus_port: int | None = None,
         log: bool | logging.Logger = False,
         bus: Bus | None = None,
-        alert_sinks: Iterable[Sink] | None = None,
+        alert_sinks: Iterable[Sink] = (),
+        datadog: bool = True,
     ) -> None:
         self.profile = profiles.resolve(profile)
         checks.flag("kpis", kpis)
@@ -64,9 +67,10 @@ class Monitor:
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._port = prometheus_port
         self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
+        self.writers = self.reporter.writers
         self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
-        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted)
+        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog)
         every = _EVERY if system is True else system
         self.system = None if system is False else SystemSampler(every, self._bus)
         self.prometheus = None if prometheus_port is None else PrometheusReporter(bus=self._bus)
@@ -155,4 +159,15 @@ class Monitor:
 
 
 _EVERY: Final = 10.0  # seconds between two samples of the system
-_ARGUMENTS: Final = ("profile", "reporter", "alerts", "kpis", "system", "prometheus_port", "log", "bus", "alert_sinks")
+_ARGUMENTS: Final = (
+    "profile",
+    "reporter",
+    "alerts",
+    "kpis",
+    "system",
+    "prometheus_port",
+    "log",
+    "bus",
+    "alert_sinks",
+    "datadog",
+)

@@ -4,7 +4,7 @@ script; what a run is of is said there."""
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.unit.messages import made
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
 from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
-from wsnova_statsd.client.link import Driver
+from wsnova_statsd.client.link import MANY, Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -33,13 +33,13 @@ class _Link:
     """Gives these runs, one a read, and then nothing. The keeper puts `kept` into the inbox before them."""
 
     def __init__(self, runs: Iterable[Run], kept: Sequence[Run] = ()) -> None:
-        self.runs = list(runs)
+        self.reads = list(runs)
         self.kept = list(kept)
         self.inbox: deque[Received] = deque()
         self.opened_ns = 1
         self.idle = 0.0
         self.kind = self.stamp = 0
-        self.unclaimed: Sequence[bytes] = ()
+        self.unclaimed: list[bytes] = []
         self.driver = Driver.AWAY
         self.in_kernel = 0
         self.breaches: list[Violation] = []
@@ -53,11 +53,11 @@ class _Link:
 
     def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
         self.on_read()
-        self.unclaimed = ()
-        if not self.runs:
+        self.unclaimed = []
+        if not self.reads:
             return []
         self.read += 1
-        self.kind, run = self.runs.pop(0)
+        self.kind, run = self.reads.pop(0)
         self.stamp = self.read
         if self.kept:
             kind, payloads = self.kept.pop(0)
@@ -71,9 +71,16 @@ class _Link:
     def reclaim(self) -> None:
         self.put_back([(self.kind, payload, self.stamp) for payload in self.unclaimed])
 
+    def runs(self, turn: Any, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
+        while (run := self.next_run(turn.due / 1e9, direct=bulk())) or self.inbox:
+            if len(run) < MANY or not bulk():
+                self.reclaim()
+                run = []
+            yield run
+
     def put_back(self, rest: Iterable[Received]) -> None:
         self.inbox.extendleft(reversed([*rest]))
-        self.unclaimed = ()
+        self.unclaimed = []
 
     def waiting(self) -> tuple[int, int]:
         return len(self.inbox), sum(len(payload) for _, payload, _ in self.inbox) + self.in_kernel
@@ -147,7 +154,7 @@ def _run(*numbers: int, kind: int = TEXT) -> Run:
 def _read_all(client: _Client) -> None:
     """Turns until nothing is left."""
     link = client.link
-    while link is not None and (link.runs or link.inbox):
+    while link is not None and (link.reads or link.inbox):
         client.turn()
 
 

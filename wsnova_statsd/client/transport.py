@@ -35,6 +35,7 @@ SMALL: Final = 4096  # bytes of a read while the feed is slow; what is not longe
 READ: Final = 65536  # at most, for an owner that is away
 _SOME: Final = 16384  # at most on TLS, whose records are not longer, and while all buffers are in use
 BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
+_BRIEF_MS: Final = round(BRIEF * 1e3)
 _FEW: Final = (SMALL,)  # bytes of a read that may wait,
 _WAITING: Final = (0,)  # and its flags
 _LONGEST: Final = 3600.0  # seconds of one wait
@@ -190,28 +191,36 @@ class Transport:
         # On TLS one record is read at a time: behind a long one there may be more.
         self.ready = got == size or (self._tls is not None and got >= SMALL)
 
-    def await_brief(self) -> bytes | None:
-        """While `lively`, wait up to BRIEF seconds for bytes, and read them as `recv` does; None if there are none. The
-        system waits within the read: one call of it for each message of a feed."""
+    def await_brief(self) -> None:
+        """While `lively`, wait up to BRIEF seconds for bytes, and read them into `got`, if they come. A plain socket
+        waits within the read: one call of the system for each message of a feed."""
         got = self.got
+        if got:
+            self._given()
+            return
+        if not self._blocking:
+            if self._poll(_BRIEF_MS):
+                self.recv()
+            return
         try:
-            if not got:
-                got.extend(map(self._recv, _FEW, _WAITING))
-        except BlockingIOError:  # after BRIEF seconds: an idle connection is not asked that often
-            self.lively = False
-            return None
-        data: bytes = got[0]
-        if len(data) >= SMALL:
+            got.extend(map(self._recv, _FEW, _WAITING))
+        except BlockingIOError:  # after BRIEF seconds
+            return
+        if len(got[0]) == SMALL:
             self._adapt(SMALL, SMALL)
-            self.lively = False
-        return data
 
     def await_bytes(self, seconds: float) -> bytes | memoryview | None:
         """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier."""
+        if self.lively and seconds > BRIEF:
+            self.await_brief()
+            if self.got:
+                return self._given()
+            self.lively = False  # an idle connection is not asked that often
+            return None
         if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
             return None
         data = self.recv()
-        self.lively = self._blocking and self._size == SMALL
+        self.lively = self._size == SMALL and not self.ready
         return data
 
     def wait(self, timeout: float) -> bool:
