@@ -117,7 +117,9 @@ class Receiver:
         self.in_hand = lambda: (handed, 0, message)
         now = _clock()
         try:
-            while now < self.due and connection.link is link and bus.version == version and _alive[0]:
+            while True:  # with its condition in the head, CPython 3.11 would not specialize it in the first eight turns
+                if now >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
+                    break
                 if not inbox:
                     run = next(runs, run)
                     if run or not inbox:
