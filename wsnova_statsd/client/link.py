@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from ..errors import NotConnected
 from ..redaction import log_fault
@@ -30,6 +30,7 @@ from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
+_UNBOOKED: Final = bool  # what a frame is booked by that need not be
 _IN_ITS_MIDST: Final = "this thread is in the midst of reading; a signal's handler cannot read for it"
 _log = logging.getLogger(__name__)
 _monotonic = time.monotonic
@@ -328,10 +329,13 @@ class Link:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, patience: float, left: list[int] | None = None) -> None:
-        """Write one data frame; the caller holds `sending`. The sum of `left` is what is out of it, whatever is raised.
+    def send(
+        self, frame: bytes, patience: float, book: Callable[[Any], object] = _UNBOOKED, entry: object = None
+    ) -> None:
+        """Write one data frame, and `book` its entry if it is out, whatever is raised; the caller holds `sending`.
         Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
-        session, left = self.session, [] if left is None else left
+        session, transport, size, out = self.session, self._transport, len(frame), 0
+        left: list[int] = []
         if self._writing:
             raise NotConnected("this thread is in the midst of sending; a signal's handler cannot send in between")
         if session.close_sent or self.ended or session.write_fault is not None:
@@ -339,27 +343,31 @@ class Link:
         try:
             self._writing = True
             if self._rest:
-                self._write_rest(patience)
-            self._transport.send(data, patience, left)
+                self._write(self._rest, patience)
+            try:  # nearly always all of it goes at once. Unpacked: no signal's handler comes before that is known
+                (out,) = map(transport.write, (frame,), transport.flags)
+            except (OSError, ValueError):  # the next try raises again
+                pass
+            if out != size:
+                left += [out] if out else []
+                transport.send(frame, patience, left)
+                out = size
             if session.pongs_owed or session.ping_due or session.close_owed is not None:
                 self._say(_monotonic())
         except WriteFailed as error:
             self._write_failed(error)
             raise NotConnected(str(error)) from error.__cause__
         except BaseException as error:  # a signal's handler may raise in the midst of a frame too
-            if left and sum(left) != len(data):
+            out = sum(left) or out
+            if (out or left) and out != size:
                 self._write_failed(error)
             raise
         finally:
-            self._writing = False
-
-    def _write_rest(self, patience: float) -> None:
-        """Write what is left of a control frame. In the midst of `sending`."""
-        left: list[int] = []
-        try:
-            self._transport.send(self._rest, patience, left)
-        finally:
-            self._rest = self._rest[sum(left) :]
+            try:
+                if out == size:
+                    book(entry)
+            finally:
+                self._writing = False
 
     def _write_failed(self, error: BaseException) -> None:
         loss = error.loss if isinstance(error, WriteFailed) else Loss("error", str(error) or type(error).__name__)
@@ -405,32 +413,33 @@ class Link:
             if close is not None and self._control(CLOSE, close):
                 session.close_sent, session.close_owed = True, None
             if self._rest:
-                self._control(None, b"")
+                self._write(self._rest)
         except WriteFailed as error:
             self._write_failed(error)
             return
         if self._rest or session.ping_due or session.pongs_owed or session.close_owed is not None:
             self._retry_at = now + _AGAIN
 
-    def _control(self, opcode: int | None, payload: bytes) -> bool:
-        """Send a control frame, or with None the rest of the last. True if it is on its way; what does not go out at
+    def _control(self, opcode: int, payload: bytes) -> bool:
+        """Send a control frame, once the rest of the last is out. True if it is on its way; what does not go out at
         once stays as rest. In the midst of `sending`."""
         if self._rest:
             self._write(self._rest)
-        if self._rest or opcode is None:
-            return False
-        return self._write(control_frame(opcode, payload))
+        return not self._rest and self._write(control_frame(opcode, payload))
 
-    def _write(self, data: bytes) -> bool:
-        """Write what goes at once; the rest stays, also if a signal's handler raises. False if nothing was begun."""
+    def _write(self, data: bytes, patience: float = 0.0) -> bool:
+        """Write a control frame, or its rest: what goes at once, or all of it with patience; what does not stays as
+        rest, also if a signal's handler raises. False if nothing was begun."""
         left: list[int] = []
+        begun: int | None = 0
         try:
-            begun = self._transport.send_now(data, left)
-            if begun == 0:
+            if patience:
+                self._transport.send(data, patience, left)
+            elif (begun := self._transport.send_now(data, left)) == 0:
                 self._rest = data
         finally:
             if left:
-                self._rest = data[left[0] :]
+                self._rest = data[sum(left) :]
         return begun is not None
 
     def send_close(self, code: int, timeout: float = 1.0) -> None:

@@ -192,7 +192,7 @@ class JsonProtocol(Protocol):
         trusted = getattr(dumps, "__module__", None) == "orjson"  # its bytes are UTF-8
 
         def encoded(message: Any) -> tuple[bool, bytes]:
-            if isinstance(message, _BYTES):
+            if type(message) is not dict and isinstance(message, _BYTES):
                 return False, bytes(message)
             text = dumps(message)
             if type(text) is not bytes:
@@ -337,8 +337,11 @@ class JsonRpcProtocol(JsonProtocol):
 
     def message_type(self, message: Any) -> str:
         """A notification's method; `response`, `error` and the rest as JsonProtocol says."""
-        if isinstance(message, dict) and "id" not in message:
+        if isinstance(message, dict):
             method = message.get("method")
-            if isinstance(method, str):
+            if isinstance(method, str) and (
+                "id" not in message
+                or (method and "type" not in message and "result" not in message and "error" not in message)
+            ):
                 return method
-        return super().message_type(message)
+        return JsonProtocol.message_type(self, message)
