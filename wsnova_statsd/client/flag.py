@@ -62,7 +62,7 @@ class Flag(Changes):
     __slots__ = ("_set",)
 
     def __init__(self) -> None:
-        super().__init__()
+        self._waiting = []  # as Changes has it, without another call: each request has a flag
         self._set = False
 
     def is_set(self) -> bool:
@@ -72,7 +72,8 @@ class Flag(Changes):
     def set(self) -> None:
         """Set it, and wake every thread that waits."""
         self._set = True
-        self.announce()
+        if self._waiting:
+            self.announce()
 
     def clear(self) -> None:
         """Take it back, but not from those that it woke."""

@@ -350,7 +350,8 @@ class Lifecycle(Progress):
         if self.over:  # a closer could not wait: the rest is ours
             self._finish()
             return
-        self.receiver.clear_answers(link)
+        if self.replies.awaiting:
+            self.receiver.clear_answers(link)
         if link.session.notices:
             self.connection.connection_events.seen(link)
         if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:

@@ -30,7 +30,7 @@ class Ownership:
         self._closing = closing
         self._last: Hold = {}
         self._freed = Changes()
-        self._waiting: list[object] = []  # threads that wait for their turn
+        self.wanted: list[object] = []  # threads that wait to become the owner
 
     def mine(self) -> bool:
         """True in the holder's thread."""
@@ -59,12 +59,16 @@ class Ownership:
 
     def enter(self, hold: Hold) -> bool:
         """Become the owner, if there is none: until `hold.pop(THREAD, None)`, and `freed`."""
-        return self._try(hold)
+        latest = self._last
+        if THREAD in latest or _NEXT in latest or latest.setdefault(_NEXT, hold) is not hold:
+            return self._try(hold)
+        self._last = hold
+        return True
 
     def borrow(self, hold: Hold) -> bool:
         """Become the owner for a while, if there is none: until another thread has `wanted` it, at most."""
         hold[_STANDS_IN] = True
-        return self._try(hold)
+        return self.enter(hold)
 
     @property
     def standing_in(self) -> bool:
@@ -81,21 +85,16 @@ class Ownership:
         """The owner lets go once there is a link."""
         self._latest()[_STANDS_IN] = True
 
-    @property
-    def wanted(self) -> bool:
-        """Another thread waits to become the owner."""
-        return bool(self._waiting)
-
     def take(self, hold: Hold, until: float | None = None) -> None:
         """Become the owner. Raises ConfigurationError if another thread stays it, TimeoutError at `until`
         (time.monotonic())."""
         me = object()
         try:
-            self._waiting.append(me)
+            self.wanted.append(me)
             self._wait_for_turn(hold, until)
         finally:
-            if me in self._waiting:
-                self._waiting.remove(me)
+            if me in self.wanted:
+                self.wanted.remove(me)
 
     def _wait_for_turn(self, hold: Hold, until: float | None) -> None:
         while True:

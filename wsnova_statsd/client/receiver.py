@@ -314,22 +314,21 @@ class Receiver:
         self.batch.add((0, 0, 0, 1, took, took))
         return True
 
-    def answered(self, received: Received) -> None:
-        """As the owner: count an answer as received, which its thread has already."""
+    def answered(self, received: Received, message: Any, began: int, ended: int) -> None:
+        """As the owner: count an answer as received, which its thread has decoded, and has already."""
         if self.events.version != self.events.bus.version or self.events.thread != get_ident():
             self._attend()
-        _, recorders = self.events.read(received)
-        began = _clock()
+        recorders = self.events.answered(received, message, began, ended)
         if recorders.started is not None:
             recorders.started(_wall())
-        took = _clock() - began
+        took = _clock() - ended
         if recorders.completed is not None:
             recorders.completed(took)
         self.batch.add((1, len(received[1]), 0, 1, took, took))
 
     def clear_answers(self, link: Link) -> None:
         """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
-        if not self._replies.has_met:
+        if not self._replies.awaiting:
             return
         answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
         if answers:

@@ -61,15 +61,17 @@ class Replies:
         self._readers: list[Pending] = []
         self._past: dict[Hashable, float] = {}  # keys that ran out of time, the oldest first, and until when known
         self._past_readers: list[Pending] = []  # their deadline is until when they are known
-        self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
+        # Entries that a waiting thread matched before their owner came to them; any, is seen without the lock.
+        self.awaiting: dict[int, Received] = {}
         self._numbers = itertools.count(1)
         self.active = False  # read without the lock
         self.late = 0  # answers that came after their deadline; not delivered
 
     def number(self) -> int:
         """A number for a request, unique for this client and not the id of one that is under way."""
-        with self._lock:
-            return next(number for number in self._numbers if ("reply", number) not in self._pending)
+        while ("reply", number := next(self._numbers)) in self._pending:
+            pass
+        return number
 
     def add(self, pending: Pending) -> bool:
         """Expect an answer. False if one with this key is expected already."""
@@ -98,11 +100,11 @@ class Replies:
         decode the same entry again when it comes to it.
         """
         keys = self._keys(message)
-        read = self._read(message)
+        read = self._read(message) if self._readers or self._past_readers else None
         with self._lock:
-            if id(entry) in self._met:  # it answered already, and answers nothing else
+            if self.awaiting and id(entry) in self.awaiting:  # it answered already, and answers nothing else
                 if owner:
-                    del self._met[id(entry)]
+                    del self.awaiting[id(entry)]
                     self._settle_active_locked()
                 return True
             pending, result, detail = self._match_locked(keys, read)
@@ -111,24 +113,19 @@ class Replies:
                 self._settle_active_locked()
                 return late
             if not owner:
-                self._met[id(entry)] = entry
+                self.awaiting[id(entry)] = entry
             self._settle_active_locked()
         self._settle(pending, result, message, detail)
         return True
 
-    @property
-    def has_met(self) -> bool:
-        """Whether any answer waits for its owner to come by."""
-        return bool(self._met)
-
     def met(self, entry: Received) -> bool:
         """Whether this entry answered already, and only waits for its owner to come by."""
-        return id(entry) in self._met
+        return id(entry) in self.awaiting
 
     def forget_met(self) -> None:
         """What waited is thrown away unread: no entry of it comes to its owner any more."""
         with self._lock:
-            self._met.clear()
+            self.awaiting.clear()
             self._settle_active_locked()
 
     def _keys(self, message: Any) -> _Keys:
@@ -136,7 +133,7 @@ class Replies:
         key = protocol.reply_key(message)
         if key is not None:
             error = protocol.reply_error(message)
-            return [(("reply", key), error is None, (error or "")[:_MAX_DETAIL])]
+            return [(("reply", key), error is None, error[:_MAX_DETAIL] if error else "")]
         ack = protocol.ack(message)
         if ack is None:
             return []
@@ -145,8 +142,6 @@ class Replies:
 
     def _read(self, message: Any) -> tuple[Pending, bool] | None:
         """The first reader that takes the message for its answer, and what it makes of it."""
-        if not self._readers and not self._past_readers:
-            return None
         with self._lock:
             readers = [*self._readers, *self._past_readers]
         for pending in readers:
@@ -179,7 +174,7 @@ class Replies:
         return late
 
     def _settle_active_locked(self) -> None:
-        self.active = bool(self._pending or self._readers or self._past or self._past_readers or self._met)
+        self.active = bool(self._pending or self._readers or self._past or self._past_readers or self.awaiting)
 
     def drop(self, pending: Pending, result: Result) -> bool:
         """Expect it no more: past its deadline, or for lack of a link. False if the answer came first."""
