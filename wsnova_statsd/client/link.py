@@ -30,7 +30,6 @@ from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
-_UNBOOKED: Final = bool  # what a frame is booked by that need not be
 _IN_ITS_MIDST: Final = "this thread is in the midst of reading; a signal's handler cannot read for it"
 _log = logging.getLogger(__name__)
 _monotonic = time.monotonic
@@ -329,9 +328,7 @@ class Link:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def send(
-        self, frame: bytes, patience: float, book: Callable[[Any], object] = _UNBOOKED, entry: object = None
-    ) -> None:
+    def send(self, frame: bytes, patience: float, book: Callable[[Any], object] = bool, entry: object = None) -> None:
         """Write one data frame, and `book` its entry if it is out, whatever is raised; the caller holds `sending`.
         Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
         session, transport, size, out = self.session, self._transport, len(frame), 0
@@ -383,8 +380,7 @@ class Link:
             self._retry_at = now + _AGAIN
 
     def _say_alone(self, now: float) -> bool:
-        """Send what is owed, unless this is a signal's handler's code in the midst of a frame: that sends it, then.
-        Holds `sending`."""
+        """Send what is owed, unless a signal's handler interrupts a frame: that sends it, then. Holds `sending`."""
         if self._writing:
             return False
         try:
@@ -403,26 +399,23 @@ class Link:
             if not self._rest or self.ended or session.write_fault is not None:
                 return
         try:
-            close = session.close_owed
             while session.pongs_owed and self._control(PONG, session.pongs_owed[0]):
                 session.pongs_owed.popleft()
             if session.ping_due and not self._rest:
                 ping = session.ping(now)
                 session.pinged(ping, now, written=self._control(PING, ping))
                 self._unsent = self._transport.unsent()
-            if close is not None and self._control(CLOSE, close):
+            if session.close_owed is not None and self._control(CLOSE, session.close_owed):
                 session.close_sent, session.close_owed = True, None
             if self._rest:
                 self._write(self._rest)
         except WriteFailed as error:
             self._write_failed(error)
-            return
         if self._rest or session.ping_due or session.pongs_owed or session.close_owed is not None:
             self._retry_at = now + _AGAIN
 
     def _control(self, opcode: int, payload: bytes) -> bool:
-        """Send a control frame, once the rest of the last is out. True if it is on its way; what does not go out at
-        once stays as rest. In the midst of `sending`."""
+        """Send a control frame behind the rest of the last. True if it is on its way. In the midst of `sending`."""
         if self._rest:
             self._write(self._rest)
         return not self._rest and self._write(control_frame(opcode, payload))
@@ -443,11 +436,9 @@ class Link:
         return begun is not None
 
     def send_close(self, code: int, timeout: float = 1.0) -> None:
-        """Send a close frame, once; nothing is sent after it (RFC 6455, section 5.5.1). Waits up to `timeout` seconds
-        for another thread's frame."""
-        session = self.session
-        if session.close_owed is None:
-            session.close_owed = code.to_bytes(2, "big")
+        """Send a close frame, once, and nothing after it (RFC 6455, section 5.5.1); waits `timeout` s for a frame."""
+        if self.session.close_owed is None:
+            self.session.close_owed = code.to_bytes(2, "big")
         # If it does not come free in time, the thread that sends does it, once its own frame is out.
         holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
         if self.disposed:
