@@ -151,8 +151,8 @@ class MessageEvents:
 
         return read
 
-    def answered(self, received: Received, message: Any, began: int, ended: int) -> Recorders:
-        """What `read` emits of a message, for one that the thread that looked for it has decoded. Its recorders."""
+    def answered(self, received: Received, message: Any, began: int, ended: int) -> int:
+        """Emit all of an answer, which its thread has decoded, and has already; the ns of its processing."""
         size = len(received[1])
         if self._begun is not None:
             self._begun(_wall() - (_clock() - began), size)
@@ -167,7 +167,12 @@ class MessageEvents:
             recorders.decoded(ended - began, size)
         if recorders.received is not None:
             recorders.received(size, received[2])
-        return recorders
+        if recorders.started is not None:
+            recorders.started(_wall())
+        took = _clock() - ended
+        if recorders.completed is not None:
+            recorders.completed(took)
+        return took
 
     def ahead(self, kind: int, payloads: list[bytes]) -> list[Any]:
         """These messages decoded, up to the first that cannot be: its turn comes alone."""

@@ -318,12 +318,7 @@ class Receiver:
         """As the owner: count an answer as received, which its thread has decoded, and has already."""
         if self.events.version != self.events.bus.version or self.events.thread != get_ident():
             self._attend()
-        recorders = self.events.answered(received, message, began, ended)
-        if recorders.started is not None:
-            recorders.started(_wall())
-        took = _clock() - ended
-        if recorders.completed is not None:
-            recorders.completed(took)
+        took = self.events.answered(received, message, began, ended)
         self.batch.add((1, len(received[1]), 0, 1, took, took))
 
     def clear_answers(self, link: Link) -> None:

@@ -99,7 +99,12 @@ class Replies:
         `entry` is what it was decoded from. A thread that waits (owner=False) leaves a mark, because the owner will
         decode the same entry again when it comes to it.
         """
-        keys = self._keys(message)
+        key = self._protocol.reply_key(message)
+        if key is not None:
+            error = self._protocol.reply_error(message)
+            keys: _Keys = [(("reply", key), error is None, error[:_MAX_DETAIL] if error else "")]
+        else:
+            keys = self._acks(message)
         read = self._read(message) if self._readers or self._past_readers else None
         with self._lock:
             if self.awaiting and id(entry) in self.awaiting:  # it answered already, and answers nothing else
@@ -107,7 +112,13 @@ class Replies:
                     del self.awaiting[id(entry)]
                     self._settle_active_locked()
                 return True
-            pending, result, detail = self._match_locked(keys, read)
+            pending = None
+            for expected, accepted, detail in keys:
+                if (pending := self._pending.pop(expected, None)) is not None:
+                    break
+            else:
+                accepted, detail = read is not None and read[1], ""
+                pending = self._matched_reader_locked(read) if read is not None else None
             if pending is None:
                 late = owner and self._late_locked(keys, read)
                 self._settle_active_locked()
@@ -115,7 +126,7 @@ class Replies:
             if not owner:
                 self.awaiting[id(entry)] = entry
             self._settle_active_locked()
-        self._settle(pending, result, message, detail)
+        self._settle(pending, "ok" if accepted else "rejected", message, detail)
         return True
 
     def met(self, entry: Received) -> bool:
@@ -128,13 +139,8 @@ class Replies:
             self.awaiting.clear()
             self._settle_active_locked()
 
-    def _keys(self, message: Any) -> _Keys:
-        protocol = self._protocol
-        key = protocol.reply_key(message)
-        if key is not None:
-            error = protocol.reply_error(message)
-            return [(("reply", key), error is None, error[:_MAX_DETAIL] if error else "")]
-        ack = protocol.ack(message)
+    def _acks(self, message: Any) -> _Keys:
+        ack = self._protocol.ack(message)
         if ack is None:
             return []
         names = {None: ("subscribe", "unsubscribe"), True: ("subscribe",), False: ("unsubscribe",)}[ack.subscribed]
@@ -154,16 +160,12 @@ class Replies:
                 return pending, bool(verdict)
         return None
 
-    def _match_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> tuple[Pending | None, Result, str]:
-        for key, accepted, detail in keys:
-            pending = self._pending.pop(key, None)
-            if pending is not None:
-                return pending, "ok" if accepted else "rejected", detail
-        if read is not None and read[0] in self._readers:
-            self._readers.remove(read[0])
-            self._past_readers.clear()
-            return read[0], "ok" if read[1] else "rejected", ""
-        return None, "ok", ""
+    def _matched_reader_locked(self, read: tuple[Pending, bool]) -> Pending | None:
+        if read[0] not in self._readers:
+            return None
+        self._readers.remove(read[0])
+        self._past_readers.clear()
+        return read[0]
 
     def _late_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> bool:
         late = any(self._past.pop(key, None) is not None for key, _, _ in keys)

@@ -122,7 +122,9 @@ class Requests:
             asked = self.begin(pending)
             if asked is None:
                 raise ConfigurationError(f"an answer to {pending.key!r} is awaited already; wait for it first")
-            self.send(asked, message)
+            link = self._sender.send(message, 0.0)
+            if link is not asked.link:  # lost and made anew in between
+                asked.link, asked.scanned, asked.last = link, 0, None
             self.wait(asked)
         except BaseException:  # a signal's handler may raise before anything else would forget it
             self._replies.forget(pending)
@@ -157,10 +159,13 @@ class Requests:
                     self._look_through(asked)
                     if pending.done:
                         return
-                if pending.deadline <= _monotonic():
+                now = _monotonic()
+                if pending.deadline <= now:
                     self._replies.drop(pending, "timeout")
                 elif session.loss is not None and session.arrived == asked.scanned:
                     self._replies.drop(pending, "interrupted")
+                elif reads == "borrowing" and not asked.link.inbox and not self._ownership.wanted:
+                    self._read_answers(asked, pending.deadline if pending.deadline < now + _TURN else now + _TURN)
                 else:
                     reads = self._await_more(asked, pending.deadline, reads)
         except BaseException:

@@ -35,6 +35,7 @@ _DEFLATED: Final = 0x40  # RSV1 (RFC 7692, section 6)
 _SMALL: Final = 2048  # bytes of a payload whose length has a multiplier of its own
 _short, _medium, _long = (struct.Struct(form).pack for form in ("!BBI", "!BBHI", "!BBQI"))
 _keys = struct.Struct(f"!{_KEYS}I").unpack
+_AT_ONCE: Final = (False,)
 _WAITING: Final = (True,)
 _clock = time.monotonic_ns
 _wall = time.time_ns
@@ -260,7 +261,9 @@ class Sender:
         frame = data_frame(opcode, payload, link.deflate)
         try:
             # Unpacked: a signal's handler may come behind a call, but not between this step and the note of it.
-            (free,) = map(link.sending.acquire, _WAITING, (patience,))
+            (free,) = map(link.sending.acquire, _AT_ONCE)
+            if not free:
+                (free,) = map(link.sending.acquire, _WAITING, (patience,))
             if not free:
                 raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
             link.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
