@@ -280,15 +280,12 @@ class Lifecycle(Progress):
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
-        if self.over:
-            raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
-        link = self.connection.link
+        link, receiver = self.connection.link, self.receiver
         hold: Hold = {THREAD: threading.get_ident()}
-        try:
-            goes_on = link is not None and self.phase is _RUNNING and self.receiver.goes_on(link)  # nearly always
-            if link is not None and goes_on and self._ownership.enter(hold):
-                message = self.receiver.one(link, NEVER if until is None else until)
+        try:  # nearly always the link is there, and nothing else is due
+            if link is not None and self.phase is _RUNNING and receiver.goes_on(link) and self._ownership.enter(hold):
+                message = receiver.one(link, NEVER if until is None else until)
                 if message is not NOTHING:
                     return message
         except Exception as error:
@@ -296,6 +293,8 @@ class Lifecycle(Progress):
         finally:
             hold.pop(THREAD, None)
             self._ownership.freed()
+        if self.over:
+            raise NotConnected("the client is closed; nothing more will come")
         while True:
             message = self._receive(until)
             if message is not NOTHING:

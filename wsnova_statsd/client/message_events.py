@@ -117,8 +117,8 @@ class MessageEvents:
         text, binary, type_of, known = self._decode_text, self._decode_binary, self._type_of, self._known
         sent_at, heartbeat = self._sent_at, self._heartbeat
 
-        def read(received: Received) -> Read:
-            opcode, payload, arrived = received
+        def read(entry: Received) -> Read:
+            opcode, payload, arrived = entry
             size = len(payload)
             if begun is not None:
                 begun(_wall(), size)
@@ -126,7 +126,7 @@ class MessageEvents:
             try:
                 message = text(payload) if opcode == TEXT else binary(payload)
             except Exception as error:  # the protocol may be the user's, and the data is the server's
-                return self._undecodable(error, received, began), FAILED
+                return self._undecodable(error, entry, began), FAILED
             ended = _clock()
             if heartbeat is not None:
                 try:
@@ -143,10 +143,11 @@ class MessageEvents:
                 recorders = known[raw := type_of(message)]
             except Exception as error:
                 recorders = self._recorders(raw, error)
-            if recorders.decoded is not None:
-                recorders.decoded(ended - began, size)
-            if recorders.received is not None:
-                recorders.received(size, arrived)
+            _, decoded, received, _, _ = recorders  # sooner than by name
+            if decoded is not None:
+                decoded(ended - began, size)
+            if received is not None:
+                received(size, arrived)
             return message, recorders
 
         return read
@@ -163,15 +164,16 @@ class MessageEvents:
             recorders = self._known[raw := self._type_of(message)] if self._heard else UNHEARD
         except Exception as error:
             recorders = self._recorders(raw, error)
-        if recorders.decoded is not None:
-            recorders.decoded(ended - began, size)
-        if recorders.received is not None:
-            recorders.received(size, received[2])
-        if recorders.started is not None:
-            recorders.started(_wall())
+        _, decoded, arrived, started, completed = recorders
+        if decoded is not None:
+            decoded(ended - began, size)
+        if arrived is not None:
+            arrived(size, received[2])
+        if started is not None:
+            started(_wall())
         took = _clock() - ended
-        if recorders.completed is not None:
-            recorders.completed(took)
+        if completed is not None:
+            completed(took)
         return took
 
     def ahead(self, kind: int, payloads: list[bytes]) -> list[Any]:

@@ -25,7 +25,7 @@ from ..errors import (
 from .faults import Faults
 from .frames import TEXT, Received
 from .link import Link
-from .ownership import THREAD, Hold, Ownership
+from .ownership import STANDS_IN, THREAD, Hold, Ownership
 from .protocol import Protocol
 from .replies import Pending, Replies
 from .sender import Sender
@@ -209,8 +209,8 @@ class Requests:
     def _begin_reading(self, asked: Asked) -> str:
         """How this thread comes by its answer: as the `owner`, which it was before, in the user's code; by `borrowing`
         the ownership, if it is free; or `waiting` for what others read."""
-        asked.hold = hold = {THREAD: get_ident()}
-        if self._ownership.borrow(hold):
+        asked.hold = hold = {THREAD: get_ident(), STANDS_IN: True}
+        if self._ownership.enter(hold):
             return "borrowing"
         if self._ownership.mine():
             return "owner"
