@@ -62,7 +62,7 @@ class Flag(Changes):
     __slots__ = ("_set",)
 
     def __init__(self) -> None:
-        self._waiting = []  # as Changes has it, without another call: each request has a flag
+        super().__init__()
         self._set = False
 
     def is_set(self) -> bool:

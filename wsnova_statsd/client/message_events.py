@@ -156,7 +156,7 @@ class MessageEvents:
         """Emit all of an answer, which its thread has decoded, and has already; the ns of its processing."""
         size = len(received[1])
         if self._begun is not None:
-            self._begun(_wall() - (_clock() - began), size)
+            self._begun(_wall() - ended + began, size)
         if self._sent_at is not None:
             self._lag(message)
         raw: Any = NOTHING

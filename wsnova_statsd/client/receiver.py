@@ -79,7 +79,8 @@ class Receiver:
         """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
         or if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts
         is not lost."""
-        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+        messages = self.events
+        if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
         inbox = link.inbox
         if not inbox:
@@ -95,14 +96,15 @@ class Receiver:
 
     def _take(self, received: Received) -> Any:
         """Read a message, and count it. NOTHING if it cannot be read, or is an answer."""
-        message, recorders = self.events.read(received)
+        messages, batch = self.events, self.batch
+        message, recorders = messages.read(received)
         failed = recorders is FAILED
-        self.batch.add((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
-        if self.batch.due < self.due:
-            self.due = self.batch.due
+        batch.add((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        if batch.due < self.due:
+            self.due = batch.due
         if failed:
             return NOTHING
-        asked = self._replies.active or self.events.beat is not None
+        asked = self._replies.active or messages.beat is not None
         return NOTHING if asked and self._consumed(message, received, recorders) else message
 
     def _arriving(self, link: Link) -> Generator[Received, None, None]:
@@ -316,9 +318,10 @@ class Receiver:
 
     def answered(self, received: Received, message: Any, began: int, ended: int) -> None:
         """As the owner: count an answer as received, which its thread has decoded, and has already."""
-        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+        messages = self.events
+        if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
-        took = self.events.answered(received, message, began, ended)
+        took = messages.answered(received, message, began, ended)
         self.batch.add((1, len(received[1]), 0, 1, took, took))
 
     def clear_answers(self, link: Link) -> None:

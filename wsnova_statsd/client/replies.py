@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
-from .flag import Flag
+from .flag import Changes
 from .frames import Received
 from .protocol import Protocol
 
@@ -25,10 +25,10 @@ Result = Literal["ok", "rejected", "timeout", "interrupted"]
 _Keys = list[tuple[Hashable, bool, str]]
 
 
-class Pending:
-    """One expected answer. `wake` is set when it is there, and when there is something new to look through for it."""
+class Pending(Changes):
+    """One expected answer. It announces that it is there, and that there is something new to look through for it."""
 
-    __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result", "wake")
+    __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Pending:
         self.deadline = deadline  # on time.monotonic()
         self.read = read  # for answers without a key: True, False, or None for "not the answer"
         self.on_done = on_done  # for answers that no thread waits for
-        self.wake = Flag()
+        self._waiting = []  # as Changes says, without another call
         self.done = False
         self.result: Result = "timeout"
         self.answer: Any = None
@@ -112,13 +112,13 @@ class Replies:
                     del self.awaiting[id(entry)]
                     self._settle_active_locked()
                 return True
-            pending = None
-            for expected, accepted, detail in keys:
-                if (pending := self._pending.pop(expected, None)) is not None:
+            pending, accepted, detail = None, read is not None and read[1], ""
+            for told in keys:
+                if (pending := self._pending.pop(told[0], None)) is not None:
+                    _, accepted, detail = told
                     break
-            else:
-                accepted, detail = read is not None and read[1], ""
-                pending = self._matched_reader_locked(read) if read is not None else None
+            if pending is None and read is not None:
+                pending = self._matched_reader_locked(read)
             if pending is None:
                 late = owner and self._late_locked(keys, read)
                 self._settle_active_locked()
@@ -225,7 +225,7 @@ class Replies:
     def wake(self) -> None:
         """Something arrived that is not decoded yet: the threads that wait look through it. Called by the keeper."""
         for pending in [*self._pending.copy().values(), *self._readers]:  # copies: the keeper waits for no lock
-            pending.wake.set()
+            pending.announce()
 
     def expire(self, now: float) -> None:
         """Give up what no thread waits for and is past its deadline; and do not know late replies for ever."""
@@ -253,4 +253,4 @@ class Replies:
         if pending.on_done is not None:
             pending.on_done(pending)
         pending.done = True
-        pending.wake.set()
+        pending.announce()

@@ -37,6 +37,9 @@ _monotonic = time.monotonic
 _clock = time.monotonic_ns
 
 
+_NO_HOLD: Final[Hold] = {}
+
+
 class Asked:
     """What is expected, on which link, and the last arrival that was looked at: its number, and itself if unread."""
 
@@ -47,7 +50,12 @@ class Asked:
         self.link = link
         self.scanned = scanned
         self.last = last
-        self.hold: Hold = {}  # of the ownership, while this thread borrows it
+        self.hold = _NO_HOLD  # of the ownership, while this thread borrows it
+
+    def has_news(self) -> bool:
+        """Whether there is something to look at, or the answer."""
+        session = self.link.session
+        return self.pending.done or session.arrived != self.scanned or session.loss is not None
 
 
 NOBODY: Final = Pending(None, 0.0)
@@ -234,11 +242,7 @@ class Requests:
         else:
             if asked.link.full:  # of answers, perhaps, if no thread ever iterates
                 self._ownership.if_free(lambda: self._settle(asked.link))
-            wake = asked.pending.wake
-            wake.wait(min(max(0.0, until - time.monotonic()), _LOOK))
-            wake.clear()
-            if asked.pending.done:
-                wake.set()  # two may wait for one answer
+            asked.pending.wait_for(asked.has_news, min(until - time.monotonic(), _LOOK))
         return reads
 
     def _read_answers(self, asked: Asked, until: float) -> None:
