@@ -247,17 +247,24 @@ class Requests:
 
     def _read_answers(self, asked: Asked, until: float) -> None:
         """As the owner, with nothing in the inbox: read once, and take the answers out of what came."""
-        link = asked.link
-        others = []
-        run = link.next_run(until)
-        link.unclaimed = ()
-        for payload in run:
-            entry = (link.kind, payload, link.stamp)
-            if not self._offer(entry, owner=True):
-                others.append(entry)
-        if others:
-            asked.last = others[-1]
-            link.put_back(others)
+        link, entry = asked.link, None
+        others: list[Received] = []  # the last one first
+        rest = iter(link.next_run(until))
+        try:
+            link.unclaimed = ()
+            for payload in rest:
+                entry = (link.kind, payload, link.stamp)
+                if not self._offer(entry, owner=True):
+                    others[:0] = [entry]
+                entry = None
+        except BaseException:  # a signal's handler: what it kept from being looked at is not lost
+            others[:0] = [entry] if entry is not None else []
+            others[:0] = [(link.kind, payload, link.stamp) for payload in reversed([*rest])]
+            raise
+        finally:
+            if others:
+                link.inbox.extendleft(others)  # in one step, like all that must not be lost
+                asked.last = others[0]
 
     def _offer(self, entry: Received, *, owner: bool) -> bool:
         """True if this is an answer. One that the owner finds is counted as received at once."""
