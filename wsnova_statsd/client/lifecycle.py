@@ -41,6 +41,7 @@ from .stuck import WATCHDOG
 from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
+_get_ident = threading.get_ident
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
@@ -282,7 +283,7 @@ class Lifecycle(Progress):
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
         until = None if timeout is None else time.monotonic() + timeout
         link, receiver = self.connection.link, self.receiver
-        hold: Hold = {THREAD: threading.get_ident()}
+        hold: Hold = {THREAD: _get_ident()}
         try:  # nearly always the link is there, and nothing else is due
             if link is not None and self.phase is _RUNNING and receiver.goes_on(link) and self._ownership.enter(hold):
                 message = receiver.one(link, NEVER if until is None else until)

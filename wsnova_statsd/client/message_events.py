@@ -154,9 +154,9 @@ class MessageEvents:
 
     def answered(self, received: Received, message: Any, began: int, ended: int) -> int:
         """Emit all of an answer, which its thread has decoded, and has already; the ns of its processing."""
-        size = len(received[1])
+        size, now = len(received[1]), _wall()
         if self._begun is not None:
-            self._begun(_wall() - ended + began, size)
+            self._begun(now - ended + began, size)
         if self._sent_at is not None:
             self._lag(message)
         raw: Any = NOTHING
@@ -170,7 +170,7 @@ class MessageEvents:
         if arrived is not None:
             arrived(size, received[2])
         if started is not None:
-            started(_wall())
+            started(now)
         took = _clock() - ended
         if completed is not None:
             completed(took)

@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import Any, Final, Protocol
 
 from .. import events, process
-from .batch import Batch
+from .batch import MANY, Batch
 from .frames import Received, Violation
 from .link import Driver, Link
 from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
@@ -99,7 +99,9 @@ class Receiver:
         messages, batch = self.events, self.batch
         message, recorders = messages.read(received)
         failed = recorders is FAILED
-        batch.add((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        batch.counts.append((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        if not batch.due or len(batch.counts) >= MANY:
+            batch.counted()
         if batch.due < self.due:
             self.due = batch.due
         if failed:
@@ -293,7 +295,7 @@ class Receiver:
     def goes_on(self, link: Link) -> bool:
         """Whether nothing else is due than this link's messages."""
         session = link.session
-        return session.loss is None and not session.notices and bool(_alive[0]) and _clock() < self.due
+        return session.loss is None and not session.notices and _clock() < self.due and bool(_alive[0])
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
