@@ -347,7 +347,7 @@ class Lifecycle(Progress):
     def _settle(self, link: Link) -> None:
         """The owner for a moment, once a question was answered: the answers that were found are counted as received,
         and leave the inbox; what the link saw meanwhile is emitted."""
-        if self.over:  # a closer could not wait: the rest is ours
+        if self.phase is not _RUNNING and self.over:  # a closer could not wait: the rest is ours
             self._finish()
             return
         if self.replies.awaiting:
