@@ -323,8 +323,10 @@ class Receiver:
         messages = self.events
         if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
-        took = messages.answered(received, message, began, ended)
-        self.batch.add((1, len(received[1]), 0, 1, took, took))
+        took, batch = messages.answered(received, message, began, ended), self.batch
+        batch.counts.append((1, len(received[1]), 0, 1, took, took))
+        if not batch.due or len(batch.counts) >= MANY:
+            batch.counted()
 
     def clear_answers(self, link: Link) -> None:
         """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""

@@ -125,7 +125,8 @@ class Replies:
                 return late
             if not owner:
                 self.awaiting[id(entry)] = entry
-            self._settle_active_locked()
+            if not self._pending:  # else something is expected still
+                self._settle_active_locked()
         self._settle(pending, "ok" if accepted else "rejected", message, detail)
         return True
 
