@@ -100,7 +100,7 @@ class _Answers:
         return message in self.wanted
 
     @property
-    def has_met(self) -> bool:
+    def awaiting(self) -> bool:
         return bool(self.found)
 
     def met(self, received: Received) -> bool:

@@ -426,7 +426,7 @@ class Connection:
         link = self.link
         if link is None and self._calls.is_owner():
             link = self._new  # the owner is logging in
-        if link is not None and link.loss is None:
+        if link is not None and link.session.loss is None:
             return link
         self.changed.wait_for(self._up_or_over, wait)
         link = self.link

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import repeat
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from ..errors import NotConnected
 from ..redaction import log_fault
@@ -393,10 +393,11 @@ class Link:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, patience: float, left: list[int] | None = None) -> None:
-        """Write one data frame; the caller holds `sending`. The sum of `left` is what is out of it, whatever is raised.
+    def send(self, frame: bytes, patience: float, book: Callable[[Any], object] = bool, entry: object = None) -> None:
+        """Write one data frame, and `book` its entry if it is out, whatever is raised; the caller holds `sending`.
         Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
-        session, left = self.session, [] if left is None else left
+        session, transport, size, out = self.session, self._transport, len(frame), 0
+        left: list[int] = []
         if self._writing:
             raise NotConnected("this thread is in the midst of sending; a signal's handler cannot send in between")
         if session.close_sent or self.ended or session.write_fault is not None:
@@ -404,27 +405,31 @@ class Link:
         try:
             self._writing = True
             if self._rest:
-                self._write_rest(patience)
-            self._transport.send(data, patience, left)
+                self._write(self._rest, patience)
+            try:  # nearly always all of it goes at once. Unpacked: no signal's handler comes before that is known
+                (out,) = map(transport.write, (frame,), transport.flags)
+            except (OSError, ValueError):  # the next try raises again
+                pass
+            if out != size:
+                left += [out] if out else []
+                transport.send(frame, patience, left)
+                out = size
             if session.pongs_owed or session.ping_due or session.close_owed is not None:
                 self._say(_monotonic())
         except WriteFailed as error:
             self._write_failed(error)
             raise NotConnected(str(error)) from error.__cause__
         except BaseException as error:  # a signal's handler may raise in the midst of a frame too
-            if left and sum(left) != len(data):
+            out = sum(left) or out
+            if (out or left) and out != size:
                 self._write_failed(error)
             raise
         finally:
-            self._writing = False
-
-    def _write_rest(self, patience: float) -> None:
-        """Write what is left of a control frame. In the midst of `sending`."""
-        left: list[int] = []
-        try:
-            self._transport.send(self._rest, patience, left)
-        finally:
-            self._rest = self._rest[sum(left) :]
+            try:
+                if out == size:
+                    book(entry)
+            finally:
+                self._writing = False
 
     def _write_failed(self, error: BaseException) -> None:
         loss = error.loss if isinstance(error, WriteFailed) else Loss("error", str(error) or type(error).__name__)
@@ -440,8 +445,7 @@ class Link:
             self._retry_at = now + _AGAIN
 
     def _say_alone(self, now: float) -> bool:
-        """Send what is owed, unless this is a signal's handler's code in the midst of a frame: that sends it, then.
-        Holds `sending`."""
+        """Send what is owed, unless a signal's handler interrupts a frame: that sends it, then. Holds `sending`."""
         if self._writing:
             return False
         try:
@@ -460,50 +464,46 @@ class Link:
             if not self._rest or self.ended or session.write_fault is not None:
                 return
         try:
-            close = session.close_owed
             while session.pongs_owed and self._control(PONG, session.pongs_owed[0]):
                 session.pongs_owed.popleft()
             if session.ping_due and not self._rest:
                 ping = session.ping(now)
                 session.pinged(ping, now, written=self._control(PING, ping))
                 self._unsent = self._transport.unsent()
-            if close is not None and self._control(CLOSE, close):
+            if session.close_owed is not None and self._control(CLOSE, session.close_owed):
                 session.close_sent, session.close_owed = True, None
             if self._rest:
-                self._control(None, b"")
+                self._write(self._rest)
         except WriteFailed as error:
             self._write_failed(error)
-            return
         if self._rest or session.ping_due or session.pongs_owed or session.close_owed is not None:
             self._retry_at = now + _AGAIN
 
-    def _control(self, opcode: int | None, payload: bytes) -> bool:
-        """Send a control frame, or with None the rest of the last. True if it is on its way; what does not go out at
-        once stays as rest. In the midst of `sending`."""
+    def _control(self, opcode: int, payload: bytes) -> bool:
+        """Send a control frame behind the rest of the last. True if it is on its way. In the midst of `sending`."""
         if self._rest:
             self._write(self._rest)
-        if self._rest or opcode is None:
-            return False
-        return self._write(control_frame(opcode, payload))
+        return not self._rest and self._write(control_frame(opcode, payload))
 
-    def _write(self, data: bytes) -> bool:
-        """Write what goes at once; the rest stays, also if a signal's handler raises. False if nothing was begun."""
+    def _write(self, data: bytes, patience: float = 0.0) -> bool:
+        """Write a control frame, or its rest: what goes at once, or all of it with patience; what does not stays as
+        rest, also if a signal's handler raises. False if nothing was begun."""
         left: list[int] = []
+        begun: int | None = 0
         try:
-            begun = self._transport.send_now(data, left)
-            if begun == 0:
+            if patience:
+                self._transport.send(data, patience, left)
+            elif (begun := self._transport.send_now(data, left)) == 0:
                 self._rest = data
         finally:
             if left:
-                self._rest = data[left[0] :]
+                self._rest = data[sum(left) :]
         return begun is not None
 
     def send_close(self, code: int, timeout: float = 1.0) -> None:
-        """Send a close frame, once; nothing is sent after it (RFC 6455, section 5.5.1). Waits up to `timeout` seconds
-        for another thread's frame."""
-        session = self.session
-        if session.close_owed is None:
-            session.close_owed = code.to_bytes(2, "big")
+        """Send a close frame, once, and nothing after it (RFC 6455, section 5.5.1); waits `timeout` s for a frame."""
+        if self.session.close_owed is None:
+            self.session.close_owed = code.to_bytes(2, "big")
         # If it does not come free in time, the thread that sends does it, once its own frame is out.
         holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
         if self.disposed:

@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import Any, Final, Protocol
 
 from .. import events, process
-from .batch import Batch
+from .batch import MANY, Batch
 from .frames import Received, Violation
 from .link import Driver, Link
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
@@ -79,7 +79,8 @@ class Receiver:
         """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
         or if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts
         is not lost."""
-        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+        messages = self.events
+        if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
         inbox = link.inbox
         if not inbox:
@@ -95,14 +96,17 @@ class Receiver:
 
     def _take(self, received: Received) -> Any:
         """Read a message, and count it. NOTHING if it cannot be read, or is an answer."""
-        message, recorders = self.events.read(received)
+        messages, batch = self.events, self.batch
+        message, recorders = messages.read(received)
         failed = recorders is FAILED
-        self.batch.add((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
-        if self.batch.due < self.due:
-            self.due = self.batch.due
+        batch.counts.append((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        if not batch.due or len(batch.counts) >= MANY:
+            batch.counted()
+        if batch.due < self.due:
+            self.due = batch.due
         if failed:
             return NOTHING
-        asked = self._replies.active or self.events.beat is not None
+        asked = self._replies.active or messages.beat is not None
         return NOTHING if asked and self._consumed(message, received, recorders) else message
 
     def _each(self, link: Link) -> Iterator[Any]:
@@ -261,7 +265,7 @@ class Receiver:
     def goes_on(self, link: Link) -> bool:
         """Whether nothing else is due than this link's messages."""
         session = link.session
-        return session.loss is None and not session.notices and bool(_alive[0]) and _clock() < self.due
+        return session.loss is None and not session.notices and _clock() < self.due and bool(_alive[0])
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
@@ -284,22 +288,19 @@ class Receiver:
         self.batch.add((0, 0, 0, 1, took, took))
         return True
 
-    def answered(self, received: Received) -> None:
-        """As the owner: count an answer as received, which its thread has already."""
-        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+    def answered(self, received: Received, message: Any, began: int, ended: int) -> None:
+        """As the owner: count an answer as received, which its thread has decoded, and has already."""
+        messages = self.events
+        if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
-        _, recorders = self.events.read(received)
-        began = _clock()
-        if recorders.started is not None:
-            recorders.started(_wall())
-        took = _clock() - began
-        if recorders.completed is not None:
-            recorders.completed(took)
-        self.batch.add((1, len(received[1]), 0, 1, took, took))
+        took, batch = messages.answered(received, message, began, ended), self.batch
+        batch.counts.append((1, len(received[1]), 0, 1, took, took))
+        if not batch.due or len(batch.counts) >= MANY:
+            batch.counted()
 
     def clear_answers(self, link: Link) -> None:
         """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
-        if not self._replies.has_met:
+        if not self._replies.awaiting:
             return
         answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
         if answers:

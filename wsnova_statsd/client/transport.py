@@ -83,8 +83,8 @@ class Transport:
     `recv` or `await_bytes` gave empties `got`."""
 
     __slots__ = (
-        *("_at_once", "_blocking", "_buffer", "_flags", "_lent", "_poll", "_read", "_recv", "_send", "_size"),
-        *("_sock", "_tls", "got", "lively", "ready"),
+        *("_at_once", "_blocking", "_buffer", "_lent", "_poll", "_read", "_recv", "_send", "_size", "_sock", "_tls"),
+        *("flags", "got", "lively", "ready", "write"),
     )
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
@@ -102,7 +102,9 @@ class Transport:
         self._blocking = _waits_within_reads(sock)
         self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
         self._send: Callable[..., int] = sock.send
-        self._flags = (self._at_once,)
+        # Writes what goes at once, with `flags`; returns how many bytes that were. On TLS always none, and `send` does.
+        self.write: Callable[[bytes, int], int] = sock.send if self._tls is None else lambda _data, _flags: 0
+        self.flags = (self._at_once,)
         self._poll = polling(sock)  # the reader's: until bytes are there, so many ms
         self.lively = False  # more may come at once; the reader says when not
 
@@ -145,7 +147,7 @@ class Transport:
                 with self._tls:
                     got.extend(map(self._read, (size,)))
             elif size <= SMALL:
-                got.extend(map(self._recv, (size,), self._flags))
+                got.extend(map(self._recv, (size,), self.flags))
             else:
                 size = self._recv_much(size)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -166,10 +168,10 @@ class Transport:
         self._buffer = buffer = BUFFERS.take()
         if buffer is None:
             size = min(size, _SOME)
-            self.got.extend(map(self._recv, (size,), self._flags))
+            self.got.extend(map(self._recv, (size,), self.flags))
             return size
         try:
-            self.got.extend(map(self._sock.recv_into, (buffer,), (size,), self._flags))
+            self.got.extend(map(self._sock.recv_into, (buffer,), (size,), self.flags))
         finally:
             if not self.got:
                 BUFFERS.give_back(buffer)
@@ -243,11 +245,6 @@ class Transport:
         left = [] if left is None else left
         if self._tls is not None:
             left.append(0)  # from here on something may be out that cannot be booked: OpenSSL may have sealed it
-        else:
-            try:  # nearly always all of it goes at once
-                left.extend(map(self._send, (data,), self._flags))
-            except (OSError, ValueError):  # the next try raises again
-                pass
         sent = sum(left) or self.send_now(data, left) or 0
         while sent < len(data):
             if not self._wait_writable(patience):
@@ -264,7 +261,7 @@ class Transport:
         left = [] if left is None else left
         try:
             if self._tls is None:
-                left.extend(map(self._send, (data,), self._flags))
+                left.extend(map(self._send, (data,), self.flags))
             else:
                 with self._tls:
                     left.extend(map(self._send, (data,)))
