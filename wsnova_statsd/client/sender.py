@@ -266,7 +266,7 @@ class Sender:
                 (free,) = map(link.sending.acquire, _WAITING, (patience,))
             if not free:
                 raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
-            link.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
+            link.writer.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
             if batch.due != self._flushed_at or len(batch.counts) >= MANY:
                 self._plan()
         except NotConnected:
