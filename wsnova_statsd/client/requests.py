@@ -248,6 +248,8 @@ class Requests:
     def _read_answers(self, asked: Asked, until: float) -> None:
         """As the owner, with nothing in the inbox: read once, and take the answers out of what came."""
         link, entry = asked.link, None
+        if link.session.notices:  # which the link reads nothing more before
+            self._settle(link)
         others: list[Received] = []  # the last one first
         rest = iter(link.next_run(until))
         try:
