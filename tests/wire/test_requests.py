@@ -253,7 +253,7 @@ def test_a_ping_in_the_midst_of_a_request_holds_its_reply_up_no_longer() -> None
 
     def slowly(connection: ScriptedConnection) -> None:
         for text in connection:
-            connection.stopping.wait(0.5)
+            time.sleep(0.5)
             connection.send(json.dumps({"id": json.loads(text)["id"], "result": 1}))
 
     bus = ws.Bus()
