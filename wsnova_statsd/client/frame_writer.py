@@ -92,7 +92,10 @@ class FrameWriter:
         if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
             self.retry_at = NEVER
         elif not holding(self.sending, 0.0, lambda: self.say_alone(now)):
-            self.retry_at = now + AGAIN
+            self._again(now)
+
+    def _again(self, now: float) -> None:
+        self.retry_at, self._session.stirred = now + AGAIN, True
 
     def say_alone(self, now: float) -> bool:
         """Send what is owed, unless a signal's handler interrupts a frame: that sends it, then. Holds `sending`."""
@@ -127,7 +130,7 @@ class FrameWriter:
         except WriteFailed as error:
             self._write_failed(error)
         if self._rest or session.ping_due or session.pongs_owed or session.close_owed is not None:
-            self.retry_at = now + AGAIN
+            self._again(now)
 
     def _control(self, opcode: int, payload: bytes) -> bool:
         """Send a control frame behind the rest of the last. True if it is on its way. In the midst of `sending`."""

@@ -106,8 +106,7 @@ class Link:
         while True:
             now = _monotonic()
             later = now + BRIEF
-            due = later > session.due or later > turn.due / 1e9 or later > self.writer.retry_at
-            if due or session.stirred or not transport.lively:
+            if later > session.due or later > turn.due / 1e9 or session.stirred or not transport.lively:
                 run = self.next_run(turn.due / 1e9, direct=bulk())
                 if len(run) < MANY or not bulk():  # or a thread has begun to look for an answer in the inbox
                     self.reclaim()
@@ -208,7 +207,7 @@ class Link:
         if now >= session.due or now >= self.writer.retry_at:
             self._attend(now)
         ready = bool(self.inbox or session.notices) or session.loss is not None
-        session.stirred = session.stirred or ready or session.unfinished
+        session.stirred = session.stirred or ready or session.unfinished or self.writer.retry_at != NEVER
         return ready
 
     def _receive(self, data: bytes | memoryview, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
