@@ -24,7 +24,7 @@ from .deflate import Deflate, Inflater
 from .flag import Turn, holding, move
 from .frame_writer import AGAIN, FrameWriter
 from .frames import Received, Violation
-from .session import LIFE, Limits, Loss, Session
+from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import BRIEF, READ, Transport, loss_of
 
 MANY: Final = 8  # messages of one read that are worth a loop of their own
