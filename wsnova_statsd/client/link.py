@@ -160,7 +160,7 @@ class Link:
                 if self.unclaimed:
                     self.reclaim()
                 while not (inbox or run):
-                    due = min(session.due, until, self.writer.retry_at)
+                    due = session.due if session.due < until else until
                     if (not transport.lively or session.stirred or now + BRIEF > due) and self._stands_ready(now):
                         break
                     if transport.ready or session.unfinished:
@@ -168,7 +168,7 @@ class Link:
                     elif now >= until:
                         break
                     else:
-                        due = min(session.due, until, self.writer.retry_at)
+                        due = min(session.due, until, self.writer.retry_at) if session.stirred or due <= now else due
                         began, data = now, transport.await_bytes(due - now)
                         now = _monotonic()
                         self.idle += now - began
@@ -189,7 +189,7 @@ class Link:
             finally:  # also when a signal's handler raised: the keeper must see that no thread reads
                 # One step without a call, which could be interrupted. What is in a run has stirred the session.
                 self.driver, self.away_since, self.unclaimed = _AWAY, now, run
-            if not direct:
+            if run and not direct:
                 self.reclaim()
             if session.close_owed is not None:
                 self.writer.speak(now)
