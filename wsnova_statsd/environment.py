@@ -47,6 +47,7 @@ _REPORTER: Final[Mapping[str, _Reading]] = {
     "MAX_SERIES": ("max_series", int, "a whole number"),
     "MAX_SAMPLES": ("max_samples", int, "a whole number"),
     "DISTRIBUTIONS": ("distributions", _switch, _WORD),
+    "WORKER": ("worker", str, "1 to 32 of the characters a-z, 0-9, _ and -"),
 }
 
 

@@ -20,12 +20,14 @@ from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound
 from ..events import CATALOGUE
 from ..profiles import Profile
+from ..reporters.packing import StateTags, as_they_are
 from ..telemetry import Bus, Unguarded
 from .kpi_history import HANDLERS, Absurd, History, measured
 from .kpi_report import CRITICAL, OK, Report, report
 from .turns import Turns
 from .window import Window
 
+OVERALL: Final = ("scope:all",)  # so that an average over clients does not mix the overall figures in
 _MAX_CLIENTS: Final = 1000
 _SLICES: Final = 30
 _TICK: Final = 1.0  # seconds; the shortest flush interval
@@ -49,7 +51,7 @@ class KpiTracker:
     less by up to a thirtieth, as time leaves it in slices).
 
     With a `reporter` they are shipped: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
-    `websocket.can_connect`, untagged overall and tagged by client. 1,000 clients have figures of their own; of the rest
+    `websocket.can_connect`, tagged by client or, overall, `scope:all`. 1,000 clients have figures of their own; of the rest
     all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
     """
 
@@ -71,6 +73,7 @@ class KpiTracker:
                 raise ConfigurationError(f"reporter is {reporter!r}, without {method}; give a ws.StatsdReporter")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._reporter = reporter
+        self._state_tags: StateTags = getattr(reporter, "state_tags", as_they_are)
         self._clock = clock
         self._slice_count = min(_SLICES, int(window))  # slices of a second at least: so often messages are summed up
         self._slice_ns = round(window * _S / self._slice_count)
@@ -287,9 +290,9 @@ class KpiTracker:
         with self._lock:
             overall = self._overall_locked(self._clock())
             histories = [one for one in self._clients.values() if not one.ended]
-        _gauges(reporter, overall, ())
+        _gauges(reporter, overall, self._state_tags(OVERALL))
         if turn in (0, None):
-            _health(reporter, overall, ())
+            _health(reporter, overall, OVERALL)
         changes = _CHANGES
         for history in histories:
             with self._lock:
@@ -300,7 +303,7 @@ class KpiTracker:
                     changes -= not its_turn
                     history.told = up
                 history.ended = history.closed and (up is None or up == history.told)
-            _gauges(reporter, rows, history.tags)
+            _gauges(reporter, rows, self._state_tags(history.tags))
             if its_turn:
                 _health(reporter, rows, history.tags)
             if told:

@@ -111,14 +111,15 @@ def _rest() -> Iterator[Definition]:
 def _system() -> Iterator[Definition]:
     """Gauges alone: a sampler tells states, one in a while, and no occurrences that a gauge would lose."""
     sampled, worker, prefix = events.SYSTEM_SAMPLED, {"worker": "worker"}, "websocket.system."
+    both = {**_CLIENT, **worker}  # so that the figures of a client join those of its process
     for measurement in ("cpu_percent", "rss_bytes", "threads", "open_fds"):
-        yield gauge(prefix + measurement, sampled, measurement, worker)
+        yield gauge(prefix + measurement, sampled, measurement, worker, state=True)
     for last in ("gc.collections", "gc.collections.full", "ctx_switches", "ctx_switches.involuntary"):
-        yield gauge(prefix + last, sampled, last.replace(".", "_"), worker)
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), worker, state=True)
     for last in ("tcp.rtt", "tcp.rttvar", "heartbeat.rtt"):
-        yield gauge(f"{prefix}{last}_ms", sampled, last.replace(".", "_"), _CLIENT, _MS)
+        yield gauge(f"{prefix}{last}_ms", sampled, last.replace(".", "_"), both, _MS)
     for last in ("tcp.retransmits", "tcp.lost", "heartbeat.missed_share"):
-        yield gauge(prefix + last, sampled, last.replace(".", "_"), _CLIENT)
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), both)
 
 
 _STATSD = (*_connection(), *_messages(), *_rest(), *_system())

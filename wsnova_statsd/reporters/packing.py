@@ -7,7 +7,7 @@ taken from a series is delivered, given back or counted as lost.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,13 @@ from ..metrics.reading import converted
 from ..metrics.store import Series
 from .delivery_stats import DeliveryStats, Line
 
+StateTags = Callable[[tuple[str, ...]], tuple[str, ...]]
 TYPES: Final = {"counter": "c", "sum": "c", "gauge": "g", "summary": "h", "distribution": "d"}
+
+
+def as_they_are(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of a state where no process is told from another."""
+    return tags
 
 
 @dataclass(slots=True)
@@ -32,7 +38,7 @@ class Packer:
     """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each.
 
     `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `delivery`
-    counts what can never be sent.
+    counts what can never be sent. `state_tags` gives the tags of a state those of the process that tells it.
     """
 
     def __init__(
@@ -43,7 +49,9 @@ class Packer:
         limit: int,
         delivery: DeliveryStats | None = None,
         lock: threading.Lock | None = None,
+        state_tags: StateTags | None = None,
     ) -> None:
+        self._state_tags = state_tags if state_tags is not None else as_they_are
         self._prefix = prefix
         self._tags = tags
         self._suffix = suffix
@@ -57,7 +65,7 @@ class Packer:
         head: _Head | None = series.wire
         if head is None:
             name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
-            tags = series.tags
+            tags = self._state_tags(series.tags) if series.state else series.tags
             if self._tags:
                 tags = tuple(dict.fromkeys((*tags, *self._tags)))
                 tags = self._all_tags.setdefault(tags, tags)

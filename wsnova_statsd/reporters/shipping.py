@@ -23,7 +23,7 @@ from .delivery_stats import DeliveryStats
 from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
 from .outage import Outage, plain
 from .outbox import Message, Outbox
-from .packing import Packer
+from .packing import Packer, StateTags, as_they_are
 from .settings import Address
 
 _EARLY: Final = 0.5  # seconds that a flush may be early and be the next window's all the same
@@ -32,13 +32,15 @@ _LATE_TITLE: Final = "Counts reached the Datadog Agent late"
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where to and with what: `make_agent` is called in the process that ships; not `enabled`: all goes nowhere."""
+    """Where to and with what: `make_agent` is called in the process that ships, and so is `state_tags`;
+    not `enabled`: all goes nowhere."""
 
     address: Address
     make_agent: Callable[[], Agent]
     prefix: str
     tags: tuple[str, ...]
     enabled: bool
+    state_tags: StateTags = as_they_are
 
 
 class Shipper:
@@ -97,7 +99,8 @@ class Shipper:
         if self._agent is None or self._packer is None:
             agent = self._to.make_agent()
             limit = self._to.address.limit
-            self._packer = Packer(self._to.prefix, self._to.tags, agent.suffix, limit, self.delivery, self._store.lock)
+            to, delivery, lock = self._to, self.delivery, self._store.lock
+            self._packer = Packer(to.prefix, to.tags, agent.suffix, limit, delivery, lock, to.state_tags)
             for series in self._store.series.copy():
                 series.wire = None
             self._agent = agent

@@ -29,6 +29,7 @@ from .flusher import Flusher
 from .outbox import Outbox
 from .resolver import Resolver
 from .shipping import Destination, Shipper
+from .worker import WORKERS, Worker, given_name, tagged
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
 _PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
@@ -58,6 +59,7 @@ class StatsdReporter:
     `host` and `port` or `socket_path` say where (else the DD_* variables, else the Agent's socket or localhost:8125);
     `namespace` and `tags` go with every line; `max_series` is per metric name, `max_samples` per series and flush;
     `distributions=False` leaves every distribution out; `strict` raises for bad names and values (for tests).
+    `worker` names this process in state gauges and service checks (else WSNOVA_STATSD_WORKER, else a number is taken).
     Raises ConfigurationError at once for what is not usable. Every method from any thread.
     """
 
@@ -75,6 +77,7 @@ class StatsdReporter:
         distributions: bool = True,
         strict: bool = False,
         bus: telemetry.Bus | None = None,
+        worker: str | None = None,
     ) -> None:
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
@@ -82,6 +85,7 @@ class StatsdReporter:
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
+        self._worker = Worker.of(given_name(worker), self._tags)
         settings.external_data()
         self._enabled = not settings.disabled()
         self._bus = bus if bus is not None else telemetry.DEFAULT
@@ -103,7 +107,7 @@ class StatsdReporter:
 
     def _reset(self) -> None:
         self._state = threading.Lock()  # guards _running
-        to = Destination(self.address, self._make_agent, self._prefix, self._tags, self._enabled)
+        to = Destination(self.address, self._make_agent, self._prefix, self._tags, self._enabled, self.state_tags)
         self._shipper = Shipper(self._store, self._outbox, to)
         self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
         self._handler_errors = self._bus.handler_errors  # those before are not of this reporter and process
@@ -132,6 +136,7 @@ class StatsdReporter:
         with self._state:
             if self._running:
                 return
+            WORKERS.join(self._worker)
             self._shipper.begin()
             self._registry.attach(self._bus)
             self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
@@ -223,8 +228,13 @@ class StatsdReporter:
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
         process.in_child()
-        self._outbox.check(self._prefix + wire.text(name), status, self._all_tags(tags), message, self._room())
+        told = self.state_tags(self._all_tags(tags))
+        self._outbox.check(self._prefix + wire.text(name), status, told, message, self._room())
         self._leave_now()
+
+    def state_tags(self, tags: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """These tags as a state of this process carries them: with its `worker:`, if no constant tag is one."""
+        return tagged(tags, self._worker.name, self._tags)
 
     def _all_tags(self, tags: TagsGiven) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*wire.clean_tags(tags), *self._tags)))
