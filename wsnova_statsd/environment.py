@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .errors import ConfigurationError, known_keys
+from .errors import ConfigurationError, known_keys, one_of
+from .profiles import PROFILES
 
 PREFIX: Final = "WSNOVA_STATSD_"
+_DEFAULT_PROFILE: Final = "standard"
 _WORDS: Final = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 
@@ -49,6 +51,14 @@ _REPORTER: Final[Mapping[str, _Reading]] = {
     "DISTRIBUTIONS": ("distributions", _switch, _WORD),
     "WORKER": ("worker", str, "1 to 32 of the characters a-z, 0-9, _ and -"),
 }
+
+
+def profile(environ: Mapping[str, str]) -> str:
+    """The profile of a Monitor that is given none. Raises ConfigurationError for one that is not known."""
+    name = environ.get(f"{PREFIX}PROFILE", "").strip()
+    if name and name not in PROFILES:
+        raise one_of(f"{PREFIX}PROFILE", name, PROFILES)
+    return name or _DEFAULT_PROFILE
 
 
 def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:

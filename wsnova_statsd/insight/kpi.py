@@ -126,6 +126,11 @@ class KpiTracker:
                 self._detach_locked()
         return self
 
+    def ship(self) -> None:
+        """Hand the reporter what is known by now; nothing without one."""
+        if self._running and self._reporter is not None:
+            self._ship(self._reporter, None)
+
     def stop(self) -> None:
         """Detach, and hand the reporter the last values. What was counted can still be asked for."""
         with self._lock:
@@ -146,8 +151,7 @@ class KpiTracker:
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, in the exiting thread: hand the reporter the last values."""
-        if self._running and self._reporter is not None:
-            self._ship(self._reporter, None)
+        self.ship()
 
     def __enter__(self) -> KpiTracker:
         return self.start()
@@ -175,7 +179,7 @@ class KpiTracker:
             except Absurd:
                 self.skipped += 1
                 return
-            if event in (events.CLIENT_CLOSED, events.CONNECTION_STARTED):
+            if event in (events.CLIENT_CLOSED, events.CLIENT_STATE, events.CONNECTION_STARTED):
                 self._closed.pop(client_id, None)
             if event == events.CLIENT_CLOSED:
                 self._closed[client_id] = now

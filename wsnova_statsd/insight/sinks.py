@@ -32,6 +32,7 @@ class Alert:
     p95: float | None
     unit: str
     occurred_at: float | None = field(default=None, compare=False)
+    own: tuple[tuple[str, str], ...] = ()  # tags that the client was given
 
     @property
     def aggregation_key(self) -> str:
@@ -40,7 +41,8 @@ class Alert:
 
     @property
     def tags(self) -> dict[str, str]:
-        return {key: value for key, value in (("client", self.client), ("type", self.type)) if value}
+        named = {**dict(self.own), "client": self.client, "type": self.type}
+        return {key: value for key, value in named.items() if value}
 
 
 @runtime_checkable

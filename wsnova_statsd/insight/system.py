@@ -25,6 +25,7 @@ from .kpi_history import Absurd, measured
 from .sinks import Timers
 from .tcp_info import tcp_info
 
+_NOBODY: Final[Mapping[str, Any]] = {}
 _SHORTEST: Final = 1.0  # seconds; the shortest flush interval, and cpu_percent needs some time to be a share of
 _ANSWERED, _MISSED = events.HEARTBEAT_RECEIVED, events.HEARTBEAT_MISSED
 # Heartbeats are figures; the others show a forked child that a client runs in it. Every profile emits the last one.
@@ -205,11 +206,14 @@ class SystemSampler:
         worker = self._given_worker or WORKERS.current()
         self._tell(self._figures(begun), None, worker)
         clients = {client_id: beats.figures() for client_id, beats in heard.items()}
-        for client_id, link in links(self._bus):
-            clients.setdefault(client_id, {}).update(tcp_info(link.option))
+        known: dict[str, Mapping[str, Any]] = {}
+        for whose, link in links(self._bus):
+            known[whose["client_id"]] = whose
+            if link is not None:
+                clients.setdefault(whose["client_id"], {}).update(tcp_info(link.option))
         for client_id, figures in clients.items():
             if figures:
-                self._tell(figures, client_id, worker)
+                self._tell(figures, client_id, worker, known.get(client_id, _NOBODY))
 
     def _figures(self, of: object) -> dict[str, float]:
         figures = {}
@@ -220,8 +224,10 @@ class SystemSampler:
                 self.failed += 1
         return figures
 
-    def _tell(self, figures: Mapping[str, float], client_id: str | None, worker: str) -> None:
-        self._bus.execute(events.SYSTEM_SAMPLED, figures, {"client_id": client_id, "worker": worker})
+    def _tell(
+        self, figures: Mapping[str, float], client_id: str | None, worker: str, whose: Mapping[str, Any] = _NOBODY
+    ) -> None:
+        self._bus.execute(events.SYSTEM_SAMPLED, figures, {**whose, "client_id": client_id, "worker": worker})
 
 
 def _psutil() -> Any:

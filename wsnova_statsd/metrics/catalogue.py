@@ -47,6 +47,7 @@ def _connection() -> Iterator[Definition]:
     completed = events.CONNECTION_COMPLETED
     yield counter(_name(completed), completed, _CLIENT)
     yield from _duration("websocket.connection.duration", completed, _CLIENT)
+    yield gauge(up, events.CLIENT_STATE, "up", _CLIENT, state=True)
     yield gauge(up, completed, 1, _CLIENT, state=True)
     gone = events.CONNECTION_DISCONNECTED
     yield counter(_name(gone), gone, {**_CLIENT, "reason": "reason"})

@@ -17,7 +17,7 @@ from ..telemetry import Bind, HandlerFunction, Unguarded
 from ..wire import MAX_TAG, text
 from . import compiled
 from .definitions import Definition, Keep
-from .reading import MISSING, number, tags_of
+from .reading import MISSING, number, own_tags, tags_of
 from .rows import Row, Valued
 from .series import OVERFLOW_TAGS, Series
 from .store import Shard, Store
@@ -63,14 +63,15 @@ class Plan:
         shard = store.shard()
         rows = shard.map_of(local)
         values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
-        *outer, last = values or [()]
+        own = own_tags(metadata)
+        *outer, last = (own, *values) if own else values or [()]
         level = rows
         for value in outer:
             level = level.get(value, {})
         found: Row | None = level.get(last)
         if found is not None:
             return found
-        tags = self._tags(dict(zip(self.keys, values, strict=True)))
+        tags = self._tags(dict(zip(self.keys, values, strict=True)), own)
         series = [
             store.find(one.name, one.kind, clean, one.divisor, one.state)
             for one, clean in zip(self.definitions, tags, strict=True)
@@ -89,10 +90,12 @@ class Plan:
         store.added_row()
         return row
 
-    def _tags(self, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
-        """Each definition's tags; made once for all that have the same."""
+    def _tags(self, values: Mapping[str, Any], own: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Each definition's tags; made once for all that have the same. `own` are the client's."""
         made: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
-        return [made.get(one.tags) or made.setdefault(one.tags, tags_of(one.tags, values)) for one in self.definitions]
+        return [
+            made.get(one.tags) or made.setdefault(one.tags, tags_of(one.tags, values, own)) for one in self.definitions
+        ]
 
     def _new_row(self, shard: Shard, series: list[Series]) -> Row:
         """One row for each measurement, the first with the counters, or one for counters only; the first of them."""

@@ -29,6 +29,7 @@ from .flusher import Flusher
 from .outbox import Outbox
 from .resolver import Resolver
 from .shipping import Destination, Shipper
+from .twins import TWINS, called_from
 from .worker import WORKERS, Worker, given_name, tagged
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
@@ -79,6 +80,7 @@ class StatsdReporter:
         bus: telemetry.Bus | None = None,
         worker: str | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "metrics", "tags")}
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
         checks.whole("max_samples", max_samples)
@@ -90,6 +92,7 @@ class StatsdReporter:
         self._enabled = not settings.disabled()
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else list(metrics)
+        self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
         self._registry = HandlerRegistry(
             (one for one in chosen if distributions or one.kind != "distribution"), self._store
@@ -101,6 +104,7 @@ class StatsdReporter:
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._ensure_thread
         self._running = False
+        self._started_at = ""
         self._reset()
         process.on_fork(self)
         process.at_exit(self, process.REPORTER)
@@ -129,6 +133,7 @@ class StatsdReporter:
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
         process.in_child()
+        self._started_at = self._started_at if self._running else called_from()
         process.unsignalled(self._start, _PATIENCE, None)
         return self
 
@@ -141,7 +146,26 @@ class StatsdReporter:
             self._registry.attach(self._bus)
             self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
             self._running = self._flusher.wanted = True
+        TWINS.begin(self)
         self._ensure_thread()
+
+    def __repr__(self) -> str:
+        where = f", started at {self._started_at}" if self._running and self._started_at else ""
+        return f"<wsnova_statsd.StatsdReporter to {self.address}{where}>"
+
+    def same_place(self, other: object) -> bool:
+        """Whether what both send ends in the same series: one bus, Agent, namespace and tags."""
+        if not isinstance(other, StatsdReporter):
+            return False
+        mine, theirs = ((one._bus, one.address, one._prefix, one._tags, one._enabled) for one in (self, other))
+        return self._enabled and mine == theirs
+
+    def doubles(self, other: object) -> bool:
+        """Whether both count the same metric of the same event, and send it to the same place."""
+        if not isinstance(other, StatsdReporter) or not self.same_place(other):
+            return False
+        mine, theirs = ({(one.name, one.event) for one in reporter.given["metrics"]} for reporter in (self, other))
+        return not mine.isdisjoint(theirs)
 
     @property
     def running(self) -> bool:
