@@ -51,10 +51,10 @@ HEARTBEAT_RECEIVED: Final = PREFIX + "heartbeat.received"
 HEARTBEAT_MISSED: Final = PREFIX + "heartbeat.missed"
 SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 
-# Emitted by the bus itself, by the client about itself (at its start, and to a Monitor that asks: `up`, 1 with a link and
-# 0 without, left out where the profile has no connection events; at its end), for each message whose age is known (`lag`, ns; `client_id`,
-# `direction`), and when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns; `client_id`
-# if it is one's): outside the guide's prefix, outside the catalogue, in every profile.
+# Outside the guide's prefix, outside the catalogue, in every profile. Emitted by the bus itself; by the client about
+# itself, at its start and to a Monitor that asks (`up`: 1 with a link, 0 without; left out where the profile has no
+# connection events) and at its end; for each message whose age is known (`lag`, ns; `client_id`, `direction`); and when
+# detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns; `client_id` if it is one's).
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
 CLIENT_STATE: Final = "telemetry.client.state"
 CLIENT_CLOSED: Final = "telemetry.client.closed"

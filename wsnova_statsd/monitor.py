@@ -131,7 +131,7 @@ class Monitor:
         yield self._ask_clients, lambda _: None
 
     def _ask_clients(self) -> None:
-        """Those that were started before: their state, so that it is in the first flush, and which profile they keep."""
+        """Those that were started before emit their state, for the first flush; who keeps a profile is logged."""
         keep = ask_clients(self._bus, self.profile)
         if keep:
             _log.warning(
@@ -144,7 +144,7 @@ class Monitor:
             self.kpis.ship()
 
     def _warn_of_twins(self) -> None:
-        """Another Monitor's reporter may count other metrics, or be this one's, and its KPIs and alerts are the same."""
+        """Of another Monitor with the same KPIs and alerts, although its reporter does not count the same metrics."""
         for other in self._bus.profiles.copy():
             if isinstance(other, Monitor) and other is not self:
                 mine, theirs = self.reporter, other.reporter

@@ -168,7 +168,7 @@ def test_checks_say_what_was_meant_within_their_bytes(
     assert check.status == (number if number in (0, 1, 2, 3) else 3)
     meant = _flat(message.said).replace("\n", " ").replace("|", "_").replace("m:", "m_").strip()
     _whole_or_cut(check.message.replace("\\n", "\n"), meant)
-    meant_tags = hostile.tags_of([tag.said for tag in tags if tag.given is not None])
+    meant_tags = (*hostile.tags_of([tag.said for tag in tags if tag.given is not None]), "worker:0")
     assert check.tags == meant_tags[: len(check.tags)]
     assert (check.hostname, check.timestamp, check.origin) == (None, None, ())
 
@@ -319,7 +319,8 @@ def test_hostile_metadata_and_measurements_of_every_event_are_counted_and_forge_
                 assert metrics.count(one.name) == len(METADATA) + 1
         assert {one.name for one in metrics.metrics()} <= {one.name for one in defined}
         tags = {tag for message in metrics.messages for tag in message.tags}
-        assert {tag.partition(":")[0] for tag in tags} <= {tag for one in defined for tag, _ in one.tags}
+        named = {tag for one in defined for tag, _ in (*one.tags, *((("worker", ""),) if one.state else ()))}
+        assert {tag.partition(":")[0] for tag in tags} <= named
     assert bus.handler_errors == 0
 
 

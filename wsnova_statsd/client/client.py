@@ -87,8 +87,6 @@ class Client:
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
         self._said_forked = False
         self._starts_here = False  # in a child, where it was to be connected and is not yet
-        if isinstance(subprotocols, str):
-            raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         with _naming:
             self._options = Options(
@@ -100,7 +98,7 @@ class Client:
                 on_message=on_message,
                 on_error=on_error,
                 headers=headers,
-                subprotocols=tuple(subprotocols),
+                subprotocols=subprotocols if isinstance(subprotocols, str) else tuple(subprotocols),  # type: ignore[arg-type]  # Options raises
                 ssl=ssl,
                 proxy=proxy,
                 connect_timeout=connect_timeout,
@@ -129,8 +127,8 @@ class Client:
     def profile(self) -> Profile:
         """The profile in force; before the start, the one that a start would take now."""
         lifecycle = self._own()
-        ended = lifecycle is None or lifecycle.over
-        return self._options.on(self._bus).profile if ended else lifecycle.connection.options.profile
+        runs = lifecycle is not None and not lifecycle.over
+        return (lifecycle.connection.options if lifecycle and runs else self._options.on(self._bus)).profile
 
     @property
     def state(self) -> State:

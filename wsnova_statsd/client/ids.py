@@ -35,7 +35,7 @@ class Ids:
     def hold(self, bus: Bus, client_id: str, holder: Lifecycle) -> None:
         """Hold this id until the holder is over. Raises ClientIdInUse if another one holds it."""
         while (other := self._first(bus, client_id, holder)) is not holder:
-            if not (other.forsaken and other.wait(_PATIENCE)):
+            if other.client() is not None or not other.wait(_PATIENCE):
                 raise ClientIdInUse(
                     f"client_id {client_id!r} belongs to another client on this bus, which is "
                     f"{other.connection.state.value}; close that one, or give this one another id"

@@ -62,8 +62,8 @@ class Lifecycle(Progress):
         self.replies = replies = Replies(protocol, self._lower)
         self._ownership = Ownership(lambda: self.connection.closing.is_set())
         self.is_owner = is_owner = self._ownership.mine
-        self._client = weakref.ref(client)
-        self._login = Login(options.auth, emit, faults, self._client, self._refused_for_good)
+        self.client = weakref.ref(client)
+        self._login = Login(options.auth, emit, faults, self.client, self._refused_for_good)
         calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
@@ -84,11 +84,6 @@ class Lifecycle(Progress):
     def launched(self) -> bool:
         """Whether it was begun, and so emits."""
         return self._launch.holder() is not None
-
-    @property
-    def forsaken(self) -> bool:
-        """Its client was collected, and its end is to come."""
-        return self._client() is None
 
     # -- start --------------------------------------------------------------------------------------------------------
 

@@ -80,6 +80,8 @@ class Options:
                 raise ConfigurationError(f"{name} is {given!r}; give a function or None")
         if not callable(self.headers):  # an iterator can be asked once only
             object.__setattr__(self, "headers", header_lines(self.headers))
+        if isinstance(self.subprotocols, str):
+            raise ConfigurationError(f"subprotocols is the string {self.subprotocols!r}; give a list of names")
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
@@ -111,8 +113,8 @@ class Options:
         object.__setattr__(self, "tags", own_tags(self.tags))
 
     def on(self, bus: Bus) -> Options:
-        """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the first
-        Monitor that runs there, else the standard one."""
+        """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the
+        first Monitor that runs there, else the standard one."""
         same = copy(self)
         if self.follows:
             object.__setattr__(same, "profile", next(iter(bus.profiles.copy().values()), STANDARD))
@@ -164,19 +166,7 @@ def own_tags(given: object) -> Mapping[str, str]:
 
 _MOST_TAGS: Final = 10
 _TAG_KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*\Z")
-_TAKEN_KEYS: Final = frozenset(
-    {
-        "client",
-        "type",
-        "worker",
-        "host",
-        "env",
-        "service",
-        "version",
-        "direction",
-        "result",
-    }  # the last stay as they are
-)
+_TAKEN_KEYS: Final = frozenset(("client", "type", "worker", "host", "env", "service", "version", "direction", "result"))
 
 
 @functools.cache

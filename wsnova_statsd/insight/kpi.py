@@ -51,8 +51,9 @@ class KpiTracker:
     less by up to a thirtieth, as time leaves it in slices).
 
     With a `reporter` they are shipped: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
-    `websocket.can_connect`, tagged by client or, overall, `scope:all`. 1,000 clients have figures of their own; of the rest
-    all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
+    `websocket.can_connect`, tagged by client or, overall, `scope:all`. 1,000 clients have figures of their own; of the
+    rest all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at
+    once.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class History:
             self._down(now_ns)
 
     def told_state(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """What the client itself says at its start, or to a tracker that came later: news only where nothing is known."""
+        """What the client itself says, at its start or to a tracker that came later. News where nothing is known."""
         self.closed = self.ended = False
         self.tags = (*self.tags[:1], *(own_tags(metadata) if self.tags else ()))
         if self.up is None and "up" in measurements:

@@ -14,7 +14,6 @@ import os
 import re
 import socket
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -46,7 +45,7 @@ def given_name(given: object, environ: Mapping[str, str] = os.environ) -> str | 
 
 
 def tagged(tags: tuple[str, ...], name: str, constant: Iterable[str]) -> tuple[str, ...]:
-    """These tags of a state with `worker:<name>`, unless they have one; with none at all where a constant tag is one."""
+    """A state's tags with `worker:<name>`, unless they have one; with none at all where a constant tag is one."""
     if any(map(_is_worker, constant)):
         return tuple(tag for tag in tags if not _is_worker(tag))
     return tags if any(map(_is_worker, tags)) else (*tags, f"{KEY}:{name}")
@@ -137,6 +136,8 @@ def _take(service: str) -> tuple[str, int | None]:
 
 def places(environ: Mapping[str, str] = os.environ) -> list[str]:
     """The directories for locks: $XDG_RUNTIME_DIR, else that for temporary files."""
+    import tempfile  # heavy, and only who needs a number needs it
+
     own = environ.get("XDG_RUNTIME_DIR", "")
     found = [own] if os.path.isabs(own) else []
     try:
