@@ -109,7 +109,7 @@ def test_a_service_check_leaves_at_once(reporter: ws.StatsdReporter, receiver: D
     reporter.service_check("websocket.can_connect", 2, tags=["client:a"], message="refused: m: it | was\ndown")
     assert receiver.wait_for(lambda r: r.checks, timeout=3)
     (check,) = receiver.checks
-    assert (check.name, check.status, check.tags) == ("websocket.can_connect", 2, ("client:a",))
+    assert (check.name, check.status, check.tags) == ("websocket.can_connect", 2, ("client:a", "worker:0"))
     assert check.message == "refused: m_ it _ was down"
 
 

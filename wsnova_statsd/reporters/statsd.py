@@ -252,7 +252,7 @@ class StatsdReporter:
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
         process.in_child()
-        told = self.state_tags(self._all_tags(tags))
+        told = self._all_tags(self.state_tags(wire.clean_tags(tags)))
         self._outbox.check(self._prefix + wire.text(name), status, told, message, self._room())
         self._leave_now()
 
