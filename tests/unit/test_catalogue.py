@@ -214,7 +214,7 @@ STANDARD |= {event for event in TABLE if event.startswith(("subscription.", "aut
     ],
 )
 def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | None, named: set[str]) -> None:
-    """The metrics of an event come all or not at all, in the list's order; a client's state and messages' age always."""
+    """The metrics of an event come all or not at all, in the list's order; those of states and ages always."""
     chosen = ws.statsd_metrics(profile=profile)
     named = {*(f"websockex_nova.{event}" for event in named), events.CLIENT_STATE, events.MESSAGE_LAG}
     assert {one.event for one in chosen} == named

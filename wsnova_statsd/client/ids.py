@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 from .. import process
 from ..errors import ClientIdInUse
 from ..telemetry import Bus
+from .state import State
 
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
-_PATIENCE: Final = 1.0  # seconds for the end of a client that was collected, which the clock emits at once
+_PATIENCE: Final = 1.0  # seconds for the end of a client that is closed, or was collected
 
 
 class Ids:
@@ -35,10 +36,12 @@ class Ids:
     def hold(self, bus: Bus, client_id: str, holder: Lifecycle) -> None:
         """Hold this id until the holder is over. Raises ClientIdInUse if another one holds it."""
         while (other := self._first(bus, client_id, holder)) is not holder:
-            if other.client() is not None or not other.wait(_PATIENCE):
+            state = other.connection.state
+            ends = state is State.CLOSED or other.client() is None  # nothing comes of it but its last events
+            if not (ends and other.wait(_PATIENCE)):
                 raise ClientIdInUse(
-                    f"client_id {client_id!r} belongs to another client on this bus, which is "
-                    f"{other.connection.state.value}; close that one, or give this one another id"
+                    f"client_id {client_id!r} belongs to another client on this bus, which is {state.value}; close "
+                    "that one, or give this one another id"
                 )
 
     def _first(self, bus: Bus, client_id: str, holder: Lifecycle) -> Lifecycle:
