@@ -159,10 +159,12 @@ class Emitter:
     def tell_state(self) -> None:
         """Emit whether there is a link, at the start and to whoever asks. Any thread: what changes meanwhile, and an
         end, are emitted once more, so that they stand last."""
-        hears_links = self.slot(CONNECTION_COMPLETED) is not self.silent
+        names = () if self.slot(CONNECTION_COMPLETED) is self.silent else ("up",)
+        # Bound, although it is rare: so who counts learns of a client's tags before there is anything else to count.
+        record = self.unlisted(CLIENT_STATE).recorder(names, self.whose)
         told = None
-        while self.live and not self._muted and told != (told := self.up):
-            self._bus.execute(CLIENT_STATE, {"up": told} if hears_links else {}, self.whose)
+        while record is not None and self.live and not self._muted and told != (told := self.up):
+            record(*(told for _ in names))
         if told is not None and not self.live:
             self.closed()
 

@@ -50,7 +50,7 @@ class Source:
             "    if not alive:",
             "        in_child()",
             "    try:",
-            f"        row = local.rows{path or '[()]'} if {TAGS!r} not in metadata else plan.row(metadata)",
+            f"        row = plan.row(metadata) if tagged and {TAGS!r} in metadata else local.rows{path or '[()]'}",
             "    except Exception:",  # not there yet, or a hash of the emitter's that raises
             "        row = plan.row(metadata)",
             *_indented(self._more()),

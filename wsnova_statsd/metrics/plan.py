@@ -43,6 +43,7 @@ class Plan:
         # second's, and so on (to build and hash a tuple of them costs more than these look-ups).
         self._scope: dict[str, Any] = {
             "plan": self,
+            "tagged": store.tagged,
             "local": threading.local(),
             "alive": _truth(process.ALIVE),
             "in_child": process.in_child,
@@ -64,6 +65,8 @@ class Plan:
         rows = shard.map_of(local)
         values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
         own = own_tags(metadata)
+        if own and not store.tagged:
+            store.tagged.append(True)  # from now on every handler looks
         *outer, last = (own, *values) if own else values or [()]
         level = rows
         for value in outer:

@@ -65,7 +65,7 @@ class Packer:
         head: _Head | None = series.wire
         if head is None:
             name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
-            tags = self._state_tags(series.tags) if series.state else series.tags
+            tags = self._state_tags(series.tags) if series.state and series.kind == "gauge" else series.tags
             if self._tags:
                 tags = tuple(dict.fromkeys((*tags, *self._tags)))
                 tags = self._all_tags.setdefault(tags, tags)
