@@ -118,8 +118,8 @@ class Monitor:
     def _parts(self) -> Iterable[tuple[Callable[[], object], Callable[[float], object]]]:
         """How each part is started and, with what is left of the time, stopped."""
         reporter, prometheus, port, given = self.reporter, self.prometheus, self._port, self._bus.profiles
-        yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
+        yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
         if prometheus is not None and port is not None:
             yield lambda: prometheus.start(port), lambda _: prometheus.stop()
         for part in (self.log, self.kpis):

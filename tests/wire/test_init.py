@@ -1,14 +1,15 @@
 """ws.init: the process's one Monitor; and the warning where two Monitors or reporters would send the same twice."""
 
+import gc
 import logging
 import os
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
-from wsnova_statsd.reporters.twins import TWINS
 from wsnova_statsd.testing import DogStatsDReceiver
 
 CONNECTED = {"duration": 12_000_000}
@@ -235,6 +236,7 @@ def test_one_after_the_other_is_no_twin_and_one_alone_is_none_of_itself(
     with _reporter(bus=bus):
         pass
     assert _warnings(caplog) == []
-    known = len(TWINS)
+    gone = weakref.ref(first)
     del first
-    assert len(TWINS) < known
+    gc.collect()
+    assert gone() is None
