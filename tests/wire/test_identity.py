@@ -246,3 +246,11 @@ def test_a_state_asked_for_in_the_midst_of_the_end_is_followed_by_the_end(server
     ):
         pass
     assert log.names()[-1] == ws.events.CLIENT_CLOSED
+
+
+def test_the_reporters_own_gauges_carry_the_worker_and_its_counts_do_not(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    with _reporter(agent, bus):
+        assert agent.wait_for(lambda agent: agent.metrics("websocket.reporter.packets"), PATIENCE)
+    told = {one.name.removeprefix("websocket.reporter."): one.tags for one in agent.metrics()}
+    assert told["series"] == told["flush_ms"] == ("worker:0",)
+    assert told["packets"] == told["bytes"] == ()

@@ -94,7 +94,7 @@ class Emitter:
         self._bus = bus
         self._profile = profile
         self.client_id = client_id
-        self._own: Metadata = {TAGS: tags} if tags else {}
+        self._own: Metadata = {TAGS: tags} if tags else _NO_TAGS
         self.whose: Metadata = {"client_id": client_id, **self._own}
         self.up = 0  # 1 while there is a link
         self.live = True  # the client is not closed
@@ -129,7 +129,8 @@ class Emitter:
 
     def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:
         """Emit an event that is not per message."""
-        self.up = _LINKED.get(event, self.up)  # first: see `tell_state`
+        if event in _LINKED:
+            self.up = _LINKED[event]  # first: see `tell_state`
         slot = self.slot(event)
         if not slot.handlers or not self._lets.emits(CATALOGUE[event], metadata):
             return

@@ -115,9 +115,11 @@ class Options:
     def on(self, bus: Bus) -> Options:
         """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the
         first Monitor that runs there, else the standard one."""
+        profile = next(iter(bus.profiles.copy().values()), STANDARD) if self.follows else self.profile
+        if profile is self.profile:
+            return self
         same = copy(self)
-        if self.follows:
-            object.__setattr__(same, "profile", next(iter(bus.profiles.copy().values()), STANDARD))
+        object.__setattr__(same, "profile", profile)
         return same
 
     @property
