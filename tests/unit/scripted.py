@@ -21,14 +21,20 @@ class Script:
 
     @property
     def ready(self) -> bool:
-        return bool(self.reads)
+        return bool(self.reads or self.got)
 
     @ready.setter
     def ready(self, found: bool) -> None:
-        assert found == bool(self.reads)
+        assert found == bool(self.reads or self.got)
 
     def recv(self, most: int = 0) -> bytes | None:
+        if self.got:
+            return self.got[0]
         return self.reads.pop(0) if self.reads else None
+
+    def await_brief(self) -> None:
+        if not self.got and self.wait(0.1):
+            self.got.append(self.reads.pop(0))  # type: ignore[arg-type]
 
     def await_bytes(self, seconds: float) -> bytes | None:
         return self.recv() if self.wait(seconds) else None

@@ -6,13 +6,17 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.peer import Peer, elsewhere, held_elsewhere
 from tests.unit.scripted import Script
-from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT, Received
+from wsnova_statsd.client.frames import BINARY, CLOSE, PING, PONG, TEXT, Received
 from wsnova_statsd.client.link import Driver, Link
 from wsnova_statsd.client.session import Limits, Loss, Session
 from wsnova_statsd.client.transport import Transport
@@ -39,9 +43,12 @@ def _written(script: Script) -> list[tuple[int, bytes]]:
 
 
 def _taken(link: Link, until: float) -> list[bytes]:
-    """The next run, taken over."""
+    """What the next read brings, taken over: a run, or what stands in the inbox."""
     run = link.next_run(until)
     link.unclaimed = ()
+    if not run:
+        run = _payloads(link)
+        link.inbox.clear()
     return run
 
 
@@ -78,7 +85,7 @@ def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
     script.arriving, script.on_wait = ONE, lambda: seen.append((link.driver, elsewhere(link.adopt)))
     before = link.away_since
     assert link.driver is Driver.AWAY
-    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert seen == [(Driver.OWNER, False)]
     assert (link.driver, link.away_since >= before) == (Driver.AWAY, True)
     assert link.adopt()
@@ -99,7 +106,7 @@ def test_the_keeper_reads_until_the_owner_does() -> None:
     script.reads.append(TWO)
     assert not link.keep()
     link.inbox.clear()
-    assert link.next_run(0.0) == [b"two"]
+    assert _taken(link, 0.0) == [b"two"]
 
 
 def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_just_read() -> None:
@@ -113,8 +120,7 @@ def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_
     assert _payloads(link) == [b"one"]
     assert script.reads == [TWO]
     link.inbox.clear()
-    assert link.next_run(time.monotonic() + 60) == [b"two"]
-    assert (link.kind, link.unclaimed) == (TEXT, [b"two"])
+    assert _taken(link, time.monotonic() + 60) == [b"two"]
 
 
 def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
@@ -167,7 +173,7 @@ def test_a_signals_handler_in_the_midst_of_reading_cannot_read(pair: tuple[Link,
     script = Script()
     link = _link(script)
     script.arriving, script.on_wait = ONE, handle
-    assert link.next_run(time.monotonic() + 60) == [b"one"]
+    assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert refused == [True, True]
 
 
@@ -205,7 +211,7 @@ def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> Non
     script.reads = [whole[:4], whole[4:]]
     link.pump(time.monotonic())
     assert not link.inbox
-    assert link.next_run(time.monotonic()) == [b"message"]
+    assert _taken(link, time.monotonic()) == [b"message"]
     assert script.waits == []
 
 
@@ -213,7 +219,7 @@ def test_a_wait_ends_when_something_else_is_due(clock: FakeClock) -> None:
     """The caller's time, the session's, an hour at most: whichever comes first. What was waited is counted."""
     script = Script()
     link = _link(script, Limits(5.0, 3.0))
-    script.arriving, script.on_wait = ONE, lambda: clock.advance(0.5)
+    script.arriving, script.on_wait, script.lively = ONE, lambda: clock.advance(0.5), False
     assert _taken(link, clock() + 2.0) == [b"one"]
     assert _taken(link, clock() + 60.0) == [b"one"]
     link.session.due = float("inf")
@@ -247,7 +253,7 @@ def test_heartbeats_that_nobody_hears_of_call_the_owner_out_of_no_wait() -> None
     """It waits on for a message; where they are heard of it comes back to emit them."""
     for heard, runs in ((False, [b"one"]), (True, [])):
         link = _link(Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda heard=heard: heard)
-        assert link.next_run(time.monotonic() + 60) == runs
+        assert _taken(link, time.monotonic() + 60) == runs
         assert link.session.notices == ([("sent", 0)] if heard else [])
 
 
@@ -259,6 +265,42 @@ def test_after_a_pong_the_system_does_not_wait_within_the_read() -> None:
         assert (script.reads, script.lively) == ([], lively)
 
 
+class _Feed(Script):
+    """Has these reads to give and is over then; more may come at once behind each read."""
+
+    def recv(self, most: int = 0) -> bytes | None:
+        self.lively = True
+        return super().recv(most)
+
+
+_FRAMES = [
+    *(ONE, TWO, GOODBYE, server_frame(PING, b"a"), server_frame(PONG), server_frame(BINARY, b"three")),
+    *(server_frame(TEXT, b""), server_frame(TEXT, b"x" * 126), server_frame(TEXT, b"x" * 65536), b"\xff"),
+    *(bytes((TEXT, 1)) + b"a", bytes((0, 1)) + b"b", bytes((0x80, 1)) + b"c"),
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(_FRAMES), min_size=1, max_size=3).map(b"".join), max_size=9), st.data())
+def test_messages_that_come_alone_take_a_shorter_way_to_the_same(reads: list[bytes], data: st.DataObject) -> None:
+    """Whatever is read, and wherever it is cut: in turns, and read by read."""
+    cuts = [data.draw(st.integers(0, len(read)), label="cut") for read in reads]
+    reads = [part for read, cut in zip(reads, cuts, strict=True) for part in (read[:cut], read[cut:]) if part]
+    found = []
+    for bulk in (None, True, False):
+        script, got = _Feed(*reads, b""), list[bytes]()
+        link = _link(script)
+        turns = link.runs(SimpleNamespace(due=2**63), partial(bool, bulk))
+        while True:
+            run = link.next_run(math.inf, direct=False) if bulk is None else next(turns, [])
+            link.unclaimed = ()
+            got += [*run, *_payloads(link)]
+            if not (run or link.inbox):
+                break
+            link.inbox.clear()
+        found.append((got, link.loss, link.session.arrived, _written(script), link.session.reader.usual, script.got))
+    assert found[0] == found[1] == found[2]
+
+
 # Who writes
 
 
@@ -267,7 +309,7 @@ def test_control_frames_wait_for_no_lock() -> None:
     script = Script(server_frame(PING, b"a"), ONE)
     link = _link(script)
     with held_elsewhere(link.sending):
-        assert link.next_run(time.monotonic() + 60) == [b"one"]
+        assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert script.written == b""
     with link.sending:
         link.send(Peer.masked(TEXT, b"ours"), 1.0)
@@ -326,7 +368,7 @@ def test_pings_leave_in_their_time_and_a_stuck_frame_holds_no_reader_up() -> Non
     script = Script(ONE)
     link = _link(script, Limits(0.0, 60.0), notes_heartbeats=lambda: False)
     with held_elsewhere(link.sending):
-        assert link.next_run(time.monotonic() + 60) == [b"one"]
+        assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert link.loss is None
     with link.sending:
         link.send(Peer.masked(TEXT, b"ours"), 1.0)

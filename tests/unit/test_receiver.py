@@ -4,7 +4,7 @@ script; what a run is of is said there."""
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +33,7 @@ class _Link:
     """Gives these runs, one a read, and then nothing. The keeper puts `kept` into the inbox before them."""
 
     def __init__(self, runs: Iterable[Run], kept: Sequence[Run] = ()) -> None:
-        self.runs = list(runs)
+        self.reads = list(runs)
         self.kept = list(kept)
         self.inbox: deque[Received] = deque()
         self.opened_ns = 1
@@ -54,10 +54,10 @@ class _Link:
     def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
         self.on_read()
         self.unclaimed = ()
-        if not self.runs:
+        if not self.reads:
             return []
         self.read += 1
-        self.kind, run = self.runs.pop(0)
+        self.kind, run = self.reads.pop(0)
         self.stamp = self.read
         if self.kept:
             kind, payloads = self.kept.pop(0)
@@ -67,6 +67,13 @@ class _Link:
             return []
         self.unclaimed = run
         return run
+
+    def reclaim(self) -> None:
+        self.put_back([(self.kind, payload, self.stamp) for payload in self.unclaimed])
+
+    def runs(self, turn: Any, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
+        while (run := self.next_run(turn.due / 1e9, direct=bulk())) or self.inbox:
+            yield run
 
     def put_back(self, rest: Iterable[Received]) -> None:
         self.inbox.extendleft(reversed([*rest]))
@@ -144,7 +151,7 @@ def _run(*numbers: int, kind: int = TEXT) -> Run:
 def _read_all(client: _Client) -> None:
     """Turns until nothing is left."""
     link = client.link
-    while link is not None and (link.runs or link.inbox):
+    while link is not None and (link.reads or link.inbox):
         client.turn()
 
 

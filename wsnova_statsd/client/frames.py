@@ -54,8 +54,8 @@ class FrameReader:
     """
 
     __slots__ = (
-        *("_ahead", "_closed", "_deflated", "_fragments", "_inflate", "_limit", "_max_inflated", "_opcode", "_rest"),
-        *("_stop_at", "_want", "inflated_bytes", "others", "usual", "violation"),
+        *("_ahead", "_between", "_closed", "_deflated", "_fragments", "_inflate", "_limit", "_long", "_max_inflated"),
+        *("_most", "_opcode", "_rest", "_short", "_stop_at", "_want", "inflated_bytes", "others", "usual", "violation"),
     )
 
     def __init__(
@@ -70,7 +70,9 @@ class FrameReader:
         self._ahead = b""  # what this call did not come to
         self._rest = bytearray()  # of a frame that is not whole
         self._want = 2  # how long that must be before more can be said of it
-        self.usual = TEXT  # of the last whole message; the next is expected to be of the same kind
+        self._most = min(max_message_bytes, 125)  # bytes of a message with the shortest header
+        self._between = True  # messages, in the midst of none
+        self._expect(TEXT)  # the kind of the last whole message; the next is expected to be of the same
         self._inflate = inflate
         self._deflated = False  # the message under way is
         self.inflated_bytes = 0  # by how much deflated messages ever outgrew what was read
@@ -87,6 +89,7 @@ class FrameReader:
         first frame that is anything else. After a breach `violation` is set, the frames before it are returned, and
         further bytes are ignored, as they are after a close frame. While `unfinished`, feed goes on without new bytes.
         """
+        self._between = False
         if self._ahead:
             data, self._ahead = self._ahead + data, b""
         self._stop_at = self.inflated_bytes + self._max_inflated
@@ -104,25 +107,26 @@ class FrameReader:
                 self._ahead = data[position:]
                 return found
         self._cut(data, position, stamp, found, bulk)
+        self._between = not (self._rest or self._ahead or self._opcode or self._closed or self.violation)
         return found
+
+    def _expect(self, opcode: int) -> None:
+        """Messages of this kind: what the first two bytes are for up to 125 bytes, less their number, and for more."""
+        self.usual = opcode
+        self._short = (_FINAL | opcode) << 8
+        self._long = self._short | 126 if self._limit >= 0xFFFF else _NONE
 
     def single(self, data: bytes) -> bytes | None:
         """The payload, if these bytes are one whole message of the usual kind and nothing else, as most reads of a feed
         are; else None, and `feed` takes them. The same as feed, without a list."""
         end = len(data)
-        if end < 4 or self._rest or self._ahead or self._opcode or self._closed or self.violation is not None:
+        if end < 4 or not self._between:
             return None
         head, length = _header(data)
-        base = (_FINAL | self.usual) << 8
-        if head == base | 126:
-            start = 4
-            if length < 126:
-                return None
-        else:
-            start, length = 2, head - base
-            if not 0 <= length < 126:
-                return None
-        return data[start:] if start + length == end and length <= self._limit else None
+        if head == self._long:
+            return data[4:] if length == end - 4 and length > 125 else None
+        length = head - self._short
+        return data[2:] if length == end - 2 and -1 < length <= self._most else None
 
     @property
     def unfinished(self) -> bool:
@@ -207,7 +211,7 @@ class FrameReader:
             opcode, payload = frame
             found.append((opcode, payload, stamp))
             if opcode < CLOSE:
-                self.usual = opcode
+                self._expect(opcode)
             else:
                 self._closed = opcode == CLOSE  # whatever follows it is not a message (section 5.5.1)
         return stop

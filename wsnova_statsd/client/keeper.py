@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import selectors
 import socket
 import threading
@@ -21,10 +22,13 @@ from typing import Final
 from .. import process
 from ..redaction import log_fault
 from .link import Driver, Link
+from .transport import polling
 
 AWAY: Final = 0.25
+_LONGEST: Final = 3600.0  # seconds of one wait, with no link to keep
 _LONG: Final = 1.0  # seconds after which another thread emits what the owner should
 _log = logging.getLogger(__name__)
+_OWNER: Final = Driver.OWNER
 
 
 class Kept:
@@ -115,37 +119,43 @@ class Keeper:
         links: dict[Link, Kept] = {}
         selector = selectors.DefaultSelector()
         selector.register(woken, selectors.EVENT_READ)
+        wait = polling(woken)  # takes a tenth of the selector's time, which matters where nothing else is done
         next_round = time.monotonic() + AWAY
         while self._waker is waker:
-            ready: list[Kept] = []
-            with _GUARD:
-                ready = self._readable(selector, woken, next_round)
-            for kept in ready:
-                with _GUARD:
-                    self._serve(selector, kept)
-            while self._posts:
-                with _GUARD:
-                    self._post(selector, links, *self._posts.popleft())
+            left = max(0.0, next_round - time.monotonic()) if links else _LONGEST
+            if self._registered or self._posts or wait(math.ceil(left * 1e3)):
+                for kept in self._readable(selector, woken, left):
+                    with _GUARD:
+                        self._serve(selector, kept)
+                while self._posts:
+                    with _GUARD:
+                        self._post(selector, links, *self._posts.popleft())
             now = time.monotonic()
             if now >= next_round:
                 next_round = now + AWAY
-                for kept in [links[link] for link in links if link.disposed]:  # by what came before it was watched
-                    with _GUARD:
-                        self._post(selector, links, "forget", kept)
-                away = {links[link] for link in links if link.driver is not Driver.OWNER}  # nearly all owners read
-                for kept in away | self._registered:
-                    with _GUARD:
-                        self._look(selector, kept, now)
+                away = [kept for link, kept in links.items() if link.disposed or link.driver is not _OWNER]
+                if away or self._registered:  # nearly all owners read
+                    self._round(selector, links, away, now)
 
-    def _readable(self, selector: selectors.BaseSelector, woken: socket.socket, until: float) -> list[Kept]:
-        """Wait for links to be readable, until then or until a thread posts something."""
+    def _round(self, selector: selectors.BaseSelector, links: dict[Link, Kept], away: list[Kept], now: float) -> None:
+        """Four times a second: what is to be done for owners who are away, and for links that ended."""
+        for kept in self._registered.union(away):
+            with _GUARD:
+                if kept.link.disposed:  # by what came before it was watched
+                    self._post(selector, links, "forget", kept)
+                else:
+                    self._look(selector, kept, now)
+
+    def _readable(self, selector: selectors.BaseSelector, woken: socket.socket, timeout: float) -> list[Kept]:
+        """Wait for links to be readable, so many seconds or until a thread posts something."""
         ready: list[Kept] = []
-        for key, _ in selector.select(max(0.0, until - time.monotonic())):
-            if key.data is not None:
-                ready.append(key.data)
-                continue
-            with contextlib.suppress(BlockingIOError):
-                woken.recv(4096)
+        with _GUARD:
+            for key, _ in selector.select(0.0 if self._posts else timeout):
+                if key.data is not None:
+                    ready.append(key.data)
+                    continue
+                with contextlib.suppress(BlockingIOError):
+                    woken.recv(4096)
         return ready
 
     def _post(self, selector: selectors.BaseSelector, links: dict[Link, Kept], what: str, kept: Kept) -> None:
@@ -158,7 +168,7 @@ class Keeper:
             self._adopt(selector, kept)
 
     def _look(self, selector: selectors.BaseSelector, kept: Kept, now: float) -> None:
-        """Four times a second and link: stand in for an owner who has gone away."""
+        """Stand in for an owner who has gone away."""
         link = kept.link
         away = now - link.away_since if link.driver is not Driver.OWNER else 0.0
         if link.loss is not None:

@@ -14,9 +14,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from ..errors import NotConnected
 from ..redaction import log_fault
@@ -25,7 +25,7 @@ from .flag import Turn, holding, move
 from .frames import CLOSE, PING, PONG, Received, Violation
 from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
-from .transport import FLOOD, READ, Transport, WriteFailed, loss_of
+from .transport import BRIEF, FLOOD, READ, Transport, WriteFailed, loss_of
 
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
@@ -45,6 +45,12 @@ class Driver(Enum):
 
 
 _OWNER, _AWAY, _KEEPER = Driver  # a look-up in an enum takes as long as a call
+
+
+class Due(Protocol):
+    """What is due at a time, on time.monotonic_ns()."""
+
+    due: int
 
 
 class Link:
@@ -93,6 +99,53 @@ class Link:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
+    def runs(self, turn: Due, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
+        """Owner, with nothing in hand: what `next_run` finds, read after read, until `turn` is due or something else is
+        to be done. A message that comes alone, as most feeds send them, is read here, to the same effect: what stays
+        the same from one to the next is looked up once."""
+        session, transport, inbox, reading = self.session, self._transport, self.inbox, self.reading
+        reader, got, brief, alone = session.reader, transport.got, transport.await_brief, list[bytes]()
+        data = b""
+        while True:
+            now = _monotonic()
+            later = now + BRIEF
+            due = later > session.due or later > turn.due / 1e9 or later > self._retry_at
+            if due or session.stirred or not transport.lively:
+                run = self.next_run(turn.due / 1e9, direct=bulk())
+                if not (run or inbox):
+                    return
+                yield run
+                continue
+            with reading:
+                if self.driver is _OWNER:
+                    raise NotConnected(_IN_ITS_MIDST)
+                try:
+                    self.driver = _OWNER
+                    brief()
+                    began, now = now, _monotonic()
+                    self.idle += now - began
+                    data = got[0] if got else b""
+                    payload = reader.single(data)
+                    if payload is not None:
+                        session.arrived += 1
+                        session.last_message = now
+                        inbox.append((reader.usual, payload, _wall_ns()))
+                        del got[:]  # in this order: an interrupt behind it finds nothing half taken
+                    else:
+                        transport.lively, transport.ready = False, bool(got)  # `next_run` sees to it
+                    data = b""
+                except _BROKEN as error:
+                    self._broken(error)
+                except BaseException as error:
+                    self._interrupted(error, data)
+                    raise
+                finally:  # in one step without a call, which could be interrupted
+                    self.driver, self.away_since = _AWAY, now
+            if self.disposed:
+                self.give_back()
+            if inbox:
+                yield alone
+
     def next_run(self, until: float, *, direct: bool = True) -> list[bytes]:
         """Owner, with nothing in hand: wait for input, until time.monotonic() is `until`. The messages of one read, all
         of one `kind`; what they would overtake, or all of them unless `direct`, are in the inbox. Nothing at `until`,
@@ -100,40 +153,37 @@ class Link:
         run: list[bytes] = []
         data: bytes | None = b""
         session, transport, inbox = self.session, self._transport, self.inbox
-        reader, single = session.reader, session.reader.single
         with self.reading:
             if self.driver is _OWNER:
                 raise NotConnected(_IN_ITS_MIDST)
             now = _monotonic()
             try:
                 self.driver = _OWNER
-                if self.unclaimed:
-                    self.reclaim()
-                if session.stirred:
-                    session.caught_up()
-                while not (run or inbox or session.notices or session.loss is not None):
-                    if now >= session.due or now >= self._retry_at:
-                        self._attend(now)
+                while not (inbox or run):
+                    due = min(session.due, until, self._retry_at)
+                    if not transport.lively or session.stirred or now + BRIEF > due:
+                        if self._stands_ready(now):
+                            break
+                        due = min(session.due, until, self._retry_at)
                     if transport.ready or session.unfinished:
                         data = b"" if session.unfinished else transport.recv(FLOOD)
-                    elif now >= until or session.loss is not None:
+                    elif now >= until:
                         break
                     else:
-                        began, due = now, session.due if session.due < until else until
-                        data = transport.await_bytes((due if due < self._retry_at else self._retry_at) - now)
+                        began, data = now, transport.await_bytes(due - now)
                         now = _monotonic()
                         self.idle += now - began
-                    if data and (payload := single(data)) is not None:
+                    if data and (payload := session.reader.single(data)) is not None:
                         session.arrived += 1
-                        session.arrived_bytes += len(data)
                         session.last_message = now
-                        self.kind, self.stamp = reader.usual, _wall_ns()
-                        run.append(payload)
+                        inbox.append((session.reader.usual, payload, _wall_ns()))
                     elif data is not None:
-                        self._receive(data, now, run if direct else None, as_owner=True)
+                        self._receive(data, now, run, as_owner=True)
                         transport.lively = transport.lively and bool(run or inbox)  # not after a pong
-                    if run and not direct:
-                        inbox.append((self.kind, run.pop(), self.stamp))
+                        if run and not direct:
+                            self.unclaimed = run
+                            self.reclaim()
+                            run = []
                     del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
                     data = b""
             except _BROKEN as error:
@@ -142,13 +192,28 @@ class Link:
                 self._interrupted(error, data)
                 raise
             finally:  # also when a signal's handler raised: the keeper must see that no thread reads
-                self.driver, self.away_since = _AWAY, now  # without a call, which could be interrupted
-                self.unclaimed = run
+                # One step without a call, which could be interrupted. What is in a run has stirred the session.
+                self.driver, self.away_since, self.unclaimed = _AWAY, now, run
             if session.close_owed is not None:
                 self._speak(now)
         if self.disposed:
             self.give_back()
         return run
+
+    def _stands_ready(self, now: float) -> bool:
+        """Owner, before it waits: whether there is something to hand out, to emit or to end for; do what is due. What
+        stirs the session from here on is seen the next time. Holds `reading`."""
+        session = self.session
+        if session.stirred:
+            session.stirred = False
+            if self.unclaimed:
+                self.reclaim()
+            session.caught_up()
+        if now >= session.due or now >= self._retry_at:
+            self._attend(now)
+        ready = bool(self.inbox or session.notices) or session.loss is not None
+        session.stirred = session.stirred or ready or session.unfinished
+        return ready
 
     def _receive(self, data: bytes, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
         """Something else than one usual message was read, or the end of the stream: answer what is owed. As the owner,
@@ -161,7 +226,6 @@ class Link:
             session.ended()
         if as_owner and not (run or self.inbox):
             session.judge()
-        session.stirred = session.verdict is not None or session.buffer.noticed
         self._speak(now)
         self._drop_heartbeats()
 
@@ -451,6 +515,7 @@ class Link:
     def lose(self, loss: Loss) -> None:
         """End the link for this reason, unless it has one. Any thread."""
         self.session.loss = self.session.loss or loss
+        self.session.stirred = True
         self._transport.shutdown()
 
     def fileno(self) -> int:

@@ -12,7 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from .. import events
 from ..checks import is_number
@@ -34,7 +35,8 @@ _clock = time.monotonic_ns
 _wall = time.time_ns
 
 
-class Recorders(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Recorders:
     """The recorders for messages of one type, None for an event without handlers."""
 
     kind: str

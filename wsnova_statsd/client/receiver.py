@@ -9,8 +9,7 @@ over. Runs in the owner's thread; what any thread may call says so.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from operator import length_hint
 from threading import get_ident
 from typing import Any, Final, Protocol
@@ -19,7 +18,7 @@ from .. import events, process
 from .batch import Batch
 from .frames import Received, Violation
 from .link import Driver, Link
-from .message_events import BREACH, ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
+from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
 
@@ -61,9 +60,7 @@ class Receiver:
         self._connection = connection
         self._answer = answer
         self.in_hand: Callable[[], Hand] = _nothing  # any thread: what is handed out right now
-        self._run: list[bytes] = []  # of which nothing is emitted but the sums
-        self._handing: list[bytes] = []  # the run that messages are handed out of,
-        self._rest: Iterator[bytes] = iter(())  # and what is left of it
+        self._handing: list[bytes] = []  # the run that messages are handed out of in bulk
         self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
         self._behind = 0  # ns, then
 
@@ -73,7 +70,7 @@ class Receiver:
         """What arrives on this link, until it is not the client's any more or something else is due. Messages go to the
         handler; a client without one has them yielded, and the loop's body processes them."""
         self._attend()
-        return self._each(link, self._arriving(link))
+        return self._each(link)
 
     def one(self, link: Link, until: float) -> Any:
         """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
@@ -105,61 +102,44 @@ class Receiver:
         asked = self._replies.active or self.events.beat is not None
         return NOTHING if asked and self._consumed(message, received, recorders) else message
 
-    def _arriving(self, link: Link) -> Generator[Received, None, None]:
-        """What waits and what comes, until something else is due. A long run of which nothing is emitted ends it: that
-        stands in `_run`. What is not taken goes into the inbox."""
-        inbox, replies, bulk = link.inbox, self._replies, self.events.quiet
-        while True:
-            while inbox:  # other threads may look for an answer among the rest
-                yield inbox.popleft()
-            run = link.next_run(self.due / 1e9, direct=not replies.active)
-            kind, stamp = link.kind, link.stamp
-            if replies.active and run:  # who waits for an answer looks in the inbox; it may be in this run
-                link.put_back([(kind, payload, stamp) for payload in run])
-                link.unclaimed = ()
-            elif len(run) == 1:
-                link.unclaimed = ()
-                yield kind, run[0], stamp
-            elif bulk and len(run) >= _MANY:
-                self._run = run
-                return
-            elif run:
-                self._handing, self._rest = run, (rest := iter(run))
-                try:
-                    link.unclaimed = ()
-                    for payload in rest:
-                        yield kind, payload, stamp
-                finally:
-                    left = [*rest]
-                    if left:
-                        link.put_back([(kind, payload, stamp) for payload in left])
-            elif not inbox:
-                return
-
-    def _each(self, link: Link, entries: Generator[Received, None, None]) -> Iterator[Any]:
-        """Hand out messages one by one, with all their events. What a handler raises costs nothing else; what this turn
-        does not come to goes into the inbox."""
-        messages, replies, handler, connection = self.events, self._replies, self._handler, self._connection
+    def _each(self, link: Link) -> Iterator[Any]:
+        """Hand out messages one by one, with all their events, until something else is due. What a handler raises costs
+        nothing else; what this turn does not come to stays in the inbox. A long run of which nothing is emitted ends
+        it, and is handed out as such."""
+        messages, replies, handler = self.events, self._replies, self._handler
+        connection, inbox = self._connection, link.inbox
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
         count = sizes = errors = done = spent = longest = handed = 0
         message: Any = None
-        received: Received | None = None
-        self.in_hand = lambda: (handed, length_hint(self._rest), message)
+        run: list[bytes] = []
+        runs = link.runs(self, lambda: messages.quiet and not replies.active)
+        self.in_hand = lambda: (handed, 0, message)
+        now = _clock()
         try:
-            for received in entries:  # itself, not its like: an answer that was found by others is known by it
-                now = _clock()
-                if now >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
-                    break
+            while now < self.due and connection.link is link and bus.version == version and _alive[0]:
+                if not inbox:
+                    run = next(runs, [])
+                    if len(run) >= _MANY and not replies.active:  # else a thread looks for its answer in the inbox
+                        break
+                    if run:
+                        link.reclaim()
+                        run = []
+                    if not inbox:
+                        break
                 if not self.batch.due:
-                    self._open(now)
-                current, (message, recorders) = received, read(received)
-                count, sizes, received = count + 1, sizes + len(current[1]), None
+                    self._open(_clock())
+                try:
+                    received = inbox[0]  # itself, not its like: an answer that was found by others is known by it
+                except IndexError:  # a signal's handler has closed the client
+                    continue
+                message, recorders = read(received)
+                if inbox and inbox[0] is received:  # a breach clears it
+                    del inbox[0]
+                count, sizes = count + 1, sizes + len(received[1])
                 if recorders is FAILED:
                     errors += 1
-                    if message is BREACH:  # nothing behind it may be processed
-                        deque(self._rest, 0)
                     continue
-                if (replies.active or messages.beat is not None) and self._consumed(message, current, recorders):
+                if (replies.active or messages.beat is not None) and self._consumed(message, received, recorders):
                     continue
                 if recorders.started is not None:
                     recorders.started(_wall())
@@ -170,11 +150,13 @@ class Receiver:
                     else:
                         handler(message)
                 except BaseException as error:
-                    took, done = _clock() - handed, done + 1
+                    now = _clock()
+                    took, done = now - handed, done + 1
                     spent, longest, errors = spent + took, max(longest, took), errors + (handler is not None)
                     self._left(error, message, recorders, took)
                     continue
-                took = _clock() - handed
+                now = _clock()
+                took = now - handed
                 handed, done, spent = 0, done + 1, spent + took
                 if recorders.completed is not None:
                     recorders.completed(took)
@@ -184,12 +166,8 @@ class Receiver:
                     messages.slow(message, recorders, took)
         finally:
             self.in_hand = _nothing
-            entries.close()  # which puts back what it did not give
-            if received is not None:
-                link.put_back([received])
             if count:
                 self.batch.add((count, sizes, errors, done, spent, longest))
-        run, self._run = self._run, []
         if run:
             yield from self._in_bulk(link, run)
 

@@ -234,16 +234,12 @@ class Requests:
     def _read_answers(self, asked: Asked, until: float) -> None:
         """As the owner, with nothing in the inbox: read once, and take the answers out of what came."""
         link = asked.link
-        others = []
-        run = link.next_run(until)
-        link.unclaimed = ()
-        for payload in run:
-            entry = (link.kind, payload, link.stamp)
+        link.next_run(until, direct=False)
+        for entry in [*link.inbox]:
             if not self._offer(entry, owner=True):
-                others.append(entry)
-        if others:
-            asked.last = others[-1]
-            link.put_back(others)
+                asked.last = entry
+            elif entry in link.inbox:
+                link.inbox.remove(entry)
 
     def _offer(self, entry: Received, *, owner: bool) -> bool:
         """True if this is an answer. One that the owner finds is counted as received at once."""

@@ -70,7 +70,7 @@ class Session:
         self.arrived_bytes = 0  # bytes ever received
         self._last_byte = now  # of other reads than one usual message
         self.last_message = now  # when a whole data message last arrived
-        self.stirred = False  # something may have to be said or judged
+        self.stirred = True  # something may have to be said, judged or emitted; the reader takes it back
         self.unfinished = False  # bytes are left of what was read: `receive` goes on without new ones
         self.notices: list[tuple[str, int]] = []  # sent, received with its rtt, missed, full with its weight
         self.loss: Loss | None = None
@@ -172,7 +172,6 @@ class Session:
         if not self.inbox:
             self.judge()
             self.buffer.full = self.buffer.noticed = False
-            self.stirred = False
 
     def breach(self, violation: Violation) -> None:
         """The server broke the protocol: close, and say so (section 7.1.7)."""
@@ -252,6 +251,7 @@ class Session:
             self._next_ping = now + self._interval
             self._deadline = now + self._timeout
             self.notices.append(("sent", 0))
+            self.stirred = True
         else:
             self._pings.pop(payload, None)
             if self._deadline == NEVER:

@@ -32,7 +32,9 @@ except ImportError:  # no POSIX: what waits in the kernel cannot be asked
 _SMALL: Final = 4096  # of an idle connection
 READ: Final = 65536  # bytes, at most, for an owner that is away
 FLOOD: Final = 524288  # what one read may take for an owner that has dealt with all before
-_BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
+BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
+_BRIEF_MS: Final = round(BRIEF * 1e3)
+_SMALLEST: Final = (_SMALL,)
 _WAITING: Final = (0,)  # the flags of a read that may wait
 _LONGEST: Final = 3600.0  # seconds of one wait
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
@@ -47,7 +49,7 @@ class WriteFailed(NotConnected):
         self.loss = loss
 
 
-def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
+def polling(sock: Stream) -> Callable[[int], Sequence[object]]:
     """What waits for bytes, so many milliseconds at most: poll(2) itself, or a selector where there is none."""
     if hasattr(select, "poll"):
         poll = select.poll()
@@ -59,7 +61,7 @@ def _polling(sock: Stream) -> Callable[[int], Sequence[object]]:
 
 
 def _waits_within_reads(sock: Stream) -> bool:
-    """Have a plain socket of the standard library wait up to _BRIEF seconds within a read that does not say otherwise.
+    """Have a plain socket of the standard library wait up to BRIEF seconds within a read that does not say otherwise.
     False for any other, such as a green one, which stays non-blocking."""
     written_in_c: object = type(list.append)
     if isinstance(sock, ssl.SSLSocket) or type(type(sock).recv) is not written_in_c:
@@ -67,7 +69,7 @@ def _waits_within_reads(sock: Stream) -> bool:
     if not (hasattr(socket, "MSG_DONTWAIT") and hasattr(socket, "SO_RCVTIMEO")):
         return False
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, round(_BRIEF * 1e6)))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, round(BRIEF * 1e6)))
     except OSError:
         return False
     sock.setblocking(True)
@@ -97,7 +99,7 @@ class Transport:
         self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
         self._send: Callable[..., int] = sock.send
         self._flags = (self._at_once,)
-        self._poll = _polling(sock)  # the reader's: until bytes are there, so many ms
+        self._poll = polling(sock)  # the reader's: until bytes are there, so many ms
         self.lively = False  # more may come at once; the reader says when not
 
     def fileno(self) -> int:
@@ -158,24 +160,36 @@ class Transport:
             if got < size >> 2 and size > _SMALL:
                 self._size = size >> 1
 
-    def await_bytes(self, seconds: float) -> bytes | None:
-        """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier.
+    def await_brief(self) -> None:
+        """While `lively`, wait up to BRIEF seconds for bytes, and read them into `got`, if they come. A plain socket
+        waits within the read: one call of the system for each message of a feed."""
+        got = self.got
+        if got:
+            return
+        if not self._blocking:
+            if self._poll(_BRIEF_MS):
+                self.recv()
+            return
+        try:
+            got.extend(map(self._recv, _SMALLEST, _WAITING))
+        except BlockingIOError:  # after BRIEF seconds
+            return
+        if len(got[0]) == _SMALL:
+            self._adapt(_SMALL, _SMALL)
 
-        While more may come at once, the system waits within the read: one call of it for each message of a feed."""
-        if self.lively and seconds > _BRIEF and not self.got:
-            size, got = self._size, self.got
-            try:
-                got.extend(map(self._recv, (size,), _WAITING))
-            except BlockingIOError:  # after _BRIEF seconds: an idle connection is not asked that often
-                self.lively = False
-                return None
-            if size > _SMALL or len(got[0]) == size:
-                self._adapt(len(got[0]), size)
-            return got[0]
+    def await_bytes(self, seconds: float) -> bytes | None:
+        """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier."""
+        if self.lively and seconds > BRIEF:
+            self.await_brief()
+            if self.got:
+                return self.got[0]
+            self.lively = False  # an idle connection is not asked that often
+            return None
         if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
             return None
-        self.lively = self._blocking
-        return self.recv(FLOOD)
+        data = self.recv(FLOOD)
+        self.lively = self._size == _SMALL and not self.ready
+        return data
 
     def wait(self, timeout: float) -> bool:
         """Until bytes are there; False after `timeout` seconds. Sets `ready`."""
