@@ -172,11 +172,16 @@ def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once(
     assert sum(taken) == counted
 
 
-def test_what_was_counted_is_not_counted_again() -> None:
-    """Whoever was interrupted while it counted does it again."""
-    batch, counts = Batch(), iter([_one(3), _one(4)])
-    batch.add_once(counts)
-    batch.add_once(counts)
+def test_what_is_counted_in_a_single_step_leaves_with_the_next_sums() -> None:
+    """They are due a second after `counted`, which begins no window while there are none."""
+    batch = Batch()
+    batch.counted()
+    assert batch.due == 0
+    batch.counts.append(_one(3))
+    assert batch.take() is None
+    batch.counted()
+    batch.counts.append(_one(4))
+    assert batch.due
     sums = batch.take()
     assert sums is not None
     assert (sums["count"], sums["total_size"]) == (2, 7)

@@ -1,6 +1,7 @@
 """Events and checks wait in order, cleaned and bounded; what cannot go is counted."""
 
 import enum
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,6 +73,28 @@ def test_a_refused_message_stays_first() -> None:
     assert outbox.lost == 0
 
 
+def test_who_gave_an_event_is_told_when_it_was_sent() -> None:
+    """Once, after it left the queue; not of one that is refused, too old, or cannot be sent at all."""
+    outbox, clock = _outbox()
+    told: list[tuple[str, int]] = []
+    for title in ("a", "b", "broken", "old"):
+        outbox.event(title, "x", "info", (), None, ROOM, partial(lambda one: told.append((one, len(outbox))), title))
+    answers = iter([True, False])
+    assert not outbox.ship(lambda message: next(answers))
+    assert told == [("a", 3)]
+
+    def send(message: Message) -> bool:
+        if message.arguments["title"] == "broken":
+            raise ValueError("no way")
+        return True
+
+    with pytest.raises(ValueError, match="no way"):
+        outbox.ship(send)
+    clock.advance(MAX_AGE + 1)
+    assert outbox.ship(send)
+    assert told == [("a", 3), ("b", 2)]
+
+
 def test_a_message_that_cannot_be_sent_at_all_is_not_tried_for_ever() -> None:
     """What raises is no fault of the way: it is counted, and the next time the others go."""
     outbox, _ = _outbox()
@@ -117,7 +140,7 @@ def test_an_events_fields_are_cleaned() -> None:
         "message": "c\nd ",
         "alert_type": "warning",
         "tags": ["x:1"],
-        "aggregation_key": "k_1_2_",
+        "aggregation_key": wire.clean_key("k|1,2\n"),
     }
 
 
@@ -167,12 +190,12 @@ def test_a_known_status_is_a_plain_number(status: object) -> None:
 
 
 def test_a_check_is_cleaned() -> None:
-    """Its name like a metric's, its message on one line without a bar or the mark that begins a message."""
+    """Its name like a metric's, its message on one line without a bar, and else as it was written."""
     outbox, _ = _outbox()
     outbox.check("a b|c", 1, (), "x|y\nz m:w", ROOM)
     outbox.check("|||", 1, (), "", ROOM)
     first, second = _shipped(outbox)
-    assert (first.arguments["check_name"], first.arguments["message"]) == ("a_b_c", "x_y z m_w")
+    assert (first.arguments["check_name"], first.arguments["message"]) == ("a_b_c", "x_y z m:w")
     assert (second.arguments["check_name"], second.arguments["message"]) == ("unnamed", None)
 
 

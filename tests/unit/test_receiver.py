@@ -17,7 +17,7 @@ from tests.unit.messages import made
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
 from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
-from wsnova_statsd.client.link import Driver
+from wsnova_statsd.client.link import MANY, Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -39,7 +39,7 @@ class _Link:
         self.opened_ns = 1
         self.idle = 0.0
         self.kind = self.stamp = 0
-        self.unclaimed: Sequence[bytes] = ()
+        self.unclaimed: list[bytes] = []
         self.driver = Driver.AWAY
         self.in_kernel = 0
         self.breaches: list[Violation] = []
@@ -53,7 +53,7 @@ class _Link:
 
     def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
         self.on_read()
-        self.unclaimed = ()
+        self.unclaimed = []
         if not self.reads:
             return []
         self.read += 1
@@ -73,11 +73,14 @@ class _Link:
 
     def runs(self, turn: Any, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
         while (run := self.next_run(turn.due / 1e9, direct=bulk())) or self.inbox:
+            if len(run) < MANY or not bulk():
+                self.reclaim()
+                run = []
             yield run
 
     def put_back(self, rest: Iterable[Received]) -> None:
         self.inbox.extendleft(reversed([*rest]))
-        self.unclaimed = ()
+        self.unclaimed = []
 
     def waiting(self) -> tuple[int, int]:
         return len(self.inbox), sum(len(payload) for _, payload, _ in self.inbox) + self.in_kernel
@@ -97,7 +100,7 @@ class _Answers:
         return message in self.wanted
 
     @property
-    def has_met(self) -> bool:
+    def awaiting(self) -> bool:
         return bool(self.found)
 
     def met(self, received: Received) -> bool:
@@ -155,6 +158,12 @@ def _read_all(client: _Client) -> None:
         client.turn()
 
 
+def _use(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the receiver read this clock."""
+    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    monkeypatch.setattr(receiver_module, "_seconds", clock)
+
+
 @pytest.fixture(params=[SUMS, EACH], ids=["in bulk", "one by one"])
 def heard(request: pytest.FixtureRequest) -> Sequence[str]:
     """Nobody, or somebody, hears of single messages."""
@@ -188,7 +197,7 @@ def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[
 def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What it did not come to is the first of the next one, in order, and is handed out once."""
     clock = FakeClock()
-    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    _use(clock, monkeypatch)
     link = _Link([_run(*range(50)), _run(*range(50, 60))])
     got: list[int] = []
 
@@ -260,6 +269,26 @@ def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
         client.turn()
         assert client.sums(log)["count"] == 5
     assert got == [*range(5)]
+
+
+@pytest.mark.parametrize("what", ["closes", "attaches"])
+def test_nobody_needs_to_listen_for_a_run_to_end(what: str) -> None:
+    """Without any handler of an event it ends with the message whose handler closes the client, or attaches one."""
+    link = _Link([_run(*range(100))])
+    got: list[int] = []
+
+    def handle(message: int) -> None:
+        got.append(message)
+        if len(got) == 40:
+            if what == "closes":
+                client.link = None
+            else:
+                client.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: None)
+
+    client = _Client(link, handle)
+    client.turn()
+    assert got == [*range(40)]
+    assert [int(payload) for _, payload, _ in link.inbox] == [*range(40, 100)]
 
 
 def test_one_message_is_handed_out_without_being_timed() -> None:
@@ -443,7 +472,7 @@ def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytes
     """Inbox and kernel, the time without input, and how far behind the feed that makes it: the bytes that wait, at the
     pace of the busy part of the window."""
     clock = FakeClock()
-    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    _use(clock, monkeypatch)
     monkeypatch.setattr("wsnova_statsd.client.batch.time", SimpleNamespace(monotonic_ns=clock.ns))
     link = _Link([])
     link.inbox.extend([(TEXT, b"1111", 1)] * 3)
@@ -485,7 +514,7 @@ def test_what_waits_in_the_run_at_hand_waits_too() -> None:
 def test_a_slow_message_is_emitted_once(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own time, strictly longer than slow_after; one that took exactly so long is not slow."""
     clock = FakeClock()
-    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    _use(clock, monkeypatch)
     times = {3: 0.1, 4: 0.101, 5: 0.3}
     client = _Client(_Link([_run(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), heard=heard)
     with capture_events(*heard, bus=client.bus) as log:

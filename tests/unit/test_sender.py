@@ -1,5 +1,6 @@
 """Sending a message: its frame, its events, its sums, and what stops it. The other end of the link is a socket."""
 
+import dis
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wsnova_statsd as ws
+from tests.faults.interrupting import out_of_reach
 from tests.unit.peer import Peer, held_elsewhere
 from tests.unit.test_retry import _Sleep
 from wsnova_statsd import events
@@ -281,20 +283,39 @@ def test_a_send_on_a_link_that_broke_is_an_error_and_not_sent() -> None:
         assert _sums(made, log) == {"count": 1, "total_size": 0, "errors": 1, "processed": 0}
 
 
-def test_a_frame_that_was_interrupted_when_it_was_out_counts_as_sent() -> None:
-    """Ctrl-C at every line that writes or counts: what the peer got was counted, once, and no lock is held."""
+class _Steps:
+    """The steps of a frame: its lines, but those that no signal can come before; or what follows each call, where the
+    interpreter looks for signals."""
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+        self._before: dict[FrameType, str] = {}  # the instruction
+
+    def is_one(self, frame: FrameType, event: str) -> bool:
+        frame.f_trace_opcodes = self.event == "opcode"
+        if event != self.event:
+            return False
+        if event == "line":
+            return not out_of_reach(frame)
+        before = self._before.get(frame, "")
+        self._before[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        return before == "RESUME" or before.startswith("CALL")
+
+
+@pytest.mark.parametrize("event", ["line", "opcode"])
+def test_a_frame_that_was_interrupted_when_it_was_out_counts_as_sent(event: str) -> None:
+    """Ctrl-C at every line that writes or counts, and behind every call: what the peer got was counted, once, and no
+    lock is held."""
     before = sys.gettrace()
     for turn in range(400):
-        lines = 0
+        number, steps = 0, _Steps(event)
 
         def trace(frame: FrameType, event: str, _arg: object) -> Any:
-            nonlocal lines
+            nonlocal number
             file = frame.f_code.co_filename.rpartition("/")[2]
-            if file not in ("transport.py", "link.py", "batch.py") and frame.f_code.co_name != "_count":
-                return trace
-            if event == "line":
-                lines += 1
-                if lines > turn:  # noqa: B023
+            if file in ("transport.py", "link.py", "batch.py", "sender.py") and steps.is_one(frame, event):  # noqa: B023
+                number += 1
+                if number > turn:  # noqa: B023
                     raise KeyboardInterrupt
             return trace
 
@@ -308,7 +329,7 @@ def test_a_frame_that_was_interrupted_when_it_was_out_counts_as_sent() -> None:
             finally:
                 sys.settrace(before)
             if not interrupted:
-                assert turn > 5
+                assert turn > 20
                 return
             with held_elsewhere(made.link.sending):  # it can be
                 pass

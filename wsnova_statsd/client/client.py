@@ -270,7 +270,9 @@ class Client:
         lifecycle = self._lifecycle
         if lifecycle is None or lifecycle.phase is not _RUNNING or not _ALIVE[0]:
             lifecycle = self._running()
-        return lifecycle.requests.request(message, lifecycle.bounded(timeout))
+        if lifecycle.connection.until is not None:
+            timeout = lifecycle.bounded(timeout)
+        return lifecycle.requests.request(message, timeout)
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
         """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""

@@ -41,6 +41,7 @@ from .stuck import WATCHDOG
 from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
+_get_ident = threading.get_ident
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
@@ -287,15 +288,12 @@ class Lifecycle(Progress):
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
-        if self.over:
-            raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
-        link = self.connection.link
-        hold: Hold = {THREAD: threading.get_ident()}
-        try:
-            goes_on = link is not None and self.phase is _RUNNING and self.receiver.goes_on(link)  # nearly always
-            if link is not None and goes_on and self._ownership.enter(hold):
-                message = self.receiver.one(link, NEVER if until is None else until)
+        link, receiver = self.connection.link, self.receiver
+        hold: Hold = {THREAD: _get_ident()}
+        try:  # nearly always the link is there, and nothing else is due
+            if link is not None and self.phase is _RUNNING and receiver.goes_on(link) and self._ownership.enter(hold):
+                message = receiver.one(link, NEVER if until is None else until)
                 if message is not NOTHING:
                     return message
         except Exception as error:
@@ -303,6 +301,8 @@ class Lifecycle(Progress):
         finally:
             hold.pop(THREAD, None)
             self._ownership.freed()
+        if self.over:
+            raise NotConnected("the client is closed; nothing more will come")
         while True:
             message = self._receive(until)
             if message is not NOTHING:
@@ -354,10 +354,11 @@ class Lifecycle(Progress):
     def _settle(self, link: Link) -> None:
         """The owner for a moment, once a question was answered: the answers that were found are counted as received,
         and leave the inbox; what the link saw meanwhile is emitted."""
-        if self.over:  # a closer could not wait: the rest is ours
+        if self.phase is not _RUNNING and self.over:  # a closer could not wait: the rest is ours
             self._finish()
             return
-        self.receiver.clear_answers(link)
+        if self.replies.awaiting:
+            self.receiver.clear_answers(link)
         if link.session.notices:
             self.connection.connection_events.seen(link)
         if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:

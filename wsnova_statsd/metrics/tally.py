@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from .. import process
 from .definitions import Kind
-from .reading import converted
+from .reading import converted, plain
 from .rows import Sampled
 from .series import Series
 from .store import Store
@@ -168,7 +168,7 @@ class TallyStore(Store):
 def _reading(one: Series) -> Reading:
     if one.kind in ("counter", "gauge", "sum"):
         value = one.total if one.kind != "gauge" or one.value is None else one.value
-        return Reading(one.name, one.tags, converted(value, one.divisor))
+        return Reading(one.name, one.tags, converted(plain(value), one.divisor))
     tally: Tally = one.wire
     total = converted(tally.total, one.divisor)
     return Reading(one.name, one.tags, one.total, total, tally.bounds, tuple(tally.counts))
