@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .insight import alerts
     from .insight.kpi import KpiTracker
     from .insight.system import SystemSampler
-    from .monitor import Monitor
+    from .monitor import Monitor, init
     from .reporters.log import LogReporter
     from .reporters.prometheus import PrometheusReporter
 
@@ -64,6 +64,7 @@ __all__ = [
     "errors",
     "events",
     "gauge",
+    "init",
     "prometheus_metrics",
     "statsd_metrics",
     "sum_",
@@ -77,6 +78,7 @@ _LATER = {
     "Monitor": "monitor",
     "PrometheusReporter": "reporters.prometheus",
     "SystemSampler": "insight.system",
+    "init": "monitor",
     "alerts": "insight.alerts",
 }
 

@@ -51,15 +51,17 @@ HEARTBEAT_RECEIVED: Final = PREFIX + "heartbeat.received"
 HEARTBEAT_MISSED: Final = PREFIX + "heartbeat.missed"
 SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 
-# Emitted by the bus itself, by the client about itself, for each message whose age is known (`lag`, ns; `client_id`,
-# `direction`), and when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns; `client_id`
-# if it is one's): outside the guide's prefix, outside the catalogue, in every profile.
+# Outside the guide's prefix, outside the catalogue, in every profile. Emitted by the bus itself; by the client about
+# itself, at its start and to a Monitor that asks (`up`: 1 with a link, 0 without; left out where the profile has no
+# connection events) and at its end; for each message whose age is known (`lag`, ns; `client_id`, `direction`); and when
+# detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns; `client_id` if it is one's).
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
+CLIENT_STATE: Final = "telemetry.client.state"
 CLIENT_CLOSED: Final = "telemetry.client.closed"
 MESSAGE_LAG: Final = "telemetry.message.lag"
 DETAIL_STARTED: Final = "telemetry.detail.started"
 DETAIL_ENDED: Final = "telemetry.detail.ended"
-UNLISTED: Final = (HANDLER_FAILURE, CLIENT_CLOSED, MESSAGE_LAG, DETAIL_STARTED, DETAIL_ENDED)
+UNLISTED: Final = (HANDLER_FAILURE, CLIENT_STATE, CLIENT_CLOSED, MESSAGE_LAG, DETAIL_STARTED, DETAIL_ENDED)
 
 ERROR_TYPES: Final = (
     "connection",
@@ -74,6 +76,7 @@ ERROR_TYPES: Final = (
     "protocol",
     "telemetry",
 )
+TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: they stand on all its metrics and checks
 FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
 SEVERITIES: Final = ("warning", "error", "critical")
 

@@ -14,6 +14,7 @@ C = {"client": "client_id"}
 T = {"client": "client_id", "type": "type"}
 E = {"client": "client_id", "type": "error_type"}
 W = {"worker": "worker"}
+CW = {**C, **W}
 
 # event without prefix; then rows of: kind, name without "websocket.", tags, measurement. A "gauge" of a duration (in
 # milliseconds) or of a size brings its distribution. A "state" does not, nor a "sample", whose name says it if it
@@ -102,20 +103,20 @@ TABLE: dict[str, list[Row]] = {
     "heartbeat.received": [("counter", "heartbeat.received", C, None), ("gauge", "heartbeat.rtt", C, "rtt")],
     "heartbeat.missed": [("counter", "heartbeat.missed", C, None)],
     "system.sampled": [
-        ("sample", "system.cpu_percent", W, "cpu_percent"),
-        ("sample", "system.rss_bytes", W, "rss_bytes"),
-        ("sample", "system.threads", W, "threads"),
-        ("sample", "system.open_fds", W, "open_fds"),
-        ("sample", "system.gc.collections", W, "gc_collections"),
-        ("sample", "system.gc.collections.full", W, "gc_collections_full"),
-        ("sample", "system.ctx_switches", W, "ctx_switches"),
-        ("sample", "system.ctx_switches.involuntary", W, "ctx_switches_involuntary"),
-        ("sample", "system.tcp.rtt_ms", C, "tcp_rtt"),
-        ("sample", "system.tcp.rttvar_ms", C, "tcp_rttvar"),
-        ("sample", "system.tcp.retransmits", C, "tcp_retransmits"),
-        ("sample", "system.tcp.lost", C, "tcp_lost"),
-        ("sample", "system.heartbeat.rtt_ms", C, "heartbeat_rtt"),
-        ("sample", "system.heartbeat.missed_share", C, "heartbeat_missed_share"),
+        ("state", "system.cpu_percent", W, "cpu_percent"),
+        ("state", "system.rss_bytes", W, "rss_bytes"),
+        ("state", "system.threads", W, "threads"),
+        ("state", "system.open_fds", W, "open_fds"),
+        ("state", "system.gc.collections", W, "gc_collections"),
+        ("state", "system.gc.collections.full", W, "gc_collections_full"),
+        ("state", "system.ctx_switches", W, "ctx_switches"),
+        ("state", "system.ctx_switches.involuntary", W, "ctx_switches_involuntary"),
+        ("sample", "system.tcp.rtt_ms", CW, "tcp_rtt"),
+        ("sample", "system.tcp.rttvar_ms", CW, "tcp_rttvar"),
+        ("sample", "system.tcp.retransmits", CW, "tcp_retransmits"),
+        ("sample", "system.tcp.lost", CW, "tcp_lost"),
+        ("sample", "system.heartbeat.rtt_ms", CW, "heartbeat_rtt"),
+        ("sample", "system.heartbeat.missed_share", CW, "heartbeat_missed_share"),
     ],
 }
 
@@ -148,13 +149,16 @@ def test_an_event_has_exactly_its_metrics(event: str) -> None:
 
 
 def test_no_event_is_missing_and_none_is_added() -> None:
-    """Every event of the catalogue stands in the table, and nothing else is in the list but the age of messages."""
+    """Every event of the catalogue stands in the table; beside them the list has a client's state and messages' age."""
     named = {f"websockex_nova.{event}" for event in TABLE}
-    assert {one.event for one in ws.statsd_metrics()} == {*named, events.MESSAGE_LAG}
+    assert {one.event for one in ws.statsd_metrics()} == {*named, events.MESSAGE_LAG, events.CLIENT_STATE}
     assert named == set(events.CATALOGUE)
+    (up,) = [one for one in ws.statsd_metrics() if one.event == events.CLIENT_STATE]
+    name, tags = "websocket.connection.up", (("client", "client_id"),)
+    assert up == Definition(name, "gauge", events.CLIENT_STATE, "up", tags, state=True)
     (lag,) = [one for one in ws.statsd_metrics() if one.event == events.MESSAGE_LAG]
-    tags = (("client", "client_id"), ("direction", "direction"))
-    assert lag == Definition("websocket.message.lag", "distribution", events.MESSAGE_LAG, "lag", tags, MS)
+    both = (("client", "client_id"), ("direction", "direction"))
+    assert lag == Definition("websocket.message.lag", "distribution", events.MESSAGE_LAG, "lag", both, MS)
 
 
 def test_every_metric_reads_what_its_event_carries() -> None:
@@ -210,9 +214,9 @@ STANDARD |= {event for event in TABLE if event.startswith(("subscription.", "aut
     ],
 )
 def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | None, named: set[str]) -> None:
-    """The metrics of an event come all or not at all, in the list's order; the age of messages in every profile."""
+    """The metrics of an event come all or not at all, in the list's order; those of states and ages always."""
     chosen = ws.statsd_metrics(profile=profile)
-    named = {*(f"websockex_nova.{event}" for event in named), events.MESSAGE_LAG}
+    named = {*(f"websockex_nova.{event}" for event in named), events.CLIENT_STATE, events.MESSAGE_LAG}
     assert {one.event for one in chosen} == named
     assert chosen == [one for one in ws.statsd_metrics() if one.event in named]
 

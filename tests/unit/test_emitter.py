@@ -290,3 +290,47 @@ def test_the_faults_of_an_outage_are_handled_once_when_it_is_over(bus: Bus, log:
     handled = log.of(events.ERROR_HANDLED)
     assert [one.metadata["error_id"] for one in handled] == [fault.error_id for fault in told[100:]]
     assert {one.metadata["action"] for one in handled} == {"reconnected"}
+
+
+def test_what_changes_while_a_state_is_told_is_told_once_more(bus: Bus) -> None:
+    """So the last one that handlers see is the true one: a link that is made meanwhile, and then the client's end."""
+    emit = Emitter(bus, STANDARD, "md-1")
+    told: list[object] = []
+
+    def hear(event: str, measurements: Mapping[str, Any], *_: object) -> None:
+        told.append(measurements.get("up", event))
+        if told == [0]:
+            emit(events.CONNECTION_COMPLETED, {"duration": 1}, uri="", reconnect=False)
+        elif told[-1] == 1:
+            emit.closed()
+
+    bus.attach_many("hear", [events.CLIENT_STATE, events.CLIENT_CLOSED], hear)
+    emit.tell_state()
+    assert told == [0, 1, events.CLIENT_CLOSED, events.CLIENT_CLOSED]
+    emit.tell_state()  # it is closed
+    assert len(told) == 4
+
+
+@pytest.mark.parametrize("profile", [FINANCIAL, FINANCIAL.replace(metadata_filter=lambda metadata: {})])
+def test_a_clients_own_tags_are_in_all_metadata_whatever_the_filter(bus: Bus, profile: Profile) -> None:
+    """They are the user's words, not the server's. A recorder is bound to them once."""
+    own = {"venue": "xetr"}
+    emit = Emitter(bus, profile, "md-1", own)
+    assert emit.slot(events.MESSAGE_RECEIVED) is emit.slot(events.MESSAGE_RECEIVED)
+    with capture_events(events.CLIENT_CLOSED, events.MESSAGE_LAG, "websockex_nova", bus=bus) as log:
+        emit(events.CONNECTION_COMPLETED, {"duration": 1}, uri="", reconnect=False)
+        record = emit.slot(events.MESSAGE_RECEIVED).recorder(("size",), {"client_id": "md-1", "type": "a"})
+        assert record is not None
+        record(7)
+        emit.slot(events.MESSAGE_PROCESS_SLOW).emit({"duration": 1}, {"client_id": "md-1"})
+        emit.unlisted(events.MESSAGE_LAG).emit({"lag": 1}, {"client_id": "md-1"})
+        emit.closed()
+    assert [one.metadata["tags"] for one in log] == [own] * 5
+    assert [one.measurements for one in log.of(events.MESSAGE_RECEIVED)] == [{"size": 7}]
+
+
+def test_a_client_without_tags_has_no_such_metadata(bus: Bus) -> None:
+    """And its slots are the bus's own: nothing is in between."""
+    emit = Emitter(bus, FINANCIAL, "md-1")
+    assert emit.slot(events.MESSAGE_RECEIVED) is bus.slot(events.MESSAGE_RECEIVED)
+    assert emit.whose == {"client_id": "md-1"}

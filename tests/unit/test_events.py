@@ -139,9 +139,11 @@ def test_a_constant_is_the_events_name_in_capitals_with_underscores() -> None:
 def test_what_is_told_outside_the_guides_prefix_is_outside_the_catalogue() -> None:
     """The bus's own event, the client's end, and the begin and end of detail on demand carry other names."""
     assert (events.HANDLER_FAILURE, events.CLIENT_CLOSED) == ("telemetry.handler.failure", "telemetry.client.closed")
+    assert events.CLIENT_STATE == "telemetry.client.state"
     assert (events.DETAIL_STARTED, events.DETAIL_ENDED) == ("telemetry.detail.started", "telemetry.detail.ended")
     five = {
         events.HANDLER_FAILURE,
+        events.CLIENT_STATE,
         events.CLIENT_CLOSED,
         events.DETAIL_STARTED,
         events.DETAIL_ENDED,

@@ -9,15 +9,46 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-from ..events import CATALOGUE, CLIENT_CLOSED, FREE_TEXTS
+from ..events import (
+    CATALOGUE,
+    CLIENT_CLOSED,
+    CLIENT_STATE,
+    CONNECTION_COMPLETED,
+    CONNECTION_DISCONNECTED,
+    FREE_TEXTS,
+    TAGS,
+)
 from ..log_limit import LOG_EVERY, LogLimit
 from ..profiles import Profile
 from ..redaction import filter_metadata, log_fault
 from ..telemetry import Bus, EventSlot, Metadata, Recorder
 
 _log = logging.getLogger(__name__)
+_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class _Tagged(EventSlot):
+    """A slot whose metadata have the client's own tags as well: bound once for what is emitted over and over."""
+
+    __slots__ = ("_own", "_slot")
+
+    def __init__(self, slot: EventSlot, own: Metadata) -> None:
+        self._slot = slot
+        self._own = own
+        self.event = slot.event
+
+    @property
+    def handlers(self) -> Any:  # type: ignore[override]  # the real slot's, always
+        return self._slot.handlers
+
+    def recorder(self, names: tuple[str, ...], metadata: Metadata) -> Recorder | None:
+        return self._slot.recorder(names, {**metadata, **self._own})
+
+    def emit(self, measurements: Mapping[str, Any], metadata: Metadata) -> None:
+        self._slot.emit(measurements, {**metadata, **self._own})
 
 
 class _Filtered(EventSlot):
@@ -59,10 +90,13 @@ class _Filtered(EventSlot):
 class Emitter:
     """The events of one client."""
 
-    def __init__(self, bus: Bus, profile: Profile, client_id: str) -> None:
+    def __init__(self, bus: Bus, profile: Profile, client_id: str, tags: Mapping[str, str] = _NO_TAGS) -> None:
         self._bus = bus
         self._profile = profile
         self.client_id = client_id
+        self._own: Metadata = {TAGS: tags} if tags else _NO_TAGS
+        self.whose: Metadata = {"client_id": client_id, **self._own}
+        self.up = 0  # 1 while there is a link
         self.live = True  # the client is not closed
         self.silent = EventSlot(bus, "")  # never attached to
         self._muted = False
@@ -72,8 +106,13 @@ class Emitter:
     def _open(self, event: str) -> EventSlot:
         if self._muted or self._lets.level_of(CATALOGUE[event]) == "none":
             return self.silent
-        slot = self._bus.slot(event)
+        slot = self.unlisted(event)
         return _Filtered(slot, self._profile) if callable(self._profile.metadata_filter) else slot
+
+    def unlisted(self, event: str) -> EventSlot:
+        """The slot of an event that no profile leaves out, and that is in no catalogue."""
+        slot = self._bus.slot(event)
+        return _Tagged(slot, self._own) if self._own else slot
 
     @property
     def bus(self) -> Bus:
@@ -90,6 +129,8 @@ class Emitter:
 
     def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:
         """Emit an event that is not per message."""
+        if event in _LINKED:
+            self.up = _LINKED[event]  # first: see `tell_state`
         slot = self.slot(event)
         if not slot.handlers or not self._lets.emits(CATALOGUE[event], metadata):
             return
@@ -114,7 +155,19 @@ class Emitter:
     def closed(self) -> None:
         """The client is closed, and not one of the live ones any more."""
         self.live = False
-        self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, {"client_id": self.client_id})
+        self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, self.whose)
+
+    def tell_state(self) -> None:
+        """Emit whether there is a link, at the start and to whoever asks. Any thread: what changes meanwhile, and an
+        end, are emitted once more, so that they stand last."""
+        names = () if self.slot(CONNECTION_COMPLETED) is self.silent else ("up",)
+        # Bound, although it is rare: so who counts learns of a client's tags before there is anything else to count.
+        record = self.unlisted(CLIENT_STATE).recorder(names, self.whose)
+        told = None
+        while record is not None and self.live and not self._muted and told != (told := self.up):
+            record(*(told for _ in names))
+        if told is not None and not self.live:
+            self.closed()
 
     def mute(self) -> None:
         """In a forked child: nothing is emitted any more."""
@@ -122,6 +175,7 @@ class Emitter:
         self._slots = {}
 
 
+_LINKED: Final = {CONNECTION_COMPLETED: 1, CONNECTION_DISCONNECTED: 0}
 _EVERYTHING: Final[Mapping[str, Any]] = {
     "level": "detailed",
     **dict.fromkeys(("connection_events", "message_events", "error_events", "heartbeat_events"), True),

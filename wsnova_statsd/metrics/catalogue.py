@@ -47,6 +47,7 @@ def _connection() -> Iterator[Definition]:
     completed = events.CONNECTION_COMPLETED
     yield counter(_name(completed), completed, _CLIENT)
     yield from _duration("websocket.connection.duration", completed, _CLIENT)
+    yield gauge(up, events.CLIENT_STATE, "up", _CLIENT, state=True)
     yield gauge(up, completed, 1, _CLIENT, state=True)
     gone = events.CONNECTION_DISCONNECTED
     yield counter(_name(gone), gone, {**_CLIENT, "reason": "reason"})
@@ -111,14 +112,15 @@ def _rest() -> Iterator[Definition]:
 def _system() -> Iterator[Definition]:
     """Gauges alone: a sampler tells states, one in a while, and no occurrences that a gauge would lose."""
     sampled, worker, prefix = events.SYSTEM_SAMPLED, {"worker": "worker"}, "websocket.system."
+    both = {**_CLIENT, **worker}  # so that the figures of a client join those of its process
     for measurement in ("cpu_percent", "rss_bytes", "threads", "open_fds"):
-        yield gauge(prefix + measurement, sampled, measurement, worker)
+        yield gauge(prefix + measurement, sampled, measurement, worker, state=True)
     for last in ("gc.collections", "gc.collections.full", "ctx_switches", "ctx_switches.involuntary"):
-        yield gauge(prefix + last, sampled, last.replace(".", "_"), worker)
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), worker, state=True)
     for last in ("tcp.rtt", "tcp.rttvar", "heartbeat.rtt"):
-        yield gauge(f"{prefix}{last}_ms", sampled, last.replace(".", "_"), _CLIENT, _MS)
+        yield gauge(f"{prefix}{last}_ms", sampled, last.replace(".", "_"), both, _MS)
     for last in ("tcp.retransmits", "tcp.lost", "heartbeat.missed_share"):
-        yield gauge(prefix + last, sampled, last.replace(".", "_"), _CLIENT)
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), both)
 
 
 _STATSD = (*_connection(), *_messages(), *_rest(), *_system())

@@ -70,7 +70,7 @@ class SelfReport:
     def _at(self, name: str, kind: Kind = "counter", tags: tuple[str, ...] = ()) -> Series:
         series = self._series.get((name, tags))
         if series is None:
-            series = self._series[name, tags] = Series(PREFIX + name, kind, tags, None, False)
+            series = self._series[name, tags] = Series(PREFIX + name, kind, tags, None, kind == "gauge")
         return series
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from ..metrics.reading import converted
 from ..metrics.store import Series
 from .delivery_stats import DeliveryStats, Line
 
+StateTags = Callable[[tuple[str, ...]], tuple[str, ...]]
 TYPES: Final = {
     "counter": "c",
     "sum": "c",
@@ -28,6 +29,11 @@ TYPES: Final = {
 }
 _FOR_VALUES: Final = 8  # what share of a packet is for values at least, or each line is alone in a datagram
 _log = logging.getLogger(__name__)
+
+
+def as_they_are(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of a state where no process is told from another."""
+    return tags
 
 
 @dataclass(slots=True)
@@ -43,7 +49,7 @@ class Packer:
     """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each.
 
     `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `delivery`
-    counts what can never be sent.
+    counts what can never be sent. `state_tags` gives the tags of a state those of the process that tells it.
     """
 
     types: Mapping[str, str] = TYPES
@@ -56,7 +62,9 @@ class Packer:
         limit: int,
         delivery: DeliveryStats | None = None,
         lock: threading.Lock | None = None,
+        state_tags: StateTags | None = None,
     ) -> None:
+        self._state_tags = state_tags if state_tags is not None else as_they_are
         self._prefix = prefix
         self._tags = tags
         self._suffix = suffix
@@ -71,7 +79,7 @@ class Packer:
         head: _Head | None = series.wire
         if head is None:
             name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
-            tags = series.tags
+            tags = self._state_tags(series.tags) if series.state and series.kind == "gauge" else series.tags
             if self._tags:
                 tags = tuple(dict.fromkeys((*tags, *self._tags)))
                 tags = self._all_tags.setdefault(tags, tags)

@@ -54,15 +54,16 @@ class _Collector:
         return map(_metric, self._families.values())
 
     def collect(self) -> Iterator[Metric]:
-        """The families as of now."""
+        """The families as of now. Where one client has tags of its own, every series of a family has their labels."""
         readings: dict[str, dict[Labels, Reading]] = {name: {} for name in self._families}
         for one in self._store.readings():
             same, labels = readings[one.name], labels_of(one.tags)
             same[labels] = merged(same[labels], one, self._families[one.name].type) if labels in same else one
         for name, family in self._families.items():
             metric = _metric(family)
+            own = dict.fromkeys((key for labels in readings[name] for key, _ in labels if key not in family.labels), "")
             for labels, reading in readings[name].items():
-                metric.samples += _samples(family, dict(labels), reading)
+                metric.samples += _samples(family, own | dict(labels), reading)
             yield metric
 
 

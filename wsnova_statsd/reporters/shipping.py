@@ -24,7 +24,7 @@ from .delivery_stats import DeliveryStats
 from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
 from .outage import Outage, plain
 from .outbox import Message, Outbox
-from .packing import Packer
+from .packing import Packer, StateTags, as_they_are
 from .settings import Address
 
 _log = logging.getLogger(__name__)
@@ -34,13 +34,15 @@ _LATE_TITLE: Final = "Counts reached the Datadog Agent late"
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where to and with what: `make_agent` is called in the process that ships; not `enabled`: all goes nowhere."""
+    """Where to and with what: `make_agent` is called in the process that ships, and so is `state_tags`;
+    not `enabled`: all goes nowhere."""
 
     address: Address
     make_agent: Callable[[], Agent]
     prefix: str
     tags: tuple[str, ...]
     enabled: bool
+    state_tags: StateTags = as_they_are
     packet_size: int | None = None  # in bytes; None: what suits the address
     make_packer: Callable[..., Packer] = Packer
 
@@ -107,9 +109,9 @@ class Shipper:
         assert self.lock.locked()
         if self._agent is None or self._packer is None:
             agent = self._to.make_agent()
-            make = partial(self._to.make_packer, self._to.prefix, self._to.tags, agent.suffix, self._to.limit)
-            self._packer = make(self.delivery, self._store.lock)
-            self._own_packer = make()
+            packer = partial(self._to.make_packer, self._to.prefix, self._to.tags, agent.suffix, self._to.limit)
+            self._packer = packer(self.delivery, self._store.lock, self._to.state_tags)
+            self._own_packer = packer(None, None, self._to.state_tags)
             for series in self._store.series.copy():
                 series.wire = None
             self._agent = agent

@@ -36,6 +36,8 @@ from .packing import Packer
 from .plain import PlainAgent, PlainPacker, TagFormat
 from .resolver import Resolver
 from .shipping import Destination, Shipper
+from .twins import TWINS, called_from
+from .worker import WORKERS, Worker, given_name, tagged
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
 _PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
@@ -72,6 +74,7 @@ class StatsdReporter(ApplicationMetrics):
     `dialect="statsd"` is for servers that are no Agent, with `tag_format` "graphite", "influx" or None: no tags.
     `cardinality` is how many tags of the container the Agent adds, `container_id=False` sends no field that names it;
     `packet_size` is the largest datagram, in bytes.
+    `worker` names this process in state gauges and service checks (else WSNOVA_STATSD_WORKER, else a number is taken).
     Raises ConfigurationError at once for what is not usable. Every method from any thread.
     """
 
@@ -94,13 +97,16 @@ class StatsdReporter(ApplicationMetrics):
         packet_size: int | None = None,
         container_id: bool = True,
         bus: telemetry.Bus | None = None,
+        worker: str | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "metrics", "tags")}
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
         checks.whole("max_samples", max_samples)
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
+        self._worker = Worker.of(given_name(worker), self._tags)
         self._plain = settings.is_plain(dialect, tag_format)
         if not self._plain or tag_format is not None:
             settings.check_room(self._prefix, self._tags)
@@ -115,6 +121,7 @@ class StatsdReporter(ApplicationMetrics):
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else list(metrics)
         settings.check_names(self._prefix, chosen)
+        self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
         self._distributions = distributions
         self._registry = HandlerRegistry(
@@ -127,6 +134,7 @@ class StatsdReporter(ApplicationMetrics):
         self._store.on_new_row = self._new_row
         self._running = self._idle_logged = self._tags_logged = False
         self._idle = True  # until it is started, and again once it has stopped
+        self._started_at = ""
         self._reset()
         process.on_fork(self)
         process.at_exit(self, process.REPORTER)
@@ -135,7 +143,14 @@ class StatsdReporter(ApplicationMetrics):
         self._state = threading.Lock()  # guards _running
         packer = partial(PlainPacker, self._tag_format) if self._plain else Packer
         to = Destination(
-            self.address, self._make_agent, self._prefix, self._tags, self._enabled, self._packet_size, packer
+            self.address,
+            self._make_agent,
+            self._prefix,
+            self._tags,
+            self._enabled,
+            self.state_tags,
+            self._packet_size,
+            packer,
         )
         self._shipper = Shipper(self._store, self._outbox, to)
         self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
@@ -169,6 +184,7 @@ class StatsdReporter(ApplicationMetrics):
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
         process.in_child()
+        self._started_at = self._started_at if self._running else called_from()
         process.unsignalled(self._start, _PATIENCE, None)
         return self
 
@@ -176,12 +192,32 @@ class StatsdReporter(ApplicationMetrics):
         with self._state:
             if self._running:
                 return
+            WORKERS.join(self._worker)
             self._shipper.begin()
             self._registry.attach(self._bus)
             self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
             self._running = self._flusher.wanted = True
             self._idle = False
+        TWINS.begin(self)
         self._ensure_thread()
+
+    def __repr__(self) -> str:
+        where = f", started at {self._started_at}" if self._running and self._started_at else ""
+        return f"<wsnova_statsd.StatsdReporter to {self.address}{where}>"
+
+    def same_place(self, other: object) -> bool:
+        """Whether what both send ends in the same series: one bus, Agent, namespace and tags."""
+        if not isinstance(other, StatsdReporter):
+            return False
+        mine, theirs = ((one._bus, one.address, one._prefix, one._tags, one._enabled) for one in (self, other))
+        return self._enabled and mine == theirs
+
+    def doubles(self, other: object) -> bool:
+        """Whether both count the same metric of the same event, and send it to the same place."""
+        if not isinstance(other, StatsdReporter) or not self.same_place(other):
+            return False
+        mine, theirs = ({(one.name, one.event) for one in reporter.given["metrics"]} for reporter in (self, other))
+        return not mine.isdisjoint(theirs)
 
     @property
     def flush_interval(self) -> float:
@@ -303,10 +339,15 @@ class StatsdReporter(ApplicationMetrics):
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
         process.in_child()
-        self._outbox.check(self._prefix + wire.text(name), status, self._all_tags(tags), message, self._room())
+        told = self._all_tags(tags, state=True)
+        self._outbox.check(self._prefix + wire.text(name), status, told, message, self._room())
         self._leave_now()
 
-    def _all_tags(self, tags: TagsGiven) -> tuple[str, ...]:
+    def state_tags(self, tags: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """These tags as a state of this process carries them: with its `worker:`, if no constant tag is one."""
+        return tagged(tags, self._worker.name, self._tags)
+
+    def _all_tags(self, tags: TagsGiven, *, state: bool = False) -> tuple[str, ...]:
         texts = wire.tag_texts(tags)
         if texts is None:
             given = f"an event or check was given the tags {checks.shown(tags)}"
@@ -315,7 +356,8 @@ class StatsdReporter(ApplicationMetrics):
             if not self._tags_logged:
                 self._tags_logged = True
                 _log.warning("%s and leaves without; %s", given, TAGS_ALLOWED)
-        return tuple(dict.fromkeys((*wire.clean_tags(texts, host=True), *self._tags)))
+        own = wire.clean_tags(texts, host=True)
+        return tuple(dict.fromkeys((*(self.state_tags(own) if state else own), *self._tags)))
 
     def _room(self) -> int:
         return wire.EVENT_BYTES - 1 - self._shipper.suffix
