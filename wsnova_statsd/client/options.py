@@ -109,6 +109,11 @@ class Options:
         anew = isinstance(self.auth, HeaderAuth) and self.auth.asks_anew
         return anew or callable(self.url) or callable(self.headers)
 
+    @property
+    def uri(self) -> str | None:
+        """Where every attempt goes, without secrets; None if a function says so anew for each."""
+        return None if callable(self.url) else target(self.url).uri
+
     def target(self) -> Target:
         """The URL of this attempt. Raises whatever a callable raises, and ConfigurationError."""
         return target(self.url() if callable(self.url) else self.url)
