@@ -106,7 +106,22 @@ class EventSpec:
     moment: str
     minimal_when: tuple[str, frozenset[object]] | None = None
 
+    def values(self, key: str) -> tuple[object, ...] | None:
+        """Every value that metadata of this key can have; None if there is no such list."""
+        return _RESULTS.get(self.category) if key == "result" else _CLOSED.get(key)
 
+
+_CLOSED: Final[Mapping[str, tuple[object, ...]]] = {
+    **dict.fromkeys(("reconnect", "final", "restored", "confirmed"), (False, True)),
+    "direction": ("received", "sent"),
+    "phase": ("initial", "refresh"),
+    "error_type": ERROR_TYPES,
+    "severity": SEVERITIES,
+}
+_RESULTS: Final[Mapping[str, tuple[object, ...]]] = {
+    "message": ("ok", "error"),
+    "subscription": ("ok", "rejected", "timeout", "interrupted"),
+}
 _TIME = "system_time"
 _ERROR_MAJOR = ("severity", frozenset[object]({"error", "critical"}))
 _FINAL_ONLY = ("final", frozenset[object]({True}))

@@ -6,7 +6,9 @@ import pytest
 
 import wsnova_statsd as ws
 from wsnova_statsd import events
+from wsnova_statsd.metrics.catalogue import FROM_ZERO
 from wsnova_statsd.metrics.definitions import Definition
+from wsnova_statsd.metrics.zeros import tags_from_start
 from wsnova_statsd.testing.metrics import capture_metrics
 
 MS = ("native", "millisecond")
@@ -87,7 +89,7 @@ TABLE: dict[str, list[Row]] = {
     ],
     "error.occurred": [("counter", "error.occurred", {**E, "severity": "severity"}, None)],
     "error.handled": [
-        ("counter", "error.handled", E, None),
+        ("counter", "error.handled", {**E, "severity": "severity"}, None),
         ("gauge", "error.recovery.duration", E, "duration"),
     ],
     "auth.started": [("counter", "auth.started", C, None)],
@@ -148,13 +150,45 @@ def test_an_event_has_exactly_its_metrics(event: str) -> None:
 
 
 def test_no_event_is_missing_and_none_is_added() -> None:
-    """Every event of the catalogue stands in the table, and nothing else is in the list but the age of messages."""
+    """Every event of the catalogue stands in the table; beside them the age of messages and the time without a link."""
     named = {f"websockex_nova.{event}" for event in TABLE}
-    assert {one.event for one in ws.statsd_metrics()} == {*named, events.MESSAGE_LAG}
+    assert {one.event for one in ws.statsd_metrics()} == {*named, events.MESSAGE_LAG, events.CONNECTION_DOWN}
     assert named == set(events.CATALOGUE)
     (lag,) = [one for one in ws.statsd_metrics() if one.event == events.MESSAGE_LAG]
     tags = (("client", "client_id"), ("direction", "direction"))
     assert lag == Definition("websocket.message.lag", "distribution", events.MESSAGE_LAG, "lag", tags, MS)
+    (down,) = [one for one in ws.statsd_metrics() if one.event == events.CONNECTION_DOWN]
+    assert down == Definition(
+        "websocket.connection.down_ms", "sum", events.CONNECTION_DOWN, "duration", (("client", "client_id"),), MS
+    )
+
+
+def test_counts_from_zero_have_tags_that_are_known_from_the_start() -> None:
+    """Each has a series for every combination of its closed lists; of no other tag than the client's id is more needed."""
+    opened = {"client_id": "a"}
+    known = {one.name: sorted(tags_from_start(one, opened)) for one in ws.statsd_metrics() if one.name in FROM_ZERO}
+    assert known == {
+        "websocket.connection.started": [("client:a",)],
+        "websocket.connection.completed": [("client:a",)],
+        "websocket.connection.reconnect.failed": [("client:a", "final:False"), ("client:a", "final:True")],
+        "websocket.message.batch.errors": [("client:a", "direction:received"), ("client:a", "direction:sent")],
+    }
+
+
+def test_a_series_whose_tag_comes_from_the_wire_is_not_known_from_the_start() -> None:
+    """Types, channels and close codes; nor a uri that a function gives anew, nor anything without a client's id."""
+    of = ws.counter
+    started, failed = events.CONNECTION_STARTED, events.AUTH_FAILED
+    for one in (
+        of("a", events.MESSAGE_SENT, ["type"]),
+        of("a", started, ["client_id", "uri"]),
+        of("a", failed, ["reason"]),
+    ):
+        assert list(tags_from_start(one, {"client_id": "a"})) == []
+    at = {"client_id": "a", "uri": "ws://feed/"}
+    assert list(tags_from_start(of("a", started, ["client_id", "uri"]), at)) == [("client_id:a", "uri:ws://feed/")]
+    assert list(tags_from_start(of("a", started, []), {})) == []
+    assert list(tags_from_start(of("a", "shop.order", ["client_id"]), at)) == []
 
 
 def test_every_metric_reads_what_its_event_carries() -> None:
@@ -212,7 +246,7 @@ STANDARD |= {event for event in TABLE if event.startswith(("subscription.", "aut
 def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | None, named: set[str]) -> None:
     """The metrics of an event come all or not at all, in the list's order; the age of messages in every profile."""
     chosen = ws.statsd_metrics(profile=profile)
-    named = {*(f"websockex_nova.{event}" for event in named), events.MESSAGE_LAG}
+    named = {*(f"websockex_nova.{event}" for event in named), events.MESSAGE_LAG, events.CONNECTION_DOWN}
     assert {one.event for one in chosen} == named
     assert chosen == [one for one in ws.statsd_metrics() if one.event in named]
 

@@ -119,8 +119,7 @@ def test_every_event_tells_its_moment_in_one_line(spec: EventSpec) -> None:
 
 
 def test_only_three_events_are_major_by_a_value() -> None:
-    """The final failure of an outage, severe errors and their recovery belong to the minimal level, the rest does not.
-    """
+    """The final failure of an outage, severe errors and their recovery belong to the minimal level, the rest not."""
     assert {spec.name: spec.minimal_when for spec in CATALOGUE.values() if spec.minimal_when} == {
         "websockex_nova.connection.reconnect.failed": ("final", {True}),
         "websockex_nova.error.occurred": ("severity", {"error", "critical"}),
@@ -139,7 +138,7 @@ def test_a_constant_is_the_events_name_in_capitals_with_underscores() -> None:
 
 
 def test_what_is_told_outside_the_guides_prefix_is_outside_the_catalogue() -> None:
-    """The bus's own event, a client's begin and end, its time without a link, and detail on demand carry other names."""
+    """The bus's own event, a client's begin and end, its time without a link, detail on demand carry other names."""
     assert (events.HANDLER_FAILURE, events.CLIENT_CLOSED) == ("telemetry.handler.failure", "telemetry.client.closed")
     assert (events.CLIENT_OPENED, events.CONNECTION_DOWN) == ("telemetry.client.opened", "telemetry.connection.down")
     assert (events.DETAIL_STARTED, events.DETAIL_ENDED) == ("telemetry.detail.started", "telemetry.detail.ended")
