@@ -34,7 +34,7 @@ class lifespan:  # noqa: N801  # written like a function, and an async context m
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
-        asked = answered = False
+        asked = False
 
         async def receive_noting() -> Message:
             nonlocal asked
@@ -43,8 +43,6 @@ class lifespan:  # noqa: N801  # written like a function, and an async context m
             return message
 
         async def send_after_the_flush(message: Message) -> None:
-            nonlocal answered
-            answered = True
             if message["type"].startswith("lifespan.shutdown."):
                 self._finish()
             await send(message)
@@ -52,11 +50,11 @@ class lifespan:  # noqa: N801  # written like a function, and an async context m
         try:
             await self._app(scope, receive_noting, send_after_the_flush)
         except Exception:
-            if answered:
+            if asked:
+                self._finish()
                 raise
-        if not answered:  # it knows no lifespan
-            if not asked:
-                await receive()
+        if not asked:  # it knows no lifespan
+            await receive()
             await send(dict(_STARTED))
             await receive()
             self._finish()
@@ -69,4 +67,4 @@ class lifespan:  # noqa: N801  # written like a function, and an async context m
         self._finish()
 
     def _finish(self) -> None:
-        process.finish(self._timeout)
+        process.finish(self._timeout, interrupting=True)  # a signal's handler may come, as in any main thread
