@@ -13,12 +13,13 @@ from .flag import Turn
 
 
 class Downtime:
-    """The time without a link of one client that was started. `emit_down` takes nanoseconds."""
+    """The time without a link of one client that was started. `emit_down` takes nanoseconds, `clock` gives them."""
 
-    __slots__ = ("_at", "_emit_down", "_emitted", "_turn")
+    __slots__ = ("_at", "_clock", "_emit_down", "_emitted", "_turn")
 
-    def __init__(self, emit_down: Callable[[int], object]) -> None:
+    def __init__(self, emit_down: Callable[[int], object], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._emit_down = emit_down
+        self._clock = clock
         self._at: tuple[int, int | None] = 0, None  # ns of the past, and since when there is no link again
         self._emitted = 0  # ns; of the thread that has the turn
         self._turn = Turn()
@@ -32,13 +33,13 @@ class Downtime:
         """There is no link from now on."""
         past, since = self._at
         if since is None:
-            self._at = past, time.monotonic_ns()
+            self._at = past, self._clock()
 
     def ends(self) -> None:
         """There is one, or the client is closed."""
         past, since = self._at
         if since is not None:
-            self._at = past + time.monotonic_ns() - since, None
+            self._at = past + self._clock() - since, None
             self.emit()
 
     def emit(self) -> None:
@@ -51,7 +52,7 @@ class Downtime:
                 if not self._turn.take(me):
                     return
                 past, since = self._at
-                gained = past - self._emitted + (0 if since is None else time.monotonic_ns() - since)
+                gained = past - self._emitted + (0 if since is None else self._clock() - since)
                 self._emitted += gained
                 if gained:
                     self._emit_down(gained)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import checks, process, telemetry
-from ..client.client import announce
+from ..client.client import announce, emit_sums
 from ..errors import ConfigurationError, MissingExtra, one_of
 from ..metrics.catalogue import histogram_bounds, prometheus_metrics
 from ..metrics.definitions import Definition
@@ -50,7 +50,10 @@ class _Collector:
     """What a registry of prometheus_client asks: the families with their samples, in the order of the definitions.
     `created`: with the time since when each counts, which the plain text format has no place for."""
 
-    def __init__(self, store: TallyStore, shown: dict[str, Family], zeros: ZeroSeries, *, created: bool) -> None:
+    def __init__(
+        self, bus: telemetry.Bus, store: TallyStore, shown: dict[str, Family], zeros: ZeroSeries, *, created: bool
+    ) -> None:
+        self._bus = bus
         self._store = store
         self._families = shown
         self._zeros = zeros
@@ -62,6 +65,7 @@ class _Collector:
 
     def collect(self) -> Iterator[Metric]:
         """The families as of now."""
+        emit_sums(self._bus)
         readings: dict[str, dict[Labels, Reading]] = {name: {} for name in self._families}
         for one in self._store.readings():
             same, labels = readings[one.name], labels_of(one.tags)
@@ -117,6 +121,7 @@ class PrometheusReporter:
     ) -> None:
         self._library = _library()
         checks.whole("max_series", max_series)
+        self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = prometheus_metrics() if metrics is None else list(metrics)
         if registry is not None and not callable(getattr(registry, "register", None)):
             raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
@@ -125,9 +130,8 @@ class PrometheusReporter:
         self._handlers = HandlerRegistry(chosen, store)  # says what is no definition
         bounds |= {one.name: histogram_bounds(one) for one in chosen if one.kind == "distribution"}
         self._zeros = ZeroSeries(store, chosen, bounds)
-        collector = partial(_Collector, store, families(chosen), self._zeros)
+        collector = partial(_Collector, self._bus, store, families(chosen), self._zeros)
         self._collector, self._dated = collector(created=False), collector(created=True)
-        self._bus = bus if bus is not None else telemetry.DEFAULT
         self._given = registry
         self._lock = threading.Lock()  # guards the fields below
         self._running = False
