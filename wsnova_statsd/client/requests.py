@@ -89,7 +89,7 @@ class Requests:
         self._ask(pending, ready)
         if pending.result == "timeout":
             error: WsnovaError = RequestTimeout(f"no reply to request {key!r} within timeout={timeout:g} s")
-            self._faults.handled(self._faults.occurred(error, "timeout", "warning"), "raised")
+            self._faults.raised(error, "timeout", "warning")
             raise error
         if pending.result == "interrupted":
             raise RequestInterrupted(

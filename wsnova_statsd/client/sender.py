@@ -165,12 +165,18 @@ class Sender:
         return self._write(TEXT if text else BINARY, payload, recorders, wait, urgent=urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
-        """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
+        """Send one text frame as it is, with the events of `send`. Raises EncodeError, NotConnected, RateLimited."""
+        recorders = self._recorders_of("text")
+        if recorders.started is not None:
+            recorders.started(_wall())
+        began = _clock()
         try:
             payload = text.encode()
         except (AttributeError, UnicodeEncodeError) as error:
-            raise EncodeError(f"a {type(text).__name__} cannot be sent as text: {error}") from error
-        return self._write(TEXT, payload, self._recorders_of("text"), wait)
+            raise self._unencodable(text, error, recorders, _clock() - began) from error
+        if recorders.completed is not None:
+            recorders.completed(_clock() - began, len(payload))
+        return self._write(TEXT, payload, recorders, wait)
 
     def send_binary(self, data: bytes, wait: float) -> Link:
         """Send one binary frame as it is. Raises NotConnected, RateLimited."""
@@ -226,7 +232,7 @@ class Sender:
             slot.emit({"duration": took, "size": 0}, metadata)
         self._count(_one(0, errors=1))
         fault = EncodeError(f"a {type(message).__name__} cannot be encoded: {type(error).__name__}: {error}")
-        self._faults.occurred(fault, "encode", "error")
+        self._faults.raised(fault, "encode", "error")
         return fault
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -276,7 +282,7 @@ class Sender:
             return
         if self._limit is not None and not self._limit.wait:
             limited = RateLimited(f"the rate limit {self._limit} is used up; the next send may go in {pause:.3f} s")
-            self._faults.handled(self._faults.occurred(limited, "rate_limit", "warning"), "raised")
+            self._faults.raised(limited, "rate_limit", "warning")
             raise limited
         if self._connection.closing.wait(min(pause, threading.TIMEOUT_MAX)):
             bucket.give_back()
@@ -293,6 +299,11 @@ class Sender:
         if due and due != self._flushed_at:
             CLOCK.call_later(WINDOW_NS / 1e9, self.flush)
             self._flushed_at = due
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether sums are to be emitted."""
+        return self._batch.due > 0
 
     def flush(self) -> None:
         """Emit the sums since they left last."""

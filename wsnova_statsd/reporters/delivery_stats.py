@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from ..metrics.series import NEVER
 from ..metrics.store import Series
 
 BOOKS: Final = ("counter", "sum", "sample")
@@ -54,8 +55,9 @@ class Line:
         """It was not tried: all of it waits for the next time."""
         if self.batch:
             self.series.batches.insert(0, (self.batch, int(self.amount)))
-        elif self.series.kind == "gauge":
-            self.series.fresh = True
+        else:
+            self.series.fresh = self.series.kind == "gauge"
+            self.series.told_at = NEVER
 
 
 class DeliveryStats:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from .. import checks, events, process, telemetry, wire
+from .. import checks, process, telemetry, wire
+from ..client.client import announce, emit_sums
 from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
 from ..metrics.direct import Direct, TagsGiven
@@ -24,7 +25,8 @@ from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Store
 from . import settings
 from .agent import Agent
-from .figures import NOTHING_COUNTED, Stats, client_tag
+from .client_states import HEARD
+from .figures import NOTHING_COUNTED, Stats
 from .flusher import Flusher
 from .outbox import Outbox
 from .resolver import Resolver
@@ -94,9 +96,8 @@ class StatsdReporter:
         chosen = statsd_metrics() if metrics is None else list(metrics)
         self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
-        self._registry = HandlerRegistry(
-            (one for one in chosen if distributions or one.kind != "distribution"), self._store
-        )
+        self._definitions = [one for one in chosen if distributions or one.kind != "distribution"]
+        self._registry = HandlerRegistry(self._definitions, self._store)
         self._counters = Direct(self._store, "counter", strict)
         self._gauges = Direct(self._store, "gauge", strict)
         self._samples = Direct(self._store, "distribution", strict)
@@ -112,7 +113,7 @@ class StatsdReporter:
     def _reset(self) -> None:
         self._state = threading.Lock()  # guards _running
         to = Destination(self.address, self._make_agent, self._prefix, self._tags, self._enabled, self.state_tags)
-        self._shipper = Shipper(self._store, self._outbox, to)
+        self._shipper = Shipper(self._store, self._outbox, to, definitions=self._definitions)
         self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
         self._handler_errors = self._bus.handler_errors  # those before are not of this reporter and process
 
@@ -144,9 +145,10 @@ class StatsdReporter:
             WORKERS.join(self._worker)
             self._shipper.begin()
             self._registry.attach(self._bus)
-            self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
+            self._bus.attach_many((__name__, id(self)), HEARD, self._client_heard)
             self._running = self._flusher.wanted = True
         TWINS.begin(self)
+        announce(self._bus)
         self._ensure_thread()
 
     def __repr__(self) -> str:
@@ -216,16 +218,22 @@ class StatsdReporter:
         """Ship everything that is pending, in the calling thread. True if nothing is left within `timeout` seconds."""
         process.in_child()
         self._ensure_thread()
-        return process.unsignalled(partial(self._shipper.flush, timeout), max(0.0, timeout) + _GRACE, False)
+        return process.unsignalled(partial(self._flush, timeout), max(0.0, timeout) + _GRACE, False)
+
+    def _flush(self, timeout: float, tell: Callable[[], Stats] | None = None) -> bool:
+        """Sums of the clients leave with the flush, and not with the next."""
+        if self._running:
+            emit_sums(self._bus)
+        return self._shipper.flush(timeout, tell)
 
     def _thread_flush(self) -> None:
-        self._shipper.flush(_PATIENCE, self._stats)
+        self._flush(_PATIENCE, self._stats)
 
     def _ship_messages(self) -> None:
         self._shipper.ship_messages(self._interval)
 
-    def _client_closed(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
-        self._shipper.newly_closed.append(client_tag(metadata.get("client_id")))
+    def _client_heard(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        self._shipper.states.hear(event, measurements, metadata, config)  # another one in a child
 
     # -- the application's own ----------------------------------------------------------------------------------------
 
