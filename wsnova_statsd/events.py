@@ -54,8 +54,8 @@ SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 # Outside the guide's prefix, outside the catalogue, in every profile. Emitted by the bus itself; by a client when it is
 # made, when it starts and when a reporter asks who is there (`started`; `uri` if that is a constant), its state when it
 # starts and when a Monitor asks (`up`: 1 with a link, 0 without; not in a profile without connection events), and at
-# its end; while it has no link and after that, for how long that was (`duration`, ns); for each message whose age is known
-# (`lag`, ns; `direction`); when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns;
+# its end; while it has no link and after that, for how long that was (`duration`, ns); for each message whose age is
+# known (`lag`, ns; `direction`); when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns;
 # `client_id` if it is one's).
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
 CLIENT_OPENED: Final = "telemetry.client.opened"

@@ -87,8 +87,7 @@ class Client:
     ) -> None:
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
-        self._said_forked = False
-        self._starts_here = False  # in a child, where it was to be connected and is not yet
+        self._said_forked = self._starts_here = False  # in a child: it was to be connected there, and is not yet
         self._bus = bus if bus is not None else telemetry.DEFAULT
         with _naming:
             self._options = Options(
