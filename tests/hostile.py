@@ -172,7 +172,7 @@ OBJECTS: list[tuple[Any, str]] = [
     (float("nan"), "nan"),
     (Decimal("1.5"), "1.5"),
     (None, "None"),
-    (True, "True"),
+    (True, "true"),
     (["a", "b|c"], "['a', 'b|c']"),
     ({"k": "v\n"}, "{'k': 'v\\n'}"),
 ]
@@ -221,16 +221,21 @@ def utf8(text: str) -> str:
     return "".join("?" if unicodedata.category(char) == "Cs" else char for char in text)
 
 
-def name_of(text: str) -> str:
-    """The metric name that a text stands for; '' if it stands for none."""
+def name_of(text: str, prefix: str = "") -> str:
+    """The metric name that a text stands for behind a prefix; '' if it stands for none."""
     clean = "".join(char if char.isascii() and (char.isalnum() or char in "_.") else "_" for char in text[:250])
-    while clean and not clean[0].isalpha():
+    while clean and (clean[0] == "." if prefix else not clean[0].isalpha()):
         clean = clean[1:]
-    return clean[:200]
+    return clean[: 200 - len(prefix)]
 
 
-def tag_of(text: str) -> str:
-    """The tag that a text stands for; '' if it stands for none, or may not stand."""
+def is_collection(given: Any) -> bool:
+    """A list in a list of tags, or what says that it is one: such tags are refused."""
+    return issubclass(type(given), (list, tuple, set, frozenset, Mapping))
+
+
+def tag_of(text: str, *, own: bool = False) -> str:
+    """The tag that a text stands for; '' if it stands for none, or may not stand. `own`: of the program itself."""
     clean = "".join(char if char.isalnum() or char in "_-:./" else "_" for char in utf8(text[:200]))
     while clean[:1] == ":":
         clean = clean[1:]
@@ -238,14 +243,16 @@ def tag_of(text: str) -> str:
         clean = clean[:-1]
     key, _, rest = clean.partition(":")
     moves = (key.lower() == "host" and (rest or clean == key)) or clean.lower().startswith("dd.internal.")
+    if own and rest and text.startswith("host:"):
+        moves = False
     return "" if moves else clean
 
 
-def tags_of(texts: list[str]) -> tuple[str, ...]:
+def tags_of(texts: list[str], *, own: bool = False) -> tuple[str, ...]:
     """The tags that these texts stand for, each once."""
     found: list[str] = []
     for text in texts:
-        tag = tag_of(text)
+        tag = tag_of(text, own=own)
         if tag and tag not in found:
             found.append(tag)
     return tuple(found)

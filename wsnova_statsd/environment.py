@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from .errors import ConfigurationError, known_keys, one_of
 from .profiles import PROFILES
+from .reporters.settings import split_tags
 
 PREFIX: Final = "WSNOVA_STATSD_"
 _DEFAULT_PROFILE: Final = "standard"
@@ -22,10 +24,6 @@ def _switch(text: str) -> bool:
 
 def _seconds(text: str) -> bool | float:
     return _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
-
-
-def _list(text: str) -> list[str]:
-    return text.replace(",", " ").split()
 
 
 _Reading = tuple[str, Callable[[str], Any], str]
@@ -44,12 +42,17 @@ _REPORTER: Final[Mapping[str, _Reading]] = {
     "PORT": ("port", int, "a whole number"),
     "SOCKET_PATH": ("socket_path", str, "a path"),
     "NAMESPACE": ("namespace", str, "a name"),
-    "TAGS": ("tags", _list, "tags with commas or spaces between them"),
+    "TAGS": ("tags", partial(split_tags, f"{PREFIX}TAGS"), "tags with commas between them"),
     "FLUSH_INTERVAL": ("flush_interval", float, "seconds: 1, 2, 5 or 10"),
     "MAX_SERIES": ("max_series", int, "a whole number"),
     "MAX_SAMPLES": ("max_samples", int, "a whole number"),
     "DISTRIBUTIONS": ("distributions", _switch, _WORD),
     "WORKER": ("worker", str, "1 to 32 of the characters a-z, 0-9, _ and -"),
+    "DIALECT": ("dialect", str.lower, "datadog or statsd"),
+    "TAG_FORMAT": ("tag_format", str.lower, "graphite or influx"),
+    "CARDINALITY": ("cardinality", str.lower, "none, low, orchestrator or high"),
+    "PACKET_SIZE": ("packet_size", int, "a whole number of bytes"),
+    "CONTAINER_ID": ("container_id", _switch, _WORD),
 }
 
 
@@ -77,6 +80,8 @@ def _arguments(readings: Mapping[str, _Reading], texts: Mapping[str, str]) -> di
         if texts.get(key):
             try:
                 arguments[argument] = reading(texts[key])
+            except ConfigurationError:
+                raise
             except (KeyError, ValueError):
                 raise ConfigurationError(f"{PREFIX}{key} is {texts[key]!r}; give {allowed}") from None
     return arguments

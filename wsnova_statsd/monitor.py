@@ -24,6 +24,7 @@ from .insight.alerts import Alert, Alerts, Rule
 from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
 from .insight.system import SystemSampler
+from .metrics.application import ApplicationMetrics
 from .profiles import Profile
 from .reporters.log import LogReporter
 from .reporters.prometheus import PrometheusReporter
@@ -34,7 +35,7 @@ from .telemetry import Bus
 _log = logging.getLogger(__name__)
 
 
-class Monitor:
+class Monitor(ApplicationMetrics):
     """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
     `profile` is WSNOVA_STATSD_PROFILE, else standard, if none is given; clients on the bus without one take it too.
@@ -70,6 +71,7 @@ class Monitor:
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._port = prometheus_port
         self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
+        self.writers = self.reporter.writers
         self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
         self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted)

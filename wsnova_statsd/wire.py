@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from itertools import islice
 from typing import Final
 
 UDP_BYTES: Final = 1432
 UNIX_BYTES: Final = 8192
+LINE_BYTES: Final = 8192  # what the Agent reads of a datagram: a line larger than a packet may be alone in one
 EVENT_BYTES: Final = 8192
 MAX_NAME: Final = 200
 MAX_TAG: Final = 200
@@ -25,6 +28,7 @@ MAX_TEXT: Final = 4000
 MAX_KEY: Final = 100
 CUT_MARK: Final = "...[cut]"
 ALERT_TYPES: Final = ("error", "warning", "info", "success")
+PRIORITIES: Final = ("normal", "low")
 STATUSES: Final = (0, 1, 2, 3)
 _AT_ONCE: Final = 1000  # values that one `%` writes, in a tenth of a millisecond: no other thread runs meanwhile
 
@@ -33,8 +37,12 @@ _MOST_TAGS: Final = UNIX_BYTES // 2  # more cannot stand in a datagram; the endl
 _NOT_NAME: Final = re.compile(r"[^A-Za-z0-9_.]")
 _NOT_TAG: Final = re.compile(r"[^\w\-:./]")
 _NOT_FIELD: Final = re.compile(r"[^\w\-:./ ]")
+_NOT_MEMBER: Final = re.compile(r"[^\w\-./ ]")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
-_REDIRECTING: Final = ("host:", "dd.internal.")
+_OURS_ALONE: Final = "dd.internal."  # tags by which the Agent moves a metric to another pod
+_WHOLE: Final = 1 << 63  # below, a sum of floats without a fraction is written as an integer
+_DIGEST: Final = 8  # hexadecimal digits behind a text that was changed
+_COLLECTIONS: Final = (list, tuple, set, frozenset, Mapping)
 _class_name: Final = type.__dict__["__name__"].__get__  # a metaclass may have another answer, or none
 
 
@@ -53,6 +61,8 @@ def text(value: object, limit: int | None = None) -> str:
 
 
 def _said(value: object) -> str:
+    if value is True or value is False:
+        return "true" if value else "false"  # as JSON and every tracer write them
     # By the builtin's own methods: a subclass may say something else in each of its own.
     if isinstance(value, str):
         return str.__str__(value)
@@ -61,30 +71,43 @@ def _said(value: object) -> str:
     return str.__str__(str(value))
 
 
-def clean_name(name: object) -> str:
-    """A metric or check name: letters, digits, `_` and `.`, beginning with a letter; '' if nothing is left."""
+def clean_name(name: object, prefix: str = "") -> str:
+    """What follows `prefix` in a metric or check name: letters, digits, `_` and `.`; '' if nothing is left.
+
+    The whole begins with a letter and has at most 200 characters; a prefix ends in a dot, and no dot follows it.
+    """
     clean = _NOT_NAME.sub("_", text(name, MAX_NAME + 50))
-    if clean and not (clean[0].isascii() and clean[0].isalpha()):
+    if prefix:
+        clean = clean.lstrip(".")
+    elif clean and not (clean[0].isascii() and clean[0].isalpha()):
         clean = clean.lstrip("_.0123456789")
-    return clean[:MAX_NAME]
+    return clean[: MAX_NAME - len(prefix)]
 
 
-def clean_tag(tag: object) -> str:
+def clean_tag(tag: object, *, host: bool = False) -> str:
     """One tag: what is not word, `-`, `:`, `.` or `/` becomes `_`; at most 200 characters, none ends in `:`.
 
-    '' if nothing is left, or if it would move the metric to another host (`host`, `dd.internal.*`).
+    '' if nothing is left, or for `dd.internal.*`. `host:`, by which the Agent moves a metric to another host, stays
+    only with `host` True, if the program itself wrote it so: not what came from a server, nor a value without a key.
     """
-    clean = _NOT_TAG.sub("_", text(tag, MAX_TAG)).strip(":")
-    return "" if clean.lower().startswith(_REDIRECTING) or clean.lower() == "host" else clean
+    given = text(tag, MAX_TAG)
+    clean = _NOT_TAG.sub("_", given).strip(":")
+    key, colon, _ = clean.partition(":")
+    moves = key.lower() == "host" and not (host and colon and given.startswith("host:"))
+    return "" if moves or key.lower().startswith(_OURS_ALONE) else clean
 
 
-def clean_tags(tags: Iterable[object] | Mapping[object, object] | str | None) -> tuple[str, ...]:
+def clean_tags(tags: object, *, host: bool = False) -> tuple[str, ...]:
     """Tags from a list of `key:value` texts or a mapping; None values and empty tags drop out, none stands twice."""
-    return tuple(dict.fromkeys(tag for tag in map(clean_tag, tag_texts(tags)) if tag))
+    cleaned = (clean_tag(tag, host=host) for tag in tag_texts(tags) or ())
+    return tuple(dict.fromkeys(tag for tag in cleaned if tag))
 
 
-def tag_texts(tags: Iterable[object] | Mapping[object, object] | str | None) -> list[str]:
-    """What was given as tags, as texts that are not clean yet; where its iteration raises, those before."""
+def tag_texts(tags: object) -> list[str] | None:
+    """What was given as tags, as texts that are not clean yet; where its iteration raises, those before.
+
+    None for what is no list of tags and no mapping: a str, of which each character would be one, or a list in a list.
+    """
     texts: list[str] = []
     with contextlib.suppress(Exception):
         if isinstance(tags, Mapping):
@@ -92,11 +115,13 @@ def tag_texts(tags: Iterable[object] | Mapping[object, object] | str | None) -> 
                 said = "" if value is None else text(value, MAX_TAG + 1)  # one more shows that it is too long
                 if said:
                     texts.append(f"{text(key, MAX_TAG + 1)}:{said}")
-        elif isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
-            texts += [] if tags is None else [text(tags, MAX_TAG + 1)]
-        else:
+        elif isinstance(tags, Iterable) and not isinstance(tags, str | bytes):
             for tag in islice(tags, _MOST_TAGS):
+                if issubclass(type(tag), _COLLECTIONS):  # an object may raise or lie when asked for its class
+                    return None
                 texts += [] if tag is None else [text(tag, MAX_TAG + 1)]
+        elif tags is not None:
+            return None
     return texts
 
 
@@ -122,6 +147,27 @@ def clean_text(value: object, limit: int) -> str:
 def clean_field(value: object, limit: int = MAX_KEY) -> str:
     """A field without any escape, such as an aggregation key: what could end it becomes `_`."""
     return _NOT_FIELD.sub("_", text(value, limit)).strip()
+
+
+def clean_key(value: object, limit: int = MAX_KEY) -> str:
+    """A field that tells things apart, such as an aggregation key: two texts never become the same one.
+
+    What cleaning or cutting would change carries a digest of the whole text.
+    """
+    return _distinct(text(value), _NOT_FIELD, limit)
+
+
+def clean_member(value: object) -> str:
+    """A member of a set, which ends at the next `:`; two texts never become the same one."""
+    return _distinct(text(value), _NOT_MEMBER, MAX_KEY)
+
+
+def _distinct(whole: str, unusable: re.Pattern[str], limit: int) -> str:
+    clean = unusable.sub("_", whole).strip()[:limit]
+    if clean == whole:
+        return clean
+    digest = hashlib.blake2b(whole.encode(), digest_size=_DIGEST // 2).hexdigest()
+    return f"{clean[: limit - _DIGEST - 1]}-{digest}"
 
 
 def clean_message(value: object, limit: int) -> str:
@@ -158,8 +204,10 @@ def _escaped_size(value: str) -> int:
     return size(value) + value.count("\n")
 
 
-def format_value(value: float) -> str | None:
+def format_value(value: float | Fraction) -> str | None:
     """A number as text, exactly: integers whole, floats by repr. None for what the Agent would drop."""
+    if isinstance(value, Fraction):
+        value = value.numerator if value.denominator == 1 and abs(value) < _WHOLE else float(value)
     if isinstance(value, int):
         return str(value) if abs(value) < 1 << 1023 else None
     return repr(float(value)) if math.isfinite(value) else None

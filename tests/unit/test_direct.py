@@ -2,6 +2,9 @@
 
 import enum
 import math
+import threading
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 import wsnova_statsd as ws
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.metrics.definitions import Kind
-from wsnova_statsd.metrics.direct import Direct
+from wsnova_statsd.metrics.direct import Direct, Names
 from wsnova_statsd.metrics.store import OVERFLOW_TAGS, Series, Store
 
 NOT_NUMBERS: list[object] = [math.nan, math.inf, -math.inf, True, False, None, "5", b"5", [], 10**400]
@@ -86,7 +89,7 @@ def test_no_sum_grows_beyond_a_float() -> None:
     bench = _Bench("counter")
     for value in (2**960, 1.5, 2**960, 2.0**960, 2**961, 1.7e308, int(1.7e308)):
         bench.direct.write("m", value, ())
-    assert bench.series().total == 3 * 2.0**960
+    assert bench.series().total == 3 * Fraction(2) ** 960 + Fraction(3, 2)
     assert bench.store.invalid == 3
 
 
@@ -135,8 +138,8 @@ def test_no_name_and_no_tags_raise(name: Any, tags: Any) -> None:
 def test_hostile_names_and_tags_are_cleaned() -> None:
     """No datagram is forged by data."""
     bench = _Bench("counter")
-    bench.direct.write("a b|c\n", 1, ["t:x|#y", "host:other"])
-    assert (bench.series().name, bench.series().tags) == ("a_b_c_", ("t:x__y",))
+    bench.direct.write("a b|c\n", 1, ["t:x|#y", "host:other", "dd.internal.card:none"])
+    assert (bench.series().name, bench.series().tags) == ("a_b_c_", ("t:x__y", "host:other"))
 
 
 def test_a_name_with_nothing_usable_is_invalid() -> None:
@@ -180,6 +183,84 @@ def test_a_definitions_name_is_taken_before_its_first_event() -> None:
     Direct(store, "gauge", strict=False).write("depth", 5, ())
     with pytest.raises(ConfigurationError, match="'depth' is counted as a gauge already"):
         registry.add(ws.counter("depth", ws.events.MESSAGE_SENT))
+
+
+@pytest.mark.parametrize("tags", ["team:md", 5, [["team:md"]], [("team", "md")]])
+def test_tags_that_are_no_list_are_refused(tags: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The count would stand in another series than was meant: it is lost as invalid, and that is logged once."""
+    bench = _Bench("counter")
+    for _ in range(3):
+        bench.direct.write("orders", 1, tags)
+    assert (bench.store.fold(), bench.store.invalid) == ([], 3)
+    (record,) = caplog.records
+    assert "metric 'orders' was given the tags" in record.getMessage()
+    assert "give a list such as ['venue:xetr']" in record.getMessage()
+    with pytest.raises(ConfigurationError, match="the tags of metric 'orders' are no list; give a list"):
+        _Bench("counter", strict=True).direct.write("orders", 1, tags)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sent"),
+    [("a b", "a_b", "a_b"), ("a_b", "a b", "a_b"), ("a b", "a|b", "a_b"), ("x" * 250, "x" * 251, "x" * 196)],
+)
+def test_two_names_never_become_one_unsaid(
+    first: str, second: str, sent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both count, and one record says so for each name that they become."""
+    store, names = Store(), Names("app.")
+    for name in (first, first, second, second, "other"):
+        Direct(store, "counter", False, names).write(name, 1, ())
+    assert {one.name: one.total for one in store.fold()} == {sent: 4, "other": 1}
+    (record,) = caplog.records
+    assert f"are both sent as 'app.{sent}'" in record.getMessage()
+
+
+def test_a_name_that_becomes_a_definitions_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Those of events are taken already."""
+    store = Store()
+    ws.HandlerRegistry([ws.counter("a_b", ws.events.MESSAGE_SENT)], store)
+    Direct(store, "counter", False).write("a b", 1, ())
+    assert "the metric names 'a_b' and 'a b' are both sent as 'a_b'" in caplog.text
+
+
+def test_a_name_behind_a_namespace_may_begin_with_a_digit() -> None:
+    """`http.2xx` is another metric than `http.xx`."""
+    store, names = Store(), Names("http.")
+    for name in ("2xx", "xx"):
+        Direct(store, "counter", True, names).write(name, 1, ())
+    assert sorted(one.name for one in store.fold()) == ["2xx", "xx"]
+
+
+def test_a_set_keeps_each_member_once_in_a_window() -> None:
+    """Any object by its text, of several threads; the next window begins anew."""
+    bench = _Bench("set")
+    threads = [threading.Thread(target=_add, args=(bench.direct, range(100 * n, 100 * n + 200))) for n in range(3)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    ((members, stood),) = bench.series().batches
+    assert (sorted(members, key=int), stood) == ([str(n) for n in range(400)], 400)
+    bench.series().batches = []
+    _add(bench.direct, [5, "5", None, True])
+    ((members, stood),) = bench.series().batches
+    assert (members, stood, bench.store.invalid) == (["5", "true"], 2, 1)
+
+
+def _add(direct: Direct, members: Iterable[object]) -> None:
+    for member in members:
+        direct.add_member("users", member, ())
+
+
+def test_a_set_keeps_no_more_members_than_samples() -> None:
+    """What has no place is counted, so that it can be told as lost."""
+    bench = _Bench("set", max_samples=100)
+    for _ in range(2):
+        _add(bench.direct, range(1000))
+        _add(bench.direct, range(1000))
+        series = bench.series()
+    assert [len(members) for members, _ in series.batches] == [100]
+    assert series.total == series.batches[0][1]
+    assert series.total >= 1000
 
 
 def test_endless_tag_values_end_in_one_overflow_series() -> None:

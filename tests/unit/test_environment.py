@@ -24,6 +24,11 @@ def test_every_variable_becomes_an_argument() -> None:
         "WSNOVA_STATSD_MAX_SERIES": "100",
         "WSNOVA_STATSD_MAX_SAMPLES": "200",
         "WSNOVA_STATSD_DISTRIBUTIONS": "0",
+        "WSNOVA_STATSD_DIALECT": "StatsD",
+        "WSNOVA_STATSD_TAG_FORMAT": "graphite",
+        "WSNOVA_STATSD_CARDINALITY": "low",
+        "WSNOVA_STATSD_PACKET_SIZE": "1400",
+        "WSNOVA_STATSD_CONTAINER_ID": "off",
     }
     monitor, reporter = read(environ)
     assert monitor == {
@@ -44,7 +49,19 @@ def test_every_variable_becomes_an_argument() -> None:
         "max_series": 100,
         "max_samples": 200,
         "distributions": False,
+        "dialect": "statsd",
+        "tag_format": "graphite",
+        "cardinality": "low",
+        "packet_size": 1400,
+        "container_id": False,
     }
+
+
+def test_tags_are_read_by_the_rule_of_the_other_variables() -> None:
+    """Where a comma stands only commas separate; JSON is refused by the variable's name."""
+    assert read({"WSNOVA_STATSD_TAGS": "team:market data,region:eu"})[1] == {"tags": ["team:market data", "region:eu"]}
+    with pytest.raises(ws.errors.ConfigurationError, match=r"WSNOVA_STATSD_TAGS is .* JSON"):
+        read({"WSNOVA_STATSD_TAGS": '["team:md"]'})
 
 
 def test_what_is_not_there_or_empty_is_left_to_the_defaults() -> None:

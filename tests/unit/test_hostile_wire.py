@@ -51,9 +51,12 @@ keys = hostile.texts.filter(lambda text: not text.startswith(":"))
 @settings(max_examples=150)
 def test_tags_of_any_shape_follow_the_rules(things: list[hostile.Thing], pairs: dict[str, hostile.Thing]) -> None:
     """A list, a tuple, an iterator, or a mapping: what is None drops out, the rest is told in its order."""
+    things = [thing for thing in things if not hostile.is_collection(thing.given)]
     tags = hostile.tags_of([thing.said for thing in things if thing.given is not None])
     for shape in (list, tuple, iter):
         assert wire.clean_tags(shape([thing.given for thing in things])) == tags
+    own = hostile.tags_of([thing.said for thing in things if thing.given is not None], own=True)
+    assert wire.clean_tags([thing.given for thing in things], host=True) == own
     tags = hostile.tags_of(
         [f"{key}:{thing.said}" for key, thing in pairs.items() if thing.given is not None and thing.said]
     )
@@ -75,6 +78,7 @@ def test_tags_that_never_end_or_break_off_give_what_they_can() -> None:
 def test_a_mappings_key_cannot_move_the_metric(key: str) -> None:
     """Nor can a value behind an empty key."""
     assert wire.clean_tags({key: "host:evil"}) == ()
+    assert wire.clean_tags({key: "host:evil"}, host=True) == (("host:host:evil",) if key == "host" else ())
 
 
 @pytest.mark.parametrize("tag", ["device:eth0", "c:ci-1", "e:it-1", "card:none", "cardinality:none", "T123", "m:x"])

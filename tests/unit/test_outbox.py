@@ -117,7 +117,7 @@ def test_an_events_fields_are_cleaned() -> None:
         "message": "c\nd ",
         "alert_type": "warning",
         "tags": ["x:1"],
-        "aggregation_key": "k_1_2_",
+        "aggregation_key": wire.clean_key("k|1,2\n"),
     }
 
 
@@ -167,12 +167,12 @@ def test_a_known_status_is_a_plain_number(status: object) -> None:
 
 
 def test_a_check_is_cleaned() -> None:
-    """Its name like a metric's, its message on one line without a bar or the mark that begins a message."""
+    """Its name like a metric's, its message on one line without a bar, and else as it was written."""
     outbox, _ = _outbox()
     outbox.check("a b|c", 1, (), "x|y\nz m:w", ROOM)
     outbox.check("|||", 1, (), "", ROOM)
     first, second = _shipped(outbox)
-    assert (first.arguments["check_name"], first.arguments["message"]) == ("a_b_c", "x_y z m_w")
+    assert (first.arguments["check_name"], first.arguments["message"]) == ("a_b_c", "x_y z m:w")
     assert (second.arguments["check_name"], second.arguments["message"]) == ("unnamed", None)
 
 

@@ -1,12 +1,17 @@
 """Series become lines and packets: within the limit, well filled, each amount accepted, pending or told as lost."""
 
+import math
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wsnova_statsd as ws
 from wsnova_statsd import wire
 from wsnova_statsd.metrics.definitions import Kind
-from wsnova_statsd.metrics.store import Series
+from wsnova_statsd.metrics.direct import Direct
+from wsnova_statsd.metrics.store import Series, Store
 from wsnova_statsd.reporters.delivery_stats import Line
 from wsnova_statsd.reporters.packing import TYPES, Packer
 from wsnova_statsd.testing.clock import FakeClock
@@ -216,23 +221,104 @@ def test_a_prefixed_name_stays_within_200_characters() -> None:
     assert line.name == "p" * 100 + "." + "n" * 99
 
 
-def test_what_fits_no_packet_is_told_as_lost_once() -> None:
-    """A line with more tags than a packet holds is given up, the others go on."""
+def test_a_line_that_is_longer_than_a_packet_is_alone_in_one() -> None:
+    """Up to what the Agent reads at once, as the official client does; the lines around it share theirs."""
     packer = _packer()
-    long = _counted(3, "long", tuple(f"k{i}:{'x' * 180}" for i in range(8)))
+    tags = tuple(f"k{i}:{'x' * 180}" for i in range(9))
+    long, samples = _counted(3, "long", tags), _series("distribution", "samples", tags)
+    samples.take_samples([1.0, 2.0], 2, 100)
+    packets = list(packer.packets([_counted(1, "a"), _counted(1, "b"), long, samples, _counted(1, "c")]))
+    assert [[line.name for line in packet] for packet in packets] == [["a", "b"], ["long"], ["samples"], ["c"]]
+    assert packets[2][0].value == "1:2"
+    assert packer.delivery.lost() == 0
+
+
+@pytest.mark.parametrize("size", [8191, 8192])
+def test_what_the_agent_does_not_read_is_lost_once_and_logged_once(size: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Of 8,192 bytes one is the line's LF; the log says whose tags are so long, the others go on."""
+    packer = _packer(tags=("all:" + "x" * 96,))
+    long = _counted(3, "long", (f"{'y' * (size - 100 - len('long:3|c|#,'))}",))
     packets = list(packer.packets([long, _counted(1, "short")]))
-    assert [[line.name for line in packet] for packet in packets] == [["short"]]
-    assert (packer.delivery.lost(), long.lost) == (3, 3)
+    names = [line.name for packet in packets for line in packet]
+    if size < 8192:
+        assert (names, packer.delivery.lost(), len(_text(packets[0][0]))) == (["long", "short"], 0, size)
+        return
+    assert (names, packer.delivery.lost(), long.lost) == (["short"], 3, 3)
+    long.total += 1
     assert list(packer.packets([long])) == []
-    assert packer.delivery.lost() == 3
+    assert packer.delivery.lost_by_cause() == {"unsendable": 4}
+    (record,) = caplog.records
+    assert "'long' takes 8191 bytes before its value, 100 of them constant tags" in record.getMessage()
 
 
-def test_samples_too_long_for_a_packet_are_told_as_lost() -> None:
-    """All that they stood for."""
-    packer, series = _packer(60), _series("distribution", "n" * 60)
+def test_samples_and_gauges_that_the_agent_does_not_read_are_lost() -> None:
+    """All that they stood for; a gauge's value is one."""
+    packer, series = _packer(), _series("distribution", tags=("t" * 9000,))
     series.take_samples([1.0, 2.0], 5, 100)
     assert _lines(packer, series) == []
     assert (packer.delivery.lost(), series.lost, series.total) == (5, 5, 5)
+    gauge = _series("gauge", tags=("t" * 9000,))
+    gauge.value, gauge.fresh = 1, True
+    assert _lines(packer, gauge) == []
+    assert packer.delivery.lost_by_cause() == {"unsendable": 6}
+
+
+def test_a_set_is_a_line_for_each_member() -> None:
+    """What was not tried waits; members beyond the bound are lost by a cause of their own."""
+    packer, series = _packer(), _series("set", "users")
+    series.take_members(["a", "b", "a"], 0, 100)
+    series.take_members(["b", "c"], 0, 100)
+    packets = _packer(limit=14).packets([series])
+    (first,) = next(packets)
+    packets.close()
+    assert (_text(first), first.amount) == ("users:a|s", 1)
+    first.accept()
+    assert [_text(line) for line in _lines(packer, series)] == ["users:b|s", "users:c|s"]
+    assert (series.total, series.delivered) == (3, 1)
+    series.take_members([str(number) for number in range(10)], 5, 4)
+    assert [line.value for line in _lines(packer, series)] == ["0", "1", "2", "3"]
+    assert packer.delivery.lost_by_cause() == {"overflow": 11}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "sent"),
+    [
+        ([[0.1]] * 5, ["0.1"] * 5),
+        ([[0.1] * 10], ["1.0"]),
+        ([[1e16], [1.0] * 1000], ["10000000000000000", "1000"]),
+        ([[2**53, 1.0, 0.5]], ["9007199254740994.0"]),
+        ([[10**18, 1.0]], ["1000000000000000001"]),
+        ([[1e280], [1.0, -1e280]], ["1e+280", "-1e+280"]),
+    ],
+)
+def test_floats_that_are_counted_leave_as_their_exact_sum(amounts: list[list[float]], sent: list[str]) -> None:
+    """However often it is flushed between: no noise in the small, no loss in the large."""
+    store, packer, values = Store(), _packer(), []
+    counter = Direct(store, "counter", strict=True)
+    for window in amounts:
+        for amount in window:
+            counter.write("paid", amount, ())
+        for series in store.fold():
+            for line in _lines(packer, series):
+                values.append(line.value)
+                packer.delivery.accept([line])
+    assert values == sent
+    account = packer.delivery.accounts(store.series)["counter"]
+    assert (account.pending, account.delivered) == (0, math.fsum(amount for window in amounts for amount in window))
+
+
+@given(st.lists(st.floats(-1e15, 1e15) | st.integers(-(10**18), 10**18), max_size=30))
+def test_any_numbers_add_up_without_rounding(amounts: list[float]) -> None:
+    """The same through an event's sum, whatever comes first."""
+    store, bus = Store(), ws.Bus()
+    ws.HandlerRegistry([ws.sum_("paid", "shop.paid", "amount")], store).attach(bus)
+    counter = Direct(store, "counter", strict=True)
+    for amount in amounts:
+        bus.execute("shop.paid", {"amount": amount}, {})
+        counter.write("own", amount, ())
+        store.fold()
+    expected = sum(map(Fraction, amounts))
+    assert {one.name: one.total for one in store.fold()} == ({"paid": expected, "own": expected} if amounts else {})
 
 
 @pytest.mark.parametrize("total", [2**1023, -(2**1023)], ids=["above", "below"])

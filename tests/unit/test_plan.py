@@ -6,6 +6,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -163,7 +164,19 @@ def test_tag_values_may_be_any_object() -> None:
     for kind in ([1], {"a": 1}, 5, 2.5, True, ValueError("boom")):
         bench.emit({}, {"client_id": "c", "type": kind})
     kinds = {tag for tags in bench.tags("a.count") for tag in tags if tag.startswith("type:")}
-    assert kinds == {"type:_1_", "type:__a_:_1_", "type:5", "type:2.5", "type:True", "type:boom"}
+    assert kinds == {"type:_1_", "type:__a_:_1_", "type:5", "type:2.5", "type:true", "type:boom"}
+
+
+def test_values_that_are_equal_and_are_told_apart_have_rows_of_their_own() -> None:
+    """True, 1 and 1.0 are one key of a dict, and three tags."""
+    bench = _Bench(COUNTER)
+    for _ in range(2):
+        for kind in (True, 1, 1.0, Decimal(1), "1", False, 0, -0.0):
+            bench.emit({}, {"client_id": "c", "type": kind})
+    counts = {
+        kind: bench.series("a.count", f"type:{kind}").total for kind in ("true", "1", "1.0", "false", "0", "-0.0")
+    }
+    assert counts == {"true": 2, "1": 6, "1.0": 2, "false": 2, "0": 2, "-0.0": 2}
 
 
 def test_equal_texts_share_a_row_and_keep_no_object_alive() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import wsnova_statsd as ws
 from wsnova_statsd import wire
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.reporters import settings
@@ -170,8 +171,8 @@ def _tags(given: Any = (), **environ: str) -> tuple[str, ...]:
 
 
 def test_tags_come_from_the_argument_then_the_variables() -> None:
-    """In this order, each once, separated by commas or spaces as the Agent's own variable is."""
-    found = _tags(["team:md"], DD_TAGS="a:1,b:2 team:md", DATADOG_TAGS="c:3,,b:2", DD_ENV="prod")
+    """In this order, each once."""
+    found = _tags(["team:md"], DD_TAGS="a:1,b:2, team:md", DATADOG_TAGS="c:3,,b:2", DD_ENV="prod")
     assert found == ("team:md", "env:prod", "a:1", "b:2", "c:3")
     assert _tags({"team": "md", "empty": None}) == ("team:md",)
 
@@ -193,7 +194,96 @@ def test_the_entity_id_is_the_one_internal_tag() -> None:
     """It tells the Agent the pod; nobody else's tag can."""
     assert _tags(DD_ENTITY_ID="pod-1") == ("dd.internal.entity_id:pod-1",)
     assert _tags(DD_ENTITY_ID="pod|1,a b") == ("dd.internal.entity_id:pod_1_a_b",)
-    assert _tags(["dd.internal.entity_id:evil", "host:evil"], DD_TAGS="host:evil,dd.internal.card:none") == ()
+    assert _tags(["dd.internal.entity_id:evil"], DD_TAGS="dd.internal.card:none") == ()
+
+
+def test_the_program_may_say_whose_host_its_metrics_are() -> None:
+    """Datadog's documented override, in the argument and in the variable."""
+    assert _tags(["host:db-a"]) == _tags(DD_TAGS="host:db-a") == ("host:db-a",)
+
+
+@pytest.mark.parametrize(
+    ("given", "tags"),
+    [
+        ("env:prod,team:market data", ("env:prod", "team:market_data")),
+        ("env:prod team:md", ("env:prod", "team:md")),
+        (" env:prod , team:md ,", ("env:prod", "team:md")),
+        ("a:1  b:2\tc:3", ("a:1", "b:2", "c:3")),
+        ("one two,", ("one_two",)),
+    ],
+)
+def test_a_variable_of_tags_is_read_as_the_tracers_read_it(given: str, tags: tuple[str, ...]) -> None:
+    """Where a comma stands only commas separate, else spaces do."""
+    assert _tags(DD_TAGS=given) == _tags(DATADOG_TAGS=given) == tags
+
+
+@pytest.mark.parametrize("given", ['{"env": "prod"}', ' ["env:prod"]', '"env:prod"'])
+def test_a_variable_of_tags_in_json_is_refused(given: str) -> None:
+    """It would become tags of braces and quotes."""
+    with pytest.raises(ConfigurationError, match=r"DD_TAGS is .* JSON; give tags with commas"):
+        _tags(DD_TAGS=given)
+
+
+def test_constant_tags_are_measured_where_they_are_given() -> None:
+    """Those beside which no line has a place are refused, with the number of bytes and whose they are."""
+    fits = tuple(f"key{number:02}:{'x' * 100}" for number in range(75))
+    settings.check_room("", fits)
+    with pytest.raises(ConfigurationError, match=r"77 constant tags take 8230 bytes .*DD_TAGS"):
+        settings.check_room("", (*fits, "more", "x" * 200))
+
+
+@pytest.mark.parametrize("size", [0, 511, 8193, True, 1432.0, "1432"])
+def test_a_packet_has_512_to_8192_bytes(size: Any) -> None:
+    """The Agent reads no more at once."""
+    assert [settings.packet_size(good) for good in (None, 512, 8192)] == [None, 512, 8192]
+    with pytest.raises(ConfigurationError, match="packet_size must be a whole number of bytes from 512 to 8192"):
+        settings.packet_size(size)
+
+
+def test_the_cardinality_is_the_arguments_then_the_variables() -> None:
+    """One of the Agent's four words; a variable is refused by its name."""
+    both = {"DD_CARDINALITY": "High", "DATADOG_CARDINALITY": "none"}
+    assert settings.cardinality("low", both) == "low"
+    assert settings.cardinality(None, both) == "high"
+    assert settings.cardinality(None, {"DATADOG_CARDINALITY": "none"}) == "none"
+    assert settings.cardinality(None, {"DD_CARDINALITY": ""}) is None
+    with pytest.raises(ConfigurationError, match="DD_CARDINALITY is 'many'; allowed: none, low, orchestrator, high"):
+        settings.cardinality(None, {"DD_CARDINALITY": "many"})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "tag_format", "said"),
+    [
+        ("graphite", None, "dialect is 'graphite'; allowed: datadog, statsd"),
+        (None, None, "dialect is None"),
+        ("statsd", "prometheus", "tag_format is 'prometheus'; allowed: graphite, influx, None"),
+        ("datadog", "influx", "tag_format is 'influx', which is for dialect='statsd'"),
+    ],
+)
+def test_a_dialect_that_is_none_and_a_tag_format_without_it_are_refused(
+    dialect: Any, tag_format: Any, said: str
+) -> None:
+    """An option that would have no say is a mistake."""
+    assert [settings.is_plain("datadog", None), settings.is_plain("statsd", "graphite")] == [False, True]
+    with pytest.raises(ConfigurationError, match=said):
+        settings.is_plain(dialect, tag_format)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["udp://fd00:ec2::23:8125", "udp://0:0:0:0:0:0:0:1:8125", "udp://::1", "UDP://fd00::1", "udp://a@fd00::1:8125"],
+)
+def test_a_bare_ipv6_address_in_a_url_is_refused(url: str) -> None:
+    """Nothing says where it ends and the port begins: its first group would be taken for a host's name."""
+    assert "in brackets: udp://[fd00::1]:8125" in _refused({"DD_DOGSTATSD_URL": url})
+    assert _address({"DD_DOGSTATSD_URL": "udp://[fd00:ec2::23]:8125"}) == Address("fd00:ec2::23", 8125, None)
+
+
+def test_a_name_that_would_be_cut_behind_its_namespace_is_refused() -> None:
+    """Two of them could become one."""
+    settings.check_names("app.", [ws.counter("a" * 196, ws.events.MESSAGE_SENT)])
+    with pytest.raises(ConfigurationError, match=r"longer than 200 characters behind namespace 'app\.'"):
+        settings.check_names("app.", [ws.counter("a" * 197, ws.events.MESSAGE_SENT)])
 
 
 def test_tags_are_cleaned() -> None:
@@ -201,10 +291,12 @@ def test_tags_are_cleaned() -> None:
     assert _tags(["a|b"], DD_SERVICE="s|#x:y", DD_TAGS="c\nd:1|e") == ("a_b", "service:s__x:y", "c", "d:1_e")
 
 
-def test_tags_as_one_text_are_refused() -> None:
-    """The sentence shows the list that was meant."""
-    with pytest.raises(ConfigurationError, match=r"team:md"):
-        _tags("env:prod")
+@pytest.mark.parametrize("given", ["env:prod", b"env:prod", 5, [["env:prod"]], [("env", "prod")]])
+def test_tags_that_are_no_list_are_refused(given: Any) -> None:
+    """The sentence shows them, and the list that was meant."""
+    with pytest.raises(ConfigurationError, match=r"give a list such as \['team:md'\] or a mapping") as caught:
+        _tags(given)
+    assert repr(given) in str(caught.value)
 
 
 @pytest.mark.parametrize(

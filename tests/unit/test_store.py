@@ -44,7 +44,7 @@ def _kept(series: Series) -> list[float]:
 
 def _mean(series: Series) -> float:
     """What the Agent will take for the mean: each batch weighs what it stands for."""
-    return sum(sum(values) / len(values) * stood for values, stood in series.batches) / series.total
+    return float(sum(sum(values) / len(values) * stood for values, stood in series.batches) / series.total)
 
 
 def test_below_the_limit_every_sample_is_kept_in_order() -> None:

@@ -1,7 +1,9 @@
 """What comes between any two lines of counting - a fold, a look for what is idle, other counting - costs no count."""
 
+import itertools
 import random
 from collections.abc import Callable
+from fractions import Fraction
 
 import pytest
 
@@ -27,12 +29,17 @@ class _Bench:
         self.store = Store(max_samples=16, clock=self.clock)
         self.handles = [handler(self.store, METRICS).function for _ in range(2)]  # the second is as another thread's
         self.direct = Direct(self.store, "distribution", strict=False)
+        self.paid = Direct(self.store, "counter", strict=False)
+        self.users = Direct(self.store, "set", strict=False)
+        self.members = itertools.count()
         self.stood = self.emitted = 0
 
     def count(self, times: int = 1, by: int = 0) -> None:
         for size in range(times):
             self.handles[by](EVENT, {"size": size}, {"type": "a"}, None)
-            self.direct.write("own", size, "type:a")
+            self.direct.write("own", size, ("type:a",))
+            self.paid.write("paid", 0.1, ())
+            self.users.add_member("users", next(self.members), ())
             self.emitted += 1
 
     def fold(self) -> list[Series]:
@@ -54,14 +61,16 @@ class _Bench:
 
     def check(self, line: int) -> None:
         self.fold()
-        assert self.store.sums("counter").total == self.emitted
-        assert self.store.sums("distribution").total == self.stood == 2 * self.emitted
+        assert self.store.sums("counter").total == self.emitted * (1 + Fraction(0.1))
+        assert self.store.sums("set").total == self.emitted
+        assert self.store.sums("distribution").total == 2 * self.emitted
+        assert self.stood == 3 * self.emitted
 
 
 @pytest.mark.parametrize("by_what", [_Bench.fold, _Bench.look, _Bench.count], ids=["fold", "look", "count"])
 @pytest.mark.parametrize("before", [0, BEFORE], ids=["new row", "full row"])
 def test_counting_may_be_interrupted_at_every_line(by_what: Callable[[_Bench], object], before: int) -> None:
-    """Counters and numbers of samples are exact: where rows are made, and where samples are thinned."""
+    """Counters, of floats too, samples and members are exact: where rows are made, and where some are thinned."""
     random.seed(before)
     bench = _Bench()
 

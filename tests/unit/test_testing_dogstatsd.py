@@ -85,7 +85,7 @@ def test_origin_and_timestamp_are_kept() -> None:
 
 def test_any_word_is_a_tag_and_one_internal_one_says_who_sends() -> None:
     """Letters and digits of any script, and what stands between them; a pod's id is not the data's to choose."""
-    tags = ("größe:12.5/日本-x", "hosts:2", "device:eth0", "dd.internal.entity_id:pod-1")
+    tags = ("größe:12.5/日本-x", "hosts:2", "device:eth0", "host:db-a", "dd.internal.entity_id:pod-1")
     assert _metric("a:1|c|#" + ",".join(tags)).tags == tags
 
 
@@ -157,9 +157,8 @@ def test_lines_come_in_order_and_one_final_lf_is_allowed() -> None:
         ("a:1|c|#a@b", "a character that no tag may hold"),
         ("a:1|c|#a\u2028b", "a character that no tag may hold"),
         ("a:1|c|#a\u0301", "a character that no tag may hold"),
-        ("a:1|c|#host:x", "a tag that moves its metric to another host"),
-        ("a:1|c|#host", "a tag that moves its metric to another host"),
-        ("a:1|c|#dd.internal.card:none", "a tag that moves its metric to another host"),
+        ("a:1|c|#host", "a tag that moves its metric to another pod"),
+        ("a:1|c|#dd.internal.card:none", "a tag that moves its metric to another pod"),
     ],
 )
 def test_a_malformed_metric_is_refused_with_its_reason(line: str, reason: str) -> None:

@@ -3,6 +3,7 @@
 import enum
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -119,20 +120,58 @@ def test_a_usable_tag_stays_as_it_is(tag: str) -> None:
 @given(st.lists(anything) | st.dictionaries(st.text() | st.integers(), anything) | anything)
 def test_tags_of_any_shape_are_clean_and_single(given_tags: object) -> None:
     """A list, a mapping or one thing: every tag is clean, none stands twice, and nothing raises."""
-    tags = wire.clean_tags(given_tags)  # type: ignore[arg-type]  # that is the point
+    tags = wire.clean_tags(given_tags)
     assert len(set(tags)) == len(tags)
     assert all(tag and wire.clean_tag(tag) == tag for tag in tags)
     if tags:
         assert _metric("a:1|c|#" + ",".join(tags)).tags == tags
 
 
-def test_tags_come_from_a_list_a_mapping_or_one_text() -> None:
-    """Order stays; None values and empty ones drop out; a text is one tag, not its letters."""
+def test_tags_come_from_a_list_or_a_mapping() -> None:
+    """Order stays; None values and empty ones drop out; a boolean is written as every tracer writes it."""
     assert wire.clean_tags(["b:1", "a:2", None, "", "b:1"]) == ("b:1", "a:2")
-    assert wire.clean_tags({"b": 1, "a": None, "c": "", "d": True}) == ("b:1", "d:True")
-    assert wire.clean_tags("team:md") == ("team:md",)
-    assert wire.clean_tags(5) == ("5",)  # type: ignore[arg-type]
+    assert wire.clean_tags({"b": 1, "a": None, "c": "", "d": True}) == ("b:1", "d:true")
     assert wire.clean_tags(None) == ()
+
+
+@pytest.mark.parametrize("given_tags", ["team:md", b"team:md", 5, [["team:md"]], ["a:1", ("b:2",)], [{"team": "md"}]])
+def test_what_is_no_list_of_tags_is_refused(given_tags: object) -> None:
+    """A text would be one tag or twenty, a list in a list one tag of brackets: nobody means that."""
+    assert wire.tag_texts(given_tags) is None
+    assert wire.clean_tags(given_tags, host=True) == ()
+
+
+def test_a_host_tag_is_for_the_program_alone() -> None:
+    """By Datadog's rule the metric is then that host's; what came from a server, or is no whole tag, never says so."""
+    for tag in ("host:db-a", "host: db"):
+        assert wire.clean_tag(tag) == ""
+        assert wire.clean_tag(tag, host=True) == tag.replace(" ", "_")
+    for tag in ("host", "host:", "HOST:a", ":host:a", "dd.internal.entity_id:a"):
+        assert wire.clean_tag(tag, host=True) == ""
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_two_texts_never_become_one_key(one: str, other: str) -> None:
+    """Neither as an aggregation key nor as a set's member: what is changed carries a digest of the whole."""
+    for clean in (wire.clean_key, wire.clean_member):
+        made = clean(one), clean(other)
+        assert (made[0] == made[1]) == (wire.text(one) == wire.text(other))
+        assert all(len(text) <= wire.MAX_KEY and not set("|,\n") & set(text) for text in made)
+    assert ":" not in wire.clean_member(one)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "clean"),
+    [("2xx", "http.", "2xx"), ("2xx", "", "xx"), (".2xx", "http.", "2xx"), ("_a", "http.", "_a"), ("|", "", "")],
+)
+def test_a_name_begins_with_a_letter_or_stands_behind_a_prefix(name: str, prefix: str, clean: str) -> None:
+    """`http.2xx` is a good name, and `http..2xx` is none."""
+    assert wire.clean_name(name, prefix) == clean
+
+
+def test_a_name_and_its_prefix_have_200_characters_together() -> None:
+    """What is cut is cut where it is cleaned, and not again on the wire."""
+    assert wire.clean_name("x" * 300, "app.") == "x" * 196
 
 
 def test_a_tag_that_would_forge_keeps_its_readable_part() -> None:

@@ -102,6 +102,25 @@ def test_all_is_right_over_a_unix_socket(tmp_path: Path) -> None:
     assert not LINUX or f"pid {os.getpid()} (" in lines[3]
 
 
+def test_constant_tags_that_fill_a_datagram_are_named_with_the_remedy() -> None:
+    """They arrive, each line alone; beyond what the Agent reads at once nothing would."""
+    tags = ",".join(f"kube_label_{number:02}:region-zone-central-1-cluster" for number in range(40))
+    with DogStatsDReceiver() as receiver:
+        where = {"DD_AGENT_HOST": "127.0.0.1", "DD_DOGSTATSD_PORT": str(receiver.port)}
+        done = _doctor(DD_TAGS=tags, **where)
+        _the_test_arrived(receiver)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (
+            f"?     tags     40 constant tags take {len(tags)} bytes of every line; a datagram has 1432" in done.stdout
+        )
+        assert "shorten DD_TAGS" in done.stdout
+        refused = _doctor(DD_TAGS=",".join(f"{tag}{n}" for tag in tags.split(",") for n in range(10)), **where)
+        json_form = _doctor(DD_TAGS='{"env": "prod"}', **where)
+    assert [refused.returncode, json_form.returncode] == [1, 1]
+    assert "FAIL  tags     the 400 constant tags take" in refused.stdout
+    assert "JSON; give tags with commas" in json_form.stdout
+
+
 def test_a_refused_port_is_status_1_and_says_what_to_do(closed_port: int) -> None:
     """The hops before it are right, and what is behind it is not tried: line by line as the README shows it."""
     done = _doctor(DD_AGENT_HOST="127.0.0.1", DD_DOGSTATSD_PORT=str(closed_port), DD_DOGSTATSD_SOCKET="/s")

@@ -154,7 +154,8 @@ def _shipping(receiver: DogStatsDReceiver, **options: Any) -> Iterator[ws.Statsd
 @pytest.mark.parametrize(
     ("variable", "value", "tags"),
     [
-        ("DD_TAGS", "a|b:1,c\nforged:1|c host:evil", ("a_b:1", "c", "forged:1_c")),
+        ("DD_TAGS", "a|b:1 c\nforged:1|c :host:evil", ("a_b:1", "c", "forged:1_c")),
+        ("DD_TAGS", "a|b:1,c\nforged:1|c :host:evil", ("a_b:1", "c_forged:1_c_:host:evil")),
         ("DATADOG_TAGS", "#x,|@0.001,c:ci-1,:", ("_x", "__0.001", "c:ci-1")),
         ("DD_ENV", "prod\nforged:1|c", ("env:prod_forged:1_c",)),
         ("DD_ENV", "\udcff", ("env:_",)),  # a byte that is no UTF-8
@@ -181,8 +182,8 @@ def test_hostile_variables_are_tags_and_nothing_else(
 
 
 def test_one_line_that_is_too_long_is_counted_and_the_others_arrive(receiver: DogStatsDReceiver) -> None:
-    """A line, not the packet and not the window; at the limit itself it still goes."""
-    limit = wire.UDP_BYTES if receiver.path is None else wire.UNIX_BYTES
+    """A line, not the packet and not the window; at the limit itself, what the Agent reads at once, it still goes."""
+    limit = wire.LINE_BYTES
     tags = [f"t{n:03}:{'x' * 95}" for n in range(90)]
     with _shipping(receiver) as reporter:
         suffix = reporter._shipper.suffix  # the container id of this machine, if it has one
@@ -197,7 +198,7 @@ def test_one_line_that_is_too_long_is_counted_and_the_others_arrive(receiver: Do
         reporter.gauge("g", 1, tags)
         reporter.increment("zafter")
         reporter.flush()
-        assert dict(reporter.stats.lost) == {"unsendable": 1 + 7 + 1}
+        assert dict(reporter.stats.lost) == {"unsendable": 1 + 7 + 1 + 1}
         reporter.increment("again", 1, tags)
         reporter.increment("zafter")
     assert receiver.malformed == []

@@ -1,5 +1,7 @@
 """Start, stop and start again; a flush thread that cannot die; a reporter that never started."""
 
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.benchmarks.agent import free_port
 from tests.support import LATE
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
@@ -132,7 +135,7 @@ def test_stats_tell_what_left_and_what_was_lost() -> None:
         reporter.increment("orders", 5)
         reporter.increment("orders", float("nan"))
         reporter.gauge("orders", 5)
-        reporter.increment("tagged", 2, [f"k{i}:{'x' * 180}" for i in range(20)])
+        reporter.increment("tagged", 2, [f"k{i}:{'x' * 180}" for i in range(60)])
         assert reporter.flush()
         assert receiver.wait_for(lambda r: r.count("orders") == 5)
         stats = reporter.stats
@@ -142,3 +145,75 @@ def test_stats_tell_what_left_and_what_was_lost() -> None:
         assert (stats.packets, stats.bytes) == (1, len(receiver.datagrams[0]))
         with pytest.raises(TypeError):
             stats.lost["invalid"] = 0  # type: ignore[index]
+
+
+def test_a_reporter_that_does_not_run_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Never started, or stopped: at its first use, not at every one; started it says nothing."""
+    with DogStatsDReceiver() as receiver:
+        reporter = _reporter(host="127.0.0.1", port=receiver.port)
+        for _ in range(3):
+            reporter.increment("orders")
+            reporter.increment("others", tags=["a:1"])
+            reporter.event("t", "x")
+        (record,) = caplog.records
+        assert f"the StatsdReporter for 127.0.0.1:{receiver.port} is used, and what it" in record.getMessage()
+        assert reporter.flush()
+        assert receiver.wait_for(lambda r: r.count("orders") == 3)
+        caplog.clear()
+        with _reporter(host="127.0.0.1", port=receiver.port) as running:
+            running.increment("orders")
+        assert caplog.records == []
+        running.increment("orders", tags=["late:1"])
+        assert "does not run" in caplog.text
+        reporter.stop()
+
+
+PROGRAM = """
+import logging, sys
+import wsnova_statsd as ws
+logging.basicConfig()
+reporter = ws.StatsdReporter(metrics=[], host="127.0.0.1", port=int(sys.argv[1]))
+{use}
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        ("for _ in range(100): reporter.increment('orders')", "ends with 100 counts, sums and samples and 0 events"),
+        ("reporter.event('t', 'x')", "ends with 0 counts, sums and samples and 1 events and checks unsent"),
+        ("reporter.start().stop(); reporter.increment('orders', 2.5)", "ends with 2.5 counts"),
+        ("reporter.increment('orders'); reporter.flush()", None),
+        ("reporter.start(); reporter.increment('orders')", None),
+        ("", None),
+    ],
+)
+def test_a_program_that_ends_with_something_pending_says_so(use: str, told: str | None) -> None:
+    """What nobody will send any more is named with its number; what was flushed, by hand or at exit, is not."""
+    with DogStatsDReceiver() as receiver:
+        command = [sys.executable, "-c", PROGRAM.format(use=use), str(receiver.port)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=LATE, check=True)
+        assert ("unsent" in ended.stderr) == (told is not None)
+        assert told is None or told in ended.stderr
+        assert (receiver.count("orders") == 0) == (told is not None or not use)
+
+
+def test_a_program_whose_agent_was_away_at_the_end_says_why() -> None:
+    """It did call stop(); what it could not send is named with the fault of the way."""
+    use = "with reporter: reporter.increment('orders')"
+    command = [sys.executable, "-c", PROGRAM.format(use=use), str(free_port())]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=LATE, check=True)
+    assert "ends with 1 counts, sums and samples and 0 events and checks unsent: refused: Connection refused" in (
+        ended.stderr
+    )
+
+
+def test_what_is_no_number_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With the way to find where it comes from."""
+    with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
+        for _ in range(3):
+            reporter.increment("orders", float("nan"))
+            reporter.flush()
+    (record,) = caplog.records
+    assert "lost by cause 'invalid'" in record.getMessage()
+    assert "strict=True" in record.getMessage()

@@ -1,7 +1,8 @@
 """`wsnova-statsd doctor`: goes the reporter's way to the Agent hop by hop, and says which one fails and what to do.
 
 This page is the command: its arguments, where the address comes from, and what is printed, each hop as soon as it is
-known. Threads: the main thread, and a daemon for each wait that has no deadline of its own. Says nothing of tags.
+known. Threads: the main thread, and a daemon for each wait that has no deadline of its own. Of tags it says only that
+they take too much of every line.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from .. import __version__, checks
+from .. import __version__, checks, wire
 from ..errors import ConfigurationError
 from ..reporters import settings
 from ..reporters.settings import Address
 from .doctor_hops import FAILED, OK, UNSURE, Hop, deliver, udp_hops, unix_hops
 
+_ROOM: Final = 500  # bytes that a line's name, value and own tags may take
 _MARKS: Final = {OK: "ok", UNSURE: "?", FAILED: "FAIL"}
 # A variable has a say in the address if one of these values in its place would change it.
 _OTHERS: Final = {
@@ -76,6 +78,11 @@ def _hops(where: Mapping[str, Any], address: Address) -> Iterator[Hop]:
         yield Hop("settings", FAILED, f"DD_DOGSTATSD_DISABLE is {given!r}: reporters send nothing", "unset it")
         return
     yield _origin(where, address)
+    tags = _tags(address.limit)
+    if tags is not None:
+        yield tags
+        if tags.result == FAILED:
+            return
     way = unix_hops(address.path, address.limit) if address.path is not None else udp_hops(address)
     for hop in way:
         yield hop
@@ -97,6 +104,21 @@ def _origin(where: Mapping[str, Any], address: Address) -> Hop:
     if idle:
         told += f"; {', '.join(idle)} set as well, without a say"
     return Hop("address", OK, told)
+
+
+def _tags(limit: int) -> Hop | None:
+    """What the variables' constant tags do to each line, where that is worth a word."""
+    try:
+        tags = settings.constant_tags(())
+        settings.check_room("", tags)
+    except ConfigurationError as error:
+        return Hop("tags", FAILED, str(error), "until then no reporter can be made")
+    used = wire.size(",".join(tags))
+    if used <= limit - _ROOM:
+        return None
+    told = f"{len(tags)} constant tags take {used} bytes of every line; a datagram has {limit}: each line leaves alone"
+    advice = f"shorten DD_TAGS; a line that exceeds {wire.LINE_BYTES} bytes with tags of its own is lost"
+    return Hop("tags", UNSURE, told, advice)
 
 
 def _print(line: str) -> None:

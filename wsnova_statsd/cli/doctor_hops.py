@@ -226,7 +226,7 @@ def _unix_datagram(sock: socket.socket, kind: int, limit: int) -> Hop:
 
 def deliver(where: Mapping[str, Any]) -> Hop:
     """One metric, one event and one service check, by a reporter as users make it; each in a flush of its own."""
-    reporter = StatsdReporter((), **where, bus=Bus())
+    reporter = StatsdReporter((), **where, bus=Bus(), flush_interval=10)
     sending: list[tuple[str, Callable[[], object]]] = [
         ("metric", lambda: reporter.increment(NAME)),
         ("event", lambda: reporter.event("wsnova-statsd doctor", "A test event; nothing happened.")),
@@ -236,6 +236,7 @@ def deliver(where: Mapping[str, Any]) -> Hop:
     lost: list[str] = []
 
     def send() -> bool:
+        reporter.start()
         for what, put in sending:
             before = reporter.stats.packets
             put()
@@ -248,7 +249,9 @@ def deliver(where: Mapping[str, Any]) -> Hop:
     except TimeoutError:
         return Hop("deliver", FAILED, f"the reporter did not return in {_DELIVER_SECONDS:g} s", "mend the hops above")
     if lost:
-        told = f"lost: {', '.join(lost)} ({reporter.stats.last_error}); handed over: {', '.join(taken) or 'nothing'}"
+        stats = reporter.stats
+        why = stats.last_error or ", ".join(stats.lost) or "no answer"
+        told = f"lost: {', '.join(lost)} ({why}); handed over: {', '.join(taken) or 'nothing'}"
         return Hop("deliver", FAILED, told, "see the Agent's log; run this again")
     return Hop("deliver", OK, f"{', '.join(taken)}: 3 of 3 handed over, 0 lost")
 

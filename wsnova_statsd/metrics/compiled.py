@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from ..events import TAGS
 from .definitions import Definition
+from .series import SAMPLED
 
-SAMPLED: Final = frozenset({"summary", "distribution"})
 # Numbers within need no closer look. CPython compares integers of 30 bits, and floats with floats, without a call, but
 # not in a chain `a < b < c`.
 _USUAL: Final = (1 << 30) - 1
@@ -90,32 +90,39 @@ class Source:
                 lines += self._write(row, measurement, repr(measurement))
         return lines
 
-    def _write(self, row: str, measurement: str | float, value: str) -> Lines:
-        """Write the value of this name, or literal, and count the occurrence."""
+    def _write(self, row: str, measurement: str | float, value: str, amount: str = "") -> Lines:
+        """Write the value of this name, or literal, and count the occurrence; a sum takes `amount`, if it is given, in
+        its place: a float, which would not add up exactly, by an integer."""
         kinds = self._kinds[measurement]
         lines = [f"{row}.last.value = {value}"] if "gauge" in kinds else []
         if kinds & SAMPLED:
             lines += [f"if {row}.n < {row}.full:", f"    {row}.samples.append({value})"]
             lines += [f"elif {row}.n >= {row}.due:", f"    {row}.keep({value})"]
         if "sum" in kinds:
-            return [*lines, f"{row}.total, {row}.n = {row}.total + {value}, {row}.n + 1"]
+            total = f"{row}.fine" if amount else f"{row}.total"
+            return [*lines, f"{total}, {row}.n = {total} + {amount or value}, {row}.n + 1"]
         return [*lines, f"{row}.n += 1"]
 
     def _checked(self, row: str, measurement: str) -> Lines:
         usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
-        return [
-            "try:",
-            f"    value = measurements[{measurement!r}]",
-            "except KeyError:",
-            "    value = plan",  # no measurement is it
-            f"if not ({usual} if type(value) is int else type(value) is float and {usual_float}):",
-            "    given = value",
-            "    value = number(given)",
+        # A measurement that is not there is the plan, which is no number.
+        read = ["try:", f"    value = measurements[{measurement!r}]", "except KeyError:", "    value = plan"]
+        look = ["given = value", "value = number(given)"]
+        refuse = [
             "if value is None:",
             f"    bad = {row}.bad + (given is not plan)",
             f"    {row}.bad, {row}.miss, {row}.n = bad, {row}.miss + 1, {row}.n + 1",
-            "else:",
-            *_indented(self._write(row, measurement, "value")),
+        ]
+        write = _indented(self._write(row, measurement, "value"))
+        if "sum" in self._kinds[measurement]:
+            return [
+                *(*read, f"if type(value) is int and {usual}:", *write),
+                *("else:", *_indented([*look, *refuse, "elif type(value) is int:", *write, "else:"])),
+                *_indented(_indented(["fine = fixed(value)", *self._write(row, measurement, "value", "fine")])),
+            ]
+        return [
+            *(*read, f"if not ({usual} if type(value) is int else type(value) is float and {usual_float}):"),
+            *(*_indented(look), *refuse, "else:", *write),
         ]
 
 

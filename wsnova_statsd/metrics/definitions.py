@@ -16,7 +16,8 @@ from typing import Any, Final, Literal
 from ..errors import ConfigurationError, one_of
 from .reading import number
 
-Kind = Literal["counter", "sum", "gauge", "summary", "distribution"]
+# Of a timing and a set there are no definitions: the application writes them by name.
+Kind = Literal["counter", "sum", "gauge", "summary", "distribution", "timing", "set"]
 Keep = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 Tags = Iterable[str] | Mapping[str, str]
 Unit = str | tuple[str, str] | None

@@ -17,12 +17,13 @@ from ..telemetry import Bind, HandlerFunction, Unguarded
 from ..wire import MAX_TAG, text
 from . import compiled
 from .definitions import Definition, Keep
-from .reading import MISSING, number, own_tags, tags_of
+from .reading import MISSING, fixed, number, own_tags, tags_of
 from .rows import Row, Valued
-from .series import OVERFLOW_TAGS, Series
+from .series import OVERFLOW_TAGS, SAMPLED, Series
 from .store import Shard, Store
 
-_PLAIN: Final = frozenset({bool, int})  # tag values that are keys as they are; NaN differs from itself
+_USUAL: Final = range(-(10**15), 10**15)  # integers of which the text is known to be short
+_NONE: Final[dict[Any, Any]] = {}  # stands for a map that is not there; never written
 _OVERFLOW: Final = object()  # no tag value equals it
 
 
@@ -48,6 +49,7 @@ class Plan:
             "alive": _truth(process.ALIVE),
             "in_child": process.in_child,
             "number": number,
+            "fixed": fixed,
         }
         store.register(self)
 
@@ -61,19 +63,19 @@ class Plan:
         A signal's handler may make the same row meanwhile: then there are two, and both count.
         """
         store, local = self.store, self._scope["local"]
-        shard = store.shard()
-        rows = shard.map_of(local)
         values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
         own = own_tags(metadata)
         if own and not store.tagged:
             store.tagged.append(True)  # from now on every handler looks
         *outer, last = (own, *values) if own else values or [()]
-        level = rows
+        level = getattr(local, "rows", _NONE)
         for value in outer:
-            level = level.get(value, {})
+            level = level.get(value, _NONE)
         found: Row | None = level.get(last)
         if found is not None:
             return found
+        shard = store.shard()
+        rows = shard.map_of(local)
         tags = self._tags(dict(zip(self.keys, values, strict=True)), own)
         series = [
             store.find(one.name, one.kind, clean, one.divisor, one.state)
@@ -106,7 +108,7 @@ class Plan:
         rows: list[Valued] = []
         for measurement in self.measurements:
             gauges, summed = (self._of(series, measurement, kind) for kind in ("gauge", "sum"))
-            sampled = self._of(series, measurement, *compiled.SAMPLED)
+            sampled = self._of(series, measurement, *SAMPLED)
             if sampled:
                 rows.append(self.store.sampled(() if rows else counters, gauges, summed, sampled))
             else:
@@ -143,10 +145,15 @@ def _truth(page: mmap.mmap | bytearray) -> object:
 
 
 def _key_part(value: object) -> Hashable:
-    """A tag value as part of a row's key: short, hashable, and equal for what makes the same tag."""
-    if value is MISSING or value is None or type(value) in _PLAIN:
+    """A tag value as part of a row's key: short, hashable, and equal for what makes the same tag only.
+
+    A number is no key as it is: True, 1 and 1.0 are equal, and three tags.
+    """
+    if type(value) is int and value in _USUAL:
+        return str(value)
+    if value is MISSING or value is None or (type(value) is str and value.isascii() and len(value) <= MAX_TAG):
         return value
-    return text(value)[:MAX_TAG]  # an error as a key would be another row at every occurrence, and kept alive by it
+    return text(value, MAX_TAG)
 
 
 class EventHandler(NamedTuple):

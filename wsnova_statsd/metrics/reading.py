@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any, Final
 
@@ -46,6 +47,25 @@ def _plain(value: object) -> int | float | None:
     except Exception:  # not one that a float can hold, or an object that raises whatever it is asked
         pass
     return None
+
+
+_FINEST: Final = 1074  # every float is a whole multiple of 2 ** -1074
+
+
+def fixed(value: float) -> int:
+    """A float as a multiple of 2 ** -1074: such integers add up without rounding, in one step of C."""
+    numerator, denominator = value.as_integer_ratio()
+    return numerator << (_FINEST + 1 - denominator.bit_length())
+
+
+def unfixed(value: int) -> Fraction:
+    """The sum that `fixed` values came to."""
+    return Fraction(value, 1 << _FINEST)
+
+
+def plain(value: float | Fraction) -> float:
+    """A sum as users read it."""
+    return float(value) if isinstance(value, Fraction) else value
 
 
 def converted(value: float, divisor: float | None) -> float:

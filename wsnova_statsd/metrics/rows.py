@@ -9,9 +9,11 @@ methods, are the folder's, under the store's lock. What both set is marked at it
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 from sys import getrefcount
 from typing import Any, Final
 
+from .reading import unfixed
 from .series import Series
 
 FEWEST: Final = 16
@@ -81,7 +83,7 @@ _NOWHERE: Final = _Fan(())
 class Valued(Row):
     """Occurrences and a measurement, for gauges and sums. `more` are the rows of the event's other measurements."""
 
-    __slots__ = ("last", "total", "miss", "more", "gauges", "summed", "missed", "total_folded")  # noqa: RUF023
+    __slots__ = ("last", "total", "fine", "miss", "more", "gauges", "summed", "missed", "total_folded", "fine_folded")  # noqa: RUF023
 
     def __init__(
         self,
@@ -93,13 +95,14 @@ class Valued(Row):
     ) -> None:
         super().__init__(counters, refused=refused)
         self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges) if gauges else _NOWHERE
-        self.total: float = 0
+        self.total = 0  # of what were integers
+        self.fine = 0  # of what were floats, as `fixed` makes them: both add up exactly, in one step
         self.miss = 0  # occurrences without a usable value
         self.more: tuple[Valued, ...] = ()
         self.gauges = gauges
         self.summed = summed
         self.missed = 0
-        self.total_folded: float = 0
+        self.total_folded = self.fine_folded = 0
 
     def series(self) -> tuple[Series, ...]:
         return (*self.counters, *self.gauges, *self.summed)
@@ -110,16 +113,19 @@ class Valued(Row):
     def _gain_values(self) -> tuple[int, int]:
         """Usable and invalid values since the last fold."""
         gained, invalid = self._gain()
-        miss, total = self.miss, self.total
+        miss, total, fine = self.miss, self.total, self.fine
         valued = gained - (miss - self.missed)
         valued, self.missed = max(0, valued), miss + min(0, valued)  # a miss may be written and not yet counted
         if valued:
             for series in self.gauges:
                 series.fresh = series.heard = True
+        amount: int | Fraction = total - self.total_folded
+        if fine != self.fine_folded:
+            amount += unfixed(fine - self.fine_folded)
         for series in self.summed:
-            series.total += total - self.total_folded
+            series.total += amount
             series.heard = True
-        self.total_folded = total
+        self.total_folded, self.fine_folded = total, fine
         return valued, invalid
 
 
@@ -188,4 +194,35 @@ class Sampled(Valued):
                 series.heard = True
         self.limit = limit
         self.every, self.full, self.due = 1, 0, 0  # a quiet window after a busy one loses nothing
+        return invalid
+
+
+class Members(Row):
+    """Occurrences, and which members of a set came. A dict keeps the order: what came late stands at its end."""
+
+    __slots__ = ("members", "dropped", "limit", "set", "old", "old_used", "dropped_folded")  # noqa: RUF023
+
+    def __init__(self, series: Series, limit: int) -> None:
+        super().__init__()
+        self.members: dict[str, None] = {}
+        self.dropped = 0  # occurrences for whose member there was no place
+        self.limit = limit
+        self.set = series
+        self.old: dict[str, None] = {}
+        self.old_used = self.dropped_folded = 0
+
+    def series(self) -> tuple[Series, ...]:
+        return (self.set,)
+
+    def fold(self, limit: int, waiting: int) -> int:
+        """The writer may still add to the dict it fetched before it was taken away: see Sampled."""
+        _, invalid = self._gain()
+        late = [*self.old.copy()][self.old_used :]
+        self.old, self.members = self.members, {}
+        came = [*self.old.copy()]
+        self.old_used = len(came)
+        dropped = self.dropped
+        gained, self.dropped_folded = dropped - self.dropped_folded, dropped
+        self.set.take_members([*late, *came], gained, waiting)
+        self.set.heard = True
         return invalid

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any, Final
 
 from .definitions import Kind
 
 NEVER: Final = float("-inf")
 OVERFLOW_TAGS: Final = ("overflow:true",)
-_NO_BATCHES: Final[list[tuple[list[float], int]]] = []  # stands for a list where nothing is ever appended
+SAMPLED: Final = frozenset({"summary", "distribution", "timing"})
+_NO_BATCHES: Final[list[tuple[list[Any], int]]] = []  # stands for a list where nothing is ever appended
 
 
 class Series:
@@ -34,8 +36,8 @@ class Series:
         self.value: float | None = None  # gauge: the last value, unconverted; any emitter assigns it
         self.fresh = False
         self.ended = False  # a state whose client is closed
-        # Kept samples, and how many they stand for.
-        self.batches: list[tuple[list[float], int]] = [] if kind in ("summary", "distribution") else _NO_BATCHES
+        # Kept samples or members, and how many they stand for.
+        self.batches: list[tuple[list[Any], int]] = [] if kind in SAMPLED or kind == "set" else _NO_BATCHES
         self.heard = True  # written since the store last looked for what is idle
         self.wire: Any = None
 
@@ -45,6 +47,16 @@ class Series:
         if self.kind == "gauge":
             return self.value is not None and (self.fresh or (self.state and not self.ended))
         return self.total != self.delivered + self.lost or bool(self.batches) or (self.state and not self.ended)
+
+    def take_members(self, members: Iterable[str], dropped: int, limit: int) -> None:
+        """Add a window's members of a set, and how many there was no place for; of those that wait, `limit` stay."""
+        waiting = dict.fromkeys(one for kept, _ in self.batches for one in kept)
+        stood, before = sum(stood for _, stood in self.batches), len(waiting)
+        waiting |= dict.fromkeys(members)
+        gained = len(waiting) - before + dropped
+        self.total += gained
+        if stood + gained:
+            self.batches = [(list(waiting)[:limit], stood + gained)]
 
     def take_samples(self, kept: list[float], stood_for: int, limit: int) -> None:
         """Add a window's samples; when too many wait, thin them all to one density, so that none weighs more."""

@@ -187,7 +187,7 @@ class Store:
             for series in (one for row in rows for one in row.series()):
                 known = self._by_name[series.name]
                 if known.setdefault(series.tags, series) is not series:
-                    known[(*series.tags, str(id(series)))] = series
+                    known[(*series.tags, f"|{id(series)}")] = series  # no tag holds a bar
 
     def added_row(self) -> None:
         """Called once a row was added. `on_new_row` may look at the store, or emit."""

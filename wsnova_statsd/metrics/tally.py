@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from .. import process
 from .definitions import Kind
-from .reading import converted
+from .reading import converted, plain
 from .rows import Sampled
 from .series import Series
 from .store import Store
@@ -174,6 +174,6 @@ def _reading(one: Series) -> Reading:
         return Reading(one.name, one.tags, converted(one.value or 0, one.divisor))
     tally: Tally = one.wire
     if one.kind in ("counter", "sum"):
-        return Reading(one.name, one.tags, converted(one.total, one.divisor), created=tally.created)
+        return Reading(one.name, one.tags, converted(plain(one.total), one.divisor), created=tally.created)
     total = converted(tally.total, one.divisor)
     return Reading(one.name, one.tags, one.total, total, tally.bounds, tuple(tally.counts), tally.created)

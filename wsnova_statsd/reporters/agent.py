@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from .. import wire
 from .delivery_stats import Line
-from .official_client import OURS, BookingSocket, CertainRate, added_bytes, emptied, silence_warnings
+from .official_client import OURS, AsWritten, BookingSocket, CertainRate, added_bytes, emptied, silence_warnings
 from .outbox import Message
 from .resolver import Resolver
 from .settings import Address
@@ -66,7 +66,10 @@ class Agent:
 
     def tell(self, message: Message, deadline: float) -> bool:
         """One event or service check, alone in its packet; True if it was accepted."""
-        return self._send(lambda: getattr(self._client, message.method)(**message.arguments), deadline, [])
+        arguments = message.arguments
+        if arguments.get("message") and message.method == "service_check":
+            arguments = {**arguments, "message": AsWritten(arguments["message"])}
+        return self._send(lambda: getattr(self._client, message.method)(**arguments), deadline, [])
 
     def _write(self, lines: Iterable[Line]) -> None:
         client = self._client
@@ -79,6 +82,10 @@ class Agent:
                     client.distribution(line.name, line.value, tags=line.tags, sample_rate=rate)
                 case "summary":
                     client.histogram(line.name, line.value, tags=line.tags, sample_rate=rate)
+                case "timing":
+                    client.timing(line.name, line.value, tags=line.tags, sample_rate=rate)
+                case "set":
+                    client.set(line.name, line.value, tags=line.tags)
                 case _:
                     client.increment(line.name, line.value, tags=line.tags)
 
@@ -105,7 +112,7 @@ class Agent:
             sock = client.socket = BookingSocket(self._connect(deadline))
         sock.begin(taken)
         write()
-        if not client.flush():
+        if not client.flush() or sock.error is not None:
             return sock.error or OSError("the official client did not send the packet")
         self.size = sock.size
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # only here a UDP socket reports a closed port

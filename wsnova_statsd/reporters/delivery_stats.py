@@ -9,20 +9,21 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from ..metrics.series import NEVER
-from ..metrics.store import Series
+from ..metrics.reading import plain
+from ..metrics.series import NEVER, SAMPLED, Series
 
 BOOKS: Final = ("counter", "sum", "sample")
-_BOOK: Final[dict[str, str]] = {"counter": "counter", "sum": "sum", "summary": "sample", "distribution": "sample"}
+_BOOK: Final[dict[str, str]] = {"counter": "counter", "sum": "sum"} | dict.fromkeys((*SAMPLED, "set"), "sample")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """Of all counters, sums or samples: what waits, what was accepted, what is lost by cause. Together: all there was.
 
-    Counters in occurrences, sums in their own units, samples by number; what was thinned out counts like what was kept.
+    Counters in occurrences, sums in their own units, samples and members of sets by number; what was thinned out counts
+    like what was kept.
     """
 
     pending: float = 0
@@ -42,7 +43,7 @@ class Line:
     size: int
     amount: float
     upto: float = 0  # counter, sum: what of its total is dealt with once the line is accepted
-    batch: list[float] = field(default_factory=list)  # summary, distribution: its samples
+    batch: list[Any] = field(default_factory=list)  # its samples, or its member of a set
 
     def accept(self) -> None:
         """The Agent has it."""
@@ -67,7 +68,7 @@ class DeliveryStats:
         self._lock = threading.Lock()  # guards all below, and `delivered` and `lost` of every series
         self.packets = self.bytes = 0
         self._delivered: dict[str, float] = dict.fromkeys(BOOKS, 0)
-        self._lost: dict[str, dict[str, float]] = {book: {} for book in BOOKS}
+        self._lost: dict[str, dict[str, float]] = {book: {} for book in (*BOOKS, "gauge")}
 
     def sent(self, size: int) -> None:
         """One packet more, of `size` bytes."""
@@ -75,13 +76,13 @@ class DeliveryStats:
             self.packets += 1
             self.bytes += size
 
-    def accept(self, packet: Iterable[Line], *, booked: bool = True) -> None:
-        """The Agent has this packet. The reporter's own figures are not booked."""
+    def accept(self, packet: Iterable[Line]) -> None:
+        """The Agent has this packet."""
         with self._lock:
             for line in packet:
                 line.accept()
                 book = _BOOK.get(line.series.kind)
-                if booked and book is not None:
+                if book is not None:
                     self._delivered[book] += line.amount
 
     def refuse(self, packet: Iterable[Line]) -> None:
@@ -93,20 +94,30 @@ class DeliveryStats:
                 line.keep()
 
     def lose(self, series: Series, amount: float, cause: str) -> None:
-        """So much of a series will never be delivered."""
-        book = _BOOK[series.kind]
+        """So much of a series will never be delivered; a gauge is in no book, but its lost values are counted."""
+        book = _BOOK.get(series.kind, "gauge")
         with self._lock:
-            series.lost += amount
+            if book != "gauge":
+                series.lost += amount
             self._lost[book][cause] = self._lost[book].get(cause, 0) + amount
 
     def delivered_counts(self) -> float:
         """Of all counters."""
-        return self._delivered["counter"]
+        return plain(self._delivered["counter"])
 
     def lost(self) -> float:
         """Whatever was lost, of every book and cause."""
         with self._lock:
-            return sum(sum(causes.values()) for causes in self._lost.values())
+            return plain(sum(sum(causes.values()) for causes in self._lost.values()))
+
+    def lost_by_cause(self) -> dict[str, float]:
+        """The same, by cause."""
+        causes: dict[str, float] = {}
+        with self._lock:
+            for lost in self._lost.values():
+                for cause, amount in lost.items():
+                    causes[cause] = causes.get(cause, 0) + amount
+        return {cause: plain(amount) for cause, amount in causes.items()}
 
     def accounts(self, all_series: Iterable[Series]) -> dict[str, Account]:
         """The accounts of these series, which are all that have anything pending."""
@@ -117,6 +128,10 @@ class DeliveryStats:
                 if book is not None:
                     pending[book] += series.total - series.delivered - series.lost
             return {
-                book: Account(pending[book], self._delivered[book], MappingProxyType(dict(self._lost[book])))
+                book: Account(
+                    plain(pending[book]),
+                    plain(self._delivered[book]),
+                    MappingProxyType({cause: plain(amount) for cause, amount in self._lost[book].items()}),
+                )
                 for book in BOOKS
             }

@@ -6,9 +6,10 @@ taken from a series is delivered, given back or counted as lost.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +21,17 @@ from .delivery_stats import DeliveryStats, Line
 STATE_EVERY: Final = 3.5  # seconds: with the first flush 4 s after the last, or nearly so; the Agent has windows of 10
 ZERO_EVERY: Final = 119.5  # seconds; the Agent forgets a counter after 300
 StateTags = Callable[[tuple[str, ...]], tuple[str, ...]]
-TYPES: Final = {"counter": "c", "sum": "c", "gauge": "g", "summary": "h", "distribution": "d"}
+TYPES: Final = {
+    "counter": "c",
+    "sum": "c",
+    "gauge": "g",
+    "summary": "h",
+    "distribution": "d",
+    "timing": "ms",
+    "set": "s",
+}
+_FOR_VALUES: Final = 8  # what share of a packet is for values at least, or each line is alone in a datagram
+_log = logging.getLogger(__name__)
 
 
 def as_they_are(tags: tuple[str, ...]) -> tuple[str, ...]:
@@ -44,6 +55,8 @@ class Packer:
     counts what can never be sent. `state_tags` gives the tags of a state those of the process that tells it.
     """
 
+    types: Mapping[str, str] = TYPES
+
     def __init__(
         self,
         prefix: str,
@@ -64,6 +77,7 @@ class Packer:
         self._lock = lock if lock is not None else threading.Lock()
         self._clock = clock
         self._now = clock()  # of the flush under way
+        self._logged: set[str] = set()  # causes of losses
         self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
         self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -75,10 +89,15 @@ class Packer:
             if self._tags:
                 tags = tuple(dict.fromkeys((*tags, *self._tags)))
                 tags = self._all_tags.setdefault(tags, tags)
-            size = wire.size(name) + len(":|") + len(TYPES[series.kind]) + self._suffix
+            name, tags = self._written(name, tags)
+            size = wire.size(name) + len(":|") + len(self.types[series.kind]) + self._suffix
             size += len("|#") + wire.size(",".join(tags)) if tags else 0
             head = series.wire = _Head(name, tags, size)
         return head
+
+    def _written(self, name: str, tags: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """Name and tags as they stand on the wire."""
+        return name, tags
 
     def tidy(self, series: int) -> None:
         """Forget what is shared when most of it is of series that are gone."""
@@ -99,7 +118,7 @@ class Packer:
                 batches, series.batches = series.batches, []
             try:
                 while batches:
-                    yield from self._samples(series, batches)
+                    yield from (self._members if series.kind == "set" else self._samples)(series, batches)
             finally:
                 with self._lock:
                     series.batches = batches + series.batches  # what a stopped flush did not come to
@@ -123,10 +142,10 @@ class Packer:
             text = wire.format_value(converted(value, series.divisor))
         except OverflowError:  # many huge integers add up to one that no float holds
             text = None
-        if text is not None and head.size + len(text) < self._limit:
+        if text is not None and head.size + len(text) < wire.LINE_BYTES:
             yield Line(series, head.name, text, head.tags, 1, head.size + len(text), amount, upto)
-        elif amount:
-            self.delivery.lose(series, amount, "unsendable")
+        else:
+            self.unsendable(series, amount, head.size)
 
     def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
         """Packed lines in which the first batch's values stand for exactly what it says: some for q, the rest for
@@ -138,25 +157,68 @@ class Packer:
         try:
             for factor, part in ((weight + 1, kept[:more]), (weight, kept[more:])):
                 size = head.size + (len("|@") + len(repr(wire.rate_of(factor))) if factor > 1 else 0)
+                limit = self._limit if size + self._limit // _FOR_VALUES <= self._limit else wire.LINE_BYTES
                 joined = wire.join_values(part, series.divisor)
-                for packed, count in wire.cut_values(joined, self._limit - 1 - size):
+                for packed, count in wire.cut_values(joined, limit - 1 - size):
                     batch, amount = kept[used : used + count], count * factor
                     used, left = used + count, left - amount
-                    if size + len(packed) < self._limit:
+                    if size + len(packed) < limit:
                         yield Line(
                             series, head.name, packed, head.tags, factor, size + len(packed), amount, batch=batch
                         )
                     else:
-                        self.delivery.lose(series, amount, "unsendable")
+                        self.unsendable(series, amount, size)
         except Exception:  # values that no code here expects must not keep every later series from the Agent
-            self.delivery.lose(series, left, "unsendable")
+            self.unsendable(series, left, head.size)
             left = 0
         finally:
             if left:
                 batches.insert(0, (kept[used:], left))
 
+    def _members(self, series: Series, batches: list[tuple[list[str], int]]) -> Iterator[Line]:
+        """One line for each member of a set; what a stopped flush did not come to stays the first batch."""
+        head = self._head(series)
+        members, stood = batches.pop(0)
+        if stood > len(members):
+            self.lose(series, stood - len(members), "overflow", f"the set {series.name!r} has too many members")
+        used = 0
+        try:
+            for member in members:
+                used += 1
+                size = head.size + wire.size(member)
+                if size < wire.LINE_BYTES:
+                    yield Line(series, head.name, member, head.tags, 1, size, 1, batch=[member])
+                else:
+                    self.unsendable(series, 1, size)
+        finally:
+            if used < len(members):
+                batches.insert(0, (members[used:], len(members) - used))
+
+    def unsendable(self, series: Series, amount: float, size: int) -> None:
+        """Nothing can send this line: there is no room for it, or its value is beyond a float's range. `amount` of a
+        gauge is one value; of a count of nothing nothing is lost."""
+        amount = 1 if series.kind == "gauge" else amount
+        if not amount:
+            return
+        tags = wire.size(",".join(self._tags))
+        why = (
+            f"a line of {series.name!r} takes {size} bytes before its value, {tags} of them constant tags, and must end"
+        )
+        self.lose(series, amount, "unsendable", f"{why} within {wire.LINE_BYTES}, with a value that a float holds")
+
+    def lose(self, series: Series, amount: float, cause: str, why: str) -> None:
+        """So much of a series is lost for good; the first one of each cause is logged."""
+        self.delivery.lose(series, amount, cause)
+        if cause not in self._logged:
+            self._logged.add(cause)
+            _log.warning(
+                "lost by cause %r: %s. Further losses are not logged: see stats.lost, and `wsnova-statsd doctor`",
+                *(cause, why),
+            )
+
     def packets(self, all_series: Iterable[Series]) -> Generator[list[Line], None, None]:
-        """Lines in packets within the limit, in the order of the series. Each line's LF counts.
+        """Lines in packets within the limit, in the order of the series; a larger line is alone in its packet. Each
+        line's LF counts.
 
         Close the iterator to stop: what was taken and not yielded is given back.
         """
@@ -165,7 +227,7 @@ class Packer:
         try:
             for series in all_series:
                 for line in self.lines(series):
-                    if used + line.size + 1 > self._limit:
+                    if packet and used + line.size + 1 > self._limit:
                         full, packet, used = packet, [], 0
                         packet.append(line)
                         yield full

@@ -8,6 +8,7 @@ DD_DOGSTATSD_URL; DD_DOGSTATSD_SOCKET, which is the Agent's own, has no say. No 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from .. import checks, wire
 from ..errors import ConfigurationError, one_of
+from ..metrics.definitions import Definition
 from ..redaction import redact_url
 
 DEFAULT_SOCKET: Final = "/var/run/datadog/dsd.socket"
@@ -23,6 +25,9 @@ _UNIX_SCHEMES: Final = ("unix", "unixgram", "unixstream")
 _INTERVALS: Final = (1, 2, 5, 10)
 _MAY_HIDE: Final = frozenset("@?#")  # user-info, a query or a fragment
 _TRUE: Final = frozenset({"true", "yes", "1", "on"})
+_CARDINALITIES: Final = ("none", "low", "orchestrator", "high")
+_SHORTEST: Final = len("m:1|c|#")  # the rest of the shortest line
+_BARE_IPV6: Final = re.compile(r"udp://(?:[^/?#]*@)?[^][/?#@]*:[^][/?#@]*:", re.IGNORECASE)
 _UNIFIED: Final = (("env", "DD_ENV"), ("service", "DD_SERVICE"), ("version", "DD_VERSION"))
 
 
@@ -36,7 +41,7 @@ class Address:
 
     @property
     def limit(self) -> int:
-        """The largest datagram, in bytes."""
+        """The largest datagram, in bytes, if nothing else is said."""
         return wire.UNIX_BYTES if self.path is not None else wire.UDP_BYTES
 
     def __str__(self) -> str:
@@ -71,6 +76,11 @@ def address(
 
 
 def _from_url(url: str) -> Address:
+    if _BARE_IPV6.match(url):
+        raise ConfigurationError(
+            f"DD_DOGSTATSD_URL is {_shown(url)!r}, in which nothing says where the address ends and the port begins; "
+            "write an IPv6 address in brackets: udp://[fd00::1]:8125"
+        )
     try:
         parts = urlsplit(url)
     except ValueError:  # an unclosed bracket
@@ -78,8 +88,7 @@ def _from_url(url: str) -> Address:
     if parts.scheme in _UNIX_SCHEMES and (parts.path or parts.netloc):
         return Address(None, None, url if parts.scheme != "unix" else parts.netloc + parts.path)
     if parts.scheme != "udp" or not parts.hostname:
-        shown = redact_url(url) if _MAY_HIDE & set(url) else url
-        raise ConfigurationError(f"DD_DOGSTATSD_URL is {shown!r}; allowed: udp://host:port and unix:///path")
+        raise ConfigurationError(f"DD_DOGSTATSD_URL is {_shown(url)!r}; allowed: udp://host:port and unix:///path")
     try:
         port: int | str | None = parts.port
     except ValueError:  # no number, or beyond 65535
@@ -88,26 +97,30 @@ def _from_url(url: str) -> Address:
     return Address(parts.hostname, number, None)
 
 
+def _shown(url: str) -> str:
+    return redact_url(url) if _MAY_HIDE & set(url) else url
+
+
 def _port(what: str, given: object) -> int:
     return checks.port(what, given, hint=f"the Agent's default is {DEFAULT_PORT}", text=True)
 
 
 def constant_tags(
-    given: Iterable[str] | Mapping[str, object] | str, environ: Mapping[str, str] = os.environ
+    given: Iterable[str] | Mapping[str, object], environ: Mapping[str, str] = os.environ
 ) -> tuple[str, ...]:
     """The tags of every line: the argument's, then DD_ENV, DD_SERVICE and DD_VERSION, then DD_TAGS and DATADOG_TAGS.
 
     Of the unified keys env, service and version the first one found stands.
     """
-    if isinstance(given, str):
-        raise ConfigurationError(f"tags is the string {given!r}; give a list such as ['team:md'] or a mapping")
-    candidates = list(wire.clean_tags(given))
-    candidates += [f"{key}:{environ[name]}" for key, name in _UNIFIED if environ.get(name)]
+    texts = wire.tag_texts(given)
+    if texts is None:
+        raise ConfigurationError(f"tags is {checks.shown(given)}; give a list such as ['team:md'] or a mapping")
+    candidates = texts + [f"{key}:{environ[name]}" for key, name in _UNIFIED if environ.get(name)]
     for name in ("DD_TAGS", "DATADOG_TAGS"):
-        candidates += environ.get(name, "").replace(",", " ").split()
+        candidates += split_tags(name, environ.get(name, ""))
     tags: list[str] = []
     seen: set[str] = set()
-    for tag in wire.clean_tags(candidates):
+    for tag in wire.clean_tags(candidates, host=True):
         key = tag.partition(":")[0]
         if key in seen and key in dict(_UNIFIED):
             continue
@@ -117,6 +130,66 @@ def constant_tags(
     if entity:  # the one dd.internal tag that is meant to be there
         tags.append("dd.internal.entity_id:" + entity)
     return tuple(tags)
+
+
+def split_tags(name: str, value: str) -> list[str]:
+    """The tags of a variable, as Datadog's tracers read it: where a comma stands, only commas separate, else spaces do.
+
+    Raises ConfigurationError for JSON, which would become other tags than it says.
+    """
+    if value.strip()[:1] in ("{", "[", '"'):
+        raise ConfigurationError(
+            f"{name} is {checks.shown(value)}, which is JSON; give tags with commas between them: env:prod,team:md"
+        )
+    tags = value.split(",") if "," in value else value.split()
+    return [tag.strip() for tag in tags if tag.strip()]
+
+
+def check_room(prefix: str, tags: tuple[str, ...]) -> None:
+    """Raises ConfigurationError for constant tags beside which no line has a place, also alone in its datagram."""
+    used, free = wire.size(",".join(tags)), wire.LINE_BYTES - 1 - len(prefix) - _SHORTEST
+    if used > free:
+        raise ConfigurationError(
+            f"the {len(tags)} constant tags take {used} bytes of every line; allowed are {free}, as the Agent reads at "
+            f"most {wire.LINE_BYTES} bytes at once; shorten tags=, DD_TAGS or DATADOG_TAGS"
+        )
+
+
+def check_names(prefix: str, metrics: Iterable[Definition]) -> None:
+    """Raises ConfigurationError for a metric whose name is cut behind the namespace: two could become one."""
+    for one in metrics:
+        if isinstance(one, Definition) and len(prefix) + len(one.name) > wire.MAX_NAME:
+            raise ConfigurationError(
+                f"metric {one.name[:80]!r} is longer than {wire.MAX_NAME} characters behind namespace {prefix!r}; "
+                "shorten one of the two"
+            )
+
+
+def is_plain(dialect: str, tag_format: str | None) -> bool:
+    """True for the dialect of servers that are no Agent. Raises ConfigurationError for what goes with neither."""
+    if dialect not in ("datadog", "statsd"):
+        raise one_of("dialect", dialect, ("datadog", "statsd"))
+    if tag_format is not None and tag_format not in ("graphite", "influx"):
+        raise one_of("tag_format", tag_format, ("graphite", "influx", None))
+    if tag_format is not None and dialect == "datadog":
+        raise ConfigurationError(f"tag_format is {tag_format!r}, which is for dialect='statsd'; give both or neither")
+    return dialect == "statsd"
+
+
+def packet_size(given: int | None) -> int | None:
+    """The largest datagram as the user wants it. Raises ConfigurationError for one beyond what the Agent reads."""
+    return None if given is None else checks.whole("packet_size", given, least=512, most=wire.LINE_BYTES, unit="bytes")
+
+
+def cardinality(given: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """How many tags of its origin the Agent adds: the argument's, then DD_CARDINALITY, then DATADOG_CARDINALITY."""
+    name, value = "cardinality", given
+    for variable in ("DD_CARDINALITY", "DATADOG_CARDINALITY"):
+        if value is None and environ.get(variable):
+            name, value = variable, environ[variable].strip().lower()
+    if value is not None and value not in _CARDINALITIES:
+        raise one_of(name, value, _CARDINALITIES)
+    return value
 
 
 def external_data(environ: Mapping[str, str] = os.environ) -> None:

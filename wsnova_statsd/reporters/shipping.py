@@ -6,6 +6,7 @@ first refused packet ends a flush: counts, gauges and messages wait, that packet
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -28,6 +29,7 @@ from .outbox import Message, Outbox
 from .packing import Packer, StateTags, as_they_are
 from .settings import Address
 
+_log = logging.getLogger(__name__)
 _EARLY: Final = 0.5  # seconds that a flush may be early and be the next window's all the same
 _LATE_TITLE: Final = "Counts reached the Datadog Agent late"
 
@@ -43,6 +45,13 @@ class Destination:
     tags: tuple[str, ...]
     enabled: bool
     state_tags: StateTags = as_they_are
+    packet_size: int | None = None  # in bytes; None: what suits the address
+    make_packer: Callable[..., Packer] = Packer
+
+    @property
+    def limit(self) -> int:
+        """The largest datagram of several lines, in bytes."""
+        return self.packet_size if self.packet_size is not None else self.address.limit
 
 
 class Shipper:
@@ -66,8 +75,10 @@ class Shipper:
         self.last_error: str | None = None
         self._agent: Agent | None = None
         self._packer: Packer | None = None
+        self._own_packer: Packer | None = None  # for the reporter's own figures, which are in no book
         self._outage = Outage(destination.address, clock)
         self._own = SelfReport()
+        self._invalid_logged = False
         self._tell_at: float | None = None  # when the own figures are due; None: never sent
         self.states = ClientStates(store, definitions)
         self.flush_ms = 0.0
@@ -104,8 +115,12 @@ class Shipper:
         assert self.lock.locked()
         if self._agent is None or self._packer is None:
             to, agent = self._to, self._to.make_agent()
-            packer = partial(Packer, to.prefix, to.tags, agent.suffix, to.address.limit)
-            self._packer = packer(self.delivery, self._store.lock, self._clock, to.state_tags)
+            packer, more = (
+                partial(to.make_packer, to.prefix, to.tags, agent.suffix, to.limit),
+                (self._clock, to.state_tags),
+            )
+            self._packer = packer(self.delivery, self._store.lock, *more)
+            self._own_packer = packer(None, None, *more)
             for series in self._store.series.copy():
                 series.wire, series.told_at = None, NEVER
             self._agent = agent
@@ -151,7 +166,8 @@ class Shipper:
         self.flush_ms = (self._clock() - began) * 1000
         if complete and tell is not None:
             self._tell_at = self._clock() + TELL_EVERY - _EARLY
-            complete = self._series_locked(agent, packer, self._own.update(tell()), deadline, booked=False)
+            assert self._own_packer is not None
+            complete = self._series_locked(agent, self._own_packer, self._own.update(tell()), deadline)
         self.states.flushed(all_series, complete=complete)
         if complete:
             late = self._outage.clean(self.delivery.packets > packets, self.delivery.delivered_counts(), self._lost())
@@ -161,11 +177,23 @@ class Shipper:
         elif agent.last_error is not None:
             pending = self.delivery.accounts(all_series)["counter"].pending
             self._outage.failed(agent.last_error, pending, self._lost())
+        self._tell_of_invalid()
         self._store.expire()
         packer.tidy(len(all_series))
         return complete
 
+    def _tell_of_invalid(self) -> None:
+        if self._store.invalid and not self._invalid_logged:
+            self._invalid_logged = True
+            _log.warning(
+                "lost by cause 'invalid': metrics were given what is no finite number, a name without a usable "
+                "character or of another kind, or tags that are no list. Further ones are not logged: see stats.lost; "
+                "StatsdReporter(strict=True) raises where it happens"
+            )
+
     def _tell_of_late(self, counts: float, age: float) -> None:
+        if self._outbox.closed:
+            return
         text = (
             f"{plain(counts)} counts waited up to {age:.0f} s for the Datadog Agent at {self._to.address}. "
             "Graphs show them at the time they arrived."
@@ -181,9 +209,7 @@ class Shipper:
 
         return self._outbox.ship(send)
 
-    def _series_locked(
-        self, agent: Agent, packer: Packer, all_series: Iterable[Series], deadline: float, *, booked: bool = True
-    ) -> bool:
+    def _series_locked(self, agent: Agent, packer: Packer, all_series: Iterable[Series], deadline: float) -> bool:
         assert self.lock.locked()
         packets = packer.packets(all_series)
         try:
@@ -199,9 +225,9 @@ class Shipper:
                     raise
                 finally:  # whatever happened, the packet is counted as delivered or refused
                     if accepted:
-                        self.delivery.accept(packet, booked=booked)
+                        packer.delivery.accept(packet)
                     else:
-                        self.delivery.refuse(packet)
+                        packer.delivery.refuse(packet)
                 if not accepted:
                     return False
         finally:
@@ -224,16 +250,13 @@ class Shipper:
         return self._clock() > min(deadline, self._over_by)
 
     def _lost(self) -> float:
-        return self.delivery.lost() + self._outbox.lost
+        return self.delivery.lost() + sum(self._outbox.lost_by_cause().values())
 
     def stats(self, flusher_restarts: int, flush_errors: int, handler_errors: int, fault: str | None) -> Stats:
         """A snapshot of this moment, from any thread: the store is folded first."""
         all_series = self._store.fold()
         accounts = self.delivery.accounts(all_series)
-        lost: dict[str, float] = {"invalid": self._store.invalid, "queue": self._outbox.lost}
-        for account in accounts.values():
-            for cause, amount in account.lost.items():
-                lost[cause] = lost.get(cause, 0) + amount
+        lost = {"invalid": self._store.invalid, **self._outbox.lost_by_cause(), **self.delivery.lost_by_cause()}
         counters = accounts["counter"]
         return Stats(
             series=len(all_series),

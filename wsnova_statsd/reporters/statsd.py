@@ -10,17 +10,21 @@ Nothing starts in the constructor; a forked child starts a thread of its own at 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from .. import checks, process, telemetry, wire
 from ..client.client import announce, emit_sums
+from ..errors import ConfigurationError
+from ..metrics.application import ApplicationMetrics, Writers
 from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
-from ..metrics.direct import Direct, TagsGiven
+from ..metrics.direct import TAGS_ALLOWED, TagsGiven
 from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Store
 from . import settings
@@ -28,7 +32,10 @@ from .agent import Agent
 from .client_states import HEARD
 from .figures import NOTHING_COUNTED, Stats
 from .flusher import Flusher
+from .outage import plain
 from .outbox import Outbox
+from .packing import Packer
+from .plain import PlainAgent, PlainPacker, TagFormat
 from .resolver import Resolver
 from .shipping import Destination, Shipper
 from .twins import TWINS, called_from
@@ -36,10 +43,12 @@ from .worker import WORKERS, Worker, given_name, tagged
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
 _PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
+_log = logging.getLogger(__name__)
+_IDLE: Final = "it does not run; call start(), use `with`, or call flush() at the end"
 _GRACE: Final = 1.0  # seconds more than a caller gave, for work that keeps that time itself
 
 
-def official_client(address: settings.Address) -> Any:
+def official_client(address: settings.Address, *, container_id: bool = True, cardinality: str | None = None) -> Any:
     """A DogStatsd that sends there, without a thread or an opinion of its own; its hints do not know of ready text."""
     from datadog.dogstatsd.base import DogStatsd  # heavy; importing the package must not pay for it
 
@@ -53,16 +62,21 @@ def official_client(address: settings.Address) -> Any:
         disable_telemetry=True,
         max_buffer_len=10**9,  # packets are bounded by us, in bytes
         socket_timeout=_SOCKET_TIMEOUT,
+        origin_detection_enabled=container_id,
+        cardinality=cardinality,
     )
 
 
-class StatsdReporter:
+class StatsdReporter(ApplicationMetrics):
     """Ships `metrics` (None: the whole default list) to the Agent every `flush_interval` seconds (1, 2, 5 or 10).
 
     `host` and `port` or `socket_path` say where (else the DD_* variables, else the Agent's socket or localhost:8125);
     `namespace` and `tags` go with every line; `max_series` is per metric name, `max_samples` per series and flush;
     `distributions=False` leaves every distribution out; `strict` raises for bad names and values (for tests).
     `worker` names this process in state gauges and service checks (else WSNOVA_STATSD_WORKER, else a number is taken).
+    `dialect="statsd"` is for servers that are no Agent, with `tag_format` "graphite", "influx" or None: no tags.
+    `cardinality` is how many tags of the container the Agent adds, `container_id=False` sends no field that names it;
+    `packet_size` is the largest datagram, in bytes.
     Raises ConfigurationError at once for what is not usable. Every method from any thread.
     """
 
@@ -79,6 +93,11 @@ class StatsdReporter:
         max_samples: int = 5000,
         distributions: bool = True,
         strict: bool = False,
+        dialect: str = "datadog",
+        tag_format: TagFormat | None = None,
+        cardinality: str | None = None,
+        packet_size: int | None = None,
+        container_id: bool = True,
         bus: telemetry.Bus | None = None,
         worker: str | None = None,
     ) -> None:
@@ -89,22 +108,32 @@ class StatsdReporter:
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
+        self._plain = settings.is_plain(dialect, tag_format)
+        if not self._plain or tag_format is not None:
+            settings.check_room(self._prefix, self._tags)
         self._worker = Worker.of(given_name(worker), self._tags)
         settings.external_data()
+        self._tag_format = tag_format
+        self._packet_size = settings.packet_size(packet_size)
+        self._origin: dict[str, Any] = {
+            "container_id": checks.flag("container_id", container_id),
+            "cardinality": settings.cardinality(cardinality),
+        }
         self._enabled = not settings.disabled()
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else list(metrics)
+        settings.check_names(self._prefix, chosen)
         self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
         self._definitions = [one for one in chosen if distributions or one.kind != "distribution"]
         self._registry = HandlerRegistry(self._definitions, self._store)
-        self._counters = Direct(self._store, "counter", strict)
-        self._gauges = Direct(self._store, "gauge", strict)
-        self._samples = Direct(self._store, "distribution", strict)
-        self._outbox = Outbox(strict)
+        self.writers = Writers(self._store, strict, self._prefix)
+        self._strict = strict
+        self._outbox = Outbox(strict, closed=self._plain)
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
-        self._store.on_new_row = self._ensure_thread
-        self._running = False
+        self._store.on_new_row = self._new_row
+        self._running = self._idle_logged = self._tags_logged = False
+        self._idle = True  # until it is started, and again once it has stopped
         self._started_at = ""
         self._reset()
         process.on_fork(self)
@@ -112,7 +141,17 @@ class StatsdReporter:
 
     def _reset(self) -> None:
         self._state = threading.Lock()  # guards _running
-        to = Destination(self.address, self._make_agent, self._prefix, self._tags, self._enabled, self.state_tags)
+        packer = partial(PlainPacker, self._tag_format) if self._plain else Packer
+        to = Destination(
+            self.address,
+            self._make_agent,
+            self._prefix,
+            self._tags,
+            self._enabled,
+            self.state_tags,
+            self._packet_size,
+            packer,
+        )
         self._shipper = Shipper(self._store, self._outbox, to, definitions=self._definitions)
         self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
         self._handler_errors = self._bus.handler_errors  # those before are not of this reporter and process
@@ -127,7 +166,10 @@ class StatsdReporter:
 
     def _make_agent(self) -> Agent:
         """The way to the Agent, for this process; the test kit makes one without a socket."""
-        return Agent(self.address, official_client(self.address), self._resolver)
+        return self._agent_of(official_client(self.address, **self._origin), self._resolver)
+
+    def _agent_of(self, client: Any, *args: Any, **options: Any) -> Agent:
+        return (PlainAgent if self._plain else Agent)(self.address, client, *args, **options)
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
@@ -147,6 +189,7 @@ class StatsdReporter:
             self._registry.attach(self._bus)
             self._bus.attach_many((__name__, id(self)), HEARD, self._client_heard)
             self._running = self._flusher.wanted = True
+            self._idle = False
         TWINS.begin(self)
         announce(self._bus)
         self._ensure_thread()
@@ -192,6 +235,7 @@ class StatsdReporter:
             self._flusher.stop(deadline)
             flushed = self._last_flush(deadline)
         self._shipper.end(deadline)  # it may have flushed without ever being started
+        self._idle = True
         return flushed
 
     def __enter__(self) -> StatsdReporter:
@@ -204,6 +248,27 @@ class StatsdReporter:
         """At interpreter exit, in the exiting thread: flush what has been counted. Starts no thread."""
         if self._running:
             self._last_flush(deadline)
+        elif self._enabled:
+            self._tell_of_rest()
+
+    def _tell_of_rest(self) -> None:
+        stats, waiting = self._stats(), len(self._outbox)
+        pending = stats.pending + stats.sums.pending + stats.samples.pending
+        if pending or waiting:
+            _log.warning(
+                "the StatsdReporter for %s ends with %s counts, sums and samples and %d events and checks unsent: %s",
+                *(self.address, plain(pending), waiting, stats.last_error or _IDLE),
+            )
+
+    def _new_row(self) -> None:
+        """Called by the emitting thread for a new row; never on the hot path."""
+        self._tell_of_idleness()
+        self._ensure_thread()
+
+    def _tell_of_idleness(self) -> None:
+        if self._idle and self._enabled and not self._idle_logged:
+            self._idle_logged = True
+            _log.warning("the StatsdReporter for %s is used, and what it is given waits: %s", self.address, _IDLE)
 
     def _last_flush(self, deadline: float) -> bool:
         return self._shipper.flush(max(0.0, deadline - time.monotonic()), self._stats, last=True)
@@ -235,32 +300,36 @@ class StatsdReporter:
     def _client_heard(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
         self._shipper.states.hear(event, measurements, metadata, config)  # another one in a child
 
-    # -- the application's own ----------------------------------------------------------------------------------------
-
-    def increment(self, name: str, value: float = 1, tags: TagsGiven = ()) -> None:
-        """Add to a counter of your own. Bad input is counted in stats.lost, never raised (but with strict)."""
-        self._counters.write(name, value, tags)
-
-    def gauge(self, name: str, value: float, tags: TagsGiven = ()) -> None:
-        """Set a gauge of your own."""
-        self._gauges.write(name, value, tags)
-
-    def distribution(self, name: str, value: float, tags: TagsGiven = ()) -> None:
-        """Add one value to a distribution of your own."""
-        self._samples.write(name, value, tags)
+    # -- events and checks; the metrics of the application's own are in ApplicationMetrics ----------------------------
 
     def event(
-        self, title: str, text: str, alert_type: str = "info", tags: TagsGiven = (), aggregation_key: str | None = None
+        self,
+        title: str,
+        text: str,
+        alert_type: str = "info",
+        tags: TagsGiven = (),
+        aggregation_key: str | None = None,
+        *,
+        priority: str | None = None,
+        date_happened: float | datetime | None = None,
+        hostname: str | None = None,
+        source_type: str | None = None,
     ) -> None:
-        """Queue a Datadog event; it leaves at once. What is too long is cut, with a mark. alert_type: see wire."""
+        """Queue a Datadog event; it leaves at once. What is too long is cut, with a mark.
+
+        `alert_type` is "error", "warning", "info" or "success", `priority` "normal" or "low"; `date_happened` is a
+        datetime or seconds since the epoch; `hostname` and `source_type` stand in the event in place of the Agent's.
+        """
+        details = {"priority": priority, "date_happened": date_happened}
+        details |= {"hostname": hostname, "source_type": source_type}
         process.in_child()
-        self._outbox.event(title, text, alert_type, self._all_tags(tags), aggregation_key, self._room())
+        self._outbox.event(title, text, alert_type, self._all_tags(tags), aggregation_key, self._room(), **details)
         self._leave_now()
 
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
         process.in_child()
-        told = self._all_tags(self.state_tags(wire.clean_tags(tags)))
+        told = self.state_tags(self._all_tags(tags))
         self._outbox.check(self._prefix + wire.text(name), status, told, message, self._room())
         self._leave_now()
 
@@ -269,12 +338,21 @@ class StatsdReporter:
         return tagged(tags, self._worker.name, self._tags)
 
     def _all_tags(self, tags: TagsGiven) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*wire.clean_tags(tags), *self._tags)))
+        texts = wire.tag_texts(tags)
+        if texts is None:
+            given = f"an event or check was given the tags {checks.shown(tags)}"
+            if self._strict:
+                raise ConfigurationError(f"{given}; {TAGS_ALLOWED}")
+            if not self._tags_logged:
+                self._tags_logged = True
+                _log.warning("%s and leaves without; %s", given, TAGS_ALLOWED)
+        return tuple(dict.fromkeys((*wire.clean_tags(texts, host=True), *self._tags)))
 
     def _room(self) -> int:
         return wire.EVENT_BYTES - 1 - self._shipper.suffix
 
     def _leave_now(self) -> None:
+        self._tell_of_idleness()
         self._ensure_thread()
         self._flusher.wake()
 

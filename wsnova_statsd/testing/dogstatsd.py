@@ -231,8 +231,8 @@ def _tags(found: dict[str, str]) -> tuple[str, ...]:
         _check(not tag.endswith(":"), "tag ends in ':'")
         _check(_CONTROL.search(tag) is None, "control character in a tag")
         _check(_NOT_IN_TAG.search(tag) is None, "a character that no tag may hold")
-        moves = tag == "host" or (tag.startswith(("host:", "dd.internal.")) and not tag.startswith(_ENTITY))
-        _check(not moves, "a tag that moves its metric to another host")
+        moves = tag == "host" or (tag.startswith("dd.internal.") and not tag.startswith(_ENTITY))
+        _check(not moves, "a tag that moves its metric to another pod")
     _check(len(set(tags)) == len(tags), "a tag stands twice")
     return tags
 

@@ -132,7 +132,8 @@ class _Socketless(StatsdReporter):
         super().__init__(metrics, host="captured", port=8125, **options)
 
     def _make_agent(self) -> Agent:
-        return Agent(self.address, official_client(self.address), connect=lambda _deadline: _Recorder(self._take))
+        client = official_client(self.address)
+        return self._agent_of(client, connect=lambda _deadline: _Recorder(self._take))
 
     def _ensure_thread(self) -> None:
         """None: the test flushes."""

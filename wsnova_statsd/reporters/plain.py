@@ -1,0 +1,154 @@
+"""Plain StatsD, for servers that are no Datadog Agent: series as lines without tags, and the socket they leave by.
+
+What such servers have in common: `c`, `g`, `ms` and `s`, one value a line, numbers without an exponent. A sign before a
+gauge's value means a difference, so a negative one follows a zero. Tags may stand in the name, as Graphite or InfluxDB
+write them; without them counts and timers of one name add up, and a gauge can be that of one series only.
+Under the flush lock, like what it stands in for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Generator, Iterable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final, Literal
+
+from .. import wire
+from ..metrics.reading import converted
+from ..metrics.store import Series
+from .agent import Agent
+from .delivery_stats import Line
+from .packing import Packer
+
+TagFormat = Literal["graphite", "influx"]
+SEPARATORS: Final[dict[str, str]] = {"graphite": ";", "influx": ","}
+# A distribution is a timer, too, whatever it measures.
+TYPES: Final = {
+    "counter": "c",
+    "sum": "c",
+    "gauge": "g",
+    "set": "s",
+    **dict.fromkeys(("summary", "distribution", "timing"), "ms"),
+}
+_NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def tagged_name(name: str, tags: Iterable[str], tag_format: TagFormat | None) -> str:
+    """The name with its tags, `key=value`; a tag without a value is `true`. Without a format the name alone."""
+    if tag_format is None:
+        return name
+    pairs = (tag.partition(":") for tag in tags)
+    texts = [f"{_NOT_IN_NAME.sub('_', key)}={_NOT_IN_NAME.sub('_', value) or 'true'}" for key, _, value in pairs]
+    return SEPARATORS[tag_format].join((name, *texts))
+
+
+def plain_number(value: float | Fraction) -> str | None:
+    """A number without an exponent, exactly; None for what no float holds."""
+    text = wire.format_value(value + 0)  # -0.0 becomes 0.0, without a sign
+    return format(Decimal(text), "f") if text is not None and "e" in text else text
+
+
+def _number(value: float, divisor: float | None) -> str | None:
+    try:
+        return plain_number(converted(value, divisor))
+    except OverflowError:  # many huge integers add up to one that no float holds
+        return None
+
+
+def plain_rate(weight: int) -> str:
+    """The sample rate of a value that stands for `weight`."""
+    return str(plain_number(1 / weight))
+
+
+def exact_weights(weight: int) -> list[int]:
+    """Weights that add up to this one, each of which a server finds again by dividing 1 by its rate."""
+    largest = weight
+    while 1 / (1 / largest) != largest:
+        largest -= 1
+    return [largest] + [1] * (weight - largest)
+
+
+class PlainPacker(Packer):
+    """Turns series into lines that any StatsD server reads."""
+
+    types = TYPES
+
+    def __init__(self, tag_format: TagFormat | None, *args: Any) -> None:
+        super().__init__(*args)
+        self._tag_format = tag_format
+        self._gauges: dict[str, Series] = {}  # by the name on the wire: the one series that is sent
+
+    def _written(self, name: str, tags: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        return tagged_name(name, tags, self._tag_format), ()
+
+    def packets(self, all_series: Iterable[Series]) -> Generator[list[Line], None, None]:
+        """Lines in packets, as those of a Packer. A gauge's name becomes free when its series has expired."""
+        known = list(all_series)
+        alive = set(map(id, known))
+        self._gauges = {name: series for name, series in self._gauges.items() if id(series) in alive}
+        return super().packets(known)
+
+    def _line(self, series: Series, value: float, amount: float, upto: float) -> Iterator[Line]:
+        head, text = self._head(series), _number(value, series.divisor)
+        if series.kind == "gauge" and self._gauges.setdefault(head.name, series) is not series:
+            why = f"gauges {series.name!r} differ in tags, which plain StatsD has not; only the first is sent"
+            self.lose(series, 1, "untagged", f"{why}. tag_format='graphite' or 'influx' writes tags into the name")
+            return
+        if text is not None and series.kind == "gauge" and text.startswith("-"):
+            text = f"0|g\n{head.name}:{text}"
+        if text is not None and head.size + len(text) < wire.LINE_BYTES:
+            yield Line(series, head.name, text, (), 1, head.size + len(text), amount, upto)
+        else:
+            self.unsendable(series, amount, head.size)
+
+    def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
+        """A line for each value of the first batch, with the weights that Packer gives them."""
+        head = self._head(series)
+        kept, left = batches.pop(0)
+        weight, more = divmod(left, len(kept))
+        used = 0
+        try:
+            for value in kept:
+                factor = weight + 1 if used < more else weight
+                text = _number(value, series.divisor)
+                parts = exact_weights(factor)
+                for number, part in enumerate(parts, 1):
+                    used, left = used + (number == len(parts)), left - part
+                    size = head.size + len(text or "") + (len("|@") + len(plain_rate(part)) if part > 1 else 0)
+                    if text is not None and text.startswith("-"):
+                        self.lose(series, part, "unsendable", f"{series.name!r}: plain StatsD has no negative timers")
+                    elif text is not None and size < wire.LINE_BYTES:
+                        yield Line(series, head.name, text, (), part, size, part, batch=[value])
+                    else:
+                        self.unsendable(series, part, size)
+        finally:
+            if left:
+                batches.insert(0, (kept[used:], left))
+
+
+class PlainAgent(Agent):
+    """Sends lines as they are: the official client opens the socket, and would add fields of DogStatsD to each."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.suffix = 0
+
+    def is_complete(self, taken: list[int | None]) -> bool:
+        return len(taken) == 1
+
+    def _write(self, lines: Iterable[Line]) -> None:
+        sock = self._client.socket
+        data = "\n".join(map(_text, lines)).encode()
+        with contextlib.suppress(OSError):  # the socket keeps it
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM:
+                sock.sendall(data + b"\n")
+            else:
+                sock.send(data)
+
+
+def _text(line: Line) -> str:
+    rate = f"|@{plain_rate(line.weight)}" if line.weight > 1 else ""
+    return f"{line.name}:{line.value}|{TYPES[line.series.kind]}{rate}"
