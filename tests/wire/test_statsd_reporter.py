@@ -128,7 +128,7 @@ def test_namespace_and_constant_tags_go_with_everything(
     assert receiver.metrics("app.websocket.message.received")[0].tags == ("client:a", "type:b", *constant)
     assert receiver.metrics("app.orders")[0].tags == ("kind:x", *constant)
     assert receiver.events[0].tags == ("kind:y", *constant)
-    assert (receiver.checks[0].name, receiver.checks[0].tags) == ("app.alive", (*constant, "worker:0"))
+    assert (receiver.checks[0].name, receiver.checks[0].tags) == ("app.alive", ("worker:0", *constant))
 
 
 def test_the_close_of_a_client_is_told_before_it_is_forgotten(receiver: DogStatsDReceiver) -> None:

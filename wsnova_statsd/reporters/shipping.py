@@ -115,10 +115,8 @@ class Shipper:
         assert self.lock.locked()
         if self._agent is None or self._packer is None:
             to, agent = self._to, self._to.make_agent()
-            packer, more = (
-                partial(to.make_packer, to.prefix, to.tags, agent.suffix, to.limit),
-                (self._clock, to.state_tags),
-            )
+            packer = partial(to.make_packer, to.prefix, to.tags, agent.suffix, to.limit)
+            more = self._clock, to.state_tags
             self._packer = packer(self.delivery, self._store.lock, *more)
             self._own_packer = packer(None, None, *more)
             for series in self._store.series.copy():

@@ -329,7 +329,7 @@ class StatsdReporter(ApplicationMetrics):
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
         process.in_child()
-        told = self.state_tags(self._all_tags(tags))
+        told = self._all_tags(tags, state=True)
         self._outbox.check(self._prefix + wire.text(name), status, told, message, self._room())
         self._leave_now()
 
@@ -337,7 +337,7 @@ class StatsdReporter(ApplicationMetrics):
         """These tags as a state of this process carries them: with its `worker:`, if no constant tag is one."""
         return tagged(tags, self._worker.name, self._tags)
 
-    def _all_tags(self, tags: TagsGiven) -> tuple[str, ...]:
+    def _all_tags(self, tags: TagsGiven, *, state: bool = False) -> tuple[str, ...]:
         texts = wire.tag_texts(tags)
         if texts is None:
             given = f"an event or check was given the tags {checks.shown(tags)}"
@@ -346,7 +346,8 @@ class StatsdReporter(ApplicationMetrics):
             if not self._tags_logged:
                 self._tags_logged = True
                 _log.warning("%s and leaves without; %s", given, TAGS_ALLOWED)
-        return tuple(dict.fromkeys((*wire.clean_tags(texts, host=True), *self._tags)))
+        own = wire.clean_tags(texts, host=True)
+        return tuple(dict.fromkeys((*(self.state_tags(own) if state else own), *self._tags)))
 
     def _room(self) -> int:
         return wire.EVENT_BYTES - 1 - self._shipper.suffix
