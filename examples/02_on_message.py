@@ -1,11 +1,13 @@
 """on_message runs in the client's own thread; the rest of the program goes on, and sends when it likes."""
 
+import logging
 import queue
 import threading
 
 import wsnova_statsd as ws
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
+logging.basicConfig(filename="worker.log", level=logging.INFO)  # there a lost link is a warning, and being back a word
 answers = queue.Queue()
 back = threading.Event()
 

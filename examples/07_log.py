@@ -11,7 +11,7 @@ class Fields(logging.Formatter):
     """The text, and what the record knows beside it; a JSON formatter shows every field by itself."""
 
     def format(self, record):
-        return f"{record.levelname} {record.getMessage()} [{record.event} client_id={record.client_id}]"
+        return f"{record.levelname} {record.getMessage()} [{record.event_name} client_id={record.client_id}]"
 
 
 shown = logging.StreamHandler(sys.stdout)

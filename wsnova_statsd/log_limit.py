@@ -1,4 +1,4 @@
-"""At most one log record for each kind of fault and minute.
+"""At most one log record for each kind of fault and minute; a fault of another class or line is another kind.
 
 Any thread, also code of a signal's handler: no lock is taken. Two threads that ask in the same moment may both be
 allowed, which costs one record more.
@@ -6,6 +6,7 @@ allowed, which costs one record more.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Hashable
 from typing import Final
@@ -22,20 +23,35 @@ class LogLimit:
     def __init__(self, clock: Callable[[], float] = time.monotonic, every: float = LOG_EVERY) -> None:
         self._clock = clock
         self._every = every
-        self._until: dict[Hashable, float] = {}
+        self._until: dict[tuple[Hashable, Hashable], float] = {}
 
-    def due(self, kind: Hashable = None) -> bool:
-        """True if a record of this kind may be written now; the next one may be after `every` seconds."""
-        now = self._clock()
-        if now < self._until.get(kind, now):
+    def due(self, kind: Hashable = None, error: BaseException | None = None) -> bool:
+        """True if a record of this kind, and of this error's class and line, may be written now; the next one may be
+        after `every` seconds."""
+        now, key = self._clock(), (kind, None if error is None else _raised(error))
+        if now < self._until.get(key, now):
             return False
         if len(self._until) >= _MOST:
             self._until = {one: until for one, until in self._until.copy().items() if now < until}
-        if len(self._until) >= _MOST and kind not in self._until:
+        if len(self._until) >= _MOST and key not in self._until:
             return False  # a thousand kinds in one minute say enough
-        self._until[kind] = now + self._every
+        self._until[key] = now + self._every
         return True
 
     def forget(self, kind: Hashable) -> None:
-        """The next fault of this kind may be logged at once."""
-        self._until.pop(kind, None)
+        """The next fault of this kind may be logged at once, whatever its class and line."""
+        for key in self._until.copy():
+            if key[0] == kind:
+                self._until.pop(key, None)
+
+
+def _raised(error: BaseException) -> tuple[str, str, int]:
+    """The name of an error's class, and the file and line that raised it."""
+    name, file, line = "", "", 0
+    with contextlib.suppress(Exception):  # an error whose own attributes raise
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        trace = error.__traceback__
+        while trace is not None:
+            file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+            trace = trace.tb_next
+    return name, file, line

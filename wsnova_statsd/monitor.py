@@ -41,7 +41,8 @@ class Monitor(ApplicationMetrics):
     `profile` is WSNOVA_STATSD_PROFILE, else standard, if none is given; clients on the bus without one take it too.
     `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
     is made from the environment. `alerts` is True for every rule that fits the profile, False for none, or a list of
-    rules; they go to Datadog as events, or to `alert_sinks`: reporters, ws.alerts.ToLog() and functions of an alert.
+    rules; they go to Datadog as events, unless `datadog` is False, and to `alert_sinks`: ws.alerts.ToLog(), functions
+    of an alert, and reporters, one of which takes the place of `reporter`.
     `kpis`: the profile's figures as gauges and checks, and `monitor.kpis.report()`. `system`: True, or seconds between
     two samples. `prometheus_port`: where to be scraped, 0 for a free one. `log`: True, or a logging.Logger.
     A part that is left out is None. Raises ConfigurationError at once for what is not usable.
@@ -57,7 +58,8 @@ class Monitor(ApplicationMetrics):
         prometheus_port: int | None = None,
         log: bool | logging.Logger = False,
         bus: Bus | None = None,
-        alert_sinks: Iterable[Sink] | None = None,
+        alert_sinks: Iterable[Sink] = (),
+        datadog: bool = True,
     ) -> None:
         self.profile = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
         checks.flag("kpis", kpis)
@@ -74,7 +76,7 @@ class Monitor(ApplicationMetrics):
         self.writers = self.reporter.writers
         self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
-        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted)
+        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog)
         every = _EVERY if system is True else system
         self.system = None if system is False else SystemSampler(every, self._bus)
         self.prometheus = None if prometheus_port is None else PrometheusReporter(bus=self._bus)

@@ -358,11 +358,11 @@ class Bus:
             process.in_child()
         with self._lock:
             self.handler_errors += 1
-        if self._log_limit.due(handler_id):
+        if self._log_limit.due(handler_id, error):
             log_fault(
                 _log,
                 error,
-                "telemetry handler %r raised at %s; it stays attached, further faults of it are not logged for %d s",
+                "telemetry handler %r raised at %s; it stays attached, further ones like it are not logged for %d s",
                 handler_id,
                 event,
                 LOG_EVERY,

@@ -41,6 +41,8 @@ def test_a_server_that_accepts_and_closes_sees_growing_delays_and_raises_the_ala
         assert [one.metadata["final"] for one in log.of(FAILED)] == [True]
         assert [one.measurements["attempt"] for one in log.of(ATTEMPT)][:7] == list(range(1, 8))
         assert server.connections <= 9
+        severities = [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)]
+        assert severities[:7] == [*["error"] * 5, "critical", "error"]  # the sixth loss is the alarm
 
 
 @pytest.mark.parametrize(("profile", "connects"), [(ws.FINANCIAL, 156), (ws.STANDARD, 16)])

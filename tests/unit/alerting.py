@@ -91,6 +91,7 @@ class Bench:
             on_delivered or (lambda alert, seconds: self.delays.append((alert, seconds))),
             self.clock,
             self.timers,
+            datadog=False,
         ).start()
 
     def emit(self, event: str, measurements: dict[str, Any], **metadata: Any) -> None:

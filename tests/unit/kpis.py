@@ -41,9 +41,9 @@ class Scene:
         self.started(client)
         self.completed(client, ms)
 
-    def lost(self, client: str = "a", reason: str = "close_1006", lived: float = 3600) -> None:
+    def lost(self, client: str = "a", reason: str = "close_1006", lived: float = 3600, **measured: Any) -> None:
         """A link that lived for so many seconds is over."""
-        measurements = {"system_time": 1, "duration": round(lived * S)}
+        measurements = {"system_time": 1, "duration": round(lived * S), **measured}
         self.emit(events.CONNECTION_DISCONNECTED, client, measurements, reason=reason)
 
     def back(self, client: str = "a", seconds: float = 1.0) -> None:

@@ -70,21 +70,39 @@ def test_another_client_type_or_rule_has_a_cool_down_of_its_own() -> None:
     ]
 
 
-def test_a_cool_down_is_kept_over_a_recovery_and_nothing_gets_lost() -> None:
-    """What fails again within it is told at its end, with the recovery that came meanwhile."""
+def test_what_was_held_back_is_told_with_the_recovery_and_nothing_after_it() -> None:
+    """However long the cool-down is: nobody is called once all is well."""
     bench = Bench(alerts.AuthFailed())
-    _login(bench, accepted=False)
+    for _ in range(3):
+        _login(bench, accepted=False)
     _login(bench, accepted=True)
-    for _ in range(5):
-        bench.advance(5)
+    assert [(alert.alert_type, alert.count) for alert in bench.told] == [("error", 1), ("success", 3)]
+    assert bench.told[1].text == (
+        "client md-1: over; failed logins in all: 3, the highest 1e-09s. Since the last alert: 2, the worst: "
+        "Login failed: timeout (refresh)."
+    )
+    bench.advance(600)
+    assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (2, 0, 0)
+
+
+def test_what_comes_and_goes_within_the_cool_down_of_another_is_told_when_that_ends() -> None:
+    """By a recovery only, for all of it; a failure that is not over by then is an alert."""
+    bench = Bench(alerts.AuthFailed())
+    for _ in range(6):
         _login(bench, accepted=False)
         _login(bench, accepted=True)
+        bench.advance(5)
     assert bench.types() == ["error", "success"]
-    bench.advance(60)
-    assert bench.types() == ["error", "success", "error", "success"]
-    assert [alert.count for alert in bench.told] == [1, 1, 5, 5]
+    bench.advance(30)
+    assert [(alert.alert_type, alert.count) for alert in bench.told[2:]] == [("success", 5)]
+    assert bench.told[2].text.endswith("Since the last alert: 5, the worst: Login failed: timeout (refresh).")
     bench.advance(600)
-    assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (4, 0, 0)
+    assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (3, 0, 0)
+    _login(bench, accepted=False)
+    _login(bench, accepted=True)
+    _login(bench, accepted=False)
+    bench.advance(60)
+    assert bench.types()[3:] == ["error", "success", "error"]
 
 
 def test_a_state_that_lasts_is_told_again_only_when_it_is_heard_of_again() -> None:
@@ -218,12 +236,13 @@ def test_a_rule_of_ones_own_is_a_function_of_an_event() -> None:
     bench.advance(60)
     assert [(one.title, one.alert_type, one.count) for one in bench.told] == [
         ("Queue mail", "warning", 1),
-        ("Recovered: Deep queue for trade", "success", 1),
-        ("Queue mail", "warning", 2),
-        ("Recovered: Deep queue for trade", "success", 2),
+        ("Recovered: Deep queue for trade", "success", 3),
     ]
-    assert bench.told[2].p95 is None
-    assert "since the last alert; at most" in bench.told[2].text
+    for depth in (12, 12, 12):
+        bench.emit("shop.queue", {"depth": depth}, name="mail")
+    bench.advance(60)
+    assert (bench.told[3].count, bench.told[3].p95) == (2, None)
+    assert "since the last alert; at most" in bench.told[3].text
 
 
 def test_a_rule_that_raises_is_isolated_by_the_bus(caplog: pytest.LogCaptureFixture) -> None:
@@ -232,23 +251,6 @@ def test_a_rule_that_raises_is_isolated_by_the_bus(caplog: pytest.LogCaptureFixt
     assert bench.types() == ["warning"]
     assert bench.bus.handler_errors == 1
     assert "ZeroDivisionError" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("", SLOW, print), "When's title is ''"),
-        (("x", "", print), "When's source is ''"),
-        (("x", 5, print), "When's source is 5; give an event's name or a metric definition"),
-        (("x", ws.counter("a.b"), print), "measures nothing"),
-        (("x", SLOW, None), "When's fires is None; give a function"),
-    ],
-)
-def test_a_function_rule_that_makes_no_sense_is_refused(arguments: Any, sentence: str) -> None:
-    with pytest.raises(ConfigurationError, match=sentence):
-        alerts.When(*arguments)
-    with pytest.raises(ConfigurationError, match="alert_type is 'loud'; allowed: error, warning, info"):
-        alerts.When("x", SLOW, print, alert_type="loud")
 
 
 @pytest.mark.parametrize(

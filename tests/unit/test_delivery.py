@@ -4,6 +4,8 @@ that takes six seconds is one that waits for an Event."""
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -216,3 +218,41 @@ def test_an_interrupted_delivery_goes_on_with_the_sink_behind_the_interrupted_on
     bench.advance(0)
     assert len(good.events) == 1
     assert [alert.type for alert in bench.told] == ["a"]
+
+
+class Queue(Agent):
+    """A reporter that says when its events left, which is when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Callable[[], object]] = []
+
+    def event(self, *arguments: Any, on_sent: Callable[[], object] | None = None, **more: Any) -> None:
+        super().event(*arguments, **more)
+        assert on_sent is not None
+        self.waiting.append(on_sent)
+
+
+def test_an_alert_takes_until_the_agents_socket_has_it() -> None:
+    """Not until it is queued, and not until other sinks returned; a recovery is not measured."""
+    queue, delays = Queue(), list[tuple[str, float]]()
+    bench = Bench(
+        alerts.SlowProcessing(),
+        sinks=[queue, alerts.ToLog()],
+        on_delivered=lambda alert, seconds: delays.append((alert.type, seconds)),
+    )
+    bench.slow(150, type="a")
+    bench.advance(3)
+    bench.slow(150, type="b")
+    assert delays == []
+    bench.advance(1)
+    for on_sent in queue.waiting:
+        on_sent()
+    assert delays == [("a", 4.0), ("b", 1.0)]
+    assert bench.alerts.figures.worst_seconds == 4.0
+    queue.waiting.clear()
+    bench.advance(60)
+    assert [event[2] for event in queue.events] == ["warning", "warning", "success", "success"]
+    for on_sent in queue.waiting:
+        on_sent()
+    assert len(delays) == 2

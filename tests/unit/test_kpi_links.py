@@ -226,3 +226,54 @@ def test_a_client_that_was_closed_on_purpose_is_not_blind(scene: Scene) -> None:
     scene.started("a")
     scene.clock.advance(1)
     assert scene.value("blind_s", "a") == 1.0
+
+
+@pytest.mark.parametrize("reason", ["ping_timeout", "idle"])
+def test_a_link_that_fell_silent_was_blind_since_its_last_byte(scene: Scene, reason: str) -> None:
+    """And so long it took to be back: eight seconds without a byte, four more, and a retry of one."""
+    scene.connected()
+    scene.clock.advance(60)
+    scene.lost(reason=reason, lived=60, silent=8 * S)
+    assert scene.row("blind_s")[1:5] == (8.0, None, None, 2)  # the first dial's, and this one
+    scene.clock.advance(4)
+    scene.back(seconds=5)
+    assert scene.row("blind_s")[1:5] == (12.0, None, None, 2)
+    assert scene.value("time_to_reconnect_s") == 13.0
+    scene.lost(silent=2 * S)
+    scene.back(seconds=1)
+    assert [scene.value("blind_s"), scene.row("time_to_reconnect_s").n] == [12.0, 2]
+
+
+def test_a_link_that_was_ended_otherwise_was_good_until_then(scene: Scene) -> None:
+    """A feed may be quiet; what the server or we ended is told of at once."""
+    for reason in ("close_1006", "close_1000", "error", "protocol_error", "local"):
+        scene.connected()
+        scene.lost(reason=reason, silent=8 * S)
+        scene.back(seconds=1)
+    assert (scene.value("blind_s"), scene.value("time_to_reconnect_s")) == (0.0, 1.0)
+
+
+def test_the_silence_of_a_link_in_the_midst_of_an_outage_is_in_it_already(scene: Scene) -> None:
+    """It was upgraded and fell silent before its login: no second outage, and no second count of the time."""
+    scene.connected()
+    scene.clock.advance(60)
+    scene.lost(reason="ping_timeout", silent=8 * S)
+    scene.started(reconnect=True)
+    scene.completed(reconnect=True)
+    scene.clock.advance(6)
+    scene.lost(reason="ping_timeout", lived=6, silent=5 * S)
+    scene.back(seconds=6)
+    assert (scene.value("blind_s"), scene.value("time_to_reconnect_s")) == (14.0, 14.0)
+
+
+@pytest.mark.parametrize("silent", [None, -1, float("nan"), "x", 10**30])
+def test_an_absurd_silence_is_none(scene: Scene, silent: object) -> None:
+    """Nor can it be longer than the link lived."""
+    scene.connected()
+    scene.lost(reason="idle", lived=2, silent=silent)
+    scene.clock.advance(1)
+    assert scene.value("blind_s") == 1.0
+    scene.back()
+    scene.clock.advance(60)
+    scene.lost(reason="idle", lived=2, silent=9 * S)
+    assert scene.value("blind_s") == 3.0

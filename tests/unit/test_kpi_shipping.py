@@ -48,11 +48,21 @@ def metrics() -> Iterator[CapturedMetrics]:
         yield captured
 
 
+class EverySecond:
+    """The captured reporter, for a tracker: as one that flushes every second, which `Ticks` has it do."""
+
+    flush_interval = 1.0
+
+    def __init__(self, reporter: ws.StatsdReporter) -> None:
+        self.gauge = reporter.gauge
+        self.service_check = reporter.service_check
+
+
 class Ticks:
     """A scene whose tracker ships to `metrics`, and its seconds."""
 
     def __init__(self, clockwork: Clockwork, metrics: CapturedMetrics, **options: Any) -> None:
-        self.scene = Scene(reporter=metrics.reporter, **options)
+        self.scene = Scene(reporter=EverySecond(metrics.reporter), **options)
         self.metrics = metrics
         self._clockwork = clockwork
 
@@ -94,8 +104,8 @@ def test_what_has_no_data_is_not_shipped(ticks: Ticks) -> None:
     assert ticks.metrics.messages == []
 
 
-def test_gauges_go_out_every_second_overall_and_by_client(ticks: Ticks) -> None:
-    """Also while nothing new happens, or a board has gaps."""
+def test_gauges_that_do_not_change_leave_every_five_seconds(ticks: Ticks) -> None:
+    """Overall and by client: twice in each of the Agent's windows of ten, without a gap."""
     ticks.scene.connected("a", ms=100)
     ticks.scene.connected("b", ms=300)
     wanted = {
@@ -106,6 +116,54 @@ def test_gauges_go_out_every_second_overall_and_by_client(ticks: Ticks) -> None:
     for _ in range(3):
         ticks.tick()
         assert ticks.gauges() == wanted
+        for _ in range(4):
+            ticks.tick()
+            assert ticks.gauges() == {}
+
+
+def test_each_flush_has_every_gauge_where_flushes_are_five_seconds_apart(clockwork: Clockwork) -> None:
+    with capture_metrics([], bus=ws.Bus()) as metrics:  # they are ten seconds apart here
+        scene = Scene(reporter=metrics.reporter)
+        scene.connected()
+        lines = []
+        for _ in range(40):
+            clockwork.run()
+            scene.clock.advance(1)
+            metrics.flush()
+            lines.append(len([one for one in metrics.metrics() if one.name.startswith("websocket.kpi")]))
+            metrics.clear()
+    assert lines == [6, 0, 0, 0] * 10
+
+
+def test_a_gauge_that_changes_by_more_than_a_hundredth_leaves_at_once(ticks: Ticks) -> None:
+    """Less waits for its turn; from zero any change is one; one key does not take another along."""
+    scene = ticks.scene
+    scene.batch(1000, ms=100_000)
+    ticks.tick()
+    assert ticks.gauges()["processing_time_ms client:a"] == 100.0
+    scene.batch(1000, ms=102_000)  # a mean of 101
+    ticks.tick()
+    assert not any("processing" in name for name in ticks.gauges())
+    scene.batch(1, ms=10)
+    ticks.tick()
+    assert not any("processing" in name for name in ticks.gauges())
+    scene.batch(2000, errors=1, ms=204_000)
+    ticks.tick()
+    assert ticks.gauges()["processing_time_ms client:a"] == pytest.approx(101.5, abs=0.1)
+    assert ticks.gauges()["message_error_rate client:a"] > 0  # type: ignore[operator]
+    assert "throughput_per_s client:a" in ticks.gauges()
+
+
+def test_the_idle_clients_of_a_fleet_cost_few_lines(ticks: Ticks) -> None:
+    """300 of them, with all of their gauges and checks, over a minute."""
+    for number in range(300):
+        ticks.scene.connected(f"c{number}")
+    ticks.tick(10)
+    lines = 0
+    for _ in range(60):
+        ticks.tick()
+        lines += len(ticks.metrics.metrics()) + len(ticks.metrics.checks)
+    assert lines / 60 < 250  # and 75 for the state of their links
 
 
 def test_every_kpi_with_a_value_has_its_gauge(ticks: Ticks) -> None:
@@ -203,12 +261,15 @@ def test_everybody_who_ends_in_an_outage_is_told_of_however_many_at_once(ticks: 
 
 
 def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwork: Clockwork) -> None:
-    """A script that lives shorter than a second is seen as well."""
-    ticks.scene.connected(ms=700)
+    """A script that lives shorter than a second is seen as well, and what changed by less than a hundredth."""
+    ticks.scene.connected(ms=703)
+    ticks.tick()
+    ticks.scene.connected(ms=697)
+    ticks.metrics.clear()
     ticks.scene.tracker.stop()
     ticks.metrics.flush()
     assert ticks.gauges()["connection_time_ms scope:all"] == ticks.gauges()["connection_time_ms client:a"] == 700.0
-    assert [_check(one) for one in ticks.metrics.checks] == ["health 2 scope:all", "can_connect 0 client:a"]
+    assert [_check(one) for one in ticks.metrics.checks] == ["health 2 scope:all"]
     clockwork.run()
     assert clockwork.jobs == []
     assert ticks.tick() == []

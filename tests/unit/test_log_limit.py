@@ -1,6 +1,9 @@
 """At most one log record for each kind of fault and minute."""
 
 import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from tests.faults.interrupting import re_entering
 from wsnova_statsd.log_limit import LOG_EVERY, LogLimit
@@ -33,6 +36,55 @@ def test_another_interval() -> None:
     assert not limit.due()
     clock.advance(1)
     assert limit.due()
+
+
+def _raised(act: Callable[[], object]) -> Exception:
+    try:
+        act()
+    except Exception as error:
+        return error
+    raise AssertionError
+
+
+def _number(text: str) -> object:
+    return int(text)
+
+
+def _another_number() -> object:
+    return int("bad")
+
+
+def _look_up(things: dict[str, int]) -> object:
+    return things["a"] + len(things["b"])  # type: ignore[arg-type]
+
+
+def test_a_fault_of_another_class_or_line_is_another_kind() -> None:
+    """The same line with another text is not; a minute later all are due again, and are forgotten together."""
+    clock = FakeClock()
+    limit = LogLimit(clock)
+    acts: list[Callable[[], object]] = [
+        *(partial(_number, "bad"), partial(_number, "bad"), partial(_number, "worse"), _another_number),
+        *(partial(_look_up, {}), partial(_look_up, {"a": 1, "b": 2}), _another_number),
+    ]
+    for _ in range(2):
+        assert [limit.due("handler", _raised(act)) for act in acts] == [True, False, False, True, True, True, False]
+        assert limit.due("another handler", _raised(_another_number))
+        clock.advance(LOG_EVERY)
+    assert limit.due("handler", _raised(_another_number))
+    assert limit.due("handler", ValueError("was never raised"))
+    assert limit.due("another handler", _raised(_another_number))
+    limit.forget("handler")
+    assert [limit.due(kind, _raised(_another_number)) for kind in ("handler", "another handler")] == [True, False]
+
+
+def test_an_error_whose_own_attributes_raise_has_a_class_at_least() -> None:
+    class Hostile(Exception):
+        @property
+        def __traceback__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError
+
+    limit = LogLimit(FakeClock())
+    assert [limit.due("a", Hostile()), limit.due("a", Hostile()), limit.due("a", ValueError())] == [True, False, True]
 
 
 def test_endless_kinds_take_no_memory_and_say_no_more_than_a_thousand_records() -> None:

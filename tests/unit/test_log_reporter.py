@@ -84,17 +84,18 @@ def test_what_no_error_tells_has_a_line_of_its_own(bus: Bus, logger: logging.Log
 
 
 def test_a_record_has_the_event_and_its_fields(bus: Bus, logger: logging.Logger, kept: _Kept) -> None:
-    """Measurements and metadata by their own names, in their own units."""
+    """Measurements and metadata by their own names, in their own units; nothing at the key of structured texts."""
     with LogReporter(logger, bus=bus):
         _completed(bus, uri="wss://feed.example/ws", reconnect=False)
     fields = vars(kept.records[0])
-    assert {key: fields[key] for key in ("event", "client_id", "uri", "reconnect", "duration")} == {
-        "event": events.CONNECTION_COMPLETED,
+    assert {key: fields[key] for key in ("event_name", "client_id", "uri", "reconnect", "duration")} == {
+        "event_name": events.CONNECTION_COMPLETED,
         "client_id": "md-1",
         "uri": "wss://feed.example/ws",
         "reconnect": False,
         "duration": 12_345_678,
     }
+    assert "event" not in fields
 
 
 def test_a_field_that_every_record_has_gets_an_underscore(
@@ -110,12 +111,13 @@ def test_a_field_that_every_record_has_gets_an_underscore(
 
     monkeypatch.setattr(logging, "_logRecordFactory", factory)
     with LogReporter(logger, bus=bus):
-        _completed(bus, name="x", args="y", event="z", asctime="now")
+        _completed(bus, name="x", args="y", event="z", event_name="v", asctime="now")
     fields = vars(kept.records[0])
-    assert [fields[key] for key in ("name_", "args_", "event_", "asctime_", "client_id_", "client_id")] == [
-        *("x", "y", "z", "now", "md-1", "the application's")
-    ]
-    assert fields["event"] == events.CONNECTION_COMPLETED
+    assert [
+        fields[key] for key in ("name_", "args_", "event_", "event_name_", "asctime_", "client_id_", "client_id")
+    ] == ["x", "y", "z", "v", "now", "md-1", "the application's"]
+    assert "event" not in fields
+    assert fields["event_name"] == events.CONNECTION_COMPLETED
     assert kept.lines == [("INFO", "Connection established in 12.345678ms")]
 
 

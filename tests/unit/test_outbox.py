@@ -1,6 +1,7 @@
 """Events and checks wait in order, cleaned and bounded; what cannot go is counted."""
 
 import enum
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,6 +71,28 @@ def test_a_refused_message_stays_first() -> None:
     assert tried == ["a", "b"]
     assert [one.arguments["title"] for one in _shipped(outbox)] == ["b", "c"]
     assert outbox.lost == 0
+
+
+def test_who_gave_an_event_is_told_when_it_was_sent() -> None:
+    """Once, after it left the queue; not of one that is refused, too old, or cannot be sent at all."""
+    outbox, clock = _outbox()
+    told: list[tuple[str, int]] = []
+    for title in ("a", "b", "broken", "old"):
+        outbox.event(title, "x", "info", (), None, ROOM, partial(lambda one: told.append((one, len(outbox))), title))
+    answers = iter([True, False])
+    assert not outbox.ship(lambda message: next(answers))
+    assert told == [("a", 3)]
+
+    def send(message: Message) -> bool:
+        if message.arguments["title"] == "broken":
+            raise ValueError("no way")
+        return True
+
+    with pytest.raises(ValueError, match="no way"):
+        outbox.ship(send)
+    clock.advance(MAX_AGE + 1)
+    assert outbox.ship(send)
+    assert told == [("a", 3), ("b", 2)]
 
 
 def test_a_message_that_cannot_be_sent_at_all_is_not_tried_for_ever() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.unit.alerting import WHO, Agent, Bench
+from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.insight.alerts import Alert, Alerts
 from wsnova_statsd.testing.metrics import capture_metrics
 
@@ -14,7 +15,48 @@ alerts = ws.alerts
 SLOW = ws.events.MESSAGE_PROCESS_SLOW
 
 
-def test_an_alert_is_a_datadog_event_unless_another_sink_is_given() -> None:
+def _watching(reporter: Agent, *sinks: Any, datadog: bool = True) -> None:
+    """One slow message, told to these sinks."""
+    bus = ws.Bus()
+    watching = Alerts([alerts.SlowProcessing()], reporter, sinks, bus=bus, datadog=datadog).start()
+    bus.execute(SLOW, {"duration": 150_000_000}, WHO)
+    watching.stop(10)
+
+
+def test_sinks_come_in_addition_to_datadogs_events() -> None:
+    default, told = Agent(), list[Alert]()
+    _watching(default, told.append)
+    assert (len(default.events), len(told)) == (1, 1)
+
+
+def test_a_reporter_among_the_sinks_takes_the_place_of_the_default() -> None:
+    """The counter stays the default's."""
+    default, other, third = Agent(), Agent(), Agent()
+    _watching(default, other, third)
+    assert [len(one.events) for one in (default, other, third)] == [0, 1, 1]
+    assert [len(one.counts) for one in (default, other, third)] == [1, 0, 0]
+    _watching(default, default)
+    assert len(default.events) == 1
+
+
+def test_the_default_may_be_left_out() -> None:
+    default, told = Agent(), list[Alert]()
+    _watching(default, told.append, datadog=False)
+    _watching(default, datadog=False)
+    assert (default.events, len(default.counts), len(told)) == ([], 2, 1)
+    with pytest.raises(ConfigurationError, match="datadog must be True or False, got 1"):
+        _watching(default, datadog=1)  # type: ignore[arg-type]
+
+
+def test_no_sink_is_used_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """A function, a reporter, a log: what is equal is one."""
+    default, told = Agent(), list[Alert]()
+    _watching(default, told.append, default, alerts.ToLog(), told.append, alerts.ToLog(), default)
+    assert (len(default.events), len(told)) == (1, 1)
+    assert len([record for record in caplog.records if record.name == "wsnova_statsd.alerts"]) == 1
+
+
+def test_an_alert_is_a_datadog_event() -> None:
     """Through the reporter, with the counter beside it; both read back by the strict parser."""
     bus = ws.Bus()
     with capture_metrics(bus=bus) as metrics:
@@ -79,6 +121,18 @@ def test_a_sink_that_raises_is_counted_and_logged_once_a_minute_and_the_others_a
     bench.advance(60)
     assert len([record for record in caplog.records if record.name == "wsnova_statsd.insight.delivery"]) == 4
     assert bench.bus.handler_errors == 0
+
+
+def test_a_second_different_fault_of_a_sink_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(alert: Alert) -> None:
+        raise ValueError("no number") if alert.type in "02" else KeyError("no such key")
+
+    bench = Bench(alerts.SlowProcessing(), sinks=[fails])
+    for number in range(4):
+        bench.slow(150, type=str(number))
+    logged = [record.exc_info[0].__name__ for record in caplog.records if record.exc_info and record.exc_info[0]]
+    assert logged == ["ValueError", "KeyError"]
+    assert bench.alerts.figures.sink_failures == 4
 
 
 def test_a_sink_that_emits_what_fires_again_neither_deadlocks_nor_changes_the_order() -> None:

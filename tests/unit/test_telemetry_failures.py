@@ -116,6 +116,20 @@ def test_each_handler_has_its_own_minute(bus: Bus, caplog: pytest.LogCaptureFixt
     assert "'noisy' raised at a; it stays attached" in caplog.records[0].getMessage()
 
 
+def test_a_second_different_fault_of_a_handler_is_logged_too(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    """Of another class or another line; each of them once a minute."""
+
+    def fail(_event: str, measurements: Any, _metadata: object, _config: object) -> None:
+        if "b" in measurements:
+            raise ValueError("second")
+        raise ValueError(str(measurements["a"]))
+
+    bus.attach("bad", "e", fail)
+    for measurements in ({"a": 1}, {"a": 2}, {}, {"b": 1}, {"a": 3}, {}, {"b": 1}):
+        bus.execute("e", measurements, {})
+    assert _tracebacks(caplog) == ["1", "'a'", "second"]
+
+
 def test_a_handler_that_comes_back_is_heard_anew(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     """Detaching forgets the quiet minute: a new handler under an old id is not silenced by its predecessor."""
     for _ in range(2):

@@ -229,17 +229,19 @@ class Connection:
         self.downtime.begins()
         error = ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
+        stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
+        final = retrying and not stable and self._policy.unstable()
         if loss.fault:
             kind = "protocol" if loss.reason == "protocol_error" else "connection"
             polite = loss.reason == f"close_{NORMAL}" and not retrying
-            severity = "error" if retrying else "warning" if polite else "critical"
-            self.faults.outage(self.faults.occurred(error, kind, severity))
+            severity = "warning" if polite else "error" if retrying and not final else "critical"
+            self.faults.outage(self.faults.occurred(error, kind, severity), None if polite else error)
         if not retrying:
             raise Stopped
         self._outage = error, lost_ns
-        if not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9:
+        if stable:
             self._policy.settled()
-        elif self._policy.unstable():
+        elif final:
             self.connection_events.failed(self._policy.retries, link.uri, loss.reason, 0, final=True)
         if loss.fault:
             self._establish(error, lost_ns)
@@ -407,9 +409,8 @@ class Connection:
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
         severity = "critical" if final or over or kind == "auth" else "error" if refused else "warning"
-        if self._first and not over:
-            self.faults.log_try(error)
-        self.faults.outage(self.faults.occurred(error, kind, severity, raised=self._first and over))
+        fault = self.faults.occurred(error, kind, severity, raised=self._first and over)
+        self.faults.outage(fault, None if over else error)
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)

@@ -76,7 +76,7 @@ class _Filtered(EventSlot):
         try:
             metadata = dict(self._filter(dict(metadata)))  # a copy: the emitter passes the same mapping again
         except Exception as error:
-            if self._log_limit.due():
+            if self._log_limit.due(error=error):
                 log_fault(
                     _log,
                     error,

@@ -43,7 +43,9 @@ class Faults:
         self._client_id = client_id
         self._redacts = redacts
         self._on_error = on_error
-        self._outage: list[Fault] = []  # the owner's
+        self._outage: list[Fault] = []  # the owner's, as are the two below
+        self._linked = False  # there was a link
+        self._down_ns = 0  # since when there is none, if the log was told of that
         self._log_limit = LogLimit()
 
     def text(self, error: BaseException) -> str:
@@ -90,16 +92,30 @@ class Faults:
             error_id=fault.error_id,
         )
 
-    def outage(self, fault: Fault) -> None:
-        """A fault that is handled when the link is back."""
+    def outage(self, fault: Fault, lost: ConnectionFailed | None = None) -> None:
+        """A fault that is handled when the link is back. `lost`, a lost link or a failed try, is logged once a minute
+        and cause."""
         self._outage.append(fault)
         del self._outage[:-_OPEN]
+        if lost is not None and self._log_limit.due(("down", lost.cause)):
+            self._down_ns = self._down_ns or self._outage[0].began_ns
+            text = "no connection" if self._linked else "not connected yet, trying again"
+            _log.warning("client %s: %s: %s", self._client_id, text, describe_error(lost))
 
     def restored(self) -> None:
         """The link is back."""
         outage, self._outage = self._outage, []
         for fault in outage:
             self.handled(fault, "reconnected")
+        since_ns, self._down_ns = self._down_ns, 0
+        if since_ns:
+            text = (
+                "connected again, %.3g s after the loss"
+                if self._linked
+                else "connected, %.3g s after the first try failed"
+            )
+            _log.info(f"client %s: {text}", self._client_id, (time.monotonic_ns() - since_ns) / 1e9)
+        self._linked = True
 
     def ended(self, what: str, error: BaseException, error_type: str) -> None:
         """The client is ended by what was raised: a record with its traceback, a critical error, and on_error."""
@@ -114,13 +130,7 @@ class Faults:
             log_fault(_log, raised, "client %s: on_error raised", self._client_id)
 
     def log(self, what: str, error: BaseException) -> None:
-        """One record per kind of fault and minute, with its traceback; no secret of its text."""
-        if self._log_limit.due((what, type(error).__name__)):
-            log_fault(
-                _log, error, "client %s: %s; further ones are not logged for %d s", self._client_id, what, LOG_EVERY
-            )
-
-    def log_try(self, error: ConnectionFailed) -> None:
-        """One record per cause and minute of a first link that is tried again."""
-        if self._log_limit.due(("try", error.cause)):
-            _log.warning("client %s: not connected yet, trying again: %s", self._client_id, describe_error(error))
+        """One record per kind of fault, line and minute, with its traceback; no secret of its text."""
+        if self._log_limit.due(what, error):
+            text = "client %s: %s; further ones like it are not logged for %d s"
+            log_fault(_log, error, text, self._client_id, what, LOG_EVERY)

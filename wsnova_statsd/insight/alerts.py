@@ -1,7 +1,8 @@
 """Alerts: rules judge the events of a bus, and their breaches leave as few alerts as a person can read.
 
 The first alert of an incident leaves at once. Breaches within the rule's cool-down are counted, and one more alert at
-its end stands for them; if there was none, or the rule answers CALM, one recovery follows. Threads: rules run in
+its end stands for them; if there was none, or the rule answers CALM, one recovery follows, the incident's last word.
+Threads: rules run in
 the emitting threads, each under a lock of its own, which is never held while a sink is called; ends of cool-downs are
 found on wsnova-clock; functions that take alerts are called in threads of their own (delivery.py). Nothing starts in
 the constructor; a forked child begins without the parent's incidents.
@@ -18,15 +19,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
-from .. import events, process, telemetry
+from .. import checks, events, process, telemetry
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound
+from ..metrics.definitions import Definition
 from ..profiles import Profile, resolve
 from ..telemetry import Bus
 from .delivery import Delivery
 from .incidents import Incidents
 from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, When
-from .sinks import Alert, EventSink, Sink, Timers, ToLog, sink_of
+from .sinks import Alert, EventSink, Sink, Timers, ToDatadog, ToLog, sink_of
 from .situations import (
     AuthFailed,
     ErrorRate,
@@ -74,7 +76,8 @@ class Reporter(EventSink, Protocol):
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Counts since the start: alerts and recoveries sent, incidents open right now, events without usable measurements,
-    sinks that raised, alerts lost because 100 waited for a busy function; seconds from an event to a sink's return."""
+    sinks that raised, alerts lost because 100 waited for a busy function; seconds from an event until the Agent's
+    socket had its alert, or a function returned."""
 
     told: int
     recovered: int
@@ -87,10 +90,11 @@ class Figures:
 
 
 class Alerts:
-    """Judges the events of a bus by `rules` (None: all that fit the profile) and sends alerts to `sinks` (None: Datadog
-    events through `reporter`).
+    """Judges the events of a bus by `rules` (None: all that fit the profile) and sends alerts to Datadog, as events
+    through `reporter`, and to `sinks`; a reporter among these takes the place of `reporter`, as does `datadog=False`.
 
-    `on_delivered(alert, seconds)` is called with how long each alert took from its event to a sink's return. Raises
+    `on_delivered(alert, seconds)` is called with how long each alert took from its event until the Agent's socket had
+    it or, if none goes to Datadog, until a sink returned. Metrics that rules judge are added to `reporter`. Raises
     ConfigurationError at once. Every method from any thread.
     """
 
@@ -98,22 +102,26 @@ class Alerts:
         self,
         rules: Iterable[Rule] | None,
         reporter: Reporter,
-        sinks: Iterable[Sink] | None = None,
+        sinks: Iterable[Sink] | None = (),
         profile: str | Profile = "standard",
         bus: Bus | None = None,
         on_delivered: Callable[[Alert, float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         timers: Timers = CLOCK,
+        *,
+        datadog: bool = True,
     ) -> None:
         fits = resolve(profile)
         given = default_rules(fits) if rules is None else _several("alerts", rules, "ws.alerts.SlowProcessing()")
         self.rules = [_rule(one).fitted(fits) for one in given]
-        outlets = [reporter] if sinks is None else _several("alert_sinks", sinks, "ws.alerts.ToLog()")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         if not callable(getattr(reporter, "increment", None)):
             raise ConfigurationError(f"reporter is {reporter!r}, without increment; give a ws.StatsdReporter")
         self._count = reporter.increment
-        self._delivery = Delivery([sink_of(one) for one in outlets], self._counted, clock, timers, on_delivered)
+        outlets = _outlets(() if sinks is None else sinks, reporter if checks.flag("datadog", datadog) else None)
+        self._delivery = Delivery(outlets, self._counted, clock, timers, on_delivered)
+        for metric in filter(None, (one.metric() for one in self.rules)):
+            getattr(reporter, "add_metric", _ignored)(metric)  # a reporter of another kind ships what it likes
         self._watches = [_Watch(rule, self._delivery, clock, timers) for rule in self.rules]
         self._started = False
         self._lock = threading.RLock()  # guards _started; a signal's handler may stop in the midst of `start`
@@ -199,6 +207,18 @@ def _several(what: str, given: Iterable[Any], example: str) -> list[Any]:
     return list(given)
 
 
+def _outlets(given: Iterable[Sink], reporter: Reporter | None) -> list[Callable[[Alert], object]]:
+    """The functions that take alerts, each once; the default's first, unless a reporter is given."""
+    sinks = [sink_of(one) for one in _several("alert_sinks", given, "ws.alerts.ToLog()")]
+    if reporter is not None and not any(isinstance(one, ToDatadog) for one in sinks):
+        sinks.insert(0, sink_of(reporter))
+    return [one for index, one in enumerate(sinks) if one not in sinks[:index]]
+
+
+def _ignored(metric: Definition) -> None:
+    pass
+
+
 class _Watch:
     """One rule, its memories and its incidents."""
 
@@ -241,7 +261,7 @@ class _Watch:
         if isinstance(verdict, Breach):
             self._arm(self.incidents.fired(client, verdict, now), now)
         elif isinstance(verdict, Calm):
-            self._arm(self.incidents.over(client, verdict.type, now), now)
+            self._arm(self.incidents.calm(client, verdict, now), now)
 
     def _remember_tags(self, client: str, given: object) -> None:
         """For alerts that come later, also after the client's end."""

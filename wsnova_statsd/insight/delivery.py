@@ -31,8 +31,8 @@ Sink = Callable[[Alert], object]
 class Delivery:
     """Hands alerts to `sinks`, each of which `count` is called with first. `put` under any lock, the others under none.
 
-    `on_delivered(alert, seconds)` is called with how long an alert took from its event to a sink's return. The seconds
-    are those of `clock`; `timers` call back later.
+    `on_delivered(alert, seconds)` is called with how long an alert took from its event until the Agent's socket had it
+    or, if none goes to Datadog, until a sink returned. The seconds are those of `clock`; `timers` call back later.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Delivery:
     ) -> None:
         self._clock = clock
         self._on_delivered = on_delivered
+        self._to_datadog = any(isinstance(one, ToDatadog) for one in sinks)
         self._functions: list[_Function] = []
         self._outlets: list[Sink] = [partial(self._safely, count)]
         for sink in sinks:
@@ -100,14 +101,22 @@ class Delivery:
         return sum(function.wait(deadline) for function in self._functions)
 
     def hand(self, sink: Sink, alert: Alert) -> None:
-        """Call a sink, and measure how long the alert took."""
-        if self._safely(sink, alert) and alert.occurred_at is not None:
-            seconds = self._clock() - alert.occurred_at
-            with self._lock:
-                self.last_seconds = seconds
-                self.worst_seconds = max(seconds, self.worst_seconds or 0.0)
-            if self._on_delivered is not None:
-                self._safely(self._on_delivered, alert, seconds)
+        """Call a sink, and have it measured how long the alert took."""
+        if isinstance(sink, ToDatadog) and sink.says_when:
+            self._safely(sink, alert, partial(self._arrived, alert, counts=True))
+        elif self._safely(sink, alert):
+            self._arrived(alert, counts=isinstance(sink, ToDatadog) or not self._to_datadog)
+
+    def _arrived(self, alert: Alert, *, counts: bool) -> None:
+        """A sink has the alert. Also in a thread that flushes."""
+        if alert.occurred_at is None:
+            return
+        seconds = self._clock() - alert.occurred_at
+        with self._lock:
+            self.last_seconds = seconds
+            self.worst_seconds = max(seconds, self.worst_seconds or 0.0)
+        if counts and self._on_delivered is not None:
+            self._safely(self._on_delivered, alert, seconds)
 
     def _safely(self, function: Callable[..., object], *arguments: object) -> bool:
         """Call a sink or the like. False if it raised: that is counted, and logged once a minute."""
@@ -122,11 +131,11 @@ class Delivery:
         """A sink raised."""
         with self._lock:
             self.failures += 1
-        if self.log_limit.due(id(sink)):
+        if self.log_limit.due(id(sink), error):
             log_fault(
                 _log,
                 error,
-                "the alert sink %s raised; others are served, further faults of it are not logged for %d s",
+                "the alert sink %s raised; others are served, further ones like it are not logged for %d s",
                 name_of(sink),
                 LOG_EVERY,
             )

@@ -1,7 +1,9 @@
 """Incidents of one rule: which alert is sent at once, what is held back, and when an incident is over.
 
-An incident is of one client and message type. Every occurrence stands in exactly one alert; an alert leaves at once or
-a cool-down after the last one; when an incident is over, one recovery follows. Fed with time by one caller at a time.
+An incident is of one client, message type and, for rules that say so, further tags. An alert leaves at once or a
+cool-down after the last one. When the incident is over, one recovery follows, its last word, which tells what was held
+back. One that comes and goes within the cool-down of an earlier alert is told with its recovery only, at the end of
+the cool-down. Fed with time by one caller at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from array import array
 from collections.abc import Callable
 from typing import Final
 
-from .rules import Breach, Rule
+from .rules import Breach, Calm, Rule
 from .sinks import Alert
 
 _MAX_INCIDENTS: Final = 1000  # the client bounds types, an application's own events may not
@@ -49,17 +51,30 @@ class Tally:
         return values[-(-95 * len(values) // 100) - 1] if values else None
 
 
-class _Incident:
-    """`active`: the last verdict was a breach. `told`: an alert was sent, and no recovery since."""
+_Key = tuple[str, str, tuple[str, ...]]  # client, message type and further tags
 
-    __slots__ = ("active", "count", "held", "highest", "told", "told_at")
+
+class _Incident:
+    """`told`: an alert was sent, and no recovery since. `over_at`: when it is over, unless the rule fires or answers
+    otherwise before."""
+
+    __slots__ = ("count", "held", "highest", "over_at", "told", "told_at")
 
     def __init__(self) -> None:
         self.told_at = -math.inf
-        self.told = self.active = False
+        self.told = False
+        self.over_at = math.inf
         self.held = Tally()
         self.count = 0  # since the last recovery
         self.highest: float | None = None
+
+    def take(self) -> Tally:
+        """What is held back, which is told now."""
+        held, self.held = self.held, Tally()
+        self.count += held.count
+        if held.highest is not None:
+            self.highest = max(held.highest, self.highest if self.highest is not None else held.highest)
+        return held
 
 
 class Incidents:
@@ -68,7 +83,7 @@ class Incidents:
     def __init__(self, rule: Rule, tell: Callable[[Alert], object]) -> None:
         self._rule = rule
         self._tell = tell
-        self._open: dict[tuple[str, str], _Incident] = {}
+        self._open: dict[_Key, _Incident] = {}
         self.told = self.recovered = 0
 
     @property
@@ -82,80 +97,87 @@ class Incidents:
 
     def fired(self, client: str, breach: Breach, now: float) -> float:
         """The rule fired: send an alert at once, or hold it back. Returns when to look at the incident again."""
-        key = (client, breach.type)
+        key = (client, breach.type, breach.by)
         incident = self._open.get(key)
         if incident is None:
             if len(self._open) >= _MAX_INCIDENTS:
-                del self._open[next(iter(self._open))]
+                self._drop_oldest(now)
             incident = self._open[key] = _Incident()
-        incident.active = True
+        incident.over_at = math.inf
         incident.held.add(breach)
         if now - incident.told_at >= self._rule.cool_down:
             self._alert(key, incident, now, now)
         return incident.told_at + self._rule.cool_down
 
-    def over(self, client: str, kind: str | None, now: float) -> float | None:
-        """The rule answered CALM for this client, and type unless that is None. Returns when to look again, if ever."""
-        keys = [(client, kind)] if kind is not None else [key for key in self._open if key[0] == client]
+    def _drop_oldest(self, now: float) -> None:
+        key, incident = next(iter(self._open.items()))
+        if incident.held.count:
+            self._alert(key, incident, now, None)
+        del self._open[key]
+
+    def calm(self, client: str, calm: Calm, now: float) -> float | None:
+        """The rule answered with Calm for this client. Returns when to look again, if ever."""
         dues = []
-        for key in keys:
-            incident = self._open.get(key)
-            if incident is not None:
-                incident.active = False
-                if incident.told:
-                    self._recovery(key, incident)
-                dues.append(incident.told_at + self._rule.cool_down)
-        return min(dues, default=None)
+        for key, incident in list(self._open.items()):
+            if key[0] == client and calm.type in (None, key[1]) and calm.by in (None, key[2]):
+                incident.over_at = now + calm.after
+                dues.append(self._step(key, incident, now))
+        return _earliest(dues)
 
     def look(self, now: float) -> float | None:
-        """Ends of cool-downs: send what was held back; an incident without any is over. Returns when to look again."""
-        cool_down, dues = self._rule.cool_down, []
-        for key, incident in list(self._open.items()):
-            if now - incident.told_at >= cool_down:
-                if incident.held.count:
-                    self._alert(key, incident, now, None)
-                    if not incident.active:
-                        self._recovery(key, incident)
-                elif self._rule.passes or not incident.active:
-                    if incident.told:
-                        self._recovery(key, incident)
-                    del self._open[key]
-                    continue
-                else:  # it lasts until the rule fires again or answers CALM
-                    continue
-            dues.append(incident.told_at + cool_down)
-        return min(dues, default=None)
+        """Time has passed. Returns when to look again, if ever."""
+        return _earliest([self._step(key, incident, now) for key, incident in list(self._open.items())])
 
-    def _alert(self, key: tuple[str, str], incident: _Incident, now: float, occurred_at: float | None) -> None:
-        held, incident.held = incident.held, Tally()
+    def _step(self, key: _Key, incident: _Incident, now: float) -> float:
+        """Send what is due of an incident. Returns when to look at it again."""
+        is_over = now >= incident.over_at
+        if is_over and incident.told:
+            self._recovery(key, incident)
+        ends = incident.told_at + self._rule.cool_down
+        if now >= ends:
+            ends = math.inf
+            if incident.held.count and not is_over:
+                self._alert(key, incident, now, None)
+                ends = now + self._rule.cool_down
+            elif is_over or self._rule.passes:
+                if incident.told or incident.held.count:
+                    self._recovery(key, incident)
+                del self._open[key]
+                return math.inf
+        return min(ends, math.inf if is_over else incident.over_at)
+
+    def _alert(self, key: _Key, incident: _Incident, now: float, occurred_at: float | None) -> None:
+        held = incident.take()
         incident.told, incident.told_at = True, now
-        incident.count += held.count
-        if held.highest is not None:
-            incident.highest = max(held.highest, incident.highest if incident.highest is not None else held.highest)
         self.told += 1
         worst, p95 = held.worst, held.p95
         assert worst is not None
         text = f"{_whose(*key)}: {worst.text}"
         if held.count > 1:
             figures = "" if p95 is None else f", the highest {self._shown(held.highest)}, p95 {self._shown(p95)}"
+            per = ", ".join(["client", "type", *(tag.partition(":")[0] for tag in key[2])])
             text += (
                 f" Stands for {held.count} {self._rule.noun} since the last alert{figures};"
-                f" at most one alert per client and type in {self._rule.cool_down:g} s."
+                f" at most one alert per {' and '.join(per.rsplit(', ', 1))} in {self._rule.cool_down:g} s."
             )
         self._send(key, self._rule.alert_type, worst.title, text, held.count, held.highest, p95, occurred_at)
 
-    def _recovery(self, key: tuple[str, str], incident: _Incident) -> None:
+    def _recovery(self, key: _Key, incident: _Incident) -> None:
+        held = incident.take()
         count, highest = incident.count, incident.highest
         incident.told, incident.count, incident.highest = False, 0, None
         self.recovered += 1
         figures = "" if highest is None else f", the highest {self._shown(highest)}"
         text = f"{_whose(*key)}: over; {self._rule.noun} in all: {count}{figures}."
-        title = f"Recovered: {self._rule.subject}" + (f" for {key[1]}" if key[1] else "")
+        if held.worst is not None:
+            text += f" Since the last alert: {held.count}, the worst: {held.worst.title}."
+        about = ", ".join([*([key[1]] if key[1] else []), *(tag.partition(":")[2] for tag in key[2])])
+        title = f"Recovered: {self._rule.subject}" + (f" for {about}" if about else "")
         self._send(key, "success", title, text, count, highest, None, None)
 
     def _send(
         self,
-        key: tuple[str, str],
+        key: _Key,
         alert_type: str,
         title: str,
         text: str,
@@ -164,13 +186,20 @@ class Incidents:
         p95: float | None,
         occurred_at: float | None,
     ) -> None:
-        rule = self._rule
-        self._tell(Alert(rule.name, *key, alert_type, title, text, count, highest, p95, rule.unit, occurred_at))
+        rule, (client, kind, by) = self._rule, key
+        self._tell(
+            Alert(rule.name, client, kind, alert_type, title, text, count, highest, p95, rule.unit, occurred_at, by)
+        )
 
     def _shown(self, value: float | None) -> str:
         return "" if value is None else self._rule.shown(value)
 
 
-def _whose(client: str, kind: str) -> str:
+def _earliest(dues: list[float]) -> float | None:
+    return min((due for due in dues if due < math.inf), default=None)
+
+
+def _whose(client: str, kind: str, by: tuple[str, ...]) -> str:
     """`client md-1, type trade`, without what is not known."""
-    return ", ".join([f"client {client}" if client else "no client", *([f"type {kind}"] if kind else [])])
+    known = [f"type {kind}"] if kind else []
+    return ", ".join([f"client {client}" if client else "no client", *known, *(tag.replace(":", " ", 1) for tag in by)])

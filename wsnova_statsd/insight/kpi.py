@@ -3,8 +3,8 @@
 It listens to the bus: handlers run in the emitting threads, in turn, under a lock that an event holds for microseconds
 and a report on all clients for about one per client; a signal's handler may emit and report in the midst of any line.
 Message figures come from the sums of message.batch_processed, in every profile; events of single messages only add a
-p95. With a reporter `wsnova-clock` ships gauges every second, for every flush, and service checks. Nothing starts in
-the constructor.
+p95. With a reporter `wsnova-clock` ships every second gauges, those that changed or have not left for a while, and
+service checks. Nothing starts in the constructor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..events import CATALOGUE
 from ..profiles import Profile
 from ..reporters.packing import StateTags, as_they_are
 from ..telemetry import Bus, Unguarded
-from .kpi_history import HANDLERS, Absurd, History, measured
+from .kpi_history import HANDLERS, Absurd, History, Left, measured
 from .kpi_report import CRITICAL, OK, Report, report
 from .turns import Turns
 from .window import Window
@@ -31,6 +31,12 @@ OVERALL: Final = ("scope:all",)  # so that an average over clients does not mix 
 _MAX_CLIENTS: Final = 1000
 _SLICES: Final = 30
 _TICK: Final = 1.0  # seconds; the shortest flush interval
+# Seconds between two of a gauge that does not change: with every fifth tick, which leaves two in each window of the
+# Agent; with every fourth where flushes are 5 s apart or more, so that each has one.
+_GAUGE_EVERY: Final = 4.5
+_GAUGE_EVERY_SLOW: Final = 4.0
+_SLOW: Final = 5.0  # a flush interval
+_CHANGED: Final = 0.01  # share of a gauge's value: what is more leaves at once
 _CHECK_EVERY: Final = 10  # ticks between two service checks of a client: its turn
 _CHANGES: Final = 100  # checks of a tick out of turn; the reporter's queue is bounded, and alerts wait in it too
 _SHORTEST: Final = 10.0
@@ -75,6 +81,8 @@ class KpiTracker:
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._reporter = reporter
         self._state_tags: StateTags = getattr(reporter, "state_tags", as_they_are)
+        slow = getattr(reporter, "flush_interval", _TICK) >= _SLOW
+        self._gauge_every_ns = round((_GAUGE_EVERY_SLOW if slow else _GAUGE_EVERY) * _S)
         self._clock = clock
         self._slice_count = min(_SLICES, int(window))  # slices of a second at least: so often messages are summed up
         self._slice_ns = round(window * _S / self._slice_count)
@@ -99,6 +107,7 @@ class KpiTracker:
         self._closed: dict[str, int] = {}  # when clients were closed, the longest ago first
         self._made = 0  # histories of clients
         self._beyond = self._history((), self._since_ns, shared=True)
+        self._left: Left = {}
         self._ticks = 0
         self._due = time.monotonic()  # of the last tick
         self.skipped = 0  # events and alerts whose measurements are missing or absurd
@@ -293,33 +302,41 @@ class KpiTracker:
         """Gauges of everybody, the checks of those whose turn it is, and of links that changed. The lock is taken for
         one client after the other: emitting threads want it too."""
         with self._lock:
-            overall = self._overall_locked(self._clock())
+            now = self._clock()
+            overall = self._overall_locked(now)
             histories = [one for one in self._clients.values() if not one.ended]
-        _gauges(reporter, overall, self._state_tags(OVERALL))
+        last = turn is None
+        self._gauges(reporter, overall, self._state_tags(OVERALL), {} if last else self._left, now)
         if turn in (0, None):
             _health(reporter, overall, OVERALL)
         changes = _CHANGES
         for history in histories:
             with self._lock:
-                rows = self._report_locked(history, self._clock())
+                now = self._clock()
+                rows = self._report_locked(history, now)
                 up, its_turn = history.up, turn == history.number % _CHECK_EVERY
                 told = up is not None and (its_turn or (up != history.told and changes > 0))
                 if told:
                     changes -= not its_turn
                     history.told = up
                 history.ended = history.closed and (up is None or up == history.told)
-            _gauges(reporter, rows, self._state_tags(history.tags))
+            self._gauges(
+                reporter, rows, self._state_tags(history.tags), {} if last or history.ended else history.left, now
+            )
             if its_turn:
                 _health(reporter, rows, history.tags)
             if told:
                 message = "" if up else "no working connection"
                 reporter.service_check("websocket.can_connect", OK if up else CRITICAL, history.tags, message)
 
-
-def _gauges(reporter: KpiSink, rows: Report, tags: tuple[str, ...]) -> None:
-    for row in rows:
-        if row.value is not None:
-            reporter.gauge(f"websocket.kpi.{row.key}", row.value, tags)
+    def _gauges(self, reporter: KpiSink, rows: Report, tags: tuple[str, ...], left: Left, now_ns: int) -> None:
+        """Hand over the gauges that changed, and those that have not left for a while; `left` says when each did."""
+        for key, value in ((row.key, row.value) for row in rows if row.value is not None):
+            before, at_ns = left.get(key, (None, 0))
+            changed = before is None or abs(value - before) > _CHANGED * abs(before)
+            if changed or now_ns - at_ns >= self._gauge_every_ns:
+                left[key] = value, now_ns
+                reporter.gauge(f"websocket.kpi.{key}", value, tags)
 
 
 def _health(reporter: KpiSink, rows: Report, tags: tuple[str, ...]) -> None:

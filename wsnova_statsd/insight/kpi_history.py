@@ -6,6 +6,7 @@ order, so a dial is over with the next one at the latest, also in profiles that 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,11 +18,13 @@ from .window import Window
 
 _MOST: Final = 10**18  # of any measurement; in nanoseconds 30 years
 _OPEN: Final = 500  # errors of a client that may still be handled
-_ON_PURPOSE: Final = ("local", "shutdown")
+ON_PURPOSE: Final = ("local", "shutdown")  # reasons of a disconnect
+_SILENT: Final = ("ping_timeout", "idle")  # reasons of a link that was dead before that was noticed
 _OF_DIALS: Final = ("connection", "handshake", "timeout", "auth")  # the error types of a failed dial
 
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
+Left = dict[str, tuple[float, int]]  # the gauges that left, by key: the value, and when (ns)
 
 
 class Absurd(ValueError):
@@ -44,8 +47,9 @@ class History:
     """
 
     __slots__ = (
-        *("_alarmed", "_dialling", "_errors", "_on_purpose", "_shaky", "_shared", "_sketch", "_stable_ns", "_windows"),
-        *("blind_since_ns", "closed", "ended", "first_ns", "number", "tags", "told", "up", "window"),
+        *("_alarmed", "_dialling", "_errors", "_on_purpose", "_shaky", "_shared", "_silent_ns"),
+        *("_sketch", "_stable_ns", "_windows"),
+        *("blind_since_ns", "closed", "ended", "first_ns", "left", "number", "tags", "told", "up", "window"),
     )
 
     def __init__(
@@ -69,11 +73,13 @@ class History:
         self._alarmed = False  # the outage under way has passed the alarm
         self._shaky = False  # the last one had, and whether its link is stable is not known yet
         self._on_purpose = False  # the last link was ended on purpose
+        self._silent_ns = 0  # how long the link whose loss began the outage had been dead by then
         self._errors: dict[str, int] = {}  # when an error occurred that may still be handled, by its id; oldest first
         self.up: bool | None = None  # there is a working connection; None while nothing is known
         self.blind_since_ns: int | None = None
         self.closed = self.ended = False  # the client is closed; that was shipped, too
         self.told: bool | None = None  # the value of `up` that was shipped last
+        self.left: Left = {}
         self._sketch: Sketch | None = None  # of process durations, in profiles with message events
 
     @property
@@ -112,15 +118,22 @@ class History:
             self._up(now_ns)
 
     def disconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """The link is down, however absurd its lifetime is."""
+        """The link is down, however absurd its lifetime is; one that fell silent has been since its last byte."""
         shaky, self._shaky = self._shaky, False
-        self._on_purpose = metadata.get("reason") in _ON_PURPOSE
-        self._down(now_ns)
+        self._on_purpose = metadata.get("reason") in ON_PURPOSE
+        silent_ns = 0
+        if metadata.get("reason") in _SILENT:
+            with contextlib.suppress(Absurd):
+                silent_ns = min(measured(measurements, key) for key in ("silent", "duration"))
+        if self.blind_since_ns is None and not self._shared:
+            self._silent_ns = silent_ns
+        self._down(now_ns - silent_ns)
         if measured(measurements, "duration") < self._stable_ns and shaky and not self._on_purpose:
             self._alarmed = True  # the same outage goes on: its alarm is raised once until a link was stable
 
     def reconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        duration = measured(measurements, "duration")
+        duration = measured(measurements, "duration") + self._silent_ns
+        self._silent_ns = 0
         self._add(now_ns, reconnects=1, in_time=not self._alarmed)
         for window in self._windows:
             window.add_sample(now_ns, duration)
@@ -143,8 +156,9 @@ class History:
             spent = measured(measurements, "process_time")
             longest = measured({"process_time_max": 0, **measurements}, "process_time_max")
             amounts["received"] = count
-            processed = measured({"processed": count, **measurements}, "processed")
-            if spent:  # none where nothing was handled: all were answers, or handed out by receive()
+            # Where the emitter does not say: none was handled if no time was spent on it.
+            processed = measured({"processed": count if spent else 0, **measurements}, "processed")
+            if processed:
                 amounts |= {"processed": processed, "process_ns": spent}
                 for window in self._windows:
                     window.add_worst(now_ns, "process_ns", longest)

@@ -7,15 +7,16 @@ what `memory` made for that client, bounded. An event without usable measurement
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Final
 
 from .. import checks
 from ..errors import ConfigurationError, known_keys, one_of
 from ..metrics.definitions import Definition
-from ..metrics.reading import converted, number
+from ..metrics.reading import converted, number, tags_of
 from ..profiles import Profile
 from ..redaction import redact_text
 
@@ -23,6 +24,8 @@ COOL_DOWN: Final = 60.0
 _TYPES: Final = ("error", "warning", "info")  # a recovery is a success
 _MAX_NAME: Final = 200
 _HIGHEST: Final = 10**18  # thirty years in ns
+_TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{,99}\Z")
+_REDIRECTING: Final = re.compile(r"host\Z|dd\.internal", re.IGNORECASE)  # by which the Agent names another host
 _UPPER: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -66,19 +69,25 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Breach:
     """A rule fires. `value`, in the rule's unit, is what the highest and the p95 are taken of; `type` is the message
-    type that the incident is kept for, empty where the rule knows none."""
+    type that the incident is kept for, empty where the rule knows none, `by` further tags, such as `instrument:AAA`."""
 
     title: str
     text: str
     value: float | None = None
     type: str = ""
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Calm:
-    """The rule's incidents of this client are over: that of one message type or, with None, all."""
+    """The rule's incidents of this client are over: those of one message type, and with these tags, or all (None).
+
+    They are over `after` seconds from now, unless the rule answers otherwise before; with infinity not until it does.
+    """
 
     type: str | None = None
+    by: tuple[str, ...] | None = None
+    after: float = 0.0
 
 
 CALM: Final = Calm()
@@ -88,8 +97,8 @@ CALM: Final = Calm()
 class Rule:
     """Derive from it, name the events it `hears`, and write `judge`.
 
-    At most one alert leaves per client, type and `cool_down` seconds. `passes`: an incident without a breach for a
-    whole cool-down is over; else `judge` has to return CALM. Raises ConfigurationError for what is not usable, at once.
+    At most one alert leaves per incident and `cool_down` seconds. `passes`: an incident without a breach for a whole
+    cool-down is over; else `judge` has to return CALM. Raises ConfigurationError for what is not usable, at once.
     """
 
     cool_down: float = field(default=COOL_DOWN, kw_only=True)
@@ -134,20 +143,34 @@ class Rule:
         """Whether the rule fires at this event. Raises Unusable to leave it out."""
         raise NotImplementedError(f"{type(self).__name__} has no judge(seen, memory)")
 
+    def metric(self) -> Definition | None:
+        """The metric that it judges, which the reporter ships as well."""
+        return None
+
     def shown(self, value: float) -> str:
-        """A value with its unit."""
-        return f"{value:.4g}{self.unit}"
+        """A value with its unit, for a text, which is exact; titles round to four digits."""
+        return f"{exact(value)}{self.unit}"
+
+
+def exact(value: float) -> str:
+    """A number with all of its digits, but not those that binary fractions add."""
+    return f"{value:.15g}"
 
 
 @dataclass(frozen=True)
 class When(Rule):
     """A rule of your own from a function. With a metric definition it is called with the value in the metric's unit,
-    `fires(value)`; with an event's name `fires(measurements, metadata)`. True, or a title, fires; CALM ends it."""
+    `fires(value)`; with an event's name `fires(measurements, metadata)`. True, or a title, fires; CALM ends it.
+
+    An incident is of one client, message type and value of each of `by`: tags of the metric, or keys of the metadata;
+    None: all of the metric's tags. The metric is shipped as well.
+    """
 
     title: str
     source: str | Definition
     fires: Callable[..., object]
     alert_type: str = field(default="warning", kw_only=True)
+    by: Iterable[str] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,8 +180,8 @@ class When(Rule):
             raise ConfigurationError(f"When's source is {self.source!r}; give an event's name or a metric definition")
         if isinstance(self.source, Definition) and not isinstance(self.source.measurement, str):
             raise ConfigurationError(f"When's source {self.source.name!r} measures nothing; give a gauge or the event")
-        if not callable(self.fires):
-            raise ConfigurationError(f"When's fires is {self.fires!r}; give a function")
+        _check_arity(self.fires, ("value",) if isinstance(self.source, Definition) else ("measurements", "metadata"))
+        object.__setattr__(self, "by", None if self.by is None else _names(self.by))
         object.__setattr__(self, "subject", self.title)
 
     @property
@@ -167,6 +190,9 @@ class When(Rule):
 
     def listens(self) -> tuple[str, ...]:
         return (self.source if isinstance(self.source, str) else self.source.event,)
+
+    def metric(self) -> Definition | None:
+        return self.source if isinstance(self.source, Definition) else None
 
     def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
         value, source = None, self.source
@@ -180,10 +206,42 @@ class When(Rule):
             answer = self.fires(value)
         else:
             answer = self.fires(seen.measurements, seen.metadata)
-        if isinstance(answer, Calm):
-            return answer
         if not answer:
             return None
+        by = tags_of(self._pairs(), seen.metadata)
+        if isinstance(answer, Calm):
+            return replace(answer, by=by) if answer.by is None and by else answer
         title = answer if isinstance(answer, str) else self.title
         about = "" if value is None else f" at {self.shown(value)}"
-        return Breach(title, f"{self.title}{about}.", value, seen.type)
+        return Breach(title, f"{self.title}{about}.", value, seen.type, by)
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """The tags of its incidents, with their metadata keys; client and type are known anyway."""
+        known = dict(self.source.tags) if isinstance(self.source, Definition) else {}
+        chosen = known if self.by is None else {name: known.get(name, name) for name in self.by}
+        return [(name, key) for name, key in chosen.items() if key not in ("client_id", "type")]
+
+
+def _check_arity(fires: object, arguments: tuple[str, ...]) -> None:
+    if not callable(fires):
+        raise ConfigurationError(f"When's fires is {fires!r}; give a function")
+    try:
+        signature = inspect.signature(fires)
+    except (TypeError, ValueError):  # of some built-in functions it is not known
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"When's fires takes {signature}, and is called with ({', '.join(arguments)}): {error}"
+        ) from None
+
+
+def _names(by: Any) -> tuple[str, ...]:
+    names = tuple(by) if isinstance(by, Iterable) and not isinstance(by, str) else (None,)
+    fit = {one for one in names if isinstance(one, str) and _TAG.match(one) and not _REDIRECTING.match(one)}
+    if len(fit) != len(names):
+        raise ConfigurationError(
+            f"When's by is {by!r}; give different names of tags or metadata keys, but not host, such as ('instrument',)"
+        )
+    return names

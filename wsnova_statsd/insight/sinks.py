@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
+from .. import wire
 from ..clock import Job
 from ..errors import ConfigurationError
 
@@ -15,7 +19,7 @@ _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert of a rule, for one client and message type.
+    """One alert of a rule, for one client, message type and, if the rule says so, further tags: `by`.
 
     It stands for `count` occurrences since the last alert, of which `highest` and `p95` are in `unit`, None where there
     is no value. `occurred_at` is when the event came that caused it, on the clock of Alerts; None if time caused it.
@@ -32,16 +36,23 @@ class Alert:
     p95: float | None
     unit: str
     occurred_at: float | None = field(default=None, compare=False)
+    by: tuple[str, ...] = ()
     own: tuple[tuple[str, str], ...] = ()  # tags that the client was given
 
     @property
     def aggregation_key(self) -> str:
-        """The same for every alert of one rule, client and type, and for its recovery."""
-        return ":".join(part for part in (self.rule, self.client, self.type) if part)
+        """The same for every alert of one incident, and for its recovery; another one for any other incident."""
+        parts = (self.rule, self.client, self.type, *self.by)
+        key = ":".join(part for part in parts if part)
+        # With a colon in a part, no client, or what is cleaned away or cut, it may be another incident's, too.
+        if ":" not in self.client + self.type and (self.client or key == self.rule) and key == wire.clean_field(key):
+            return key
+        return f"{wire.clean_field(key, wire.MAX_KEY - 17)}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
     @property
     def tags(self) -> dict[str, str]:
         named = {**dict(self.own), "client": self.client, "type": self.type}
+        named |= dict(tag.split(":", 1) for tag in self.by)
         return {key: value for key, value in named.items() if value}
 
 
@@ -65,14 +76,21 @@ Sink = EventSink | Callable[[Alert], object]
 
 @dataclass(frozen=True, slots=True)
 class ToDatadog:
-    """A Datadog event for each alert."""
+    """A Datadog event for each alert. `says_when`: the reporter calls back when the Agent's socket has taken one."""
 
     reporter: EventSink
+    says_when: bool = field(init=False, compare=False)
 
-    def __call__(self, alert: Alert) -> None:
-        self.reporter.event(
-            alert.title, alert.text, alert_type=alert.alert_type, tags=alert.tags, aggregation_key=alert.aggregation_key
-        )
+    def __post_init__(self) -> None:
+        says_when = False
+        with contextlib.suppress(TypeError, ValueError):  # a function of C, whose arguments Python does not know
+            says_when = "on_sent" in inspect.signature(self.reporter.event).parameters
+        object.__setattr__(self, "says_when", says_when)
+
+    def __call__(self, alert: Alert, on_sent: Callable[[], object] | None = None) -> None:
+        more: dict[str, Any] = {"on_sent": on_sent} if self.says_when else {}
+        kind, key = alert.alert_type, alert.aggregation_key
+        self.reporter.event(alert.title, alert.text, alert_type=kind, tags=alert.tags, aggregation_key=key, **more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ from ..errors import ConfigurationError
 from ..metrics.reading import number
 from ..profiles import Profile
 from ..redaction import redact_text, redact_url
-from .rules import CALM, Breach, Calm, Rule, Seen, Unusable
+from .kpi_history import ON_PURPOSE
+from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, exact
 from .window import Drift, Errors
 
 SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
@@ -75,9 +77,9 @@ class StuckHandler(Rule):
             duration = seen.number("duration")
             del memory[10:]
             memory.append(duration)
-            so_far, kind = f"{duration / 1e9:.1f}", seen.type or "unknown"
-            text = f"Still in its handler after {so_far} s{_split(seen, duration)}.\n{_stack(seen)}"
-            return Breach(f"Stuck handler: {so_far}s for {kind}", text, duration / 1e9, kind)
+            so_far, kind = duration / 1e9, seen.type or "unknown"
+            text = f"Still in its handler after {exact(so_far)} s{_split(seen, duration)}.\n{_stack(seen)}"
+            return Breach(f"Stuck handler: {so_far:.1f}s for {kind}", text, so_far, kind)
         if not memory:
             return None
         back = seen.event == events.MESSAGE_PROCESS_SLOW  # emitted by the owner, after a message
@@ -106,25 +108,47 @@ def _stack(seen: Seen) -> str:
 
 @dataclass(frozen=True)
 class RetriesExhausted(Rule):
-    """`connection.reconnect.failed` with final=true: the alarm of an outage. Over when the client is connected."""
+    """`connection.reconnect.failed` with final=true: the alarm of an outage. Over when a link has been up for
+    `stable_s` seconds, or was ended on purpose. `stable_s` None: the profile's stable_after."""
 
-    hears = (events.CONNECTION_RECONNECT_FAILED, events.CONNECTION_RECONNECT_SUCCESS, events.CONNECTION_COMPLETED)
+    stable_s: float | None = None
+
+    hears = (
+        events.CONNECTION_RECONNECT_FAILED,
+        events.CONNECTION_RECONNECT_SUCCESS,
+        events.CONNECTION_COMPLETED,
+        events.CONNECTION_DISCONNECTED,
+    )
     alert_type = "error"
     subject = "lost connection"
     noun = "alarms"
     unit = "s"
     passes = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stable_s is not None:
+            self._at_least("stable_s", 0.0)
+
+    def fitted(self, profile: Profile) -> RetriesExhausted:
+        return self if self.stable_s is not None else replace(self, stable_s=profile.stable_after)
+
     def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
-        if seen.event == events.CONNECTION_COMPLETED:  # a retry is usable at reconnect.success: after the login
-            return None if seen.metadata.get("reconnect") else CALM
-        if seen.event == events.CONNECTION_RECONNECT_SUCCESS:
-            return CALM
+        stable = self.stable_s or 0.0
+        if seen.event == events.CONNECTION_DISCONNECTED:
+            lasted = (seen.known("duration") or 0) >= stable * 1e9
+            return CALM if lasted or seen.metadata.get("reason") in ON_PURPOSE else Calm(after=math.inf)
+        if seen.event == events.CONNECTION_COMPLETED and seen.metadata.get("reconnect"):
+            return None  # a retry is usable at reconnect.success: after the login
+        if seen.event != events.CONNECTION_RECONNECT_FAILED:
+            return Calm(after=stable)
         if seen.metadata.get("final") is not True:
             return None
         attempt, duration, reason = seen.number("attempt"), seen.number("duration") / 1e9, seen.word("reason")
-        where = redact_url(str(seen.metadata.get("uri")))
-        text = f"{where}: retry {attempt:g} failed with {reason}, {duration:.1f} s after the link was lost."
+        what = f"retry {attempt:g} failed with {reason}, {self.shown(duration)} after the link was lost"
+        if attempt and not duration:  # none of them failed
+            what = f"{attempt:g} retries made no link that lasted; the last one ended with {reason}"
+        text = f"{redact_url(str(seen.metadata.get('uri')))}: {what}."
         return Breach(f"Retries exhausted: {reason}", text, duration)
 
 
@@ -200,7 +224,7 @@ class ErrorRate(Rule):
             return CALM if verdict is False else None
         share = memory.share * 100
         title = f"Error rate: {share:.4g}% of the messages"
-        return Breach(title, f"{share:.4g}% within {self.window_s:g} s, over {limit * 100:g}%.", share)
+        return Breach(title, f"{self.shown(share)} within {self.window_s:g} s, over {limit * 100:g}%.", share)
 
 
 @dataclass(frozen=True)
@@ -238,7 +262,8 @@ class LatencyDrift(Rule):
             return CALM if verdict is False else None
         mean, usual = memory.mean / 1e6, memory.usual / 1e6
         title = f"Latency drift: {mean:.4g}ms, {mean / usual:.3g} times the usual"
-        text = f"{mean:.4g}ms on average within {self.window_s:g} s, {usual:.4g}ms in the {self.baseline_s:g} s before."
+        short, long = f"within {self.window_s:g} s", f"in the {self.baseline_s:g} s before"
+        text = f"{self.shown(mean)} on average {short}, {self.shown(usual)} {long}."
         return Breach(title, text, mean)
 
 
@@ -295,7 +320,9 @@ class FallingBehind(Rule):
             return None
         why = f"over {self.behind_ms:g}ms" if late > self.behind_ms else "never idle"
         backlog = "" if waiting is None else f", {waiting:g} message{'s' * (waiting != 1)} waiting"
-        return Breach(f"Falling behind: {late:.4g}ms{backlog}", f"{late:.4g}ms, {why} for {lasted:.4g} s.", late)
+        return Breach(
+            f"Falling behind: {late:.4g}ms{backlog}", f"{self.shown(late)}, {why} for {exact(lasted)} s.", late
+        )
 
 
 def default_rules(profile: Profile) -> list[Rule]:

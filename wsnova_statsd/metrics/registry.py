@@ -69,6 +69,11 @@ class HandlerRegistry:
             if self._bus is not None:
                 self._attach_locked(definition.event)
 
+    def names(self, event: str) -> set[str]:
+        """The metrics that are made of this event."""
+        with self._lock:
+            return {definition.name for definition in self._by_event.get(event, ())}
+
     def attach(self, bus: Bus) -> None:
         """Attach one handler per event. Raises ConfigurationError if attached already."""
         with self._lock:

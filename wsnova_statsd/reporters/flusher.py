@@ -81,7 +81,7 @@ class Flusher:
     def _failed(self, error: BaseException) -> None:
         self.errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
-        if self._log_limit.due():
+        if self._log_limit.due(error=error):
             log_fault(
                 _log,
                 error,

@@ -92,7 +92,7 @@ class _Writer:
         fields |= {key: wire.clean_field(metadata[key], _NAME_LENGTH) for key in _NAMES if key in metadata}
         said = [_said(key, fields) for key in line.fields]
         extra = {f"{key}_" if key in self._taken else key: value for key, value in fields.items()}
-        self._logger.log(line.level, line.text, *said, extra={**extra, "event": line.event})
+        self._logger.log(line.level, line.text, *said, extra={**extra, "event_name": line.event})
 
 
 def _said(key: str, fields: dict[str, object]) -> object:
@@ -107,8 +107,9 @@ class LogReporter:
     """Writes events as log records: the guide's three, and three more (LINES). A context manager.
 
     `logger` is a logging.Logger or its name, `wsnova_statsd.events` by default; `level` the lowest level it writes, by
-    name or number. Each record has `event` and the event's measurements and metadata as attributes, unrounded, redacted
-    in every profile; one that LogRecord has itself, such as `name`, gets an underscore: `name_`.
+    name or number. Each record has `event_name` and the event's measurements and metadata as attributes, unrounded,
+    redacted in every profile; one that LogRecord has itself, such as `name`, gets an underscore: `name_`. So does
+    `event`, which is the text's key in structured logging.
     Raises ConfigurationError at once.
     """
 
@@ -126,7 +127,7 @@ class LogReporter:
     def start(self) -> LogReporter:
         """Attach to the bus. Started already: nothing happens."""
         # What a record has already, also by a factory of the application, must not come as extra.
-        taken = {*vars(logging.makeLogRecord({})), "message", "asctime", "event"}
+        taken = {*vars(logging.makeLogRecord({})), "message", "asctime", "event", "event_name"}
         for line in LINES:
             if line.level >= self._level:
                 with contextlib.suppress(HandlerExists):

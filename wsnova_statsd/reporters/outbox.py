@@ -32,6 +32,7 @@ class Message:
     method: str
     arguments: dict[str, Any]
     born: float
+    on_sent: Callable[[], object] | None = None
 
 
 class Outbox:
@@ -55,10 +56,11 @@ class Outbox:
         tags: tuple[str, ...],
         key: object,
         limit: int,
+        on_sent: Callable[[], object] | None = None,
         **details: object,
     ) -> None:
-        """Queue an event that takes at most `limit` bytes with these tags. `details`: priority, date_happened, hostname
-        and source_type."""
+        """Queue an event that takes at most `limit` bytes with these tags. `on_sent` is called once it was sent;
+        `details`: priority, date_happened, hostname and source_type."""
         alert = self._one_of("alert_type", alert_type, wire.ALERT_TYPES, "info")
         clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "(no title)"
         clean_key = "" if key is None else wire.clean_key(key)
@@ -67,7 +69,7 @@ class Outbox:
         tags = wire.fit_tags(tags, limit // 2)
         fitted, text = wire.fit_event(clean_title, wire.clean_text(text, wire.MAX_TEXT), tags, clean_key, limit)
         arguments = {"title": fitted, "message": text, "alert_type": alert, "tags": list(tags)}
-        self._put("event", {**arguments, "aggregation_key": clean_key or None, **more})
+        self._put("event", {**arguments, "aggregation_key": clean_key or None, **more}, on_sent)
 
     def _one_of(self, what: str, given: object, allowed: tuple[str, ...], otherwise: str) -> str:
         said = wire.text(given)  # an enum of texts compares as its content and prints as its name
@@ -119,7 +121,7 @@ class Outbox:
         arguments = {"check_name": clean, "status": status, "tags": list(tags), "message": text or None}
         self._put("service_check", arguments)
 
-    def _put(self, method: str, arguments: dict[str, Any]) -> None:
+    def _put(self, method: str, arguments: dict[str, Any], on_sent: Callable[[], object] | None = None) -> None:
         if self.closed:
             with self._lock:
                 self.left_out += 1
@@ -128,15 +130,16 @@ class Outbox:
         if len(self._queue) >= CAPACITY:
             self._lose()  # the newest is dropped: the first event of an incident says most
             return
-        self._queue.append(Message(method, arguments, self._clock()))
+        self._queue.append(Message(method, arguments, self._clock(), on_sent))
 
     def ship(self, send: Callable[[Message], bool]) -> bool:
         """Send what waits, oldest first, until one is refused. True if nothing is left. Under the flush lock."""
         while self._queue:
-            message = self._queue[0]
+            message, on_sent = self._queue[0], None
             if self._clock() - message.born > MAX_AGE:
                 self._lose()
             else:
+                on_sent = message.on_sent
                 try:
                     if not send(message):
                         return False
@@ -145,6 +148,8 @@ class Outbox:
                     self._lose()
                     raise
             self._queue.popleft()
+            if on_sent is not None:
+                on_sent()
         return True
 
     def _lose(self) -> None:

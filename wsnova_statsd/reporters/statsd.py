@@ -130,6 +130,7 @@ class StatsdReporter(ApplicationMetrics):
         self.writers = Writers(self._store, strict, self._prefix)
         self._strict = strict
         self._outbox = Outbox(strict, closed=self._plain)
+        self._distributions = distributions
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._new_row
         self._running = self._idle_logged = self._tags_logged = False
@@ -173,6 +174,13 @@ class StatsdReporter(ApplicationMetrics):
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
+    def add_metric(self, definition: Definition) -> None:
+        """Ship one more metric, at once if started; one whose name the same event has already changes nothing."""
+        if (self._distributions or definition.kind != "distribution") and (
+            definition.name not in self._registry.names(definition.event)
+        ):
+            self._registry.add(definition)
+
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
         process.in_child()
@@ -211,6 +219,11 @@ class StatsdReporter(ApplicationMetrics):
             return False
         mine, theirs = ({(one.name, one.event) for one in reporter.given["metrics"]} for reporter in (self, other))
         return not mine.isdisjoint(theirs)
+
+    @property
+    def flush_interval(self) -> float:
+        """Seconds between two flushes."""
+        return self._interval
 
     @property
     def running(self) -> bool:
@@ -314,16 +327,19 @@ class StatsdReporter(ApplicationMetrics):
         date_happened: float | datetime | None = None,
         hostname: str | None = None,
         source_type: str | None = None,
+        on_sent: Callable[[], object] | None = None,
     ) -> None:
         """Queue a Datadog event; it leaves at once. What is too long is cut, with a mark.
 
         `alert_type` is "error", "warning", "info" or "success", `priority` "normal" or "low"; `date_happened` is a
         datetime or seconds since the epoch; `hostname` and `source_type` stand in the event in place of the Agent's.
+        `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait.
         """
         details = {"priority": priority, "date_happened": date_happened}
         details |= {"hostname": hostname, "source_type": source_type}
         process.in_child()
-        self._outbox.event(title, text, alert_type, self._all_tags(tags), aggregation_key, self._room(), **details)
+        own, room = self._all_tags(tags), self._room()
+        self._outbox.event(title, text, alert_type, own, aggregation_key, room, on_sent, **details)
         self._leave_now()
 
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
