@@ -56,6 +56,7 @@ class EverySecond:
     def __init__(self, reporter: ws.StatsdReporter) -> None:
         self.gauge = reporter.gauge
         self.service_check = reporter.service_check
+        self.state_tags = reporter.state_tags
 
 
 class Ticks:

@@ -404,13 +404,12 @@ class Connection:
         self.last_failure = error.with_traceback(None)
         final = self._policy.failed()
         self._gave_up = over = self._gives_up(error)
-        refused = isinstance(error, HandshakeRefused)
+        refused, given_up = isinstance(error, HandshakeRefused), self._first and over
         kind = "handshake" if refused or error.cause == "handshake" else "connection"
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
         severity = "critical" if final or over or kind == "auth" else "error" if refused else "warning"
-        fault = self.faults.occurred(error, kind, severity, raised=self._first and over)
-        self.faults.outage(fault, None if over else error)
+        self.faults.outage(self.faults.occurred(error, kind, severity, raised=given_up), None if over else error)
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)
