@@ -3,8 +3,8 @@ every line has its turn.
 
 A trace function may raise where a real signal's handler cannot, as the interpreter looks for signals when a call has
 returned, when a function begins and when a loop turns: at the line of a `with` statement when its block has ended and
-the lock is not given back yet, and at the first step of a `finally`. What is raised there proves nothing, so `raising`
-leaves such lines out.
+the lock is not given back yet, at the first step of a `finally`, and behind a constant that was assigned. What is
+raised there proves nothing, so `raising` leaves such lines out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ast
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,6 +49,10 @@ def _lines_out_of_reach(file: str) -> frozenset[int]:
             while isinstance(step, ast.If | ast.Try):
                 step = step.body[0]
                 lines.add(step.lineno)
+        body = getattr(node, "body", ())
+        for step, after in pairwise(body if isinstance(body, list) else ()):
+            if isinstance(step, ast.Assign) and isinstance(step.value, ast.Constant):
+                lines.add(after.lineno)
     return frozenset(lines)
 
 

@@ -17,7 +17,7 @@ from tests.unit.messages import made
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
 from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
-from wsnova_statsd.client.link import Driver
+from wsnova_statsd.client.link import MANY, Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -39,7 +39,7 @@ class _Link:
         self.opened_ns = 1
         self.idle = 0.0
         self.kind = self.stamp = 0
-        self.unclaimed: Sequence[bytes] = ()
+        self.unclaimed: list[bytes] = []
         self.driver = Driver.AWAY
         self.in_kernel = 0
         self.breaches: list[Violation] = []
@@ -53,7 +53,7 @@ class _Link:
 
     def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
         self.on_read()
-        self.unclaimed = ()
+        self.unclaimed = []
         if not self.reads:
             return []
         self.read += 1
@@ -73,11 +73,14 @@ class _Link:
 
     def runs(self, turn: Any, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
         while (run := self.next_run(turn.due / 1e9, direct=bulk())) or self.inbox:
+            if len(run) < MANY or not bulk():
+                self.reclaim()
+                run = []
             yield run
 
     def put_back(self, rest: Iterable[Received]) -> None:
         self.inbox.extendleft(reversed([*rest]))
-        self.unclaimed = ()
+        self.unclaimed = []
 
     def waiting(self) -> tuple[int, int]:
         return len(self.inbox), sum(len(payload) for _, payload, _ in self.inbox) + self.in_kernel

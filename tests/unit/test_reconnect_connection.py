@@ -40,7 +40,7 @@ class _FakeLink:
         self.uri = "ws://feed.example"
         self.opened_ns = clock.ns()
         self.inbox: list[object] = []
-        self.unclaimed = ()
+        self.unclaimed: list[bytes] = []
         self.seen: list[object] = []
         self.loss: Loss | None = None
         self.session = SimpleNamespace(notices=[], last_byte=clock(), loss=None)

@@ -14,8 +14,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import repeat
 from typing import Final, Protocol
 
 from ..errors import NotConnected
@@ -27,6 +28,7 @@ from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import BRIEF, FLOOD, READ, Transport, WriteFailed, loss_of
 
+MANY: Final = 8  # messages of one read that are worth a loop of their own
 _AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
@@ -84,7 +86,7 @@ class Link:
         self.away_since = _monotonic()
         self.kind = 0  # the opcode of the last run,
         self.stamp = 0  # and when it was read, ns since the epoch
-        self.unclaimed: Sequence[bytes] = ()  # the last run, until its owner has it where no interrupt loses it
+        self.unclaimed: list[bytes] = []  # the last run, until its owner has it where no interrupt loses it
         self.idle = 0.0  # seconds that the owner waited for input in all
         self.notes_heartbeats = notes_heartbeats
         self._transport = transport
@@ -100,9 +102,9 @@ class Link:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def runs(self, turn: Due, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
-        """Owner, with nothing in hand: what `next_run` finds, read after read, until `turn` is due or something else is
-        to be done. A message that comes alone, as most feeds send them, is read here, to the same effect: what stays
-        the same from one to the next is looked up once."""
+        """Owner, with nothing in hand: what comes, read by read, until `turn` is due or something else is to be done.
+        It waits in the inbox, but for long runs if `bulk`. A message that comes alone, as most feeds send them, is read
+        here as `next_run` would: what stays the same from one to the next is looked up once."""
         session, transport, inbox, reading = self.session, self._transport, self.inbox, self.reading
         reader, got, brief, alone = session.reader, transport.got, transport.await_brief, list[bytes]()
         data = b""
@@ -112,6 +114,8 @@ class Link:
             due = later > session.due or later > turn.due / 1e9 or later > self._retry_at
             if due or session.stirred or not transport.lively:
                 run = self.next_run(turn.due / 1e9, direct=bulk())
+                if len(run) < MANY or not bulk():  # or a thread has begun to look for an answer in the inbox
+                    self.reclaim()
                 if not (run or inbox):
                     return
                 yield run
@@ -159,17 +163,18 @@ class Link:
             now = _monotonic()
             try:
                 self.driver = _OWNER
+                if self.unclaimed:
+                    self.reclaim()
                 while not (inbox or run):
                     due = min(session.due, until, self._retry_at)
-                    if not transport.lively or session.stirred or now + BRIEF > due:
-                        if self._stands_ready(now):
-                            break
-                        due = min(session.due, until, self._retry_at)
+                    if (not transport.lively or session.stirred or now + BRIEF > due) and self._stands_ready(now):
+                        break
                     if transport.ready or session.unfinished:
                         data = b"" if session.unfinished else transport.recv(FLOOD)
                     elif now >= until:
                         break
                     else:
+                        due = min(session.due, until, self._retry_at)
                         began, data = now, transport.await_bytes(due - now)
                         now = _monotonic()
                         self.idle += now - began
@@ -180,10 +185,6 @@ class Link:
                     elif data is not None:
                         self._receive(data, now, run, as_owner=True)
                         transport.lively = transport.lively and bool(run or inbox)  # not after a pong
-                        if run and not direct:
-                            self.unclaimed = run
-                            self.reclaim()
-                            run = []
                     del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
                     data = b""
             except _BROKEN as error:
@@ -194,6 +195,8 @@ class Link:
             finally:  # also when a signal's handler raised: the keeper must see that no thread reads
                 # One step without a call, which could be interrupted. What is in a run has stirred the session.
                 self.driver, self.away_since, self.unclaimed = _AWAY, now, run
+            if not direct:
+                self.reclaim()
             if session.close_owed is not None:
                 self._speak(now)
         if self.disposed:
@@ -206,8 +209,6 @@ class Link:
         session = self.session
         if session.stirred:
             session.stirred = False
-            if self.unclaimed:
-                self.reclaim()
             session.caught_up()
         if now >= session.due or now >= self._retry_at:
             self._attend(now)
@@ -236,11 +237,11 @@ class Link:
         self.session.ended(loss_of(error))
 
     def reclaim(self) -> None:
-        """Owner: a signal's handler raised before a run was taken over: it is the first of what waits."""
-        run, inbox = self.unclaimed, self.inbox
-        if run and not (inbox and inbox[0][1] is run[0]):  # else it was put back, and that was interrupted
-            inbox.extendleft([(self.kind, payload, self.stamp) for payload in reversed(run)])
-        self.unclaimed = ()
+        """Owner: a run that was not taken over is the first of what waits. Each message leaves it in the step that puts
+        it there, and all in one for the interpreter: a signal's handler that raises comes before or after."""
+        run = self.unclaimed
+        payloads = map(list.pop, repeat(run, len(run)))  # the last one first
+        self.inbox.extendleft(zip(repeat(self.kind), payloads, repeat(self.stamp)))
 
     def _interrupted(self, error: BaseException, data: bytes | None) -> None:
         """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame. Holds

@@ -22,7 +22,6 @@ from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, 
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
 
-_MANY: Final = 8  # messages of one read that are worth a loop of their own
 _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
 _SOME: Final = 1000  # answers cleared away in one go
 _alive = process.ALIVE
@@ -103,28 +102,21 @@ class Receiver:
         return NOTHING if asked and self._consumed(message, received, recorders) else message
 
     def _each(self, link: Link) -> Iterator[Any]:
-        """Hand out messages one by one, with all their events, until something else is due. What a handler raises costs
-        nothing else; what this turn does not come to stays in the inbox. A long run of which nothing is emitted ends
-        it, and is handed out as such."""
+        """Hand out messages one by one, with all their events, until something else is due. What this turn does not
+        come to stays in the inbox. A long run of which nothing is emitted ends it, and is handed out as such."""
         messages, replies, handler = self.events, self._replies, self._handler
         connection, inbox = self._connection, link.inbox
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
         count = sizes = errors = done = spent = longest = handed = 0
         message: Any = None
-        run: list[bytes] = []
-        runs = link.runs(self, lambda: messages.quiet and not replies.active)
+        runs, run = link.runs(self, lambda: messages.quiet and not replies.active), list[bytes]()
         self.in_hand = lambda: (handed, 0, message)
         now = _clock()
         try:
             while now < self.due and connection.link is link and bus.version == version and _alive[0]:
                 if not inbox:
-                    run = next(runs, [])
-                    if len(run) >= _MANY and not replies.active:  # else a thread looks for its answer in the inbox
-                        break
-                    if run:
-                        link.reclaim()
-                        run = []
-                    if not inbox:
+                    run = next(runs, run)
+                    if run or not inbox:
                         break
                 if not self.batch.due:
                     self._open(_clock())
@@ -150,8 +142,7 @@ class Receiver:
                     else:
                         handler(message)
                 except BaseException as error:
-                    now = _clock()
-                    took, done = now - handed, done + 1
+                    took, done = (now := _clock()) - handed, done + 1
                     spent, longest, errors = spent + took, max(longest, took), errors + (handler is not None)
                     self._left(error, message, recorders, took)
                     continue
@@ -178,7 +169,7 @@ class Receiver:
         self._handing = run
         self._open(_clock())
         try:
-            link.unclaimed = ()
+            link.unclaimed = []
             while done < len(run) and self._has_turn(link):
                 ahead = messages.ahead(kind, run[done : done + _AHEAD])
                 if not ahead:

@@ -59,7 +59,7 @@ class Outbox:
         on_sent: Callable[[], object] | None = None,
         **details: object,
     ) -> None:
-        """Queue an event that takes at most `limit` bytes with these tags. `on_sent` is called once it was sent;
+        """Queue an event that takes at most `limit` bytes with these tags. `on_sent` is called once it was sent.
         `details`: priority, date_happened, hostname and source_type."""
         alert = self._one_of("alert_type", alert_type, wire.ALERT_TYPES, "info")
         clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "(no title)"

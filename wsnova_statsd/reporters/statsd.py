@@ -179,6 +179,7 @@ class StatsdReporter(ApplicationMetrics):
         if (self._distributions or definition.kind != "distribution") and (
             definition.name not in self._registry.names(definition.event)
         ):
+            settings.check_names(self._prefix, [definition])
             self._registry.add(definition)
 
     def start(self) -> StatsdReporter:
@@ -338,8 +339,9 @@ class StatsdReporter(ApplicationMetrics):
         details = {"priority": priority, "date_happened": date_happened}
         details |= {"hostname": hostname, "source_type": source_type}
         process.in_child()
-        own, room = self._all_tags(tags), self._room()
-        self._outbox.event(title, text, alert_type, own, aggregation_key, room, on_sent, **details)
+        self._outbox.event(
+            title, text, alert_type, self._all_tags(tags), aggregation_key, self._room(), on_sent, **details
+        )
         self._leave_now()
 
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
