@@ -20,6 +20,7 @@ from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
 from wsnova_statsd.client.link import Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
+from wsnova_statsd.clock import CLOCK
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
 
@@ -181,6 +182,7 @@ def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[
 def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What it did not come to is the first of the next one, in order, and is handed out once."""
     clock = FakeClock()
+    clock.advance((CLOCK.beat(clock.ns()) - clock.ns()) / 1e9)  # sums are due a second later
     monkeypatch.setattr(receiver_module, "_clock", clock.ns)
     link = _Link([_run(*range(50)), _run(*range(50, 60))])
     got: list[int] = []
