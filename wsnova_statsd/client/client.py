@@ -409,9 +409,10 @@ def announce(bus: telemetry.Bus) -> None:
             opened(bus, client._options.whose, client._options.uri, started=started)
 
 
-def emit_sums(bus: telemetry.Bus) -> None:
+def emit_sums(bus: telemetry.Bus, *, overdue: bool = False) -> None:
     """Have the clients on this bus emit what they have summed up: for a reporter that is about to flush. Any thread."""
-    emit_pending(one._lifecycle for one in _all_living() if one._bus is bus and one._lifecycle is not None)
+    lifecycles = (one._lifecycle for one in _all_living() if one._bus is bus)
+    emit_pending((one for one in lifecycles if one is not None), overdue=overdue)
 
 
 def _forked_by_a_pool(frame: FrameType | None) -> bool:

@@ -17,7 +17,7 @@ from .. import events, process
 from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
 from ..telemetry import Recorder
-from .batch import WINDOW_NS, Batch, Counts
+from .batch import Batch, Counts
 from .deflate import Deflate
 from .emitter import Emitter
 from .faults import Faults
@@ -297,13 +297,13 @@ class Sender:
     def _plan(self) -> None:
         due = self._batch.due
         if due and due != self._flushed_at:
-            CLOCK.call_later(WINDOW_NS / 1e9, self.flush)
+            CLOCK.call_later((due - _clock()) / 1e9, self.flush)
             self._flushed_at = due
 
     @property
-    def has_sums(self) -> bool:
-        """Whether sums are to be emitted."""
-        return self._batch.due > 0
+    def due(self) -> int:
+        """When the sums are to leave, on time.monotonic_ns(); 0 while there are none."""
+        return self._batch.due
 
     def flush(self) -> None:
         """Emit the sums since they left last."""

@@ -302,7 +302,7 @@ class StatsdReporter(ApplicationMetrics):
     def _flush(self, timeout: float, tell: Callable[[], Stats] | None = None) -> bool:
         """Sums of the clients leave with the flush, and not with the next."""
         if self._running:
-            emit_sums(self._bus)
+            emit_sums(self._bus, overdue=tell is not None)
         return self._shipper.flush(timeout, tell)
 
     def _thread_flush(self) -> None:
