@@ -22,6 +22,7 @@ from .client.state import State
 from .metrics.catalogue import prometheus_metrics, statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
+from .process import end_on_sigterm
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
@@ -61,6 +62,7 @@ __all__ = [
     "alerts",
     "counter",
     "distribution",
+    "end_on_sigterm",
     "errors",
     "events",
     "gauge",

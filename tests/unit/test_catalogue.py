@@ -6,7 +6,9 @@ import pytest
 
 import wsnova_statsd as ws
 from wsnova_statsd import events
+from wsnova_statsd.metrics.catalogue import FROM_ZERO
 from wsnova_statsd.metrics.definitions import Definition
+from wsnova_statsd.metrics.zeros import tags_from_start
 from wsnova_statsd.testing.metrics import capture_metrics
 
 MS = ("native", "millisecond")
@@ -88,7 +90,7 @@ TABLE: dict[str, list[Row]] = {
     ],
     "error.occurred": [("counter", "error.occurred", {**E, "severity": "severity"}, None)],
     "error.handled": [
-        ("counter", "error.handled", E, None),
+        ("counter", "error.handled", {**E, "severity": "severity"}, None),
         ("gauge", "error.recovery.duration", E, "duration"),
     ],
     "auth.started": [("counter", "auth.started", C, None)],
@@ -149,9 +151,10 @@ def test_an_event_has_exactly_its_metrics(event: str) -> None:
 
 
 def test_no_event_is_missing_and_none_is_added() -> None:
-    """Every event of the catalogue stands in the table; beside them the list has a client's state and messages' age."""
+    """Every event of the catalogue stands in the table; beside them states, times without a link, and ages."""
     named = {f"websockex_nova.{event}" for event in TABLE}
-    assert {one.event for one in ws.statsd_metrics()} == {*named, events.MESSAGE_LAG, events.CLIENT_STATE}
+    unlisted = {events.CLIENT_STATE, events.CONNECTION_DOWN, events.MESSAGE_LAG}
+    assert {one.event for one in ws.statsd_metrics()} == named | unlisted
     assert named == set(events.CATALOGUE)
     (up,) = [one for one in ws.statsd_metrics() if one.event == events.CLIENT_STATE]
     name, tags = "websocket.connection.up", (("client", "client_id"),)
@@ -159,6 +162,35 @@ def test_no_event_is_missing_and_none_is_added() -> None:
     (lag,) = [one for one in ws.statsd_metrics() if one.event == events.MESSAGE_LAG]
     both = (("client", "client_id"), ("direction", "direction"))
     assert lag == Definition("websocket.message.lag", "distribution", events.MESSAGE_LAG, "lag", both, MS)
+    (down,) = [one for one in ws.statsd_metrics() if one.event == events.CONNECTION_DOWN]
+    assert down == Definition(
+        "websocket.connection.down_ms", "sum", events.CONNECTION_DOWN, "duration", (("client", "client_id"),), MS
+    )
+
+
+def test_counts_from_zero_have_tags_that_are_known_from_the_start() -> None:
+    """Each has a series for every combination of its closed lists, and needs nothing but the client's id."""
+    opened = {"client_id": "a"}
+    listed = [one for one in ws.statsd_metrics() if one.name in FROM_ZERO]
+    known = {one.name: [" ".join(tags).lower() for tags in tags_from_start(one, opened)] for one in listed}
+    assert known == {
+        "websocket.connection.started": ["client:a"],
+        "websocket.connection.completed": ["client:a"],
+        "websocket.connection.reconnect.failed": ["client:a final:false", "client:a final:true"],
+        "websocket.message.batch.errors": ["client:a direction:received", "client:a direction:sent"],
+    }
+
+
+def test_a_series_whose_tag_comes_from_the_wire_is_not_known_from_the_start() -> None:
+    """Types, channels and close codes; nor a uri that a function gives anew, nor anything without a client's id."""
+    of, started = ws.counter, events.CONNECTION_STARTED
+    keys = {events.MESSAGE_SENT: ["type"], started: ["client_id", "uri"], events.AUTH_FAILED: ["phase", "reason"]}
+    for event, tags in keys.items():
+        assert list(tags_from_start(of("a", event, tags), {"client_id": "a"})) == []
+    at = {"client_id": "a", "uri": "ws://feed/"}
+    assert list(tags_from_start(of("a", started, ["client_id", "uri"]), at)) == [("client_id:a", "uri:ws://feed/")]
+    assert list(tags_from_start(of("a", started, []), {})) == []
+    assert list(tags_from_start(of("a", "shop.order", ["client_id"]), at)) == []
 
 
 def test_every_metric_reads_what_its_event_carries() -> None:
@@ -216,7 +248,8 @@ STANDARD |= {event for event in TABLE if event.startswith(("subscription.", "aut
 def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | None, named: set[str]) -> None:
     """The metrics of an event come all or not at all, in the list's order; those of states and ages always."""
     chosen = ws.statsd_metrics(profile=profile)
-    named = {*(f"websockex_nova.{event}" for event in named), events.CLIENT_STATE, events.MESSAGE_LAG}
+    always = {events.CLIENT_STATE, events.CONNECTION_DOWN, events.MESSAGE_LAG}
+    named = {f"websockex_nova.{event}" for event in named} | always
     assert {one.event for one in chosen} == named
     assert chosen == [one for one in ws.statsd_metrics() if one.event in named]
 

@@ -50,7 +50,7 @@ _ALWAYS = {
     events.SYSTEM_SAMPLED,
 }
 _ERROR = {events.ERROR_OCCURRED, events.ERROR_HANDLED}
-_MINIMAL = _CONNECTION | {events.AUTH_FAILED, events.ERROR_HANDLED} | _ALWAYS
+_MINIMAL = _CONNECTION | {events.AUTH_FAILED} | _ALWAYS
 _STANDARD = _MINIMAL | _RECONNECT | _SUBSCRIPTION | _AUTH | _ERROR
 # A profile, and exactly the events that leave under it when a reconnect's failure is not final and an error a warning.
 _TABLE: list[tuple[Profile, set[str]]] = [
@@ -99,6 +99,7 @@ def test_level_and_toggles_decide(bus: Bus, log: EventLog, profile: Profile, exp
     ("event", "key", "minor", "major"),
     [
         (events.ERROR_OCCURRED, "severity", ["warning"], ["error", "critical"]),
+        (events.ERROR_HANDLED, "severity", ["warning"], ["error", "critical"]),
         (events.CONNECTION_RECONNECT_FAILED, "final", [False], [True]),
     ],
 )
@@ -259,7 +260,33 @@ def test_an_errors_text_is_redacted_unless_the_filter_is_off(
     assert occurred.metadata["error"] == f"ValueError: password={'***' if redacted else SECRET}"
     assert (occurred.metadata["error_type"], occurred.metadata["severity"]) == ("connection", "error")
     assert handled.metadata["error_id"] == occurred.metadata["error_id"]
+    assert (handled.metadata["severity"], handled.metadata["action"]) == ("error", "continued")
     assert handled.measurements["duration"] >= 0
+
+
+@pytest.mark.parametrize(("profile", "told"), [(LIGHTWEIGHT, ["error"]), (STANDARD, ["warning", "error"])])
+def test_what_is_handled_has_occurred(bus: Bus, log: EventLog, profile: Profile, told: list[str]) -> None:
+    """A profile that keeps a fault in keeps its recovery in, also if every event is let out meanwhile."""
+    emit = Emitter(bus, profile, "md-1")
+    faults = Faults(emit, "md-1", False, None)
+    occurred = [faults.occurred(ValueError(), "decode", severity) for severity in ("warning", "error")]
+    emit.in_detail(True)
+    for fault in occurred:
+        faults.handled(fault, "continued")
+    assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == told
+    assert [one.metadata["severity"] for one in log.of(events.ERROR_HANDLED)] == told
+
+
+def test_what_is_raised_to_the_caller_is_handled_and_not_passed_to_on_error(bus: Bus, log: EventLog) -> None:
+    """The caller hears of it by the exception alone; the events pair up."""
+    seen: list[Exception] = []
+    faults = Faults(Emitter(bus, STANDARD, "md-1"), "md-1", False, seen.append)
+    faults.raised(ValueError("mine"), "encode", "error")
+    occurred, handled = log
+    assert handled.event == events.ERROR_HANDLED
+    assert handled.metadata["error_id"] == occurred.metadata["error_id"]
+    assert handled.metadata["action"] == "raised"
+    assert seen == []
 
 
 def test_the_users_on_error_may_raise(bus: Bus, log: EventLog, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ COLUMN = {
     "subscription.unsubscribe.started": "S",
     "subscription.unsubscribe.completed": "S",
     "error.occurred": "M S",
-    "error.handled": "M",
+    "error.handled": "M S",
     "auth.started": "S",
     "auth.completed": "S",
     "auth.failed": "M",

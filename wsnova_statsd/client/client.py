@@ -23,11 +23,13 @@ from .. import checks, process, profiles, telemetry
 from ..errors import ClientIdInUse, ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
 from ..redaction import log_fault
+from .emitter import opened
 from .headers import Headers
 from .ids import IDS
 from .lifecycle import Lifecycle
 from .link import Link
 from .options import Options, target
+from .pending import emit_pending
 from .protocol import JsonProtocol, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
@@ -85,8 +87,7 @@ class Client:
     ) -> None:
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
-        self._said_forked = False
-        self._starts_here = False  # in a child, where it was to be connected and is not yet
+        self._said_forked = self._starts_here = False  # in a child: it was to be connected there, and is not yet
         self._bus = bus if bus is not None else telemetry.DEFAULT
         with _naming:
             self._options = Options(
@@ -117,6 +118,7 @@ class Client:
             _living.add(self)
         process.at_exit(self, process.CLIENT)
         process.on_fork(self)
+        opened(self._bus, self._options.whose, self._options.uri, started=False)
 
     @property
     def client_id(self) -> str:
@@ -398,6 +400,21 @@ def ask_clients(bus: telemetry.Bus, profile: Profile) -> list[str]:
         if client._options.follows and lifecycle.connection.options.profile != profile:
             keep.append(client.client_id)
     return sorted(keep)
+
+
+def announce(bus: telemetry.Bus) -> None:
+    """Have each client on this bus emit that it is there: for a reporter that starts after them. Any thread."""
+    for client in _all_living():
+        lifecycle = client._own() if client._bus is bus else None
+        started = lifecycle is not None and not lifecycle.over
+        if client._bus is bus and (started or lifecycle is None):
+            opened(bus, client._options.whose, client._options.uri, started=started)
+
+
+def emit_sums(bus: telemetry.Bus, *, overdue: bool = False) -> None:
+    """Have the clients on this bus emit what they have summed up: for a reporter that is about to flush. Any thread."""
+    lifecycles = (one._lifecycle for one in _all_living() if one._bus is bus)
+    emit_pending((one for one in lifecycles if one is not None), overdue=overdue)
 
 
 def _forked_by_a_pool(frame: FrameType | None) -> bool:

@@ -15,9 +15,11 @@ from typing import Any, Final
 from ..events import (
     CATALOGUE,
     CLIENT_CLOSED,
+    CLIENT_OPENED,
     CLIENT_STATE,
     CONNECTION_COMPLETED,
     CONNECTION_DISCONNECTED,
+    CONNECTION_DOWN,
     FREE_TEXTS,
     TAGS,
 )
@@ -127,19 +129,22 @@ class Emitter:
             slot = slots[event] = self._open(event)
         return slot
 
-    def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:
-        """Emit an event that is not per message."""
+    def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> bool:
+        """Emit an event that is not per message. False if the profile keeps it in."""
         if event in _LINKED:
             self.up = _LINKED[event]  # first: see `tell_state`
         slot = self.slot(event)
-        if not slot.handlers or not self._lets.emits(CATALOGUE[event], metadata):
-            return
+        if not self._lets.emits(CATALOGUE[event], metadata):
+            return False
+        if not slot.handlers:
+            return True
         metadata = {"client_id": self.client_id, **metadata}
         if self._profile.metadata_filter is True:
             metadata = filter_metadata(
                 metadata, keep=[key for key in CATALOGUE[event].metadata if key not in FREE_TEXTS]
             )
         slot.emit(measurements, metadata)
+        return True
 
     def emits_heartbeats(self) -> bool:
         """Whether heartbeats leave."""
@@ -151,6 +156,11 @@ class Emitter:
         if on != (self._lets is not self._profile):
             self._lets = self._profile.replace(**_EVERYTHING) if on else self._profile
             self._slots = {}  # last: a thread in the midst of `slot` fills the old one
+
+    def down(self, duration: int) -> None:
+        """There was no link for so many nanoseconds. In every profile."""
+        if not self._muted:
+            self._bus.execute(CONNECTION_DOWN, {"duration": duration}, self.whose)
 
     def closed(self) -> None:
         """The client is closed, and not one of the live ones any more."""
@@ -173,6 +183,12 @@ class Emitter:
         """In a forked child: nothing is emitted any more."""
         self._muted = True
         self._slots = {}
+
+
+def opened(bus: Bus, whose: Metadata, uri: str | None, *, started: bool) -> None:
+    """There is such a client; `uri` is None where it is not always the same."""
+    metadata = {**whose, "started": started} | ({} if uri is None else {"uri": uri})
+    bus.execute(CLIENT_OPENED, {"system_time": time.time_ns()}, metadata)
 
 
 _LINKED: Final = {CONNECTION_COMPLETED: 1, CONNECTION_DISCONNECTED: 0}

@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, ConnectionFailed, Forked, NotConnected,
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
-from .emitter import Emitter
+from .emitter import Emitter, opened
 from .faults import Faults
 from .flag import Turn
 from .frames import NORMAL
@@ -95,6 +95,8 @@ class Lifecycle(Progress):
         try:
             if self._launch.take(me):
                 self.connection.patient = patient
+                opened(self._emit.bus, self._emit.whose, self._options.uri, started=True)
+                self.connection.downtime.begins()
                 DETAILS.join(self._emit)
                 self._emit.tell_state()
                 CLOCK.start()  # which a collected client needs, and must not start
@@ -227,6 +229,7 @@ class Lifecycle(Progress):
                 self._refusal = error
                 raise
             self._faults.log("a channel was refused", error)
+            self._faults.pass_on(error)
             return
         if connection.until is not None and time.monotonic() >= connection.until:
             raise Expired
@@ -493,5 +496,6 @@ class Lifecycle(Progress):
     def _end(self) -> None:
         """It is over: state and wait() report it from now on."""
         if self.phase is not Phase.FORKED and self.launched and self._closed.take(object()):
+            self.connection.downtime.ends()
             self._emit.closed()
         self._reach(Phase.ENDED)

@@ -15,9 +15,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from .. import checks, wire
 from ..errors import ConfigurationError, one_of
+from ..events import TAGS
 from ..profiles import STANDARD, Profile
 from ..redaction import redact_url
-from ..telemetry import Bus
+from ..telemetry import Bus, Metadata
 from .auth import HeaderAuth, check_auth
 from .dial import parse_proxy
 from .headers import CONTROL, TOKEN, Headers, header_lines
@@ -127,6 +128,16 @@ class Options:
         """Whether the next attempt may differ from the last: its URL, headers or credentials come from a function."""
         anew = isinstance(self.auth, HeaderAuth) and self.auth.asks_anew
         return anew or callable(self.url) or callable(self.headers)
+
+    @property
+    def whose(self) -> Metadata:
+        """The metadata of everything that the client emits."""
+        return {"client_id": self.client_id, **({TAGS: self.tags} if self.tags else {})}
+
+    @property
+    def uri(self) -> str | None:
+        """Where every attempt goes, without secrets; None if a function says so anew for each."""
+        return None if callable(self.url) else target(self.url).uri
 
     def target(self) -> Target:
         """The URL of this attempt. Raises whatever a callable raises, and ConfigurationError."""

@@ -105,7 +105,7 @@ class Requests:
             return pending.answer
         if pending.result == "timeout":
             error: WsnovaError = RequestTimeout(f"no reply to request {key!r} within timeout={timeout:g} s")
-            self._faults.handled(self._faults.occurred(error, "timeout", "warning"), "raised")
+            self._faults.raised(error, "timeout", "warning")
             raise error
         if pending.result == "interrupted":
             raise RequestInterrupted(

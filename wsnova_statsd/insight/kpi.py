@@ -320,8 +320,9 @@ class KpiTracker:
                     changes -= not its_turn
                     history.told = up
                 history.ended = history.closed and (up is None or up == history.told)
-            left: Left = {} if last or history.ended else history.left
-            self._gauges(reporter, rows, self._state_tags(history.tags), left, now)
+            self._gauges(
+                reporter, rows, self._state_tags(history.tags), {} if last or history.ended else history.left, now
+            )
             if its_turn:
                 _health(reporter, rows, history.tags)
             if told:

@@ -53,6 +53,8 @@ def _connection() -> Iterator[Definition]:
     yield counter(_name(gone), gone, {**_CLIENT, "reason": "reason"})
     yield from _duration("websocket.connection.lifetime", gone, _CLIENT)
     yield gauge(up, gone, 0, _CLIENT, state=True)
+    # A sum: it adds up over workers, and sees an outage that is over before the Agent's window is.
+    yield sum_("websocket.connection.down_ms", events.CONNECTION_DOWN, "duration", _CLIENT, _MS)
     attempt, success = events.CONNECTION_RECONNECT_ATTEMPT, events.CONNECTION_RECONNECT_SUCCESS
     yield counter(_name(attempt), attempt, _CLIENT)
     yield from _duration("websocket.connection.reconnect.delay", attempt, _CLIENT, "delay")
@@ -95,8 +97,8 @@ def _rest() -> Iterator[Definition]:
         yield counter(_name(completed), completed, {**_CLIENT, "result": "result"})
         yield from _duration(_name(completed).removesuffix("completed") + "duration", completed, _CLIENT)
     severity = {**_ERROR, "severity": "severity"}
-    yield counter(_name(events.ERROR_OCCURRED), events.ERROR_OCCURRED, severity)
-    yield counter(_name(events.ERROR_HANDLED), events.ERROR_HANDLED, _ERROR)
+    for event in (events.ERROR_OCCURRED, events.ERROR_HANDLED):
+        yield counter(_name(event), event, severity)
     yield from _duration("websocket.error.recovery.duration", events.ERROR_HANDLED, _ERROR)
     yield counter(_name(events.AUTH_STARTED), events.AUTH_STARTED, _CLIENT)
     yield counter(_name(events.AUTH_FAILED), events.AUTH_FAILED, {**_CLIENT, "reason": "reason", "phase": "phase"})
@@ -123,6 +125,15 @@ def _system() -> Iterator[Definition]:
         yield gauge(prefix + last, sampled, last.replace(".", "_"), both)
 
 
+# Counts that are 0 from a client's beginning: shares and monitors need them, boards use default_zero for the others.
+FROM_ZERO: Final = frozenset(
+    {
+        "websocket.connection.started",
+        "websocket.connection.completed",
+        "websocket.connection.reconnect.failed",
+        "websocket.message.batch.errors",
+    }
+)
 _STATSD = (*_connection(), *_messages(), *_rest(), *_system())
 
 

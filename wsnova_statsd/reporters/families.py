@@ -110,4 +110,5 @@ def merged(one: Reading, other: Reading, kind: Type) -> Reading:
     if kind == "gauge":
         return other
     counts = tuple(map(int.__add__, one.counts, other.counts))
-    return one._replace(value=one.value + other.value, total=one.total + other.total, counts=counts)
+    both = one._replace(value=one.value + other.value, total=one.total + other.total, counts=counts)
+    return both._replace(created=min(one.created, other.created))

@@ -18,7 +18,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from .. import checks, events, process, telemetry, wire
+from .. import checks, process, telemetry, wire
+from ..client.client import announce, emit_sums
 from ..errors import ConfigurationError
 from ..metrics.application import ApplicationMetrics, Writers
 from ..metrics.catalogue import statsd_metrics
@@ -28,7 +29,8 @@ from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Store
 from . import settings
 from .agent import Agent
-from .figures import NOTHING_COUNTED, Stats, client_tag
+from .client_states import HEARD
+from .figures import NOTHING_COUNTED, Stats
 from .flusher import Flusher
 from .outage import plain
 from .outbox import Outbox
@@ -71,10 +73,10 @@ class StatsdReporter(ApplicationMetrics):
     `host` and `port` or `socket_path` say where (else the DD_* variables, else the Agent's socket or localhost:8125);
     `namespace` and `tags` go with every line; `max_series` is per metric name, `max_samples` per series and flush;
     `distributions=False` leaves every distribution out; `strict` raises for bad names and values (for tests).
+    `worker` names this process in state gauges and service checks (else WSNOVA_STATSD_WORKER, else a number is taken).
     `dialect="statsd"` is for servers that are no Agent, with `tag_format` "graphite", "influx" or None: no tags.
     `cardinality` is how many tags of the container the Agent adds, `container_id=False` sends no field that names it;
     `packet_size` is the largest datagram, in bytes.
-    `worker` names this process in state gauges and service checks (else WSNOVA_STATSD_WORKER, else a number is taken).
     Raises ConfigurationError at once for what is not usable. Every method from any thread.
     """
 
@@ -106,10 +108,10 @@ class StatsdReporter(ApplicationMetrics):
         self.address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
-        self._worker = Worker.of(given_name(worker), self._tags)
         self._plain = settings.is_plain(dialect, tag_format)
         if not self._plain or tag_format is not None:
             settings.check_room(self._prefix, self._tags)
+        self._worker = Worker.of(given_name(worker), self._tags)
         settings.external_data()
         self._tag_format = tag_format
         self._packet_size = settings.packet_size(packet_size)
@@ -123,13 +125,12 @@ class StatsdReporter(ApplicationMetrics):
         settings.check_names(self._prefix, chosen)
         self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
-        self._distributions = distributions
-        self._registry = HandlerRegistry(
-            (one for one in chosen if distributions or one.kind != "distribution"), self._store
-        )
+        self._definitions = [one for one in chosen if distributions or one.kind != "distribution"]
+        self._registry = HandlerRegistry(self._definitions, self._store)
         self.writers = Writers(self._store, strict, self._prefix)
         self._strict = strict
         self._outbox = Outbox(strict, closed=self._plain)
+        self._distributions = distributions
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._new_row
         self._running = self._idle_logged = self._tags_logged = False
@@ -152,7 +153,7 @@ class StatsdReporter(ApplicationMetrics):
             self._packet_size,
             packer,
         )
-        self._shipper = Shipper(self._store, self._outbox, to)
+        self._shipper = Shipper(self._store, self._outbox, to, definitions=self._definitions)
         self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
         self._handler_errors = self._bus.handler_errors  # those before are not of this reporter and process
 
@@ -195,10 +196,11 @@ class StatsdReporter(ApplicationMetrics):
             WORKERS.join(self._worker)
             self._shipper.begin()
             self._registry.attach(self._bus)
-            self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
+            self._bus.attach_many((__name__, id(self)), HEARD, self._client_heard)
             self._running = self._flusher.wanted = True
             self._idle = False
         TWINS.begin(self)
+        announce(self._bus)
         self._ensure_thread()
 
     def __repr__(self) -> str:
@@ -295,16 +297,22 @@ class StatsdReporter(ApplicationMetrics):
         """Ship everything that is pending, in the calling thread. True if nothing is left within `timeout` seconds."""
         process.in_child()
         self._ensure_thread()
-        return process.unsignalled(partial(self._shipper.flush, timeout), max(0.0, timeout) + _GRACE, False)
+        return process.unsignalled(partial(self._flush, timeout), max(0.0, timeout) + _GRACE, False)
+
+    def _flush(self, timeout: float, tell: Callable[[], Stats] | None = None) -> bool:
+        """Sums of the clients leave with the flush, and not with the next."""
+        if self._running:
+            emit_sums(self._bus, overdue=tell is not None)
+        return self._shipper.flush(timeout, tell)
 
     def _thread_flush(self) -> None:
-        self._shipper.flush(_PATIENCE, self._stats)
+        self._flush(_PATIENCE, self._stats)
 
     def _ship_messages(self) -> None:
         self._shipper.ship_messages(self._interval)
 
-    def _client_closed(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
-        self._shipper.newly_closed.append(client_tag(metadata.get("client_id")))
+    def _client_heard(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        self._shipper.states.hear(event, measurements, metadata, config)  # another one in a child
 
     # -- events and checks; the metrics of the application's own are in ApplicationMetrics ----------------------------
 
