@@ -23,6 +23,7 @@ from .client.state import State
 from .metrics.catalogue import prometheus_metrics, statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
+from .process import end_on_sigterm
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .insight import alerts
     from .insight.kpi import KpiTracker
     from .insight.system import SystemSampler
-    from .monitor import Monitor
+    from .monitor import Monitor, init
     from .reporters.log import LogReporter
     from .reporters.prometheus import PrometheusReporter
 
@@ -63,9 +64,11 @@ __all__ = [
     "alerts",
     "counter",
     "distribution",
+    "end_on_sigterm",
     "errors",
     "events",
     "gauge",
+    "init",
     "prometheus_metrics",
     "statsd_metrics",
     "sum_",
@@ -79,6 +82,7 @@ _LATER = {
     "Monitor": "monitor",
     "PrometheusReporter": "reporters.prometheus",
     "SystemSampler": "insight.system",
+    "init": "monitor",
     "alerts": "insight.alerts",
 }
 

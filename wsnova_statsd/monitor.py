@@ -7,6 +7,7 @@ exit and of a forked child by itself. Nothing starts in the constructor.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, Unpack, cast, overload
 
 from . import checks, environment, process, profiles, telemetry
+from .client.client import ask_clients
 from .client.detail import Detail, detailed
 from .errors import ConfigurationError, known_keys, one_of
 from .insight.alerts import Alert, Alerts, Rule
@@ -27,7 +29,10 @@ from .profiles import Profile, ProfileName
 from .reporters.log import LogReporter
 from .reporters.prometheus import ADDRESS, PrometheusReporter
 from .reporters.statsd import StatsdReporter
+from .reporters.twins import called_from, warn
 from .telemetry import Bus
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # a checker knows it without its being installed
@@ -59,7 +64,8 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
     A part that is left out is None. Raises ConfigurationError at once for what is not usable.
 
     Args:
-        profile: "financial", "standard", "lightweight" or a ws.Profile. Default: "standard".
+        profile: "financial", "standard", "lightweight" or a ws.Profile; clients on the bus without one take it too.
+            Default: None, that of WSNOVA_STATSD_PROFILE, else "standard".
         reporter: A ws.StatsdReporter, started, flushed and stopped with the monitor, unless it already runs.
             Default: one made from the environment.
         alerts: True for every rule that fits the profile, False for none, or a list of rules. Default: True.
@@ -77,7 +83,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
     @overload
     def __init__(
         self: Monitor[KpiTracker],
-        profile: ProfileName | Profile = ...,
+        profile: ProfileName | Profile | None = ...,
         *,
         kpis: Literal[True] = ...,
         **others: Unpack[MonitorOptions],
@@ -86,7 +92,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
     @overload
     def __init__(
         self: Monitor[None],
-        profile: ProfileName | Profile = ...,
+        profile: ProfileName | Profile | None = ...,
         *,
         kpis: Literal[False],
         **others: Unpack[MonitorOptions],
@@ -95,7 +101,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
     @overload
     def __init__(
         self: Monitor[KpiTracker | None],
-        profile: ProfileName | Profile = ...,
+        profile: ProfileName | Profile | None = ...,
         *,
         kpis: bool,
         **others: Unpack[MonitorOptions],
@@ -104,7 +110,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
     @checks.by_name
     def __init__(
         self,
-        profile: ProfileName | Profile = "standard",
+        profile: ProfileName | Profile | None = None,
         *,
         reporter: StatsdReporter | None = None,
         alerts: bool | Iterable[Rule] = True,
@@ -117,7 +123,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         alert_sinks: Iterable[Sink] = (),
         datadog: bool = True,
     ) -> None:
-        self.profile: Profile = profiles.resolve(profile)
+        self.profile: Profile = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
         checks.flag("kpis", kpis)
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
@@ -146,6 +152,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
             None if log is False else LogReporter(None if log is True else log, bus=self._bus)
         )
         self._stops: list[Callable[[float], object]] = []  # of the parts that run, in the order of their starts
+        self._started_at = ""
         self.after_fork()
         process.on_fork(self)
 
@@ -158,11 +165,12 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         """A monitor made of `WSNOVA_STATSD_*` variables, of `arguments`, which win, and of the `DD_*` variables that a
         StatsdReporter reads. Raises ConfigurationError for an unknown variable and for a value that is not usable."""
         known_keys("Monitor.from_env", arguments, _ARGUMENTS)
-        given, reporter = environment.read(os.environ if environ is None else environ)
-        made = given | arguments
+        variables = os.environ if environ is None else environ
+        given, reporter = environment.read(variables)
+        made: dict[str, Any] = {"profile": environment.profile(variables)} | given | arguments
         if made.get("reporter") is None:
             made["reporter"] = StatsdReporter(bus=arguments.get("bus"), **reporter)
-        return cls(**made)
+        return cls(kpis=made.pop("kpis", True), **made)
 
     def start(self) -> Monitor[Kpis]:
         """Start the reporter, then the parts that send to it. Started already: nothing happens."""
@@ -170,6 +178,8 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         with self._lock:
             if self._stops:
                 return self
+            self._started_at = called_from()
+            self._warn_of_twins()
             try:
                 for start, stop in self._parts():
                     start()
@@ -181,8 +191,9 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
 
     def _parts(self) -> Iterable[tuple[Callable[[], object], Callable[[float], object]]]:
         """How each part is started and, with what is left of the time, stopped."""
-        reporter, prometheus = self.reporter, self.prometheus
+        reporter, prometheus, given = self.reporter, self.prometheus, self._bus.profiles
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
+        yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
         if prometheus is not None:
             yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
         for part in (self.log, self.kpis):
@@ -191,6 +202,38 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         yield self.alerts.start, lambda left: self.alerts.stop(left / 2)  # the rest is for the flush
         if (system := self.system) is not None:
             yield system.start, lambda _: system.stop()
+        yield self._ask_clients, lambda _: None
+
+    def _ask_clients(self) -> None:
+        """Those that were started before emit their state, for the first flush; who keeps a profile is logged."""
+        keep = ask_clients(self._bus, self.profile)
+        if keep:
+            _log.warning(
+                "clients %s were started before this Monitor and keep the profile they have, not %s, until they are "
+                "started again; start the Monitor first, or give them a profile",
+                ", ".join(keep),
+                self.profile.name,
+            )
+        if self.kpis is not None:
+            self.kpis.ship()
+
+    def _warn_of_twins(self) -> None:
+        """Of another Monitor with the same KPIs and alerts, although its reporter does not count the same metrics."""
+        for other in self._bus.profiles.copy():
+            if isinstance(other, Monitor) and other is not self:
+                mine, theirs = self.reporter, other.reporter
+                both = (self.kpis and other.kpis) or (self.alerts.rules and other.alerts.rules)
+                if both and (mine is theirs or (mine.same_place(theirs) and not mine.doubles(theirs))):
+                    warn(other, self, "KPIs and alerts are sent twice")
+
+    @property
+    def running(self) -> bool:
+        """True between start and stop."""
+        return bool(self._stops)
+
+    def __repr__(self) -> str:
+        where = f" started at {self._started_at}" if self._started_at else ""
+        return f"<wsnova_statsd.Monitor {self.profile.name}{where}>"
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop in reverse, flushing what is left. True if nothing is left after `timeout` seconds."""
@@ -228,17 +271,63 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
             self.kpis.alerted(alert.client, round(seconds * 1e9))
 
 
+class _OfProcess:
+    """The Monitor that init made, and of which arguments."""
+
+    def __init__(self) -> None:
+        self._monitor: Monitor | None = None
+        self._given: Mapping[str, Any] = {}
+        self.after_fork()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the Monitor is the parent's, and goes on here until init makes another one."""
+        self._lock = threading.RLock()  # guards the fields above
+        self._inherited = self._monitor is not None
+
+    def init(self, given: Mapping[str, Any]) -> Monitor:
+        """See `init`."""
+        process.in_child()
+        with self._lock:
+            monitor = self._monitor
+            if monitor is not None and monitor.running and not self._inherited:
+                for name, value in given.items():
+                    if not _same(value, self._given[name]):
+                        raise ConfigurationError(
+                            f"ws.init was called with {name}={checks.shown(self._given[name])} before, and with "
+                            f"{name}={checks.shown(value)} now; a process has one Monitor: give the same arguments, or "
+                            "stop() the first one"
+                        )
+                return monitor
+            made = Monitor(**given)
+            if monitor is not None:
+                monitor.stop()
+            self._monitor, self._given, self._inherited = made, given, False
+            return made.start()
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, StatsdReporter) and isinstance(other, StatsdReporter):
+        return one is other or one.given == other.given
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
+
+
+def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Monitor:
+    """The process's one Monitor, started; the arguments are those of Monitor. Any thread.
+
+    Called again with equal arguments it returns the same one, with others it raises ConfigurationError. After `stop()`,
+    and in a forked child, it makes a new one, which takes the place of the inherited one.
+    """
+    known_keys("ws.init", arguments, _ARGUMENTS)
+    given = _DEFAULTS | arguments
+    given["profile"] = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
+    for name in ("alerts", "alert_sinks"):
+        if isinstance(given[name], Iterable) and not isinstance(given[name], str):
+            given[name] = tuple(given[name])
+    return _ONE.init(given)
+
+
+_ONE: Final = _OfProcess()
 _EVERY: Final = 10.0  # seconds between two samples of the system
-_ARGUMENTS: Final = (
-    "profile",
-    "reporter",
-    "alerts",
-    "kpis",
-    "system",
-    "prometheus_port",
-    "prometheus_address",
-    "log",
-    "bus",
-    "alert_sinks",
-    "datadog",
-)
+_DEFAULTS: Final = {name: one.default for name, one in inspect.signature(Monitor).parameters.items()}
+_ARGUMENTS: Final = tuple(_DEFAULTS)

@@ -54,8 +54,8 @@ def test_one_object_has_every_part_and_each_tells(
         assert monitor.prometheus is not None
         page = urllib.request.urlopen(f"http://127.0.0.1:{monitor.prometheus.port}/metrics", timeout=5).read().decode()
         assert monitor.kpis is not None
-        rows = {row.key: row for row in monitor.kpis.report("md-1")}
         assert agent.wait_for(lambda agent: agent.metrics("websocket.system.threads"), 20.0), agent.counts()
+        rows = {row.key: row for row in monitor.kpis.report("md-1")}
     agent.stop()
     assert _heard(bus) == 0
     assert "Connection established in 12.0ms" in caplog.messages
@@ -290,3 +290,15 @@ def test_the_page_to_scrape_is_where_the_monitor_was_told(bus: ws.Bus) -> None:
         ws.errors.ConfigurationError, match=r"^prometheus_address must be an address such as .*, got ''$"
     ):
         ws.Monitor(prometheus_address="", bus=bus)
+
+
+def test_a_stop_tells_that_something_was_left(bus: ws.Bus) -> None:
+    """The reporter's flush has the last word: nobody listens there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    monitor = ws.Monitor("standard", reporter=ws.StatsdReporter(host="127.0.0.1", port=port, bus=bus), bus=bus).start()
+    bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+    monitor.reporter.flush()  # a first packet to a port without a reader seems to be taken
+    bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+    assert not monitor.stop(0.5)

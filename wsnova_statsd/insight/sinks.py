@@ -38,6 +38,7 @@ class Alert:
     unit: str
     occurred_at: float | None = field(default=None, compare=False)
     by: tuple[str, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()  # tags that the client was given
 
     @property
     def aggregation_key(self) -> str:
@@ -52,7 +53,8 @@ class Alert:
     @property
     def tags(self) -> dict[str, str]:
         """Client, message type and what else the incident is kept for, without those that are empty."""
-        named = {"client": self.client, "type": self.type, **dict(tag.split(":", 1) for tag in self.by)}
+        named = {**dict(self.own), "client": self.client, "type": self.type}
+        named |= dict(tag.split(":", 1) for tag in self.by)
         return {key: value for key, value in named.items() if value}
 
 
