@@ -26,6 +26,7 @@ from .insight.sinks import Sink
 from .insight.system import SystemSampler
 from .metrics.application import ApplicationMetrics, Writers
 from .profiles import Profile, ProfileName
+from .redaction import one_line
 from .reporters.log import LogReporter
 from .reporters.prometheus import ADDRESS, PrometheusReporter
 from .reporters.statsd import StatsdReporter
@@ -211,7 +212,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
             _log.warning(
                 "clients %s were started before this Monitor and keep the profile they have, not %s, until they are "
                 "started again; start the Monitor first, or give them a profile",
-                ", ".join(keep),
+                one_line(", ".join(keep)),
                 self.profile.name,
             )
         if self.kpis is not None:

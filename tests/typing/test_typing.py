@@ -1,5 +1,6 @@
 """What a strict checker says of programs that use the package: nothing of good ones, and of each fault where it is."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -8,6 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.monitor import MonitorOptions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -43,3 +47,9 @@ def test_every_fault_is_found_in_its_line(told: dict[str, Told]) -> None:
     marked = {number: found[1] for number, line in enumerate(lines, 1) if (found := _REFUSED.search(line))}
     assert len(marked) > 30
     assert dict(told["refused"]) == {number: set(codes.split(", ")) for number, codes in marked.items()}
+
+
+def test_the_options_of_a_monitor_that_a_checker_knows_are_all_that_it_takes() -> None:
+    """Beside `profile`, and `kpis`, by which `monitor.kpis` has its type."""
+    taken = [name for name in inspect.signature(ws.Monitor).parameters if name not in ("profile", "kpis")]
+    assert list(MonitorOptions.__annotations__) == taken
