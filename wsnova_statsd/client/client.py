@@ -26,10 +26,11 @@ from ..redaction import log_fault
 from .headers import Headers
 from .lifecycle import Lifecycle
 from .link import Link
-from .options import Options, target
+from .options import Options
 from .protocol import JsonProtocol, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
+from .target import target
 
 _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -43,7 +44,9 @@ _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once 
 class Client:
     """A WebSocket client that reconnects by its profile and emits telemetry on the bus.
 
-    `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown).
+    `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown); those
+    of Host, Origin and User-Agent replace the client's own, None leaves one out. A server may choose none of the
+    `subprotocols`, unless `require_subprotocol`.
     `on_message(message)` runs in the client's own thread; without it, iterate over the client or call receive().
     `on_error(error)` is called with every fault, `on_reconnect()` after every new link. `ssl` is an SSLContext;
     certificates are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or
@@ -78,6 +81,7 @@ class Client:
         on_reconnect: Callable[[], object] | None = None,
         bus: telemetry.Bus | None = None,
         in_child: str = "forked",
+        require_subprotocol: bool = False,
     ) -> None:
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
@@ -109,6 +113,7 @@ class Client:
                 idle_timeout=idle_timeout,
                 compression=compression,
                 in_child=in_child,
+                require_subprotocol=require_subprotocol,
             )
             _living.add(self)
         process.at_exit(self, process.CLIENT)
@@ -282,6 +287,13 @@ class Client:
         """Messages that have arrived and are not handled yet."""
         lifecycle = self._own()
         return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose on this link; None if it chose none, and while there is no link."""
+        lifecycle = self._own()
+        link = None if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.connection.link
+        return None if link is None else link.subprotocol
 
     @property
     def wanted(self) -> list[Any]:

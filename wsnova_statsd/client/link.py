@@ -21,10 +21,10 @@ from typing import Final, Protocol
 
 from ..errors import NotConnected
 from ..redaction import log_fault
+from .control import control_frame
 from .deflate import Deflate, Inflater
 from .flag import Turn, holding, move
 from .frames import CLOSE, PING, PONG, Received, Violation
-from .handshake import control_frame
 from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import BRIEF, FLOOD, READ, Transport, WriteFailed, loss_of
 
