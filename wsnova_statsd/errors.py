@@ -104,7 +104,7 @@ class HandshakeRefused(ConnectionFailed):
         remedy = _REMEDIES.get(status) or _REMEDIES.get(status // 100, "check the URL")
         said = ""
         if status == 403:
-            said = f" to a request with {'no Origin' if origin is None else f'Origin {origin}'}"
+            said = f", to a request with {'no Origin' if origin is None else f'Origin {origin}'}"
         elif 300 <= status < 400:
             said = f", and redirects to {location or 'no address that is one'}"
         elif retry_after is not None:

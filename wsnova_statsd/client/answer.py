@@ -76,18 +76,17 @@ def read_answer(recv: Callable[[], bytes], peer: Peer) -> Answer:
             seen = len(data)
             try:
                 more = recv()
+            except ConnectionFailed as fault:
+                return _ended(data, peer, fault)
             except OSError as error:
-                return _ended(
-                    data, peer, error if isinstance(error, ConnectionFailed) else _cut(data, peer, f": {error}")
-                )
+                return _ended(data, peer, _cut(data, peer, f": {error}"))
             if not more:
                 return _ended(data, peer, _cut(data, peer, ""))
             data += more
             taken += len(more)
             if taken > _MOST:
-                return _ended(
-                    data, peer, peer.failed(f"{peer.who}'s answer to {peer.asked} exceeds 256 KiB", _CHECK_PORT)
-                )
+                too_long = f"{peer.who}'s answer to {peer.asked} exceeds 256 KiB"
+                return _ended(data, peer, peer.failed(too_long, _CHECK_PORT))
         answer = parse(bytes(data[: end.start()]), bytes(data[end.end() :]))
         if answer is None:
             raise _no_http(peer)
@@ -103,19 +102,24 @@ def parse(head: bytes, rest: bytes = b"", *, whole: bool = True) -> Answer | Non
     status = _STATUS.match(first)
     if status is None:
         return None
-    fields: list[tuple[str, str]] = []
+    fields: list[tuple[bytes, list[bytes]]] = []  # a value in its lines, of which there may be many
     folds = False  # the line before is a field, which a folded one goes on
     for line in lines:
         field = _FIELD.match(line)
         if field is not None:
-            fields.append((field[1].decode("ascii").lower(), field[2].rstrip(b" \t").decode("latin-1")))
+            fields.append((field[1].lower(), [field[2]]))
             folds = True
         elif folds and _FOLDED.match(line):
-            name, value = fields[-1]
-            fields[-1] = (name, f"{value} {line.decode('latin-1').strip(_BLANK)}".strip(_BLANK))
+            fields[-1][1].append(line)
         else:
             whole = folds = False
-    return Answer(int(status[2]), int(status[1]), tuple(fields), whole, rest)
+    read = tuple((name.decode("ascii"), _joined(parts)) for name, parts in fields)
+    return Answer(int(status[2]), int(status[1]), read, whole, rest)
+
+
+def _joined(parts: list[bytes]) -> str:
+    stripped = (part.strip(b" \t") for part in parts)
+    return b" ".join(part for part in stripped if part).decode("latin-1")
 
 
 def _ended(data: bytearray, peer: Peer, fault: ConnectionFailed) -> Answer:

@@ -27,6 +27,7 @@ from .target import Target
 _READ: Final = 4096
 _MAX_WAIT: Final = 300.0  # the longest Retry-After that is honoured
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_USER_AGENT: Final = "wsnova-statsd"
 _SERVER: Final = Peer()
 
 
@@ -82,10 +83,8 @@ def upgrade(
 
 def request(target: Target, headers: Sequence[Pair], offer: Offer, key: str) -> bytes:
     """The request. What `headers` have of Host, Origin and User-Agent stands in the place of our own."""
-    from .. import __version__
-
     given = {name.lower(): value for name, value in headers if name.lower() in OWN}
-    own = {"host": target.authority, "user-agent": f"wsnova-statsd/{__version__}", "origin": target.origin, **given}
+    own = {"host": target.authority, "user-agent": _USER_AGENT, "origin": target.origin, **given}
     names = {"host": "Host", "user-agent": "User-Agent", "origin": "Origin"}
     lines: list[Pair] = [
         ("Host", own["host"]),

@@ -61,7 +61,7 @@ def _value(name: str, value: object) -> str | None:
     if isinstance(value, bytes):  # as they are: each is one character of Latin-1
         text = value.decode("latin-1")
     elif isinstance(value, str):
-        text = value.strip(" ")
+        text = value
     else:
         raise ConfigurationError(
             f"the value of header {name!r} is {type(value).__name__}; give a str or bytes, or None to leave out Host, "
@@ -73,4 +73,4 @@ def _value(name: str, value: object) -> str | None:
         text.encode("latin-1")
     except UnicodeEncodeError:
         raise ConfigurationError(f"the value of header {name!r} is not latin-1; give it as bytes") from None
-    return text
+    return text.strip(" ")  # blanks around a value are no part of it (RFC 9110, section 5.5)
