@@ -185,6 +185,13 @@ def test_a_subprotocol_is_a_token(name: object) -> None:
     assert repr(name) in _refused(subprotocols=("v1.feed", name))
 
 
+def test_a_subprotocol_is_required_only_of_those_that_are_offered() -> None:
+    """True or False, and something to choose from."""
+    assert "subprotocols is empty" in _refused(require_subprotocol=True)
+    assert "must be True or False" in _refused(subprotocols=("v1.feed",), require_subprotocol=1)
+    assert _options(subprotocols=("v1.feed",), require_subprotocol=True).offer.require_subprotocol
+
+
 @pytest.mark.parametrize(
     "proxy",
     [

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import ipaddress
 import itertools
+import os
 import selectors
 import socket
 import ssl
@@ -98,7 +99,7 @@ class Dial:
                     if not code:
                         del waiting[sock]
                         return sock
-                    fault = OSError(code, errno.errorcode.get(code, str(code)))
+                    fault = OSError(code, os.strerror(code))
                     selector.unregister(sock)
                     del waiting[sock]
                     sock.close()
@@ -118,7 +119,7 @@ class Dial:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             code = sock.connect_ex(address)
             if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-                raise OSError(code, errno.errorcode.get(code, str(code)))
+                raise OSError(code, os.strerror(code))
         except BaseException:
             sock.close()
             raise
@@ -151,7 +152,9 @@ class Dial:
             self._drain()
         self._drain()
         if isinstance(answer[0], Exception):
-            raise ConnectionFailed(f"the name {host!r} cannot be resolved: {answer[0]}", cause="dns")
+            why = getattr(answer[0], "strerror", None) or answer[0]
+            text = f"the name {host!r} cannot be resolved: {why}; check the host, and this machine's resolver"
+            raise ConnectionFailed(text, cause="dns")
         return answer[0]
 
     # -- TLS and the bytes of a handshake -----------------------------------------------------------------------------
@@ -223,7 +226,10 @@ class Dial:
         if self._cancelled:
             raise ConnectionFailed("the dial was cancelled", cause="cancelled")
         if time.monotonic() >= self._deadline:
-            raise ConnectionFailed(f"{unfinished} after connect_timeout={self._timeout:g} s", cause="timeout")
+            text = (
+                f"{unfinished} after connect_timeout={self._timeout:g} s; check host and port, and what stands between"
+            )
+            raise ConnectionFailed(text, cause="timeout")
 
 
 def _alternate(addresses: list[_Address]) -> list[_Address]:
@@ -234,6 +240,9 @@ def _alternate(addresses: list[_Address]) -> list[_Address]:
 
 
 def _failed(fault: OSError | None, where: str) -> ConnectionFailed:
-    code = fault.errno if fault is not None else None
-    cause = "refused" if code == errno.ECONNREFUSED else "unreachable"
-    return ConnectionFailed(f"no address of {where} answered; the last fault was {fault}", cause=cause)
+    if fault is not None and fault.errno == errno.ECONNREFUSED:
+        text = f"nothing listens at {where}; check host and port, and that the server runs"
+        return ConnectionFailed(text, cause="refused")
+    why = "the name has no address" if fault is None else fault.strerror or str(fault)
+    text = f"{where} cannot be reached: {why}; check host and port, and the network between"
+    return ConnectionFailed(text, cause="unreachable")
