@@ -87,8 +87,6 @@ class Client:
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
         self._said_forked = False
         self._starts_here = False  # in a child, where it was to be connected and is not yet
-        if isinstance(subprotocols, str):
-            raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         with _naming:
             self._options = Options(
@@ -99,7 +97,7 @@ class Client:
                 on_message=on_message,
                 on_error=on_error,
                 headers=headers,
-                subprotocols=tuple(subprotocols),
+                subprotocols=_listed(subprotocols),
                 ssl=ssl,
                 proxy=proxy,
                 connect_timeout=connect_timeout,
@@ -108,7 +106,7 @@ class Client:
                 reconnect=reconnect,
                 on_reconnect=on_reconnect,
                 auth=auth,
-                subscriptions=subscriptions if isinstance(subscriptions, str) else tuple(subscriptions),  # type: ignore[arg-type]  # Options raises
+                subscriptions=_listed(subscriptions),
                 rate_limit=rate_limit,
                 idle_timeout=idle_timeout,
                 compression=compression,
@@ -379,6 +377,11 @@ def links(bus: telemetry.Bus) -> Iterator[tuple[str, Link]]:
         link = lifecycle.connection.link if lifecycle is not None and client._bus is bus else None
         if link is not None and link.loss is None:
             yield client.client_id, link
+
+
+def _listed(given: Iterable[Any]) -> Any:
+    """What can be gone through again; a string stays one, which Options refuses."""
+    return given if isinstance(given, str) else tuple(given)
 
 
 def _forked_by_a_pool(frame: FrameType | None) -> bool:

@@ -199,6 +199,8 @@ class Dial:
                 self._wait(sock, _READ, unfinished)
             except ssl.SSLWantWriteError:
                 self._wait(sock, _WRITE, unfinished)
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # an end, as that of plain TCP
+                raise
             except ssl.SSLError as error:  # also after the handshake: TLS 1.3 has the server refuse a certificate then
                 raise tls_fault(getattr(sock, "server_hostname", None) or "the server", error) from error
 

@@ -63,6 +63,8 @@ class Options:
                 raise ConfigurationError(f"{name} is {given!r}; give a function or None")
         if not callable(self.headers):  # an iterator can be asked once only
             object.__setattr__(self, "headers", header_pairs(self.headers))
+        if isinstance(self.subprotocols, str):
+            raise ConfigurationError("subprotocols is a string; give a list of names, such as ['v1.feed']")
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
