@@ -320,7 +320,7 @@ _FAILED: Final = "the server failed; look into its log, or try again later"
         (
             refuses(426),
             426,
-            "; no WebSocket of version 13 is spoken here; check the path of the URL",
+            "; check the path of the URL, and whether a proxy between takes the upgrade out",
         ),
         (
             refuses(429, {"Retry-After": "7"}),
