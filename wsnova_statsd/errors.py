@@ -59,7 +59,12 @@ class HandlerNotFound(WsnovaError, LookupError):
 
 
 class ConnectionFailed(WsnovaError, ConnectionError):
-    """The link could not be made. `cause` is a bounded code, `retry_after` what the server asked for, in seconds."""
+    """The link could not be made, or was lost. `cause` is a bounded code, `retry_after` what the server asked for, in
+    seconds.
+
+    Of a dial: `url`, `headers` (a function raised), `dns`, `refused`, `unreachable`, `timeout`, `proxy`, `tls`,
+    `handshake` (no upgrade, nor a refusal), `http_<status>`, `auth` (rejected), `auth_<reason>`, `cancelled`, `error`.
+    """
 
     def __init__(self, message: str, *, cause: str = "error", retry_after: float | None = None) -> None:
         super().__init__(message)
