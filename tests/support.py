@@ -107,5 +107,6 @@ def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 def take(transport: Transport, *most: int) -> bytes | None:
     """Read what is there, and take it."""
     data = transport.recv(*most)
+    data = None if data is None else bytes(data)
     del transport.got[:]
     return data

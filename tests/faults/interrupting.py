@@ -3,8 +3,8 @@ every line has its turn.
 
 A trace function may raise where a real signal's handler cannot, as the interpreter looks for signals when a call has
 returned, when a function begins and when a loop turns: at the line of a `with` statement when its block has ended and
-the lock is not given back yet, at the first step of a `finally`, and behind a constant that was assigned. What is
-raised there proves nothing, so `raising` leaves such lines out.
+the lock is not given back yet, at a `try` itself, at the first step of a `finally`, and behind a constant that was
+assigned. What is raised there proves nothing, so `raising` leaves such lines out.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def _lines_out_of_reach(file: str) -> frozenset[int]:
     for node in ast.walk(ast.parse(Path(file).read_text())):
         if isinstance(node, ast.With):
             lines.add(node.lineno)
-        elif isinstance(node, ast.Try) and node.finalbody:
+        if isinstance(node, ast.Try):
+            lines.add(node.lineno)
+        if isinstance(node, ast.Try) and node.finalbody:
             step = node.finalbody[0]
             lines.add(step.lineno)
             while isinstance(step, ast.If | ast.Try):

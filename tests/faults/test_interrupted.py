@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import json
 import signal
 import sys
 import time
@@ -23,6 +24,7 @@ from wsnova_statsd.client import emitter
 from wsnova_statsd.client.link import Link
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
+from wsnova_statsd.testing.tcp import TEXT, server_frame
 
 events = ws.events
 HERE = Path(client_package.__file__).parent
@@ -74,6 +76,10 @@ class _AtLine:
             work()
         finally:
             sys.settrace(before)
+
+
+def _raise_mine() -> None:
+    raise _Mine
 
 
 def _every(step: int) -> Iterator[int]:
@@ -209,6 +215,44 @@ def test_a_loop_may_be_interrupted_at_every_line(server: WebSocketServer, what: 
         if not at.done:
             break
     assert number > 20
+
+
+def test_what_comes_with_an_answer_is_delivered_whichever_line_is_interrupted() -> None:
+    """Each note that the server sends beside an answer comes once, unless the link ended over half a frame."""
+    asked: list[Any] = []
+
+    def answer(connection: ScriptedConnection) -> None:
+        for message in connection:
+            key = json.loads(message)["id"]
+            asked.append(key)
+            note = server_frame(TEXT, json.dumps({"note": key}).encode())
+            connection.socket.sendall(note + server_frame(TEXT, json.dumps({"id": key, "result": 1}).encode()) + note)
+
+    kept = 0
+    with WebSocketServer(answer) as server, logged(server.url, profile=QUICK) as (client, log):
+        client.start(5.0)
+        for number in _every(STEP):
+            asked.clear()
+            links = log.count(events.CONNECTION_COMPLETED)
+            at = _AtLine(number, _raise_mine, raises=True)
+            with suppress(_Mine):
+                at.run(lambda number=number: client.request({"id": number}, 5.0))  # type: ignore[misc]
+            got: list[dict[str, Any]] = []
+            try:
+                client.send({"id": "last"})
+            except ws.errors.NotConnected:  # the link ended
+                with suppress(TimeoutError):
+                    got.append(client.receive(0.1))  # which dials
+                client.send({"id": "last"}, wait=5.0)
+            while got.count({"note": "last"}) < 2:
+                got.append(client.receive(5.0))
+            notes = [message["note"] for message in got if "note" in message]
+            if log.count(events.CONNECTION_COMPLETED) == links:
+                kept += 1
+                assert notes == [key for key in asked for _ in range(2)], number
+            if not at.done:
+                break
+    assert kept > 30
 
 
 def test_real_signals_in_the_midst_of_start_and_close_hang_nothing(server: WebSocketServer) -> None:

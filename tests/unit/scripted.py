@@ -18,6 +18,7 @@ class Script:
         self.over = False
         self.got: list[bytes] = []
         self.lively = True
+        self.flags = (0,)
 
     @property
     def ready(self) -> bool:
@@ -48,6 +49,9 @@ class Script:
 
     def pending(self) -> bool:
         return False
+
+    def write(self, _data: bytes, _flags: int) -> int:
+        return 0
 
     def send(self, data: bytes, _patience: float, left: list[int]) -> None:
         for piece in (data[: len(data) // 2], data[len(data) // 2 :]):

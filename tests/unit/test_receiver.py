@@ -20,6 +20,7 @@ from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
 from wsnova_statsd.client.link import MANY, Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
+from wsnova_statsd.clock import CLOCK
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
 
@@ -100,7 +101,7 @@ class _Answers:
         return message in self.wanted
 
     @property
-    def has_met(self) -> bool:
+    def awaiting(self) -> bool:
         return bool(self.found)
 
     def met(self, received: Received) -> bool:
@@ -147,6 +148,13 @@ class _Client:
         return {name: sum(one[name] for one in told) for name in names}
 
 
+def _clock_at_a_beat() -> FakeClock:
+    """A clock that stands still, a second before sums are due."""
+    clock = FakeClock()
+    clock.advance((CLOCK.beat(clock.ns()) - clock.ns()) / 1e9)
+    return clock
+
+
 def _run(*numbers: int, kind: int = TEXT) -> Run:
     return kind, [b"%d" % number for number in numbers]
 
@@ -156,6 +164,12 @@ def _read_all(client: _Client) -> None:
     link = client.link
     while link is not None and (link.reads or link.inbox):
         client.turn()
+
+
+def _use(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the receiver read this clock."""
+    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    monkeypatch.setattr(receiver_module, "_seconds", clock)
 
 
 @pytest.fixture(params=[SUMS, EACH], ids=["in bulk", "one by one"])
@@ -190,8 +204,8 @@ def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[
 
 def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What it did not come to is the first of the next one, in order, and is handed out once."""
-    clock = FakeClock()
-    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    clock = _clock_at_a_beat()
+    _use(clock, monkeypatch)
     link = _Link([_run(*range(50)), _run(*range(50, 60))])
     got: list[int] = []
 
@@ -263,6 +277,26 @@ def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
         client.turn()
         assert client.sums(log)["count"] == 5
     assert got == [*range(5)]
+
+
+@pytest.mark.parametrize("what", ["closes", "attaches"])
+def test_nobody_needs_to_listen_for_a_run_to_end(what: str) -> None:
+    """Without any handler of an event it ends with the message whose handler closes the client, or attaches one."""
+    link = _Link([_run(*range(100))])
+    got: list[int] = []
+
+    def handle(message: int) -> None:
+        got.append(message)
+        if len(got) == 40:
+            if what == "closes":
+                client.link = None
+            else:
+                client.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: None)
+
+    client = _Client(link, handle)
+    client.turn()
+    assert got == [*range(40)]
+    assert [int(payload) for _, payload, _ in link.inbox] == [*range(40, 100)]
 
 
 def test_one_message_is_handed_out_without_being_timed() -> None:
@@ -445,8 +479,8 @@ def test_the_sums_are_due_a_second_after_the_first_message(heard: Sequence[str])
 def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inbox and kernel, the time without input, and how far behind the feed that makes it: the bytes that wait, at the
     pace of the busy part of the window."""
-    clock = FakeClock()
-    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    clock = _clock_at_a_beat()
+    _use(clock, monkeypatch)
     monkeypatch.setattr("wsnova_statsd.client.batch.time", SimpleNamespace(monotonic_ns=clock.ns))
     link = _Link([])
     link.inbox.extend([(TEXT, b"1111", 1)] * 3)
@@ -487,8 +521,8 @@ def test_what_waits_in_the_run_at_hand_waits_too() -> None:
 
 def test_a_slow_message_is_emitted_once(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own time, strictly longer than slow_after; one that took exactly so long is not slow."""
-    clock = FakeClock()
-    monkeypatch.setattr(receiver_module, "_clock", clock.ns)
+    clock = _clock_at_a_beat()
+    _use(clock, monkeypatch)
     times = {3: 0.1, 4: 0.101, 5: 0.3}
     client = _Client(_Link([_run(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), heard=heard)
     with capture_events(*heard, bus=client.bus) as log:

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
+from tests.support import until
 from wsnova_statsd.client.protocol import Ack
 from wsnova_statsd.client.replies import Pending, Replies
 
@@ -39,7 +41,7 @@ def test_a_reply_settles_its_request_and_no_other(requests: Replies) -> None:
     assert requests.offer(_reply("two"), ENTRY, owner=True)
     assert (first.done, second.done, second.result, second.answer) == (False, True, "ok", _reply("two"))
     assert requests.offer(_reply(1), ENTRY, owner=True)
-    assert (first.done, first.wake.is_set(), requests.active) == (True, True, False)
+    assert (first.done, requests.active) == (True, False)
 
 
 def test_an_error_reply_rejects_with_what_the_server_said(requests: Replies) -> None:
@@ -47,6 +49,31 @@ def test_an_error_reply_rejects_with_what_the_server_said(requests: Replies) -> 
     pending = _asked(requests)
     requests.offer(_reply(1, error={"code": 7, "message": "no" * 5_000}), ENTRY, owner=True)
     assert (pending.result, pending.answer["error"]["code"], len(pending.detail)) == ("rejected", 7, 500)
+
+
+def test_whoever_waits_is_woken_by_the_answer_and_by_what_may_hold_it(requests: Replies) -> None:
+    """The keeper wakes the threads that look for themselves."""
+    pending, arrived, looks = _asked(requests), list[int](), list[bool]()
+
+    def holds() -> bool:
+        looks.append(pending.done or bool(arrived))
+        return looks[-1]
+
+    def waits() -> Future[bool]:
+        looks.clear()
+        waiting = pool.submit(pending.wait_for, holds, 30.0)
+        assert until(lambda: len(looks) == 2)  # it has looked again, and sleeps
+        return waiting
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = waits()
+        arrived.append(1)
+        requests.wake()
+        assert waiting.result(10.0)
+        arrived.clear()
+        waiting = waits()
+        requests.offer(_reply(1), ENTRY, owner=True)
+        assert waiting.result(10.0)
 
 
 @pytest.mark.parametrize(

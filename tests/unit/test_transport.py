@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import take
-from wsnova_statsd.client.transport import FLOOD, READ, Transport, WriteFailed, loss_of
+from wsnova_statsd.client.read_buffers import BUFFERS, FLOOD
+from wsnova_statsd.client.transport import READ, SMALL, Transport, WriteFailed, loss_of
 from wsnova_statsd.errors import NotConnected
-
-SMALL = 4096
 
 
 @pytest.fixture
@@ -49,22 +48,51 @@ def _sizes(transport: Transport, most: int) -> list[int]:
 # Reading
 
 
-def test_reads_grow_while_they_are_full_and_shrink_when_it_is_quiet(pair: tuple[Transport, socket.socket]) -> None:
-    """From 4 KiB, doubled each time, to as much as the reader allows; halved by each read that is nearly empty."""
+def test_reads_are_long_while_they_are_full_and_short_when_it_is_quiet(pair: tuple[Transport, socket.socket]) -> None:
+    """4 KiB at first; after a full read as much as the reader allows, until one brings less than 4 KiB."""
     transport, theirs = pair
     _fill(theirs)
-    sizes = [len(take(transport, FLOOD) or b"") for _ in range(4)]
-    assert sizes == [SMALL, 2 * SMALL, 4 * SMALL, 8 * SMALL]
+    assert [len(take(transport, FLOOD) or b"") for _ in range(3)] == [SMALL, FLOOD, FLOOD]
     while take(transport, READ) is not None:
         pass
     _fill(theirs)
     (full, *_) = _sizes(transport, READ)
-    assert SMALL < full <= READ, "the size is kept while nothing is there"
-    for _ in range(8):
-        theirs.send(b"tick")
-        assert take(transport, READ) == b"tick"
+    assert full == READ, "the size is kept while nothing is there"
+    theirs.send(b"tick")
+    assert take(transport, READ) == b"tick"
     _fill(theirs)
     assert len(take(transport, READ) or b"") == SMALL
+
+
+def test_a_long_read_is_a_view_whose_buffer_is_given_back(pair: tuple[Transport, socket.socket]) -> None:
+    """Once it is let go of, and at once if the read found nothing, or so little that it is copied."""
+    transport, theirs = pair
+    _fill(theirs)
+    take(transport)
+    for _ in range(3):
+        view = transport.recv()
+        assert isinstance(view, memoryview)
+        assert bytes(view) == bytes(FLOOD)
+        del view, transport.got[:]
+    while take(transport) is not None:
+        pass
+    theirs.send(b"tick")
+    assert take(transport) == b"tick"
+    assert len([one for one in (BUFFERS.take(), BUFFERS.take()) if one is not None]) == 2
+    assert BUFFERS.take() is not None, "the two are gone, so that others may be made"
+
+
+def test_whoever_finds_no_buffer_reads_less(pair: tuple[Transport, socket.socket]) -> None:
+    """16 KiB, which are bytes of its own; and again at once, as the read was full."""
+    transport, theirs = pair
+    _fill(theirs)
+    take(transport)
+    held = [BUFFERS.take(), BUFFERS.take()]
+    data = transport.recv()
+    assert type(data) is bytes
+    assert len(data) == 16384
+    assert transport.ready
+    assert None not in held
 
 
 def test_a_reader_that_allows_less_gets_less(pair: tuple[Transport, socket.socket]) -> None:

@@ -8,57 +8,51 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, Final
 
+from ..clock import CLOCK
 from .flag import move
 
-WINDOW_NS: Final = 1_000_000_000
-_MANY: Final = 512  # counts that wait; they are made one then
+MANY: Final = 512  # counts that wait; they are made one then
 # Messages, bytes, messages in error, messages that were timed, ns that they took, ns of the longest.
 Counts = tuple[int, int, int, int, int, int]
 
 
 class Batch:
     """What was counted since the sums left last. `due` is when they are to leave next, on time.monotonic_ns(); 0 while
-    there are none."""
+    there are none. Who must count in a single step appends to `counts`, and calls `counted` in time."""
 
-    __slots__ = ("_began", "_counts", "due")
+    __slots__ = ("_began", "counts", "due")
 
     def __init__(self) -> None:
-        self._counts: deque[Counts] = deque()
+        self.counts: deque[Counts] = deque()
         self._began = 0
         self.due = 0
 
     def open(self, now_ns: int) -> bool:
-        """A message is under way: the sums are due a window later. True if that begins a window."""
+        """A message is under way: the sums are due with the next beat. True if that begins a window."""
         if self.due:
             return False
         self._began = now_ns
-        self.due = now_ns + WINDOW_NS
+        self.due = CLOCK.beat(now_ns)
         return True
 
     def add(self, counts: Counts) -> None:
         """Count messages, in the window that is open, or that this begins."""
-        self._counts.append(counts)
-        if not self.due or len(self._counts) >= _MANY:
-            self._added()
+        self.counts.append(counts)
+        if not self.due or len(self.counts) >= MANY:
+            self.counted()
 
-    def add_once(self, counts: Iterator[Counts]) -> None:
-        """The same; what an interrupted call has counted leaves the iterator with it, and is not counted again."""
-        self._counts.extend(counts)
-        if not self.due or len(self._counts) >= _MANY:
-            self._added()
-
-    def _added(self) -> None:
-        if len(self._counts) >= _MANY:
+    def counted(self) -> None:
+        """Messages were counted: many become one, and a window begins with the first."""
+        if len(self.counts) >= MANY:
             taken: list[Counts] = []
             try:
-                move(self._counts, taken)
+                move(self.counts, taken)
                 taken[:] = [_sum(taken)]
             finally:  # also if a signal's handler raised
-                self._counts.extend(taken)
-        if not self.due:  # last: the sums may have left meanwhile, without these
+                self.counts.extend(taken)
+        if not self.due and self.counts:  # last: the sums may have left meanwhile, without these
             self.open(time.monotonic_ns())
 
     def take(self) -> dict[str, Any] | None:
@@ -69,10 +63,10 @@ class Batch:
         taken: list[Counts] = []
         due, self.due = self.due, 0
         try:
-            move(self._counts, taken)
+            move(self.counts, taken)
             count, size, errors, timed, spent, longest = _sum(taken)
         except BaseException:  # a signal's handler raised: they leave next time
-            self._counts.extend(taken)
+            self.counts.extend(taken)
             self.due = self.due or due
             raise
         return {

@@ -17,6 +17,7 @@ from .. import events
 from ..errors import AuthRejected, ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .connection_events import ConnectionEvents
 from .dial import Dial
+from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Changes, Flag
@@ -27,7 +28,7 @@ from .keeper import KEEPER, Kept
 from .link import Link
 from .login import Login
 from .options import Options
-from .proxy import choose, tunnel
+from .proxy import reach
 from .retry import RetryPolicy, Stopped, unmended
 from .session import Loss
 from .state import State
@@ -83,11 +84,7 @@ class Dialer:
 
     def _through(self, dial: Dial, target: Target, headers: list[Pair]) -> Link:
         options = self._options
-        proxy = choose(options.proxy, target.host, secure=target.secure)
-        if proxy is None:
-            sock = dial.connect(target.host, target.port)
-        else:
-            sock = tunnel(dial, proxy, target.host, target.port)
+        sock = reach(dial, options.proxy, target)
         if target.secure:
             sock = dial.secure(sock, options.context(), target.host)
         made = upgrade(dial, sock, target, headers, options.offer)
@@ -121,6 +118,7 @@ class Connection:
         self.emit = emitter
         self.faults = faults
         self.connection_events = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
+        self.downtime = Downtime(emitter.down)
         self.closing = Flag()
         self.changed = Changes()
         self.link: Link | None = None
@@ -225,6 +223,7 @@ class Connection:
         self._drop(link)
         if on_purpose:
             raise Stopped
+        self.downtime.begins()
         error = ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
@@ -341,6 +340,7 @@ class Connection:
         try:
             lasted = {"duration": link.opened_ns - self._dialled_ns}
             self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.announce(), reconnect=retry)
+            self.downtime.ends()
             link.inherit(self._unread)
             self._kept = kept = Kept(link, self._calls.arrived, self._calls.neglected)
             KEEPER.watch(kept)
@@ -352,6 +352,7 @@ class Connection:
             self.connection_events.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
             link.bequeath(self._unread)
             self._drop(link)
+            self.downtime.begins()
             raise
 
     def _drop(self, link: Link) -> None:
@@ -400,12 +401,12 @@ class Connection:
         self.last_failure = error.with_traceback(None)
         final = self._policy.failed()
         self._gave_up = over = self._gives_up(error)
-        kind = "handshake" if isinstance(error, HandshakeRefused) or error.cause == "handshake" else "connection"
+        refused, given_up = isinstance(error, HandshakeRefused), self._first and over
+        kind = "handshake" if refused or error.cause == "handshake" else "connection"
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
-        severity = "error" if isinstance(error, HandshakeRefused) else "warning"
-        severity = "critical" if final or over or kind == "auth" else severity
-        self.faults.outage(self.faults.occurred(error, kind, severity), None if over else error)
+        severity = "critical" if final or over or kind == "auth" else "error" if refused else "warning"
+        self.faults.outage(self.faults.occurred(error, kind, severity, raised=given_up), None if over else error)
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)
@@ -422,7 +423,7 @@ class Connection:
         link = self.link
         if link is None and self._calls.is_owner():
             link = self._new  # the owner is logging in
-        if link is not None and link.loss is None:
+        if link is not None and link.session.loss is None:
             return link
         self.changed.wait_for(self._up_or_over, wait)
         link = self.link
@@ -444,8 +445,7 @@ class Connection:
         self.closing.set()
         self._wake.set()
         self._dialer.cancel()
-        link = self._new
-        if link is not None:
+        if (link := self._new) is not None:
             link.shutdown()  # a login waits for nothing any more
         return self.link
 
@@ -483,6 +483,7 @@ class Connection:
             loss = link.loss
             if loss is not None and not self.closing.is_set():
                 self.connection_events.ended(link, loss)
+                self.downtime.begins()
 
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's. Takes no lock, emits nothing."""

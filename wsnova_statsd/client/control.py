@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import websocket
@@ -16,6 +17,9 @@ _OPCODES: Final = {
 
 
 def control_frame(opcode: int, payload: bytes) -> bytes:
-    """A masked control frame."""
-    data: bytes = websocket.ABNF.create_frame(payload, _OPCODES[opcode]).format()
-    return data
+    """A masked control frame, at most 125 bytes long: two of header and four of mask come before the payload (RFC 6455,
+    section 5.5). `format` would do the same, and check what cannot be otherwise in a third of the time of a ping."""
+    frame = websocket.ABNF.create_frame(payload, _OPCODES[opcode])
+    key = os.urandom(4)
+    masked: bytes = frame.mask(key, payload)
+    return bytes((frame.fin << 7 | frame.opcode, frame.mask_value << 7 | len(payload))) + key + masked

@@ -72,7 +72,8 @@ class Flag(Changes):
     def set(self) -> None:
         """Set it, and wake every thread that waits."""
         self._set = True
-        self.announce()
+        if self._waiting:
+            self.announce()
 
     def clear(self) -> None:
         """Take it back, but not from those that it woke."""

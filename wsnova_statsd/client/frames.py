@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from mmap import mmap
+from typing import Final, cast
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -82,31 +83,34 @@ class FrameReader:
         self.others = 0  # frames so far that were not the usual kind of message: control frames, fragments
         self.violation: Violation | None = None
 
-    def feed(self, data: bytes, stamp: int = 0, bulk: list[bytes] | None = None) -> list[Received]:
+    def feed(self, data: bytes | memoryview, stamp: int = 0, bulk: list[bytes] | None = None) -> list[Received]:
         """The messages and control frames that these bytes complete, in order; data messages with all fragments joined.
 
         Each carries `stamp`. With `bulk`, messages of the `usual` kind go into that list, the payloads only, up to the
         first frame that is anything else. After a breach `violation` is set, the frames before it are returned, and
         further bytes are ignored, as they are after a close frame. While `unfinished`, feed goes on without new bytes.
+
+        A view is of a mapped buffer (mmap, whose slices are bytes); nothing of it is kept.
         """
         self._between = False
         if self._ahead:
             data, self._ahead = self._ahead + data, b""
         self._stop_at = self.inflated_bytes + self._max_inflated
         found: list[Received] = []
-        rest, position = self._rest, 0
+        rest, position, end = self._rest, 0, len(data)
+        source = data if isinstance(data, bytes) else cast(mmap, data.obj)
         while rest:  # a frame that began in an earlier read is completed alone: what follows it is not copied
             stop = position + self._want - len(rest)
-            rest += data[position:stop]
-            if stop > len(data):
+            rest += source[position : min(stop, end)]
+            if stop > end:
                 return found
             whole, position = bytes(rest), stop
             rest.clear()
-            bulk = self._cut(whole, 0, stamp, found, bulk)
+            bulk = self._cut(whole, 0, len(whole), stamp, found, bulk)
             if self.inflated_bytes > self._stop_at:
-                self._ahead = data[position:]
+                self._ahead = source[position:end]
                 return found
-        self._cut(data, position, stamp, found, bulk)
+        self._cut(source, position, end, stamp, found, bulk)
         self._between = not (self._rest or self._ahead or self._opcode or self._closed or self.violation)
         return found
 
@@ -116,11 +120,11 @@ class FrameReader:
         self._short = (_FINAL | opcode) << 8
         self._long = self._short | 126 if self._limit >= 0xFFFF else _NONE
 
-    def single(self, data: bytes) -> bytes | None:
+    def single(self, data: bytes | memoryview) -> bytes | None:
         """The payload, if these bytes are one whole message of the usual kind and nothing else, as most reads of a feed
         are; else None, and `feed` takes them. The same as feed, without a list."""
         end = len(data)
-        if end < 4 or not self._between:
+        if end < 4 or not self._between or type(data) is not bytes:
             return None
         head, length = _header(data)
         if head == self._long:
@@ -134,12 +138,18 @@ class FrameReader:
         return bool(self._ahead)
 
     def _cut(
-        self, data: bytes, position: int, stamp: int, found: list[Received], bulk: list[bytes] | None
+        self,
+        data: bytes | mmap,
+        position: int,
+        end: int,
+        stamp: int,
+        found: list[Received],
+        bulk: list[bytes] | None,
     ) -> list[bytes] | None:
-        """Take all frames from `position` on; returns `bulk` while more may go there. Nearly every frame is a whole
-        message of the usual kind, in its shortest form and within the limit: those stay in the inner loop, which looks
-        at nothing twice."""
-        limit, end = self._limit, len(data)
+        """Take all frames from `position` to `end`; returns `bulk` while more may go there. Nearly every frame is a
+        whole message of the usual kind, in its shortest form and within the limit: those stay in the inner loop, which
+        looks at nothing twice."""
+        limit = self._limit
         while not self._closed and self.violation is None:
             if not self._opcode:
                 plain: list[bytes] = [] if bulk is None else bulk
@@ -159,25 +169,25 @@ class FrameReader:
                         break
                     append(data[start:stop])
                     position = stop
-                if plain is not bulk:
+                if plain and plain is not bulk:
                     opcode = self.usual
                     found += [(opcode, payload, stamp) for payload in plain]
             if position == end:
                 return bulk
-            position, before = self._frame(data, position, stamp, found), position
+            position, before = self._frame(data, position, end, stamp, found), position
             if position == before:
                 break
             bulk = None  # what follows would overtake it there
             if self.inflated_bytes > self._stop_at:
-                self._ahead = data[position:]
+                self._ahead = data[position:end]
                 return bulk
         if not self._closed and self.violation is None:
-            self._rest += data[position:]
+            self._rest += data[position:end]
         return bulk
 
-    def _frame(self, data: bytes, position: int, stamp: int, found: list[Received]) -> int:
+    def _frame(self, data: bytes | mmap, position: int, end: int, stamp: int, found: list[Received]) -> int:
         """Take any one frame, and return where the next begins; the same position if this one is not whole, or bad."""
-        left = len(data) - position
+        left = end - position
         self._want = 2
         if left < 2:
             return position
@@ -203,7 +213,8 @@ class FrameReader:
         self._want = stop - position
         if left < self._want:
             return position
-        frame = self._part(first, data[start:stop])
+        payload, opcode = data[start:stop], first & 0x0F
+        frame = (opcode, payload) if opcode >= CLOSE else self._part(first, payload)
         if self.violation is not None:
             return position
         self.others += 1
@@ -242,10 +253,8 @@ class FrameReader:
         return None
 
     def _part(self, first: int, payload: bytes) -> Frame | None:
-        """What this frame completes, if anything; None too when `violation` was set."""
+        """What this frame of a message completes, if anything; None too when `violation` was set."""
         opcode = first & 0x0F
-        if opcode >= CLOSE:
-            return opcode, payload
         self._deflated = self._deflated or bool(first & _DEFLATED)
         if not first & _FINAL or opcode == CONTINUATION:
             self._fragments += payload  # one growing buffer: an object for each of a million fragments would be dear

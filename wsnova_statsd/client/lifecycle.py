@@ -1,9 +1,9 @@
 """A client's lifecycle, from start to close: who owns the connection, and how it ends.
 
 One thread owns the connection at a time: in callback mode `wsnova-client-<id>` for as long as it lives, else the thread
-that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads.
-Everyone else asks: `close` from any thread stops the owner, waits for it, and past its deadline ends the link under it
-and emits the end itself. Nothing here holds a lock: a signal's handler may close what it interrupts.
+that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads;
+`close` from any thread stops it, waits for it, and past its deadline ends the link under it. Nothing here holds a lock:
+a signal's handler may close what it interrupts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, ConnectionFailed, Forked, NotConnected,
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
-from .emitter import Emitter
+from .emitter import Emitter, opened
 from .faults import Faults
 from .flag import Turn
 from .frames import NORMAL
@@ -41,6 +41,7 @@ from .stuck import WATCHDOG
 from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
+_get_ident = threading.get_ident
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
 _LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
@@ -54,30 +55,35 @@ class Lifecycle(Progress):
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
         super().__init__()
+        self._options = options = options.on(bus)
         profile, protocol = options.profile, options.protocol
-        self._emit = emit = Emitter(bus, profile, options.client_id)
+        self._emit = emit = Emitter(bus, profile, options.client_id, options.tags)
         self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
         self.replies = replies = Replies(protocol, self._lower)
         self._ownership = Ownership(lambda: self.connection.closing.is_set())
         self.is_owner = is_owner = self._ownership.mine
-        self._login = Login(options.auth, emit, faults, weakref.ref(client), self._refused_for_good)
+        self.client = weakref.ref(client)
+        self._login = Login(options.auth, emit, faults, self.client, self._refused_for_good)
         calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
-        up, attend = connection.up, connection.attend
         self.sender = Sender(options, emit, faults, types, connection)
-        self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle)
+        up, settle = connection.up, self._settle
+        self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, connection.attend, settle)
         self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
         events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self.requests.answered = self.receiver.answered
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
-        self._options = options
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
         self._emission: Job | None = None  # emits what the keeper saw, and has a link made if no thread iterates
         self._closed = Turn()  # of the one that emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
+
+    @property
+    def launched(self) -> bool:  # it was begun, and so emits
+        return self._launch.holder() is not None
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -88,7 +94,10 @@ class Lifecycle(Progress):
         try:
             if self._launch.take(me):
                 self.connection.patient = patient
+                opened(self._emit.bus, self._emit.whose, self._options.uri, started=True)
+                self.connection.downtime.begins()
                 DETAILS.join(self._emit)
+                self._emit.tell_state()
                 CLOCK.start()  # which a collected client needs, and must not start
                 if self._options.on_message is not None:
                     name = process.thread_name("client", self._options.client_id)
@@ -219,6 +228,7 @@ class Lifecycle(Progress):
                 self._refusal = error
                 raise
             self._faults.log("a channel was refused", error)
+            self._faults.pass_on(error)
             return
         if connection.until is not None and time.monotonic() >= connection.until:
             raise Expired
@@ -280,15 +290,12 @@ class Lifecycle(Progress):
 
     def receive(self, timeout: float | None) -> Any:
         """One message. Raises TimeoutError, NotConnected once the client is closed."""
-        if self.over:
-            raise NotConnected("the client is closed; nothing more will come")
         until = None if timeout is None else time.monotonic() + timeout
-        link = self.connection.link
-        hold: Hold = {THREAD: threading.get_ident()}
-        try:
-            goes_on = link is not None and self.phase is _RUNNING and self.receiver.goes_on(link)  # nearly always
-            if link is not None and goes_on and self._ownership.enter(hold):
-                message = self.receiver.one(link, NEVER if until is None else until)
+        link, receiver = self.connection.link, self.receiver
+        hold: Hold = {THREAD: _get_ident()}
+        try:  # nearly always the link is there, and nothing else is due
+            if link is not None and self.phase is _RUNNING and receiver.goes_on(link) and self._ownership.enter(hold):
+                message = receiver.one(link, NEVER if until is None else until)
                 if message is not NOTHING:
                     return message
         except Exception as error:
@@ -296,6 +303,8 @@ class Lifecycle(Progress):
         finally:
             hold.pop(THREAD, None)
             self._ownership.freed()
+        if self.over:
+            raise NotConnected("the client is closed; nothing more will come")
         while True:
             message = self._receive(until)
             if message is not NOTHING:
@@ -347,10 +356,11 @@ class Lifecycle(Progress):
     def _settle(self, link: Link) -> None:
         """The owner for a moment, once a question was answered: the answers that were found are counted as received,
         and leave the inbox; what the link saw meanwhile is emitted."""
-        if self.over:  # a closer could not wait: the rest is ours
+        if self.phase is not _RUNNING and self.over:  # a closer could not wait: the rest is ours
             self._finish()
             return
-        self.receiver.clear_answers(link)
+        if self.replies.awaiting:
+            self.receiver.clear_answers(link)
         if link.session.notices:
             self.connection.connection_events.seen(link)
         if self.receiver.batch.due and time.monotonic_ns() >= self.receiver.batch.due:
@@ -484,6 +494,7 @@ class Lifecycle(Progress):
 
     def _end(self) -> None:
         """It is over: state and wait() report it from now on."""
-        if self.phase is not Phase.FORKED and self._closed.take(object()):
+        if self.phase is not Phase.FORKED and self.launched and self._closed.take(object()):
+            self.connection.downtime.ends()
             self._emit.closed()
         self._reach(Phase.ENDED)

@@ -87,6 +87,8 @@ class MessageEvents:
         self._periods = types.periods
         self.quiet = False  # nothing is emitted of single messages, and nothing looked for in them but answers
         self.timed = False  # the sums have handlers, or a slow message has
+        self._begun: Recorder | None = None  # of the decoding of each message
+        self._heard = False  # an event of each type of message has handlers
         self.read: Callable[[Received], Read] = self._reader(None, heard=False)
 
     # -- recorders ----------------------------------------------------------------------------------------------------
@@ -106,8 +108,9 @@ class MessageEvents:
         self.quiet = begun is None and not heard and self._sent_at is None and self._heartbeat is None
         self.timed = not self._muted and any(slot(event).handlers for event in _SUMMED)
         # In every profile, and outside the catalogue: the slot is the bus's own.
-        age = self.bus.slot(events.MESSAGE_LAG) if self._sent_at is not None and not self._muted else None
+        age = self.emit.unlisted(events.MESSAGE_LAG) if self._sent_at is not None and not self._muted else None
         self._aged = None if age is None else age.recorder(("lag",), {"client_id": self._client_id, **_RECEIVED})
+        self._begun, self._heard = begun, heard
         self.read = self._reader(begun, heard=heard)
         return True
 
@@ -149,6 +152,29 @@ class MessageEvents:
             return message, recorders
 
         return read
+
+    def answered(self, received: Received, message: Any, began: int, ended: int) -> int:
+        """Emit all of an answer, which its thread has decoded, and has already; the ns of its processing."""
+        size, now = len(received[1]), _wall()
+        if self._begun is not None:
+            self._begun(now - ended + began, size)
+        if self._sent_at is not None:
+            self._lag(message)
+        raw: Any = NOTHING
+        try:
+            recorders = self._known[raw := self._type_of(message)] if self._heard else UNHEARD
+        except Exception as error:
+            recorders = self._recorders(raw, error)
+        if recorders.decoded is not None:
+            recorders.decoded(ended - began, size)
+        if recorders.received is not None:
+            recorders.received(size, received[2])
+        if recorders.started is not None:
+            recorders.started(now)
+        took = _clock() - ended
+        if recorders.completed is not None:
+            recorders.completed(took)
+        return took
 
     def ahead(self, kind: int, payloads: list[bytes]) -> list[Any]:
         """These messages decoded, up to the first that cannot be: its turn comes alone."""

@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 from .flag import Changes
 
 THREAD: Final = "thread"
-_STANDS_IN: Final = "stands in"
+STANDS_IN: Final = "stands in"
 _NEXT: Final = "next"
 _SOON: Final = 0.2  # seconds to wait for an owner that is not about to let go
 # Of the thread that wants the ownership, or has it; after its end it leads to the next one's.
@@ -30,7 +30,8 @@ class Ownership:
         self._closing = closing
         self._last: Hold = {}
         self._freed = Changes()
-        self._waiting: list[object] = []  # threads that wait for their turn
+        self.freed: Callable[[], None] = self._freed.announce  # it was let go: whoever waits looks at once
+        self.wanted: list[object] = []  # threads that wait to become the owner
 
     def mine(self) -> bool:
         """True in the holder's thread."""
@@ -58,19 +59,19 @@ class Ownership:
         return True
 
     def enter(self, hold: Hold) -> bool:
-        """Become the owner, if there is none: until `hold.pop(THREAD, None)`, and `freed`."""
-        return self._try(hold)
-
-    def borrow(self, hold: Hold) -> bool:
-        """Become the owner for a while, if there is none: until another thread has `wanted` it, at most."""
-        hold[_STANDS_IN] = True
-        return self._try(hold)
+        """Become the owner, if there is none: until `hold.pop(THREAD, None)`, and `freed`. With STANDS_IN in the hold
+        for a while, until another thread has `wanted` it, at most."""
+        latest = self._last
+        if THREAD in latest or _NEXT in latest or latest.setdefault(_NEXT, hold) is not hold:
+            return self._try(hold)
+        self._last = hold
+        return True
 
     @property
     def standing_in(self) -> bool:
         """Held by a thread that lets go once there is a link, or an answer."""
         latest = self._latest()
-        return THREAD in latest and _STANDS_IN in latest
+        return THREAD in latest and STANDS_IN in latest
 
     def have_stand_in(self, work: Callable[[], object], name: str) -> None:
         """Have a thread of this name do this as the owner, unless there is one. Raises RuntimeError if none is left."""
@@ -79,23 +80,18 @@ class Ownership:
 
     def stand_in(self) -> None:
         """The owner lets go once there is a link."""
-        self._latest()[_STANDS_IN] = True
-
-    @property
-    def wanted(self) -> bool:
-        """Another thread waits to become the owner."""
-        return bool(self._waiting)
+        self._latest()[STANDS_IN] = True
 
     def take(self, hold: Hold, until: float | None = None) -> None:
         """Become the owner. Raises ConfigurationError if another thread stays it, TimeoutError at `until`
         (time.monotonic())."""
         me = object()
         try:
-            self._waiting.append(me)
+            self.wanted.append(me)
             self._wait_for_turn(hold, until)
         finally:
-            if me in self._waiting:
-                self._waiting.remove(me)
+            if me in self.wanted:
+                self.wanted.remove(me)
 
     def _wait_for_turn(self, hold: Hold, until: float | None) -> None:
         while True:
@@ -129,7 +125,3 @@ class Ownership:
         while THREAD not in (latest := self._latest()):
             latest.setdefault(_NEXT, hold)  # the first one's stays
         return latest is hold
-
-    def freed(self) -> None:
-        """It was let go: whoever waits looks at once."""
-        self._freed.announce()

@@ -192,7 +192,7 @@ class JsonProtocol(Protocol):
         trusted = getattr(dumps, "__module__", None) == "orjson"  # its bytes are UTF-8
 
         def encoded(message: Any) -> tuple[bool, bytes]:
-            if isinstance(message, _BYTES):
+            if type(message) is not dict and isinstance(message, _BYTES):
                 return False, bytes(message)
             text = dumps(message)
             if type(text) is not bytes:
@@ -226,7 +226,7 @@ class JsonProtocol(Protocol):
         """The `id` of a message that has a `result` or an `error`."""
         if isinstance(message, dict) and "id" in message and ("result" in message or "error" in message):
             key = message["id"]
-            return key if _is_id(key) else None
+            return key if type(key) is int or _is_id(key) else None
         return None
 
     def reply_error(self, message: Any) -> str | None:
@@ -307,9 +307,10 @@ class JsonRpcProtocol(JsonProtocol):
         if not isinstance(message, dict):
             raise ConfigurationError(f"a JSON-RPC request is a dict with a method, not {type(message).__name__}")
         ready = {"jsonrpc": "2.0", "id": number, **message}
-        if not _is_id(ready["id"]):
-            raise ConfigurationError(f"a JSON-RPC id is a number or a string, not {ready['id']!r}")
-        return ready, ready["id"]
+        key = ready["id"]
+        if key is not number and not _is_id(key):
+            raise ConfigurationError(f"a JSON-RPC id is a number or a string, not {key!r}")
+        return ready, key
 
     def subscribe_message(self, channel: Any) -> Any:
         return {"method": self._subscribe_method, "params": {"channels": [channel]}}
@@ -337,8 +338,11 @@ class JsonRpcProtocol(JsonProtocol):
 
     def message_type(self, message: Any) -> str:
         """A notification's method; `response`, `error` and the rest as JsonProtocol says."""
-        if isinstance(message, dict) and "id" not in message:
+        if isinstance(message, dict):
             method = message.get("method")
-            if isinstance(method, str):
+            if isinstance(method, str) and (
+                "id" not in message
+                or (method and "type" not in message and "result" not in message and "error" not in message)
+            ):
                 return method
-        return super().message_type(message)
+        return JsonProtocol.message_type(self, message)

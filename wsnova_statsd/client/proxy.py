@@ -15,7 +15,7 @@ from ..errors import ConfigurationError, ConnectionFailed
 from ..redaction import redact_url
 from .answer import Peer, read_answer
 from .dial import Dial
-from .target import ascii_host, basic
+from .target import Target, ascii_host, basic
 
 _READ: Final = 4096
 _SPENT: Final = ("timeout", "cancelled")  # causes of the dial's own, whoever kept it waiting
@@ -78,6 +78,14 @@ def choose(setting: str | None, host: str, *, secure: bool) -> Proxy | None:
         return parse_proxy(url if "//" in url else f"http://{url}", source)
     except ConfigurationError as error:
         raise ConnectionFailed(f"the proxy is not usable: {error}", cause="proxy") from None
+
+
+def reach(dial: Dial, setting: str | None, target: Target) -> socket.socket:
+    """A socket to the target, through the proxy that stands before it if there is one. Raises ConnectionFailed."""
+    proxy = choose(setting, target.host, secure=target.secure)
+    if proxy is None:
+        return dial.connect(target.host, target.port)
+    return tunnel(dial, proxy, target.host, target.port)
 
 
 def tunnel(dial: Dial, proxy: Proxy, host: str, port: int) -> socket.socket:

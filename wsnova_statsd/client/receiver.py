@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from operator import length_hint
 from threading import get_ident
 from typing import Any, Final, Protocol
 
 from .. import events, process
-from .batch import Batch
+from .batch import MANY, Batch
 from .frames import Received, Violation
 from .link import Driver, Link
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
@@ -26,6 +27,7 @@ _AHEAD: Final = 32  # messages decoded in one go: the first of them waits for th
 _SOME: Final = 1000  # answers cleared away in one go
 _alive = process.ALIVE
 _clock = time.monotonic_ns
+_seconds = time.monotonic
 _wall = time.time_ns
 
 
@@ -59,9 +61,11 @@ class Receiver:
         self._connection = connection
         self._answer = answer
         self.in_hand: Callable[[], Hand] = _nothing  # any thread: what is handed out right now
-        self._handing: list[bytes] = []  # the run that messages are handed out of in bulk
+        self._handing: list[bytes] = []  # the run that messages are handed out of in bulk:
+        self._rest: Iterator[Any] = iter(())  # what is decoded of it and not handed out,
+        self._behind = 0  # and how many are not decoded
         self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
-        self._behind = 0  # ns, then
+        self._late = 0  # ns behind the feed, then
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -75,7 +79,8 @@ class Receiver:
         """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
         or if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts
         is not lost."""
-        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+        messages = self.events
+        if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
         inbox = link.inbox
         if not inbox:
@@ -91,14 +96,17 @@ class Receiver:
 
     def _take(self, received: Received) -> Any:
         """Read a message, and count it. NOTHING if it cannot be read, or is an answer."""
-        message, recorders = self.events.read(received)
+        messages, batch = self.events, self.batch
+        message, recorders = messages.read(received)
         failed = recorders is FAILED
-        self.batch.add((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
-        if self.batch.due < self.due:
-            self.due = self.batch.due
+        batch.counts.append((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        if not batch.due or len(batch.counts) >= MANY:
+            batch.counted()
+        if batch.due < self.due:
+            self.due = batch.due
         if failed:
             return NOTHING
-        asked = self._replies.active or self.events.beat is not None
+        asked = self._replies.active or messages.beat is not None
         return NOTHING if asked and self._consumed(message, received, recorders) else message
 
     def _each(self, link: Link) -> Iterator[Any]:
@@ -108,21 +116,21 @@ class Receiver:
         connection, inbox = self._connection, link.inbox
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
         count = sizes = errors = done = spent = longest = handed = 0
-        message: Any = None
         runs, run = link.runs(self, lambda: messages.quiet and not replies.active), list[bytes]()
+        message, now = None, _clock()
         self.in_hand = lambda: (handed, 0, message)
-        now = _clock()
         try:
-            while now < self.due and connection.link is link and bus.version == version and _alive[0]:
+            while True:  # with its condition in the head, CPython 3.11 would not specialize it in the first eight turns
                 if not inbox:
                     run = next(runs, run)
                     if run or not inbox:
                         break
+                if now >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
+                    break
                 if not self.batch.due:
                     self._open(_clock())
-                try:
-                    received = inbox[0]  # itself, not its like: an answer that was found by others is known by it
-                except IndexError:  # a signal's handler has closed the client
+                received = inbox[0] if inbox else None  # itself, not its like: an answer that was met is known by it
+                if received is None:  # a signal's handler has closed the client
                     continue
                 message, recorders = read(received)
                 if inbox and inbox[0] is received:  # a breach clears it
@@ -163,63 +171,58 @@ class Receiver:
             yield from self._in_bulk(link, run)
 
     def _in_bulk(self, link: Link, run: list[bytes]) -> Iterator[Any]:
-        """Hand out a run of which nothing is emitted but the sums, decoded some ahead. What this turn does not come to,
-        or cannot decode, goes into the inbox."""
-        messages, kind, stamp, done = self.events, link.kind, link.stamp, 0
-        self._handing = run
+        """Hand out a run of which nothing is emitted but the sums. In seconds: floats are compared in less time. What
+        this turn does not come to, or cannot decode, goes into the inbox."""
+        messages, handler, connection, kind, stamp = self.events, self._handler, self._connection, link.kind, link.stamp
+        bus, version, slow, timed = messages.bus, messages.version, messages.slow_ns / 1e9, messages.timed
+        errors, longest, message = 0, 0.0, None
+        began = ended = _seconds()
+        self._handing, self._behind = run, len(run)
+        self.in_hand = lambda: (round(ended * 1e9), self._behind + length_hint(self._rest), message)
         self._open(_clock())
+        until = (due := self.due) / 1e9
         try:
             link.unclaimed = []
-            while done < len(run) and self._has_turn(link):
-                ahead = messages.ahead(kind, run[done : done + _AHEAD])
-                if not ahead:
-                    return
-                walk = iter(ahead)
-                try:
-                    yield from self._walk(link, walk, len(run) - done - len(ahead))
-                finally:
-                    passed = len(ahead) - length_hint(walk)
-                    self.batch.add((passed, sum(map(len, run[done : done + passed])), 0, passed, 0, 0))
-                    done += passed
-        finally:
-            self._handing = []
-            link.put_back([(kind, payload, stamp) for payload in run[done:]])
-
-    def _walk(self, link: Link, walk: Iterator[Any], behind: int) -> Iterator[Any]:
-        """Hand out decoded messages until something else is due; `behind` more stand behind them."""
-        messages, handler, connection = self.events, self._handler, self._connection
-        bus, version, slow, timed = messages.bus, messages.version, messages.slow_ns, messages.timed
-        errors = longest = 0
-        message: Any = None
-        began = ended = _clock()
-        self.in_hand = lambda: (ended, behind + length_hint(walk), message)
-        try:
-            for message in walk:
+            for message in chain.from_iterable(self._decoded(link, run)):
                 try:
                     if handler is None:
                         yield message
                     else:
                         handler(message)
                 except BaseException as error:
-                    took = _clock() - ended
+                    took = _seconds() - ended
                     longest, errors = max(longest, took), errors + (handler is not None)
-                    self._left(error, message, UNHEARD, took)
-                    began, ended = began + _clock() - ended - took, _clock()  # what that took is no processing
+                    self._left(error, message, UNHEARD, round(took * 1e9))
+                    began, ended = began + _seconds() - ended - took, _seconds()  # what that took is no processing
                 if timed:
-                    now = _clock()
-                    took = now - ended
-                    ended = now
+                    now = _seconds()
+                    took, ended = now - ended, now
                     if took > longest:
                         longest = took
-                    if took > slow:
-                        messages.slow(message, UNHEARD, took)
-                    if now >= self.due or connection.link is not link or bus.version != version:
+                    if took > slow and (exactly := round(took * 1e9)) > messages.slow_ns:
+                        messages.slow(message, UNHEARD, exactly)
+                    if now >= until or self.due is not due:
                         return
+                if connection.link is not link or bus.version != version:
+                    return
         finally:
-            self.in_hand = _nothing
-            now = _clock()
-            if timed:
-                self.batch.add((0, 0, errors, 0, now - began, max(longest, now - ended)))
+            done = len(run) - self._behind - length_hint(self._rest)
+            self.in_hand, self._handing, self._rest = _nothing, [], iter(())
+            link.put_back([(kind, payload, stamp) for payload in run[done:]])
+            if timed and done:
+                spent, longest = (round(one * 1e9) for one in (_seconds() - began, max(longest, _seconds() - ended)))
+                self.batch.add((done, sum(map(len, run[:done])), errors, done, spent, longest))
+
+    def _decoded(self, link: Link, run: list[bytes]) -> Iterator[Iterator[Any]]:
+        """The messages of a run, decoded some ahead, until something else is due or one cannot be decoded. At any time
+        `_behind` stand behind those of `_rest`."""
+        while self._behind and self._has_turn(link):
+            begin = len(run) - self._behind
+            ahead = self.events.ahead(link.kind, run[begin : begin + _AHEAD])
+            if not ahead:
+                return
+            self._behind, self._rest = self._behind - len(ahead), iter(ahead)
+            yield self._rest
 
     def _attend(self) -> None:
         if self.events.attend():
@@ -260,7 +263,7 @@ class Receiver:
     def goes_on(self, link: Link) -> bool:
         """Whether nothing else is due than this link's messages."""
         session = link.session
-        return session.loss is None and not session.notices and bool(_alive[0]) and _clock() < self.due
+        return session.loss is None and not session.notices and _clock() < self.due and bool(_alive[0])
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
@@ -283,22 +286,19 @@ class Receiver:
         self.batch.add((0, 0, 0, 1, took, took))
         return True
 
-    def answered(self, received: Received) -> None:
-        """As the owner: count an answer as received, which its thread has already."""
-        if self.events.version != self.events.bus.version or self.events.thread != get_ident():
+    def answered(self, received: Received, message: Any, began: int, ended: int) -> None:
+        """As the owner: count an answer as received, which its thread has decoded, and has already."""
+        messages = self.events
+        if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
-        _, recorders = self.events.read(received)
-        began = _clock()
-        if recorders.started is not None:
-            recorders.started(_wall())
-        took = _clock() - began
-        if recorders.completed is not None:
-            recorders.completed(took)
-        self.batch.add((1, len(received[1]), 0, 1, took, took))
+        took, batch = messages.answered(received, message, began, ended), self.batch
+        batch.counts.append((1, len(received[1]), 0, 1, took, took))
+        if not batch.due or len(batch.counts) >= MANY:
+            batch.counted()
 
     def clear_answers(self, link: Link) -> None:
         """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
-        if not self._replies.has_met:
+        if not self._replies.awaiting:
             return
         answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
         if answers:
@@ -347,12 +347,12 @@ class Receiver:
         idle = min(waited - before if opened == link.opened_ns else waited, window)
         self._idle = (link.opened_ns, waited)
         if not size:
-            self._behind = 0
+            self._late = 0
         elif handled:
-            self._behind = size * (window - idle) // handled
+            self._late = size * (window - idle) // handled
         else:
-            self._behind += window
-        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._behind}
+            self._late += window
+        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._late}
 
 
 def _nothing() -> Hand:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
-from .flag import Flag
+from .flag import Changes
 from .frames import Received
 from .protocol import Protocol
 
@@ -25,10 +25,10 @@ Result = Literal["ok", "rejected", "timeout", "interrupted"]
 _Keys = list[tuple[Hashable, bool, str]]
 
 
-class Pending:
-    """One expected answer. `wake` is set when it is there, and when there is something new to look through for it."""
+class Pending(Changes):
+    """One expected answer. It announces that it is there, and that there is something new to look through for it."""
 
-    __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result", "wake")
+    __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Pending:
         self.deadline = deadline  # on time.monotonic()
         self.read = read  # for answers without a key: True, False, or None for "not the answer"
         self.on_done = on_done  # for answers that no thread waits for
-        self.wake = Flag()
+        self._waiting = []  # as Changes says, without another call
         self.done = False
         self.result: Result = "timeout"
         self.answer: Any = None
@@ -61,15 +61,17 @@ class Replies:
         self._readers: list[Pending] = []
         self._past: dict[Hashable, float] = {}  # keys that ran out of time, the oldest first, and until when known
         self._past_readers: list[Pending] = []  # their deadline is until when they are known
-        self._met: dict[int, Received] = {}  # entries that a waiting thread matched before their owner came to them
+        # Entries that a waiting thread matched before their owner came to them; any, is seen without the lock.
+        self.awaiting: dict[int, Received] = {}
         self._numbers = itertools.count(1)
         self.active = False  # read without the lock
         self.late = 0  # answers that came after their deadline; not delivered
 
     def number(self) -> int:
         """A number for a request, unique for this client and not the id of one that is under way."""
-        with self._lock:
-            return next(number for number in self._numbers if ("reply", number) not in self._pending)
+        while ("reply", number := next(self._numbers)) in self._pending:
+            pass
+        return number
 
     def add(self, pending: Pending) -> bool:
         """Expect an answer. False if one with this key is expected already."""
@@ -97,47 +99,49 @@ class Replies:
         `entry` is what it was decoded from. A thread that waits (owner=False) leaves a mark, because the owner will
         decode the same entry again when it comes to it.
         """
-        keys = self._keys(message)
-        read = self._read(message)
+        key = self._protocol.reply_key(message)
+        if key is not None:
+            error = self._protocol.reply_error(message)
+            keys: _Keys = [(("reply", key), error is None, error[:_MAX_DETAIL] if error else "")]
+        else:
+            keys = self._acks(message)
+        read = self._read(message) if self._readers or self._past_readers else None
         with self._lock:
-            if id(entry) in self._met:  # it answered already, and answers nothing else
+            if self.awaiting and id(entry) in self.awaiting:  # it answered already, and answers nothing else
                 if owner:
-                    del self._met[id(entry)]
+                    del self.awaiting[id(entry)]
                     self._settle_active_locked()
                 return True
-            pending, result, detail = self._match_locked(keys, read)
+            pending, accepted, detail = None, read is not None and read[1], ""
+            for told in keys:
+                if (pending := self._pending.pop(told[0], None)) is not None:
+                    _, accepted, detail = told
+                    break
+            if pending is None and read is not None:
+                pending = self._matched_reader_locked(read)
             if pending is None:
                 late = owner and self._late_locked(keys, read)
                 self._settle_active_locked()
                 return late
             if not owner:
-                self._met[id(entry)] = entry
-            self._settle_active_locked()
-        self._settle(pending, result, message, detail)
+                self.awaiting[id(entry)] = entry
+            if not self._pending:  # else something is expected still
+                self._settle_active_locked()
+        self._settle(pending, "ok" if accepted else "rejected", message, detail)
         return True
-
-    @property
-    def has_met(self) -> bool:
-        """Whether any answer waits for its owner to come by."""
-        return bool(self._met)
 
     def met(self, entry: Received) -> bool:
         """Whether this entry answered already, and only waits for its owner to come by."""
-        return id(entry) in self._met
+        return id(entry) in self.awaiting
 
     def forget_met(self) -> None:
         """What waited is thrown away unread: no entry of it comes to its owner any more."""
         with self._lock:
-            self._met.clear()
+            self.awaiting.clear()
             self._settle_active_locked()
 
-    def _keys(self, message: Any) -> _Keys:
-        protocol = self._protocol
-        key = protocol.reply_key(message)
-        if key is not None:
-            error = protocol.reply_error(message)
-            return [(("reply", key), error is None, (error or "")[:_MAX_DETAIL])]
-        ack = protocol.ack(message)
+    def _acks(self, message: Any) -> _Keys:
+        ack = self._protocol.ack(message)
         if ack is None:
             return []
         names = {None: ("subscribe", "unsubscribe"), True: ("subscribe",), False: ("unsubscribe",)}[ack.subscribed]
@@ -145,8 +149,6 @@ class Replies:
 
     def _read(self, message: Any) -> tuple[Pending, bool] | None:
         """The first reader that takes the message for its answer, and what it makes of it."""
-        if not self._readers and not self._past_readers:
-            return None
         with self._lock:
             readers = [*self._readers, *self._past_readers]
         for pending in readers:
@@ -159,16 +161,12 @@ class Replies:
                 return pending, bool(verdict)
         return None
 
-    def _match_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> tuple[Pending | None, Result, str]:
-        for key, accepted, detail in keys:
-            pending = self._pending.pop(key, None)
-            if pending is not None:
-                return pending, "ok" if accepted else "rejected", detail
-        if read is not None and read[0] in self._readers:
-            self._readers.remove(read[0])
-            self._past_readers.clear()
-            return read[0], "ok" if read[1] else "rejected", ""
-        return None, "ok", ""
+    def _matched_reader_locked(self, read: tuple[Pending, bool]) -> Pending | None:
+        if read[0] not in self._readers:
+            return None
+        self._readers.remove(read[0])
+        self._past_readers.clear()
+        return read[0]
 
     def _late_locked(self, keys: _Keys, read: tuple[Pending, bool] | None) -> bool:
         late = any(self._past.pop(key, None) is not None for key, _, _ in keys)
@@ -179,7 +177,7 @@ class Replies:
         return late
 
     def _settle_active_locked(self) -> None:
-        self.active = bool(self._pending or self._readers or self._past or self._past_readers or self._met)
+        self.active = bool(self._pending or self._readers or self._past or self._past_readers or self.awaiting)
 
     def drop(self, pending: Pending, result: Result) -> bool:
         """Expect it no more: past its deadline, or for lack of a link. False if the answer came first."""
@@ -228,7 +226,7 @@ class Replies:
     def wake(self) -> None:
         """Something arrived that is not decoded yet: the threads that wait look through it. Called by the keeper."""
         for pending in [*self._pending.copy().values(), *self._readers]:  # copies: the keeper waits for no lock
-            pending.wake.set()
+            pending.announce()
 
     def expire(self, now: float) -> None:
         """Give up what no thread waits for and is past its deadline; and do not know late replies for ever."""
@@ -256,4 +254,4 @@ class Replies:
         if pending.on_done is not None:
             pending.on_done(pending)
         pending.done = True
-        pending.wake.set()
+        pending.announce()

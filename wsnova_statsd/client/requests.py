@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any, Final
 
 from .. import checks
@@ -25,7 +25,7 @@ from ..errors import (
 from .faults import Faults
 from .frames import TEXT, Received
 from .link import Link
-from .ownership import THREAD, Hold, Ownership
+from .ownership import STANDS_IN, THREAD, Hold, Ownership
 from .protocol import Protocol
 from .replies import Pending, Replies
 from .sender import Sender
@@ -33,17 +33,29 @@ from .sender import Sender
 _ANSWER_TIMEOUT: Final = 10.0  # seconds after which an answer that no thread waits for is forgotten
 _LOOK: Final = 0.25  # seconds after which a waiting thread looks for itself, should it not have been woken
 _TURN: Final = 0.15  # seconds of reading before a waiting thread sees whether another one wants to
+_monotonic = time.monotonic
+_clock = time.monotonic_ns
 
 
-@dataclass(slots=True)
+_NO_HOLD: Final[Hold] = {}
+
+
 class Asked:
     """What is expected, on which link, and the last arrival that was looked at: its number, and itself if unread."""
 
-    pending: Pending
-    link: Link
-    scanned: int = 0
-    last: Received | None = None
-    hold: Hold = field(default_factory=dict)  # of the ownership, while this thread borrows it
+    __slots__ = ("hold", "last", "link", "pending", "scanned")
+
+    def __init__(self, pending: Pending, link: Link, scanned: int = 0, last: Received | None = None) -> None:
+        self.pending = pending
+        self.link = link
+        self.scanned = scanned
+        self.last = last
+        self.hold = _NO_HOLD  # of the ownership, while this thread borrows it
+
+    def has_news(self) -> bool:
+        """Whether there is something to look at, or the answer."""
+        session = self.link.session
+        return self.pending.done or session.arrived != self.scanned or session.loss is not None
 
 
 NOBODY: Final = Pending(None, 0.0)
@@ -51,7 +63,9 @@ NOBODY: Final = Pending(None, 0.0)
 
 def deadline(timeout: float) -> float:
     """When `timeout` seconds are over, on time.monotonic(). Raises ConfigurationError for what is no timeout."""
-    return time.monotonic() + checks.seconds("timeout", timeout, zero=True, endless=True)
+    if type(timeout) is not float or not 0.0 <= timeout <= checks.LONGEST:  # nearly always it is one
+        timeout = checks.seconds("timeout", timeout, zero=True, endless=True)
+    return _monotonic() + timeout
 
 
 class Requests:
@@ -78,8 +92,8 @@ class Requests:
         self._attend = attend
         self._settle = settle
         self._decode_text = protocol.text_decoder()
-        # The receiver's: counts an answer as received
-        self.answered: Callable[[Received], None] = lambda received: None
+        # The receiver's: counts an answer as received that was decoded between two readings of the clock
+        self.answered: Callable[[Received, Any, int, int], None] = lambda received, message, began, ended: None
 
     def request(self, message: Any, timeout: float) -> Any:
         """The reply. Raises RequestTimeout, RequestInterrupted, RequestRejected, NotConnected."""
@@ -87,19 +101,17 @@ class Requests:
         ready, key = self._protocol.request(message, self._replies.number())
         pending = Pending(("reply", key), until)
         self._ask(pending, ready)
+        if pending.result == "ok":
+            return pending.answer
         if pending.result == "timeout":
             error: WsnovaError = RequestTimeout(f"no reply to request {key!r} within timeout={timeout:g} s")
-            self._faults.handled(self._faults.occurred(error, "timeout", "warning"), "raised")
+            self._faults.raised(error, "timeout", "warning")
             raise error
         if pending.result == "interrupted":
             raise RequestInterrupted(
                 f"the connection was lost before the reply to request {key!r}; it may have had effect"
             )
-        if pending.result == "rejected":
-            raise RequestRejected(
-                f"the server answered request {key!r} with an error: {pending.detail}", pending.answer
-            )
-        return pending.answer
+        raise RequestRejected(f"the server answered request {key!r} with an error: {pending.detail}", pending.answer)
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float) -> bool:
         """Send a message and wait for one that `read` knows as its answer. Raises like request."""
@@ -118,7 +130,9 @@ class Requests:
             asked = self.begin(pending)
             if asked is None:
                 raise ConfigurationError(f"an answer to {pending.key!r} is awaited already; wait for it first")
-            self.send(asked, message)
+            link = self._sender.send(message, 0.0)
+            if link is not asked.link:  # lost and made anew in between
+                asked.link, asked.scanned, asked.last = link, 0, None
             self.wait(asked)
         except BaseException:  # a signal's handler may raise before anything else would forget it
             self._replies.forget(pending)
@@ -130,7 +144,7 @@ class Requests:
         """Before the question is sent: its answer belongs to the thread that waits. None if one like it is expected
         already. Raises NotConnected."""
         link = self._up(0.0)
-        asked = Asked(pending, link, link.session.arrived, _last(link))
+        asked = Asked(pending, link, link.session.arrived, _last(link) if link.inbox else None)
         return asked if self._replies.add(pending) else None
 
     def send(self, asked: Asked, message: Any, *, urgent: bool = False) -> None:
@@ -145,17 +159,21 @@ class Requests:
 
     def wait(self, asked: Asked) -> None:
         """Until there is an answer, or none can come any more."""
-        pending, link, reads = asked.pending, asked.link, "waiting"
+        pending, session, reads = asked.pending, asked.link.session, "waiting"
         try:
             reads = self._begin_reading(asked)
             while not pending.done:
-                self._look_through(asked)
-                if pending.done:
-                    return
-                if pending.deadline <= time.monotonic():
+                if session.arrived != asked.scanned:
+                    self._look_through(asked)
+                    if pending.done:
+                        return
+                now = _monotonic()
+                if pending.deadline <= now:
                     self._replies.drop(pending, "timeout")
-                elif link.loss is not None and link.session.arrived == asked.scanned:
+                elif session.loss is not None and session.arrived == asked.scanned:
                     self._replies.drop(pending, "interrupted")
+                elif reads == "borrowing" and not asked.link.inbox and not self._ownership.wanted:
+                    self._read_answers(asked, pending.deadline if pending.deadline < now + _TURN else now + _TURN)
                 else:
                     reads = self._await_more(asked, pending.deadline, reads)
         except BaseException:
@@ -199,11 +217,11 @@ class Requests:
     def _begin_reading(self, asked: Asked) -> str:
         """How this thread comes by its answer: as the `owner`, which it was before, in the user's code; by `borrowing`
         the ownership, if it is free; or `waiting` for what others read."""
+        asked.hold = hold = {THREAD: get_ident(), STANDS_IN: True}
+        if self._ownership.enter(hold):
+            return "borrowing"
         if self._ownership.mine():
             return "owner"
-        asked.hold = self._ownership.wish()
-        if self._ownership.borrow(asked.hold):
-            return "borrowing"
         self._attend()
         return "waiting"
 
@@ -224,16 +242,14 @@ class Requests:
         else:
             if asked.link.full:  # of answers, perhaps, if no thread ever iterates
                 self._ownership.if_free(lambda: self._settle(asked.link))
-            wake = asked.pending.wake
-            wake.wait(min(max(0.0, until - time.monotonic()), _LOOK))
-            wake.clear()
-            if asked.pending.done:
-                wake.set()  # two may wait for one answer
+            asked.pending.wait_for(asked.has_news, min(until - time.monotonic(), _LOOK))
         return reads
 
     def _read_answers(self, asked: Asked, until: float) -> None:
         """As the owner, with nothing in the inbox: read once, and take the answers out of what came."""
         link = asked.link
+        if link.session.notices:  # which the link reads nothing more before
+            self._settle(link)
         link.next_run(until, direct=False)
         for entry in [*link.inbox]:
             if not self._offer(entry, owner=True):
@@ -244,13 +260,15 @@ class Requests:
     def _offer(self, entry: Received, *, owner: bool) -> bool:
         """True if this is an answer. One that the owner finds is counted as received at once."""
         opcode, payload, _ = entry
+        began = _clock()
         try:
             message = self._decode_text(payload) if opcode == TEXT else self._protocol.decode(payload)
+            ended = _clock()
             found = self._replies.offer(message, entry, owner=owner)
         except Exception:  # the owner decodes it again, and emits that
             return False
         if found and owner:
-            self.answered(entry)
+            self.answered(entry, message, began, ended)
         return found
 
     def _end_reading(self, asked: Asked, reads: str) -> None:

@@ -10,14 +10,13 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
 from .. import events, process
 from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
 from ..telemetry import Recorder
-from .batch import WINDOW_NS, Batch, Counts
+from .batch import MANY, Batch
 from .deflate import Deflate
 from .emitter import Emitter
 from .faults import Faults
@@ -33,31 +32,43 @@ _KEYS: Final = 1024
 _MAX_KNOWN: Final = 200  # types whose recorders a thread keeps
 _FINAL: Final = 0x80
 _DEFLATED: Final = 0x40  # RSV1 (RFC 7692, section 6)
-_short, _medium, _long = (struct.Struct(form).pack for form in ("!BB4s", "!BBH4s", "!BBQ4s"))
-_BLOCKING: Final = (True,)
+_SMALL: Final = 2048  # bytes of a payload whose length has a multiplier of its own
+_short, _medium, _long = (struct.Struct(form).pack for form in ("!BBI", "!BBHI", "!BBQI"))
+_keys = struct.Struct(f"!{_KEYS}I").unpack
+_AT_ONCE: Final = (False,)
+_WAITING: Final = (True,)
 _clock = time.monotonic_ns
 _wall = time.time_ns
 
 
-class _Keys:
+class _Keyring:
     """Masking keys that cannot be guessed (RFC 6455, section 5.3), drawn from the system many at a time. Any thread."""
 
     def __init__(self) -> None:
-        self.after_fork()
+        self.drawn: list[int] = []
         process.on_fork(self)
 
     def after_fork(self) -> None:
         """In a child: the parent's keys are the parent's."""
-        self.drawn: list[bytes] = []
+        self.drawn.clear()
 
-    def draw(self) -> bytes:
+    def draw(self) -> int:
         """A key that was not used before, and more of them for `drawn`."""
-        pool = os.urandom(4 * _KEYS)
-        self.drawn += [pool[start : start + 4] for start in range(4, len(pool), 4)]
-        return pool[:4]
+        key, *more = _keys(os.urandom(4 * _KEYS))
+        self.drawn += more
+        return int(key)
 
 
-_KEYRING: Final = _Keys()
+_KEYRING: Final = _Keyring()
+_drawn: Final = _KEYRING.drawn
+_repeating: dict[int, int] = {}  # by words: what makes a key, multiplied by it, follow itself so many times
+
+
+def _multiplier(words: int) -> int:
+    ones = int.from_bytes(b"\0\0\0\1" * words)
+    if words * 4 <= _SMALL:
+        _repeating[words] = ones
+    return ones
 
 
 def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> bytes:
@@ -67,7 +78,7 @@ def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> b
         first, payload = first | _DEFLATED, short
     size = len(payload)
     try:
-        key = _KEYRING.drawn.pop()
+        key = _drawn.pop()
     except IndexError:
         key = _KEYRING.draw()
     if size < 126:
@@ -76,13 +87,9 @@ def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> b
         head = _medium(first, 0xFE, size, key)
     else:
         head = _long(first, 0xFF, size, key)
-    mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
-    return head + (int.from_bytes(payload, "little") ^ mask).to_bytes(size, "little")
-
-
-def _one(size: int, errors: int = 0) -> Iterator[Counts]:
-    """One message, to be counted once."""
-    return iter(((1, size, errors, 0, 0, 0),))
+    words = size + 3 >> 2
+    mask = key * (_repeating.get(words) or _multiplier(words)) >> (-size & 3) * 8
+    return head + (int.from_bytes(payload) ^ mask).to_bytes(size)
 
 
 class Recorders(NamedTuple):
@@ -97,14 +104,22 @@ class Recorders(NamedTuple):
 _UNHEARD: Final = Recorders("", None, None, None)
 
 
-class _Heard(threading.local):
-    """The calling thread's recorders by what a protocol calls a message, and the version of the bus they are for."""
+class _Known:
+    """Recorders by what a protocol calls a message, and the version of the bus they are for."""
 
-    version = -1
-    heard = False
+    __slots__ = ("heard", "known", "version")
 
     def __init__(self) -> None:
+        self.version = -1
+        self.heard = False
         self.known: dict[Any, Recorders] = {}
+
+
+class _Here(threading.local):
+    """The calling thread's recorders: one look-up, each of which costs as much as a call."""
+
+    def __init__(self) -> None:
+        self.recorders = _Known()
 
 
 class Linked(Protocol):
@@ -143,66 +158,73 @@ class Sender:
         self._limit = limit
         self._bucket = TokenBucket(limit, time.monotonic()) if limit is not None else None
         self._bus = emit.bus
-        self._heard = _Heard()
+        self._here = _Here()
         self._batch = Batch()
-        self._flushed_at = 0  # the end of the window that the clock was asked for last
+        self._flushed_at = -1  # the end of the window that the clock was asked for last
 
     def send(self, message: Any, wait: float, *, urgent: bool = False) -> Link:
         """Encode and send; the link it went out on. Raises EncodeError, NotConnected, RateLimited.
 
         What is urgent waits for no rate limit: an application heartbeat that comes late costs the connection.
         """
-        recorders = self._recorders(message)
-        if recorders.started is not None:
-            recorders.started(_wall())
+        here = self._here.recorders
+        if here.version != self._bus.version:
+            self._attend(here)
+        raw = None
+        try:
+            recorders = here.known[raw := self._type_of(message)] if here.heard else _UNHEARD
+        except Exception:  # it came up first; or the protocol cannot name what it may well encode
+            recorders = self._recorders_of(raw)
+        kind, started, completed, sent = recorders
+        if started is not None:
+            started(_wall())
         began = _clock()
         try:
             text, payload = self._encode(message)
         except Exception as error:
-            raise self._unencodable(message, error, recorders, _clock() - began) from error
-        if recorders.completed is not None:
-            recorders.completed(_clock() - began, len(payload))
-        return self._write(TEXT if text else BINARY, payload, recorders, wait, urgent=urgent)
+            raise self._unencodable(message, error, kind, _clock() - began) from error
+        if completed is not None:
+            completed(_clock() - began, len(payload))
+        return self._write(TEXT if text else BINARY, payload, sent, wait, urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
-        """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
+        """Send one text frame as it is, with the events of `send`. Raises EncodeError, NotConnected, RateLimited."""
+        recorders = self._recorders_of("text")
+        if recorders.started is not None:
+            recorders.started(_wall())
+        began = _clock()
         try:
             payload = text.encode()
         except (AttributeError, UnicodeEncodeError) as error:
-            raise EncodeError(f"a {type(text).__name__} cannot be sent as text: {error}") from error
-        return self._write(TEXT, payload, self._recorders_of("text"), wait)
+            raise self._unencodable(text, error, recorders.kind, _clock() - began) from error
+        if recorders.completed is not None:
+            recorders.completed(_clock() - began, len(payload))
+        return self._write(TEXT, payload, recorders.sent, wait)
 
     def send_binary(self, data: bytes, wait: float) -> Link:
         """Send one binary frame as it is. Raises NotConnected, RateLimited."""
-        return self._write(BINARY, data, self._recorders_of("binary"), wait)
+        return self._write(BINARY, data, self._recorders_of("binary").sent, wait)
 
     # -- recorders ----------------------------------------------------------------------------------------------------
 
-    def _recorders(self, message: Any) -> Recorders:
-        """Those of a message's type. All its events are emitted by what is seen before it: pairs stay whole."""
-        here = self._heard
+    def _recorders_of(self, raw: Any) -> Recorders:
+        """Those of a type; None if it cannot be told. All events of a message are emitted by what is seen before it:
+        pairs stay whole."""
+        here = self._here.recorders
         if here.version != self._bus.version:
             self._attend(here)
         if not here.heard:
             return _UNHEARD
         try:
-            raw = self._type_of(message)
-            found = here.known.get(raw)
-        except Exception:  # a protocol that cannot name what it may well encode
-            raw, found = None, here.known.get(None)
-        return found or self._made(here, raw)
+            return here.known[raw]
+        except Exception:  # it came up first; or it is no text, or one with methods of its own
+            return self._made(here, raw)
 
-    def _recorders_of(self, raw: Any) -> Recorders:
-        here = self._heard
-        if here.version != self._bus.version:
-            self._attend(here)
-        return (here.known.get(raw) or self._made(here, raw)) if here.heard else _UNHEARD
-
-    def _attend(self, here: _Heard) -> None:
+    def _attend(self, here: _Known) -> None:
         here.version, here.known = self._bus.version, {}
         here.heard = any(self._emit.slot(event).handlers for event in _EVENTS)
 
-    def _made(self, here: _Heard, raw: Any) -> Recorders:
+    def _made(self, here: _Known, raw: Any) -> Recorders:
         try:
             kind = self._types(raw)
         except Exception:  # a text with methods of its own
@@ -219,19 +241,19 @@ class Sender:
             here.known[raw] = made
         return made
 
-    def _unencodable(self, message: Any, error: Exception, recorders: Recorders, took: int) -> EncodeError:
+    def _unencodable(self, message: Any, error: Exception, kind: str, took: int) -> EncodeError:
         slot = self._emit.slot(events.MESSAGE_ENCODE_COMPLETED)
-        if recorders.kind and slot.handlers:
-            metadata = {"client_id": self._client_id, "type": recorders.kind, "result": "error"}
+        if kind and slot.handlers:
+            metadata = {"client_id": self._client_id, "type": kind, "result": "error"}
             slot.emit({"duration": took, "size": 0}, metadata)
-        self._count(_one(0, errors=1))
+        self._unsent()
         fault = EncodeError(f"a {type(message).__name__} cannot be encoded: {type(error).__name__}: {error}")
-        self._faults.occurred(fault, "encode", "error")
+        self._faults.raised(fault, "encode", "error")
         return fault
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def _write(self, opcode: int, payload: bytes, recorders: Recorders, wait: float, *, urgent: bool = False) -> Link:
+    def _write(self, opcode: int, payload: bytes, sent: Recorder | None, wait: float, urgent: bool = False) -> Link:
         """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
         owner emits why - and RateLimited."""
         link = self._connection.link
@@ -241,33 +263,31 @@ class Sender:
             until = time.monotonic() + wait
             self._take_turn(self._bucket)
             link = self._connection.up(max(0.0, until - time.monotonic()))
+        size, batch, patience, free = len(payload), self._batch, self._patience, False
         frame = data_frame(opcode, payload, link.deflate)
-        sent = _one(len(payload))
-        free: list[bool] = []
-        left: list[int] = []
         try:
-            # Known in the step in which it is taken: it is given back wherever a signal's handler raises.
-            free.extend(map(link.sending.acquire, _BLOCKING, (self._patience,)))
-            if True not in free:
+            # Unpacked: a signal's handler may come behind a call, but not between this step and the note of it.
+            (free,) = map(link.sending.acquire, _AT_ONCE)
+            if not free:
+                (free,) = map(link.sending.acquire, _WAITING, (patience,))
+            if not free:
                 raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
-            link.send(frame, self._patience, left)
-            self._batch.add_once(sent)
+            link.writer.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
+            if batch.due != self._flushed_at or len(batch.counts) >= MANY:
+                self._plan()
         except NotConnected:
-            self._count(_one(0, errors=1))
+            self._unsent()
             raise
-        except BaseException:  # a signal's handler: what is out counts, once
-            if sum(left) == len(frame):
-                self._count(sent)
+        except BaseException:  # a signal's handler: what is out was counted
+            self._plan()
             raise
         finally:
-            if True in free:
+            if free:
                 link.sending.release()
             if link.disposed:
                 link.give_back()
-        if self._batch.due != self._flushed_at:
-            self._plan()
-        if recorders.sent is not None:
-            recorders.sent(len(payload), _wall())
+        if sent is not None:
+            sent(size, _wall())
         return link
 
     def _take_turn(self, bucket: TokenBucket) -> None:
@@ -276,23 +296,30 @@ class Sender:
             return
         if self._limit is not None and not self._limit.wait:
             limited = RateLimited(f"the rate limit {self._limit} is used up; the next send may go in {pause:.3f} s")
-            self._faults.handled(self._faults.occurred(limited, "rate_limit", "warning"), "raised")
+            self._faults.raised(limited, "rate_limit", "warning")
             raise limited
         if self._connection.closing.wait(min(pause, threading.TIMEOUT_MAX)):
             bucket.give_back()
             raise NotConnected("the client was closed while a send waited for the rate limit")
 
-    def _count(self, counts: Iterator[Counts]) -> None:
-        """Count, and have the sums emitted in time. Set after the call: a timer too many does no harm, one that an
-        interrupt prevented is made by the next message."""
-        self._batch.add_once(counts)
+    def _unsent(self) -> None:
+        """Count a message in error."""
+        self._batch.add((1, 0, 1, 0, 0, 0))
         self._plan()
 
     def _plan(self) -> None:
+        """Have the sums emitted in time. Set after the call: a timer too many does no harm, one that an interrupt
+        prevented is made by the next message."""
+        self._batch.counted()
         due = self._batch.due
         if due and due != self._flushed_at:
-            CLOCK.call_later(WINDOW_NS / 1e9, self.flush)
+            CLOCK.call_later((due - _clock()) / 1e9, self.flush)
             self._flushed_at = due
+
+    @property
+    def due(self) -> int:
+        """When the sums are to leave, on time.monotonic_ns(); 0 while there are none."""
+        return self._batch.due
 
     def flush(self) -> None:
         """Emit the sums since they left last."""

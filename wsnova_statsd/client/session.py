@@ -92,7 +92,7 @@ class Session:
 
     # -- bytes in -----------------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes, now: float, stamp: int, bulk: list[bytes] | None = None) -> int:
+    def receive(self, data: bytes | memoryview, now: float, stamp: int, bulk: list[bytes] | None = None) -> int:
         """Take what was read. Messages go into the inbox; with `bulk` those of one kind, up to the first of another, go
         there, the payloads only. Returns the opcode of those in bulk.
 
@@ -170,7 +170,8 @@ class Session:
     def caught_up(self) -> None:
         """The owner reads, and nothing waits."""
         if not self.inbox:
-            self.judge()
+            if self.verdict is not None:
+                self.judge()
             self.buffer.full = self.buffer.noticed = False
 
     def breach(self, violation: Violation) -> None:
@@ -183,7 +184,8 @@ class Session:
 
     def judges(self, now: float) -> bool:
         """Whether `tick` would judge silence now, and has to know if nothing waits to be read."""
-        return now >= self._deadline or now >= self._idle_at() or self.write_fault is not None
+        idle = self._idle_timeout != NEVER and now >= self._idle_at()
+        return idle or now >= self._deadline or self.write_fault is not None
 
     def tick(self, now: float, *, dry: bool) -> None:
         """Ping if it is time. Judge silence, but only while nothing waits to be read (`dry`): a pong may be behind it.
@@ -209,8 +211,12 @@ class Session:
         self._plan()
 
     def _plan(self) -> None:
-        next_ping = self._next_ping if not self.ping_due and (self._deadline == NEVER or self._missed) else NEVER
-        self.due = min(next_ping, self._deadline, self._idle_at())
+        due = self._deadline
+        if not self.ping_due and self._next_ping < due and (due == NEVER or self._missed):
+            due = self._next_ping
+        if self._idle_timeout != NEVER:
+            due = min(due, self._idle_at())
+        self.due = due
 
     def _idle_at(self) -> float:
         """When the idle limit is reached, unless a whole message or a pong arrives."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from typing import Final
 
 from .flag import Changes
 
@@ -27,6 +28,9 @@ class Phase(IntEnum):
     FORKED = 3  # this process is a child of the one that started it
 
 
+_ENDED: Final = Phase.ENDED  # a look-up in an enum takes as long as a call
+
+
 class Progress:
     """The phase of a lifecycle. It moves forward only, whichever threads and signal handlers reach one at once."""
 
@@ -44,7 +48,7 @@ class Progress:
     @property
     def over(self) -> bool:
         """Whether nothing more comes of it in this process."""
-        return self.phase >= Phase.ENDED
+        return self.phase >= _ENDED
 
     def wait(self, timeout: float | None) -> bool:
         """Until it is over; False after `timeout` seconds."""

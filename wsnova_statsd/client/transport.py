@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import select
 import selectors
 import socket
@@ -17,10 +18,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ..errors import NotConnected
 from .dial import Stream
+from .read_buffers import BUFFERS, FLOOD, Lent
 from .session import Loss, cut
 
 try:
@@ -29,13 +31,13 @@ try:
 except ImportError:  # no POSIX: what waits in the kernel cannot be asked
     fcntl = termios = None  # type: ignore[assignment]
 
-_SMALL: Final = 4096  # of an idle connection
-READ: Final = 65536  # bytes, at most, for an owner that is away
-FLOOD: Final = 524288  # what one read may take for an owner that has dealt with all before
+SMALL: Final = 4096  # bytes of a read while the feed is slow; what is not longer is given as bytes of its own
+READ: Final = 65536  # at most, for an owner that is away
+_SOME: Final = 16384  # at most on TLS, whose records are not longer, and while all buffers are in use
 BRIEF: Final = 0.1  # seconds that a read may wait in the system, without a look at what is due
 _BRIEF_MS: Final = round(BRIEF * 1e3)
-_SMALLEST: Final = (_SMALL,)
-_WAITING: Final = (0,)  # the flags of a read that may wait
+_FEW: Final = (SMALL,)  # bytes of a read that may wait,
+_WAITING: Final = (0,)  # and its flags
 _LONGEST: Final = 3600.0  # seconds of one wait
 _LINGER: Final = 0.5  # seconds for a peer that broke the protocol to read why it is left
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -81,16 +83,18 @@ class Transport:
     `recv` or `await_bytes` gave empties `got`."""
 
     __slots__ = (
-        *("_at_once", "_blocking", "_flags", "_poll", "_read", "_recv", "_send", "_size", "_sock", "_tls"),
-        *("got", "lively", "ready"),
+        *("_at_once", "_blocking", "_buffer", "_lent", "_poll", "_read", "_recv", "_send", "_size", "_sock", "_tls"),
+        *("flags", "got", "lively", "ready", "write"),
     )
 
     def __init__(self, sock: Stream, ahead: bytes = b"") -> None:
         self._sock = sock
         # What was read and is not taken yet: it stands here from the step in which it is read, and is given again until
         # the reader has emptied the list, so that no signal's handler that raises in between costs a byte.
-        self.got: list[bytes] = [ahead] if ahead else []
-        self._size = _SMALL  # of the next read: doubled while reads are full, halved while they are nearly empty
+        self.got: list[Any] = [ahead] if ahead else []  # bytes, a view, or a number: so many bytes of _buffer
+        self._buffer: mmap.mmap | None = None  # what the last long read went into,
+        self._lent: Lent | None = None  # until it was taken
+        self._size = SMALL  # of the next read; FLOOD while reads are full
         self.ready = True  # bytes may be here that no poll would show, or the last read left some
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._recv: Callable[[int, int], bytes] = sock.recv
@@ -98,7 +102,9 @@ class Transport:
         self._blocking = _waits_within_reads(sock)
         self._at_once = socket.MSG_DONTWAIT if self._blocking else 0  # with every read and write that is not to wait
         self._send: Callable[..., int] = sock.send
-        self._flags = (self._at_once,)
+        # Writes what goes at once, with `flags`; returns how many bytes that were. On TLS always none, and `send` does.
+        self.write: Callable[[bytes, int], int] = sock.send if self._tls is None else lambda _data, _flags: 0
+        self.flags = (self._at_once,)
         self._poll = polling(sock)  # the reader's: until bytes are there, so many ms
         self.lively = False  # more may come at once; the reader says when not
 
@@ -126,19 +132,24 @@ class Transport:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def recv(self, most: int = READ) -> bytes | None:
+    def recv(self, most: int = FLOOD) -> bytes | memoryview | None:
         """What is there, `most` bytes at most; b'' at the end of the stream, None if nothing is there yet. Never waits.
-        Raises OSError, and ValueError if another thread closed the socket."""
+        Raises OSError, and ValueError if another thread closed the socket.
+
+        A memoryview stands in a buffer of READ bytes or more that is another's as soon as the view is let go of."""
         got = self.got
         if got:
-            return got[0]
-        size = min(self._size, most)
+            return self._given()
+        size = self._size if self._size < most else most
         try:
-            if self._tls is None:
-                got.extend(map(self._recv, (size,), (self._at_once,)))
-            else:
+            if self._tls is not None:
+                size = min(size, _SOME)
                 with self._tls:
                     got.extend(map(self._read, (size,)))
+            elif size <= SMALL:
+                got.extend(map(self._recv, (size,), self.flags))
+            else:
+                size = self._recv_much(size)
         except (BlockingIOError, ssl.SSLWantReadError):
             self.ready = False
             return None
@@ -147,48 +158,71 @@ class Transport:
             return None
         except ssl.SSLEOFError:
             return b""
-        self._adapt(len(got[0]), size)
-        return got[0]
+        data = self._given() if size > SMALL else got[0]
+        self._adapt(len(data), size)
+        return data
+
+    def _recv_much(self, size: int) -> int:
+        """Read from a plain socket; how many bytes that were asked for. In one step they are in `got`, whatever
+        interrupts."""
+        self._buffer = buffer = BUFFERS.take()
+        if buffer is None:
+            size = min(size, _SOME)
+            self.got.extend(map(self._recv, (size,), self.flags))
+            return size
+        try:
+            self.got.extend(map(self._sock.recv_into, (buffer,), (size,), self.flags))
+        finally:
+            if not self.got:
+                BUFFERS.give_back(buffer)
+        return size
+
+    def _given(self) -> bytes | memoryview:
+        """What was read and is not taken yet."""
+        data: bytes | memoryview | int = self.got[0]
+        if isinstance(data, int):
+            assert self._buffer is not None
+            view = memoryview(self._buffer)[:data]
+            self.got[0] = data = view if data > SMALL else bytes(view)
+            self._lent = BUFFERS.lend(self._buffer, view)  # last: after an interrupt it is lost, not lent again
+        return data
 
     def _adapt(self, got: int, size: int) -> None:
-        """Read more at once while reads are full, less when they are nearly empty."""
-        if got == size:
-            self._size, self.ready = min(size * 2, FLOOD), True
-        else:
-            # One TLS record is read at a time: behind a long one there may be more.
-            self.ready = self._tls is not None and got >= _SMALL
-            if got < size >> 2 and size > _SMALL:
-                self._size = size >> 1
+        """Read much at once while reads are full, little when they would have been short."""
+        self._size = FLOOD if got >= SMALL else SMALL
+        # On TLS one record is read at a time: behind a long one there may be more.
+        self.ready = got == size or (self._tls is not None and got >= SMALL)
 
     def await_brief(self) -> None:
         """While `lively`, wait up to BRIEF seconds for bytes, and read them into `got`, if they come. A plain socket
         waits within the read: one call of the system for each message of a feed."""
         got = self.got
         if got:
+            self._given()
             return
         if not self._blocking:
             if self._poll(_BRIEF_MS):
                 self.recv()
             return
         try:
-            got.extend(map(self._recv, _SMALLEST, _WAITING))
+            got.extend(map(self._recv, _FEW, _WAITING))
         except BlockingIOError:  # after BRIEF seconds
             return
-        if len(got[0]) == _SMALL:
-            self._adapt(_SMALL, _SMALL)
+        if len(got[0]) == SMALL:
+            self._adapt(SMALL, SMALL)
 
-    def await_bytes(self, seconds: float) -> bytes | None:
+    def await_bytes(self, seconds: float) -> bytes | memoryview | None:
         """Wait so many seconds for bytes, and read them as `recv` does; None if there are none by then, or earlier."""
         if self.lively and seconds > BRIEF:
             self.await_brief()
             if self.got:
-                return self.got[0]
+                return self._given()
             self.lively = False  # an idle connection is not asked that often
             return None
         if not self._poll(math.ceil(min(seconds, _LONGEST) * 1e3) if seconds > 0 else 0):
             return None
-        data = self.recv(FLOOD)
-        self.lively = self._size == _SMALL and not self.ready
+        data = self.recv()
+        self.lively = self._size == SMALL and not self.ready
         return data
 
     def wait(self, timeout: float) -> bool:
@@ -211,11 +245,6 @@ class Transport:
         left = [] if left is None else left
         if self._tls is not None:
             left.append(0)  # from here on something may be out that cannot be booked: OpenSSL may have sealed it
-        else:
-            try:  # nearly always all of it goes at once
-                left.extend(map(self._send, (data,), self._flags))
-            except (OSError, ValueError):  # the next try raises again
-                pass
         sent = sum(left) or self.send_now(data, left) or 0
         while sent < len(data):
             if not self._wait_writable(patience):
@@ -232,7 +261,7 @@ class Transport:
         left = [] if left is None else left
         try:
             if self._tls is None:
-                left.extend(map(self._send, (data,), self._flags))
+                left.extend(map(self._send, (data,), self.flags))
             else:
                 with self._tls:
                     left.extend(map(self._send, (data,)))

@@ -1,0 +1,58 @@
+"""The buffers of long reads: lent while what was read is needed, few in number, and never lost for good."""
+
+import gc
+import mmap
+
+from wsnova_statsd.client.read_buffers import FLOOD, ReadBuffers
+
+
+def _both(buffers: ReadBuffers) -> tuple[mmap.mmap, mmap.mmap]:
+    """All that there are."""
+    one, other = buffers.take(), buffers.take()
+    assert one is not None
+    assert other is not None
+    assert one is not other
+    assert len(one) == len(other) == FLOOD
+    return one, other
+
+
+def test_no_more_are_made_than_threads_read_at_the_same_time() -> None:
+    """Whoever finds none reads into bytes of its own."""
+    buffers = ReadBuffers()
+    held = _both(buffers)
+    assert buffers.take() is None
+    buffers.give_back(held[0])
+    assert buffers.take() is held[0]
+    assert buffers.take() is None
+
+
+def test_a_lent_buffer_is_free_again_when_nobody_has_the_view_of_it() -> None:
+    """Not before: what was read stays as it is until then."""
+    buffers = ReadBuffers()
+    one, _other = _both(buffers)
+    one[:4] = b"tick"
+    view = memoryview(one)[:4]
+    lent = buffers.lend(one, view)
+    assert buffers.take() is None
+    assert bytes(view) == b"tick"
+    del view
+    assert lent() is None
+    assert buffers.take() is one
+
+
+def test_a_buffer_that_was_neither_lent_nor_given_back_is_replaced() -> None:
+    """Its reader was interrupted, and is gone."""
+    buffers = ReadBuffers()
+    held = _both(buffers)
+    assert buffers.take() is None
+    del held
+    gc.collect()
+    _both(buffers)
+
+
+def test_a_forked_child_has_buffers_of_its_own() -> None:
+    """Those of the parent may be in the hands of a thread that is not there."""
+    buffers = ReadBuffers()
+    held = _both(buffers)
+    buffers.after_fork()
+    assert not {id(one) for one in _both(buffers)} & {id(one) for one in held}
