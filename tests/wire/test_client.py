@@ -70,6 +70,22 @@ def test_the_chosen_subprotocol_is_told_while_there_is_a_link() -> None:
         assert client.start(5.0).subprotocol is None
 
 
+def test_a_login_knows_the_subprotocol_that_it_speaks() -> None:
+    """Its message may be another in each version of a feed."""
+    seen: list[str | None] = []
+
+    class Auth:
+        def login(self, _given: Any) -> None:
+            seen.append(client.subprotocol)
+
+    with (
+        WebSocketServer(silent, subprotocols=["v1.feed"]) as server,
+        _client(server.url, subprotocols=["v2.feed", "v1.feed"], auth=Auth()) as client,
+    ):
+        client.start(5.0)
+    assert seen == ["v1.feed"]
+
+
 def test_a_url_goes_out_as_it_is_written() -> None:
     """Capitals in the scheme, parameters, an umlaut; the server sees one line, and Host with the port."""
     with WebSocketServer(silent) as server:

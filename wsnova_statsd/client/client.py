@@ -309,10 +309,13 @@ class Client:
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that the server chose on this link; None if it chose none, and while there is no link."""
+        """The subprotocol that the server chose on this link; None if it chose none, and while there is no link. A
+        login sees that of the link it is for."""
         lifecycle = self._own()
-        link = None if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.connection.link
-        return None if link is None else link.subprotocol
+        try:
+            return None if lifecycle is None else lifecycle.connection.up(0.0).subprotocol
+        except NotConnected:
+            return None
 
     @property
     def wanted(self) -> list[Any]:
