@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import checks
 from ..errors import AuthRejected, ConfigurationError
-from .headers import Headers, header_lines
+from .headers import Headers, Pair, header_pairs
 
 if TYPE_CHECKING:
     from .client import Client
@@ -46,14 +46,14 @@ class HeaderAuth:
     def __init__(self, headers: Headers | Mapping[str, str | Callable[[], str]] | Callable[[], Headers]) -> None:
         if isinstance(headers, Mapping):
             headers = dict(headers)
-            header_lines({name: "" if callable(value) else value for name, value in headers.items()})
+            header_pairs({name: "" if callable(value) else value for name, value in headers.items()})
             for name, value in headers.items():
                 if callable(value):
                     checks.function(f"HeaderAuth's {name}", value)
         elif callable(headers):
             checks.function("HeaderAuth's headers", headers)
         else:
-            headers = header_lines(headers)
+            headers = header_pairs(headers)
         self._headers: Any = headers
 
     @property
@@ -62,12 +62,12 @@ class HeaderAuth:
         given = self._headers
         return callable(given) or (isinstance(given, Mapping) and any(map(callable, given.values())))
 
-    def headers(self) -> list[str]:
-        """The header lines of one attempt, checked."""
+    def headers(self) -> list[Pair]:
+        """The headers of one attempt, checked."""
         headers = self._headers() if callable(self._headers) else self._headers
         if isinstance(headers, Mapping):
             headers = {name: value() if callable(value) else value for name, value in headers.items()}
-        return header_lines(headers)
+        return header_pairs(headers)
 
     def login(self, client: LoginClient) -> float | None:
         """Nothing more to do: the upgrade carried the credentials."""

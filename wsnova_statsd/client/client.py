@@ -29,11 +29,12 @@ from .headers import Headers
 from .ids import IDS
 from .lifecycle import Lifecycle
 from .link import Link
-from .options import Options, target
+from .options import Options
 from .pending import emit_pending
 from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
+from .target import target
 
 _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -59,8 +60,8 @@ class Client(Generic[Message]):
         on_message: Called with each message, in the client's own thread. Default: None, to iterate or receive.
         on_error: Called with each fault, in the thread that met it. Default: None.
         headers: Of the upgrade: a mapping, pairs, lines, or a function of none that returns them, asked for every
-            attempt. Default: none.
-        subprotocols: Names to offer, the preferred one first. Default: none.
+            attempt. Those of Host, Origin and User-Agent replace the client's own, None leaves one out. Default: none.
+        subprotocols: Names to offer, the preferred one first; a server may choose none. Default: none.
         ssl: An ssl.SSLContext for wss. Default: one that verifies certificates and host names.
         auth: ws.HeaderAuth, ws.MessageAuth or an object with `login(client)`. Default: None.
         subscriptions: Channels that are subscribed on every link. Default: none.
@@ -77,6 +78,7 @@ class Client(Generic[Message]):
         in_child: "start" starts a client that was started in each child of os.fork too, in the background, but for
             those of multiprocessing. Default: "forked", where it is not connected.
         tags: Tags of its own on all its metrics, events and checks: a mapping of names to values. Default: none.
+        require_subprotocol: True makes it a failure if the server chooses no subprotocol. Default: False.
     """
 
     @checks.by_name
@@ -106,6 +108,7 @@ class Client(Generic[Message]):
         bus: telemetry.Bus | None = None,
         in_child: Literal["forked", "start"] = "forked",
         tags: Mapping[str, object] | None = None,
+        require_subprotocol: bool = False,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "bus")}
         self._lifecycle: Lifecycle | None = None
@@ -305,6 +308,16 @@ class Client(Generic[Message]):
         """Messages that have arrived and are not handled yet."""
         lifecycle = self._own()
         return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose on this link; None if it chose none, and while there is no link. A
+        login sees that of the link it is for."""
+        lifecycle = self._own()
+        try:
+            return None if lifecycle is None else lifecycle.connection.up(0.0).subprotocol
+        except NotConnected:
+            return None
 
     @property
     def wanted(self) -> list[Any]:
