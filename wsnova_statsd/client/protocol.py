@@ -8,6 +8,7 @@ protocol keeps no state that a lock would have to guard.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -109,6 +110,11 @@ class Protocol:
         """What a reply says went wrong, None if nothing did."""
         return None
 
+    def sent_key(self, message: Any) -> Hashable | None:
+        """The key that the reply to a greeting or heartbeat answer carries, None if there is none or it is to be
+        delivered. That reply is not delivered; its error is emitted."""
+        return None
+
     # -- subscriptions ------------------------------------------------------------------------------------------------
 
     def subscribe_message(self, channel: Any) -> Any:
@@ -134,11 +140,11 @@ class Protocol:
     # -- a link -------------------------------------------------------------------------------------------------------
 
     def greeting(self) -> list[Any]:
-        """Messages to send on every new link, once it is authenticated."""
+        """Messages to send on every new link, once it is authenticated; as they are, never made ready by request."""
         return []
 
     def heartbeat_answer(self, message: Any) -> Any | None:
-        """What to answer to an application heartbeat, None if the message is none. It is not delivered."""
+        """What to answer, as it is, to an application heartbeat; None if the message is none. It is not delivered."""
         return None
 
 
@@ -277,7 +283,8 @@ class JsonRpcProtocol(JsonProtocol):
 
     Subscriptions are requests of `subscribe_method` with params `{"channels": [channel]}`; a reply whose result is a
     list confirms the channels in it. An application heartbeat is a notification whose params' type is `test_request`;
-    it is answered with a request of `test_method`.
+    it is answered with a request of `test_method`. A greeting is written in full, with `jsonrpc` and, if the server
+    replies to it, an `id`; that reply is not delivered.
     """
 
     def __init__(
@@ -301,6 +308,7 @@ class JsonRpcProtocol(JsonProtocol):
         self._subscribe_method = subscribe_method
         self._unsubscribe_method = unsubscribe_method
         self._test_method = test_method
+        self._tests = itertools.count(1)  # any thread: a step needs no lock
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         """The message with `jsonrpc` and, unless it has one, an `id`."""
@@ -324,6 +332,11 @@ class JsonRpcProtocol(JsonProtocol):
     def ack(self, message: Any) -> Ack | None:
         return None
 
+    def sent_key(self, message: Any) -> Hashable | None:
+        """The message's `id`."""
+        key = message.get("id") if isinstance(message, dict) else None
+        return key if _is_id(key) else None
+
     def accepts(self, channel: Any, reply: Any) -> bool:
         result = reply.get("result") if isinstance(reply, dict) else None
         return not isinstance(result, list) or channel in result
@@ -334,7 +347,7 @@ class JsonRpcProtocol(JsonProtocol):
         params = message.get("params")
         if not isinstance(params, dict) or params.get("type") != "test_request":
             return None
-        return {"method": self._test_method, "params": {}}
+        return {"jsonrpc": "2.0", "id": f"test-{next(self._tests)}", "method": self._test_method, "params": {}}
 
     def message_type(self, message: Any) -> str:
         """A notification's method; `response`, `error` and the rest as JsonProtocol says."""

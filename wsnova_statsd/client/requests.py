@@ -323,13 +323,13 @@ class Requests:
             self._refused("a heartbeat could not be answered", error)
 
     def _say(self, message: Any, *, urgent: bool = False) -> None:
-        """Send a message whose answer no thread waits for; one that is matched by id is swallowed."""
-        if self._protocol.acknowledges() != "reply":
+        """Send a message as it is. No thread waits for its answer; a reply to it is swallowed."""
+        asked, key = None, self._protocol.sent_key(message)
+        if key is not None:
+            asked = self.begin(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
+        if asked is None:
             self._sender.send(message, 0.0, urgent=urgent)
-            return
-        message, key = self._protocol.request(message, self._replies.number())
-        asked = self.begin(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
-        if asked is not None:
+        else:
             self.send(asked, message, urgent=urgent)
 
     def _said(self, pending: Pending) -> None:
