@@ -17,7 +17,7 @@ from ..redaction import redact_url
 from .auth import HeaderAuth, check_auth
 from .dial import parse_proxy
 from .headers import CONTROL, TOKEN, Headers, header_lines
-from .protocol import Protocol, check_channel
+from .protocol import Protocol, check_channel, check_protocol
 from .rate_limit import RateLimit
 
 
@@ -64,10 +64,7 @@ class Options:
             target(self.url)
         if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
             raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
-        if not isinstance(self.protocol, Protocol):
-            raise ConfigurationError(
-                f"protocol is {self.protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol"
-            )
+        check_protocol(self.protocol)
         for name in ("on_message", "on_error", "on_reconnect"):
             given = getattr(self, name)
             if given is not None and not callable(given):

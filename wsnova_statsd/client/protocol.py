@@ -14,10 +14,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, one_of
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _BYTES: Final = (bytes, bytearray, memoryview)
+_TEXT_ERRORS: Final = ("strict", "replace", "ignore", "backslashreplace")
 _TYPE_FIELDS: Final = ("method", "action", "event", "e", "op", "channel")
 
 
@@ -36,6 +37,24 @@ def check_channel(channel: Any) -> Hashable:
     return channel  # type: ignore[no-any-return]
 
 
+def _text_errors(given: Any) -> str:
+    """How text that is no UTF-8 is decoded. Raises ConfigurationError for an unknown way."""
+    if given not in _TEXT_ERRORS:
+        raise one_of("text_errors", given, _TEXT_ERRORS)
+    return str(given)
+
+
+def check_protocol(protocol: Any) -> None:
+    """Raise ConfigurationError for what is no Protocol, or one with an attribute that cannot be meant."""
+    if not isinstance(protocol, Protocol):
+        raise ConfigurationError(f"protocol is {protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol")
+    _text_errors(protocol.text_errors)
+
+
+class _BrokenText(bytes):
+    """The bytes of a text frame that is no UTF-8, which no decode of ours takes for those of a binary one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """A server's answer about one channel. `subscribed` is which request it answers, None if it may be either."""
@@ -47,7 +66,17 @@ class Ack:
 
 
 class Protocol:
-    """Text stays str, binary stays bytes. Override what the feed does otherwise."""
+    """Text stays str, binary stays bytes. Override what the feed does otherwise.
+
+    Text that is no UTF-8 ends the link (RFC 6455, section 8.1), unless `text_errors` says `replace`, `ignore` or
+    `backslashreplace`, as bytes.decode does; or unless a `decode` of a subclass can read it.
+    """
+
+    text_errors = "strict"
+
+    def __init__(self, *, text_errors: str | None = None) -> None:
+        if text_errors is not None:
+            self.text_errors = _text_errors(text_errors)
 
     def encode(self, message: Any) -> str | bytes:
         """A message as it goes out: str as a text frame, bytes as a binary one."""
@@ -58,8 +87,9 @@ class Protocol:
         raise TypeError(f"Protocol sends str or bytes, not {type(message).__name__}; use JsonProtocol or a subclass")
 
     def decode(self, data: str | bytes) -> Any:
-        """A received frame's content as a message: str from a text frame, bytes from a binary one."""
-        return data
+        """A received frame's content as a message: str from a text frame, bytes from a binary one. An override is also
+        given the bytes of a text frame that is no UTF-8; if it raises, or gives bytes, the link ends."""
+        return data.decode() if isinstance(data, _BrokenText) else data
 
     def message_type(self, message: Any) -> str:
         """The `type` tag of a message. The client cleans it and bounds how many there are."""
@@ -88,11 +118,23 @@ class Protocol:
         return encoded
 
     def text_decoder(self) -> Callable[[bytes], Any]:
-        """What the client calls with a text frame's bytes: decode of the strictly decoded text, or a shorter way."""
+        """What the client calls with a text frame's bytes: decode of the text, or a shorter way."""
+        errors = self.text_errors
         if type(self).decode is Protocol.decode:
-            return bytes.decode
+            return bytes.decode if errors == "strict" else lambda payload: payload.decode("utf-8", errors)
         decode = self.decode
-        return lambda payload: decode(payload.decode())
+
+        def decoded(payload: bytes) -> Any:
+            try:
+                text = payload.decode("utf-8", errors)
+            except UnicodeDecodeError:
+                message = decode(_BrokenText(payload))
+                if isinstance(message, _BYTES):  # treated as a binary frame's, not read
+                    raise
+                return message
+            return decode(text)
+
+        return decoded
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -175,8 +217,13 @@ class JsonProtocol(Protocol):
     """
 
     def __init__(
-        self, loads: Callable[[str], Any] = json.loads, dumps: Callable[[Any], str | bytes] | None = None
+        self,
+        loads: Callable[[str], Any] = json.loads,
+        dumps: Callable[[Any], str | bytes] | None = None,
+        *,
+        text_errors: str | None = None,
     ) -> None:
+        super().__init__(text_errors=text_errors)
         for name, given in (("loads", loads), ("dumps", dumps)):
             if given is not None and not callable(given):
                 raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; give a function such as json.{name}")
@@ -210,16 +257,17 @@ class JsonProtocol(Protocol):
         return encoded
 
     def decode(self, data: str | bytes) -> Any:
-        return data if isinstance(data, bytes) else self._loads(data)
+        return super().decode(data) if isinstance(data, bytes) else self._loads(data)
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """The bytes as they are for orjson, which validates UTF-8; the standard library would accept UTF-16 too."""
         if type(self).decode is not JsonProtocol.decode:
             return super().text_decoder()
         loads: Callable[[Any], Any] = self._loads
-        if getattr(loads, "__module__", None) == "orjson":
+        errors = self.text_errors
+        if errors == "strict" and getattr(loads, "__module__", None) == "orjson":
             return loads
-        return lambda payload: loads(payload.decode())
+        return lambda payload: loads(payload.decode("utf-8", errors))
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         """The message's own `id` is the key; it must have one."""
@@ -294,8 +342,10 @@ class JsonRpcProtocol(JsonProtocol):
         test_method: str = "public/test",
         loads: Callable[[str], Any] = json.loads,
         dumps: Callable[[Any], str | bytes] | None = None,
+        *,
+        text_errors: str | None = None,
     ) -> None:
-        super().__init__(loads, dumps)
+        super().__init__(loads, dumps, text_errors=text_errors)
         for name, given in (
             ("subscribe_method", subscribe_method),
             ("unsubscribe_method", unsubscribe_method),
