@@ -17,6 +17,7 @@ from tests.support import Contexts, tls_contexts
 
 for _name in [one for one in os.environ if one.startswith(("DD_", "DATADOG_", "WSNOVA_STATSD_"))]:
     del os.environ[_name]
+os.environ["WSNOVA_STATSD_WORKER"] = "0"  # whatever else runs on this machine
 
 settings.register_profile("wsnova", deadline=None)
 settings.load_profile("wsnova")

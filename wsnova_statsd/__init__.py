@@ -22,6 +22,7 @@ from .client.state import State
 from .metrics.catalogue import prometheus_metrics, statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary
 from .metrics.registry import HandlerRegistry
+from .process import end_on_sigterm
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile
 from .reporters.statsd import StatsdReporter
 from .telemetry import Bus
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .insight import alerts
     from .insight.kpi import KpiTracker
     from .insight.system import SystemSampler
-    from .monitor import Monitor
+    from .monitor import Monitor, init
     from .reporters.log import LogReporter
     from .reporters.prometheus import PrometheusReporter
 
@@ -61,9 +62,11 @@ __all__ = [
     "alerts",
     "counter",
     "distribution",
+    "end_on_sigterm",
     "errors",
     "events",
     "gauge",
+    "init",
     "prometheus_metrics",
     "statsd_metrics",
     "sum_",
@@ -77,6 +80,7 @@ _LATER = {
     "Monitor": "monitor",
     "PrometheusReporter": "reporters.prometheus",
     "SystemSampler": "insight.system",
+    "init": "monitor",
     "alerts": "insight.alerts",
 }
 

@@ -12,15 +12,19 @@ import heapq
 import itertools
 import logging
 import math
+import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from . import process
 from .redaction import log_fault
 
+BEAT_NS: Final = 1_000_000_000
+_APART_NS: Final = 1_000_000  # a timer for a beat may be early by what a float rounds off
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +56,7 @@ class Clock:
         self._reset()
 
     def _reset(self) -> None:
+        self._phase = os.getpid() * 618_033_989 % BEAT_NS  # so that the processes of a host do not flush all at once
         self._posts: deque[_Entry] = deque()  # from any thread, not in the heap yet
         self._heap: list[_Entry] = []  # the clock thread's
         self._numbers = itertools.count()  # two jobs of one moment keep their order, and are never compared
@@ -60,6 +65,11 @@ class Clock:
         self._wakes_at = -math.inf  # when the thread looks by itself; while it does not sleep it looks anyway
         self._sleep = threading.Lock()  # held; released to wake the thread
         self._sleep.acquire()
+
+    def beat(self, now_ns: int) -> int:
+        """The next beat, at least a millisecond from now: once a second all sums of this process leave, and right after
+        it its reporters flush. Times are those of time.monotonic_ns()."""
+        return now_ns + _APART_NS + BEAT_NS - (now_ns + _APART_NS - self._phase) % BEAT_NS
 
     def call_later(self, seconds: float, work: Callable[[], object]) -> Job:
         """Run `work` in the clock's thread after `seconds`. Takes no lock once the thread runs."""

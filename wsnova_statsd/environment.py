@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from .errors import ConfigurationError, known_keys
+from .errors import ConfigurationError, known_keys, one_of
+from .profiles import PROFILES
 from .reporters.settings import split_tags
 
 PREFIX: Final = "WSNOVA_STATSD_"
+_DEFAULT_PROFILE: Final = "standard"
 _WORDS: Final = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 
@@ -45,12 +47,21 @@ _REPORTER: Final[Mapping[str, _Reading]] = {
     "MAX_SERIES": ("max_series", int, "a whole number"),
     "MAX_SAMPLES": ("max_samples", int, "a whole number"),
     "DISTRIBUTIONS": ("distributions", _switch, _WORD),
+    "WORKER": ("worker", str, "1 to 32 of the characters a-z, 0-9, _ and -"),
     "DIALECT": ("dialect", str.lower, "datadog or statsd"),
     "TAG_FORMAT": ("tag_format", str.lower, "graphite or influx"),
     "CARDINALITY": ("cardinality", str.lower, "none, low, orchestrator or high"),
     "PACKET_SIZE": ("packet_size", int, "a whole number of bytes"),
     "CONTAINER_ID": ("container_id", _switch, _WORD),
 }
+
+
+def profile(environ: Mapping[str, str]) -> str:
+    """The profile of a Monitor that is given none. Raises ConfigurationError for one that is not known."""
+    name = environ.get(f"{PREFIX}PROFILE", "").strip()
+    if name and name not in PROFILES:
+        raise one_of(f"{PREFIX}PROFILE", name, PROFILES)
+    return name or _DEFAULT_PROFILE
 
 
 def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:

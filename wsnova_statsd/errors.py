@@ -5,6 +5,7 @@
     |- MissingExtra           (ImportError)      an optional library is not installed
     |- HandlerExists          (ValueError)       a telemetry handler id is taken
     |- HandlerNotFound        (LookupError)      no telemetry handler has this id
+    |- ClientIdInUse          (ValueError)       another client of this id runs on the bus
     |- ConnectionFailed       (ConnectionError)  the link could not be made, or not within the deadline
     |  |- HandshakeRefused                       the server answered the upgrade with another status
     |  |- AuthRejected                           the server refused the credentials
@@ -55,6 +56,10 @@ class HandlerExists(WsnovaError, ValueError):
 
 class HandlerNotFound(WsnovaError, LookupError):
     """No telemetry handler with this id is attached."""
+
+
+class ClientIdInUse(WsnovaError, ValueError):
+    """Another client with this id was started on the bus and is not closed; close it, or give another id."""
 
 
 class ConnectionFailed(WsnovaError, ConnectionError):

@@ -51,15 +51,30 @@ HEARTBEAT_RECEIVED: Final = PREFIX + "heartbeat.received"
 HEARTBEAT_MISSED: Final = PREFIX + "heartbeat.missed"
 SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 
-# Emitted by the bus itself, by the client about itself, for each message whose age is known (`lag`, ns; `client_id`,
-# `direction`), and when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns; `client_id`
-# if it is one's): outside the guide's prefix, outside the catalogue, in every profile.
+# Outside the guide's prefix, outside the catalogue, in every profile. Emitted by the bus itself; by a client when it is
+# made, when it starts and when a reporter asks who is there (`started`; `uri` if that is a constant), its state when it
+# starts and when a Monitor asks (`up`: 1 with a link, 0 without; not in a profile without connection events), and at
+# its end; while it has no link and after that, for how long that was (`duration`, ns); for each message whose age is
+# known (`lag`, ns; `direction`); when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns;
+# `client_id` if it is one's).
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
+CLIENT_OPENED: Final = "telemetry.client.opened"
+CLIENT_STATE: Final = "telemetry.client.state"
 CLIENT_CLOSED: Final = "telemetry.client.closed"
+CONNECTION_DOWN: Final = "telemetry.connection.down"
 MESSAGE_LAG: Final = "telemetry.message.lag"
 DETAIL_STARTED: Final = "telemetry.detail.started"
 DETAIL_ENDED: Final = "telemetry.detail.ended"
-UNLISTED: Final = (HANDLER_FAILURE, CLIENT_CLOSED, MESSAGE_LAG, DETAIL_STARTED, DETAIL_ENDED)
+UNLISTED: Final = (
+    HANDLER_FAILURE,
+    CLIENT_OPENED,
+    CLIENT_STATE,
+    CLIENT_CLOSED,
+    CONNECTION_DOWN,
+    MESSAGE_LAG,
+    DETAIL_STARTED,
+    DETAIL_ENDED,
+)
 
 ERROR_TYPES: Final = (
     "connection",
@@ -72,8 +87,8 @@ ERROR_TYPES: Final = (
     "rate_limit",
     "subscription",
     "protocol",
-    "telemetry",
 )
+TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: they stand on all its metrics and checks
 FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
 SEVERITIES: Final = ("warning", "error", "critical")
 
@@ -95,7 +110,22 @@ class EventSpec:
     moment: str
     minimal_when: tuple[str, frozenset[object]] | None = None
 
+    def values(self, key: str) -> tuple[object, ...] | None:
+        """Every value that metadata of this key can have; None if there is no such list."""
+        return _RESULTS.get(self.category) if key == "result" else _CLOSED.get(key)
 
+
+_CLOSED: Final[Mapping[str, tuple[object, ...]]] = {
+    **dict.fromkeys(("reconnect", "final", "restored", "confirmed"), (False, True)),
+    "direction": ("received", "sent"),
+    "phase": ("initial", "refresh"),
+    "error_type": ERROR_TYPES,
+    "severity": SEVERITIES,
+}
+_RESULTS: Final[Mapping[str, tuple[object, ...]]] = {
+    "message": ("ok", "error"),
+    "subscription": ("ok", "rejected", "timeout", "interrupted"),
+}
 _TIME = "system_time"
 _ERROR_MAJOR = ("severity", frozenset[object]({"error", "critical"}))
 _FINAL_ONLY = ("final", frozenset[object]({True}))
@@ -278,10 +308,11 @@ _SPECS = (
     ),
     _spec(
         ERROR_HANDLED,
-        "minimal",
+        "standard",
         "duration",
-        "error_type action error_id",
+        "error_type severity action error_id",
         "at most once per error_id, when service continues",
+        minimal_when=_ERROR_MAJOR,
     ),
     _spec(AUTH_STARTED, "standard", _TIME, "", "before the login is sent"),
     _spec(AUTH_COMPLETED, "standard", "duration", "expires_in", "the credentials were accepted"),

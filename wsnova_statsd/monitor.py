@@ -7,6 +7,7 @@ exit and of a forked child by itself. Nothing starts in the constructor.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from . import checks, environment, process, profiles, telemetry
+from .client.client import ask_clients
 from .client.detail import Detail, detailed
 from .errors import ConfigurationError, known_keys, one_of
 from .insight.alerts import Alert, Alerts, Rule
@@ -27,12 +29,16 @@ from .profiles import Profile
 from .reporters.log import LogReporter
 from .reporters.prometheus import PrometheusReporter
 from .reporters.statsd import StatsdReporter
+from .reporters.twins import called_from, warn
 from .telemetry import Bus
+
+_log = logging.getLogger(__name__)
 
 
 class Monitor(ApplicationMetrics):
     """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
+    `profile` is WSNOVA_STATSD_PROFILE, else standard, if none is given; clients on the bus without one take it too.
     `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
     is made from the environment. `alerts` is True for every rule that fits the profile, False for none, or a list of
     rules; they go to Datadog as events, unless `datadog` is False, and to `alert_sinks`: ws.alerts.ToLog(), functions
@@ -44,7 +50,7 @@ class Monitor(ApplicationMetrics):
 
     def __init__(
         self,
-        profile: str | Profile = "standard",
+        profile: str | Profile | None = None,
         reporter: StatsdReporter | None = None,
         alerts: bool | Iterable[Rule] = True,
         kpis: bool = True,
@@ -55,7 +61,7 @@ class Monitor(ApplicationMetrics):
         alert_sinks: Iterable[Sink] = (),
         datadog: bool = True,
     ) -> None:
-        self.profile = profiles.resolve(profile)
+        self.profile = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
         checks.flag("kpis", kpis)
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
@@ -76,6 +82,7 @@ class Monitor(ApplicationMetrics):
         self.prometheus = None if prometheus_port is None else PrometheusReporter(bus=self._bus)
         self.log = None if log is False else LogReporter(None if log is True else log, bus=self._bus)
         self._stops: list[Callable[[float], object]] = []  # of the parts that run, in the order of their starts
+        self._started_at = ""
         self.after_fork()
         process.on_fork(self)
 
@@ -88,8 +95,9 @@ class Monitor(ApplicationMetrics):
         """A monitor made of `WSNOVA_STATSD_*` variables, of `arguments`, which win, and of the `DD_*` variables that a
         StatsdReporter reads. Raises ConfigurationError for an unknown variable and for a value that is not usable."""
         known_keys("Monitor.from_env", arguments, _ARGUMENTS)
-        given, reporter = environment.read(os.environ if environ is None else environ)
-        made = given | arguments
+        variables = os.environ if environ is None else environ
+        given, reporter = environment.read(variables)
+        made = {"profile": environment.profile(variables)} | given | arguments
         if made.get("reporter") is None:
             made["reporter"] = StatsdReporter(bus=arguments.get("bus"), **reporter)
         return cls(**made)
@@ -100,6 +108,8 @@ class Monitor(ApplicationMetrics):
         with self._lock:
             if self._stops:
                 return self
+            self._started_at = called_from()
+            self._warn_of_twins()
             try:
                 for start, stop in self._parts():
                     start()
@@ -111,8 +121,9 @@ class Monitor(ApplicationMetrics):
 
     def _parts(self) -> Iterable[tuple[Callable[[], object], Callable[[float], object]]]:
         """How each part is started and, with what is left of the time, stopped."""
-        reporter, prometheus, port = self.reporter, self.prometheus, self._port
+        reporter, prometheus, port, given = self.reporter, self.prometheus, self._port, self._bus.profiles
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
+        yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
         if prometheus is not None and port is not None:
             yield lambda: prometheus.start(port), lambda _: prometheus.stop()
         for part in (self.log, self.kpis):
@@ -121,6 +132,38 @@ class Monitor(ApplicationMetrics):
         yield self.alerts.start, lambda left: self.alerts.stop(left / 2)  # the rest is for the flush
         if (system := self.system) is not None:
             yield system.start, lambda _: system.stop()
+        yield self._ask_clients, lambda _: None
+
+    def _ask_clients(self) -> None:
+        """Those that were started before emit their state, for the first flush; who keeps a profile is logged."""
+        keep = ask_clients(self._bus, self.profile)
+        if keep:
+            _log.warning(
+                "clients %s were started before this Monitor and keep the profile they have, not %s, until they are "
+                "started again; start the Monitor first, or give them a profile",
+                ", ".join(keep),
+                self.profile.name,
+            )
+        if self.kpis is not None:
+            self.kpis.ship()
+
+    def _warn_of_twins(self) -> None:
+        """Of another Monitor with the same KPIs and alerts, although its reporter does not count the same metrics."""
+        for other in self._bus.profiles.copy():
+            if isinstance(other, Monitor) and other is not self:
+                mine, theirs = self.reporter, other.reporter
+                both = (self.kpis and other.kpis) or (self.alerts.rules and other.alerts.rules)
+                if both and (mine is theirs or (mine.same_place(theirs) and not mine.doubles(theirs))):
+                    warn(other, self, "KPIs and alerts are sent twice")
+
+    @property
+    def running(self) -> bool:
+        """True between start and stop."""
+        return bool(self._stops)
+
+    def __repr__(self) -> str:
+        where = f" started at {self._started_at}" if self._started_at else ""
+        return f"<wsnova_statsd.Monitor {self.profile.name}{where}>"
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop in reverse, flushing what is left. True if nothing is left after `timeout` seconds."""
@@ -158,16 +201,63 @@ class Monitor(ApplicationMetrics):
             self.kpis.alerted(alert.client, round(seconds * 1e9))
 
 
+class _OfProcess:
+    """The Monitor that init made, and of which arguments."""
+
+    def __init__(self) -> None:
+        self._monitor: Monitor | None = None
+        self._given: Mapping[str, Any] = {}
+        self.after_fork()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: the Monitor is the parent's, and goes on here until init makes another one."""
+        self._lock = threading.RLock()  # guards the fields above
+        self._inherited = self._monitor is not None
+
+    def init(self, given: Mapping[str, Any]) -> Monitor:
+        """See `init`."""
+        process.in_child()
+        with self._lock:
+            monitor = self._monitor
+            if monitor is not None and monitor.running and not self._inherited:
+                for name, value in given.items():
+                    if not _same(value, self._given[name]):
+                        raise ConfigurationError(
+                            f"ws.init was called with {name}={checks.shown(self._given[name])} before, and with "
+                            f"{name}={checks.shown(value)} now; a process has one Monitor: give the same arguments, or "
+                            "stop() the first one"
+                        )
+                return monitor
+            made = Monitor(**given)
+            if monitor is not None:
+                monitor.stop()
+            self._monitor, self._given, self._inherited = made, given, False
+            return made.start()
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, StatsdReporter) and isinstance(other, StatsdReporter):
+        return one is other or one.given == other.given
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
+
+
+def init(profile: str | Profile | None = None, **arguments: Any) -> Monitor:
+    """The process's one Monitor, started; the arguments are those of Monitor. Any thread.
+
+    Called again with equal arguments it returns the same one, with others it raises ConfigurationError. After `stop()`,
+    and in a forked child, it makes a new one, which takes the place of the inherited one.
+    """
+    known_keys("ws.init", arguments, _ARGUMENTS)
+    given = _DEFAULTS | arguments
+    given["profile"] = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
+    for name in ("alerts", "alert_sinks"):
+        if isinstance(given[name], Iterable) and not isinstance(given[name], str):
+            given[name] = tuple(given[name])
+    return _ONE.init(given)
+
+
+_ONE: Final = _OfProcess()
 _EVERY: Final = 10.0  # seconds between two samples of the system
-_ARGUMENTS: Final = (
-    "profile",
-    "reporter",
-    "alerts",
-    "kpis",
-    "system",
-    "prometheus_port",
-    "log",
-    "bus",
-    "alert_sinks",
-    "datadog",
-)
+_DEFAULTS: Final = {name: one.default for name, one in inspect.signature(Monitor).parameters.items()}
+_ARGUMENTS: Final = tuple(_DEFAULTS)

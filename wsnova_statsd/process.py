@@ -5,8 +5,8 @@ without Python's hooks). A hot path reads that byte and calls `in_child()` when 
 `on_fork` then drop what they inherited, once.
 Exit: one atexit hook, registered at import so that it runs after the callbacks that were registered later:
 clients close first, then alerts and KPIs hand over what they hold, then reporters flush, all within EXIT_SECONDS. The
-children of multiprocessing and of Celery end by os._exit, past atexit: there the hook is called by what they do run
-before.
+children of multiprocessing and of Celery and RQ's work horses end by os._exit, past atexit: there the hook is called by
+what they do run before. Who ends by SIGTERM has `end_on_sigterm`.
 Threads: registration from any thread; `in_child` runs in the child's first thread that notices; the exit hook in the
 thread that ends the interpreter. No thread but that of `unsignalled`, no lock of its own.
 """
@@ -15,17 +15,22 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import mmap
 import os
+import signal
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
+from . import checks
+from .errors import ConfigurationError
 from .redaction import log_fault
 
 EXIT_SECONDS: Final = 1.0
@@ -64,6 +69,7 @@ CLIENT, WATCHER, REPORTER = range(3)  # in the order of their turns
 _parties: tuple[weakref.WeakSet[ExitAware], ...] = (weakref.WeakSet(), weakref.WeakSet(), weakref.WeakSet())
 _SHARES: Final = (0.5, 0.75, 1.0)  # of the time, by when each party has to be done
 _remaining = EXIT_SECONDS  # what the exit hook may still take: a process may end in several stages
+_finishing = False  # the exit hook, or what calls `finish`, is under way
 
 
 def on_fork(component: ForkAware) -> None:
@@ -97,19 +103,40 @@ def _exit(*_: object, **__: object) -> None:
     global _remaining
     if not ALIVE[0]:  # a child that never used what it inherited must not say goodbye for its parent
         in_child()
-    now, switch = time.monotonic(), sys.getswitchinterval()
+    _remaining = finish(_remaining, parties=(WATCHER, REPORTER) if _threads_go_on() else (CLIENT, WATCHER, REPORTER))
+
+
+def finish(
+    seconds: float, *, parties: tuple[int, ...] = (CLIENT, WATCHER, REPORTER), interrupting: bool = False
+) -> float:
+    """Close clients, have alerts and KPIs hand over what they hold, and flush; returns what is left of the time.
+
+    `interrupting`: called by a signal's handler, in the midst of any line. What takes locks gets a thread of its own.
+    """
+    global _finishing
+    began, switch = time.monotonic(), sys.getswitchinterval()
     sys.setswitchinterval(min(switch, _SWITCH))
-    for party, components in enumerate(_parties):
-        if party == CLIENT and _threads_go_on():
-            continue
-        deadline = now + _remaining * _SHARES[party]
-        for component in list(components):
-            try:
-                component.at_exit(deadline)
-            except Exception as error:  # the others have something to finish, too
-                log_fault(_log, error, "an exit hook raised")
-    sys.setswitchinterval(switch)
-    _remaining = max(0.0, now + _remaining - time.monotonic())
+    _finishing, before = True, _finishing
+    try:
+        for party in parties:
+            deadline = began + seconds * _SHARES[party]
+            for component in list(_parties[party]):
+                work = functools.partial(_finish, component, deadline)
+                if interrupting and party == REPORTER:
+                    unsignalled(work, deadline - time.monotonic(), None)
+                else:
+                    work()
+    finally:
+        _finishing = before
+        sys.setswitchinterval(switch)
+    return max(0.0, began + seconds - time.monotonic())
+
+
+def _finish(component: ExitAware, deadline: float) -> None:
+    try:
+        component.at_exit(deadline)
+    except Exception as error:  # the others have something to finish, too
+        log_fault(_log, error, "an exit hook raised")
 
 
 def _threads_go_on() -> bool:
@@ -128,11 +155,33 @@ def _with_finalizers(util: Any) -> None:
         begin()
 
 
+def _with_work_horse(worker: Any) -> None:
+    """RQ's work horse runs one job, settles it by one of these methods and ends. Its module of jobs, and with it what
+    counts, may be imported by the job itself: so it is not the whole of the job that is wrapped."""
+    for name in ("handle_job_success", "handle_job_retry", "handle_job_failure"):
+        for kind in worker.Worker.__mro__:
+            if name in vars(kind):
+                setattr(kind, name, _then_exit(vars(kind)[name]))
+
+
+def _then_exit(settle: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(settle)
+    def settled(worker: Any, *given: Any, **named: Any) -> Any:
+        try:
+            return settle(worker, *given, **named)
+        finally:
+            if worker.is_horse:
+                _exit()
+
+    return settled
+
+
 # Where processes end past atexit; these modules are never imported from here, and may be at any time.
 _ENDS: Final[dict[str, Callable[[Any], object]]] = {
     "multiprocessing.util": _with_finalizers,
     "billiard.util": _with_finalizers,  # Celery's own multiprocessing
     "celery.signals": lambda signals: signals.worker_process_shutdown.connect(_exit, weak=False),
+    "rq.worker": _with_work_horse,
 }
 _found: Final[set[str]] = set()
 
@@ -150,6 +199,47 @@ def _find_ends() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_find_ends, after_in_child=_by_hook)
 atexit.register(_exit)
+
+
+class _EndOnSigterm:
+    """The handler of SIGTERM; runs in the main thread."""
+
+    def __init__(self, before: object, timeout: float) -> None:
+        self.before = before
+        self.timeout = timeout
+        self._ending = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._ending or _finishing:  # it ends
+            return
+        if not ALIVE[0]:
+            in_child()
+        if callable(self.before):
+            self.before(number, frame)  # what it raises, SystemExit say, ends the program another way
+        self._ending = True
+        finish(self.timeout, interrupting=True)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        os._exit(128 + number)  # process 1: the kernel drops a signal without a handler there
+
+
+def end_on_sigterm(timeout: float = EXIT_SECONDS) -> None:
+    """Have SIGTERM end this process in order: call the handler that was set before, close clients and flush within
+    `timeout` seconds, then end by the signal; as process 1 of a container with status 143.
+
+    For programs that are ended by SIGTERM and handle it in no other way. Main thread only, else ConfigurationError.
+    """
+    checks.seconds("timeout", timeout, zero=True)
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError(
+            f"end_on_sigterm was called in thread {threading.current_thread().name!r}; handlers of signals are set in "
+            "the main thread only: call it there, where the program begins"
+        )
+    before = signal.getsignal(signal.SIGTERM)
+    if isinstance(before, _EndOnSigterm):
+        before.timeout = timeout
+    else:
+        signal.signal(signal.SIGTERM, _EndOnSigterm(before, timeout))
 
 
 def unsignalled(work: Callable[[], T], timeout: float, otherwise: T) -> T:

@@ -26,6 +26,7 @@ from . import process
 from .errors import ConfigurationError, HandlerExists, HandlerNotFound
 from .events import HANDLER_FAILURE
 from .log_limit import LOG_EVERY, LogLimit
+from .profiles import Profile
 from .redaction import log_fault
 
 Recorder = Callable[..., object]
@@ -192,6 +193,7 @@ class Bus:
         self._calls: dict[str, _Call] = {}
         self._attachments: dict[Hashable, _Attachment] = {}
         self._versions = itertools.count(1)
+        self.profiles: dict[object, Profile] = {}  # by the Monitor that runs on it, the first one first
         self.handler_errors = 0
         self.version = 0  # another number whenever other handlers may be called for an event
         process.on_fork(self)

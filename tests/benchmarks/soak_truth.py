@@ -18,7 +18,7 @@ OWN: Final = "soak.own"  # counted by name, not by event
 METRICS: Final = [ws.counter("soak.events", EVENT, tags={"client": "client_id"}), *ws.statsd_metrics()]
 COUNTERS: Final = [one for one in METRICS if one.kind == "counter"]
 REST: Final = [one for one in METRICS if one.kind != "counter"]
-SUMS: Final = {one.name for one in REST if one.kind == "sum"}
+SUMS: Final = {one.name for one in REST if one.kind == "sum" and one.divisor is None}  # converted ones are rounded
 
 
 class Truth:

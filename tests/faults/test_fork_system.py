@@ -7,6 +7,7 @@ from tests.faults.support import run_script
 _SCRIPT = """
 import ctypes, gc, os, sys, threading, warnings
 import wsnova_statsd as ws
+from wsnova_statsd.reporters import worker
 from tests.faults.forking import Child
 from wsnova_statsd.testing.capture import capture_events
 
@@ -33,9 +34,9 @@ if child.pid == 0:
         ws.telemetry.execute(ws.events.HEARTBEAT_MISSED, {}, {"client_id": "a"})
         good = log.wait_for(SAMPLED, 2, 30)
     mine, clients = log[0], log[1]
-    good = good and mine.metadata == {"client_id": None, "worker": str(os.getpid())}
+    good = good and mine.metadata == {"client_id": None, "worker": worker.WORKERS.current()}
     good = good and mine.measurements["gc_collections_full"] < 100
-    good = good and clients.metadata == {"client_id": "a", "worker": str(os.getpid())}
+    good = good and clients.metadata == {"client_id": "a", "worker": worker.WORKERS.current()}
     sampler.stop()
     child.tell(good)
     child.end()

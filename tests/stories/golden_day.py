@@ -129,7 +129,7 @@ OUTAGE: Final = [
     *_sent("public_auth"),
     _row("auth.completed", expires_in=2.0),
     _row("connection.reconnect.success", uri="<uri>"),
-    _row("error.handled", error_type="connection", action="reconnected", error_id="#1"),
+    _row("error.handled", error_type="connection", severity="error", action="reconnected", error_id="#1"),
     *(row for channel in CHANNELS for row in _subscribing(channel, restored=True)),
     *_received("response"),  # to the login
     *(
@@ -165,7 +165,7 @@ EVENING: Final = [
         severity="error",
         error_id="#2",
     ),
-    _row("error.handled", error_type="subscription", action="raised", error_id="#2"),
+    _row("error.handled", error_type="subscription", severity="error", action="raised", error_id="#2"),
     _handled("subscription"),
     *_received("response"),  # to the refresh
     *_received("error"),  # to the refused channel

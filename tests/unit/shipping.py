@@ -1,9 +1,9 @@
 """A reporter's parts without thread or socket, on a clock that stands still; the official client is real."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from wsnova_statsd.metrics.definitions import Kind
+from wsnova_statsd.metrics.definitions import Definition, Kind
 from wsnova_statsd.metrics.direct import Direct, TagsGiven
 from wsnova_statsd.metrics.store import Store
 from wsnova_statsd.reporters.agent import Agent
@@ -68,13 +68,13 @@ class Line:
 class Parts:
     """Store, outbox and shipper of a reporter; `flush` is that of its thread."""
 
-    def __init__(self, max_samples: int = 5000, enabled: bool = True) -> None:
+    def __init__(self, max_samples: int = 5000, enabled: bool = True, definitions: Iterable[Definition] = ()) -> None:
         self.clock = FakeClock()
         self.line = Line()
         self.store = Store(max_samples=max_samples)
         self.outbox = Outbox(False, self.clock)
         to = Destination(ADDRESS, self._agent, "", (), enabled)
-        self.shipper = Shipper(self.store, self.outbox, to, self.clock)
+        self.shipper = Shipper(self.store, self.outbox, to, self.clock, definitions)
         self.count = self._writer("counter")
         self.add = self._writer("sum")
         self.set = self._writer("gauge")

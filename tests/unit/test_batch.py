@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults.interrupting import re_entering
-from wsnova_statsd.client.batch import WINDOW_NS, Batch, Counts
+from wsnova_statsd.client.batch import Batch, Counts
+from wsnova_statsd.clock import BEAT_NS, CLOCK
 from wsnova_statsd.events import CATALOGUE, MESSAGE_BATCH_PROCESSED
 from wsnova_statsd.testing.clock import FakeClock
 
@@ -36,15 +37,27 @@ def test_nothing_is_emitted_of_nothing(clock: FakeClock) -> None:
     assert batch.take() is None
 
 
-def test_a_batch_is_due_one_second_after_its_first_message(clock: FakeClock) -> None:
-    """Later messages do not put it off."""
+def test_a_batch_is_due_with_the_next_beat(clock: FakeClock) -> None:
+    """Within a second of its first message, for all batches of a process at once; later messages put it off no more."""
     batch = Batch()
     batch.add(_one(10))
-    due = clock.ns() + WINDOW_NS
-    assert (batch.due, WINDOW_NS) == (due, 1_000_000_000)
-    clock.advance(0.7)
-    batch.add(_one(20))
+    due = CLOCK.beat(clock.ns())
     assert batch.due == due
+    assert clock.ns() < due <= clock.ns() + BEAT_NS + 1_000_000
+    other = Batch()
+    clock.advance((due - clock.ns()) / 4e9)
+    for one in (batch, other):
+        one.add(_one(20))
+    assert batch.due == due
+    assert other.due == CLOCK.beat(clock.ns())
+
+
+@given(st.integers(0, 10**18))
+def test_beats_are_a_second_apart_and_never_at_hand(now: int) -> None:
+    """A timer for one may come a little early: what is counted then leaves with the next one."""
+    beat = CLOCK.beat(now)
+    assert 1_000_000 < beat - now <= BEAT_NS + 1_000_000
+    assert CLOCK.beat(beat) == CLOCK.beat(beat - 1000) == beat + BEAT_NS == CLOCK.beat(now + BEAT_NS)
 
 
 def test_a_window_begins_with_a_message_that_is_under_way(clock: FakeClock) -> None:
@@ -52,7 +65,7 @@ def test_a_window_begins_with_a_message_that_is_under_way(clock: FakeClock) -> N
     batch = Batch()
     assert batch.open(clock.ns())
     due = batch.due
-    assert due == clock.ns() + WINDOW_NS
+    assert due == CLOCK.beat(clock.ns())
     clock.advance(0.5)
     assert not batch.open(clock.ns())
     batch.add(_one(3))

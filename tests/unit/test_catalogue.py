@@ -6,7 +6,9 @@ import pytest
 
 import wsnova_statsd as ws
 from wsnova_statsd import events
+from wsnova_statsd.metrics.catalogue import FROM_ZERO
 from wsnova_statsd.metrics.definitions import Definition
+from wsnova_statsd.metrics.zeros import tags_from_start
 from wsnova_statsd.testing.metrics import capture_metrics
 
 MS = ("native", "millisecond")
@@ -14,6 +16,7 @@ C = {"client": "client_id"}
 T = {"client": "client_id", "type": "type"}
 E = {"client": "client_id", "type": "error_type"}
 W = {"worker": "worker"}
+CW = {**C, **W}
 
 # event without prefix; then rows of: kind, name without "websocket.", tags, measurement. A "gauge" of a duration (in
 # milliseconds) or of a size brings its distribution. A "state" does not, nor a "sample", whose name says it if it
@@ -87,7 +90,7 @@ TABLE: dict[str, list[Row]] = {
     ],
     "error.occurred": [("counter", "error.occurred", {**E, "severity": "severity"}, None)],
     "error.handled": [
-        ("counter", "error.handled", E, None),
+        ("counter", "error.handled", {**E, "severity": "severity"}, None),
         ("gauge", "error.recovery.duration", E, "duration"),
     ],
     "auth.started": [("counter", "auth.started", C, None)],
@@ -102,20 +105,20 @@ TABLE: dict[str, list[Row]] = {
     "heartbeat.received": [("counter", "heartbeat.received", C, None), ("gauge", "heartbeat.rtt", C, "rtt")],
     "heartbeat.missed": [("counter", "heartbeat.missed", C, None)],
     "system.sampled": [
-        ("sample", "system.cpu_percent", W, "cpu_percent"),
-        ("sample", "system.rss_bytes", W, "rss_bytes"),
-        ("sample", "system.threads", W, "threads"),
-        ("sample", "system.open_fds", W, "open_fds"),
-        ("sample", "system.gc.collections", W, "gc_collections"),
-        ("sample", "system.gc.collections.full", W, "gc_collections_full"),
-        ("sample", "system.ctx_switches", W, "ctx_switches"),
-        ("sample", "system.ctx_switches.involuntary", W, "ctx_switches_involuntary"),
-        ("sample", "system.tcp.rtt_ms", C, "tcp_rtt"),
-        ("sample", "system.tcp.rttvar_ms", C, "tcp_rttvar"),
-        ("sample", "system.tcp.retransmits", C, "tcp_retransmits"),
-        ("sample", "system.tcp.lost", C, "tcp_lost"),
-        ("sample", "system.heartbeat.rtt_ms", C, "heartbeat_rtt"),
-        ("sample", "system.heartbeat.missed_share", C, "heartbeat_missed_share"),
+        ("state", "system.cpu_percent", W, "cpu_percent"),
+        ("state", "system.rss_bytes", W, "rss_bytes"),
+        ("state", "system.threads", W, "threads"),
+        ("state", "system.open_fds", W, "open_fds"),
+        ("state", "system.gc.collections", W, "gc_collections"),
+        ("state", "system.gc.collections.full", W, "gc_collections_full"),
+        ("state", "system.ctx_switches", W, "ctx_switches"),
+        ("state", "system.ctx_switches.involuntary", W, "ctx_switches_involuntary"),
+        ("sample", "system.tcp.rtt_ms", CW, "tcp_rtt"),
+        ("sample", "system.tcp.rttvar_ms", CW, "tcp_rttvar"),
+        ("sample", "system.tcp.retransmits", CW, "tcp_retransmits"),
+        ("sample", "system.tcp.lost", CW, "tcp_lost"),
+        ("sample", "system.heartbeat.rtt_ms", CW, "heartbeat_rtt"),
+        ("sample", "system.heartbeat.missed_share", CW, "heartbeat_missed_share"),
     ],
 }
 
@@ -148,13 +151,46 @@ def test_an_event_has_exactly_its_metrics(event: str) -> None:
 
 
 def test_no_event_is_missing_and_none_is_added() -> None:
-    """Every event of the catalogue stands in the table, and nothing else is in the list but the age of messages."""
+    """Every event of the catalogue stands in the table; beside them states, times without a link, and ages."""
     named = {f"websockex_nova.{event}" for event in TABLE}
-    assert {one.event for one in ws.statsd_metrics()} == {*named, events.MESSAGE_LAG}
+    unlisted = {events.CLIENT_STATE, events.CONNECTION_DOWN, events.MESSAGE_LAG}
+    assert {one.event for one in ws.statsd_metrics()} == named | unlisted
     assert named == set(events.CATALOGUE)
+    (up,) = [one for one in ws.statsd_metrics() if one.event == events.CLIENT_STATE]
+    name, tags = "websocket.connection.up", (("client", "client_id"),)
+    assert up == Definition(name, "gauge", events.CLIENT_STATE, "up", tags, state=True)
     (lag,) = [one for one in ws.statsd_metrics() if one.event == events.MESSAGE_LAG]
-    tags = (("client", "client_id"), ("direction", "direction"))
-    assert lag == Definition("websocket.message.lag", "distribution", events.MESSAGE_LAG, "lag", tags, MS)
+    both = (("client", "client_id"), ("direction", "direction"))
+    assert lag == Definition("websocket.message.lag", "distribution", events.MESSAGE_LAG, "lag", both, MS)
+    (down,) = [one for one in ws.statsd_metrics() if one.event == events.CONNECTION_DOWN]
+    assert down == Definition(
+        "websocket.connection.down_ms", "sum", events.CONNECTION_DOWN, "duration", (("client", "client_id"),), MS
+    )
+
+
+def test_counts_from_zero_have_tags_that_are_known_from_the_start() -> None:
+    """Each has a series for every combination of its closed lists, and needs nothing but the client's id."""
+    opened = {"client_id": "a"}
+    listed = [one for one in ws.statsd_metrics() if one.name in FROM_ZERO]
+    known = {one.name: [" ".join(tags).lower() for tags in tags_from_start(one, opened)] for one in listed}
+    assert known == {
+        "websocket.connection.started": ["client:a"],
+        "websocket.connection.completed": ["client:a"],
+        "websocket.connection.reconnect.failed": ["client:a final:false", "client:a final:true"],
+        "websocket.message.batch.errors": ["client:a direction:received", "client:a direction:sent"],
+    }
+
+
+def test_a_series_whose_tag_comes_from_the_wire_is_not_known_from_the_start() -> None:
+    """Types, channels and close codes; nor a uri that a function gives anew, nor anything without a client's id."""
+    of, started = ws.counter, events.CONNECTION_STARTED
+    keys = {events.MESSAGE_SENT: ["type"], started: ["client_id", "uri"], events.AUTH_FAILED: ["phase", "reason"]}
+    for event, tags in keys.items():
+        assert list(tags_from_start(of("a", event, tags), {"client_id": "a"})) == []
+    at = {"client_id": "a", "uri": "ws://feed/"}
+    assert list(tags_from_start(of("a", started, ["client_id", "uri"]), at)) == [("client_id:a", "uri:ws://feed/")]
+    assert list(tags_from_start(of("a", started, []), {})) == []
+    assert list(tags_from_start(of("a", "shop.order", ["client_id"]), at)) == []
 
 
 def test_every_metric_reads_what_its_event_carries() -> None:
@@ -210,9 +246,10 @@ STANDARD |= {event for event in TABLE if event.startswith(("subscription.", "aut
     ],
 )
 def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | None, named: set[str]) -> None:
-    """The metrics of an event come all or not at all, in the list's order; the age of messages in every profile."""
+    """The metrics of an event come all or not at all, in the list's order; those of states and ages always."""
     chosen = ws.statsd_metrics(profile=profile)
-    named = {*(f"websockex_nova.{event}" for event in named), events.MESSAGE_LAG}
+    always = {events.CLIENT_STATE, events.CONNECTION_DOWN, events.MESSAGE_LAG}
+    named = {f"websockex_nova.{event}" for event in named} | always
     assert {one.event for one in chosen} == named
     assert chosen == [one for one in ws.statsd_metrics() if one.event in named]
 

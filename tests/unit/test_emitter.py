@@ -50,7 +50,7 @@ _ALWAYS = {
     events.SYSTEM_SAMPLED,
 }
 _ERROR = {events.ERROR_OCCURRED, events.ERROR_HANDLED}
-_MINIMAL = _CONNECTION | {events.AUTH_FAILED, events.ERROR_HANDLED} | _ALWAYS
+_MINIMAL = _CONNECTION | {events.AUTH_FAILED} | _ALWAYS
 _STANDARD = _MINIMAL | _RECONNECT | _SUBSCRIPTION | _AUTH | _ERROR
 # A profile, and exactly the events that leave under it when a reconnect's failure is not final and an error a warning.
 _TABLE: list[tuple[Profile, set[str]]] = [
@@ -99,6 +99,7 @@ def test_level_and_toggles_decide(bus: Bus, log: EventLog, profile: Profile, exp
     ("event", "key", "minor", "major"),
     [
         (events.ERROR_OCCURRED, "severity", ["warning"], ["error", "critical"]),
+        (events.ERROR_HANDLED, "severity", ["warning"], ["error", "critical"]),
         (events.CONNECTION_RECONNECT_FAILED, "final", [False], [True]),
     ],
 )
@@ -259,7 +260,33 @@ def test_an_errors_text_is_redacted_unless_the_filter_is_off(
     assert occurred.metadata["error"] == f"ValueError: password={'***' if redacted else SECRET}"
     assert (occurred.metadata["error_type"], occurred.metadata["severity"]) == ("connection", "error")
     assert handled.metadata["error_id"] == occurred.metadata["error_id"]
+    assert (handled.metadata["severity"], handled.metadata["action"]) == ("error", "continued")
     assert handled.measurements["duration"] >= 0
+
+
+@pytest.mark.parametrize(("profile", "told"), [(LIGHTWEIGHT, ["error"]), (STANDARD, ["warning", "error"])])
+def test_what_is_handled_has_occurred(bus: Bus, log: EventLog, profile: Profile, told: list[str]) -> None:
+    """A profile that keeps a fault in keeps its recovery in, also if every event is let out meanwhile."""
+    emit = Emitter(bus, profile, "md-1")
+    faults = Faults(emit, "md-1", False, None)
+    occurred = [faults.occurred(ValueError(), "decode", severity) for severity in ("warning", "error")]
+    emit.in_detail(True)
+    for fault in occurred:
+        faults.handled(fault, "continued")
+    assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == told
+    assert [one.metadata["severity"] for one in log.of(events.ERROR_HANDLED)] == told
+
+
+def test_what_is_raised_to_the_caller_is_handled_and_not_passed_to_on_error(bus: Bus, log: EventLog) -> None:
+    """The caller hears of it by the exception alone; the events pair up."""
+    seen: list[Exception] = []
+    faults = Faults(Emitter(bus, STANDARD, "md-1"), "md-1", False, seen.append)
+    faults.raised(ValueError("mine"), "encode", "error")
+    occurred, handled = log
+    assert handled.event == events.ERROR_HANDLED
+    assert handled.metadata["error_id"] == occurred.metadata["error_id"]
+    assert handled.metadata["action"] == "raised"
+    assert seen == []
 
 
 def test_the_users_on_error_may_raise(bus: Bus, log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
@@ -290,3 +317,47 @@ def test_the_faults_of_an_outage_are_handled_once_when_it_is_over(bus: Bus, log:
     handled = log.of(events.ERROR_HANDLED)
     assert [one.metadata["error_id"] for one in handled] == [fault.error_id for fault in told[100:]]
     assert {one.metadata["action"] for one in handled} == {"reconnected"}
+
+
+def test_what_changes_while_a_state_is_told_is_told_once_more(bus: Bus) -> None:
+    """So the last one that handlers see is the true one: a link that is made meanwhile, and then the client's end."""
+    emit = Emitter(bus, STANDARD, "md-1")
+    told: list[object] = []
+
+    def hear(event: str, measurements: Mapping[str, Any], *_: object) -> None:
+        told.append(measurements.get("up", event))
+        if told == [0]:
+            emit(events.CONNECTION_COMPLETED, {"duration": 1}, uri="", reconnect=False)
+        elif told[-1] == 1:
+            emit.closed()
+
+    bus.attach_many("hear", [events.CLIENT_STATE, events.CLIENT_CLOSED], hear)
+    emit.tell_state()
+    assert told == [0, 1, events.CLIENT_CLOSED, events.CLIENT_CLOSED]
+    emit.tell_state()  # it is closed
+    assert len(told) == 4
+
+
+@pytest.mark.parametrize("profile", [FINANCIAL, FINANCIAL.replace(metadata_filter=lambda metadata: {})])
+def test_a_clients_own_tags_are_in_all_metadata_whatever_the_filter(bus: Bus, profile: Profile) -> None:
+    """They are the user's words, not the server's. A recorder is bound to them once."""
+    own = {"venue": "xetr"}
+    emit = Emitter(bus, profile, "md-1", own)
+    assert emit.slot(events.MESSAGE_RECEIVED) is emit.slot(events.MESSAGE_RECEIVED)
+    with capture_events(events.CLIENT_CLOSED, events.MESSAGE_LAG, "websockex_nova", bus=bus) as log:
+        emit(events.CONNECTION_COMPLETED, {"duration": 1}, uri="", reconnect=False)
+        record = emit.slot(events.MESSAGE_RECEIVED).recorder(("size",), {"client_id": "md-1", "type": "a"})
+        assert record is not None
+        record(7)
+        emit.slot(events.MESSAGE_PROCESS_SLOW).emit({"duration": 1}, {"client_id": "md-1"})
+        emit.unlisted(events.MESSAGE_LAG).emit({"lag": 1}, {"client_id": "md-1"})
+        emit.closed()
+    assert [one.metadata["tags"] for one in log] == [own] * 5
+    assert [one.measurements for one in log.of(events.MESSAGE_RECEIVED)] == [{"size": 7}]
+
+
+def test_a_client_without_tags_has_no_such_metadata(bus: Bus) -> None:
+    """And its slots are the bus's own: nothing is in between."""
+    emit = Emitter(bus, FINANCIAL, "md-1")
+    assert emit.slot(events.MESSAGE_RECEIVED) is bus.slot(events.MESSAGE_RECEIVED)
+    assert emit.whose == {"client_id": "md-1"}

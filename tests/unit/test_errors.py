@@ -25,6 +25,7 @@ TREE: dict[str, tuple[str, type[Exception] | None]] = {
     "MissingExtra": ("WsnovaError", ImportError),
     "HandlerExists": ("WsnovaError", ValueError),
     "HandlerNotFound": ("WsnovaError", LookupError),
+    "ClientIdInUse": ("WsnovaError", ValueError),
     "ConnectionFailed": ("WsnovaError", ConnectionError),
     "HandshakeRefused": ("ConnectionFailed", None),
     "AuthRejected": ("ConnectionFailed", None),

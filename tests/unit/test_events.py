@@ -57,7 +57,7 @@ subscription.subscribe.completed   | duration                      | channel res
 subscription.unsubscribe.started   | system_time                   | channel restored                  | connection_events | standard
 subscription.unsubscribe.completed | duration                      | channel result confirmed restored | connection_events | standard
 error.occurred                     | system_time                   | error error_type severity error_id | error_events     | standard
-error.handled                      | duration                      | error_type action error_id        | error_events      | minimal
+error.handled                      | duration                      | error_type severity action error_id | error_events    | standard
 auth.started                       | system_time                   |                                   | connection_events | standard
 auth.completed                     | duration                      | expires_in                        | connection_events | standard
 auth.failed                        | duration                      | reason phase                      | connection_events | minimal
@@ -118,11 +118,12 @@ def test_every_event_tells_its_moment_in_one_line(spec: EventSpec) -> None:
     assert re.fullmatch(r"\S[^\n]{10,98}\S", spec.moment)
 
 
-def test_only_two_events_are_major_by_a_value() -> None:
-    """The final failure of an outage and severe errors belong to the minimal level, the rest of both does not."""
+def test_only_three_events_are_major_by_a_value() -> None:
+    """The final failure of an outage, severe errors and their recovery belong to the minimal level, the rest not."""
     assert {spec.name: spec.minimal_when for spec in CATALOGUE.values() if spec.minimal_when} == {
         "websockex_nova.connection.reconnect.failed": ("final", {True}),
         "websockex_nova.error.occurred": ("severity", {"error", "critical"}),
+        "websockex_nova.error.handled": ("severity", {"error", "critical"}),
     }
 
 
@@ -137,24 +138,29 @@ def test_a_constant_is_the_events_name_in_capitals_with_underscores() -> None:
 
 
 def test_what_is_told_outside_the_guides_prefix_is_outside_the_catalogue() -> None:
-    """The bus's own event, the client's end, and the begin and end of detail on demand carry other names."""
+    """The bus's own event, a client's begin and end, its time without a link, detail on demand carry other names."""
     assert (events.HANDLER_FAILURE, events.CLIENT_CLOSED) == ("telemetry.handler.failure", "telemetry.client.closed")
+    assert events.CLIENT_STATE == "telemetry.client.state"
+    assert (events.CLIENT_OPENED, events.CONNECTION_DOWN) == ("telemetry.client.opened", "telemetry.connection.down")
     assert (events.DETAIL_STARTED, events.DETAIL_ENDED) == ("telemetry.detail.started", "telemetry.detail.ended")
-    five = {
+    seven = {
         events.HANDLER_FAILURE,
+        events.CLIENT_STATE,
+        events.CLIENT_OPENED,
         events.CLIENT_CLOSED,
+        events.CONNECTION_DOWN,
         events.DETAIL_STARTED,
         events.DETAIL_ENDED,
         events.MESSAGE_LAG,
     }
-    assert set(events.UNLISTED) == five
+    assert set(events.UNLISTED) == seven
     assert not set(events.UNLISTED) & set(CATALOGUE)
 
 
 def test_the_codes_of_errors_are_bounded_lists() -> None:
     """Error types and severities are the written ones, in rising order of severity."""
     assert " ".join(events.ERROR_TYPES) == (
-        "connection handshake timeout decode encode handler auth rate_limit subscription protocol telemetry"
+        "connection handshake timeout decode encode handler auth rate_limit subscription protocol"
     )
     assert events.SEVERITIES == ("warning", "error", "critical")
 

@@ -44,7 +44,7 @@ def test_what_the_front_door_imports_it_exports() -> None:
     assert imported == set(ws.__all__)
 
 
-LATER = {"KpiTracker", "LogReporter", "Monitor", "PrometheusReporter", "SystemSampler", "alerts"}
+LATER = {"KpiTracker", "LogReporter", "Monitor", "PrometheusReporter", "SystemSampler", "alerts", "init"}
 
 
 def test_what_watches_is_imported_when_it_is_asked_for() -> None:

@@ -176,7 +176,8 @@ def test_checks_say_what_was_meant_within_their_bytes(
     meant = _flat(message.said).replace("\n", " ").replace("|", "_").strip()
     _whole_or_cut(check.message.replace("\\n", "\n"), meant)
     nested = any(hostile.is_collection(tag.given) for tag in tags)
-    meant_tags = hostile.tags_of([] if nested else [tag.said for tag in tags if tag.given is not None], own=True)
+    said = [] if nested else [tag.said for tag in tags if tag.given is not None]
+    meant_tags = (*hostile.tags_of(said, own=True), "worker:0")
     assert check.tags == meant_tags[: len(check.tags)]
     assert (check.hostname, check.timestamp, check.origin) == (None, None, ())
 
@@ -348,7 +349,8 @@ def test_hostile_metadata_and_measurements_of_every_event_are_counted_and_forge_
                 assert metrics.count(one.name) == len(METADATA) + 1
         assert {one.name for one in metrics.metrics()} <= {one.name for one in defined}
         tags = {tag for message in metrics.messages for tag in message.tags}
-        assert {tag.partition(":")[0] for tag in tags} <= {tag for one in defined for tag, _ in one.tags}
+        named = {tag for one in defined for tag, _ in (*one.tags, *((("worker", ""),) if one.state else ()))}
+        assert {tag.partition(":")[0] for tag in tags} <= named
     assert bus.handler_errors == 0
 
 

@@ -56,6 +56,7 @@ class EverySecond:
     def __init__(self, reporter: ws.StatsdReporter) -> None:
         self.gauge = reporter.gauge
         self.service_check = reporter.service_check
+        self.state_tags = reporter.state_tags
 
 
 class Ticks:
@@ -76,16 +77,22 @@ class Ticks:
         return [_check(one) for one in self.metrics.checks]
 
     def gauges(self) -> dict[str, float | None]:
-        """What the last flush brought, by the name's end and the tag."""
+        """What the last flush brought, by the name's end and the tag beside the worker's."""
         return {
-            " ".join((one.name.removeprefix("websocket.kpi."), *one.tags)): one.values[-1]
+            " ".join((one.name.removeprefix("websocket.kpi."), *_without_worker(one.tags))): one.values[-1]
             for one in self.metrics.metrics()
             if one.type == "g"
         }
 
 
 def _check(check: ServiceCheck) -> str:
-    return " ".join((check.name.removeprefix("websocket."), str(check.status), *check.tags))
+    return " ".join((check.name.removeprefix("websocket."), str(check.status), *_without_worker(check.tags)))
+
+
+def _without_worker(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Every gauge and check has one."""
+    assert tags[-1] == "worker:0"
+    return tags[:-1]
 
 
 @pytest.fixture
@@ -104,7 +111,7 @@ def test_gauges_that_do_not_change_leave_every_five_seconds(ticks: Ticks) -> Non
     ticks.scene.connected("b", ms=300)
     wanted = {
         f"{key}{tag}": value
-        for tag, ms in (("", 200.0), (" client:a", 100.0), (" client:b", 300.0))
+        for tag, ms in ((" scope:all", 200.0), (" client:a", 100.0), (" client:b", 300.0))
         for key, value in (("connection_success_rate", 1.0), ("connection_time_ms", ms), ("blind_s", 0.0))
     }
     for _ in range(3):
@@ -171,7 +178,7 @@ def test_every_kpi_with_a_value_has_its_gauge(ticks: Ticks) -> None:
     ticks.tick()
     assert ticks.gauges() == {
         " ".join((key, *tag)): value
-        for client, tag in ((None, ()), ("a", ("client:a",)))
+        for client, tag in ((None, ("scope:all",)), ("a", ("client:a",)))
         for key, value in scene.values(client).items()
     }
     assert len(ticks.gauges()) == 20
@@ -179,15 +186,15 @@ def test_every_kpi_with_a_value_has_its_gauge(ticks: Ticks) -> None:
 
 def test_the_health_check_comes_every_ten_seconds_with_what_is_missed(ticks: Ticks) -> None:
     ticks.scene.connected(ms=100)
-    assert ticks.tick() == ["health 0", "health 0 client:a", "can_connect 0 client:a"]
+    assert ticks.tick() == ["health 0 scope:all", "health 0 client:a", "can_connect 0 client:a"]
     assert ticks.metrics.checks[0].message in (None, "")
     assert ticks.tick(9) == []
     ticks.scene.connected(ms=960)
-    assert ticks.tick() == ["health 1", "health 1 client:a", "can_connect 0 client:a"]
+    assert ticks.tick() == ["health 1 scope:all", "health 1 client:a", "can_connect 0 client:a"]
     assert ticks.metrics.checks[0].message == "connection_time_ms 530, target < 500"
     ticks.scene.batch(10, errors=1)
     assert ticks.tick(9) == []
-    assert ticks.tick() == ["health 2", "health 2 client:a", "can_connect 0 client:a"]
+    assert ticks.tick() == ["health 2 scope:all", "health 2 client:a", "can_connect 0 client:a"]
     message = "connection_time_ms 530, target < 500, message_error_rate 0.1, target < 0.0001"
     assert ticks.metrics.checks[1].message == message
 
@@ -222,12 +229,12 @@ def test_a_closed_client_is_told_once_more_and_then_no_longer(ticks: Ticks) -> N
     for client in "ab":
         scene.closed(client)
     assert ticks.tick() == ["can_connect 2 client:a"]
-    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} == {"client:a", "client:b"}
+    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} - {"scope:all"} == {"client:a", "client:b"}
     assert [one for one in ticks.tick(20) if "client" in one] == []
-    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} == set()
+    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} - {"scope:all"} == set()
     scene.connected("b")
     assert ticks.tick(10)
-    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} == {"client:b"}
+    assert {tag for name in ticks.gauges() for tag in name.split()[1:]} - {"scope:all"} == {"client:b"}
 
 
 def test_checks_of_many_clients_are_spread_so_that_the_queue_holds_them(ticks: Ticks) -> None:
@@ -262,8 +269,8 @@ def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwo
     ticks.metrics.clear()
     ticks.scene.tracker.stop()
     ticks.metrics.flush()
-    assert ticks.gauges()["connection_time_ms"] == ticks.gauges()["connection_time_ms client:a"] == 700.0
-    assert [_check(one) for one in ticks.metrics.checks] == ["health 2"]
+    assert ticks.gauges()["connection_time_ms scope:all"] == ticks.gauges()["connection_time_ms client:a"] == 700.0
+    assert [_check(one) for one in ticks.metrics.checks] == ["health 2 scope:all"]
     clockwork.run()
     assert clockwork.jobs == []
     assert ticks.tick() == []
@@ -339,7 +346,7 @@ def test_in_a_forked_child_counting_begins_anew_and_shipping_with_the_first_clie
     assert clockwork.jobs == []
     scene.connected("own", ms=50)
     ticks.tick()
-    assert ticks.gauges()["connection_time_ms"] == ticks.gauges()["connection_time_ms client:own"] == 50.0
+    assert ticks.gauges()["connection_time_ms scope:all"] == ticks.gauges()["connection_time_ms client:own"] == 50.0
     assert not any("parents" in name for name in ticks.gauges())
 
 
@@ -348,4 +355,4 @@ def test_a_hostile_client_id_forges_nothing(ticks: Ticks) -> None:
     ticks.scene.connected("x|#a:b,c\nwebsocket.kpi.fake:1|g")
     assert len(ticks.tick()) == 3
     assert not any("fake" in one.name for one in ticks.metrics.metrics())
-    assert all(len(one.tags) <= 1 for one in ticks.metrics.metrics())
+    assert all(len(one.tags) == 2 for one in ticks.metrics.metrics())

@@ -313,7 +313,7 @@ def test_control_frames_wait_for_no_lock() -> None:
         assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert script.written == b""
     with link.sending:
-        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"ours"), 1.0)
     assert _written(script) == [(TEXT, b"ours"), (PONG, b"a")]
 
 
@@ -336,7 +336,7 @@ def test_the_rest_of_a_control_frame_goes_before_anything_else() -> None:
     link.next_run(0.0)
     assert len(script.written) == 3
     with link.sending:
-        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"ours"), 1.0)
     assert _written(script) == [(PONG, b"payload"), (TEXT, b"ours"), (PONG, b"more")]
 
 
@@ -347,7 +347,7 @@ def test_nothing_is_sent_behind_a_close_frame() -> None:
     link.send_close(1000)
     link.send_close(1001)
     with link.sending, pytest.raises(NotConnected):
-        link.send(Peer.masked(TEXT, b"late"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"late"), 1.0)
     link.next_run(0.0)
     assert _written(script) == [(CLOSE, b"\x03\xe8")]
 
@@ -360,7 +360,7 @@ def test_a_close_frame_waits_for_the_frame_that_is_on_its_way() -> None:
         link.send_close(1000, timeout=0.0)
     assert script.written == b""
     with link.sending:
-        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"ours"), 1.0)
     assert _written(script) == [(TEXT, b"ours"), (CLOSE, b"\x03\xe8")]
 
 
@@ -372,7 +372,7 @@ def test_pings_leave_in_their_time_and_a_stuck_frame_holds_no_reader_up() -> Non
         assert _taken(link, time.monotonic() + 60) == [b"one"]
     assert link.loss is None
     with link.sending:
-        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"ours"), 1.0)
     (_, first), (opcode, payload) = _written(script)
     assert (first, opcode, len(payload)) == (b"ours", PING, 8)
 
@@ -383,9 +383,9 @@ def test_a_write_that_fails_lets_what_arrived_be_read_first(pair: tuple[Link, Pe
     peer.send(ONE + TWO + GOODBYE)
     peer.close()
     with link.sending, pytest.raises(NotConnected):
-        link.send(Peer.masked(TEXT, b"late"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"late"), 1.0)
     with link.sending, pytest.raises(NotConnected):
-        link.send(Peer.masked(TEXT, b"later"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"later"), 1.0)
     assert link.loss is None
     assert link.next_run(time.monotonic() + 60) == [b"one", b"two"]
     assert link.loss == Loss("close_1013", "later")
@@ -397,7 +397,7 @@ def test_a_write_that_fails_and_no_close_frame_is_1006(pair: tuple[Link, Peer]) 
     peer.send(ONE)
     peer.close()
     with link.sending, pytest.raises(NotConnected):
-        link.send(Peer.masked(TEXT, b"late"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"late"), 1.0)
     assert _taken(link, time.monotonic() + 60) == [b"one"]
     link.put_back([])
     assert _taken(link, time.monotonic() + 60) == []
@@ -411,7 +411,7 @@ def test_a_frame_that_was_interrupted_ends_the_writing() -> None:
     script.on_send = _interrupt
     link = _link(script)
     with link.sending, pytest.raises(KeyboardInterrupt):
-        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"ours"), 1.0)
     assert script.over
     link.next_run(0.0)
     assert link.loss == Loss("error", "KeyboardInterrupt")
@@ -428,11 +428,11 @@ def test_a_signals_handler_sends_nothing_in_the_midst_of_a_frame() -> None:
         refused.append(link.in_midst)
         link.send_close(1000, timeout=60.0)
         with link.sending, pytest.raises(NotConnected, match="in the midst of sending"):
-            link.send(Peer.masked(TEXT, b"of the handler"), 60.0)
+            link.writer.send(Peer.masked(TEXT, b"of the handler"), 60.0)
 
     script.on_send = handler
     with link.sending:
-        link.send(Peer.masked(TEXT, b"ours"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"ours"), 1.0)
     assert refused == [True]
     assert not link.in_midst
     assert _written(script) == [(TEXT, b"ours"), (CLOSE, b"\x03\xe8")]
@@ -470,7 +470,7 @@ def test_one_caller_emits_the_end() -> None:
     link.announce()
     assert [link.end(who) for who in ("first", "second", "third")] == [True, False, False]
     with link.sending, pytest.raises(NotConnected):
-        link.send(Peer.masked(TEXT, b"late"), 1.0)
+        link.writer.send(Peer.masked(TEXT, b"late"), 1.0)
 
 
 def test_the_first_reason_stays(pair: tuple[Link, Peer]) -> None:

@@ -176,7 +176,7 @@ def test_a_refresh_without_an_answer_is_tried_again_and_healed_by_the_next(bench
     failed = ("auth.failed", {"reason": "timeout", "phase": "refresh"})
     assert bench.told() == [RENEWING, failed, ("error.occurred", critical)]
     assert bench.jobs.run() == 5.0
-    healed = ("error.handled", {"error_type": "auth", "action": "renewed"})
+    healed = ("error.handled", {**critical, "action": "renewed"})
     assert bench.told() == [RENEWING, ("auth.refresh.completed", {"expires_in": 10.0}), healed]
     assert bench.stopped == []
 

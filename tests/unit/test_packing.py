@@ -14,6 +14,7 @@ from wsnova_statsd.metrics.direct import Direct
 from wsnova_statsd.metrics.store import Series, Store
 from wsnova_statsd.reporters.delivery_stats import Line
 from wsnova_statsd.reporters.packing import TYPES, Packer
+from wsnova_statsd.testing.clock import FakeClock
 
 LIMIT = wire.UDP_BYTES
 
@@ -42,8 +43,10 @@ def _sampled(*batches: tuple[list[float], int], kind: Kind = "distribution", div
     return series
 
 
-def _packer(limit: int = LIMIT, prefix: str = "", tags: tuple[str, ...] = (), suffix: int = 0) -> Packer:
-    return Packer(prefix, tags, suffix, limit)
+def _packer(
+    limit: int = LIMIT, prefix: str = "", tags: tuple[str, ...] = (), suffix: int = 0, clock: FakeClock | None = None
+) -> Packer:
+    return Packer(prefix, tags, suffix, limit, clock=clock if clock is not None else FakeClock())
 
 
 def _text(line: Line) -> str:
@@ -92,15 +95,73 @@ def test_a_gauge_is_told_once_per_sample() -> None:
     assert [one.value for one in _lines(packer, series)] == ["7.0"]
 
 
-def test_a_state_gauge_is_told_every_time_until_it_ends() -> None:
-    """A new sample after its end brings it back."""
-    packer, series = _packer(), _series("gauge", state=True)
-    series.value, series.fresh = 1, True
-    assert [[one.value for one in _lines(packer, series)] for _ in range(3)] == [["1"]] * 3
-    series.ended = True
-    assert _lines(packer, series) == []
+def _flushes(clock: FakeClock, packer: Packer, series: Series, every: float, times: int) -> list[str]:
+    """What leaves of one series with each of so many flushes; all of it is accepted."""
+    told = []
+    for _ in range(times):
+        lines = [line for packet in packer.packets([series]) for line in packet]
+        for line in lines:
+            line.accept()
+        told.append("".join(line.value for line in lines))
+        clock.advance(every)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("every", "told"),
+    [(1, ["1", "", "", "", "1", "", "", "", "1"]), (2, ["1", "", "1", "", "1"])],
+)
+def test_a_state_gauge_leaves_again_with_the_first_flush_four_seconds_later(every: float, told: list[str]) -> None:
+    """Also where each flush is a little early; a new sample of the same value is no change."""
+    clock = FakeClock()
+    packer, series = _packer(clock=clock), _series("gauge", state=True)
+    series.value = 1
+    assert _flushes(clock, packer, series, every - 0.01, len(told)) == told
     series.fresh = True
-    assert [[one.value for one in _lines(packer, series)] for _ in range(2)] == [["1"]] * 2
+    assert _flushes(clock, packer, series, every, 1) == [""]
+
+
+@pytest.mark.parametrize("every", [5, 10])
+def test_a_state_gauge_leaves_with_every_flush_of_a_long_interval(every: float) -> None:
+    """The Agent's windows are ten seconds long, and none of them is without it."""
+    clock = FakeClock()
+    packer, series = _packer(clock=clock), _series("gauge", state=True)
+    series.value = 1
+    assert _flushes(clock, packer, series, every, 4) == ["1"] * 4
+
+
+def test_a_state_gauge_leaves_when_it_changes_until_it_ends() -> None:
+    """Also to 0; one that was refused leaves with the next flush; a new sample after its end brings it back."""
+    clock = FakeClock()
+    packer, series = _packer(clock=clock), _series("gauge", state=True)
+    told = []
+    for value in (1, 0, 0, 2):
+        series.value = value
+        told += _flushes(clock, packer, series, 1, 1)
+    assert told == ["1", "0", "", "2"]
+    series.value = 3
+    (packet,) = packer.packets([series])
+    for line in packet:
+        line.keep()
+    assert _flushes(clock, packer, series, 1, 2) == ["3", ""]
+    series.ended = True
+    assert _flushes(clock, packer, series, 10, 2) == ["", ""]
+    series.fresh = True
+    assert _flushes(clock, packer, series, 10, 2) == ["3", "3"]
+
+
+def test_a_count_with_a_state_leaves_as_0_at_once_and_after_two_minutes_of_silence() -> None:
+    """Until it ends; a value in between begins the two minutes anew, and nothing is booked for a 0."""
+    clock = FakeClock()
+    packer, series = _packer(clock=clock), _series("counter", state=True)
+    assert _flushes(clock, packer, series, 60, 5) == ["0", "", "0", "", "0"]
+    series.total = 7
+    assert _flushes(clock, packer, series, 60, 3) == ["7", "", "0"]
+    assert (series.total, series.delivered, series.unsettled) == (7, 7, True)
+    series.ended = True
+    assert _flushes(clock, packer, series, 300, 2) == ["", ""]
+    assert not series.unsettled
+    assert _flushes(clock, packer, _series("counter"), 300, 2) == ["", ""]
 
 
 def test_samples_are_packed_into_one_line() -> None:

@@ -2,13 +2,16 @@
 
 import ctypes
 import gc
+import math
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import wsnova_statsd as ws
 from tests.faults.forking import Child
 from wsnova_statsd import process
 from wsnova_statsd.clock import CLOCK
@@ -238,3 +241,46 @@ def test_where_no_thread_can_start_unsignalled_work_runs_in_place(monkeypatch: p
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert process.unsignalled(threading.get_ident, 10, 0) == threading.get_ident()
+
+
+# The signal that ends programs
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """What handles SIGTERM is what it was, afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_of_sigterm_is_set_where_it_can_be(sigterm: None) -> None:
+    """In the main thread; another one is told where, and nothing is set."""
+    before, refused = signal.getsignal(signal.SIGTERM), list[str]()
+
+    def elsewhere() -> None:
+        try:
+            ws.end_on_sigterm()
+        except ws.errors.ConfigurationError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=elsewhere, name="elsewhere")
+    thread.start()
+    thread.join()
+    assert len(refused) == 1
+    assert "'elsewhere'" in refused[0]
+    assert "main thread only" in refused[0]
+    assert signal.getsignal(signal.SIGTERM) is before
+    ws.end_on_sigterm()
+    mine = signal.getsignal(signal.SIGTERM)
+    assert mine is not before
+    ws.end_on_sigterm(timeout=2)
+    assert signal.getsignal(signal.SIGTERM) is mine
+
+
+@pytest.mark.parametrize("timeout", [-1, True, "1", math.nan, math.inf])
+def test_a_time_that_is_none_is_refused(timeout: Any, sigterm: None) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ws.errors.ConfigurationError, match="timeout must be"):
+        ws.end_on_sigterm(timeout)
+    assert signal.getsignal(signal.SIGTERM) is before

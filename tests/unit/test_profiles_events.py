@@ -25,8 +25,7 @@ TABLE: tuple[tuple[str | None, str, str], ...] = (
     (CONNECTION, "standard", "auth.started auth.completed auth.refresh.started auth.refresh.completed"),
     (CONNECTION, "standard", "subscription.subscribe.started subscription.subscribe.completed"),
     (CONNECTION, "standard", "subscription.unsubscribe.started subscription.unsubscribe.completed"),
-    (ERROR, "minimal", "error.handled"),
-    (ERROR, "standard", "error.occurred"),
+    (ERROR, "standard", "error.occurred error.handled"),
     (MESSAGE, "standard", "message.received message.sent message.process.completed"),
     (MESSAGE, "detailed", "message.decode.started message.decode.completed"),
     (MESSAGE, "detailed", "message.encode.started message.encode.completed message.process.started"),
@@ -40,10 +39,12 @@ ROWS = {name: (toggle, level) for toggle, level, names in TABLE for name in name
 MAJOR: dict[str, list[dict[str, object]]] = {
     "connection.reconnect.failed": [{"final": True}],
     "error.occurred": [{"severity": "error"}, {"severity": "critical"}],
+    "error.handled": [{"severity": "error"}, {"severity": "critical"}],
 }
 MINOR: dict[str, list[dict[str, object]]] = {
     "connection.reconnect.failed": [{"final": False}, {}],
     "error.occurred": [{"severity": "warning"}, {}],
+    "error.handled": [{"severity": "warning"}, {}],
 }
 
 
@@ -109,7 +110,6 @@ def test_the_three_profiles_let_out_what_their_users_expect() -> None:
         "connection.disconnected",
         "connection.reconnect.success",
         "auth.failed",
-        "error.handled",
     }
 
 

@@ -39,7 +39,7 @@ COLUMN = {
     "subscription.unsubscribe.started": "S",
     "subscription.unsubscribe.completed": "S",
     "error.occurred": "M S",
-    "error.handled": "M",
+    "error.handled": "M S",
     "auth.started": "S",
     "auth.completed": "S",
     "auth.failed": "M",
@@ -126,11 +126,18 @@ def _metrics(profile: Any) -> Profile:
     return found[0]
 
 
+def _init(profile: Any) -> Profile:
+    monitor = ws.init(profile, bus=ws.Bus(), alerts=False, kpis=False)
+    monitor.stop()
+    return monitor.profile
+
+
 TAKERS: dict[str, Callable[[Any], Profile]] = {
     "Client": lambda profile: ws.Client("ws://feed.example", profile=profile, bus=ws.Bus()).profile,
     "KpiTracker": lambda profile: ws.KpiTracker(profile, ws.Bus()).profile,
     "Monitor": lambda profile: ws.Monitor(profile, bus=ws.Bus()).profile,
     "alerts.Alerts": _alerts,
+    "init": _init,
     "statsd_metrics": _metrics,
 }
 

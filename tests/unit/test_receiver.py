@@ -20,6 +20,7 @@ from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
 from wsnova_statsd.client.link import MANY, Driver
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.client.receiver import Receiver
+from wsnova_statsd.clock import CLOCK
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
 
@@ -147,6 +148,13 @@ class _Client:
         return {name: sum(one[name] for one in told) for name in names}
 
 
+def _clock_at_a_beat() -> FakeClock:
+    """A clock that stands still, a second before sums are due."""
+    clock = FakeClock()
+    clock.advance((CLOCK.beat(clock.ns()) - clock.ns()) / 1e9)
+    return clock
+
+
 def _run(*numbers: int, kind: int = TEXT) -> Run:
     return kind, [b"%d" % number for number in numbers]
 
@@ -196,7 +204,7 @@ def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[
 
 def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What it did not come to is the first of the next one, in order, and is handed out once."""
-    clock = FakeClock()
+    clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
     link = _Link([_run(*range(50)), _run(*range(50, 60))])
     got: list[int] = []
@@ -471,7 +479,7 @@ def test_the_sums_are_due_a_second_after_the_first_message(heard: Sequence[str])
 def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inbox and kernel, the time without input, and how far behind the feed that makes it: the bytes that wait, at the
     pace of the busy part of the window."""
-    clock = FakeClock()
+    clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
     monkeypatch.setattr("wsnova_statsd.client.batch.time", SimpleNamespace(monotonic_ns=clock.ns))
     link = _Link([])
@@ -513,7 +521,7 @@ def test_what_waits_in_the_run_at_hand_waits_too() -> None:
 
 def test_a_slow_message_is_emitted_once(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own time, strictly longer than slow_after; one that took exactly so long is not slow."""
-    clock = FakeClock()
+    clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
     times = {3: 0.1, 4: 0.101, 5: 0.3}
     client = _Client(_Link([_run(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), heard=heard)

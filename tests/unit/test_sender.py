@@ -161,20 +161,30 @@ def test_a_message_is_encoded_sent_and_emitted_in_order() -> None:
         assert _sums(made, log) == {"count": 1, "total_size": len(payload), "errors": 0, "processed": 0}
 
 
-def test_ready_text_and_bytes_are_emitted_as_sent_only() -> None:
-    """Nothing is encoded; a text that is none is refused, and nothing leaves."""
+def test_ready_text_is_emitted_as_what_is_encoded_and_bytes_as_sent_only() -> None:
+    """All three events of a text, with its size in bytes; of bytes nothing is encoded."""
     with _sending() as made, capture_events(*HEARD, bus=made.bus) as log:
         made.sender.send_text("größe", 0.0)
         made.sender.send_binary(b"\0\1", 0.0)
         assert made.frames() == [(TEXT, "größe".encode()), (BINARY, b"\0\1")]
-        assert [(one.event, one.metadata["type"]) for one in log] == [
-            (events.MESSAGE_SENT, "text"),
-            (events.MESSAGE_SENT, "binary"),
+        assert [(one.event, one.metadata["type"], one.measurements.get("size")) for one in log] == [
+            (events.MESSAGE_ENCODE_STARTED, "text", None),
+            (events.MESSAGE_ENCODE_COMPLETED, "text", 7),
+            (events.MESSAGE_SENT, "text", 7),
+            (events.MESSAGE_SENT, "binary", 2),
         ]
+
+
+def test_a_text_that_is_none_is_emitted_as_what_cannot_be_encoded() -> None:
+    """Refused, as by send: an error that is handled, one message in error each, and nothing leaves."""
+    with _sending() as made, capture_events(*HEARD, events.ERROR_HANDLED, bus=made.bus) as log:
         for bad in ("\ud800", b"bytes", None):
-            with pytest.raises(EncodeError):
+            with pytest.raises(EncodeError, match="cannot be encoded"):
                 made.sender.send_text(bad, 0.0)  # type: ignore[arg-type]
-        assert _sums(made, log)["count"] == 2
+        assert [one.metadata["result"] for one in log.of(events.MESSAGE_ENCODE_COMPLETED)] == ["error"] * 3
+        assert log.count(events.ERROR_OCCURRED) == log.count(events.ERROR_HANDLED) == 3
+        assert log.count(events.MESSAGE_SENT) == 0
+        assert _sums(made, log) == {"count": 3, "total_size": 0, "errors": 3, "processed": 0}
 
 
 def test_whoever_listens_later_hears_of_the_next_message() -> None:
@@ -247,8 +257,8 @@ def test_a_type_that_cannot_be_told_costs_no_message(given: Callable[[Any], Any]
 
 
 def test_what_cannot_be_encoded_is_emitted_in_error_and_raised() -> None:
-    """EncodeError with its cause; nothing leaves, the sums count one in error."""
-    with _sending() as made, capture_events(*HEARD, bus=made.bus) as log:
+    """EncodeError with its cause, to the caller alone; nothing leaves, the sums count one in error."""
+    with _sending() as made, capture_events(*HEARD, events.ERROR_HANDLED, bus=made.bus) as log:
         with pytest.raises(EncodeError, match="a dict cannot be encoded: TypeError") as caught:
             made.sender.send({"type": "t", "x": object()}, 0.0)
         assert isinstance(caught.value.__cause__, TypeError)
@@ -256,7 +266,9 @@ def test_what_cannot_be_encoded_is_emitted_in_error_and_raised() -> None:
         assert [(one.metadata["type"], one.metadata["result"]) for one in completed] == [("t", "error")]
         (fault,) = log.of(events.ERROR_OCCURRED)
         assert (fault.metadata["error_type"], fault.metadata["severity"]) == ("encode", "error")
-        assert made.errors == [caught.value]
+        (handled,) = log.of(events.ERROR_HANDLED)
+        assert (handled.metadata["error_id"], handled.metadata["action"]) == (fault.metadata["error_id"], "raised")
+        assert made.errors == []
         assert log.count(events.MESSAGE_SENT) == 0
         assert _sums(made, log) == {"count": 1, "total_size": 0, "errors": 1, "processed": 0}
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wsnova_statsd as ws
 from tests.unit.shipping import Parts
 from wsnova_statsd.reporters.delivery_stats import Account
 from wsnova_statsd.reporters.outbox import CAPACITY
@@ -113,7 +114,7 @@ def test_memory_is_flat_over_an_hours_outage(caplog: pytest.LogCaptureFixture) -
                     parts.sample("ms", value / 7, tags)
             for number in range(6):
                 parts.event(f"event {number}")
-                parts.shipper.newly_closed.append(f"client:gone-{turn}-{number}")
+                parts.shipper.states.hear(ws.events.CLIENT_CLOSED, {}, {"client_id": f"gone-{turn}-{number}"}, None)
             assert not parts.flush()
             if turn % 60 == 59:
                 gc.collect()  # what is kept, and nothing else

@@ -117,21 +117,23 @@ def test_connect_message_close() -> None:
 
 
 def test_sending() -> None:
-    """Encode, then sent with the payload's size; the frames sent as they are skip the encoding."""
+    """Encode, then sent with the payload's size; bytes are sent as they are."""
     with WebSocketServer(silent) as server, _client(server.url) as (client, log):
         client.start()
         client.send({"type": "order", "n": 1})
         client.send_text("grüß")
         client.send_binary(b"xyz")
         client.close()
-    assert _told(log)[2:7] == [
+    assert _told(log)[2:9] == [
         ("message.encode.started", {"type": "order"}),
         ("message.encode.completed", {"type": "order", "result": "ok"}),
         ("message.sent", {"type": "order"}),
+        ("message.encode.started", {"type": "text"}),
+        ("message.encode.completed", {"type": "text", "result": "ok"}),
         ("message.sent", {"type": "text"}),
         ("message.sent", {"type": "binary"}),
     ]
-    assert [one.measurements.get("size") for one in log[2:7]] == [None, 22, 22, 6, 3]
+    assert [one.measurements.get("size") for one in log[2:9]] == [None, 22, 22, None, 6, 6, 3]
     sums = _one(log, events.MESSAGE_BATCH_PROCESSED)
     assert sums.metadata["direction"] == "sent"
     assert (sums.measurements["count"], sums.measurements["total_size"]) == (3, 31)
@@ -153,7 +155,7 @@ def test_a_lost_link_and_the_next_one() -> None:
         ("connection.started", {"uri": uri, "reconnect": True}),
         ("connection.completed", {"uri": uri, "reconnect": True}),
         ("connection.reconnect.success", {"uri": uri}),
-        ("error.handled", {"error_type": "connection", "action": "reconnected"}),
+        ("error.handled", {"error_type": "connection", "severity": "error", "action": "reconnected"}),
     ]
     attempt, success = log[4].measurements, log[7].measurements
     assert (attempt["attempt"], success["attempt"]) == (1, 1)

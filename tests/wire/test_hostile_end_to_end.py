@@ -177,7 +177,8 @@ def test_hostile_variables_are_tags_and_nothing_else(
         reporter.event("t", "x")
     assert receiver.malformed == []
     assert sorted(type(one).__name__ for one in receiver.messages) == ["Event", "Metric", "ServiceCheck"]
-    assert all(one.tags == tags for one in receiver.messages)
+    assert all(one.tags == tags for one in receiver.messages if one not in receiver.checks)
+    assert [one.tags for one in receiver.checks] == [("worker:0", *tags)]
 
 
 def test_one_line_that_is_too_long_is_counted_and_the_others_arrive(receiver: DogStatsDReceiver) -> None:

@@ -44,10 +44,8 @@ class Shifted:
         return time.monotonic_ns() + self.ahead
 
 
-def _last(receiver: DogStatsDReceiver, name: str, tag: str | None = None) -> int | None:
-    told = [
-        one.status for one in receiver.checks if one.name == name and list(one.tags[:1]) == [tag] * (tag is not None)
-    ]
+def _last(receiver: DogStatsDReceiver, name: str, tag: str = "scope:all") -> int | None:
+    told = [one.status for one in receiver.checks if one.name == name and one.tags == (tag, "worker:0")]
     return told[-1] if told else None
 
 

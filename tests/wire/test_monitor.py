@@ -275,3 +275,15 @@ def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -
             else:
                 break
     assert seen == [(1, 0), (2, 1), (3, 1)]
+
+
+def test_a_stop_tells_that_something_was_left(bus: ws.Bus) -> None:
+    """The reporter's flush has the last word: nobody listens there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    monitor = ws.Monitor("standard", ws.StatsdReporter(host="127.0.0.1", port=port, bus=bus), bus=bus).start()
+    bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+    monitor.reporter.flush()  # a first packet to a port without a reader seems to be taken
+    bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
+    assert not monitor.stop(0.5)

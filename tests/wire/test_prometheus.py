@@ -93,8 +93,16 @@ def test_a_scrape_is_what_render_tells_in_both_formats(bus: ws.Bus, reporter: ws
     assert strict.startswith("application/openmetrics-text")
     read: Any = strict_parser.text_string_to_metric_families
     both = list(parse(text)), list(read(openmetrics))
-    by_both = [[(one.name, one.type, one.samples) for one in families] for families in both]
-    assert by_both[0] == by_both[1]
+    dated = {sample.name for one in both[1] for sample in one.samples} - {
+        sample.name for one in both[0] for sample in one.samples
+    }
+    process = "websockex_nova_message_process_completed_duration_milliseconds"
+    assert dated == {"websockex_nova_message_received_size_created", f"{process}_created"}
+    undated = [
+        [(one.name, one.type, [sample for sample in one.samples if sample.name not in dated]) for one in families]
+        for families in both
+    ]
+    assert undated[0] == undated[1]
     assert _total(text, COUNT) == 1
 
 
@@ -344,6 +352,47 @@ def test_the_guides_queries_return_numbers_in_a_real_prometheus(
         own = _readme_queries()
         assert prometheus.number(own["Average connection time, every dial alike"]) == pytest.approx(30)
         assert 10 < prometheus.number(own["95th percentile of the same"]) <= 100
+
+
+@pytest.mark.needs_prometheus
+def test_one_dial_and_the_first_error_have_an_answer_in_a_real_prometheus(
+    bus: ws.Bus, reporter: ws.PrometheusReporter, program: str, tmp_path: Path
+) -> None:
+    """Each has its zero before it: a client that connects once and stays has a success rate, of 1, and a mean."""
+    started = "websockex_nova_connection_started_count"
+    assert reporter.port
+    with _Prometheus(program, tmp_path, reporter.port) as prometheus, WebSocketServer(echo) as server:
+        client = ws.Client(server.url, client_id="md-1", profile="financial", bus=bus, on_message=print)
+        assert until(lambda: prometheus.number(started) == 0, DEADLINE), prometheus.log
+        client.start(timeout=DEADLINE)
+        assert until(lambda: prometheus.number(started) == 1, DEADLINE), prometheus.log
+        queries = QUERIES | _readme_queries()
+        assert until(lambda: prometheus.number(queries["Connection Success Rate"]) == pytest.approx(1), DEADLINE)
+        for name in ("Average Connection Time", "Average connection time, every dial alike"):
+            assert 0 < prometheus.number(queries[name]) < 10_000
+        assert 0 < prometheus.number(queries["95th percentile of the same"]) < 10_000
+        server.drop_all()
+        error = 'sum(rate(websockex_nova_error_occurred_count{error_type="connection"}[5m]))'
+        assert until(lambda: prometheus.number(error) > 0, DEADLINE), prometheus.log
+        assert set(_types(prometheus.ask(QUERIES["Error Rate"]))) == set(ws.events.ERROR_TYPES)
+        client.close()
+
+
+def _types(found: list[dict[str, Any]]) -> list[str]:
+    return [one["metric"]["error_type"] for one in found]
+
+
+def test_a_client_that_is_older_than_the_reporter_has_its_zeros(bus: ws.Bus) -> None:
+    """The reporter asks who is there when it starts; a client that is closed, or on another bus, has none."""
+    living, closed = (ws.Client("ws://127.0.0.1:1/", client_id=name, bus=bus) for name in ("living", "closed"))
+    elsewhere = ws.Client("ws://127.0.0.1:1/", client_id="elsewhere", bus=ws.Bus())
+    with pytest.raises(ws.errors.ConnectionFailed):
+        closed.start(timeout=0.05)
+    reporter = ws.PrometheusReporter(bus=bus).start(port=None)
+    shown = {sample.labels["client_id"] for family in parse(reporter.render()) for sample in family.samples}
+    reporter.stop()
+    assert shown == {living.client_id}
+    assert elsewhere.state is ws.State.IDLE
 
 
 def _readme_queries() -> dict[str, str]:

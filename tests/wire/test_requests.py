@@ -246,3 +246,24 @@ def test_without_a_link_nothing_is_asked() -> None:
         closed.close()
         with pytest.raises(errors.NotConnected, match="closed"):
             closed.request({"method": "echo"})
+
+
+def test_a_ping_in_the_midst_of_a_request_holds_its_reply_up_no_longer() -> None:
+    """What is to be emitted of heartbeats leaves while a thread waits: it goes on reading, and does not spin."""
+
+    def slowly(connection: ScriptedConnection) -> None:
+        for text in connection:
+            time.sleep(0.5)
+            connection.send(json.dumps({"id": json.loads(text)["id"], "result": 1}))
+
+    bus = ws.Bus()
+    profile = ws.FINANCIAL.replace(ping_interval=0.1, pong_timeout=5.0)
+    with (
+        WebSocketServer(slowly) as server,
+        capture_events("websockex_nova.heartbeat", bus=bus) as log,
+        ws.Client(server.url, protocol=ws.JsonRpcProtocol(), profile=profile, bus=bus) as client,
+    ):
+        began = time.thread_time()
+        assert _echo(client, None, timeout=5.0) == 1
+        assert time.thread_time() - began < 0.25
+        assert log.count(events.HEARTBEAT_SENT) >= 2

@@ -128,37 +128,7 @@ def test_namespace_and_constant_tags_go_with_everything(
     assert receiver.metrics("app.websocket.message.received")[0].tags == ("client:a", "type:b", *constant)
     assert receiver.metrics("app.orders")[0].tags == ("kind:x", *constant)
     assert receiver.events[0].tags == ("kind:y", *constant)
-    assert (receiver.checks[0].name, receiver.checks[0].tags) == ("app.alive", constant)
-
-
-def test_state_gauges_repeat_until_their_client_is_closed(receiver: DogStatsDReceiver) -> None:
-    """connection.up stands in every flush, sample gauges only with a new sample."""
-    bus = ws.Bus()
-    up = "websocket.connection.up"
-    with _reporter(receiver, bus) as reporter:
-
-        def told() -> dict[str, float]:
-            """The gauges of one flush: connection.up by client, and the duration."""
-            receiver.clear()
-            _flushed(reporter, receiver)
-            gauges = [one for one in receiver.metrics() if one.type == "g"]
-            return {f"{one.name.removeprefix('websocket.connection.')} {one.tags[0]}": one.values[0] for one in gauges}
-
-        for client in ("a", "b|c"):
-            bus.execute(ws.events.CONNECTION_COMPLETED, {"duration": 5_000_000}, {"client_id": client, "uri": "u"})
-        both = {"up client:a": 1, "up client:b_c": 1}
-        assert told() == {**both, "duration client:a": 5, "duration client:b_c": 5}
-        assert told() == told() == both
-        bus.execute(ws.events.CONNECTION_DISCONNECTED, {"duration": 9_000_000}, {"client_id": "b|c", "reason": "local"})
-        assert told() == {"up client:a": 1, "up client:b_c": 0, "lifetime client:b_c": 9}
-        assert told() == {"up client:a": 1, "up client:b_c": 0}
-        bus.execute(ws.events.CLIENT_CLOSED, {}, {"client_id": "b|c"})
-        told()
-        assert told() == {"up client:a": 1}
-        bus.execute(ws.events.CONNECTION_COMPLETED, {"duration": 1_000_000}, {"client_id": "b|c"})
-        told()
-        assert told() == both
-    assert {one.tags[0] for one in receiver.metrics(up)} == {"client:a", "client:b_c"}
+    assert (receiver.checks[0].name, receiver.checks[0].tags) == ("app.alive", ("worker:0", *constant))
 
 
 def test_the_close_of_a_client_is_told_before_it_is_forgotten(receiver: DogStatsDReceiver) -> None:
@@ -172,22 +142,6 @@ def test_the_close_of_a_client_is_told_before_it_is_forgotten(receiver: DogStats
         _flushed(reporter, receiver)
         _flushed(reporter, receiver)
     assert receiver.values("websocket.connection.up") == [1, 0]
-
-
-def test_what_waited_when_a_client_was_closed_is_told_no_more(receiver: DogStatsDReceiver) -> None:
-    """Its last value stands for one more flush, whatever it is; of a client that is up again it goes on."""
-    bus, waiting = ws.Bus(), {"count": 1, "waiting": 5}
-    told = "websocket.message.waiting"
-    with _reporter(receiver, bus) as reporter:
-        for up in (False, True):
-            bus.execute(ws.events.MESSAGE_BATCH_PROCESSED, waiting, {**META, "direction": "received"})
-            bus.execute(ws.events.CLIENT_CLOSED, {}, META)
-            if up:
-                bus.execute(ws.events.CONNECTION_COMPLETED, {}, META)
-            _flushed(reporter, receiver)
-            before = len(receiver.values(told))
-            _flushed(reporter, receiver)
-            assert (before > 0, len(receiver.values(told)) > before) == (True, up)
 
 
 def test_a_close_while_the_agent_is_away_is_told_when_it_is_back(tmp_path: Path) -> None:
@@ -204,17 +158,6 @@ def test_a_close_while_the_agent_is_away_is_told_when_it_is_back(tmp_path: Path)
         for _ in range(3):
             _flushed(reporter, receiver)
         assert receiver.values("websocket.connection.up") == [1, 0]
-
-
-def test_a_client_that_came_back_is_not_forgotten(receiver: DogStatsDReceiver) -> None:
-    """Closed and started again between two flushes: its 1 stands in every flush."""
-    bus = ws.Bus()
-    with _reporter(receiver, bus) as reporter:
-        bus.execute(ws.events.CLIENT_CLOSED, {}, META)
-        bus.execute(ws.events.CONNECTION_COMPLETED, {}, META)
-        for _ in range(3):
-            _flushed(reporter, receiver)
-    assert receiver.values("websocket.connection.up")[:3] == [1, 1, 1]
 
 
 def test_two_reporters_on_one_bus_each_ship_everything() -> None:

@@ -110,7 +110,7 @@ def test_a_service_check_leaves_at_once(reporter: ws.StatsdReporter, receiver: D
     reporter.service_check("websocket.can_connect", 2, tags=["client:a"], message="refused: m: it | was\ndown")
     assert receiver.wait_for(lambda r: r.checks, timeout=3)
     (check,) = receiver.checks
-    assert (check.name, check.status, check.tags) == ("websocket.can_connect", 2, ("client:a",))
+    assert (check.name, check.status, check.tags) == ("websocket.can_connect", 2, ("client:a", "worker:0"))
     assert check.message == "refused: m: it _ was down"
 
 
@@ -141,7 +141,7 @@ def test_the_programs_own_host_tag_leaves(reporter: ws.StatsdReporter, receiver:
         ("host:db-b",): (7,),
     }
     assert receiver.events[0].tags == ("host:db-a",)
-    assert next(one.tags for one in receiver.checks if one.name == "up") == ("host:db-a",)
+    assert next(one.tags for one in receiver.checks if one.name == "up") == ("host:db-a", "worker:0")
 
 
 @pytest.mark.parametrize("size", [4_000, 9_000, 100_000])

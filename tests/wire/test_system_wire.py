@@ -142,6 +142,6 @@ def test_an_agent_gets_the_gauges_from_the_clocks_thread(bus: ws.Bus) -> None:
         assert set(tags) == wanted
         assert {tags["websocket.system.rss_bytes"], tags["websocket.system.tcp.rtt_ms"]} == {
             ("worker:w",),
-            ("client:a",),
+            ("client:a", "worker:w"),
         }
         assert agent.malformed == []

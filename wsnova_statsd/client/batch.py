@@ -10,9 +10,9 @@ import time
 from collections import deque
 from typing import Any, Final
 
+from ..clock import CLOCK
 from .flag import move
 
-WINDOW_NS: Final = 1_000_000_000
 MANY: Final = 512  # counts that wait; they are made one then
 # Messages, bytes, messages in error, messages that were timed, ns that they took, ns of the longest.
 Counts = tuple[int, int, int, int, int, int]
@@ -30,11 +30,11 @@ class Batch:
         self.due = 0
 
     def open(self, now_ns: int) -> bool:
-        """A message is under way: the sums are due a window later. True if that begins a window."""
+        """A message is under way: the sums are due with the next beat. True if that begins a window."""
         if self.due:
             return False
         self._began = now_ns
-        self.due = now_ns + WINDOW_NS
+        self.due = CLOCK.beat(now_ns)
         return True
 
     def add(self, counts: Counts) -> None:

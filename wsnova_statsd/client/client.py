@@ -15,18 +15,21 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Final
 
 from .. import checks, process, profiles, telemetry
-from ..errors import ConfigurationError, Forked, NotConnected
+from ..errors import ClientIdInUse, ConfigurationError, Forked, NotConnected
 from ..profiles import Profile
 from ..redaction import log_fault
+from .emitter import opened
 from .headers import Headers
+from .ids import IDS
 from .lifecycle import Lifecycle
 from .link import Link
 from .options import Options, target
+from .pending import emit_pending
 from .protocol import JsonProtocol, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
@@ -50,6 +53,8 @@ class Client:
     'deflate', which offers permessage-deflate (RFC 7692); limits and measured sizes are those of messages without it.
     `in_child` is 'forked' or 'start': a client that was started then starts by itself, in the background, in each child
     of os.fork but those of multiprocessing.
+    `profile`: None is that of the Monitor that runs on the bus at the start, else the standard one. `tags` are the
+    client's own, on all its metrics, events and checks.
     Times are seconds, sizes bytes.
     Raises ConfigurationError at once for what is not usable.
     """
@@ -58,7 +63,7 @@ class Client:
         self,
         url: str | Callable[[], str],
         client_id: str | None = None,
-        profile: str | Profile = "standard",
+        profile: str | Profile | None = None,
         protocol: Protocol | None = None,
         on_message: Callable[[Any], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
@@ -78,24 +83,23 @@ class Client:
         on_reconnect: Callable[[], object] | None = None,
         bus: telemetry.Bus | None = None,
         in_child: str = "forked",
+        tags: Mapping[str, object] | None = None,
     ) -> None:
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
-        self._said_forked = False
-        self._starts_here = False  # in a child, where it was to be connected and is not yet
-        if isinstance(subprotocols, str):
-            raise ConfigurationError(f"subprotocols is the string {subprotocols!r}; give a list of names")
+        self._said_forked = self._starts_here = False  # in a child: it was to be connected there, and is not yet
         self._bus = bus if bus is not None else telemetry.DEFAULT
         with _naming:
             self._options = Options(
                 url=url,
                 client_id=_free_id(url) if client_id is None else client_id,
-                profile=profiles.resolve(profile),
+                profile=profiles.resolve("standard" if profile is None else profile),
+                follows=profile is None,
                 protocol=protocol if protocol is not None else JsonProtocol(),
                 on_message=on_message,
                 on_error=on_error,
                 headers=headers,
-                subprotocols=tuple(subprotocols),
+                subprotocols=subprotocols if isinstance(subprotocols, str) else tuple(subprotocols),  # type: ignore[arg-type]  # Options raises
                 ssl=ssl,
                 proxy=proxy,
                 connect_timeout=connect_timeout,
@@ -109,10 +113,12 @@ class Client:
                 idle_timeout=idle_timeout,
                 compression=compression,
                 in_child=in_child,
+                tags={} if tags is None else tags,
             )
             _living.add(self)
         process.at_exit(self, process.CLIENT)
         process.on_fork(self)
+        opened(self._bus, self._options.whose, self._options.uri, started=False)
 
     @property
     def client_id(self) -> str:
@@ -121,8 +127,10 @@ class Client:
 
     @property
     def profile(self) -> Profile:
-        """The profile in force."""
-        return self._options.profile
+        """The profile in force; before the start, the one that a start would take now."""
+        lifecycle = self._own()
+        runs = lifecycle is not None and not lifecycle.over
+        return (lifecycle.connection.options if lifecycle and runs else self._options.on(self._bus)).profile
 
     @property
     def state(self) -> State:
@@ -137,7 +145,8 @@ class Client:
         Raises ConnectionFailed after `timeout` seconds or max_attempts, and at once for a refusal that another try does
         not mend (a function for url, headers or credentials is asked once more first); the client is stopped then and
         may be started again. With `wait=False` it returns at once, and the first link is tried for until it stands,
-        whatever the answer; failures are logged and passed to on_error.
+        whatever the answer; failures are logged and passed to on_error. Raises ClientIdInUse while another client of
+        this id runs on the bus.
         """
         checks.flag("wait", wait)
         if timeout is not None:
@@ -145,6 +154,11 @@ class Client:
             if not wait:
                 raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
         lifecycle = self._begin()
+        try:
+            IDS.hold(self._bus, self.client_id, lifecycle)
+        except ClientIdInUse:
+            lifecycle.close(0.0, "local")
+            raise
         self._starts_here = False
         lifecycle.launch(self, patient=not wait)
         if wait:
@@ -362,13 +376,45 @@ class Client:
         return self._running()
 
 
-def links(bus: telemetry.Bus) -> Iterator[tuple[str, Link]]:
-    """The links of this process's clients on this bus, with the clients' ids. Any thread."""
+def running(bus: telemetry.Bus) -> Iterator[tuple[Client, Lifecycle]]:
+    """The clients of this process on this bus that were started and are not closed. Any thread."""
     for client in _all_living():
-        lifecycle = client._own()
-        link = lifecycle.connection.link if lifecycle is not None and client._bus is bus else None
-        if link is not None and link.loss is None:
-            yield client.client_id, link
+        lifecycle = client._own() if client._bus is bus else None
+        if lifecycle is not None and lifecycle.launched and not lifecycle.over:
+            yield client, lifecycle
+
+
+def links(bus: telemetry.Bus) -> Iterator[tuple[telemetry.Metadata, Link | None]]:
+    """The links of these clients, if there are any, with the metadata that tell whose they are. Any thread."""
+    for _, lifecycle in running(bus):
+        link = lifecycle.connection.link
+        yield lifecycle.connection.emit.whose, link if link is not None and link.loss is None else None
+
+
+def ask_clients(bus: telemetry.Bus, profile: Profile) -> list[str]:
+    """A Monitor begins on this bus: its clients emit their state. Returns the ids of those that take the profile of
+    their Monitor, and keep another one until they are started anew."""
+    keep = []
+    for client, lifecycle in running(bus):
+        lifecycle.connection.emit.tell_state()
+        if client._options.follows and lifecycle.connection.options.profile != profile:
+            keep.append(client.client_id)
+    return sorted(keep)
+
+
+def announce(bus: telemetry.Bus) -> None:
+    """Have each client on this bus emit that it is there: for a reporter that starts after them. Any thread."""
+    for client in _all_living():
+        lifecycle = client._own() if client._bus is bus else None
+        started = lifecycle is not None and not lifecycle.over
+        if client._bus is bus and (started or lifecycle is None):
+            opened(bus, client._options.whose, client._options.uri, started=started)
+
+
+def emit_sums(bus: telemetry.Bus, *, overdue: bool = False) -> None:
+    """Have the clients on this bus emit what they have summed up: for a reporter that is about to flush. Any thread."""
+    lifecycles = (one._lifecycle for one in _all_living() if one._bus is bus)
+    emit_pending((one for one in lifecycles if one is not None), overdue=overdue)
 
 
 def _forked_by_a_pool(frame: FrameType | None) -> bool:

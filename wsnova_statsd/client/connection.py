@@ -17,6 +17,7 @@ from .. import events
 from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .connection_events import ConnectionEvents
 from .dial import Dial, choose, tunnel
+from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Changes, Flag
@@ -89,13 +90,8 @@ class Dialer:
             sock = dial.secure(sock, options.context(), target.host)
         compression = options.compression is not None
         ahead, deflate, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
-        limits = Limits(
-            profile.ping_interval,
-            profile.pong_timeout,
-            options.idle_timeout,
-            options.max_message_bytes,
-            options.max_buffered_bytes,
-        )
+        sizes = options.max_message_bytes, options.max_buffered_bytes
+        limits = Limits(profile.ping_interval, profile.pong_timeout, options.idle_timeout, *sizes)
         return Link(Transport(sock, ahead), target.uri, limits, deflate, subprotocol, self._emits_heartbeats)
 
     def cancel(self) -> None:
@@ -125,6 +121,7 @@ class Connection:
         self.emit = emitter
         self.faults = faults
         self.connection_events = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
+        self.downtime = Downtime(emitter.down)
         self.closing = Flag()
         self.changed = Changes()
         self.link: Link | None = None
@@ -228,6 +225,7 @@ class Connection:
         self._drop(link)
         if on_purpose:
             raise Stopped
+        self.downtime.begins()
         error = ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
@@ -339,6 +337,7 @@ class Connection:
         try:
             lasted = {"duration": link.opened_ns - self._dialled_ns}
             self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.announce(), reconnect=retry)
+            self.downtime.ends()
             link.inherit(self._unread)
             self._kept = kept = Kept(link, self._calls.arrived, self._calls.neglected)
             KEEPER.watch(kept)
@@ -350,6 +349,7 @@ class Connection:
             self.connection_events.ended(link, Loss(self.reason, "", fault=False) if self.closing.is_set() else loss)
             link.bequeath(self._unread)
             self._drop(link)
+            self.downtime.begins()
             raise
 
     def _drop(self, link: Link) -> None:
@@ -399,12 +399,12 @@ class Connection:
         self.last_failure = error.with_traceback(None)
         final = self._policy.failed()
         self._gave_up = over = self._gives_up(error)
-        kind = "handshake" if isinstance(error, HandshakeRefused) or error.cause == "handshake" else "connection"
+        refused, given_up = isinstance(error, HandshakeRefused), self._first and over
+        kind = "handshake" if refused or error.cause == "handshake" else "connection"
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
-        severity = "error" if isinstance(error, HandshakeRefused) else "warning"
-        severity = "critical" if final or over or kind == "auth" else severity
-        self.faults.outage(self.faults.occurred(error, kind, severity), None if over else error)
+        severity = "critical" if final or over or kind == "auth" else "error" if refused else "warning"
+        self.faults.outage(self.faults.occurred(error, kind, severity, raised=given_up), None if over else error)
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)
@@ -443,8 +443,7 @@ class Connection:
         self.closing.set()
         self._wake.set()
         self._dialer.cancel()
-        link = self._new
-        if link is not None:
+        if (link := self._new) is not None:
             link.shutdown()  # a login waits for nothing any more
         return self.link
 
@@ -482,6 +481,7 @@ class Connection:
             loss = link.loss
             if loss is not None and not self.closing.is_set():
                 self.connection_events.ended(link, loss)
+                self.downtime.begins()
 
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's. Takes no lock, emits nothing."""

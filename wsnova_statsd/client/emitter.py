@@ -9,15 +9,48 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-from ..events import CATALOGUE, CLIENT_CLOSED, FREE_TEXTS
+from ..events import (
+    CATALOGUE,
+    CLIENT_CLOSED,
+    CLIENT_OPENED,
+    CLIENT_STATE,
+    CONNECTION_COMPLETED,
+    CONNECTION_DISCONNECTED,
+    CONNECTION_DOWN,
+    FREE_TEXTS,
+    TAGS,
+)
 from ..log_limit import LOG_EVERY, LogLimit
 from ..profiles import Profile
 from ..redaction import filter_metadata, log_fault
 from ..telemetry import Bus, EventSlot, Metadata, Recorder
 
 _log = logging.getLogger(__name__)
+_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class _Tagged(EventSlot):
+    """A slot whose metadata have the client's own tags as well: bound once for what is emitted over and over."""
+
+    __slots__ = ("_own", "_slot")
+
+    def __init__(self, slot: EventSlot, own: Metadata) -> None:
+        self._slot = slot
+        self._own = own
+        self.event = slot.event
+
+    @property
+    def handlers(self) -> Any:  # type: ignore[override]  # the real slot's, always
+        return self._slot.handlers
+
+    def recorder(self, names: tuple[str, ...], metadata: Metadata) -> Recorder | None:
+        return self._slot.recorder(names, {**metadata, **self._own})
+
+    def emit(self, measurements: Mapping[str, Any], metadata: Metadata) -> None:
+        self._slot.emit(measurements, {**metadata, **self._own})
 
 
 class _Filtered(EventSlot):
@@ -59,10 +92,13 @@ class _Filtered(EventSlot):
 class Emitter:
     """The events of one client."""
 
-    def __init__(self, bus: Bus, profile: Profile, client_id: str) -> None:
+    def __init__(self, bus: Bus, profile: Profile, client_id: str, tags: Mapping[str, str] = _NO_TAGS) -> None:
         self._bus = bus
         self._profile = profile
         self.client_id = client_id
+        self._own: Metadata = {TAGS: tags} if tags else _NO_TAGS
+        self.whose: Metadata = {"client_id": client_id, **self._own}
+        self.up = 0  # 1 while there is a link
         self.live = True  # the client is not closed
         self.silent = EventSlot(bus, "")  # never attached to
         self._muted = False
@@ -72,8 +108,13 @@ class Emitter:
     def _open(self, event: str) -> EventSlot:
         if self._muted or self._lets.level_of(CATALOGUE[event]) == "none":
             return self.silent
-        slot = self._bus.slot(event)
+        slot = self.unlisted(event)
         return _Filtered(slot, self._profile) if callable(self._profile.metadata_filter) else slot
+
+    def unlisted(self, event: str) -> EventSlot:
+        """The slot of an event that no profile leaves out, and that is in no catalogue."""
+        slot = self._bus.slot(event)
+        return _Tagged(slot, self._own) if self._own else slot
 
     @property
     def bus(self) -> Bus:
@@ -88,17 +129,22 @@ class Emitter:
             slot = slots[event] = self._open(event)
         return slot
 
-    def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> None:
-        """Emit an event that is not per message."""
+    def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> bool:
+        """Emit an event that is not per message. False if the profile keeps it in."""
+        if event in _LINKED:
+            self.up = _LINKED[event]  # first: see `tell_state`
         slot = self.slot(event)
-        if not slot.handlers or not self._lets.emits(CATALOGUE[event], metadata):
-            return
+        if not self._lets.emits(CATALOGUE[event], metadata):
+            return False
+        if not slot.handlers:
+            return True
         metadata = {"client_id": self.client_id, **metadata}
         if self._profile.metadata_filter is True:
             metadata = filter_metadata(
                 metadata, keep=[key for key in CATALOGUE[event].metadata if key not in FREE_TEXTS]
             )
         slot.emit(measurements, metadata)
+        return True
 
     def emits_heartbeats(self) -> bool:
         """Whether heartbeats leave."""
@@ -111,10 +157,27 @@ class Emitter:
             self._lets = self._profile.replace(**_EVERYTHING) if on else self._profile
             self._slots = {}  # last: a thread in the midst of `slot` fills the old one
 
+    def down(self, duration: int) -> None:
+        """There was no link for so many nanoseconds. In every profile."""
+        if not self._muted:
+            self._bus.execute(CONNECTION_DOWN, {"duration": duration}, self.whose)
+
     def closed(self) -> None:
         """The client is closed, and not one of the live ones any more."""
         self.live = False
-        self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, {"client_id": self.client_id})
+        self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, self.whose)
+
+    def tell_state(self) -> None:
+        """Emit whether there is a link, at the start and to whoever asks. Any thread: what changes meanwhile, and an
+        end, are emitted once more, so that they stand last."""
+        names = () if self.slot(CONNECTION_COMPLETED) is self.silent else ("up",)
+        # Bound, although it is rare: so who counts learns of a client's tags before there is anything else to count.
+        record = self.unlisted(CLIENT_STATE).recorder(names, self.whose)
+        told = None
+        while record is not None and self.live and not self._muted and told != (told := self.up):
+            record(*(told for _ in names))
+        if told is not None and not self.live:
+            self.closed()
 
     def mute(self) -> None:
         """In a forked child: nothing is emitted any more."""
@@ -122,6 +185,13 @@ class Emitter:
         self._slots = {}
 
 
+def opened(bus: Bus, whose: Metadata, uri: str | None, *, started: bool) -> None:
+    """There is such a client; `uri` is None where it is not always the same."""
+    metadata = {**whose, "started": started} | ({} if uri is None else {"uri": uri})
+    bus.execute(CLIENT_OPENED, {"system_time": time.time_ns()}, metadata)
+
+
+_LINKED: Final = {CONNECTION_COMPLETED: 1, CONNECTION_DISCONNECTED: 0}
 _EVERYTHING: Final[Mapping[str, Any]] = {
     "level": "detailed",
     **dict.fromkeys(("connection_events", "message_events", "error_events", "heartbeat_events"), True),

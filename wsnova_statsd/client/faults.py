@@ -31,6 +31,8 @@ class Fault:
     error_id: str
     error_type: str
     began_ns: int
+    severity: str = "error"
+    emitted: bool = True  # the profile let it out
 
 
 class Faults:
@@ -50,30 +52,42 @@ class Faults:
         """An error as one line; redacted where the profile filters metadata."""
         return describe_error(error) if self._redacts else f"{type(error).__name__}: {wire.text(error)}"
 
-    def occurred(self, error: Exception, error_type: str, severity: str) -> Fault:
-        """Emit error.occurred, and call on_error."""
-        fault = Fault(f"e{next(_numbers)}", error_type, time.monotonic_ns())
-        self._emit(
+    def occurred(self, error: Exception, error_type: str, severity: str, *, raised: bool = False) -> Fault:
+        """Emit error.occurred, and call on_error, unless it is `raised` to the caller, who hears of it so."""
+        error_id, began_ns = f"e{next(_numbers)}", time.monotonic_ns()
+        emitted = self._emit(
             ERROR_OCCURRED,
             {"system_time": time.time_ns()},
             error=self.text(error),
             error_type=error_type,
             severity=severity,
-            error_id=fault.error_id,
+            error_id=error_id,
         )
+        if not raised:
+            self.pass_on(error)
+        return Fault(error_id, error_type, began_ns, severity, emitted)
+
+    def pass_on(self, error: Exception) -> None:
+        """Call on_error."""
         if self._on_error is not None:
             try:
                 self._on_error(error)
             except Exception as raised:
                 self.log("on_error raised", raised)
-        return fault
+
+    def raised(self, error: Exception, error_type: str, severity: str) -> None:
+        """Emit that an error occurred, and that it is handled: it is raised to the caller."""
+        self.handled(self.occurred(error, error_type, severity, raised=True), "raised")
 
     def handled(self, fault: Fault, action: str) -> None:
-        """Emit error.handled: service goes on after this fault."""
+        """Emit error.handled: service goes on after this fault. Nothing for one that was not emitted."""
+        if not fault.emitted:
+            return
         self._emit(
             ERROR_HANDLED,
             {"duration": time.monotonic_ns() - fault.began_ns},
             error_type=fault.error_type,
+            severity=fault.severity,
             action=action,
             error_id=fault.error_id,
         )

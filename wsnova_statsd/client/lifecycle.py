@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, ConnectionFailed, Forked, NotConnected,
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
-from .emitter import Emitter
+from .emitter import Emitter, opened
 from .faults import Faults
 from .flag import Turn
 from .frames import NORMAL
@@ -55,14 +55,16 @@ class Lifecycle(Progress):
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
         super().__init__()
+        self._options = options = options.on(bus)
         profile, protocol = options.profile, options.protocol
-        self._emit = emit = Emitter(bus, profile, options.client_id)
+        self._emit = emit = Emitter(bus, profile, options.client_id, options.tags)
         self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
         types = MessageTypes()
         self.replies = replies = Replies(protocol, self._lower)
         self._ownership = Ownership(lambda: self.connection.closing.is_set())
         self.is_owner = is_owner = self._ownership.mine
-        self._login = Login(options.auth, emit, faults, weakref.ref(client), self._refused_for_good)
+        self.client = weakref.ref(client)
+        self._login = Login(options.auth, emit, faults, self.client, self._refused_for_good)
         calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
         up, attend = connection.up, connection.attend
@@ -73,12 +75,16 @@ class Lifecycle(Progress):
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self.requests.answered = self.receiver.answered
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
-        self._options = options
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
         self._emission: Job | None = None  # emits what the keeper saw, and has a link made if no thread iterates
         self._closed = Turn()  # of the one that emits that the client is closed
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
+
+    @property
+    def launched(self) -> bool:
+        """Whether it was begun, and so emits."""
+        return self._launch.holder() is not None
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -89,7 +95,10 @@ class Lifecycle(Progress):
         try:
             if self._launch.take(me):
                 self.connection.patient = patient
+                opened(self._emit.bus, self._emit.whose, self._options.uri, started=True)
+                self.connection.downtime.begins()
                 DETAILS.join(self._emit)
+                self._emit.tell_state()
                 CLOCK.start()  # which a collected client needs, and must not start
                 if self._options.on_message is not None:
                     name = process.thread_name("client", self._options.client_id)
@@ -220,6 +229,7 @@ class Lifecycle(Progress):
                 self._refusal = error
                 raise
             self._faults.log("a channel was refused", error)
+            self._faults.pass_on(error)
             return
         if connection.until is not None and time.monotonic() >= connection.until:
             raise Expired
@@ -485,6 +495,7 @@ class Lifecycle(Progress):
 
     def _end(self) -> None:
         """It is over: state and wait() report it from now on."""
-        if self.phase is not Phase.FORKED and self._closed.take(object()):
+        if self.phase is not Phase.FORKED and self.launched and self._closed.take(object()):
+            self.connection.downtime.ends()
             self._emit.closed()
         self._reach(Phase.ENDED)

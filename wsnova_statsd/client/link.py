@@ -1,9 +1,8 @@
 """One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
 
-Threads: `reading` is held by the one thread that reads - the owner (`next_run`, `pump`), or the keeper for an owner
-that is away (`keep`) - and guards the session; `driver` is which. `sending` is held by the one thread that writes a
-frame, any thread's. Control frames never wait for it: who holds it sends what is owed when its own frame is out. A
-signal's handler gets both locks again in the midst of its own thread's reading or writing; `driver` and `_writing` say
+Threads: `reading` is held by the one thread that reads - the owner (`runs`, `next_run`, `pump`), or the keeper for an
+owner that is away (`keep`) - and guards the session; `driver` is which. Who writes is the writer's to say. A signal's
+handler gets both locks again in the midst of its own thread's reading or writing; `driver` and the writer's `busy` say
 so, and it raises NotConnected. `end` in any thread, once. The link emits nothing and calls no user code, so that the
 keeper can stand in.
 """
@@ -17,19 +16,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import repeat
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from ..errors import NotConnected
 from ..redaction import log_fault
 from .deflate import Deflate, Inflater
 from .flag import Turn, holding, move
-from .frames import CLOSE, PING, PONG, Received, Violation
-from .handshake import control_frame
+from .frame_writer import AGAIN, FrameWriter
+from .frames import Received, Violation
 from .session import LIFE, NEVER, Limits, Loss, Session
-from .transport import BRIEF, READ, Transport, WriteFailed, loss_of
+from .transport import BRIEF, READ, Transport, loss_of
 
 MANY: Final = 8  # messages of one read that are worth a loop of their own
-_AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
 _IN_ITS_MIDST: Final = "this thread is in the midst of reading; a signal's handler cannot read for it"
@@ -59,9 +57,9 @@ class Link:
     """One upgraded connection."""
 
     __slots__ = (
-        *("_announced", "_ending", "_rest", "_retry_at", "_transport", "_unsent", "_writing", "away_since"),
+        *("_announced", "_ending", "_transport", "away_since"),
         *("disposed", "deflate", "driver", "ended", "idle", "inbox", "kind", "notes_heartbeats"),
-        *("opened_ns", "reading", "sending", "session", "stamp", "subprotocol", "unclaimed", "uri"),
+        *("opened_ns", "reading", "sending", "session", "stamp", "subprotocol", "unclaimed", "uri", "writer"),
     )
 
     def __init__(
@@ -76,7 +74,6 @@ class Link:
         self.uri = uri
         self.subprotocol = subprotocol
         self.opened_ns = time.monotonic_ns()
-        self.sending = threading.RLock()  # one frame on its way at a time; guards _rest and _writing
         self.reading = threading.RLock()  # guards the session and driver
         inflate = Inflater(deflate, limits.max_message_bytes).inflate if deflate is not None else None
         self.session = session = Session(limits, _monotonic(), inflate)
@@ -90,11 +87,9 @@ class Link:
         self.idle = 0.0  # seconds that the owner waited for input in all
         self.notes_heartbeats = notes_heartbeats
         self._transport = transport
-        self._rest = b""  # of a control frame that did not go out whole; goes before anything else
-        self._writing = False  # whoever holds `sending` is in the midst of a frame
+        self.writer = FrameWriter(session, transport)
+        self.sending = self.writer.sending
         self.disposed = False  # the descriptor is to be given back
-        self._retry_at = NEVER  # when a control frame that did not go out is tried again
-        self._unsent = 0  # bytes that the peer had not taken at the last look
         self._ending = Turn()  # of the one that emits the end
         self._announced = False  # there is an end to be emitted
         self.ended = False
@@ -111,8 +106,7 @@ class Link:
         while True:
             now = _monotonic()
             later = now + BRIEF
-            due = later > session.due or later > turn.due / 1e9 or later > self._retry_at
-            if due or session.stirred or not transport.lively:
+            if later > session.due or later > turn.due / 1e9 or session.stirred or not transport.lively:
                 run = self.next_run(turn.due / 1e9, direct=bulk())
                 if len(run) < MANY or not bulk():  # or a thread has begun to look for an answer in the inbox
                     self.reclaim()
@@ -166,7 +160,7 @@ class Link:
                 if self.unclaimed:
                     self.reclaim()
                 while not (inbox or run):
-                    due = min(session.due, until, self._retry_at)
+                    due = session.due if session.due < until else until
                     if (not transport.lively or session.stirred or now + BRIEF > due) and self._stands_ready(now):
                         break
                     if transport.ready or session.unfinished:
@@ -174,7 +168,7 @@ class Link:
                     elif now >= until:
                         break
                     else:
-                        due = min(session.due, until, self._retry_at)
+                        due = min(session.due, until, self.writer.retry_at) if session.stirred or due <= now else due
                         began, data = now, transport.await_bytes(due - now)
                         now = _monotonic()
                         self.idle += now - began
@@ -195,10 +189,10 @@ class Link:
             finally:  # also when a signal's handler raised: the keeper must see that no thread reads
                 # One step without a call, which could be interrupted. What is in a run has stirred the session.
                 self.driver, self.away_since, self.unclaimed = _AWAY, now, run
-            if not direct:
+            if run and not direct:
                 self.reclaim()
             if session.close_owed is not None:
-                self._speak(now)
+                self.writer.speak(now)
         if self.disposed:
             self.give_back()
         return run
@@ -210,10 +204,10 @@ class Link:
         if session.stirred:
             session.stirred = False
             session.caught_up()
-        if now >= session.due or now >= self._retry_at:
+        if now >= session.due or now >= self.writer.retry_at:
             self._attend(now)
         ready = bool(self.inbox or session.notices) or session.loss is not None
-        session.stirred = session.stirred or ready or session.unfinished
+        session.stirred = session.stirred or ready or session.unfinished or self.writer.retry_at != NEVER
         return ready
 
     def _receive(self, data: bytes | memoryview, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
@@ -221,13 +215,13 @@ class Link:
         act upon a breach, unless messages before it have to be handed out. Holds `reading`."""
         session = self.session
         if data or session.unfinished:
-            self.stamp = _wall_ns()
-            self.kind = session.receive(data, now, self.stamp, run)
+            self.stamp, self.kind = _wall_ns(), session.reader.usual  # before there is a run that may be interrupted
+            session.receive(data, now, self.stamp, run)
         else:
             session.ended()
         if as_owner and not (run or self.inbox):
             session.judge()
-        self._speak(now)
+        self.writer.speak(now)
         self._drop_heartbeats()
 
     def _broken(self, error: Exception) -> None:
@@ -253,7 +247,7 @@ class Link:
     @property
     def in_midst(self) -> bool:
         """Whether this is a signal's handler's code, in the midst of this thread's reading or writing."""
-        midst = holding(self.sending, 0.0, lambda: self._writing) or holding(
+        midst = holding(self.sending, 0.0, lambda: self.writer.busy) or holding(
             self.reading, 0.0, lambda: self.driver is _OWNER
         )
         if self.disposed:  # just now, and it was held here
@@ -270,16 +264,16 @@ class Link:
             try:
                 self.driver = _OWNER
                 session.judge()  # what is waited for cannot come behind a breach
-                if now >= session.due or now >= self._retry_at:
+                if now >= session.due or now >= self.writer.retry_at:
                     self._attend(now)
                 if session.loss is not None:
                     return
                 if not self._has_room():
-                    time.sleep(max(0.0, min(until - now, _AGAIN)))
+                    time.sleep(max(0.0, min(until - now, AGAIN)))
                     now = _monotonic()
                     return
                 if not (transport.ready or session.unfinished):
-                    transport.wait(max(0.0, min(until, session.due, self._retry_at) - now))
+                    transport.wait(max(0.0, min(until, session.due, self.writer.retry_at) - now))
                     now = _monotonic()
                 if transport.ready or session.unfinished:
                     self._read(now)
@@ -319,7 +313,7 @@ class Link:
             self.reading.release()
 
     def attention(self, now: float) -> bool:  # the keeper: whether it wants a step although no data came
-        return now >= self.session.due or now >= self._retry_at
+        return now >= self.session.due or now >= self.writer.retry_at
 
     @property
     def full(self) -> bool:  # too much waits for an absent owner: nothing is read
@@ -340,11 +334,11 @@ class Link:
         session, transport = self.session, self._transport
         dry = session.judges(now) and not (transport.ready or session.unfinished or transport.wait(0.0))
         if dry:
-            before, self._unsent = self._unsent, transport.unsent()
-            if before - self._unsent >= LIFE:
+            before, unsent = self.writer.unsent, self.writer.look()
+            if before - unsent >= LIFE:
                 session.moved(now)
         session.tick(now, dry=dry)
-        self._speak(now)
+        self.writer.speak(now)
         self._drop_heartbeats()
 
     def _read(self, now: float) -> None:
@@ -389,123 +383,16 @@ class Link:
     def breach(self, violation: Violation) -> None:
         """Owner: the protocol was broken in what the session cannot see, a text that is no UTF-8."""
         self.session.breach(violation)
-        self._speak(_monotonic())
+        self.writer.speak(_monotonic())
 
-    # -- writing ------------------------------------------------------------------------------------------------------
-
-    def send(self, frame: bytes, patience: float, book: Callable[[Any], object] = bool, entry: object = None) -> None:
-        """Write one data frame, and `book` its entry if it is out, whatever is raised; the caller holds `sending`.
-        Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
-        session, transport, size, out = self.session, self._transport, len(frame), 0
-        left: list[int] = []
-        if self._writing:
-            raise NotConnected("this thread is in the midst of sending; a signal's handler cannot send in between")
-        if session.close_sent or self.ended or session.write_fault is not None:
-            raise NotConnected("the connection is closing; wait for the next one with wait=")
-        try:
-            self._writing = True
-            if self._rest:
-                self._write(self._rest, patience)
-            try:  # nearly always all of it goes at once. Unpacked: no signal's handler comes before that is known
-                (out,) = map(transport.write, (frame,), transport.flags)
-            except (OSError, ValueError):  # the next try raises again
-                pass
-            if out != size:
-                left += [out] if out else []
-                transport.send(frame, patience, left)
-                out = size
-            if session.pongs_owed or session.ping_due or session.close_owed is not None:
-                self._say(_monotonic())
-        except WriteFailed as error:
-            self._write_failed(error)
-            raise NotConnected(str(error)) from error.__cause__
-        except BaseException as error:  # a signal's handler may raise in the midst of a frame too
-            out = sum(left) or out
-            if (out or left) and out != size:
-                self._write_failed(error)
-            raise
-        finally:
-            try:
-                if out == size:
-                    book(entry)
-            finally:
-                self._writing = False
-
-    def _write_failed(self, error: BaseException) -> None:
-        loss = error.loss if isinstance(error, WriteFailed) else Loss("error", str(error) or type(error).__name__)
-        self.session.write_failed(loss)
-        self._transport.shutdown()  # half a frame may be out; wakes the reader, which reads what has arrived
-
-    def _speak(self, now: float) -> None:
-        """Send what is owed now, unless another frame is on its way: its thread sends it then."""
-        session = self.session
-        if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
-            self._retry_at = NEVER
-        elif not holding(self.sending, 0.0, lambda: self._say_alone(now)):
-            self._retry_at = now + _AGAIN
-
-    def _say_alone(self, now: float) -> bool:
-        """Send what is owed, unless a signal's handler interrupts a frame: that sends it, then. Holds `sending`."""
-        if self._writing:
-            return False
-        try:
-            self._writing = True
-            self._say(now)
-        finally:
-            self._writing = False
-        return True
-
-    def _say(self, now: float) -> None:
-        """Send what is owed, as far as it goes without waiting. In the midst of `sending`."""
-        session, self._retry_at = self.session, NEVER
-        if session.close_sent or self.ended or session.write_fault is not None:
-            session.pongs_owed.clear()
-            session.close_owed, session.ping_due = None, False
-            if not self._rest or self.ended or session.write_fault is not None:
-                return
-        try:
-            while session.pongs_owed and self._control(PONG, session.pongs_owed[0]):
-                session.pongs_owed.popleft()
-            if session.ping_due and not self._rest:
-                ping = session.ping(now)
-                session.pinged(ping, now, written=self._control(PING, ping))
-                self._unsent = self._transport.unsent()
-            if session.close_owed is not None and self._control(CLOSE, session.close_owed):
-                session.close_sent, session.close_owed = True, None
-            if self._rest:
-                self._write(self._rest)
-        except WriteFailed as error:
-            self._write_failed(error)
-        if self._rest or session.ping_due or session.pongs_owed or session.close_owed is not None:
-            self._retry_at = now + _AGAIN
-
-    def _control(self, opcode: int, payload: bytes) -> bool:
-        """Send a control frame behind the rest of the last. True if it is on its way. In the midst of `sending`."""
-        if self._rest:
-            self._write(self._rest)
-        return not self._rest and self._write(control_frame(opcode, payload))
-
-    def _write(self, data: bytes, patience: float = 0.0) -> bool:
-        """Write a control frame, or its rest: what goes at once, or all of it with patience; what does not stays as
-        rest, also if a signal's handler raises. False if nothing was begun."""
-        left: list[int] = []
-        begun: int | None = 0
-        try:
-            if patience:
-                self._transport.send(data, patience, left)
-            elif (begun := self._transport.send_now(data, left)) == 0:
-                self._rest = data
-        finally:
-            if left:
-                self._rest = data[sum(left) :]
-        return begun is not None
+    # -- writing, and the end -----------------------------------------------------------------------------------------
 
     def send_close(self, code: int, timeout: float = 1.0) -> None:
         """Send a close frame, once, and nothing after it (RFC 6455, section 5.5.1); waits `timeout` s for a frame."""
         if self.session.close_owed is None:
             self.session.close_owed = code.to_bytes(2, "big")
         # If it does not come free in time, the thread that sends does it, once its own frame is out.
-        holding(self.sending, timeout, lambda: self._say_alone(_monotonic()))
+        holding(self.sending, timeout, lambda: self.writer.say_alone(_monotonic()))
         if self.disposed:
             self.give_back()
 
@@ -535,7 +422,7 @@ class Link:
 
     def end(self, who: object) -> bool:
         """True for the one caller that is to emit the link's end. Any thread; takes no lock."""
-        self.ended = True
+        self.ended = self.writer.over = True
         return self._announced and self._ending.take(who)
 
     def unend(self, who: object) -> None:
@@ -553,14 +440,14 @@ class Link:
     def give_back(self) -> None:
         """Close the descriptor of a link that was disposed of, unless it is read or written just now: by another
         thread, or by what a signal's handler interrupts. Whoever does that comes here at its end."""
-        holding(self.reading, _AGAIN, lambda: self.driver is not _OWNER and holding(self.sending, _AGAIN, self._close))
+        holding(self.reading, AGAIN, lambda: self.driver is not _OWNER and holding(self.sending, AGAIN, self._close))
 
     def _close(self) -> bool:
-        if not self._writing:
+        if not self.writer.busy:
             self._transport.close()
         return True
 
     def abandon(self) -> None:
         """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
-        self.ended = True
+        self.ended = self.writer.over = True
         self._transport.close()

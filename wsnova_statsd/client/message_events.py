@@ -109,7 +109,7 @@ class MessageEvents:
         self.quiet = begun is None and not heard and self._sent_at is None and self._heartbeat is None
         self.timed = not self._muted and any(slot(event).handlers for event in _SUMMED)
         # In every profile, and outside the catalogue: the slot is the bus's own.
-        age = self.bus.slot(events.MESSAGE_LAG) if self._sent_at is not None and not self._muted else None
+        age = self.emit.unlisted(events.MESSAGE_LAG) if self._sent_at is not None and not self._muted else None
         self._aged = None if age is None else age.recorder(("lag",), {"client_id": self._client_id, **_RECEIVED})
         self._begun, self._heard = begun, heard
         self.read = self._reader(begun, heard=heard)

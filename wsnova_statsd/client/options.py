@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+import re
 import ssl as tls
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from .. import checks
+from .. import checks, wire
 from ..errors import ConfigurationError, one_of
-from ..profiles import Profile
+from ..events import TAGS
+from ..profiles import STANDARD, Profile
 from ..redaction import redact_url
+from ..telemetry import Bus, Metadata
 from .auth import HeaderAuth, check_auth
 from .dial import parse_proxy
 from .headers import CONTROL, TOKEN, Headers, header_lines
@@ -58,6 +63,8 @@ class Options:
     idle_timeout: float | None = None
     compression: str | None = None
     in_child: str = "forked"
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    follows: bool = False  # the profile is that of the Monitor on its bus, seen to at each start
 
     def __post_init__(self) -> None:
         if not callable(self.url):
@@ -71,6 +78,8 @@ class Options:
                 raise ConfigurationError(f"{name} is {given!r}; give a function or None")
         if not callable(self.headers):  # an iterator can be asked once only
             object.__setattr__(self, "headers", header_lines(self.headers))
+        if isinstance(self.subprotocols, str):
+            raise ConfigurationError(f"subprotocols is the string {self.subprotocols!r}; give a list of names")
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
@@ -99,12 +108,33 @@ class Options:
         if self.subscriptions and type(self.protocol).subscribe_message is Protocol.subscribe_message:
             raise ConfigurationError(f"{type(self.protocol).__name__} cannot subscribe; override subscribe_message")
         checks.flag("reconnect", self.reconnect)
+        object.__setattr__(self, "tags", own_tags(self.tags))
+
+    def on(self, bus: Bus) -> Options:
+        """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the
+        first Monitor that runs there, else the standard one."""
+        profile = next(iter(bus.profiles.copy().values()), STANDARD) if self.follows else self.profile
+        if profile is self.profile:
+            return self
+        same = copy(self)
+        object.__setattr__(same, "profile", profile)
+        return same
 
     @property
     def asks_anew(self) -> bool:
         """Whether the next attempt may differ from the last: its URL, headers or credentials come from a function."""
         anew = isinstance(self.auth, HeaderAuth) and self.auth.asks_anew
         return anew or callable(self.url) or callable(self.headers)
+
+    @property
+    def whose(self) -> Metadata:
+        """The metadata of everything that the client emits."""
+        return {"client_id": self.client_id, **({TAGS: self.tags} if self.tags else {})}
+
+    @property
+    def uri(self) -> str | None:
+        """Where every attempt goes, without secrets; None if a function says so anew for each."""
+        return None if callable(self.url) else target(self.url).uri
 
     def target(self) -> Target:
         """The URL of this attempt. Raises whatever a callable raises, and ConfigurationError."""
@@ -122,6 +152,31 @@ class Options:
     def context(self) -> tls.SSLContext:
         """The TLS context: certificates and host names are verified unless one was given that does not."""
         return self.ssl if self.ssl is not None else _default_context()
+
+
+def own_tags(given: object) -> Mapping[str, str]:
+    """A client's own tags, as they leave. Raises ConfigurationError for what would not leave as it was written."""
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"tags is {checks.shown(given)}; give a mapping, such as {{'venue': 'xetr'}}")
+    if len(given) > _MOST_TAGS:
+        raise ConfigurationError(f"tags has {len(given)} keys; a client has at most {_MOST_TAGS} of its own")
+    tags = {}
+    for key, value in given.items():
+        if not isinstance(key, str) or not _TAG_KEY.match(key) or key.startswith("dd."):
+            raise checks.refused("a key of tags", key, "a letter, then letters, digits and _ . / -")
+        if key.lower() in _TAKEN_KEYS:
+            raise ConfigurationError(f"tags has the key {key!r}, which is not a client's own; give another name for it")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        clean = wire.clean_tag(f"{key}:{text}")
+        if not isinstance(value, str | int | float) or not text or clean != f"{key}:{text}":
+            raise checks.refused(f"tag {key!r}", value, "a short text of letters, digits and _ - : . /")
+        tags[key] = text
+    return MappingProxyType(tags)
+
+
+_MOST_TAGS: Final = 10
+_TAG_KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*\Z")
+_TAKEN_KEYS: Final = frozenset(("client", "type", "worker", "host", "env", "service", "version", "direction", "result"))
 
 
 @functools.cache

@@ -116,10 +116,9 @@ class Receiver:
         connection, inbox = self._connection, link.inbox
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
         count = sizes = errors = done = spent = longest = handed = 0
-        message: Any = None
         runs, run = link.runs(self, lambda: messages.quiet and not replies.active), list[bytes]()
+        message, now = None, _clock()
         self.in_hand = lambda: (handed, 0, message)
-        now = _clock()
         try:
             while True:  # with its condition in the head, CPython 3.11 would not specialize it in the first eight turns
                 if now >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
@@ -130,9 +129,8 @@ class Receiver:
                         break
                 if not self.batch.due:
                     self._open(_clock())
-                try:
-                    received = inbox[0]  # itself, not its like: an answer that was found by others is known by it
-                except IndexError:  # a signal's handler has closed the client
+                received = inbox[0] if inbox else None  # itself, not its like: an answer that was met is known by it
+                if received is None:  # a signal's handler has closed the client
                     continue
                 message, recorders = read(received)
                 if inbox and inbox[0] is received:  # a breach clears it

@@ -105,7 +105,7 @@ class Requests:
             return pending.answer
         if pending.result == "timeout":
             error: WsnovaError = RequestTimeout(f"no reply to request {key!r} within timeout={timeout:g} s")
-            self._faults.handled(self._faults.occurred(error, "timeout", "warning"), "raised")
+            self._faults.raised(error, "timeout", "warning")
             raise error
         if pending.result == "interrupted":
             raise RequestInterrupted(
@@ -248,6 +248,8 @@ class Requests:
     def _read_answers(self, asked: Asked, until: float) -> None:
         """As the owner, with nothing in the inbox: read once, and take the answers out of what came."""
         link = asked.link
+        if link.session.notices:  # which the link reads nothing more before
+            self._settle(link)
         link.next_run(until, direct=False)
         for entry in [*link.inbox]:
             if not self._offer(entry, owner=True):

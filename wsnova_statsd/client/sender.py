@@ -16,7 +16,7 @@ from .. import events, process
 from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
 from ..telemetry import Recorder
-from .batch import MANY, WINDOW_NS, Batch
+from .batch import MANY, Batch
 from .deflate import Deflate
 from .emitter import Emitter
 from .faults import Faults
@@ -188,12 +188,18 @@ class Sender:
         return self._write(TEXT if text else BINARY, payload, sent, wait, urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
-        """Send one text frame as it is. Raises EncodeError, NotConnected, RateLimited."""
+        """Send one text frame as it is, with the events of `send`. Raises EncodeError, NotConnected, RateLimited."""
+        recorders = self._recorders_of("text")
+        if recorders.started is not None:
+            recorders.started(_wall())
+        began = _clock()
         try:
             payload = text.encode()
         except (AttributeError, UnicodeEncodeError) as error:
-            raise EncodeError(f"a {type(text).__name__} cannot be sent as text: {error}") from error
-        return self._write(TEXT, payload, self._recorders_of("text").sent, wait)
+            raise self._unencodable(text, error, recorders.kind, _clock() - began) from error
+        if recorders.completed is not None:
+            recorders.completed(_clock() - began, len(payload))
+        return self._write(TEXT, payload, recorders.sent, wait)
 
     def send_binary(self, data: bytes, wait: float) -> Link:
         """Send one binary frame as it is. Raises NotConnected, RateLimited."""
@@ -242,7 +248,7 @@ class Sender:
             slot.emit({"duration": took, "size": 0}, metadata)
         self._unsent()
         fault = EncodeError(f"a {type(message).__name__} cannot be encoded: {type(error).__name__}: {error}")
-        self._faults.occurred(fault, "encode", "error")
+        self._faults.raised(fault, "encode", "error")
         return fault
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -266,7 +272,7 @@ class Sender:
                 (free,) = map(link.sending.acquire, _WAITING, (patience,))
             if not free:
                 raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
-            link.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
+            link.writer.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
             if batch.due != self._flushed_at or len(batch.counts) >= MANY:
                 self._plan()
         except NotConnected:
@@ -290,7 +296,7 @@ class Sender:
             return
         if self._limit is not None and not self._limit.wait:
             limited = RateLimited(f"the rate limit {self._limit} is used up; the next send may go in {pause:.3f} s")
-            self._faults.handled(self._faults.occurred(limited, "rate_limit", "warning"), "raised")
+            self._faults.raised(limited, "rate_limit", "warning")
             raise limited
         if self._connection.closing.wait(min(pause, threading.TIMEOUT_MAX)):
             bucket.give_back()
@@ -307,8 +313,13 @@ class Sender:
         self._batch.counted()
         due = self._batch.due
         if due and due != self._flushed_at:
-            CLOCK.call_later(WINDOW_NS / 1e9, self.flush)
+            CLOCK.call_later((due - _clock()) / 1e9, self.flush)
             self._flushed_at = due
+
+    @property
+    def due(self) -> int:
+        """When the sums are to leave, on time.monotonic_ns(); 0 while there are none."""
+        return self._batch.due
 
     def flush(self) -> None:
         """Emit the sums since they left last."""

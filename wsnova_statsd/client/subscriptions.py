@@ -209,7 +209,9 @@ class Subscriptions:
         raises; any other failure is emitted, and the channel restored or asked for again."""
         try:
             self._subscribe(list(dict.fromkeys(channels)), deadline(timeout))
-        except (RateLimited, RequestTimeout, RequestInterrupted):
+        except RequestTimeout as error:
+            self._faults.pass_on(error)
+        except (RateLimited, RequestInterrupted):
             pass
         except (SubscriptionRejected, RequestError):
             raise
@@ -236,7 +238,11 @@ class Subscriptions:
         for talk in talks:
             fault = self._subscribed(talk, self._end(talk))
             faults += [fault] if fault is not None else []
-        for fault in sorted(faults, key=lambda one: isinstance(one, RequestError)):
+        faults.sort(key=lambda one: isinstance(one, RequestError))
+        for fault in faults[1:]:
+            if isinstance(fault, RequestTimeout | SubscriptionRejected):
+                self._faults.pass_on(fault)
+        for fault in faults[:1]:
             raise fault  # a rejection before what is tried again
 
     def _subscribed(self, talk: _Talk, result: str) -> Exception | None:
@@ -249,12 +255,12 @@ class Subscriptions:
             return self._interrupted(channel)
         if result == "timeout":
             late = RequestTimeout(f"channel {channel!r} was not confirmed in time; it is still wanted")
-            fault = self._faults.occurred(late, "subscription", "error")
+            fault = self._faults.occurred(late, "subscription", "error", raised=True)
             self._failed(channel, talk.link, fault)
             return late
         self._table.refused(channel, talk.claim)
         error = SubscriptionRejected(f"the server refused channel {channel!r}: {talk.detail or 'no reason given'}")
-        self._faults.handled(self._faults.occurred(error, "subscription", "error"), "raised")
+        self._faults.raised(error, "subscription", "error")
         return error
 
     @staticmethod
@@ -277,7 +283,7 @@ class Subscriptions:
         if result == "rejected":
             why = talk.detail if talk is not None else ""
             error = SubscriptionRejected(f"the server refused to end channel {channel!r}: {why or 'no reason given'}")
-        self._faults.handled(self._faults.occurred(error, "subscription", "error"), "raised")
+        self._faults.raised(error, "subscription", "error")
         raise error
 
     def _begin(

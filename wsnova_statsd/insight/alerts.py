@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -172,7 +172,7 @@ class Alerts:
 
     def _counted(self, alert: Alert) -> None:
         if alert.alert_type != "success":
-            self._count(FIRED, 1, {"rule": alert.rule, "client": alert.client or None})
+            self._count(FIRED, 1, {**dict(alert.own), "rule": alert.rule, "client": alert.client or None})
 
     @property
     def figures(self) -> Figures:
@@ -232,7 +232,8 @@ class _Watch:
     def reset(self) -> None:
         """Begin without a past; also in a forked child."""
         self._turns = Turns()  # each method that changes the fields below is taken in turn
-        self.incidents = Incidents(self.rule, self._delivery.put)
+        self.incidents = Incidents(self.rule, self._put)
+        self._own: dict[str, tuple[tuple[str, str], ...]] = {}  # by client: the tags that it was given
         self.unusable = 0
         self._memories: dict[str, Any] = {}
         self._job: Job | None = None
@@ -247,6 +248,7 @@ class _Watch:
 
     def _judge(self, seen: Seen) -> None:
         client, now = seen.client, seen.at
+        self._remember_tags(client, seen.metadata.get(events.TAGS))
         if seen.event == events.CLIENT_CLOSED:
             self._memories.pop(client, None)
             if seen.event not in self.rule.listens():
@@ -260,6 +262,16 @@ class _Watch:
             self._arm(self.incidents.fired(client, verdict, now), now)
         elif isinstance(verdict, Calm):
             self._arm(self.incidents.calm(client, verdict, now), now)
+
+    def _remember_tags(self, client: str, given: object) -> None:
+        """For alerts that come later, also after the client's end."""
+        if isinstance(given, Mapping) and given:
+            if client not in self._own and len(self._own) >= _MAX_CLIENTS:
+                del self._own[next(iter(self._own))]
+            self._own[client] = tuple(given.items())
+
+    def _put(self, alert: Alert) -> None:
+        self._delivery.put(replace(alert, own=self._own.get(alert.client, ())))
 
     def _memory(self, client: str) -> Any:
         """What the rule remembers of this client; the client seen first gives way to one too many."""
@@ -297,3 +309,4 @@ class _Watch:
             job.cancel()
         self.incidents.clear()
         self._memories.clear()
+        self._own.clear()

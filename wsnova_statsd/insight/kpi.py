@@ -20,12 +20,14 @@ from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound
 from ..events import CATALOGUE
 from ..profiles import Profile
+from ..reporters.packing import StateTags, as_they_are
 from ..telemetry import Bus, Unguarded
 from .kpi_history import HANDLERS, Absurd, History, Left, measured
 from .kpi_report import CRITICAL, OK, Report, report
 from .turns import Turns
 from .window import Window
 
+OVERALL: Final = ("scope:all",)  # so that an average over clients does not mix the overall figures in
 _MAX_CLIENTS: Final = 1000
 _SLICES: Final = 30
 _TICK: Final = 1.0  # seconds; the shortest flush interval
@@ -55,8 +57,9 @@ class KpiTracker:
     less by up to a thirtieth, as time leaves it in slices).
 
     With a `reporter` they are shipped: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
-    `websocket.can_connect`, untagged overall and tagged by client. 1,000 clients have figures of their own; of the rest
-    all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at once.
+    `websocket.can_connect`, tagged by client or, overall, `scope:all`. 1,000 clients have figures of their own; of the
+    rest all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at
+    once.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class KpiTracker:
                 raise ConfigurationError(f"reporter is {reporter!r}, without {method}; give a ws.StatsdReporter")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._reporter = reporter
+        self._state_tags: StateTags = getattr(reporter, "state_tags", as_they_are)
         slow = getattr(reporter, "flush_interval", _TICK) >= _SLOW
         self._gauge_every_ns = round((_GAUGE_EVERY_SLOW if slow else _GAUGE_EVERY) * _S)
         self._clock = clock
@@ -132,6 +136,11 @@ class KpiTracker:
                 self._detach_locked()
         return self
 
+    def ship(self) -> None:
+        """Hand the reporter what is known by now; nothing without one."""
+        if self._running and self._reporter is not None:
+            self._ship(self._reporter, None)
+
     def stop(self) -> None:
         """Detach, and hand the reporter the last values. What was counted can still be asked for."""
         with self._lock:
@@ -152,8 +161,7 @@ class KpiTracker:
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, in the exiting thread: hand the reporter the last values."""
-        if self._running and self._reporter is not None:
-            self._ship(self._reporter, None)
+        self.ship()
 
     def __enter__(self) -> KpiTracker:
         return self.start()
@@ -181,7 +189,7 @@ class KpiTracker:
             except Absurd:
                 self.skipped += 1
                 return
-            if event in (events.CLIENT_CLOSED, events.CONNECTION_STARTED):
+            if event in (events.CLIENT_CLOSED, events.CLIENT_STATE, events.CONNECTION_STARTED):
                 self._closed.pop(client_id, None)
             if event == events.CLIENT_CLOSED:
                 self._closed[client_id] = now
@@ -298,9 +306,9 @@ class KpiTracker:
             overall = self._overall_locked(now)
             histories = [one for one in self._clients.values() if not one.ended]
         last = turn is None
-        self._gauges(reporter, overall, (), {} if last else self._left, now)
+        self._gauges(reporter, overall, self._state_tags(OVERALL), {} if last else self._left, now)
         if turn in (0, None):
-            _health(reporter, overall, ())
+            _health(reporter, overall, OVERALL)
         changes = _CHANGES
         for history in histories:
             with self._lock:
@@ -312,7 +320,9 @@ class KpiTracker:
                     changes -= not its_turn
                     history.told = up
                 history.ended = history.closed and (up is None or up == history.told)
-            self._gauges(reporter, rows, history.tags, {} if last or history.ended else history.left, now)
+            self._gauges(
+                reporter, rows, self._state_tags(history.tags), {} if last or history.ended else history.left, now
+            )
             if its_turn:
                 _health(reporter, rows, history.tags)
             if told:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .. import events
 from ..metrics.reading import number as finite
+from ..metrics.reading import own_tags
 from .sketch import Sketch
 from .window import Window
 
@@ -102,6 +103,13 @@ class History:
         self._dialling = True
         if not self.up:
             self._down(now_ns)
+
+    def told_state(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        """What the client itself says, at its start or to a tracker that came later. News where nothing is known."""
+        self.closed = self.ended = False
+        self.tags = (*self.tags[:1], *(own_tags(metadata) if self.tags else ()))
+        if self.up is None and "up" in measurements:
+            (self._up if measured(measurements, "up") else self._down)(now_ns)
 
     def completed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         self._add(now_ns, connect_ns=measured(measurements, "duration"), completed=1)
@@ -236,6 +244,7 @@ class History:
 
 
 HANDLERS: Final[Mapping[str, Callable[[History, int, Measurements, Metadata], None]]] = {
+    events.CLIENT_STATE: History.told_state,
     events.CONNECTION_STARTED: History.started,
     events.CONNECTION_COMPLETED: History.completed,
     events.CONNECTION_DISCONNECTED: History.disconnected,

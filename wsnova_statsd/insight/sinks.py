@@ -37,6 +37,7 @@ class Alert:
     unit: str
     occurred_at: float | None = field(default=None, compare=False)
     by: tuple[str, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()  # tags that the client was given
 
     @property
     def aggregation_key(self) -> str:
@@ -50,7 +51,8 @@ class Alert:
 
     @property
     def tags(self) -> dict[str, str]:
-        named = {"client": self.client, "type": self.type, **dict(tag.split(":", 1) for tag in self.by)}
+        named = {**dict(self.own), "client": self.client, "type": self.type}
+        named |= dict(tag.split(":", 1) for tag in self.by)
         return {key: value for key, value in named.items() if value}
 
 

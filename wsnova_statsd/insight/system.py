@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import resource
 import threading
 from collections.abc import Callable, Mapping
@@ -20,11 +19,13 @@ from .. import checks, events, process, telemetry
 from ..client.client import links
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound, MissingExtra
+from ..reporters.worker import WORKERS
 from ..telemetry import Bus
 from .kpi_history import Absurd, measured
 from .sinks import Timers
 from .tcp_info import tcp_info
 
+_NOBODY: Final[Mapping[str, Any]] = {}
 _SHORTEST: Final = 1.0  # seconds; the shortest flush interval, and cpu_percent needs some time to be a share of
 _ANSWERED, _MISSED = events.HEARTBEAT_RECEIVED, events.HEARTBEAT_MISSED
 # Heartbeats are figures; the others show a forked child that a client runs in it. Every profile emits the last one.
@@ -95,7 +96,8 @@ class _Beats:
 class SystemSampler:
     """Emits figures of the process and its clients' connections on `bus`, every `every` seconds (from 1).
 
-    `worker` names the process in tags; without it its id does, in a forked child the child's. `clock` calls back.
+    `worker` names the process in tags; without it the name does that its reporter has, or would have (see
+    reporters/worker.py). `clock` calls back.
     Raises ConfigurationError, and MissingExtra without psutil, at once. A figure that cannot be read is left out of
     its event and counted in `failed`; a heartbeat without a usable rtt in `skipped`.
     """
@@ -105,7 +107,7 @@ class SystemSampler:
     ) -> None:
         checks.number("every", every, least=_SHORTEST, most=checks.LONGEST, unit="seconds between two samples")
         if worker is not None and (not isinstance(worker, str) or not worker):
-            raise ConfigurationError(f"worker is {worker!r}; give a name, or None for the process's id")
+            raise ConfigurationError(f"worker is {worker!r}; give a name, or None for that of its reporter")
         self._psutil = _psutil()
         self.every = every
         self.failed = 0
@@ -125,7 +127,6 @@ class SystemSampler:
 
     def _forget(self) -> None:
         self._job: Job | None = None
-        self._worker = ""
         self._process: Any = None  # a psutil.Process, another one in each run
         self._beats: dict[str, _Beats] = {}
 
@@ -166,7 +167,6 @@ class SystemSampler:
         return self._lock
 
     def _begin_locked(self) -> None:
-        self._worker = self._given_worker or str(os.getpid())
         self._process = begun = self._psutil.Process()
         with contextlib.suppress(Exception):  # a sample counts it if it fails there, too
             begun.cpu_percent(None)
@@ -203,14 +203,17 @@ class SystemSampler:
                 return
             self._job = self._timers.call_later(self.every, partial(self._tick, begun))
             heard, self._beats = self._beats, {}
-            worker = self._worker
+        worker = self._given_worker or WORKERS.current()
         self._tell(self._figures(begun), None, worker)
         clients = {client_id: beats.figures() for client_id, beats in heard.items()}
-        for client_id, link in links(self._bus):
-            clients.setdefault(client_id, {}).update(tcp_info(link.option))
+        known: dict[str, Mapping[str, Any]] = {}
+        for whose, link in links(self._bus):
+            known[whose["client_id"]] = whose
+            if link is not None:
+                clients.setdefault(whose["client_id"], {}).update(tcp_info(link.option))
         for client_id, figures in clients.items():
             if figures:
-                self._tell(figures, client_id, worker)
+                self._tell(figures, client_id, worker, known.get(client_id, _NOBODY))
 
     def _figures(self, of: object) -> dict[str, float]:
         figures = {}
@@ -221,8 +224,10 @@ class SystemSampler:
                 self.failed += 1
         return figures
 
-    def _tell(self, figures: Mapping[str, float], client_id: str | None, worker: str) -> None:
-        self._bus.execute(events.SYSTEM_SAMPLED, figures, {"client_id": client_id, "worker": worker})
+    def _tell(
+        self, figures: Mapping[str, float], client_id: str | None, worker: str, whose: Mapping[str, Any] = _NOBODY
+    ) -> None:
+        self._bus.execute(events.SYSTEM_SAMPLED, figures, {**whose, "client_id": client_id, "worker": worker})
 
 
 def _psutil() -> Any:

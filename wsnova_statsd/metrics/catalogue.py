@@ -47,11 +47,14 @@ def _connection() -> Iterator[Definition]:
     completed = events.CONNECTION_COMPLETED
     yield counter(_name(completed), completed, _CLIENT)
     yield from _duration("websocket.connection.duration", completed, _CLIENT)
+    yield gauge(up, events.CLIENT_STATE, "up", _CLIENT, state=True)
     yield gauge(up, completed, 1, _CLIENT, state=True)
     gone = events.CONNECTION_DISCONNECTED
     yield counter(_name(gone), gone, {**_CLIENT, "reason": "reason"})
     yield from _duration("websocket.connection.lifetime", gone, _CLIENT)
     yield gauge(up, gone, 0, _CLIENT, state=True)
+    # A sum: it adds up over workers, and sees an outage that is over before the Agent's window is.
+    yield sum_("websocket.connection.down_ms", events.CONNECTION_DOWN, "duration", _CLIENT, _MS)
     attempt, success = events.CONNECTION_RECONNECT_ATTEMPT, events.CONNECTION_RECONNECT_SUCCESS
     yield counter(_name(attempt), attempt, _CLIENT)
     yield from _duration("websocket.connection.reconnect.delay", attempt, _CLIENT, "delay")
@@ -94,8 +97,8 @@ def _rest() -> Iterator[Definition]:
         yield counter(_name(completed), completed, {**_CLIENT, "result": "result"})
         yield from _duration(_name(completed).removesuffix("completed") + "duration", completed, _CLIENT)
     severity = {**_ERROR, "severity": "severity"}
-    yield counter(_name(events.ERROR_OCCURRED), events.ERROR_OCCURRED, severity)
-    yield counter(_name(events.ERROR_HANDLED), events.ERROR_HANDLED, _ERROR)
+    for event in (events.ERROR_OCCURRED, events.ERROR_HANDLED):
+        yield counter(_name(event), event, severity)
     yield from _duration("websocket.error.recovery.duration", events.ERROR_HANDLED, _ERROR)
     yield counter(_name(events.AUTH_STARTED), events.AUTH_STARTED, _CLIENT)
     yield counter(_name(events.AUTH_FAILED), events.AUTH_FAILED, {**_CLIENT, "reason": "reason", "phase": "phase"})
@@ -111,16 +114,26 @@ def _rest() -> Iterator[Definition]:
 def _system() -> Iterator[Definition]:
     """Gauges alone: a sampler tells states, one in a while, and no occurrences that a gauge would lose."""
     sampled, worker, prefix = events.SYSTEM_SAMPLED, {"worker": "worker"}, "websocket.system."
+    both = {**_CLIENT, **worker}  # so that the figures of a client join those of its process
     for measurement in ("cpu_percent", "rss_bytes", "threads", "open_fds"):
-        yield gauge(prefix + measurement, sampled, measurement, worker)
+        yield gauge(prefix + measurement, sampled, measurement, worker, state=True)
     for last in ("gc.collections", "gc.collections.full", "ctx_switches", "ctx_switches.involuntary"):
-        yield gauge(prefix + last, sampled, last.replace(".", "_"), worker)
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), worker, state=True)
     for last in ("tcp.rtt", "tcp.rttvar", "heartbeat.rtt"):
-        yield gauge(f"{prefix}{last}_ms", sampled, last.replace(".", "_"), _CLIENT, _MS)
+        yield gauge(f"{prefix}{last}_ms", sampled, last.replace(".", "_"), both, _MS)
     for last in ("tcp.retransmits", "tcp.lost", "heartbeat.missed_share"):
-        yield gauge(prefix + last, sampled, last.replace(".", "_"), _CLIENT)
+        yield gauge(prefix + last, sampled, last.replace(".", "_"), both)
 
 
+# Counts that are 0 from a client's beginning: shares and monitors need them, boards use default_zero for the others.
+FROM_ZERO: Final = frozenset(
+    {
+        "websocket.connection.started",
+        "websocket.connection.completed",
+        "websocket.connection.reconnect.failed",
+        "websocket.message.batch.errors",
+    }
+)
 _STATSD = (*_connection(), *_messages(), *_rest(), *_system())
 
 

@@ -13,6 +13,7 @@ from itertools import count
 from types import CodeType
 from typing import Any, Final
 
+from ..events import TAGS
 from .definitions import Definition
 from .series import SAMPLED
 
@@ -49,7 +50,7 @@ class Source:
             "    if not alive:",
             "        in_child()",
             "    try:",
-            f"        row = local.rows{path or '[()]'}",
+            f"        row = plan.row(metadata) if tagged and {TAGS!r} in metadata else local.rows{path or '[()]'}",
             "    except Exception:",  # not there yet, or a hash of the emitter's that raises
             "        row = plan.row(metadata)",
             *_indented(self._more()),

@@ -39,7 +39,7 @@ class Definition:
 
     `measurement` is a key of the event's measurements, a number for a gauge that states a fact (connection.up), or
     None for a counter. `tags` are pairs (tag name, metadata key). `keep` sees measurements and metadata. A `state`
-    gauge is sent at every flush until its client is closed; other gauges when there is a new sample.
+    gauge is sent again and again until its client is closed, other gauges when there is a new sample.
     """
 
     name: str

@@ -17,7 +17,7 @@ from ..telemetry import Bind, HandlerFunction, Unguarded
 from ..wire import MAX_TAG, text
 from . import compiled
 from .definitions import Definition, Keep
-from .reading import MISSING, fixed, number, tags_of
+from .reading import MISSING, fixed, number, own_tags, tags_of
 from .rows import Row, Valued
 from .series import OVERFLOW_TAGS, SAMPLED, Series
 from .store import Shard, Store
@@ -44,6 +44,7 @@ class Plan:
         # second's, and so on (to build and hash a tuple of them costs more than these look-ups).
         self._scope: dict[str, Any] = {
             "plan": self,
+            "tagged": store.tagged,
             "local": threading.local(),
             "alive": _truth(process.ALIVE),
             "in_child": process.in_child,
@@ -63,7 +64,10 @@ class Plan:
         """
         store, local = self.store, self._scope["local"]
         values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
-        *outer, last = values or [()]
+        own = own_tags(metadata)
+        if own and not store.tagged:
+            store.tagged.append(True)  # from now on every handler looks
+        *outer, last = (own, *values) if own else values or [()]
         level = getattr(local, "rows", _NONE)
         for value in outer:
             level = level.get(value, _NONE)
@@ -72,7 +76,7 @@ class Plan:
             return found
         shard = store.shard()
         rows = shard.map_of(local)
-        tags = self._tags(dict(zip(self.keys, values, strict=True)))
+        tags = self._tags(dict(zip(self.keys, values, strict=True)), own)
         series = [
             store.find(one.name, one.kind, clean, one.divisor, one.state)
             for one, clean in zip(self.definitions, tags, strict=True)
@@ -91,10 +95,12 @@ class Plan:
         store.added_row()
         return row
 
-    def _tags(self, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
-        """Each definition's tags; made once for all that have the same."""
+    def _tags(self, values: Mapping[str, Any], own: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Each definition's tags; made once for all that have the same. `own` are the client's."""
         made: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
-        return [made.get(one.tags) or made.setdefault(one.tags, tags_of(one.tags, values)) for one in self.definitions]
+        return [
+            made.get(one.tags) or made.setdefault(one.tags, tags_of(one.tags, values, own)) for one in self.definitions
+        ]
 
     def _new_row(self, shard: Shard, series: list[Series]) -> Row:
         """One row for each measurement, the first with the counters, or one for counters only; the first of them."""

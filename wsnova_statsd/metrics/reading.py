@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from typing import Any, Final
 
 from .. import wire
-from ..events import CATALOGUE, FREE_TEXTS
+from ..events import CATALOGUE, FREE_TEXTS, TAGS
 from ..redaction import is_sensitive, redact_text
 
 HIGHEST: Final = 1 << 960  # near a float's largest, with room: sums and conversions stay within it
@@ -73,11 +73,24 @@ def converted(value: float, divisor: float | None) -> float:
     return value if divisor is None else value / divisor
 
 
-def tags_of(pairs: Sequence[tuple[str, str]], metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """The clean tags of one sample, for pairs (tag name, metadata key)."""
-    return wire.clean_tags(
+def tags_of(
+    pairs: Sequence[tuple[str, str]], metadata: Mapping[str, Any], own: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """The clean tags of one sample, for pairs (tag name, metadata key), then a client's `own`; where both have a name,
+    the sample's stands."""
+    tags = wire.clean_tags(
         {tag: _leaving(key, metadata[key]) for tag, key in pairs if metadata.get(key, MISSING) is not MISSING}
     )
+    if own:
+        taken = {tag for tag, _ in pairs}
+        tags += tuple(tag for tag in own if tag.partition(":")[0] not in taken)
+    return tags
+
+
+def own_tags(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The clean tags that a client was given, and that stand on everything it emits."""
+    given = metadata.get(TAGS)
+    return wire.clean_tags(given) if isinstance(given, Mapping) else ()
 
 
 def _leaving(key: str, value: object) -> object:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from .definitions import Kind
 
+NEVER: Final = float("-inf")
 OVERFLOW_TAGS: Final = ("overflow:true",)
 SAMPLED: Final = frozenset({"summary", "distribution", "timing"})
 _NO_BATCHES: Final[list[tuple[list[Any], int]]] = []  # stands for a list where nothing is ever appended
@@ -17,7 +18,7 @@ class Series:
     """What is counted, what is delivered and what is lost of it. `wire` is a place for the reporter's own notes."""
 
     __slots__ = (
-        *("name", "kind", "tags", "divisor", "state"),
+        *("name", "kind", "tags", "divisor", "state", "told", "told_at"),
         *("total", "delivered", "lost", "value", "fresh", "ended", "batches", "heard", "wire"),
     )
 
@@ -26,13 +27,15 @@ class Series:
         self.kind = kind
         self.tags = tags
         self.divisor = divisor
-        self.state = state
+        self.state = state  # told again and again: a gauge's value, a count's 0
+        self.told: float | None = None  # the value of a state gauge that left last, and when that or a count did;
+        self.told_at = NEVER  # of who flushes
         self.total: float = 0  # counter, sum: what was emitted; summary, distribution: how many samples
         self.delivered: float = 0
         self.lost: float = 0
         self.value: float | None = None  # gauge: the last value, unconverted; any emitter assigns it
         self.fresh = False
-        self.ended = False  # a state gauge whose client is closed
+        self.ended = False  # a state whose client is closed
         # Kept samples or members, and how many they stand for.
         self.batches: list[tuple[list[Any], int]] = [] if kind in SAMPLED or kind == "set" else _NO_BATCHES
         self.heard = True  # written since the store last looked for what is idle
@@ -40,10 +43,10 @@ class Series:
 
     @property
     def unsettled(self) -> bool:
-        """Something is still to be sent: a count, samples, a new value, or a state at every flush."""
+        """Something is still to be sent: a count, samples, a new value, or a state again."""
         if self.kind == "gauge":
             return self.value is not None and (self.fresh or (self.state and not self.ended))
-        return self.total != self.delivered + self.lost or bool(self.batches)
+        return self.total != self.delivered + self.lost or bool(self.batches) or (self.state and not self.ended)
 
     def take_members(self, members: Iterable[str], dropped: int, limit: int) -> None:
         """Add a window's members of a set, and how many there was no place for; of those that wait, `limit` stay."""

@@ -94,6 +94,7 @@ class Store:
         self.kinds: dict[str, Kind] = {}  # by name: a name never changes its kind; written under `lock`
         self.on_new_row: Callable[[], None] = _nothing  # called by the emitting thread, without the lock
         self._clock = clock
+        self.tagged: list[bool] = []  # empty until a client has tags of its own
         self._writers: weakref.WeakSet[Forgetful] = weakref.WeakSet()
         self._warned = False
         self._reset()

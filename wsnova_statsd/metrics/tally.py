@@ -7,6 +7,7 @@ brings the gain into the series. No series expires, so no total ever goes backwa
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,12 +26,14 @@ _UNFOLDED: Final = 1000  # new rows that wait for a reader, who may never come
 
 
 class Tally:
-    """A series' `wire`: the sum of its values, unconverted, and how many are at or below each bound, as converted."""
+    """A series' `wire`: the sum of its values, unconverted, how many are at or below each bound, as converted, and when
+    it was made, in seconds since the epoch."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "created", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
+        self.created = time.time()
         self.counts = [0] * len(bounds)
         self.total: float = 0
 
@@ -107,7 +110,7 @@ def _cumulative(ordered: list[float], series: Series) -> list[int]:
 
 class Reading(NamedTuple):
     """A series as it is told: a count, sum or gauge is its `value`; of samples that is their number, beside `total` and
-    the number at or below each of `bounds`."""
+    the number at or below each of `bounds`. `created`: since when it counts, in seconds since the epoch."""
 
     name: str
     tags: tuple[str, ...]
@@ -115,6 +118,7 @@ class Reading(NamedTuple):
     total: float = 0
     bounds: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
+    created: float = 0
 
 
 class TallyStore(Store):
@@ -130,7 +134,7 @@ class TallyStore(Store):
 
     def _new_series(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> Series:
         series = super()._new_series(name, kind, tags, divisor, state)
-        if kind in ("summary", "distribution"):
+        if kind != "gauge":
             series.wire = Tally(self._buckets.get(name, ()))
         return series
 
@@ -166,9 +170,10 @@ class TallyStore(Store):
 
 
 def _reading(one: Series) -> Reading:
-    if one.kind in ("counter", "gauge", "sum"):
-        value = one.total if one.kind != "gauge" or one.value is None else one.value
-        return Reading(one.name, one.tags, converted(plain(value), one.divisor))
+    if one.kind == "gauge":
+        return Reading(one.name, one.tags, converted(one.value or 0, one.divisor))
     tally: Tally = one.wire
+    if one.kind in ("counter", "sum"):
+        return Reading(one.name, one.tags, converted(plain(one.total), one.divisor), created=tally.created)
     total = converted(tally.total, one.divisor)
-    return Reading(one.name, one.tags, one.total, total, tally.bounds, tuple(tally.counts))
+    return Reading(one.name, one.tags, one.total, total, tally.bounds, tuple(tally.counts), tally.created)

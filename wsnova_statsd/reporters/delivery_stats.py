@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..metrics.reading import plain
-from ..metrics.series import SAMPLED, Series
+from ..metrics.series import NEVER, SAMPLED, Series
 
 BOOKS: Final = ("counter", "sum", "sample")
 _BOOK: Final[dict[str, str]] = {"counter": "counter", "sum": "sum"} | dict.fromkeys((*SAMPLED, "set"), "sample")
@@ -56,8 +56,9 @@ class Line:
         """It was not tried: all of it waits for the next time."""
         if self.batch:
             self.series.batches.insert(0, (self.batch, int(self.amount)))
-        elif self.series.kind == "gauge":
-            self.series.fresh = True
+        else:
+            self.series.fresh = self.series.kind == "gauge"
+            self.series.told_at = NEVER
 
 
 class DeliveryStats:

@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 from ..errors import ConfigurationError
 from ..metrics.definitions import Definition
+from ..metrics.series import OVERFLOW_TAGS
 from ..metrics.tally import Reading
 
 Type = Literal["unknown", "counter", "gauge", "summary", "histogram"]
@@ -20,6 +21,7 @@ Labels = tuple[tuple[str, str], ...]
 
 _NOT_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _TOTAL: Final = "_total"
+_OVERFLOW: Final = [tag.partition(":")[0] for tag in OVERFLOW_TAGS]
 _TYPES: Final[dict[str, Type]] = {"gauge": "gauge", "summary": "summary", "distribution": "histogram"}
 _SUFFIXES: Final[dict[Type, tuple[str, ...]]] = {
     "counter": ("", _TOTAL, "_created"),
@@ -35,6 +37,7 @@ class Family(NamedTuple):
     name: str
     type: Type
     help: str
+    labels: frozenset[str]  # that its definitions name; a series may have those of its client's own tags, too
 
 
 def families(metrics: Iterable[Definition]) -> dict[str, Family]:
@@ -43,9 +46,11 @@ def families(metrics: Iterable[Definition]) -> dict[str, Family]:
     found: dict[str, Family] = {}
     first: dict[str, Definition] = {}
     taken: dict[str, str] = {}
-    for one in metrics:
+    given = list(metrics)
+    for one in given:
         if one.name not in found:
-            family = found[one.name] = _family(one)
+            named = (tag for other in given if other.name == one.name for tag, _ in other.tags)
+            family = found[one.name] = _family(one, frozenset(map(_label, (*named, *_OVERFLOW))))
             first[one.name] = one
             for name in (family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))):
                 other = taken.setdefault(name, one.name)
@@ -62,7 +67,7 @@ def families(metrics: Iterable[Definition]) -> dict[str, Family]:
     return found
 
 
-def _family(one: Definition) -> Family:
+def _family(one: Definition, labels: frozenset[str]) -> Family:
     name = one.name.replace(".", "_")
     about = f"Occurrences of {one.event}" if one.kind == "counter" else f"{one.measurement} of {one.event}"
     if one.unit is not None:
@@ -70,8 +75,8 @@ def _family(one: Definition) -> Family:
         about += f", in {unit}"
         name = name if name.endswith(f"_{unit}") else f"{name}_{unit}"
     if one.kind in _TYPES:
-        return Family(name, _TYPES[one.kind], about)
-    return Family(name.removesuffix(_TOTAL), "counter" if name.endswith(_TOTAL) else "unknown", about)
+        return Family(name, _TYPES[one.kind], about, labels)
+    return Family(name.removesuffix(_TOTAL), "counter" if name.endswith(_TOTAL) else "unknown", about, labels)
 
 
 def _check_labels(one: Definition, kind: Type) -> None:
@@ -91,9 +96,13 @@ def _label(tag: str) -> str:
 
 
 def labels_of(tags: Iterable[str]) -> Labels:
-    """The labels of clean tags `key:value`, sorted; an empty one is the same there as none."""
-    pairs = (tag.partition(":") for tag in tags)
-    return tuple(sorted((_label(key), value) for key, _, value in pairs if value))
+    """The labels of clean tags `key:value`, sorted; an empty one is the same there as none. Of two tags that are one
+    label the first stands: a client's own come last."""
+    labels: dict[str, str] = {}
+    for key, _, value in (tag.partition(":") for tag in tags):
+        if value:
+            labels.setdefault(_label(key), value)
+    return tuple(sorted(labels.items()))
 
 
 def merged(one: Reading, other: Reading, kind: Type) -> Reading:
@@ -101,4 +110,5 @@ def merged(one: Reading, other: Reading, kind: Type) -> Reading:
     if kind == "gauge":
         return other
     counts = tuple(map(int.__add__, one.counts, other.counts))
-    return one._replace(value=one.value + other.value, total=one.total + other.total, counts=counts)
+    both = one._replace(value=one.value + other.value, total=one.total + other.total, counts=counts)
+    return both._replace(created=min(one.created, other.created))

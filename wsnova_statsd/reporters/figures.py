@@ -1,19 +1,17 @@
-"""What a reporter knows of itself, as a snapshot and as metrics; and series whose client is gone. No thread."""
+"""What a reporter knows of itself, as a snapshot and as metrics. No thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from .. import wire
 from ..metrics.definitions import Kind
 from ..metrics.store import Series
 from .delivery_stats import Account
 
 PREFIX: Final = "websocket.reporter."
-_UP: Final = "websocket.connection.up"
 TELL_EVERY: Final = 10.0  # seconds: the Agent's window
 
 
@@ -70,24 +68,5 @@ class SelfReport:
     def _at(self, name: str, kind: Kind = "counter", tags: tuple[str, ...] = ()) -> Series:
         series = self._series.get((name, tags))
         if series is None:
-            series = self._series[name, tags] = Series(PREFIX + name, kind, tags, None, False)
+            series = self._series[name, tags] = Series(PREFIX + name, kind, tags, None, kind == "gauge")
         return series
-
-
-def client_tag(client_id: object) -> str:
-    """The tag that a client's series carry."""
-    return wire.clean_tag(f"client:{wire.text(client_id)}")
-
-
-def end_states(all_series: Iterable[Series], closed: set[str]) -> None:
-    """The state gauges of closed clients, by tag, have been sent for the last time, unless a client is up again."""
-    up = {tag for one in all_series if one.name == _UP and one.value for tag in one.tags} if closed else set()
-    ended = closed - up
-    for series in all_series if ended else ():
-        if series.state and not ended.isdisjoint(series.tags):
-            series.ended = True
-
-
-def with_states(all_series: Iterable[Series], closed: set[str]) -> set[str]:
-    """Those of the closed clients whose state is sent: the others need not be remembered."""
-    return closed.intersection(tag for series in all_series if series.state for tag in series.tags)

@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Final
 
 from .. import process
+from ..clock import BEAT_NS, CLOCK
 from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import log_fault
 
+_AFTER_THE_BEAT: Final = 0.05  # seconds, for owners that emit their sums then
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +66,7 @@ class Flusher:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self, wake: SimpleQueue[None]) -> None:
-        due = time.monotonic() + self._interval
+        due = _first_flush(self._interval)
         while self.wanted and self._wake is wake:
             try:
                 woken = _waited(wake, due - time.monotonic())
@@ -88,6 +91,12 @@ class Flusher:
                 "the StatsD flush failed, and goes on; further faults of it are not logged for %d s",
                 LOG_EVERY,
             )
+
+
+def _first_flush(interval: float) -> float:
+    """Within an interval, and right after a beat, with which sums leave; on time.monotonic()."""
+    last = time.monotonic_ns() + round(interval * 1e9) - BEAT_NS
+    return CLOCK.beat(last) / 1e9 + _AFTER_THE_BEAT
 
 
 def _waited(wake: SimpleQueue[None], timeout: float) -> bool:

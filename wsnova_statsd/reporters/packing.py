@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,9 @@ from ..metrics.reading import converted
 from ..metrics.store import Series
 from .delivery_stats import DeliveryStats, Line
 
+STATE_EVERY: Final = 3.5  # seconds: with the first flush 4 s after the last, or nearly so; the Agent has windows of 10
+ZERO_EVERY: Final = 119.5  # seconds; the Agent forgets a counter after 300
+StateTags = Callable[[tuple[str, ...]], tuple[str, ...]]
 TYPES: Final = {
     "counter": "c",
     "sum": "c",
@@ -28,6 +32,11 @@ TYPES: Final = {
 }
 _FOR_VALUES: Final = 8  # what share of a packet is for values at least, or each line is alone in a datagram
 _log = logging.getLogger(__name__)
+
+
+def as_they_are(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of a state where no process is told from another."""
+    return tags
 
 
 @dataclass(slots=True)
@@ -43,7 +52,7 @@ class Packer:
     """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each.
 
     `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `delivery`
-    counts what can never be sent.
+    counts what can never be sent. `state_tags` gives the tags of a state those of the process that tells it.
     """
 
     types: Mapping[str, str] = TYPES
@@ -56,13 +65,18 @@ class Packer:
         limit: int,
         delivery: DeliveryStats | None = None,
         lock: threading.Lock | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        state_tags: StateTags | None = None,
     ) -> None:
+        self._state_tags = state_tags if state_tags is not None else as_they_are
         self._prefix = prefix
         self._tags = tags
         self._suffix = suffix
         self._limit = limit
         self.delivery = delivery if delivery is not None else DeliveryStats()
         self._lock = lock if lock is not None else threading.Lock()
+        self._clock = clock
+        self._now = clock()  # of the flush under way
         self._logged: set[str] = set()  # causes of losses
         self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
         self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -71,7 +85,7 @@ class Packer:
         head: _Head | None = series.wire
         if head is None:
             name = self._names.setdefault(series.name, (self._prefix + series.name)[: wire.MAX_NAME])
-            tags = series.tags
+            tags = self._state_tags(series.tags) if series.state and series.kind == "gauge" else series.tags
             if self._tags:
                 tags = tuple(dict.fromkeys((*tags, *self._tags)))
                 tags = self._all_tags.setdefault(tags, tags)
@@ -94,9 +108,11 @@ class Packer:
         """The lines that bring the Agent up to date with one series. Taking one takes its gauge value or samples."""
         if series.kind == "gauge":
             series.ended &= not series.fresh  # a closed client that came back
-            if series.value is not None and (series.fresh or (series.state and not series.ended)):
+            value = series.value
+            if value is not None and (self._is_due(series, value) if series.state else series.fresh):
                 series.fresh = False
-                yield from self._line(series, series.value, 0, 0)
+                series.told, series.told_at = value, self._now
+                yield from self._line(series, value, 0, 0)
         elif series.batches:
             with self._lock:
                 batches, series.batches = series.batches, []
@@ -108,8 +124,17 @@ class Packer:
                     series.batches = batches + series.batches  # what a stopped flush did not come to
         elif series.kind in ("counter", "sum"):
             upto = series.total - series.lost
-            if upto != series.delivered:
+            if upto != series.delivered or (series.state and self._is_silent(series)):
+                series.told_at = self._now
                 yield from self._line(series, upto - series.delivered, upto - series.delivered, upto)
+
+    def _is_due(self, series: Series, value: float) -> bool:
+        """Whether a state gauge leaves with this flush: for a change, or to stay in sight."""
+        return not series.ended and (value != series.told or self._now >= series.told_at + STATE_EVERY)
+
+    def _is_silent(self, series: Series) -> bool:
+        """Whether a count is due to leave as 0."""
+        return not series.ended and self._now >= series.told_at + ZERO_EVERY
 
     def _line(self, series: Series, value: float, amount: float, upto: float) -> Iterator[Line]:
         head = self._head(series)
@@ -198,7 +223,7 @@ class Packer:
         Close the iterator to stop: what was taken and not yielded is given back.
         """
         packet: list[Line] = []
-        used = 0
+        used, self._now = 0, self._clock()
         try:
             for series in all_series:
                 for line in self.lines(series):

@@ -16,20 +16,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import checks, process, telemetry
+from ..client.client import announce, emit_sums
 from ..errors import ConfigurationError, MissingExtra, one_of
 from ..metrics.catalogue import histogram_bounds, prometheus_metrics
 from ..metrics.definitions import Definition
 from ..metrics.registry import HandlerRegistry
 from ..metrics.tally import Reading, TallyStore
 from .families import Family, Labels, families, labels_of, merged
+from .zero_series import HEARD, ZeroSeries
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric, Sample
 
 PORT: Final = 9568  # that of the Elixir reporter the guide shows
+_OPENMETRICS: Final = "application/openmetrics-text"
 _PATIENCE: Final = 2.0  # seconds for the server's thread to end; it looks every half second
 
 
@@ -43,26 +47,35 @@ def _library() -> Any:
 
 
 class _Collector:
-    """What a registry of prometheus_client asks: the families with their samples, in the order of the definitions."""
+    """What a registry of prometheus_client asks: the families with their samples, in the order of the definitions.
+    `created`: with the time since when each counts, which the plain text format has no place for."""
 
-    def __init__(self, store: TallyStore, shown: dict[str, Family]) -> None:
+    def __init__(
+        self, bus: telemetry.Bus, store: TallyStore, shown: dict[str, Family], zeros: ZeroSeries, *, created: bool
+    ) -> None:
+        self._bus = bus
         self._store = store
         self._families = shown
+        self._zeros = zeros
+        self._created = created
 
     def describe(self) -> Iterator[Metric]:
         """The families without samples; a registry that has one of them already refuses."""
         return map(_metric, self._families.values())
 
     def collect(self) -> Iterator[Metric]:
-        """The families as of now."""
+        """The families as of now. Where one client has tags of its own, every series of a family has their labels."""
+        emit_sums(self._bus)
         readings: dict[str, dict[Labels, Reading]] = {name: {} for name in self._families}
         for one in self._store.readings():
             same, labels = readings[one.name], labels_of(one.tags)
             same[labels] = merged(same[labels], one, self._families[one.name].type) if labels in same else one
+        self._zeros.complete(readings)
         for name, family in self._families.items():
             metric = _metric(family)
+            own = dict.fromkeys((key for labels in readings[name] for key, _ in labels if key not in family.labels), "")
             for labels, reading in readings[name].items():
-                metric.samples += _samples(family, dict(labels), reading)
+                metric.samples += _samples(family, own | dict(labels), reading, created=self._created)
             yield metric
 
 
@@ -72,19 +85,24 @@ def _metric(family: Family) -> Metric:
     return Metric(family.name, family.help, family.type)
 
 
-def _samples(family: Family, labels: dict[str, str], one: Reading) -> Iterator[Sample]:
+def _samples(family: Family, labels: dict[str, str], one: Reading, *, created: bool) -> Iterator[Sample]:
     from prometheus_client.core import Sample
     from prometheus_client.utils import floatToGoString
 
     as_go: Callable[[float], str] = floatToGoString
-    if family.type not in ("histogram", "summary"):
-        yield Sample(family.name + ("_total" if family.type == "counter" else ""), labels, one.value)
+    if family.type in ("unknown", "gauge"):
+        yield Sample(family.name, labels, one.value)
         return
+    if family.type == "counter":
+        yield Sample(f"{family.name}_total", labels, one.value)
     if family.type == "histogram":
         for bound, count in zip((*one.bounds, math.inf), (*one.counts, one.value), strict=True):
             yield Sample(f"{family.name}_bucket", {**labels, "le": as_go(bound)}, count)
-    yield Sample(f"{family.name}_count", labels, one.value)
-    yield Sample(f"{family.name}_sum", labels, one.total)
+    if family.type != "counter" and not any(bound < 0 for bound in one.bounds):  # OpenMetrics: such a sum may fall
+        yield Sample(f"{family.name}_count", labels, one.value)
+        yield Sample(f"{family.name}_sum", labels, one.total)
+    if created:
+        yield Sample(f"{family.name}_created", labels, one.created)
 
 
 class PrometheusReporter:
@@ -104,6 +122,7 @@ class PrometheusReporter:
     ) -> None:
         self._library = _library()
         checks.whole("max_series", max_series)
+        self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = prometheus_metrics() if metrics is None else list(metrics)
         if registry is not None and not callable(getattr(registry, "register", None)):
             raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
@@ -111,8 +130,9 @@ class PrometheusReporter:
         store = TallyStore(bounds, max_series)
         self._handlers = HandlerRegistry(chosen, store)  # says what is no definition
         bounds |= {one.name: histogram_bounds(one) for one in chosen if one.kind == "distribution"}
-        self._collector = _Collector(store, families(chosen))
-        self._bus = bus if bus is not None else telemetry.DEFAULT
+        self._zeros = ZeroSeries(store, chosen, bounds)
+        collector = partial(_Collector, self._bus, store, families(chosen), self._zeros)
+        self._collector, self._dated = collector(created=False), collector(created=True)
         self._given = registry
         self._lock = threading.Lock()  # guards the fields below
         self._running = False
@@ -154,39 +174,58 @@ class PrometheusReporter:
                 if began:
                     self._end_locked()
                 raise
+        if began:
+            announce(self._bus)
 
     def _begin_locked(self) -> None:
         if self._given is not None:
             try:
-                self._given.register(self._collector)
+                self._given.register(self._dated)
             except ValueError as error:
                 raise ConfigurationError(
                     f"the given registry has some of these metrics already ({error}); give each reporter its own"
                 ) from None
         self._handlers.attach(self._bus)
+        self._bus.attach_many((__name__, id(self)), HEARD, self._zeros.hear)
         self._running = True
 
     def _end_locked(self) -> None:
         self._running = False
         self._handlers.detach()
+        self._bus.detach((__name__, id(self)))
         if self._given is not None:
             with contextlib.suppress(KeyError):  # it was taken out
-                self._given.unregister(self._collector)
+                self._given.unregister(self._dated)
 
     def _serve(self, port: int, addr: str) -> tuple[WSGIServer, threading.Thread]:
-        registry = self._given
-        if registry is None:
-            registry = self._library.CollectorRegistry()  # new: a lock of the parent's may be held in a child
-            registry.register(self._collector)
         try:
-            server, thread = self._library.start_http_server(port, addr, registry)
+            server, thread = self._library.start_http_server(port, addr, self._given or self._registry_of(self._dated))
         except (OSError, TypeError, ValueError) as error:  # an address that is no text, or no name
             raise ConfigurationError(
                 f"the Prometheus metrics cannot be served on port {port} of {addr!r} ({error}); "
                 "stop what listens there, or give start() another port or addr"
             ) from error
         thread.name = process.thread_name("prometheus")
+        if self._given is None:
+            server.set_app(self._page())
         return server, thread
+
+    def _registry_of(self, collector: _Collector) -> CollectorRegistry:
+        registry: CollectorRegistry = self._library.CollectorRegistry()  # new: a parent may hold its lock in a child
+        registry.register(collector)
+        return registry
+
+    def _page(self) -> WSGIApplication:
+        """What is served: as OpenMetrics dated, as plain text not."""
+        text, dated = (self._library.make_wsgi_app(self._registry_of(one)) for one in (self._collector, self._dated))
+        encoder_for = self._library.exposition.choose_encoder
+
+        def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            _, content_type = encoder_for(environ.get("HTTP_ACCEPT", ""))
+            chosen: WSGIApplication = dated if content_type.startswith(_OPENMETRICS) else text
+            return chosen(environ, start_response)
+
+        return page
 
     @property
     def running(self) -> bool:

@@ -10,7 +10,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +17,16 @@ from types import MappingProxyType
 from typing import Final
 
 from .. import wire
+from ..metrics.definitions import Definition
+from ..metrics.series import NEVER
 from ..metrics.store import Series, Store
 from .agent import Agent
+from .client_states import ClientStates
 from .delivery_stats import DeliveryStats
-from .figures import TELL_EVERY, SelfReport, Stats, end_states, with_states
+from .figures import TELL_EVERY, SelfReport, Stats
 from .outage import Outage, plain
 from .outbox import Message, Outbox
-from .packing import Packer
+from .packing import Packer, StateTags, as_they_are
 from .settings import Address
 
 _log = logging.getLogger(__name__)
@@ -34,13 +36,15 @@ _LATE_TITLE: Final = "Counts reached the Datadog Agent late"
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where to and with what: `make_agent` is called in the process that ships; not `enabled`: all goes nowhere."""
+    """Where to and with what: `make_agent` is called in the process that ships, and so is `state_tags`;
+    not `enabled`: all goes nowhere."""
 
     address: Address
     make_agent: Callable[[], Agent]
     prefix: str
     tags: tuple[str, ...]
     enabled: bool
+    state_tags: StateTags = as_they_are
     packet_size: int | None = None  # in bytes; None: what suits the address
     make_packer: Callable[..., Packer] = Packer
 
@@ -54,7 +58,12 @@ class Shipper:
     """Ships one store and one outbox. `clock` gives monotonic seconds; deadlines are on it."""
 
     def __init__(
-        self, store: Store, outbox: Outbox, destination: Destination, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        outbox: Outbox,
+        destination: Destination,
+        clock: Callable[[], float] = time.monotonic,
+        definitions: Iterable[Definition] = (),
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -71,8 +80,7 @@ class Shipper:
         self._own = SelfReport()
         self._invalid_logged = False
         self._tell_at: float | None = None  # when the own figures are due; None: never sent
-        self._closed: set[str] = set()  # tags of closed clients whose state gauges end with this flush
-        self.newly_closed: deque[str] = deque()  # the same, appended by any thread
+        self.states = ClientStates(store, definitions)
         self.flush_ms = 0.0
 
     def begin(self) -> None:
@@ -106,12 +114,13 @@ class Shipper:
     def _ready_locked(self) -> tuple[Agent, Packer]:
         assert self.lock.locked()
         if self._agent is None or self._packer is None:
-            agent = self._to.make_agent()
-            make = partial(self._to.make_packer, self._to.prefix, self._to.tags, agent.suffix, self._to.limit)
-            self._packer = make(self.delivery, self._store.lock)
-            self._own_packer = make()
+            to, agent = self._to, self._to.make_agent()
+            packer = partial(to.make_packer, to.prefix, to.tags, agent.suffix, to.limit)
+            more = self._clock, to.state_tags
+            self._packer = packer(self.delivery, self._store.lock, *more)
+            self._own_packer = packer(None, None, *more)
             for series in self._store.series.copy():
-                series.wire = None
+                series.wire, series.told_at = None, NEVER
             self._agent = agent
         return self._agent, self._packer
 
@@ -149,7 +158,7 @@ class Shipper:
         agent, packer = self._ready_locked()
         agent.last_error = None
         agent.refresh()
-        self._closed.update(self.newly_closed.popleft() for _ in range(len(self.newly_closed)))
+        self.states.begin_flush()
         all_series = self._store.fold()
         complete = self._messages_locked(agent, deadline) and self._series_locked(agent, packer, all_series, deadline)
         self.flush_ms = (self._clock() - began) * 1000
@@ -157,18 +166,15 @@ class Shipper:
             self._tell_at = self._clock() + TELL_EVERY - _EARLY
             assert self._own_packer is not None
             complete = self._series_locked(agent, self._own_packer, self._own.update(tell()), deadline)
+        self.states.flushed(all_series, complete=complete)
         if complete:
-            end_states(all_series, self._closed)
-            self._closed.clear()
             late = self._outage.clean(self.delivery.packets > packets, self.delivery.delivered_counts(), self._lost())
             if late is not None:
                 self._tell_of_late(*late)
                 complete = self._messages_locked(agent, deadline)
-        else:
-            self._closed = with_states(all_series, self._closed)
-            if agent.last_error is not None:
-                pending = self.delivery.accounts(all_series)["counter"].pending
-                self._outage.failed(agent.last_error, pending, self._lost())
+        elif agent.last_error is not None:
+            pending = self.delivery.accounts(all_series)["counter"].pending
+            self._outage.failed(agent.last_error, pending, self._lost())
         self._tell_of_invalid()
         self._store.expire()
         packer.tidy(len(all_series))

@@ -18,7 +18,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from .. import checks, events, process, telemetry, wire
+from .. import checks, process, telemetry, wire
+from ..client.client import announce, emit_sums
 from ..errors import ConfigurationError
 from ..metrics.application import ApplicationMetrics, Writers
 from ..metrics.catalogue import statsd_metrics
@@ -28,7 +29,8 @@ from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Store
 from . import settings
 from .agent import Agent
-from .figures import NOTHING_COUNTED, Stats, client_tag
+from .client_states import HEARD
+from .figures import NOTHING_COUNTED, Stats
 from .flusher import Flusher
 from .outage import plain
 from .outbox import Outbox
@@ -36,6 +38,8 @@ from .packing import Packer
 from .plain import PlainAgent, PlainPacker, TagFormat
 from .resolver import Resolver
 from .shipping import Destination, Shipper
+from .twins import TWINS, called_from
+from .worker import WORKERS, Worker, given_name, tagged
 
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
 _PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
@@ -69,6 +73,7 @@ class StatsdReporter(ApplicationMetrics):
     `host` and `port` or `socket_path` say where (else the DD_* variables, else the Agent's socket or localhost:8125);
     `namespace` and `tags` go with every line; `max_series` is per metric name, `max_samples` per series and flush;
     `distributions=False` leaves every distribution out; `strict` raises for bad names and values (for tests).
+    `worker` names this process in state gauges and service checks (else WSNOVA_STATSD_WORKER, else a number is taken).
     `dialect="statsd"` is for servers that are no Agent, with `tag_format` "graphite", "influx" or None: no tags.
     `cardinality` is how many tags of the container the Agent adds, `container_id=False` sends no field that names it;
     `packet_size` is the largest datagram, in bytes.
@@ -94,7 +99,9 @@ class StatsdReporter(ApplicationMetrics):
         packet_size: int | None = None,
         container_id: bool = True,
         bus: telemetry.Bus | None = None,
+        worker: str | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "metrics", "tags")}
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
         checks.whole("max_samples", max_samples)
@@ -104,6 +111,7 @@ class StatsdReporter(ApplicationMetrics):
         self._plain = settings.is_plain(dialect, tag_format)
         if not self._plain or tag_format is not None:
             settings.check_room(self._prefix, self._tags)
+        self._worker = Worker.of(given_name(worker), self._tags)
         settings.external_data()
         self._tag_format = tag_format
         self._packet_size = settings.packet_size(packet_size)
@@ -115,18 +123,19 @@ class StatsdReporter(ApplicationMetrics):
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else list(metrics)
         settings.check_names(self._prefix, chosen)
+        self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
-        self._distributions = distributions
-        self._registry = HandlerRegistry(
-            (one for one in chosen if distributions or one.kind != "distribution"), self._store
-        )
+        self._definitions = [one for one in chosen if distributions or one.kind != "distribution"]
+        self._registry = HandlerRegistry(self._definitions, self._store)
         self.writers = Writers(self._store, strict, self._prefix)
         self._strict = strict
         self._outbox = Outbox(strict, closed=self._plain)
+        self._distributions = distributions
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._new_row
         self._running = self._idle_logged = self._tags_logged = False
         self._idle = True  # until it is started, and again once it has stopped
+        self._started_at = ""
         self._reset()
         process.on_fork(self)
         process.at_exit(self, process.REPORTER)
@@ -135,9 +144,16 @@ class StatsdReporter(ApplicationMetrics):
         self._state = threading.Lock()  # guards _running
         packer = partial(PlainPacker, self._tag_format) if self._plain else Packer
         to = Destination(
-            self.address, self._make_agent, self._prefix, self._tags, self._enabled, self._packet_size, packer
+            self.address,
+            self._make_agent,
+            self._prefix,
+            self._tags,
+            self._enabled,
+            self.state_tags,
+            self._packet_size,
+            packer,
         )
-        self._shipper = Shipper(self._store, self._outbox, to)
+        self._shipper = Shipper(self._store, self._outbox, to, definitions=self._definitions)
         self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
         self._handler_errors = self._bus.handler_errors  # those before are not of this reporter and process
 
@@ -169,6 +185,7 @@ class StatsdReporter(ApplicationMetrics):
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
         process.in_child()
+        self._started_at = self._started_at if self._running else called_from()
         process.unsignalled(self._start, _PATIENCE, None)
         return self
 
@@ -176,12 +193,33 @@ class StatsdReporter(ApplicationMetrics):
         with self._state:
             if self._running:
                 return
+            WORKERS.join(self._worker)
             self._shipper.begin()
             self._registry.attach(self._bus)
-            self._bus.attach((__name__, id(self)), events.CLIENT_CLOSED, self._client_closed)
+            self._bus.attach_many((__name__, id(self)), HEARD, self._client_heard)
             self._running = self._flusher.wanted = True
             self._idle = False
+        TWINS.begin(self)
+        announce(self._bus)
         self._ensure_thread()
+
+    def __repr__(self) -> str:
+        where = f", started at {self._started_at}" if self._running and self._started_at else ""
+        return f"<wsnova_statsd.StatsdReporter to {self.address}{where}>"
+
+    def same_place(self, other: object) -> bool:
+        """Whether what both send ends in the same series: one bus, Agent, namespace and tags."""
+        if not isinstance(other, StatsdReporter):
+            return False
+        mine, theirs = ((one._bus, one.address, one._prefix, one._tags, one._enabled) for one in (self, other))
+        return self._enabled and mine == theirs
+
+    def doubles(self, other: object) -> bool:
+        """Whether both count the same metric of the same event, and send it to the same place."""
+        if not isinstance(other, StatsdReporter) or not self.same_place(other):
+            return False
+        mine, theirs = ({(one.name, one.event) for one in reporter.given["metrics"]} for reporter in (self, other))
+        return not mine.isdisjoint(theirs)
 
     @property
     def flush_interval(self) -> float:
@@ -259,16 +297,22 @@ class StatsdReporter(ApplicationMetrics):
         """Ship everything that is pending, in the calling thread. True if nothing is left within `timeout` seconds."""
         process.in_child()
         self._ensure_thread()
-        return process.unsignalled(partial(self._shipper.flush, timeout), max(0.0, timeout) + _GRACE, False)
+        return process.unsignalled(partial(self._flush, timeout), max(0.0, timeout) + _GRACE, False)
+
+    def _flush(self, timeout: float, tell: Callable[[], Stats] | None = None) -> bool:
+        """Sums of the clients leave with the flush, and not with the next."""
+        if self._running:
+            emit_sums(self._bus, overdue=tell is not None)
+        return self._shipper.flush(timeout, tell)
 
     def _thread_flush(self) -> None:
-        self._shipper.flush(_PATIENCE, self._stats)
+        self._flush(_PATIENCE, self._stats)
 
     def _ship_messages(self) -> None:
         self._shipper.ship_messages(self._interval)
 
-    def _client_closed(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
-        self._shipper.newly_closed.append(client_tag(metadata.get("client_id")))
+    def _client_heard(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        self._shipper.states.hear(event, measurements, metadata, config)  # another one in a child
 
     # -- events and checks; the metrics of the application's own are in ApplicationMetrics ----------------------------
 
@@ -303,10 +347,15 @@ class StatsdReporter(ApplicationMetrics):
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
         """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
         process.in_child()
-        self._outbox.check(self._prefix + wire.text(name), status, self._all_tags(tags), message, self._room())
+        told = self._all_tags(tags, state=True)
+        self._outbox.check(self._prefix + wire.text(name), status, told, message, self._room())
         self._leave_now()
 
-    def _all_tags(self, tags: TagsGiven) -> tuple[str, ...]:
+    def state_tags(self, tags: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """These tags as a state of this process carries them: with its `worker:`, if no constant tag is one."""
+        return tagged(tags, self._worker.name, self._tags)
+
+    def _all_tags(self, tags: TagsGiven, *, state: bool = False) -> tuple[str, ...]:
         texts = wire.tag_texts(tags)
         if texts is None:
             given = f"an event or check was given the tags {checks.shown(tags)}"
@@ -315,7 +364,8 @@ class StatsdReporter(ApplicationMetrics):
             if not self._tags_logged:
                 self._tags_logged = True
                 _log.warning("%s and leaves without; %s", given, TAGS_ALLOWED)
-        return tuple(dict.fromkeys((*wire.clean_tags(texts, host=True), *self._tags)))
+        own = wire.clean_tags(texts, host=True)
+        return tuple(dict.fromkeys((*(self.state_tags(own) if state else own), *self._tags)))
 
     def _room(self) -> int:
         return wire.EVENT_BYTES - 1 - self._shipper.suffix

@@ -110,13 +110,12 @@ def capture_metrics(
 ) -> Iterator[CapturedMetrics]:
     """Count these definitions (None: the whole default list) on `bus`, the default one unless given, in the block.
 
-    The other arguments are those of StatsdReporter, which raises ConfigurationError for them as always.
+    The other arguments are those of StatsdReporter, which raises ConfigurationError for them as always. It is worker 0.
     """
     datagrams: list[bytes] = []
     with _no_variables():
-        reporter = _Socketless(
-            datagrams.append, metrics, namespace=namespace, tags=tags, strict=strict, bus=bus, flush_interval=10
-        )
+        said = {"namespace": namespace, "tags": tags, "strict": strict, "bus": bus}
+        reporter = _Socketless(datagrams.append, metrics, flush_interval=10, worker="0", **said)
         reporter.start()
     captured = CapturedMetrics(reporter, datagrams)
     try:

@@ -1,0 +1,197 @@
+"""end_on_sigterm: a program that SIGTERM ends has shipped what it counted, and still ends by the signal.
+
+Each program flushes every 10 s by itself, and counts a hundred orders just before its end.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ending import PATIENCE, Program
+from tests.support import until
+from wsnova_statsd.testing.receiver import DogStatsDReceiver
+from wsnova_statsd.testing.server import WebSocketServer, silent
+
+HELD = 3.0  # seconds: one that the end may take, and a busy machine
+START = """
+import os, signal, sys, threading, time
+import wsnova_statsd as ws
+reporter = ws.StatsdReporter(flush_interval=10).start()
+def count(times=100):
+    for _ in range(times):
+        reporter.increment("orders")
+"""
+READY = "count()\nprint('ready', flush=True)\n"
+RUNS = {
+    "sleeps": READY + "time.sleep(60)",
+    "computes": READY + "while True: pass",
+    "counts and flushes": "def churn():\n    while True: reporter.gauge('g', 1); reporter.flush()\n"
+    "threading.Thread(target=churn, daemon=True).start()\n" + READY + "while True: reporter.flush(); reporter.stats",
+}
+
+
+@pytest.mark.parametrize("doing", RUNS)
+def test_what_was_counted_arrives_and_the_program_ends_by_the_signal(doing: str, agent: DogStatsDReceiver) -> None:
+    """Whatever its main thread is in the midst of; a supervisor sees the same status as without it."""
+    with Program(agent, "-c", START + "ws.end_on_sigterm()\n" + RUNS[doing]) as program:
+        program.wait_for("ready")
+        ended = program.end(signal.SIGTERM)
+    assert agent.wait_for(lambda r: r.count("orders") == 100), agent.counts()
+    assert (ended.code, ended.errors) == (-signal.SIGTERM, "")
+    assert ended.took < HELD
+
+
+def test_a_server_that_raises_the_signal_again_after_its_shutdown_loses_nothing(agent: DogStatsDReceiver) -> None:
+    """It catches it with a handler of its own, puts the former one back and raises it, as ASGI servers do."""
+    server = (
+        "caught, former = [], signal.signal(signal.SIGTERM, lambda *_: caught.append(1))\n"
+        "print('ready', flush=True)\n"
+        "while not caught: time.sleep(0.01)\n"
+        "count()\nsignal.signal(signal.SIGTERM, former)\nsignal.raise_signal(signal.SIGTERM)"
+    )
+    with Program(agent, "-c", START + "ws.end_on_sigterm()\n" + server) as program:
+        program.wait_for("ready")
+        ended = program.end(signal.SIGTERM)
+    assert agent.wait_for(lambda r: r.count("orders") == 100), agent.counts()
+    assert (ended.code, ended.errors) == (-signal.SIGTERM, "")
+
+
+BEFORE = "signal.signal(signal.SIGTERM, before)\nws.end_on_sigterm(timeout=5)\nws.end_on_sigterm()\n"
+
+
+def test_the_handler_that_was_there_is_called_first_and_once(agent: DogStatsDReceiver) -> None:
+    """What it counts arrives as well; to ask twice changes nothing but the time."""
+    before = "def before(number, frame):\n    count(20)\n    print('before', number == signal.SIGTERM, flush=True)\n"
+    with Program(agent, "-c", START + before + BEFORE + RUNS["sleeps"]) as program:
+        program.wait_for("ready")
+        ended = program.end(signal.SIGTERM)
+    assert agent.wait_for(lambda r: r.count("orders") == 120), agent.counts()
+    assert ended.said == "ready\nbefore True\n"
+    assert (ended.code, ended.errors) == (-signal.SIGTERM, "")
+
+
+def test_a_handler_that_exits_has_its_own_end(agent: DogStatsDReceiver) -> None:
+    """SystemExit passes, and the exit hooks ship."""
+    before = "def before(number, frame):\n    sys.exit(7)\n"
+    with Program(agent, "-c", START + before + BEFORE + RUNS["sleeps"]) as program:
+        program.wait_for("ready")
+        ended = program.end(signal.SIGTERM)
+    assert agent.wait_for(lambda r: r.count("orders") == 100), agent.counts()
+    assert (ended.code, ended.errors) == (7, "")
+
+
+def test_clients_are_closed_and_their_last_sums_arrive(agent: DogStatsDReceiver) -> None:
+    """One that is iterated in the main thread and one with a thread of its own: a close frame each, reason shutdown."""
+    script = (
+        "ws.end_on_sigterm()\n"
+        "one = ws.Client(sys.argv[1], client_id='one', on_message=print).start(10)\n"
+        "two = ws.Client(sys.argv[1], client_id='two').start(10)\n"
+        "for client in (one, two):\n    for _ in range(50): client.send({'type': 'order'})\n"
+        + READY
+        + "for message in two: pass"
+    )
+    with WebSocketServer(silent) as server, Program(agent, "-c", START + script, server.url) as program:
+        program.wait_for("ready")
+        ended = program.end(signal.SIGTERM)
+        assert until(lambda: server.open_connections == 0)
+    assert agent.wait_for(lambda r: r.count("websocket.message.batch.count") == 100), agent.counts()
+    shut = {tag for one in agent.metrics("websocket.connection.disconnected") for tag in one.tags}
+    assert shut == {"client:one", "client:two", "reason:shutdown"}
+    assert (ended.code, ended.errors) == (-signal.SIGTERM, "")
+    assert ended.took < HELD
+
+
+def test_an_agent_that_reads_nothing_holds_the_end_for_the_time_given(tmp_path: Path) -> None:
+    """And a second SIGTERM meanwhile changes nothing."""
+    path = str(tmp_path / "dsd.socket")
+    script = "ws.end_on_sigterm(timeout=0.5)\nfor i in range(5_000): reporter.increment(f\"n{i}.{'x' * 150}\")\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(path)
+        with Program(path, "-c", START + script + RUNS["sleeps"]) as program:
+            program.wait_for("ready")
+            program.signal(signal.SIGTERM)
+            time.sleep(0.1)
+            ended = program.end(signal.SIGTERM)
+    assert ended.code == -signal.SIGTERM
+    assert "Traceback" not in ended.errors
+    assert ended.took < HELD
+
+
+def test_a_child_that_is_terminated_ships_its_own_and_nothing_of_its_parent(agent: DogStatsDReceiver) -> None:
+    """The handler is inherited; what the parent counted before the fork is the parent's."""
+    script = (
+        "ws.end_on_sigterm()\ncount(7)\npid = os.fork()\n"
+        "if not pid:\n    count(20)\n    print('counted', flush=True)\n    time.sleep(60)\n"
+        "time.sleep(0.5)\nos.kill(pid, signal.SIGTERM)\n"
+        "status = os.waitpid(pid, 0)[1]\nprint(os.WTERMSIG(status), flush=True)\n"
+    )
+    with Program(agent, "-c", START + script) as program:
+        ended = program.end()
+    assert agent.wait_for(lambda r: r.count("orders") == 27), agent.counts()
+    assert ended.said.split() == ["counted", str(int(signal.SIGTERM))]
+    assert ended.code == 0
+
+
+def _unshare() -> list[str]:
+    """The command that runs another one as process 1 of a namespace of its own, or none."""
+    found = shutil.which("unshare")
+    for rights in ([], ["--user", "--map-root-user"]):
+        command = [found or "", *rights, "--pid", "--fork", "--kill-child"]
+        if found and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+            return command
+    return []
+
+
+EXEC = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def test_process_1_of_a_container_ends_at_all(agent: DogStatsDReceiver) -> None:
+    """The kernel drops a signal that has no handler there: status 143, and nothing is lost of a thousand."""
+    if not (command := _unshare()):
+        pytest.skip("no process namespace can be made here (unshare --pid)")
+    script = START + "assert os.getpid() == 1\nws.end_on_sigterm()\ncount(900)\n" + RUNS["sleeps"]
+    with Program(agent, "-c", EXEC, *command, "--", sys.executable, "-c", script) as program:
+        program.wait_for("ready")
+        children = Path(f"/proc/{program.pid}/task/{program.pid}/children")
+        (first,) = children.read_text().split()
+        os.kill(int(first), signal.SIGTERM)
+        ended = program.end()
+    assert agent.wait_for(lambda r: r.count("orders") == 1000), agent.counts()
+    assert ended.code == 128 + signal.SIGTERM
+    assert ended.took < PATIENCE
+
+
+@pytest.mark.parametrize("opted", ["", "ws.end_on_sigterm()\n"])
+def test_a_feed_loses_an_interval_at_most_of_what_was_counted_of_its_messages(
+    opted: str, agent: DogStatsDReceiver
+) -> None:
+    """Sums leave with the flush of their second and not with the next: by default what came since it, opted in nothing.
+
+    The client sends 100 messages a second; by when each was sent is known, and what arrived is compared with that.
+    """
+    script = (
+        "reporter.stop()\nreporter = ws.StatsdReporter(flush_interval=1).start()\n"
+        + opted
+        + "client = ws.Client(sys.argv[1], client_id='a', on_message=print).start(10)\n"
+        "sent = 0\n"
+        "while True:\n"
+        "    client.send({'n': sent})\n    sent += 1\n    print(sent, flush=True)\n    time.sleep(0.01)\n"
+    )
+    with WebSocketServer(silent) as server, Program(agent, "-c", START + script, server.url) as program:
+        program.wait_for("\n250\n")
+        ended = program.end(signal.SIGTERM)
+    sent = int(ended.said.split()[-1])
+    agent.stop()
+    arrived = agent.count("websocket.message.batch.count")
+    assert ended.code == -signal.SIGTERM
+    if opted:
+        assert sent <= arrived <= sent + 1
+    else:
+        assert sent - 130 <= arrived <= sent + 1  # a second's worth, and a machine that is late

@@ -1,0 +1,242 @@
+"""ws.init: the process's one Monitor; and the warning where two Monitors or reporters would send the same twice."""
+
+import gc
+import logging
+import os
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from wsnova_statsd.testing import DogStatsDReceiver
+
+CONNECTED = {"duration": 12_000_000}
+COMPLETED = "websocket.connection.completed"
+TWICE = "send the same to the same Agent"
+
+
+@pytest.fixture
+def agent() -> Iterator[DogStatsDReceiver]:
+    with DogStatsDReceiver() as receiver:
+        yield receiver
+    assert receiver.malformed == []
+
+
+@pytest.fixture(autouse=True)
+def made(agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ws.Monitor]]:
+    """What init made, stopped at the end; the Agent is that of the variables."""
+    assert agent.port is not None
+    monkeypatch.setenv("DD_AGENT_HOST", agent.host)
+    monkeypatch.setenv("DD_DOGSTATSD_PORT", str(agent.port))
+    monitors: list[ws.Monitor] = []
+    yield monitors
+    for monitor in monitors:
+        monitor.stop()
+
+
+def _reporter(**options: Any) -> ws.StatsdReporter:
+    return ws.StatsdReporter(**options)
+
+
+def _count(bus: ws.Bus, client: str = "md-1") -> None:
+    bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, {"client_id": client})
+
+
+# -- init --------------------------------------------------------------------------------------------------------------
+
+
+def _arguments(bus: ws.Bus) -> dict[str, Any]:
+    """Made anew at every call, as an application factory does."""
+    metrics = [*ws.statsd_metrics(), ws.counter("opened", ws.events.CONNECTION_COMPLETED, tags=["client_id"])]
+    return {
+        "profile": "financial",
+        "reporter": _reporter(metrics=metrics, tags=["team:md"], bus=bus),
+        "alerts": [ws.alerts.SlowProcessing(threshold_ms=250.0)],
+        "alert_sinks": [print],
+        "bus": bus,
+    }
+
+
+def test_called_again_with_equal_arguments_it_is_the_same_monitor_which_runs(
+    agent: DogStatsDReceiver, bus: ws.Bus, made: list[ws.Monitor], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By value: rules, definitions, reporters made of the same; a profile by name or as it is; lists and tuples."""
+    made.append(ws.init(**_arguments(bus)))
+    again = _arguments(bus) | {"profile": ws.FINANCIAL, "alert_sinks": (print,), "kpis": True}
+    assert ws.init(**again) is made[0]
+    assert made[0].running
+    _count(bus)
+    assert made[0].stop()
+    assert agent.wait_for(lambda agent: agent.count(COMPLETED, ["team:md"]) == 1)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"profile": "standard"}, "profile=Profile(name='financial', "),
+        ({"kpis": False}, "kpis=True before, and with kpis=False now; a process has one Monitor"),
+        (
+            {"alerts": [ws.alerts.SlowProcessing()]},
+            "alerts=(SlowProcessing(cool_down=60.0, threshold_ms=250.0),) before",
+        ),
+        ({"system": True}, "system=False before, and with system=True now"),
+        ({"alert_sinks": [repr]}, "alert_sinks=(<built-in function print>,) before"),
+        ({"reporter": None}, "reporter=<wsnova_statsd.StatsdReporter to 127.0.0.1:"),
+    ],
+)
+def test_with_other_arguments_it_raises_and_names_the_one_that_differs(
+    bus: ws.Bus, made: list[ws.Monitor], changed: dict[str, Any], told: str
+) -> None:
+    made.append(ws.init(**_arguments(bus)))
+    with pytest.raises(ws.errors.ConfigurationError) as raised:
+        ws.init(**(_arguments(bus) | changed))
+    assert str(raised.value).startswith(f"ws.init was called with {told}")
+    assert made[0].running
+
+
+@pytest.mark.parametrize("option", [{"tags": ["team:fx"]}, {"metrics": []}, {"flush_interval": 10}, {"worker": "w"}])
+def test_a_reporter_that_was_made_of_something_else_differs(
+    bus: ws.Bus, made: list[ws.Monitor], option: dict[str, Any]
+) -> None:
+    made.append(ws.init(reporter=_reporter(bus=bus), bus=bus))
+    with pytest.raises(ws.errors.ConfigurationError, match=r"^ws\.init was called with reporter="):
+        ws.init(reporter=_reporter(bus=bus, **option), bus=bus)
+
+
+def test_true_and_one_are_two_things(bus: ws.Bus, made: list[ws.Monitor]) -> None:
+    """system=True is a sample every ten seconds."""
+    made.append(ws.init(system=True, bus=bus))
+    with pytest.raises(ws.errors.ConfigurationError, match="system=True before, and with system=1 now"):
+        ws.init(system=1, bus=bus)
+
+
+def test_after_stop_it_makes_a_new_one_of_any_arguments(bus: ws.Bus, made: list[ws.Monitor]) -> None:
+    first = ws.init(bus=bus)
+    assert first.stop()
+    made.append(ws.init("lightweight", bus=bus))
+    assert made[0] is not first
+    assert made[0].profile == ws.LIGHTWEIGHT
+
+
+def test_in_a_forked_child_it_makes_a_new_one_which_takes_the_place_of_the_parents(
+    agent: DogStatsDReceiver, bus: ws.Bus, made: list[ws.Monitor]
+) -> None:
+    """What happens in the child before and after it is counted once each; the parent's goes on."""
+    made.append(ws.init(bus=bus))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _count(bus, "child")
+            mine = ws.init("lightweight", bus=bus)
+            _count(bus, "child")
+            good = mine is not made[0] and ws.init("lightweight", bus=bus) is mine and not made[0].running
+            os._exit(0 if mine.stop() and good else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert ws.init(bus=bus) is made[0]
+    _count(bus, "parent")
+    assert made[0].stop()
+    assert agent.wait_for(lambda agent: agent.count(COMPLETED, ["client:parent"]) == 1)
+    assert agent.count(COMPLETED, ["client:child"]) == 2
+
+
+def test_an_argument_that_it_does_not_have_is_told(bus: ws.Bus) -> None:
+    with pytest.raises(ws.errors.ConfigurationError, match=r"^ws\.init has no 'kpi'; it has: profile, reporter, "):
+        ws.init(kpi=True, bus=bus)
+
+
+@pytest.mark.parametrize(("value", "profile"), [("financial", ws.FINANCIAL), (" ", ws.STANDARD), (None, ws.STANDARD)])
+def test_the_default_profile_is_that_of_the_variable(
+    bus: ws.Bus,
+    made: list[ws.Monitor],
+    monkeypatch: pytest.MonkeyPatch,
+    value: str | None,
+    profile: ws.Profile,
+) -> None:
+    """Of init and of Monitor; else the standard one. An argument wins."""
+    if value is not None:
+        monkeypatch.setenv("WSNOVA_STATSD_PROFILE", value)
+    made.append(ws.init(bus=bus))
+    assert made[0].profile == ws.Monitor(bus=bus).profile == profile
+    assert ws.Monitor("lightweight", bus=bus).profile == ws.LIGHTWEIGHT
+    assert ws.Monitor.from_env({}, bus=bus).profile == ws.STANDARD
+
+
+def test_a_variable_that_names_no_profile_is_named(bus: ws.Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSNOVA_STATSD_PROFILE", "fast")
+    for make in (ws.init, ws.Monitor):
+        with pytest.raises(ws.errors.ConfigurationError) as raised:
+            make(bus=bus)
+        assert str(raised.value) == ("WSNOVA_STATSD_PROFILE is 'fast'; allowed: financial, standard, lightweight")
+
+
+# -- twins -------------------------------------------------------------------------------------------------------------
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_two_reporters_that_send_the_same_are_told_of_by_name_and_place(
+    bus: ws.Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _reporter(bus=bus) as first, _reporter(bus=bus) as second:
+        (told,) = _warnings(caplog)
+        assert told.startswith(f"{first!r} and {second!r} {TWICE}: every metric is counted twice. ")
+    assert f"started at {__file__}:" in told
+
+
+def test_two_monitors_are_told_of_once(bus: ws.Bus, caplog: pytest.LogCaptureFixture) -> None:
+    """By their reporters; by themselves where these do not count the same, or are one."""
+    with ws.Monitor(bus=bus), ws.Monitor(bus=bus):
+        (told,) = _warnings(caplog)
+        assert "<wsnova_statsd.StatsdReporter to " in told
+    caplog.clear()
+    with _reporter(bus=bus) as shared, ws.Monitor("standard", shared, bus=bus) as first:
+        with ws.Monitor("financial", shared, bus=bus) as second:
+            (told,) = _warnings(caplog)
+            assert told.startswith(f"{first!r} and {second!r} {TWICE}: KPIs and alerts are sent twice. ")
+        caplog.clear()
+        with ws.Monitor("standard", shared, alerts=False, kpis=False, bus=bus):
+            assert _warnings(caplog) == []
+    with ws.Monitor("standard", _reporter(metrics=[], bus=bus), bus=bus), ws.Monitor(bus=bus):
+        (told,) = _warnings(caplog)
+        assert told.count("<wsnova_statsd.Monitor standard started at ") == 2
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "other metrics": {"metrics": [ws.counter("opened", ws.events.CONNECTION_COMPLETED)]},
+    "another namespace": {"namespace": "app"},
+    "other tags": {"tags": ["team:fx"]},
+    "another Agent": {"host": "127.0.0.1", "port": 9},
+    "another bus": {"bus": ws.Bus()},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_reporters_that_send_something_else_or_elsewhere_are_no_twins(
+    bus: ws.Bus, caplog: pytest.LogCaptureFixture, other: str
+) -> None:
+    with _reporter(bus=bus), _reporter(**({"bus": bus} | OTHERS[other])):
+        assert _warnings(caplog) == []
+
+
+def test_one_after_the_other_is_no_twin_and_one_alone_is_none_of_itself(
+    bus: ws.Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Started again, or once the first is stopped or gone; what was started is known weakly."""
+    first = _reporter(bus=bus)
+    for _ in range(2):
+        with first:
+            assert first.start() is first
+    with _reporter(bus=bus):
+        pass
+    assert _warnings(caplog) == []
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None

@@ -1,0 +1,94 @@
+"""What a call raises is its caller's alone: on_error hears of everything else. The events pair up for both."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.support import until
+from tests.wire.feed import Feed, faults, feeding
+from wsnova_statsd.testing.capture import capture_events
+from wsnova_statsd.testing.scripts import refuses
+from wsnova_statsd.testing.server import WebSocketServer, silent
+from wsnova_statsd.testing.tcp import TcpServer
+
+errors = ws.errors
+
+
+def _unsubscribe(client: ws.Client) -> None:
+    client.subscribe("a")
+    client.unsubscribe("a")
+
+
+CALLS: dict[str, tuple[Callable[[ws.Client], object], type[Exception], str]] = {
+    "send": (lambda client: client.send({"price": object()}), errors.EncodeError, "encode error raised"),
+    "send_text": (lambda client: client.send_text("\ud800"), errors.EncodeError, "encode error raised"),
+    "rate limit": (lambda client: client.send({}), errors.RateLimited, "rate_limit warning raised"),
+    "subscribe": (lambda client: client.subscribe("a"), errors.SubscriptionRejected, "subscription error raised"),
+    "unsubscribe": (_unsubscribe, errors.SubscriptionRejected, "subscription error raised"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_a_call_raises_is_handled_and_not_passed_to_on_error(call: str) -> None:
+    """Each failure of a call is one error event and its recovery; the caller has the exception."""
+    run, raised, told = CALLS[call]
+    feed, seen = Feed(), list[Exception]()
+    feed.policy["a"] = ["ok", "refuse"] if call == "unsubscribe" else "refuse"
+    options: dict[str, Any] = {"on_error": seen.append, "on_message": lambda message: None}
+    if call == "rate limit":
+        options["rate_limit"] = ws.RateLimit(0.001, burst=1, wait=False)
+    with feeding(feed, **options) as (client, log):
+        if call == "rate limit":
+            client.send({})
+        with pytest.raises(raised):
+            run(client)
+        assert [" ".join(one) for one in faults(log)] == [told]
+    assert seen == []
+
+
+def test_a_request_without_a_reply_is_its_callers_alone(bus: ws.Bus) -> None:
+    seen: list[Exception] = []
+    with WebSocketServer(silent) as server, capture_events("websockex_nova.error", bus=bus) as log:
+        options: dict[str, Any] = {"protocol": ws.JsonRpcProtocol(), "on_message": print, "on_error": seen.append}
+        with ws.Client(server.url, bus=bus, **options) as client, pytest.raises(errors.RequestTimeout):
+            client.request({"method": "m"}, timeout=0.05)
+    assert faults(log) == [("timeout", "warning", "raised")]
+    assert seen == []
+
+
+@pytest.mark.parametrize("iterated", [False, True])
+def test_a_start_that_fails_for_good_tells_its_caller_alone(bus: ws.Bus, iterated: bool) -> None:
+    """A refusal that no other try mends is raised by start(), or by the loop."""
+    seen: list[Exception] = []
+    with TcpServer(refuses(403)) as server:
+        client = ws.Client(server.url, on_message=None if iterated else print, on_error=seen.append, bus=bus)
+        begin = (lambda: next(iter(client))) if iterated else client.start
+        with pytest.raises(errors.HandshakeRefused):
+            begin()
+    assert seen == []
+
+
+def test_the_tries_before_the_last_one_are_passed_on(bus: ws.Bus) -> None:
+    """Each fault reaches the user once, by one way or the other."""
+    seen: list[Exception] = []
+    profile = ws.STANDARD.replace(max_attempts=3, first_retry=0, retry_base=0.01, retry_cap=0.01)
+    with TcpServer(refuses(502)) as server:
+        client = ws.Client(server.url, profile=profile, on_message=print, on_error=seen.append, bus=bus)
+        with pytest.raises(errors.HandshakeRefused) as caught:
+            client.start(timeout=20)
+    assert len(seen) == server.connections - 1 > 0
+    assert caught.value not in seen
+
+
+def test_a_channel_that_a_patient_start_is_refused_is_passed_on(bus: ws.Bus) -> None:
+    """start(wait=False) raises nothing later."""
+    feed, seen = Feed(), list[Exception]()
+    feed.policy["a"] = "refuse"
+    with feed.server as server:
+        client = ws.Client(server.url, subscriptions=["a"], on_message=print, on_error=seen.append, bus=bus)
+        client.start(wait=False)
+        assert until(lambda: len(seen) == 1)
+        client.close()
+    assert isinstance(seen[0], errors.SubscriptionRejected)

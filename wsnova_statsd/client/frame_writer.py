@@ -1,0 +1,154 @@
+"""Writes frames to one connection: one on its way at a time, control frames never behind a lock.
+
+`sending` is held by the one thread that writes a frame, any thread's, and guards all here. Control frames do not wait
+for it: who holds it sends what is owed when its own frame is out. A signal's handler gets the lock again in the midst
+of its own thread's writing: `busy` says so, and it is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import NotConnected
+from .flag import holding
+from .frames import CLOSE, PING, PONG
+from .handshake import control_frame
+from .session import NEVER, Loss, Session
+from .transport import Transport, WriteFailed
+
+AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
+_monotonic = time.monotonic
+
+
+class FrameWriter:
+    """What goes out on one connection: the messages of its callers, and what its session owes."""
+
+    __slots__ = ("_rest", "_session", "_transport", "busy", "over", "retry_at", "sending", "unsent")
+
+    def __init__(self, session: Session, transport: Transport) -> None:
+        self.sending = threading.RLock()
+        self._session = session
+        self._transport = transport
+        self._rest = b""  # of a control frame that did not go out whole; goes before anything else
+        self.busy = False  # whoever holds `sending` is in the midst of a frame
+        self.over = False  # the link has ended: nothing more goes out
+        self.retry_at = NEVER  # when a control frame that did not go out is tried again
+        self.unsent = 0  # bytes that the peer had not taken at the last look
+
+    def look(self) -> int:
+        """How many bytes the peer has not taken yet."""
+        self.unsent = self._transport.unsent()
+        return self.unsent
+
+    def send(self, frame: bytes, patience: float, book: Callable[[Any], object] = bool, entry: object = None) -> None:
+        """Write one data frame, and `book` its entry if it is out, whatever is raised; the caller holds `sending`.
+        Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
+        session, transport, size, out = self._session, self._transport, len(frame), 0
+        left: list[int] = []
+        if self.busy:
+            raise NotConnected("this thread is in the midst of sending; a signal's handler cannot send in between")
+        if session.close_sent or self.over or session.write_fault is not None:
+            raise NotConnected("the connection is closing; wait for the next one with wait=")
+        try:
+            self.busy = True
+            if self._rest:
+                self._write(self._rest, patience)
+            try:  # nearly always all of it goes at once. Unpacked: no signal's handler comes before that is known
+                (out,) = map(transport.write, (frame,), transport.flags)
+            except (OSError, ValueError):  # the next try raises again
+                pass
+            if out != size:
+                left += [out] if out else []
+                transport.send(frame, patience, left)
+                out = size
+            if session.pongs_owed or session.ping_due or session.close_owed is not None:
+                self._say(_monotonic())
+        except WriteFailed as error:
+            self._write_failed(error)
+            raise NotConnected(str(error)) from error.__cause__
+        except BaseException as error:  # a signal's handler may raise in the midst of a frame too
+            out = sum(left) or out
+            if (out or left) and out != size:
+                self._write_failed(error)
+            raise
+        finally:
+            try:
+                if out == size:
+                    book(entry)
+            finally:
+                self.busy = False
+
+    def _write_failed(self, error: BaseException) -> None:
+        loss = error.loss if isinstance(error, WriteFailed) else Loss("error", str(error) or type(error).__name__)
+        self._session.write_failed(loss)
+        self._transport.shutdown()  # half a frame may be out; wakes the reader, which reads what has arrived
+
+    def speak(self, now: float) -> None:
+        """Send what is owed now, unless another frame is on its way: its thread sends it then."""
+        session = self._session
+        if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
+            self.retry_at = NEVER
+        elif not holding(self.sending, 0.0, lambda: self.say_alone(now)):
+            self._again(now)
+
+    def _again(self, now: float) -> None:
+        self.retry_at, self._session.stirred = now + AGAIN, True
+
+    def say_alone(self, now: float) -> bool:
+        """Send what is owed, unless a signal's handler interrupts a frame: that sends it, then. Holds `sending`."""
+        if self.busy:
+            return False
+        try:
+            self.busy = True
+            self._say(now)
+        finally:
+            self.busy = False
+        return True
+
+    def _say(self, now: float) -> None:
+        """Send what is owed, as far as it goes without waiting. In the midst of `sending`."""
+        session, self.retry_at = self._session, NEVER
+        if session.close_sent or self.over or session.write_fault is not None:
+            session.pongs_owed.clear()
+            session.close_owed, session.ping_due = None, False
+            if not self._rest or self.over or session.write_fault is not None:
+                return
+        try:
+            while session.pongs_owed and self._control(PONG, session.pongs_owed[0]):
+                session.pongs_owed.popleft()
+            if session.ping_due and not self._rest:
+                ping = session.ping(now)
+                session.pinged(ping, now, written=self._control(PING, ping))
+                self.look()
+            if session.close_owed is not None and self._control(CLOSE, session.close_owed):
+                session.close_sent, session.close_owed = True, None
+            if self._rest:
+                self._write(self._rest)
+        except WriteFailed as error:
+            self._write_failed(error)
+        if self._rest or session.ping_due or session.pongs_owed or session.close_owed is not None:
+            self._again(now)
+
+    def _control(self, opcode: int, payload: bytes) -> bool:
+        """Send a control frame behind the rest of the last. True if it is on its way. In the midst of `sending`."""
+        if self._rest:
+            self._write(self._rest)
+        return not self._rest and self._write(control_frame(opcode, payload))
+
+    def _write(self, data: bytes, patience: float = 0.0) -> bool:
+        """Write a control frame, or its rest: what goes at once, or all of it with patience; what does not stays as
+        rest, also if a signal's handler raises. False if nothing was begun."""
+        left: list[int] = []
+        begun: int | None = 0
+        try:
+            if patience:
+                self._transport.send(data, patience, left)
+            elif (begun := self._transport.send_now(data, left)) == 0:
+                self._rest = data
+        finally:
+            if left:
+                self._rest = data[sum(left) :]
+        return begun is not None

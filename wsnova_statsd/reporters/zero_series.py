@@ -1,0 +1,78 @@
+"""Series at 0 for clients of which nothing has occurred yet: Prometheus computes a rise only from a value before it.
+
+They stand in no store and take no place of a real series; all that is kept is which clients there are. `hear` is
+attached to the bus and runs in any emitting thread, `complete` in any thread that reads. No lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from ..events import CLIENT_CLOSED, CLIENT_OPENED
+from ..metrics.definitions import Definition
+from ..metrics.store import Store
+from ..metrics.tally import Reading
+from ..metrics.zeros import tags_from_start
+from .families import Labels, labels_of
+
+HEARD: Final = (CLIENT_OPENED, CLIENT_CLOSED)
+MOST_CLIENTS: Final = 500
+# Seconds for which a histogram without a value is shown: its first rise has to have a value before it, and the guide's
+# query of the average connection time divides its sum by its number.
+_EMPTY_FOR: Final = 60.0
+
+
+class ZeroSeries:
+    """The series of `metrics` that clients have from their beginning. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Iterable[Definition],
+        bounds: Mapping[str, tuple[float, ...]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._metrics = [one for one in metrics if one.kind != "gauge"]
+        self._bounds = bounds
+        self._clock = clock
+        self.forget()
+        store.register(self)
+
+    def forget(self) -> None:
+        """In a child: the clients are the parent's."""
+        self._clients: dict[str, tuple[dict[str, Any], float]] = {}  # what was told of each, and since when
+        self._closed: dict[str, None] = {}  # the longest ago first
+
+    def hear(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        """One of HEARD."""
+        client = metadata.get("client_id")
+        if not isinstance(client, str):
+            return
+        if event == CLIENT_CLOSED:
+            if client in self._clients:
+                self._closed[client] = None
+            return
+        self._closed.pop(client, None)
+        for gone in list(self._closed)[: len(self._clients) + 1 - MOST_CLIENTS]:
+            self._closed.pop(gone, None)
+            self._clients.pop(gone, None)
+        if client in self._clients or len(self._clients) < MOST_CLIENTS:
+            _, since = self._clients.get(client, ({}, self._clock()))
+            self._clients[client] = dict(metadata), since
+
+    def complete(self, readings: Mapping[str, dict[Labels, Reading]]) -> None:
+        """Add the zeros to what was read, by name and labels; a real series has been there since its client has."""
+        now = self._clock()
+        for client, (opened, since) in self._clients.copy().items():
+            closed, fresh = client in self._closed, now - since < _EMPTY_FOR
+            for one in self._metrics:
+                bounds = self._bounds.get(one.name, ())
+                for tags in tags_from_start(one, opened):
+                    known, labels = readings[one.name], labels_of(tags)
+                    real = known.get(labels)
+                    if real is not None:
+                        known[labels] = real._replace(created=min(real.created, since))
+                    elif not closed and (fresh or one.kind in ("counter", "sum")):
+                        known[labels] = Reading(one.name, tags, 0, 0, bounds, (0,) * len(bounds), since)
