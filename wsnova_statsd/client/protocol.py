@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+from .. import checks
 from ..errors import ConfigurationError, one_of
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -49,6 +50,17 @@ def check_protocol(protocol: Any) -> None:
     if not isinstance(protocol, Protocol):
         raise ConfigurationError(f"protocol is {protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol")
     _text_errors(protocol.text_errors)
+    checks.whole("channels_per_message", protocol.channels_per_message, unit="channels")
+
+
+def channels_per_message(protocol: Protocol) -> int:
+    """How many channels one subscribe message of this protocol takes: 1 if it is of a subclass that does not say so."""
+    for names in (vars(protocol), *map(vars, type(protocol).__mro__)):
+        if "channels_per_message" in names:
+            return protocol.channels_per_message
+        if "subscribe_message" in names:
+            break
+    return 1
 
 
 class _BrokenText(bytes):
@@ -73,6 +85,7 @@ class Protocol:
     """
 
     text_errors = "strict"
+    channels_per_message = 1
 
     def __init__(self, *, text_errors: str | None = None) -> None:
         if text_errors is not None:
@@ -160,7 +173,7 @@ class Protocol:
     # -- subscriptions ------------------------------------------------------------------------------------------------
 
     def subscribe_message(self, channel: Any) -> Any:
-        """What subscribes to a channel."""
+        """What subscribes to a channel; to a list of them where `channels_per_message`, set beside it, is above 1."""
         raise ConfigurationError(f"{type(self).__name__} cannot subscribe; override subscribe_message")
 
     def unsubscribe_message(self, channel: Any) -> Any:
@@ -329,11 +342,14 @@ class JsonProtocol(Protocol):
 class JsonRpcProtocol(JsonProtocol):
     """JSON-RPC 2.0: requests get an id, replies are matched by it, a notification's type is its method.
 
-    Subscriptions are requests of `subscribe_method` with params `{"channels": [channel]}`; a reply whose result is a
-    list confirms the channels in it. An application heartbeat is a notification whose params' type is `test_request`;
-    it is answered with a request of `test_method`. A greeting is written in full, with `jsonrpc` and, if the server
-    replies to it, an `id`; that reply is not delivered.
+    Subscriptions are requests of `subscribe_method` with params `{"channels": [...]}`, up to 50 of them or what
+    `channels_per_message` says. A reply whose result is a list confirms the channels in it; after an error each channel
+    is asked for alone. An application heartbeat is a notification whose params' type is `test_request`; it is answered
+    with a request of `test_method`. A greeting is written in full, with `jsonrpc` and, if the server replies to it, an
+    `id`; that reply is not delivered.
     """
+
+    channels_per_message = 50
 
     def __init__(
         self,
@@ -344,8 +360,11 @@ class JsonRpcProtocol(JsonProtocol):
         dumps: Callable[[Any], str | bytes] | None = None,
         *,
         text_errors: str | None = None,
+        channels_per_message: int | None = None,
     ) -> None:
         super().__init__(loads, dumps, text_errors=text_errors)
+        if channels_per_message is not None:
+            self.channels_per_message = checks.whole("channels_per_message", channels_per_message, unit="channels")
         for name, given in (
             ("subscribe_method", subscribe_method),
             ("unsubscribe_method", unsubscribe_method),
@@ -371,7 +390,8 @@ class JsonRpcProtocol(JsonProtocol):
         return ready, key
 
     def subscribe_message(self, channel: Any) -> Any:
-        return {"method": self._subscribe_method, "params": {"channels": [channel]}}
+        channels = channel if isinstance(channel, list) else [channel]
+        return {"method": self._subscribe_method, "params": {"channels": channels}}
 
     def unsubscribe_message(self, channel: Any) -> Any:
         return {"method": self._unsubscribe_method, "params": {"channels": [channel]}}
