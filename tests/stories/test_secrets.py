@@ -207,8 +207,9 @@ def refused_channels_and_requests(seen: Watched) -> None:
             client.start(timeout=PATIENCE)
             with pytest.raises(ws.errors.RequestRejected):
                 client.request({"method": "private/buy", "params": {"api_key": SECRET}}, PATIENCE)
-            with pytest.raises(ws.errors.SubscriptionRejected):
+            with pytest.raises(ws.errors.SubscriptionRejected) as caught:
                 client.subscribe("trades", PATIENCE)
+    seen.faults.append(caught.value)
     seen.await_fault(SECRET)
 
 

@@ -53,7 +53,7 @@ class Watched:
         self.alerts: list[Alert] = []
         self.records = _Records()
         self.shown: list[object] = []  # clients, logins, profiles
-        self.faults: list[BaseException] = []  # as on_error was told of them, unredacted
+        self.faults: list[BaseException] = []  # as on_error or the caller was told of them, unredacted
         self.reporter = ws.StatsdReporter(METRICS, host=agent.host, port=agent.port, bus=bus)
         self.sink_error: Exception | None = None  # what the function that gets the alerts raises
         sinks: list[Any] = [self.reporter, ws.alerts.ToLog(), self._sink]
@@ -83,12 +83,13 @@ class Watched:
         with self.client(url, reconnect=False, **options) as client:
             try:
                 client.start(timeout=PATIENCE)
-            except ws.errors.WsnovaError:
+            except ws.errors.WsnovaError as error:
+                self.faults.append(error)  # its caller alone hears of it
                 return
         raise AssertionError("it was connected")
 
     def await_fault(self, secret: str) -> None:
-        """Until on_error was given an error with this secret: it was there to be told."""
+        """Until the user was given an error with this secret: it was there to be told."""
         assert until(lambda: any(secret in _chain(error) for error in self.faults), PATIENCE), self.faults
 
     def leaks(self, secret: str) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """A client's lifecycle, from start to close: who owns the connection, and how it ends.
 
 One thread owns the connection at a time: in callback mode `wsnova-client-<id>` for as long as it lives, else the thread
-that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads.
-Everyone else asks: `close` from any thread stops the owner, waits for it, and past its deadline ends the link under it
-and emits the end itself. Nothing here holds a lock: a signal's handler may close what it interrupts.
+that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads;
+`close` from any thread stops it, waits for it, and past its deadline ends the link under it. Nothing here holds a lock:
+a signal's handler may close what it interrupts.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class Lifecycle(Progress):
         self._login = Login(options.auth, emit, faults, self.client, self._refused_for_good)
         calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
         self.connection = connection = Connection(options, emit, faults, self._login, calls)
-        up, attend = connection.up, connection.attend
         self.sender = Sender(options, emit, faults, types, connection)
-        self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, attend, self._settle)
+        up, settle = connection.up, self._settle
+        self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, connection.attend, settle)
         self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
         events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
@@ -82,8 +82,7 @@ class Lifecycle(Progress):
         self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
 
     @property
-    def launched(self) -> bool:
-        """Whether it was begun, and so emits."""
+    def launched(self) -> bool:  # it was begun, and so emits
         return self._launch.holder() is not None
 
     # -- start --------------------------------------------------------------------------------------------------------

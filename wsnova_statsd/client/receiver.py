@@ -121,12 +121,12 @@ class Receiver:
         self.in_hand = lambda: (handed, 0, message)
         try:
             while True:  # with its condition in the head, CPython 3.11 would not specialize it in the first eight turns
-                if now >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
-                    break
                 if not inbox:
                     run = next(runs, run)
                     if run or not inbox:
                         break
+                if now >= self.due or connection.link is not link or bus.version != version or not _alive[0]:
+                    break
                 if not self.batch.due:
                     self._open(_clock())
                 received = inbox[0] if inbox else None  # itself, not its like: an answer that was met is known by it
