@@ -132,14 +132,15 @@ class Protocol:
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """What the client calls with a text frame's bytes: decode of the text, or a shorter way."""
-        errors = self.text_errors
+        errors, decode = self.text_errors, self.decode
+        if errors != "strict":
+            return lambda payload: decode(payload.decode("utf-8", errors))
         if type(self).decode is Protocol.decode:
-            return bytes.decode if errors == "strict" else lambda payload: payload.decode("utf-8", errors)
-        decode = self.decode
+            return bytes.decode
 
         def decoded(payload: bytes) -> Any:
             try:
-                text = payload.decode("utf-8", errors)
+                text = payload.decode()
             except UnicodeDecodeError:
                 message = decode(_BrokenText(payload))
                 if isinstance(message, _BYTES):  # treated as a binary frame's, not read
@@ -274,13 +275,12 @@ class JsonProtocol(Protocol):
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """The bytes as they are for orjson, which validates UTF-8; the standard library would accept UTF-16 too."""
-        if type(self).decode is not JsonProtocol.decode:
+        if type(self).decode is not JsonProtocol.decode or self.text_errors != "strict":
             return super().text_decoder()
         loads: Callable[[Any], Any] = self._loads
-        errors = self.text_errors
-        if errors == "strict" and getattr(loads, "__module__", None) == "orjson":
+        if getattr(loads, "__module__", None) == "orjson":
             return loads
-        return lambda payload: loads(payload.decode("utf-8", errors))
+        return lambda payload: loads(payload.decode())
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         """The message's own `id` is the key; it must have one."""
