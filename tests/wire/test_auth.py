@@ -157,6 +157,19 @@ def test_refused_constants_end_the_client_once_that_lasts(given: str, monkeypatc
         assert severities[-1] == "critical"
 
 
+def test_refusals_before_a_link_do_not_count_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where it is dropped on purpose, which is no outage."""
+    monkeypatch.setattr("wsnova_statsd.client.retry._LASTING", (3, 0.01))
+    gate = Gate(101, 403, 403, 101, 403, header=True)
+    with guarded(gate, auth=ws.HeaderAuth({"X-Key": "k"}), on_message=print) as (client, log):
+        client.start()
+        gate.server.drop_all()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
+        client.reconnect()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS, 2)
+        assert (client.state, len(gate.tokens)) == (ws.State.CONNECTED, 6)
+
+
 def test_credentials_that_are_refused_later_end_the_retries() -> None:
     """On the second link; the loop raises AuthRejected, and the client is closed."""
     gate = Gate("ok", "no")
