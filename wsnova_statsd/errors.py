@@ -27,7 +27,8 @@ A message says what was given, what is allowed and what to do next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 
 class WsnovaError(Exception):
@@ -63,7 +64,12 @@ class ClientIdInUse(WsnovaError, ValueError):
 
 
 class ConnectionFailed(WsnovaError, ConnectionError):
-    """The link could not be made. `cause` is a bounded code, `retry_after` what the server asked for, in seconds."""
+    """The link could not be made, or was lost. `cause` is a bounded code, `retry_after` what the server asked for, in
+    seconds.
+
+    Of a dial: `url`, `headers` (a function raised), `dns`, `refused`, `unreachable`, `timeout`, `proxy`, `tls`,
+    `handshake` (no upgrade, nor a refusal), `http_<status>`, `auth` (rejected), `auth_<reason>`, `cancelled`, `error`.
+    """
 
     def __init__(self, message: str, *, cause: str = "error", retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -71,19 +77,61 @@ class ConnectionFailed(WsnovaError, ConnectionError):
         self.retry_after = retry_after
 
 
-class HandshakeRefused(ConnectionFailed):
-    """The server answered the upgrade request with `status` instead of 101."""
+_PATH: Final = "check the path of the URL"
+_LATER: Final = "the server is away or busy, not the request wrong: try again later"
+# What to do about each status; by its hundreds for all others.
+_REMEDIES: Final = {
+    400: "check scheme, host, port and path of the URL, and whether a proxy between takes the upgrade out",
+    401: "check the credentials",
+    403: "check the credentials, and whether the server allows this Origin (another: headers={'Origin': '...'})",
+    404: _PATH,
+    405: _PATH,
+    407: "a proxy wants credentials: proxy='http://user:password@host:port'",
+    410: _PATH,
+    421: "check the host of the URL, and the Host header if you gave one",
+    426: f"{_PATH}, and whether a proxy between takes the upgrade out",
+    429: "too many connections or requests; open fewer, or wait as Retry-After says",
+    500: "the server failed; look into its log, or try again later",
+    502: _LATER,
+    503: _LATER,
+    504: _LATER,
+    505: "a proxy between asks the server in HTTP/1.0; have it pass the upgrade on",
+    2: "an ordinary page is served here, no WebSocket; check the path of the URL",
+    3: "give that as the URL if the feed is there, with wss:// for https://",
+    4: "check path, headers and credentials",
+    5: "the server failed; look into its log, or try again later",
+}
 
-    def __init__(self, status: int, *, retry_after: float | None = None) -> None:
+
+class HandshakeRefused(ConnectionFailed):
+    """The server answered the upgrade request with `status` instead of 101.
+
+    `location` is where a redirect leads, `origin` the Origin that was sent; neither has credentials.
+    """
+
+    def __init__(
+        self, status: int, *, retry_after: float | None = None, location: str | None = None, origin: str | None = None
+    ) -> None:
+        remedy = _REMEDIES.get(status) or _REMEDIES.get(status // 100, "check the URL")
+        said = ""
+        if status == 403:
+            said = f", to a request with {'no Origin' if origin is None else f'Origin {origin}'}"
+        elif 300 <= status < 400:
+            said = f", and redirects to {location or 'no address that is one'}"
+        elif retry_after is not None:
+            said = f", and asks to wait {retry_after:.0f} s"
         super().__init__(
-            f"the server answered the WebSocket upgrade with HTTP {status}, not 101; check path and credentials",
+            f"the server answered the WebSocket upgrade with HTTP {status}, not 101{said}; {remedy}",
             cause=f"http_{status}",
             retry_after=retry_after,
         )
         self.status = status
+        self.location = location
+        self.origin = origin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.status,), vars(self)
+        again = partial(type(self), retry_after=self.retry_after, location=self.location, origin=self.origin)
+        return again, (self.status,), vars(self)
 
 
 class AuthRejected(ConnectionFailed):

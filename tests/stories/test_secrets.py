@@ -93,7 +93,7 @@ def a_login_message(seen: Watched) -> None:
 def a_subprotocol(seen: Watched) -> None:
     """Some servers take a token there; this one chooses none, or another."""
     with WebSocketServer() as server:
-        seen.refused(server.url, subprotocols=[f"bearer.{SECRET}", "v1.feed"])
+        seen.refused(server.url, subprotocols=[f"bearer.{SECRET}", "v1.feed"], require_subprotocol=True)
         assert SECRET in server.requests[0].headers["Sec-WebSocket-Protocol"]
     with TcpServer(lambda one: one.accept_upgrade({"Sec-WebSocket-Protocol": f"token.{SECRET}"})) as strange:
         seen.refused(strange.url, subprotocols=[f"bearer.{SECRET}"])
@@ -114,7 +114,8 @@ def a_close_reason(seen: Watched) -> None:
 
 def an_upgrade_that_is_no_upgrade(seen: Watched) -> None:
     """Status line, headers and body of an answer, or no HTTP at all."""
-    lines = [f"X-Token: {SECRET}", f"token={SECRET}", f"Set-Cookie: sid={SECRET}", "", SECRET]
+    where = f"Location: https://u:{SECRET}@x.example/login?key={SECRET}"
+    lines = [f"X-Token: {SECRET}", where, f"token={SECRET}", f"Set-Cookie: sid={SECRET}", "", SECRET]
     answer = "\r\n".join([f"HTTP/1.1 {{}} token={SECRET}", *lines])
     for text in (
         answer.format(401),

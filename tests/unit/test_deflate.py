@@ -13,9 +13,9 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
 
+from wsnova_statsd.client.control import control_frame
 from wsnova_statsd.client.deflate import Deflate, Inflater
 from wsnova_statsd.client.frames import BINARY, CLOSE, PING, TEXT, Frame, FrameReader, Violation
-from wsnova_statsd.client.handshake import control_frame
 from wsnova_statsd.client.sender import data_frame
 from wsnova_statsd.testing.frames import CONTINUATION, masked_payload, server_frame
 

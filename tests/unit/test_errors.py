@@ -103,12 +103,58 @@ def test_a_failed_connection_carries_a_bounded_cause_and_what_the_server_asked_f
     assert (str(told), told.cause, told.retry_after) == ("later", "timeout", 2.5)
 
 
-def test_a_refused_handshake_names_the_status_and_what_to_check() -> None:
-    """The status is in the message, in `status` and in the cause."""
-    refused = HandshakeRefused(403, retry_after=7.0)
-    assert (refused.status, refused.cause, refused.retry_after) == (403, "http_403", 7.0)
-    assert "HTTP 403" in str(refused)
-    assert "check path and credentials" in str(refused)
+_SAID = "the server answered the WebSocket upgrade with HTTP"
+
+
+@pytest.mark.parametrize(
+    ("refused", "text"),
+    [
+        (
+            HandshakeRefused(200),
+            f"{_SAID} 200, not 101; an ordinary page is served here, no WebSocket; check the path of the URL",
+        ),
+        (
+            HandshakeRefused(301, location="wss://other.example/v2"),
+            f"{_SAID} 301, not 101, and redirects to wss://other.example/v2; give that as the URL if the feed is "
+            "there, with wss:// for https://",
+        ),
+        (
+            HandshakeRefused(400),
+            f"{_SAID} 400, not 101; check scheme, host, port and path of the URL, and whether a proxy between takes "
+            "the upgrade out",
+        ),
+        (HandshakeRefused(401), f"{_SAID} 401, not 101; check the credentials"),
+        (
+            HandshakeRefused(403, origin="https://app.example"),
+            f"{_SAID} 403, not 101, to a request with Origin https://app.example; check the credentials, and "
+            "whether the server allows this Origin (another: headers={'Origin': '...'})",
+        ),
+        (
+            HandshakeRefused(403),
+            f"{_SAID} 403, not 101, to a request with no Origin; check the credentials, and whether the server allows "
+            "this Origin (another: headers={'Origin': '...'})",
+        ),
+        (HandshakeRefused(404), f"{_SAID} 404, not 101; check the path of the URL"),
+        (
+            HandshakeRefused(429, retry_after=7.0),
+            f"{_SAID} 429, not 101, and asks to wait 7 s; too many connections or requests; open fewer, or wait as "
+            "Retry-After says",
+        ),
+        (HandshakeRefused(418), f"{_SAID} 418, not 101; check path, headers and credentials"),
+        (HandshakeRefused(500), f"{_SAID} 500, not 101; the server failed; look into its log, or try again later"),
+        (
+            HandshakeRefused(502),
+            f"{_SAID} 502, not 101; the server is away or busy, not the request wrong: try again later",
+        ),
+        (HandshakeRefused(999), f"{_SAID} 999, not 101; check the URL"),
+    ],
+)
+def test_a_refused_handshake_names_the_status_and_its_own_remedy(refused: HandshakeRefused, text: str) -> None:
+    """The status is in the message, in `status` and in the cause; a pool of processes hands it on whole."""
+    assert str(refused) == text
+    assert refused.cause == f"http_{refused.status}"
+    again = pickle.loads(pickle.dumps(refused))
+    assert (str(again), vars(again)) == (text, vars(refused))
 
 
 def test_a_rejected_request_keeps_the_reply() -> None:

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from wsnova_statsd.client.client import Client
-from wsnova_statsd.client.headers import header_lines
-from wsnova_statsd.client.options import Options, target
+from wsnova_statsd.client.options import Options
 from wsnova_statsd.client.protocol import JsonProtocol
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.profiles import STANDARD
@@ -47,29 +44,6 @@ def _refused(**changes: Any) -> str:
 
 
 # url
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "port", "secure", "uri"),
-    [
-        ("ws://feed.example", "feed.example", 80, False, "ws://feed.example"),
-        ("wss://feed.example/ws", "feed.example", 443, True, "wss://feed.example/ws"),
-        ("ws://127.0.0.1:8080/a/b?x=1#f", "127.0.0.1", 8080, False, "ws://127.0.0.1:8080/a/b"),
-        ("wss://[::1]:9443/", "::1", 9443, True, "wss://[::1]:9443/"),
-        ("wss://FEED.example:443/WS", "feed.example", 443, True, "wss://feed.example:443/WS"),
-        (f"wss://me:{SECRET}@feed.example/ws?token={SECRET}", "feed.example", 443, True, "wss://feed.example/ws"),
-    ],
-)
-def test_a_url_is_taken_apart(url: str, host: str, port: int, secure: bool, uri: str) -> None:
-    """Host, port and scheme to dial; of the rest only the path may be shown."""
-    found = target(url)
-    assert (found.url, found.host, found.port, found.secure, found.uri) == (url, host, port, secure, uri)
-
-
-def test_user_and_password_become_a_header() -> None:
-    """Percent signs are decoded before Basic is formed; without a user there is none."""
-    assert target("ws://feed.example").authorization is None
-    assert target("ws://Aladdin:open%20sesame@feed.example").authorization == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
 
 
 @pytest.mark.parametrize(
@@ -131,74 +105,21 @@ def test_a_callable_url_is_asked_for_each_attempt() -> None:
 # headers
 
 
-@pytest.mark.parametrize(
-    ("headers", "lines"),
-    [
-        (None, []),
-        ({}, []),
-        ({"X-Key": "a", "X-Other": " b "}, ["X-Key: a", "X-Other: b"]),
-        (["X-Key: a", "X-Url:ws://h:1"], ["X-Key: a", "X-Url: ws://h:1"]),
-        ([("X-Key", "a"), ("X-Key", "b")], ["X-Key: a", "X-Key: b"]),
-        ({"X-Name": "grüß"}, ["X-Name: grüß"]),
-    ],
-)
-def test_headers_come_in_three_forms(headers: Any, lines: list[str]) -> None:
-    """A mapping, lines, or pairs."""
-    assert header_lines(headers) == lines
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"X-Key": f"{SECRET}\r\nX-Evil: 1"},
-        {"X-Key": f"{SECRET}\n"},
-        {"X-Key": f"{SECRET}\x00"},
-        {"X Key": SECRET},
-        {"": SECRET},
-        {"X-Key\r\nX-Evil": SECRET},
-        {"Схема": SECRET},
-        {"X-Key": f"{SECRET}€"},
-        {"X-Key": SECRET.encode()},
-        {"X-Key": None},
-        f"X-Key: {SECRET}",
-        [("X-Key", SECRET, "more")],
-        [7],
-        [f"Authorization Bearer {SECRET}"],
-        [f"Bearer {SECRET}"],
-    ],
-)
-def test_a_header_that_would_break_the_request_is_refused_without_its_value(headers: Any) -> None:
-    """CR and LF inject headers, and what has no name is none; values are secrets."""
-    assert SECRET not in _refused(headers=headers)
-
-
-@given(st.text(), st.text())
-def test_no_header_can_inject_another(name: str, value: str) -> None:
-    """Whatever name and value are: one printable line in latin-1 comes out, or an error."""
-    try:
-        lines = header_lines({name: value})
-    except ConfigurationError:
-        return
-    assert len(lines) == 1
-    assert lines[0].encode("latin-1")
-    assert not any(character in lines[0] for character in "\r\n\x00")
-
-
 def test_callable_headers_are_asked_for_each_attempt() -> None:
     """A fresh token for each."""
     tokens = iter(["one", "two"])
     options = _options(headers=lambda: {"X-Token": next(tokens)})
     where = options.target()
-    assert options.header_lines(where) == ["X-Token: one"]
-    assert options.header_lines(where) == ["X-Token: two"]
+    assert options.header_pairs(where) == [("X-Token", "one")]
+    assert options.header_pairs(where) == [("X-Token", "two")]
 
 
 def test_a_header_of_ones_own_wins_over_the_url() -> None:
     """User-info adds Authorization unless one was given, in any case of letters."""
     options = _options(url="ws://me:pw@feed.example", headers={"AUTHORIZATION": "Bearer x"})
-    assert options.header_lines(options.target()) == ["AUTHORIZATION: Bearer x"]
+    assert options.header_pairs(options.target()) == [("AUTHORIZATION", "Bearer x")]
     plain = _options(url="ws://me:pw@feed.example")
-    assert plain.header_lines(plain.target()) == ["Authorization: Basic bWU6cHc="]
+    assert plain.header_pairs(plain.target()) == [("Authorization", "Basic bWU6cHc=")]
 
 
 # everything else
@@ -262,6 +183,13 @@ def test_a_client_id_ends_at_200_characters() -> None:
 def test_a_subprotocol_is_a_token(name: object) -> None:
     """RFC 6455 section 4.1; the message names it."""
     assert repr(name) in _refused(subprotocols=("v1.feed", name))
+
+
+def test_a_subprotocol_is_required_only_of_those_that_are_offered() -> None:
+    """True or False, and something to choose from."""
+    assert "subprotocols is empty" in _refused(require_subprotocol=True)
+    assert "must be True or False" in _refused(subprotocols=("v1.feed",), require_subprotocol=1)
+    assert _options(subprotocols=("v1.feed",), require_subprotocol=True).offer.require_subprotocol
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import cast
 
 import pytest
 
-from wsnova_statsd.client.dial import Dial, Proxy, choose, parse_proxy, tunnel
+from wsnova_statsd.client.dial import Dial
+from wsnova_statsd.client.proxy import Proxy, choose, parse_proxy, tunnel
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed
 
 SECRET = "hunter2"
@@ -109,8 +110,11 @@ class _ScriptedDial:
         self.asked: list[tuple[str, int]] = []
         self.sent = b""
         self.sock = socket.socket()
+        self.refused: ConnectionFailed | None = None
 
     def connect(self, host: str, port: int) -> socket.socket:
+        if self.refused is not None:
+            raise self.refused
         self.asked.append((host, port))
         return self.sock
 
@@ -157,34 +161,81 @@ def test_the_answer_may_come_in_pieces() -> None:
         assert sock.fileno() >= 0
 
 
+_NAMED = "the proxy proxy.example port 3128 (from proxy=)"
+_PORT = "check that the port is the right one"
+
+
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "text"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "407"),
-        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "502"),
-        (b"HTTP/1.1\r\n\r\n", "nothing"),
-        (b"\r\n\r\n", "nothing"),
-        (b"HTTP/1.1 \xff\xfe\r\n\r\n", "CONNECT"),
-        (b"HTTP/1.1 200 OK\r\n", "without an answer"),
-        (b"", "without an answer"),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+            f"{_NAMED} answered CONNECT with HTTP 407; it wants credentials: http://user:password@host:port",
+        ),
+        (
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\n",
+            f"{_NAMED} answered CONNECT with HTTP 403; it does not let this host or port through; ask whoever runs it",
+        ),
+        (
+            b"HTTP/1.1 502 Bad Gateway\r\nVia: cut",
+            f"{_NAMED} answered CONNECT with HTTP 502; it does not reach the server; check the URL, or whether the "
+            "proxy is needed",
+        ),
+        (
+            b"HTTP/1.1 400 Bad\r\n\r\n",
+            f"{_NAMED} answered CONNECT with HTTP 400; check proxy=, or whether the proxy is needed",
+        ),
+        (b"HTTP/1.1\r\n\r\n", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
+        (b"\r\n\r\n", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
+        (b"\x15\x03\x03", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
+        (
+            b"HTTP/1.1 200 OK\r\n",
+            f"{_NAMED} ended the connection in the midst of its answer to CONNECT; {_PORT}, and look into its log",
+        ),
+        (b"", f"{_NAMED} ended the connection without an answer to CONNECT; {_PORT}, and look into its log"),
     ],
 )
-def test_any_other_answer_ends_the_dial(answer: bytes, told: str) -> None:
-    """With the cause `proxy`, the status, no credentials, and no socket left open."""
+def test_any_other_answer_ends_the_dial(answer: bytes, text: str) -> None:
+    """With the cause `proxy`, the proxy's name, what to do, no credentials, and no socket left open."""
     dial = _ScriptedDial([answer])
-    with pytest.raises(ConnectionFailed, match=told) as caught:
+    with pytest.raises(ConnectionFailed) as caught:
         _through(dial, authorization=_BASIC)
-    assert caught.value.cause == "proxy"
-    assert _BASIC not in str(caught.value)
+    assert (str(caught.value), caught.value.cause) == (text, "proxy")
     assert dial.sock.fileno() == -1
 
 
+def test_a_proxy_that_is_not_reached_is_named_as_the_proxy(environment: pytest.MonkeyPatch) -> None:
+    """And by the variable that it came from: the server is not at fault."""
+    environment.setenv("HTTPS_PROXY", f"http://me:{SECRET}@p.example:1")
+    proxy = choose("env", "feed.example", secure=True)
+    assert proxy is not None
+    dial = _ScriptedDial([])
+    dial.refused = ConnectionFailed("p.example port 1 refused", cause="refused")
+    with dial.sock, pytest.raises(ConnectionFailed) as caught:
+        tunnel(cast(Dial, dial), proxy, "feed.example", 443)
+    assert str(caught.value) == (
+        "the proxy p.example port 1 (from HTTPS_PROXY) is not reached: p.example port 1 refused; check HTTPS_PROXY"
+    )
+    assert caught.value.cause == "proxy"
+
+
+def test_a_variable_that_is_no_proxy_is_named(environment: pytest.MonkeyPatch) -> None:
+    """Without its credentials; the dial fails, as the variable may change."""
+    environment.setenv("http_proxy", f"ftp://me:{SECRET}@p.example:1")
+    with pytest.raises(ConnectionFailed) as caught:
+        choose("env", "feed.example", secure=False)
+    assert str(caught.value) == (
+        "the proxy is not usable: http_proxy is 'ftp://p.example:1'; allowed: http://[user:password@]host:port"
+    )
+    assert caught.value.cause == "proxy"
+
+
 def test_an_endless_answer_is_bounded() -> None:
-    """A proxy that never ends its headers is given up after some 64 KiB."""
-    dial = _ScriptedDial([b"X-Filler: x\r\n" * 300] * 1_000)
+    """A proxy that never ends its headers is given up after 256 KiB."""
+    dial = _ScriptedDial([b"HTTP/1.1 200 OK\r\n", *[b"X-Filler: x\r\n" * 300] * 1_000])
     with pytest.raises(ConnectionFailed):
         _through(dial)
-    assert len(dial.pieces) > 950
+    assert len(dial.pieces) > 900
     assert dial.sock.fileno() == -1
 
 

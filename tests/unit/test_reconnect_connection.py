@@ -15,10 +15,11 @@ from wsnova_statsd.client.connection import Calls, Connection
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.client.faults import Faults
 from wsnova_statsd.client.login import Login
-from wsnova_statsd.client.options import Options, Target, target
+from wsnova_statsd.client.options import Options
 from wsnova_statsd.client.protocol import Protocol
 from wsnova_statsd.client.retry import RetryPolicy, Stopped
 from wsnova_statsd.client.session import Loss
+from wsnova_statsd.client.target import Target, target
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.profiles import FINANCIAL, STANDARD, Profile
 from wsnova_statsd.telemetry import Bus

@@ -56,6 +56,46 @@ def _client(url: str | Callable[[], str], **options: Any) -> Iterator[Client]:
         client.close(1.0)
 
 
+# The upgrade
+
+
+def test_the_chosen_subprotocol_is_told_while_there_is_a_link() -> None:
+    """None before and after, and where the server chose none, which is no fault."""
+    with WebSocketServer(silent, subprotocols=["v1.feed"]) as server:
+        with _client(server.url, subprotocols=["v2.feed", "v1.feed"], require_subprotocol=True) as client:
+            assert client.subprotocol is None
+            assert client.start(5.0).subprotocol == "v1.feed"
+        assert client.subprotocol is None
+    with WebSocketServer(silent) as server, _client(server.url, subprotocols=["v1.feed"]) as client:
+        assert client.start(5.0).subprotocol is None
+
+
+def test_a_login_knows_the_subprotocol_that_it_speaks() -> None:
+    """Its message may be another in each version of a feed."""
+    seen: list[str | None] = []
+
+    class Auth:
+        def login(self, _given: Any) -> None:
+            seen.append(client.subprotocol)
+
+    with (
+        WebSocketServer(silent, subprotocols=["v1.feed"]) as server,
+        _client(server.url, subprotocols=["v2.feed", "v1.feed"], auth=Auth()) as client,
+    ):
+        client.start(5.0)
+    assert seen == ["v1.feed"]
+
+
+def test_a_url_goes_out_as_it_is_written() -> None:
+    """Capitals in the scheme, parameters, an umlaut; the server sees one line, and Host with the port."""
+    with WebSocketServer(silent) as server:
+        with _client(f"WS://127.0.0.1:{server.port}/feed;v=1/\xfc?a=b;c") as client:
+            client.start(5.0)
+        (request,) = server.requests
+    assert request.path == "/feed;v=1/%C3%BC?a=b;c"
+    assert request.headers["Host"] == f"127.0.0.1:{server.port}"
+
+
 # Messages
 
 

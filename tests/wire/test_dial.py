@@ -13,6 +13,7 @@ import pytest
 from tests.support import LATE, tls_contexts
 from wsnova_statsd.client.dial import Dial, Stream
 from wsnova_statsd.client.handshake import upgrade
+from wsnova_statsd.client.target import target
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.testing.tcp import Connection, LoopbackPort, TcpServer, black_hole, never_answers, trickles
 
@@ -241,7 +242,7 @@ def test_an_upgrade_is_cancelled_from_another_thread() -> None:
     with TcpServer(never_answers) as server:
 
         def work(dial: Dial) -> Stream:
-            upgrade(dial, dial.connect("127.0.0.1", server.port), server.url, [], [])
+            upgrade(dial, dial.connect("127.0.0.1", server.port), target(server.url))
             raise AssertionError("the server never answers")
 
         _cancelled(work)
@@ -332,7 +333,7 @@ def test_a_trickled_answer_ends_at_the_deadline(trusting: ssl.SSLContext, over_t
         if over_tls:
             sock = dial.secure(sock, trusting, "localhost")
         with pytest.raises(ConnectionFailed) as caught:
-            upgrade(dial, sock, server.url, [], [])
+            upgrade(dial, sock, target(server.url))
         assert 0.6 <= time.monotonic() - began < 0.6 + LATE
         assert sock.fileno() == -1
     assert caught.value.cause == "timeout"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..errors import AuthRejected, ConfigurationError
-from .headers import Headers, header_lines
+from .headers import Headers, Pair, header_pairs
 
 
 class LoginClient(Protocol):
@@ -35,9 +35,9 @@ class HeaderAuth:
     def __init__(self, headers: Headers | Mapping[str, str | Callable[[], str]] | Callable[[], Headers]) -> None:
         if isinstance(headers, Mapping):
             headers = dict(headers)
-            header_lines({name: "" if callable(value) else value for name, value in headers.items()})
+            header_pairs({name: "" if callable(value) else value for name, value in headers.items()})
         elif not callable(headers):
-            headers = header_lines(headers)
+            headers = header_pairs(headers)
         self._headers: Any = headers
 
     @property
@@ -46,12 +46,12 @@ class HeaderAuth:
         given = self._headers
         return callable(given) or (isinstance(given, Mapping) and any(map(callable, given.values())))
 
-    def headers(self) -> list[str]:
-        """The header lines of one attempt, checked."""
+    def headers(self) -> list[Pair]:
+        """The headers of one attempt, checked."""
         headers = self._headers() if callable(self._headers) else self._headers
         if isinstance(headers, Mapping):
             headers = {name: value() if callable(value) else value for name, value in headers.items()}
-        return header_lines(headers)
+        return header_pairs(headers)
 
     def login(self, client: LoginClient) -> float | None:
         """Nothing more to do: the upgrade carried the credentials."""

@@ -28,11 +28,12 @@ from .headers import Headers
 from .ids import IDS
 from .lifecycle import Lifecycle
 from .link import Link
-from .options import Options, target
+from .options import Options
 from .pending import emit_pending
 from .protocol import JsonProtocol, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
+from .target import target
 
 _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -46,7 +47,9 @@ _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once 
 class Client:
     """A WebSocket client that reconnects by its profile and emits telemetry on the bus.
 
-    `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown).
+    `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown); those
+    of Host, Origin and User-Agent replace the client's own, None leaves one out. A server may choose none of the
+    `subprotocols`, unless `require_subprotocol`.
     `on_message(message)` runs in the client's own thread; without it, iterate over the client or call receive().
     `on_error(error)` is called with every fault, `on_reconnect()` after every new link. `ssl` is an SSLContext;
     certificates are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or
@@ -84,6 +87,7 @@ class Client:
         bus: telemetry.Bus | None = None,
         in_child: str = "forked",
         tags: Mapping[str, object] | None = None,
+        require_subprotocol: bool = False,
     ) -> None:
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
@@ -99,7 +103,7 @@ class Client:
                 on_message=on_message,
                 on_error=on_error,
                 headers=headers,
-                subprotocols=subprotocols if isinstance(subprotocols, str) else tuple(subprotocols),  # type: ignore[arg-type]  # Options raises
+                subprotocols=_listed(subprotocols),
                 ssl=ssl,
                 proxy=proxy,
                 connect_timeout=connect_timeout,
@@ -108,14 +112,18 @@ class Client:
                 reconnect=reconnect,
                 on_reconnect=on_reconnect,
                 auth=auth,
-                subscriptions=subscriptions if isinstance(subscriptions, str) else tuple(subscriptions),  # type: ignore[arg-type]  # Options raises
+                subscriptions=_listed(subscriptions),
                 rate_limit=rate_limit,
                 idle_timeout=idle_timeout,
                 compression=compression,
                 in_child=in_child,
                 tags={} if tags is None else tags,
+                require_subprotocol=require_subprotocol,
             )
             _living.add(self)
+        self._enrol()
+
+    def _enrol(self) -> None:
         process.at_exit(self, process.CLIENT)
         process.on_fork(self)
         opened(self._bus, self._options.whose, self._options.uri, started=False)
@@ -300,6 +308,16 @@ class Client:
         return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
 
     @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose on this link; None if it chose none, and while there is no link. A
+        login sees that of the link it is for."""
+        lifecycle = self._own()
+        try:
+            return None if lifecycle is None else lifecycle.connection.up(0.0).subprotocol
+        except NotConnected:
+            return None
+
+    @property
     def wanted(self) -> list[Any]:
         """The channels that are restored on every new link."""
         lifecycle = self._own()
@@ -415,6 +433,11 @@ def emit_sums(bus: telemetry.Bus, *, overdue: bool = False) -> None:
     """Have the clients on this bus emit what they have summed up: for a reporter that is about to flush. Any thread."""
     lifecycles = (one._lifecycle for one in _all_living() if one._bus is bus)
     emit_pending((one for one in lifecycles if one is not None), overdue=overdue)
+
+
+def _listed(given: Iterable[Any]) -> Any:
+    """What can be gone through again; a string stays one, which Options refuses."""
+    return given if isinstance(given, str) else tuple(given)
 
 
 def _forked_by_a_pool(frame: FrameType | None) -> bool:

@@ -16,20 +16,23 @@ from functools import partial
 from .. import events
 from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .connection_events import ConnectionEvents
-from .dial import Dial, choose, tunnel
+from .dial import Dial
 from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Changes, Flag
 from .frames import NORMAL, Received
 from .handshake import upgrade
+from .headers import Pair
 from .keeper import KEEPER, Kept
 from .link import Link
 from .login import Login
-from .options import Options, Target
+from .options import Options
+from .proxy import reach
 from .retry import RetryPolicy, Stopped
-from .session import Limits, Loss
+from .session import Loss
 from .state import State
+from .target import Target
 from .transport import Transport
 
 
@@ -53,7 +56,7 @@ class Dialer:
         """A link to the target, within `timeout` seconds; `made` is called with it as soon as it is there. Raises
         ConnectionFailed, whatever the platform raises."""
         try:
-            headers = self._options.header_lines(target)
+            headers = self._options.header_pairs(target)
         except Exception as error:
             raise ConnectionFailed(f"headers: {type(error).__name__}: {error}", cause="headers") from error
         try:
@@ -79,20 +82,14 @@ class Dialer:
             dial.close()
             self._dial = None
 
-    def _through(self, dial: Dial, target: Target, headers: list[str]) -> Link:
-        options, profile = self._options, self._options.profile
-        proxy = choose(options.proxy, target.host, secure=target.secure)
-        if proxy is None:
-            sock = dial.connect(target.host, target.port)
-        else:
-            sock = tunnel(dial, proxy, target.host, target.port)
+    def _through(self, dial: Dial, target: Target, headers: list[Pair]) -> Link:
+        options = self._options
+        sock = reach(dial, options.proxy, target)
         if target.secure:
             sock = dial.secure(sock, options.context(), target.host)
-        compression = options.compression is not None
-        ahead, deflate, subprotocol = upgrade(dial, sock, target.url, headers, options.subprotocols, compression)
-        sizes = options.max_message_bytes, options.max_buffered_bytes
-        limits = Limits(profile.ping_interval, profile.pong_timeout, options.idle_timeout, *sizes)
-        return Link(Transport(sock, ahead), target.uri, limits, deflate, subprotocol, self._emits_heartbeats)
+        made = upgrade(dial, sock, target, headers, options.offer)
+        transport = Transport(sock, made.ahead)
+        return Link(transport, target.uri, options.limits, made.deflate, made.subprotocol, self._emits_heartbeats)
 
     def cancel(self) -> None:
         """End the attempt under way, and any later one, at once. Any thread; no lock."""

@@ -1,4 +1,4 @@
-"""A dial: name, TCP, proxy and TLS under one deadline that another thread can cancel.
+"""A dial: name, TCP and TLS under one deadline that another thread can cancel.
 
 All addresses of a name are tried, alternating between IPv6 and IPv4, a new one every 250 ms or as soon as one fails
 (RFC 8305); the first to connect wins. Threads: `connect`, `secure`, `recv` and `send` in the owner's thread, `cancel`
@@ -8,28 +8,25 @@ it is left to itself. Sockets are non-blocking throughout; the deadline counts o
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import ipaddress
 import itertools
+import os
 import selectors
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from .. import process
-from ..errors import ConfigurationError, ConnectionFailed
-from ..redaction import redact_url
+from ..errors import ConnectionFailed
+from .tls import tls_fault
 
 _STAGGER: Final = 0.25
-_MAX_ANSWER: Final = 65536  # bytes of a proxy's answer
 _READ: Final = selectors.EVENT_READ
 _WRITE: Final = selectors.EVENT_WRITE
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -102,7 +99,7 @@ class Dial:
                     if not code:
                         del waiting[sock]
                         return sock
-                    fault = OSError(code, errno.errorcode.get(code, str(code)))
+                    fault = OSError(code, os.strerror(code))
                     selector.unregister(sock)
                     del waiting[sock]
                     sock.close()
@@ -122,7 +119,7 @@ class Dial:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             code = sock.connect_ex(address)
             if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-                raise OSError(code, errno.errorcode.get(code, str(code)))
+                raise OSError(code, os.strerror(code))
         except BaseException:
             sock.close()
             raise
@@ -155,7 +152,9 @@ class Dial:
             self._drain()
         self._drain()
         if isinstance(answer[0], Exception):
-            raise ConnectionFailed(f"the name {host!r} cannot be resolved: {answer[0]}", cause="dns")
+            why = getattr(answer[0], "strerror", None) or answer[0]
+            text = f"the name {host!r} cannot be resolved: {why}; check the host, and this machine's resolver"
+            raise ConnectionFailed(text, cause="dns")
         return answer[0]
 
     # -- TLS and the bytes of a handshake -----------------------------------------------------------------------------
@@ -167,14 +166,14 @@ class Dial:
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError | ValueError):
-                raise ConnectionFailed(f"TLS with {host} cannot begin: {error}", cause="tls") from error
+                raise tls_fault(host, error) from error
             raise
         try:
             self._retry(secured, secured.do_handshake, _READ, "the TLS handshake is not over")
         except BaseException as error:
             secured.close()
             if isinstance(error, OSError) and not isinstance(error, ConnectionFailed):  # SSLError and CertificateError
-                raise ConnectionFailed(f"TLS with {host} failed: {error}", cause="tls") from error
+                raise tls_fault(host, error) from error
             raise
         return secured
 
@@ -200,6 +199,10 @@ class Dial:
                 self._wait(sock, _READ, unfinished)
             except ssl.SSLWantWriteError:
                 self._wait(sock, _WRITE, unfinished)
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # an end, as that of plain TCP
+                raise
+            except ssl.SSLError as error:  # also after the handshake: TLS 1.3 has the server refuse a certificate then
+                raise tls_fault(getattr(sock, "server_hostname", None) or "the server", error) from error
 
     def _wait(self, sock: Stream, events: int, unfinished: str) -> None:
         """Until the socket is ready; ConnectionFailed at the deadline and when cancelled."""
@@ -225,7 +228,10 @@ class Dial:
         if self._cancelled:
             raise ConnectionFailed("the dial was cancelled", cause="cancelled")
         if time.monotonic() >= self._deadline:
-            raise ConnectionFailed(f"{unfinished} after connect_timeout={self._timeout:g} s", cause="timeout")
+            text = (
+                f"{unfinished} after connect_timeout={self._timeout:g} s; check host and port, and what stands between"
+            )
+            raise ConnectionFailed(text, cause="timeout")
 
 
 def _alternate(addresses: list[_Address]) -> list[_Address]:
@@ -236,79 +242,9 @@ def _alternate(addresses: list[_Address]) -> list[_Address]:
 
 
 def _failed(fault: OSError | None, where: str) -> ConnectionFailed:
-    code = fault.errno if fault is not None else None
-    cause = "refused" if code == errno.ECONNREFUSED else "unreachable"
-    return ConnectionFailed(f"no address of {where} answered; the last fault was {fault}", cause=cause)
-
-
-# -- the proxy before a server -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """An HTTP proxy; its credentials appear in no text."""
-
-    host: str
-    port: int
-    authorization: str | None = field(default=None, repr=False)
-
-
-def parse_proxy(url: str) -> Proxy:
-    """A proxy from `http://[user:password@]host[:port]`. Raises ConfigurationError for anything else."""
-    if not isinstance(url, str):
-        raise ConfigurationError(f"proxy is {url!r}; allowed: None, 'env', or http://[user:password@]host:port")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme != "http" or not parts.hostname:
-        raise ConfigurationError(
-            f"proxy is {redact_url(url)!r}; allowed: None, 'env', or http://[user:password@]host:port"
-        )
-    authorization = None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-    return Proxy(parts.hostname, port or 80, authorization)
-
-
-def choose(setting: str | None, host: str, *, secure: bool) -> Proxy | None:
-    """The proxy for this host: None for direct, 'env' for http_proxy, https_proxy and no_proxy, else the URL given."""
-    if setting is None:
-        return None
-    if setting != "env":
-        return parse_proxy(setting)
-    from urllib.request import getproxies, proxy_bypass  # heavy, and needed by few
-
-    url = getproxies().get("https" if secure else "http")
-    if not url or proxy_bypass(host):
-        return None
-    return parse_proxy(url if "//" in url else f"http://{url}")
-
-
-def tunnel(dial: Dial, proxy: Proxy, host: str, port: int) -> socket.socket:
-    """A socket through the proxy to host and port. Raises ConnectionFailed with cause `proxy`."""
-    sock = dial.connect(proxy.host, proxy.port)
-    try:
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-        if proxy.authorization is not None:
-            lines.append(f"Proxy-Authorization: {proxy.authorization}")
-        dial.send(sock, "\r\n".join([*lines, "", ""]).encode("latin-1"))
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            data = dial.recv(sock, 4096)  # the server behind the tunnel stays silent until we speak
-            if not data or len(answer) > _MAX_ANSWER:
-                raise ConnectionFailed("the proxy ended the CONNECT without an answer", cause="proxy")
-            answer += data
-        words = answer.split(b"\r\n", 1)[0].split(None, 2)
-        status = words[1].decode("ascii", "replace") if len(words) > 1 else "nothing"
-        if status != "200":
-            raise ConnectionFailed(f"the proxy {proxy.host} answered CONNECT with {status}", cause="proxy")
-    except BaseException as error:
-        sock.close()
-        if isinstance(error, OSError) and not isinstance(error, ConnectionFailed):
-            raise ConnectionFailed(f"the proxy {proxy.host} failed: {error}", cause="proxy") from error
-        raise
-    return sock
+    if fault is not None and fault.errno == errno.ECONNREFUSED:
+        text = f"nothing listens at {where}; check host and port, and that the server runs"
+        return ConnectionFailed(text, cause="refused")
+    why = "the name has no address" if fault is None else fault.strerror or str(fault)
+    text = f"{where} cannot be reached: {why}; check host and port, and the network between"
+    return ConnectionFailed(text, cause="unreachable")

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import NotConnected
+from .control import control_frame
 from .flag import holding
 from .frames import CLOSE, PING, PONG
-from .handshake import control_frame
 from .session import NEVER, Loss, Session
 from .transport import Transport, WriteFailed
 

@@ -1,169 +1,189 @@
-"""The upgrade: our request, the server's answer; and control frames. The only importer of websocket-client.
+"""The upgrade (RFC 6455, section 4): our request, byte for byte, and what the server's answer agrees to.
 
-`upgrade` gives websocket-client a socket of ours that reads ahead, keeps the dial's deadline and bounds the answer; it
-runs in the thread that dials. `control_frame` in any thread.
+`upgrade` runs in the thread that dials, under the dial's deadline; all else is pure. No error quotes what the server
+said, but for the place that a redirect names: it may be a secret.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
+from base64 import b64encode
 from collections.abc import Sequence
-from typing import Any, Final, cast
-
-import websocket
-from websocket import _handshake as upgrade_module
+from dataclasses import dataclass
+from datetime import UTC
+from hashlib import sha1
+from typing import Final
+from urllib.parse import urljoin
 
 from ..errors import ConnectionFailed, HandshakeRefused
+from ..redaction import INVALID_URL, redact_url
+from .answer import Answer, Peer, read_answer
 from .deflate import OFFER, Deflate, agree
 from .dial import Dial, Stream
-from .frames import CLOSE, PING, PONG
+from .headers import OWN, Pair
+from .target import Target
 
 _READ: Final = 4096
-_MAX_ANSWER: Final = 262144  # of an upgrade, with the body of a refusal
 _MAX_WAIT: Final = 300.0  # the longest Retry-After that is honoured
-_OPCODES: Final = {
-    CLOSE: websocket.ABNF.OPCODE_CLOSE,
-    PING: websocket.ABNF.OPCODE_PING,
-    PONG: websocket.ABNF.OPCODE_PONG,
-}
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_USER_AGENT: Final = "wsnova-statsd"
+_SERVER: Final = Peer()
 
 
-def control_frame(opcode: int, payload: bytes) -> bytes:
-    """A masked control frame, at most 125 bytes long: two of header and four of mask come before the payload (RFC 6455,
-    section 5.5). `format` would do the same, and check what cannot be otherwise in a third of the time of a ping."""
-    frame = websocket.ABNF.create_frame(payload, _OPCODES[opcode])
-    key = os.urandom(4)
-    masked: bytes = frame.mask(key, payload)
-    return bytes((frame.fin << 7 | frame.opcode, frame.mask_value << 7 | len(payload))) + key + masked
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a request asks for beside the upgrade, and whether a subprotocol has to be agreed on."""
+
+    subprotocols: Sequence[str] = ()
+    compression: bool = False
+    require_subprotocol: bool = False
 
 
-class _OwnCookies:
-    """Keeps our handshakes out of websocket-client's cookie jar, which is one for the whole process.
-
-    A server's cookie would else go out with another client's handshake. All other handshakes use the jar as
-    before. This is the one private name of the library that is touched.
-    """
-
-    def __init__(self, shared: Any) -> None:
-        self._shared = shared
-        self.ours = threading.local()
-
-    def add(self, cookie: str | None) -> None:
-        if not getattr(self.ours, "handshake", False):
-            self._shared.add(cookie)
-
-    def get(self, host: str) -> str:
-        return "" if getattr(self.ours, "handshake", False) else str(self._shared.get(host))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._shared, name)
+_NOTHING: Final = Offer()
 
 
-_jars: Final[dict[int, _OwnCookies]] = {}  # two first handshakes do not wrap a jar twice; a step needs no lock
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What was agreed, and the bytes that came behind the answer."""
 
-
-def _jar() -> _OwnCookies:
-    jar: Any = upgrade_module.CookieJar
-    if isinstance(jar, _OwnCookies):
-        return jar
-    ours = _jars.setdefault(id(jar), _OwnCookies(jar))
-    upgrade_module.CookieJar = cast(Any, ours)
-    return ours
-
-
-class _HandshakeSocket:
-    """What websocket-client reads the answer from: byte by byte for it, in large pieces for the kernel."""
-
-    def __init__(self, dial: Dial, sock: Stream) -> None:
-        self._dial = dial
-        self._sock = sock
-        self._read = 0
-        self.ahead = b""
-
-    def gettimeout(self) -> float:
-        return 0.0  # it then calls recv and send once and waits for nothing itself: the dial waits
-
-    def recv(self, size: int) -> bytes:
-        if not self.ahead:
-            self.ahead = self._dial.recv(self._sock, _READ)
-            self._read += len(self.ahead)
-            if self._read > _MAX_ANSWER:
-                raise ConnectionFailed("the server's answer to the upgrade has no end", cause="handshake")
-        data, self.ahead = self.ahead[:size], self.ahead[size:]
-        return data
-
-    def send(self, data: bytes) -> int:
-        self._dial.send(self._sock, data)
-        return len(data)
-
-    def close(self) -> None:
-        self._sock.close()
+    ahead: bytes
+    deflate: Deflate | None
+    subprotocol: str | None
 
 
 def upgrade(
-    dial: Dial, sock: Stream, url: str, headers: Sequence[str], subprotocols: Sequence[str], compression: bool = False
-) -> tuple[bytes, Deflate | None, str | None]:
-    """The WebSocket upgrade (RFC 6455, section 4) on a connected socket: what came behind the answer, and what was
-    agreed on compression and on a subprotocol.
+    dial: Dial, sock: Stream, target: Target, headers: Sequence[Pair] = (), offer: Offer = _NOTHING
+) -> Upgraded:
+    """Upgrade a connected socket, which is closed on failure.
 
     Raises ConnectionFailed, HandshakeRefused for another status than 101. Redirects are refused: following one would
-    carry the headers elsewhere. The socket is closed on failure.
+    carry the headers elsewhere.
     """
-    ours = _HandshakeSocket(dial, sock)
-    connection: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
-    jar = _jar()
-    jar.ours.handshake = True
-    lines = [*headers, f"Sec-WebSocket-Extensions: {OFFER}"] if compression else [*headers]
-    if subprotocols:  # not as the library's option: it logs them, and some servers take a token there
-        lines.append(f"Sec-WebSocket-Protocol: {','.join(subprotocols)}")
+    key = b64encode(os.urandom(16)).decode("ascii")
     try:
-        connection.connect(url, socket=ours, redirect_limit=0, header=lines)
-        answer = connection.getheaders()
-        subprotocol = _agreed(answer.get("sec-websocket-protocol"), subprotocols)
-        deflate = agree(answer.get("sec-websocket-extensions", ""), offered=compression)
-    except websocket.WebSocketBadStatusException as error:
-        sock.close()
-        if not error.status_code:
-            raise ConnectionFailed("the server's answer to the upgrade is no HTTP", cause="handshake") from None
-        raise HandshakeRefused(error.status_code, retry_after=_retry_after(error)) from None
-    except ConnectionFailed:
+        try:
+            dial.send(sock, request(target, headers, offer, key))
+        except ConnectionFailed:
+            raise
+        except OSError:  # the server may have answered before it had read all, and left: its answer says why
+            pass
+        answer = read_answer(lambda: dial.recv(sock, _READ), _SERVER)
+        if answer.status != 101:
+            raise refusal(answer, target, headers)
+        deflate, subprotocol = agreed(answer, key, offer)
+    except BaseException:
         sock.close()
         raise
-    except (websocket.WebSocketException, OSError, ValueError) as error:
-        sock.close()
-        status = connection.getstatus()
-        if status is not None and 300 <= status < 400:
-            raise HandshakeRefused(status) from None
-        said = str(error).partition(":")[0] or type(error).__name__  # after the colon it quotes what the server said
-        raise ConnectionFailed(f"the WebSocket upgrade failed: {said}", cause="handshake") from None
-    finally:
-        jar.ours.handshake = False
-    return ours.ahead, deflate, subprotocol
+    return Upgraded(answer.rest, deflate, subprotocol)
 
 
-def _agreed(chosen: str | None, offered: Sequence[str]) -> str | None:
-    """The subprotocol that the server chose, in lower case. Raises ConnectionFailed unless it was offered, or if none
-    was chosen where some were."""
-    if not offered:
+# -- the request ------------------------------------------------------------------------------------------------------
+
+
+def request(target: Target, headers: Sequence[Pair], offer: Offer, key: str) -> bytes:
+    """The request. What `headers` have of Host, Origin and User-Agent stands in the place of our own."""
+    given = {name.lower(): value for name, value in headers if name.lower() in OWN}
+    own = {"host": target.authority, "user-agent": _USER_AGENT, "origin": target.origin, **given}
+    names = {"host": "Host", "user-agent": "User-Agent", "origin": "Origin"}
+    lines: list[Pair] = [
+        ("Host", own["host"]),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", key),
+        ("Sec-WebSocket-Version", "13"),
+        *((names[lower], own[lower]) for lower in ("origin", "user-agent")),
+        *((name, value) for name, value in headers if name.lower() not in OWN),
+    ]
+    if offer.compression:
+        lines.append(("Sec-WebSocket-Extensions", OFFER))
+    if offer.subprotocols:
+        lines.append(("Sec-WebSocket-Protocol", ", ".join(offer.subprotocols)))
+    text = [f"GET {target.resource} HTTP/1.1", *(f"{name}: {value}" for name, value in lines if value is not None)]
+    return "\r\n".join([*text, "", ""]).encode("latin-1")
+
+
+# -- the answer -------------------------------------------------------------------------------------------------------
+
+
+def agreed(answer: Answer, key: str, offer: Offer) -> tuple[Deflate | None, str | None]:
+    """What a 101 agrees on: compression and subprotocol. Raises ConnectionFailed for what RFC 6455, section 4.1, has a
+    client refuse."""
+    accept = b64encode(sha1(key.encode("ascii") + _GUID).digest()).decode("ascii")
+    if not answer.whole or answer.minor != 1:
+        raise _broken("is no clean HTTP/1.1", "look for what a proxy or the server adds to its headers")
+    if set(answer.tokens("upgrade")) != {"websocket"}:
+        raise _broken("has no 'Upgrade: websocket'", "a proxy may take it out: have it pass upgrades on")
+    if "upgrade" not in answer.tokens("connection"):
+        raise _broken("has no 'Connection: Upgrade'", "a proxy may take it out: have it pass upgrades on")
+    if answer.all("sec-websocket-accept") != [accept]:
+        raise _broken(
+            "has not the one Sec-WebSocket-Accept of this request",
+            "it answers another one; look for a cache before the server",
+        )
+    return agree(answer.joined("sec-websocket-extensions"), offered=offer.compression), _subprotocol(answer, offer)
+
+
+def _subprotocol(answer: Answer, offer: Offer) -> str | None:
+    """The subprotocol that the server chose. It need not choose one, unless it has to."""
+    chosen = [name for name in answer.all("sec-websocket-protocol") if name]
+    if not chosen:
+        if offer.require_subprotocol:
+            raise _broken(
+                "chooses no subprotocol", "offer one that the server speaks, or leave require_subprotocol out"
+            )
         return None
-    if chosen is None or chosen.lower() not in map(str.lower, offered):
-        raise ConnectionFailed("the server agreed to none of the subprotocols", cause="handshake")
-    return chosen.lower()
+    if len(chosen) > 1 or chosen[0] not in offer.subprotocols:
+        remedy = (
+            "check subprotocols=" if offer.subprotocols else "offer the one that the server speaks: subprotocols=[...]"
+        )
+        raise _broken("chooses a subprotocol that was not offered", remedy)
+    return chosen[0]
 
 
-def _retry_after(error: websocket.WebSocketBadStatusException) -> float | None:
+def _broken(what: str, remedy: str) -> ConnectionFailed:
+    return _SERVER.failed(f"the server's answer to the upgrade {what}", remedy)
+
+
+# -- a refusal --------------------------------------------------------------------------------------------------------
+
+
+def refusal(answer: Answer, target: Target, headers: Sequence[Pair]) -> HandshakeRefused:
+    """The error for another status than 101. It shows where a redirect leads, and the Origin that was sent, without
+    credentials."""
+    location = (answer.all("location") or [""])[0] if 300 <= answer.status < 400 else ""
+    origin = next((value for name, value in headers if name.lower() == "origin"), target.origin)
+    return HandshakeRefused(
+        answer.status,
+        retry_after=_retry_after(answer),
+        location=_shown(location, target) if location else None,
+        origin=origin if origin in (None, "null") else redact_url(origin),
+    )
+
+
+def _shown(location: str, target: Target) -> str | None:
+    """Where a Location leads, seen from the target; None if it is no address."""
+    try:
+        shown = redact_url(
+            urljoin(f"{'wss' if target.secure else 'ws'}://{target.authority}{target.resource}", location)
+        )
+    except ValueError:  # of an address in brackets that is none
+        return None
+    return None if shown == INVALID_URL else shown
+
+
+def _retry_after(answer: Answer) -> float | None:
     """Seconds of a 429's or 503's Retry-After, as a number or an HTTP date; at most five minutes."""
-    given = (error.resp_headers or {}).get("retry-after", "").strip()
-    if error.status_code not in (429, 503) or not given:
+    given = (answer.all("retry-after") or [""])[0]
+    if answer.status not in (429, 503) or not given:
         return None
     if given.isdecimal():
         return min(float(given[:9]), _MAX_WAIT)
     from email.utils import parsedate_to_datetime
 
     try:
-        wait = parsedate_to_datetime(given).timestamp() - time.time()
-    except ValueError:
+        date = parsedate_to_datetime(given)
+        wait = (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(wait, 0.0), _MAX_WAIT)

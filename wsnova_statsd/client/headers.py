@@ -8,34 +8,69 @@ from typing import Final
 
 from ..errors import ConfigurationError
 
-Headers = Mapping[str, str] | Iterable[str] | Iterable[tuple[str, str]] | None
+Value = str | bytes | None
+Headers = Mapping[str, Value] | Iterable[str] | Iterable[tuple[str, Value]] | None
+Pair = tuple[str, str | None]
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110, section 5.6.2
+# Sent by the client unless given; None leaves one out.
+OWN: Final = frozenset({"host", "origin", "user-agent"})
+_FRAMING: Final = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "expect", "trailer", "te"})
+_HANDSHAKE: Final = "sec-websocket-"
+_INSTEAD: Final = {
+    "sec-websocket-protocol": "give subprotocols=['...']",
+    "sec-websocket-extensions": "give compression='deflate', or leave it out",
+}
 
 
-def header_lines(headers: Headers) -> list[str]:
-    """Headers as lines. Raises ConfigurationError for what would inject or break a header; values are never shown."""
+def header_pairs(headers: Headers) -> list[Pair]:
+    """Headers as names and values; None for one that is not to be sent. A value holds no character beyond Latin-1.
+
+    Raises ConfigurationError for what would inject or break a header, and for those of the handshake; values are never
+    shown.
+    """
     if headers is None:
         return []
     if isinstance(headers, str | bytes):
         raise ConfigurationError("headers is a string; give a mapping such as {'X-Key': '...'}")
     if not isinstance(headers, Iterable):
         raise ConfigurationError(f"headers is {type(headers).__name__}; give a mapping such as {{'X-Key': '...'}}")
-    lines = []
+    pairs: list[Pair] = []
+    seen: set[str] = set()
     for place, entry in enumerate(headers.items() if isinstance(headers, Mapping) else headers, 1):
         pair = entry.split(":", 1) if isinstance(entry, str) else entry
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
             raise ConfigurationError(f"header {place} is neither 'Name: value' nor a pair of strings")
         name, value = pair
         if not TOKEN.match(name):  # it may be the secret itself, written into the wrong place
             raise ConfigurationError(f"the name of header {place} is not usable; allowed: letters, digits and -")
-        if CONTROL.search(value):
-            raise ConfigurationError(
-                f"the value of header {name!r} holds a control character; it would inject a header"
-            )
-        try:
-            value.encode("latin-1")
-        except UnicodeEncodeError:
-            raise ConfigurationError(f"the value of header {name!r} is not latin-1; encode it first") from None
-        lines.append(f"{name}: {value.strip()}")
-    return lines
+        lower = name.lower()
+        if lower in _FRAMING or lower.startswith(_HANDSHAKE):
+            instead = _INSTEAD.get(lower, "leave it out")
+            raise ConfigurationError(f"header {name!r} belongs to the handshake, which the client writes; {instead}")
+        if lower in OWN and lower in seen:
+            raise ConfigurationError(f"header {name!r} is given twice; a request has one of it")
+        seen.add(lower)
+        pairs.append((name, _value(name, value)))
+    return pairs
+
+
+def _value(name: str, value: object) -> str | None:
+    if value is None and name.lower() in OWN:
+        return None
+    if isinstance(value, bytes):  # as they are: each is one character of Latin-1
+        text = value.decode("latin-1")
+    elif isinstance(value, str):
+        text = value
+    else:
+        raise ConfigurationError(
+            f"the value of header {name!r} is {type(value).__name__}; give a str or bytes, or None to leave out Host, "
+            "Origin or User-Agent"
+        )
+    if CONTROL.search(text):
+        raise ConfigurationError(f"the value of header {name!r} holds a control character; it would inject a header")
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"the value of header {name!r} is not latin-1; give it as bytes") from None
+    return text.strip(" ")  # blanks around a value are no part of it (RFC 9110, section 5.5)

@@ -5,37 +5,25 @@ from __future__ import annotations
 import functools
 import re
 import ssl as tls
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from .. import checks, wire
 from ..errors import ConfigurationError, one_of
 from ..events import TAGS
 from ..profiles import STANDARD, Profile
-from ..redaction import redact_url
 from ..telemetry import Bus, Metadata
 from .auth import HeaderAuth, check_auth
-from .dial import parse_proxy
-from .headers import CONTROL, TOKEN, Headers, header_lines
+from .handshake import Offer
+from .headers import TOKEN, Headers, Pair, header_pairs
 from .protocol import Protocol, check_channel, check_protocol
+from .proxy import parse_proxy
 from .rate_limit import RateLimit
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a URL leads; `uri` is what may be shown of it."""
-
-    url: str = field(repr=False)
-    host: str
-    port: int
-    secure: bool
-    uri: str
-    authorization: str | None = field(repr=False)
+from .session import Limits
+from .target import Target, target
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +53,7 @@ class Options:
     in_child: str = "forked"
     tags: Mapping[str, Any] = field(default_factory=dict)
     follows: bool = False  # the profile is that of the Monitor on its bus, seen to at each start
+    require_subprotocol: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.url):
@@ -77,12 +66,14 @@ class Options:
             if given is not None and not callable(given):
                 raise ConfigurationError(f"{name} is {given!r}; give a function or None")
         if not callable(self.headers):  # an iterator can be asked once only
-            object.__setattr__(self, "headers", header_lines(self.headers))
+            object.__setattr__(self, "headers", header_pairs(self.headers))
         if isinstance(self.subprotocols, str):
-            raise ConfigurationError(f"subprotocols is the string {self.subprotocols!r}; give a list of names")
+            raise ConfigurationError("subprotocols is a string; give a list of names, such as ['v1.feed']")
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
+        if checks.flag("require_subprotocol", self.require_subprotocol) and not self.subprotocols:
+            raise ConfigurationError("require_subprotocol is True and subprotocols is empty; give those to choose from")
         if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
             raise ConfigurationError(f"ssl is {self.ssl!r}; give an ssl.SSLContext or None")
         if self.ssl is not None and self.ssl.protocol == tls.PROTOCOL_TLS_SERVER:
@@ -140,14 +131,31 @@ class Options:
         """The URL of this attempt. Raises whatever a callable raises, and ConfigurationError."""
         return target(self.url() if callable(self.url) else self.url)
 
-    def header_lines(self, where: Target) -> list[str]:
+    def header_pairs(self, where: Target) -> list[Pair]:
         """The headers of this attempt, checked."""
-        lines = header_lines(self.headers() if callable(self.headers) else self.headers)
+        pairs = header_pairs(self.headers() if callable(self.headers) else self.headers)
         if isinstance(self.auth, HeaderAuth):
-            lines += self.auth.headers()
-        if where.authorization is not None and not any(line.lower().startswith("authorization:") for line in lines):
-            lines.append(f"Authorization: {where.authorization}")
-        return lines
+            pairs += self.auth.headers()
+        if where.authorization is not None and not any(name.lower() == "authorization" for name, _ in pairs):
+            pairs.append(("Authorization", where.authorization))
+        return header_pairs(pairs)
+
+    @property
+    def offer(self) -> Offer:
+        """What an upgrade asks for."""
+        return Offer(self.subprotocols, self.compression is not None, self.require_subprotocol)
+
+    @property
+    def limits(self) -> Limits:
+        """What a link may take of time and memory."""
+        profile = self.profile
+        return Limits(
+            profile.ping_interval,
+            profile.pong_timeout,
+            self.idle_timeout,
+            self.max_message_bytes,
+            self.max_buffered_bytes,
+        )
 
     def context(self) -> tls.SSLContext:
         """The TLS context: certificates and host names are verified unless one was given that does not."""
@@ -182,29 +190,3 @@ _TAKEN_KEYS: Final = frozenset(("client", "type", "worker", "host", "env", "serv
 @functools.cache
 def _default_context() -> tls.SSLContext:
     return tls.create_default_context()
-
-
-def target(url: object) -> Target:
-    """A WebSocket URL taken apart. Raises ConfigurationError, without the URL's secrets, if it is none."""
-    if not isinstance(url, str):
-        raise ConfigurationError(
-            f"url is a {type(url).__name__}; give ws://host[:port]/path or wss://..., or a function returning one"
-        )
-    try:
-        parts: SplitResult = urlsplit(url)
-        port = parts.port
-    except ValueError:  # its text may quote the password
-        raise ConfigurationError(
-            f"url {redact_url(url)!r} is not usable; allowed: ws://host[:port]/path with a port from 1 to 65535, "
-            "and special characters in its user-info percent-encoded"
-        ) from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0 or CONTROL.search(url) or " " in url:
-        raise ConfigurationError(
-            f"url is {redact_url(url)!r}; allowed: ws://host[:port]/path and wss://host[:port]/path"
-        )
-    authorization = None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + b64encode(pair.encode()).decode("ascii")
-    secure = parts.scheme == "wss"
-    return Target(url, parts.hostname, port or (443 if secure else 80), secure, redact_url(url), authorization)

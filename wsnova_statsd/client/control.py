@@ -1,0 +1,25 @@
+"""Control frames: close, ping and pong. The only importer of websocket-client; any thread."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import websocket
+
+from .frames import CLOSE, PING, PONG
+
+_OPCODES: Final = {
+    CLOSE: websocket.ABNF.OPCODE_CLOSE,
+    PING: websocket.ABNF.OPCODE_PING,
+    PONG: websocket.ABNF.OPCODE_PONG,
+}
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """A masked control frame, at most 125 bytes long: two of header and four of mask come before the payload (RFC 6455,
+    section 5.5). `format` would do the same, and check what cannot be otherwise in a third of the time of a ping."""
+    frame = websocket.ABNF.create_frame(payload, _OPCODES[opcode])
+    key = os.urandom(4)
+    masked: bytes = frame.mask(key, payload)
+    return bytes((frame.fin << 7 | frame.opcode, frame.mask_value << 7 | len(payload))) + key + masked

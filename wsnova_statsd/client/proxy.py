@@ -1,0 +1,114 @@
+"""The HTTP proxy before a server: which one, and the CONNECT through it. Its credentials appear in no text.
+
+A proxy's faults name it, and where it was written: the option or the variable. In the thread that dials.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError, ConnectionFailed
+from ..redaction import redact_url
+from .answer import Peer, read_answer
+from .dial import Dial
+from .target import Target, ascii_host, basic
+
+_READ: Final = 4096
+_SPENT: Final = ("timeout", "cancelled")  # causes of the dial's own, whoever kept it waiting
+_REMEDIES: Final = {
+    407: "it wants credentials: http://user:password@host:port",
+    403: "it does not let this host or port through; ask whoever runs it",
+    502: "it does not reach the server; check the URL, or whether the proxy is needed",
+    503: "it does not reach the server; check the URL, or whether the proxy is needed",
+    504: "it does not reach the server; check the URL, or whether the proxy is needed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy, and where it was given."""
+
+    host: str
+    port: int
+    authorization: str | None = field(default=None, repr=False)
+    source: str = field(default="proxy=", compare=False)
+
+    def __str__(self) -> str:
+        return f"the proxy {self.host} port {self.port} (from {self.source})"
+
+
+def parse_proxy(url: str, source: str = "proxy=") -> Proxy:
+    """A proxy from `http://[user:password@]host[:port]`. Raises ConfigurationError for anything else."""
+    allowed = (
+        "None, 'env', or http://[user:password@]host:port" if source == "proxy=" else "http://[user:password@]host:port"
+    )
+    what = source.rstrip("=")
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{what} is {url!r}; allowed: {allowed}")
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "http":
+            authorization = None if parts.username is None else basic(parts.username, parts.password)
+            return Proxy(ascii_host(parts.hostname or ""), parts.port or 80, authorization, source)
+    except ValueError:  # its text may quote the password
+        pass
+    raise ConfigurationError(f"{what} is {redact_url(url)!r}; allowed: {allowed}")
+
+
+def choose(setting: str | None, host: str, *, secure: bool) -> Proxy | None:
+    """The proxy for this host: None for direct, 'env' for http_proxy, https_proxy and no_proxy, else the URL given.
+    Raises ConnectionFailed if the environment's is none."""
+    if setting is None:
+        return None
+    if setting != "env":
+        return parse_proxy(setting)
+    from urllib.request import getproxies, proxy_bypass  # heavy, and needed by few
+
+    scheme = "https" if secure else "http"
+    url = getproxies().get(scheme)
+    if not url or proxy_bypass(host):
+        return None
+    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    source = next((name for name in names if os.environ.get(name) == url), "the system's settings")
+    try:
+        return parse_proxy(url if "//" in url else f"http://{url}", source)
+    except ConfigurationError as error:
+        raise ConnectionFailed(f"the proxy is not usable: {error}", cause="proxy") from None
+
+
+def reach(dial: Dial, setting: str | None, target: Target) -> socket.socket:
+    """A socket to the target, through the proxy that stands before it if there is one. Raises ConnectionFailed."""
+    proxy = choose(setting, target.host, secure=target.secure)
+    if proxy is None:
+        return dial.connect(target.host, target.port)
+    return tunnel(dial, proxy, target.host, target.port)
+
+
+def tunnel(dial: Dial, proxy: Proxy, host: str, port: int) -> socket.socket:
+    """A socket through the proxy to host and port. Raises ConnectionFailed with cause `proxy`."""
+    try:
+        sock = dial.connect(proxy.host, proxy.port)
+    except ConnectionFailed as error:
+        cause = error.cause if error.cause in _SPENT else "proxy"
+        raise ConnectionFailed(f"{proxy} is not reached: {error}; check {proxy.source}", cause=cause) from error
+    try:
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        if proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        dial.send(sock, "\r\n".join([*lines, "", ""]).encode("latin-1"))
+        # The server behind the tunnel stays silent until we speak: nothing comes behind the answer.
+        answer = read_answer(lambda: dial.recv(sock, _READ), Peer(str(proxy), "CONNECT", "proxy", 300))
+        if not 200 <= answer.status < 300:
+            remedy = _REMEDIES.get(answer.status, f"check {proxy.source}, or whether the proxy is needed")
+            raise ConnectionFailed(f"{proxy} answered CONNECT with HTTP {answer.status}; {remedy}", cause="proxy")
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError) and not isinstance(error, ConnectionFailed):
+            raise ConnectionFailed(f"{proxy} failed: {error}; check {proxy.source}", cause="proxy") from error
+        raise
+    return sock

@@ -1,0 +1,116 @@
+"""A WebSocket URL taken apart: where to dial, and what the request says. Pure; the only importer of idna."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit
+
+from ..errors import ConfigurationError
+from ..redaction import redact_url
+from .headers import CONTROL
+
+_PORTS: Final = {"ws": 80, "wss": 443}
+_NAME: Final = re.compile(r"[a-z0-9._-]{1,253}\Z")  # an underscore is no host name's, but many a container's
+_ZONE: Final = re.compile(r"[A-Za-z0-9._~-]+\Z")
+_URI: Final = "%/?:@!$&'()*+,;=[]"  # beside letters and digits, what a URI may hold (RFC 3986, section 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URL leads; `uri` is what may be shown of it."""
+
+    host: str  # in ASCII, as it is resolved and checked against a certificate
+    port: int
+    secure: bool
+    uri: str
+    authority: str = ""  # as the Host header has it: the port only if it is not the scheme's own
+    resource: str = field(default="/", repr=False)  # path and query, as the request line has them
+    authorization: str | None = field(default=None, repr=False)
+
+    @property
+    def origin(self) -> str:
+        """The Origin of a page of the same server."""
+        return f"{'https' if self.secure else 'http'}://{self.authority}"
+
+
+def target(url: object) -> Target:
+    """A WebSocket URL taken apart. Raises ConfigurationError, without the URL's secrets, if it is none."""
+    if not isinstance(url, str):
+        raise ConfigurationError(
+            f"url is a {type(url).__name__}; give ws://host[:port]/path or wss://..., or a function returning one"
+        )
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or CONTROL.search(url) or " " in url:
+            raise ConfigurationError(_unusable(url, _hint(parts.scheme)))
+        given = parts.port
+        host = ascii_host(parts.hostname or "")
+        rest = url.partition("://")[2][len(parts.netloc) :].partition("#")[0]
+        resource = quote(rest, _URI)
+        authorization = None
+        if parts.username is not None:
+            authorization = basic(parts.username, parts.password)
+        if given == 0:
+            raise ValueError
+    except ConfigurationError:
+        raise
+    except ValueError:  # its text may quote the password
+        raise ConfigurationError(
+            _unusable(
+                url,
+                ", with a host name that IDNA takes, a port from 1 to 65535, and special characters in its user-info "
+                "percent-encoded",
+            )
+        ) from None
+    own = _PORTS[parts.scheme]
+    name = f"[{host.partition('%')[0]}]" if ":" in host else host
+    return Target(
+        host,
+        given or own,
+        parts.scheme == "wss",
+        redact_url(f"{parts.scheme}://{name}{f':{given}' if given else ''}{rest.partition('?')[0]}"),
+        name if given in (None, own) else f"{name}:{given}",
+        resource if resource.startswith("/") else f"/{resource}",
+        authorization,
+    )
+
+
+def _unusable(url: str, hint: str) -> str:
+    return f"url is {redact_url(url)!r}; allowed: ws://host[:port]/path and wss://host[:port]/path{hint}"
+
+
+def _hint(scheme: str) -> str:
+    secure = {"http": "ws", "https": "wss"}.get(scheme)
+    if secure is not None:
+        return f"; write {secure}:// in the place of {scheme}://"
+    return ", with blanks written as %20" if scheme in _PORTS else ""
+
+
+def basic(user: str, password: str | None) -> str:
+    """What Authorization says for the user-info of a URL."""
+    pair = f"{unquote(user)}:{unquote(password or '')}"
+    return "Basic " + b64encode(pair.encode()).decode("ascii")
+
+
+def ascii_host(host: str) -> str:
+    """A host as it is resolved: an address, with its zone after a `%`, or a name in lower case and in ASCII (IDNA by
+    UTS 46). Raises ValueError, which quotes nothing of a URL's user-info, for what is no host."""
+    if ":" in host:
+        address, _, zone = host.partition("%")
+        zone = zone.removeprefix("25")  # as a URL writes the percent sign before a zone (RFC 6874)
+        ipaddress.IPv6Address(address)
+        if "%" in host and not _ZONE.match(zone):
+            raise ValueError("no zone")
+        return f"{address}%{zone}" if zone else address
+    if not host.isascii():
+        import idna  # its tables are large, and few hosts need them
+
+        host = idna.encode(host, uts46=True).decode("ascii")
+    host = host.lower()
+    if not _NAME.match(host):
+        raise ValueError("no host")
+    return host
