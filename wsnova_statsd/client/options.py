@@ -19,7 +19,7 @@ from ..telemetry import Bus, Metadata
 from .auth import Auth, HeaderAuth, check_auth
 from .handshake import Offer
 from .headers import TOKEN, Headers, Pair, header_pairs
-from .protocol import Protocol, check_channel, check_methods
+from .protocol import Protocol, check_channel, check_methods, check_protocol
 from .proxy import parse_proxy
 from .rate_limit import RateLimit
 from .session import Limits
@@ -62,10 +62,7 @@ class Options:
             target(self.url)
         if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
             raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
-        if not isinstance(self.protocol, Protocol):
-            raise ConfigurationError(
-                f"protocol is {self.protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol"
-            )
+        check_protocol(self.protocol)
         check_methods(self.protocol)
         for name, *arguments in (("on_message", "message"), ("on_error", "error"), ("on_reconnect",)):
             given = getattr(self, name)
