@@ -8,7 +8,7 @@
     |- ClientIdInUse          (ValueError)       another client of this id runs on the bus
     |- ConnectionFailed       (ConnectionError)  the link could not be made, or not within the deadline
     |  |- HandshakeRefused                       the server answered the upgrade with another status
-    |  |- AuthRejected                           the server refused the credentials; not retried
+    |  |- AuthRejected                           the server refused the credentials
     |- NotConnected           (ConnectionError)  there is no link to send on right now
     |- Forked                 (RuntimeError)     a client used in a forked child
     |- RequestError
@@ -135,7 +135,7 @@ class HandshakeRefused(ConnectionFailed):
 
 
 class AuthRejected(ConnectionFailed):
-    """The server refused the credentials; another try with the same ones is of no use."""
+    """The server refused the credentials. Another try follows only if it may send others, or one refusal may pass."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, cause="auth")

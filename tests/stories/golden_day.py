@@ -82,9 +82,9 @@ def _received(kind: str) -> list[Row]:
     return [*_read(kind), _handling(kind), _handled(kind)]
 
 
-def _subscribing(channel: str, *, restored: bool) -> list[Row]:
+def _subscribing(*channels: str, restored: bool) -> list[Row]:
     return [
-        _row("subscription.subscribe.started", channel=channel, restored=restored),
+        *(_row("subscription.subscribe.started", channel=channel, restored=restored) for channel in channels),
         *_sent("public_subscribe"),
     ]
 
@@ -130,18 +130,12 @@ OUTAGE: Final = [
     _row("auth.completed", expires_in=2.0),
     _row("connection.reconnect.success", uri="<uri>"),
     _row("error.handled", error_type="connection", severity="error", action="reconnected", error_id="#1"),
-    *(row for channel in CHANNELS for row in _subscribing(channel, restored=True)),
+    *_subscribing(*CHANNELS, restored=True),  # in one message
     *_received("response"),  # to the login
-    *(
-        row
-        for channel in CHANNELS
-        for row in (
-            *_read("response"),
-            _subscribed(channel, restored=True),
-            _handling("response"),
-            _handled("response"),
-        )
-    ),
+    *_read("response"),
+    *(_subscribed(channel, restored=True) for channel in CHANNELS),
+    _handling("response"),
+    _handled("response"),
 ]
 
 EVENING: Final = [

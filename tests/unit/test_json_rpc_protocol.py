@@ -47,6 +47,7 @@ def test_the_base_protocol_says_what_to_override() -> None:
             call()
     assert (base.reply_key("x"), base.reply_error("x"), base.ack("x"), base.heartbeat_answer("x")) == (None,) * 4
     assert (base.acknowledges(), base.accepts("a", "x"), base.greeting()) == ("none", True, [])
+    assert base.sent_key("x") is None
 
 
 def test_only_an_id_with_result_or_error_is_a_reply() -> None:
@@ -111,8 +112,17 @@ def test_a_list_confirms_the_channels_in_it(result: object, accepted: bool) -> N
 def test_a_test_request_is_answered_with_a_request() -> None:
     """A heartbeat of another type, and anything with an id, is not."""
     heartbeat = {"method": "heartbeat", "params": {"type": "test_request"}}
-    assert RPC.heartbeat_answer(heartbeat) == {"method": "public/test", "params": {}}
-    assert ws.JsonRpcProtocol(test_method="t").heartbeat_answer(heartbeat) == {"method": "t", "params": {}}
+    answers: list[Any] = [
+        RPC.heartbeat_answer(heartbeat),
+        ws.JsonRpcProtocol(test_method="t").heartbeat_answer(heartbeat),
+    ]
+    keys = [RPC.sent_key(answer) for answer in answers]
+    assert [(answer["jsonrpc"], answer["method"], answer["params"]) for answer in answers] == [
+        ("2.0", "public/test", {}),
+        ("2.0", "t", {}),
+    ]
+    assert keys == [answer["id"] for answer in answers]
+    assert RPC.sent_key(RPC.heartbeat_answer(heartbeat)) not in keys
     assert RPC.heartbeat_answer({"method": "heartbeat", "params": {"type": "heartbeat"}}) is None
     assert RPC.heartbeat_answer({"method": "heartbeat", "params": ["test_request"]}) is None
     assert RPC.heartbeat_answer({**heartbeat, "id": 1}) is None

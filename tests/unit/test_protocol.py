@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.client.protocol import JsonProtocol, Protocol
+from wsnova_statsd import Client
+from wsnova_statsd.client.protocol import JsonProtocol, JsonRpcProtocol, Protocol
 from wsnova_statsd.errors import ConfigurationError
 
 _json = st.recursive(
@@ -75,6 +76,59 @@ def test_the_text_decoder_is_decode_of_strictly_decoded_text(protocol: Protocol,
     for payload in (b'"\xff"', '"a"'.encode("utf-16"), b'"\xed\xa0\x80"'):
         with pytest.raises(ValueError, match=r"."):
             decode(payload)
+
+
+class _Latin(Protocol):
+    def decode(self, data: str | bytes) -> Any:
+        return data if isinstance(data, str) else data.decode("latin-1")
+
+
+class _LatinJson(JsonProtocol):
+    def decode(self, data: str | bytes) -> Any:
+        return super().decode(data if isinstance(data, str) else data.decode("latin-1"))
+
+
+@pytest.mark.parametrize(("protocol", "message"), [(_Latin(), '"\u00b0"'), (_LatinJson(), "\u00b0")])
+def test_a_decode_that_can_read_text_that_is_no_utf_8_is_given_its_bytes(protocol: Protocol, message: object) -> None:
+    """Text that is UTF-8 comes to it as text."""
+    decode = protocol.text_decoder()
+    assert decode(b'"\xb0"') == message
+    assert decode('"\u00b0"'.encode()) == message
+
+
+class _Replacing(JsonProtocol):
+    text_errors = "replace"
+
+    def decode(self, data: str | bytes) -> Any:
+        return [super().decode(data)]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        (Protocol(text_errors="replace"), '"21\ufffdC"'),
+        (Protocol(text_errors="backslashreplace"), '"21\\xb0C"'),
+        (JsonProtocol(text_errors="ignore"), "21C"),
+        (JsonProtocol(orjson.loads, text_errors="replace"), "21\ufffdC"),
+        (JsonRpcProtocol(text_errors="replace"), "21\ufffdC"),
+        (_Replacing(), ["21\ufffdC"]),
+    ],
+)
+def test_text_that_is_no_utf_8_is_decoded_as_text_errors_says(protocol: Protocol, message: object) -> None:
+    """By every protocol, as bytes.decode does it; a subclass may say so in its body."""
+    assert protocol.text_decoder()(b'"21\xb0C"') == message
+
+
+def test_an_unknown_way_of_decoding_is_refused_where_it_is_written() -> None:
+    """With the ways there are; one in the body of a class when a client takes the protocol."""
+    with pytest.raises(ConfigurationError, match=r"text_errors is 'lenient'.*strict, replace"):
+        JsonProtocol(text_errors="lenient")
+
+    class Typo(Protocol):
+        text_errors = "lenient"
+
+    with pytest.raises(ConfigurationError, match="text_errors is 'lenient'"):
+        Client("ws://127.0.0.1:1", protocol=Typo())
 
 
 # JSON: types

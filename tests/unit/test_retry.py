@@ -155,13 +155,23 @@ def test_a_gateways_word_on_an_outage_is_retried_like_a_refused_connection(statu
     assert waits == [0.0, 0.5, 0.5, 1.0]
 
 
-def test_what_is_to_be_asked_once_more_is_asked_soon() -> None:
-    """A function's next answer may be another one; the refusal after it waits at the cap again."""
-    clock = FakeClock()
+def test_a_function_is_asked_again_at_once_and_then_at_the_cap() -> None:
+    """Its next answer may be another one; whatever comes between, a link too, makes the next refusal a first one."""
+    clock, refused = FakeClock(), HandshakeRefused(401)
     policy = RetryPolicy(STANDARD, _lowest)
-    policy.asks_again = True
-    _run(policy, iter([HandshakeRefused(401), HandshakeRefused(401), "link"]), clock)
-    assert clock.sleeps == [0.25, 27.0]
+    outcomes = [refused, refused, OUTAGE, refused, None, refused, None]
+
+    def dial(waited: float) -> None:
+        error = outcomes.pop(0)
+        if error is None:
+            policy.linked()
+            return
+        assert not policy.refused(error, clock(), first=False, anew=True)
+        raise error
+
+    while outcomes:
+        policy.run(dial, None, Flag(), _Sleep(clock), lambda: False)
+    assert clock.sleeps == [0.0, 27.0, 0.25, 0.0, 0.0]
 
 
 def test_a_rejected_login_is_retried_at_the_cap_where_it_is_retried() -> None:
@@ -192,6 +202,62 @@ def _caused(error: ConnectionFailed, cause: BaseException) -> ConnectionFailed:
 def test_what_another_try_does_not_mend(error: ConnectionFailed, expected: bool) -> None:
     """An answer to the same request would be the same: by its status, a redirect, or the certificate."""
     assert unmended(error) is expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [HandshakeRefused(401), HandshakeRefused(403), _caused(AuthRejected("x"), HandshakeRefused(403))],
+    ids=["401", "403", "HeaderAuth"],
+)
+@pytest.mark.parametrize(
+    ("times", "final"),
+    [
+        ([0.0, 30.0, 60.0], [False, False, True]),
+        ([0.0, 60.0], [False, False]),
+        ([0.0, 1.0, 2.0, 59.9, 60.0], [False, False, False, False, True]),
+    ],
+)
+def test_constants_are_final_on_the_first_link_or_once_refused_three_times_over_a_minute(
+    error: ConnectionFailed, times: list[float], final: list[bool]
+) -> None:
+    """Not before, and never where a function may give others."""
+    policy = RetryPolicy(STANDARD)
+    assert [policy.refused(error, at, first=False, anew=False) for at in times] == final
+    policy = RetryPolicy(STANDARD)
+    assert [policy.refused(error, at, first=False, anew=True) for at in times] == [False] * len(times)
+    assert [policy.refused(error, at, first=True, anew=True) for at in times] == [False] * len(times)
+    assert RetryPolicy(STANDARD).refused(error, 0.0, first=True, anew=False)
+
+
+@pytest.mark.parametrize(
+    "between", [lambda policy: policy.refused(OUTAGE, 1.0, first=False, anew=False), RetryPolicy.linked]
+)
+def test_refusals_are_counted_in_a_row(between: Callable[[RetryPolicy], object]) -> None:
+    """A failure of another kind, or a link, makes the next one the first."""
+    policy, refused = RetryPolicy(STANDARD), HandshakeRefused(403)
+    for at in (0.0, 0.5):
+        policy.refused(refused, at, first=False, anew=False)
+    between(policy)
+    told = [policy.refused(refused, at, first=False, anew=False) for at in (70.0, 71.0, 130.0)]
+    assert told == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "error", [HandshakeRefused(404), _caused(ConnectionFailed("x", cause="tls"), ssl.SSLCertVerificationError("x"))]
+)
+def test_what_no_credentials_mend_is_final_on_the_first_link_only(error: ConnectionFailed) -> None:
+    """A function is asked once more; later on it is an outage, however long it lasts."""
+    assert RetryPolicy(STANDARD).refused(error, 0.0, first=True, anew=False)
+    policy = RetryPolicy(STANDARD)
+    assert [policy.refused(error, at, first=True, anew=True) for at in (0.0, 1.0)] == [False, True]
+    policy = RetryPolicy(STANDARD)
+    assert not any(policy.refused(error, at, first=False, anew=False) for at in (0.0, 60.0, 3600.0))
+
+
+def test_a_logins_own_rejection_is_final() -> None:
+    """On any link, whoever asks for what: it says that no other try is of use."""
+    for first, anew in ((True, True), (False, True), (False, False)):
+        assert RetryPolicy(STANDARD).refused(AuthRejected("no"), 0.0, first=first, anew=anew)
 
 
 def test_the_time_for_a_first_link_bounds_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd.client.channels import ChannelTable
 from wsnova_statsd.client.faults import Fault
 from wsnova_statsd.client.protocol import check_channel
-from wsnova_statsd.client.subscriptions import ChannelTable
 
 
 @pytest.fixture
@@ -125,6 +125,31 @@ def test_every_fault_of_a_channel_is_over_once_it_is_there(channels: ChannelTabl
     assert channels.made("b", 0, confirmed=True) == faults[:2]
     assert channels.made("b", 0, confirmed=True) == []
     assert channels.made("a", 0, confirmed=True) == faults[2:]
+
+
+def test_channels_are_asked_for_as_many_to_a_message_as_it_takes(channels: ChannelTable) -> None:
+    """In their order; the last message takes the rest."""
+    assert channels.batches("abcde", 2) == [["a", "b"], ["c", "d"], ["e"]]
+    assert (channels.batches("abc", 1), channels.batches("abc", 3)) == ([["a"], ["b"], ["c"]], [["a", "b", "c"]])
+    assert channels.batches("", 5) == []
+
+
+def test_channels_of_a_message_that_failed_are_due_at_once_and_alone(channels: ChannelTable) -> None:
+    """Behind the others, and on later links too, until each is made; what nobody wants is not asked for."""
+    for channel in "axb":
+        channels.divide(channel, 0, now=5.0)
+    assert channels.due(5.0) == ["a", "b"]
+    channels.made("a", 0, confirmed=True)
+    channels.failed("b", 0, 6.0, None)
+    assert channels.next_due() == 7.0
+    channels.lost()
+    assert channels.next_due() is None
+    assert channels.batches("bac", 3) == [["a", "c"], ["b"]]
+    channels.divide("b", 0, now=8.0)  # a slow thread's word on the link before
+    assert channels.due(9.0) == []
+    channels.unwant("b")
+    channels.want("b")
+    assert channels.batches("bac", 3) == [["b", "a", "c"]]
 
 
 def test_the_faults_of_a_channel_are_bounded(channels: ChannelTable) -> None:

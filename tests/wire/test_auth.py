@@ -70,7 +70,7 @@ def guarded(gate: Gate, **options: Any) -> Iterator[tuple[ws.Client, EventLog]]:
     bus = ws.Bus()
     options = {"profile": QUICK, "auth": gate.auth(), **options}
     with gate.server, capture_events(bus=bus) as log:
-        client = ws.Client(gate.server.url, bus=bus, **options)
+        client = ws.Client(options.pop("url", gate.server.url), bus=bus, **options)
         try:
             yield client, log
         finally:
@@ -107,18 +107,67 @@ def test_refused_credentials_end_the_client_at_once(word: Any, options: dict[str
 
 
 @pytest.mark.parametrize("word", [401, 403])
-def test_credentials_of_a_function_are_asked_for_once_more(word: int) -> None:
-    """At the profile's first delay: a token may just have run out. A second refusal ends the client."""
-    gate = Gate(word, word, word, header=True)
-    with guarded(gate, auth=gate.header_auth()) as (client, log):
-        with pytest.raises(errors.AuthRejected):
-            client.start(5.0)
-        assert gate.tokens == ["t0", "t1"]
-        assert log.of(events.CONNECTION_RECONNECT_ATTEMPT)[0].measurements["delay"] < 0.1e9
-    gate = Gate(word, header=True)
-    with guarded(gate, auth=gate.header_auth()) as (client, _):
-        assert client.start(5.0).state is ws.State.CONNECTED
-        assert gate.tokens == ["t0", "t1"]
+@pytest.mark.parametrize("given", ["auth", "headers", "url"])
+def test_a_function_is_asked_again_until_its_credentials_are_accepted(word: int, given: str) -> None:
+    """At once, then at the cap: by start(), and when the link is lost later; each refusal is told."""
+    gate = Gate(word, word, 101, word, word, word, header=True)
+    functions: dict[str, dict[str, Any]] = {
+        "auth": {"auth": gate.header_auth()},
+        "headers": {"auth": None, "headers": lambda: {"X-Key": f"t{len(gate.tokens)}"}},
+        "url": {"auth": None, "headers": {"X-Key": "k"}, "url": lambda: gate.server.url},
+    }
+    with guarded(gate, on_message=print, **functions[given]) as (client, log):
+        client.start(5.0)
+        gate.server.drop_all()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS, 2)
+        client.close()
+        delays = [one.measurements["delay"] for one in log.of(events.CONNECTION_RECONNECT_ATTEMPT)]
+        at_once, at_cap = [delays[0], delays[3]], [delays[1], delays[4], delays[5]]
+        assert max(at_once) < 0.04e9 <= min(at_cap)
+        assert gate.tokens == (["k"] * 7 if given == "url" else [f"t{number}" for number in range(7)])
+        assert len(_severities(log, "auth" if given == "auth" else "handshake")) == 5
+
+
+def test_refused_credentials_of_a_function_raise_the_alarm_and_the_client_goes_on() -> None:
+    """At max_attempts, once; what comes after it is accepted."""
+    profile = QUICK.replace(max_attempts=3, stable_after=0.0)
+    gate = Gate(101, *[403] * 5, header=True)
+    with guarded(gate, auth=gate.header_auth(), on_message=print, profile=profile) as (client, log):
+        client.start()
+        gate.server.drop_all()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
+        final = [one.metadata["final"] for one in log.of(events.CONNECTION_RECONNECT_FAILED)]
+        assert (final, client.state) == ([False, False, True, False, False], ws.State.CONNECTED)
+
+
+@pytest.mark.parametrize("given", ["auth", "headers"])
+def test_refused_constants_end_the_client_once_that_lasts(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times, over a minute: a gateway says so too while it is replaced."""
+    monkeypatch.setattr("wsnova_statsd.client.retry._LASTING", (3, 0.2))
+    key, gate = {"X-Key": "k"}, Gate(101, 403, 403, 101, *[403] * 100, header=True)
+    options = {"auth": ws.HeaderAuth(key)} if given == "auth" else {"auth": None, "headers": key}
+    with guarded(gate, on_message=print, **options) as (client, log):
+        client.start()
+        gate.server.drop_all()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
+        gate.server.drop_all()
+        assert (client.wait(5.0), client.state) == (True, ws.State.CLOSED)
+        assert 4 + 3 <= len(gate.tokens) < 20
+        severities = _severities(log, "auth" if given == "auth" else "handshake")
+        assert severities[-1] == "critical"
+
+
+def test_refusals_before_a_link_do_not_count_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where it is dropped on purpose, which is no outage."""
+    monkeypatch.setattr("wsnova_statsd.client.retry._LASTING", (3, 0.01))
+    gate = Gate(101, 403, 403, 101, 403, header=True)
+    with guarded(gate, auth=ws.HeaderAuth({"X-Key": "k"}), on_message=print) as (client, log):
+        client.start()
+        gate.server.drop_all()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
+        client.reconnect()
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS, 2)
+        assert (client.state, len(gate.tokens)) == (ws.State.CONNECTED, 6)
 
 
 def test_credentials_that_are_refused_later_end_the_retries() -> None:

@@ -6,6 +6,7 @@ these tests, with the tables of `tests.rfc6455` and `tests.rfc3629`.
 
 import json
 import time
+from typing import Any
 
 import orjson
 import pytest
@@ -36,7 +37,7 @@ from tests.rfc6455 import (
 )
 from tests.support import tls_contexts
 from tests.wire.conformance import GOODBYE, Peer, conversation
-from wsnova_statsd import JsonProtocol
+from wsnova_statsd import JsonProtocol, Protocol
 
 _MIB = 2**20
 _WHOLE = 2**30
@@ -166,6 +167,26 @@ def test_text_in_fragments_that_is_not_utf_8_fails_the_connection(family: str) -
         peer.send(fragments(TEXT, text, max(1, len(text) // 100)))
         assert _code(peer.rest()) == INVALID_DATA
     assert peer.heard == []
+
+
+class _Latin(Protocol):
+    def decode(self, data: str | bytes) -> Any:
+        return data if isinstance(data, str) else data.decode("latin-1")
+
+
+@pytest.mark.parametrize("iterated", [False, True], ids=["handler", "iterated"])
+@pytest.mark.parametrize(
+    ("protocol", "read"), [(_Latin(), "21\u00b0C"), (Protocol(text_errors="replace"), "21\ufffdC")]
+)
+def test_text_that_is_not_utf_8_is_a_message_where_the_protocol_reads_it(
+    protocol: Protocol, read: str, iterated: bool
+) -> None:
+    """By a decode of its own, or as its text_errors says; so is the message behind it, and the link lives."""
+    with conversation(iterated, protocol=protocol) as peer:
+        peer.send(_text(b"21\xb0C") + _HELLO)
+        assert [peer.hear(), peer.hear()] == [(TEXT, read.encode()), (TEXT, b"Hello")]
+        assert peer.part() == [(CLOSE, GOODBYE)]
+    assert peer.heard == [read, "Hello"]
 
 
 def test_binary_may_be_anything() -> None:

@@ -1,5 +1,6 @@
 """Hostile JSON from a real server, read with either library: it costs one message at most, and is told and counted."""
 
+import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -175,3 +176,24 @@ def test_text_that_is_no_utf_8_ends_the_connection_with_1007(protocol: JsonProto
     assert log.of(events.CONNECTION_DISCONNECTED)[0].metadata["reason"] == "protocol_error"
     assert [one.metadata["type"] for one in log.of(events.MESSAGE_RECEIVED)] == ["invalid", "last"]
     assert sum(one.measurements["errors"] for one in log.of(events.MESSAGE_BATCH_PROCESSED)) == 1
+
+
+@pytest.mark.parametrize("loads", [json.loads, orjson.loads], ids=["json", "orjson"])
+def test_with_text_errors_text_that_is_no_utf_8_is_a_message_or_costs_one(loads: Callable[[str], Any]) -> None:
+    """What is no JSON then is undecodable like any other, and the link lives."""
+    handled: list[Any] = []
+    texts = [b'{"type":"21\xb0C"}', b'{"type":"\xb0', LAST.encode()]
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        connection.send(b"".join(server_frame(TEXT, text) for text in texts))
+        connection.wait_closed()
+
+    protocol = JsonProtocol(loads=loads, text_errors="replace")
+    with TcpServer(script) as server, _client(server.url, protocol, on_message=handled.append) as (client, log):
+        client.start()
+        assert log.wait_for(events.MESSAGE_PROCESS_COMPLETED, 2)
+        client.close(0.1)
+        assert server.connections == 1
+    assert handled == [{"type": "21\ufffdC"}, {"type": "last"}]
+    _check(log, refused=1, messages=3)

@@ -219,11 +219,11 @@ def test_json_rpc_confirms_by_the_reply() -> None:
 
 class _Polite(ws.JsonRpcProtocol):
     def greeting(self) -> list[Any]:
-        return [{"method": "hello"}]
+        return [{"jsonrpc": "2.0", "id": "mine", "method": "hello"}]
 
 
 def test_replies_to_greetings_and_heartbeats_are_nobodys_messages() -> None:
-    """A refused greeting is told; a heartbeat is answered by a request with an id."""
+    """A refused greeting is told, and was sent as it is; a heartbeat is answered by a request with an id."""
 
     def script(connection: ScriptedConnection) -> None:
         connection.send('{"method": "heartbeat", "params": {"type": "test_request"}}')
@@ -238,6 +238,36 @@ def test_replies_to_greetings_and_heartbeats_are_nobodys_messages() -> None:
     with capture_events("websockex_nova.error", bus=bus) as log, WebSocketServer(script) as server:
         with ws.Client(server.url, protocol=_Polite(), bus=bus) as client:
             assert client.receive(5.0) == {"method": "done"}
-        assert [json.loads(text)["method"] for text in server.received] == ["hello", "public/test"]
+        greeting, test = map(json.loads, server.received)
+        assert (greeting, test["method"]) == (*_Polite().greeting(), "public/test")
         assert faults(log) == [("protocol", "error", "continued")]
         assert "be quiet" in log[0].metadata["error"]
+
+
+class _Words(ws.Protocol):
+    """Fixed words to begin with and to show life, beside requests that are matched by id."""
+
+    def greeting(self) -> list[Any]:
+        return ["40"]
+
+    def heartbeat_answer(self, message: Any) -> Any | None:
+        return "3" if message == "2" else None
+
+    def acknowledges(self) -> str:
+        return "reply"
+
+    def request(self, message: Any, number: int) -> tuple[Any, Any]:
+        return f"42{number}{message}", number
+
+
+def test_greetings_and_heartbeat_answers_are_sent_as_they_are() -> None:
+    """Where subscriptions are acknowledged by replies, too: nothing is wrapped, and no reply is waited for."""
+
+    def script(connection: ScriptedConnection) -> None:
+        connection.send("2")
+        for _ in connection:
+            pass
+
+    with WebSocketServer(script) as server, ws.Client(server.url, protocol=_Words(), on_message=print):
+        assert server.wait_for(lambda: len(server.received) == 2)
+        assert sorted(server.received) == ["3", "40"]

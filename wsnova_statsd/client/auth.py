@@ -28,7 +28,8 @@ class HeaderAuth:
     """Credentials in the upgrade's headers: a mapping, whose values may be functions, or a function that gives one;
     functions are asked for every attempt.
 
-    The server rejects them with HTTP 401 or 403.
+    The server rejects them with HTTP 401 or 403. That ends a client whose URL and headers are all constants, on its
+    first link at once, later once it is refused three times over a minute; functions are asked anew.
     """
 
     def __init__(self, headers: Headers | Mapping[str, str | Callable[[], str]] | Callable[[], Headers]) -> None:

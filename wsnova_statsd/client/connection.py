@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from .. import events
-from ..errors import AuthRejected, ConnectionFailed, Forked, HandshakeRefused, NotConnected
+from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .connection_events import ConnectionEvents
 from .dial import Dial
 from .downtime import Downtime
@@ -29,7 +29,7 @@ from .link import Link
 from .login import Login
 from .options import Options
 from .proxy import reach
-from .retry import RetryPolicy, Stopped, unmended
+from .retry import RetryPolicy, Stopped
 from .session import Loss
 from .state import State
 from .target import Target
@@ -138,7 +138,6 @@ class Connection:
         self._kept: Kept | None = None  # what the keeper knows of the link
         self._new: Link | None = None  # upgraded, and logging in: the owner's only
         self._first = True  # no link was made yet
-        self._asked_again = False  # a function was, after a refusal that constants would meet again
         self._gave_up = False  # the last failure is final
         self._outage: tuple[ConnectionFailed, int] | None = None  # since when there is no link; the owner's
         self._unread: deque[Received] = deque()  # of a link that ended before it was read; the owner's
@@ -275,16 +274,11 @@ class Connection:
 
     def _gives_up(self, error: ConnectionFailed) -> bool:
         """Whether no further try follows this failure."""
-        if self._first and self.patient:
+        first, policy = self._first, self._policy
+        final = policy.refused(error, time.monotonic(), first=first, anew=self.options.asks_anew)
+        if first and self.patient:
             return False
-        if not self.options.reconnect:
-            return True
-        if self._first and unmended(error) and self.options.asks_anew and not self._asked_again:
-            self._asked_again = self._policy.asks_again = True
-            return False
-        if isinstance(error, AuthRejected) or (self._first and unmended(error)):
-            return True
-        return self._policy.alarmed and (self._first or self.options.profile.give_up)
+        return final or not self.options.reconnect or (policy.alarmed and (first or self.options.profile.give_up))
 
     def _attempt(self, waited: float, began: int | None) -> Link:
         """One try, with its events. `began` is when the outage began, None for a first try. Whatever is raised costs
@@ -386,6 +380,7 @@ class Connection:
                 uri=target.uri,
             )
         self.faults.restored()
+        self._policy.linked()
         self._wake.clear()  # a redial() in the midst of this dial asked for what is here now
         if self.closing.is_set():  # the closing thread saw no link yet
             link.send_close(NORMAL)

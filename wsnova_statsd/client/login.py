@@ -75,7 +75,7 @@ class Login:
         return AuthRejected(f"the server refused the credentials in the headers: {error}")
 
     def perform(self) -> None:
-        """Log in on a new link. Raises AuthRejected, which is final, or ConnectionFailed."""
+        """Log in on a new link. Raises AuthRejected, final if login() raised it, or ConnectionFailed."""
         if self._auth is None:
             return
         number = self._link_number

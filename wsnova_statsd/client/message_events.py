@@ -71,6 +71,7 @@ class MessageEvents:
         self.breach: Callable[[Violation], None] = lambda violation: None  # the receiver's; ends the link
         self._decode_binary = protocol.decode
         self._decode_text = protocol.text_decoder()
+        self._strict = protocol.text_errors == "strict"
         self._type_of = protocol.message_type
         self._sent_at = protocol.sent_at if type(protocol).sent_at is not Protocol.sent_at else None
         has_heartbeats = type(protocol).heartbeat_answer is not Protocol.heartbeat_answer
@@ -246,13 +247,14 @@ class MessageEvents:
             self._aged(lag)
 
     def _undecodable(self, error: Exception, received: Received, began: int) -> object:
-        """Emit that a message cannot be read. Text that is no UTF-8 ends the link (RFC 6455, section 8.1)."""
+        """Emit that a message cannot be read. Text that is no UTF-8, where that is not decoded all the same, ends the
+        link (RFC 6455, section 8.1)."""
         opcode, payload, arrived = received
         typed = {"client_id": self._client_id, "type": INVALID}
         if self._slots and not self._muted:
             self._slots[0].emit({"duration": _clock() - began, "size": len(payload)}, {**typed, "result": ERROR})
             self._slots[1].emit({"size": len(payload), "system_time": arrived}, typed)
-        if opcode == TEXT and not is_text(payload):
+        if opcode == TEXT and self._strict and not is_text(payload):
             self.breach(Violation(INVALID_DATA, "a text message is not UTF-8"))  # whose loss emits the fault
             return BREACH
         what = f"a message of {len(payload)} bytes cannot be decoded: {type(error).__name__}: {error}"

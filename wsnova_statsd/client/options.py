@@ -19,7 +19,7 @@ from ..telemetry import Bus, Metadata
 from .auth import HeaderAuth, check_auth
 from .handshake import Offer
 from .headers import TOKEN, Headers, Pair, header_pairs
-from .protocol import Protocol, check_channel
+from .protocol import Protocol, check_channel, check_protocol
 from .proxy import parse_proxy
 from .rate_limit import RateLimit
 from .session import Limits
@@ -60,10 +60,7 @@ class Options:
             target(self.url)
         if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
             raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
-        if not isinstance(self.protocol, Protocol):
-            raise ConfigurationError(
-                f"protocol is {self.protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol"
-            )
+        check_protocol(self.protocol)
         for name in ("on_message", "on_error", "on_reconnect"):
             given = getattr(self, name)
             if given is not None and not callable(given):

@@ -8,15 +8,18 @@ protocol keeps no state that a lock would have to guard.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from ..errors import ConfigurationError
+from .. import checks
+from ..errors import ConfigurationError, one_of
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _BYTES: Final = (bytes, bytearray, memoryview)
+_TEXT_ERRORS: Final = ("strict", "replace", "ignore", "backslashreplace")
 _TYPE_FIELDS: Final = ("method", "action", "event", "e", "op", "channel")
 
 
@@ -35,6 +38,35 @@ def check_channel(channel: Any) -> Hashable:
     return channel  # type: ignore[no-any-return]
 
 
+def _text_errors(given: Any) -> str:
+    """How text that is no UTF-8 is decoded. Raises ConfigurationError for an unknown way."""
+    if given not in _TEXT_ERRORS:
+        raise one_of("text_errors", given, _TEXT_ERRORS)
+    return str(given)
+
+
+def check_protocol(protocol: Any) -> None:
+    """Raise ConfigurationError for what is no Protocol, or one with an attribute that cannot be meant."""
+    if not isinstance(protocol, Protocol):
+        raise ConfigurationError(f"protocol is {protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol")
+    _text_errors(protocol.text_errors)
+    checks.whole("channels_per_message", protocol.channels_per_message, unit="channels")
+
+
+def channels_per_message(protocol: Protocol) -> int:
+    """How many channels one subscribe message of this protocol takes: 1 if it is of a subclass that does not say so."""
+    for names in (vars(protocol), *map(vars, type(protocol).__mro__)):
+        if "channels_per_message" in names:
+            return protocol.channels_per_message
+        if "subscribe_message" in names:
+            break
+    return 1
+
+
+class _BrokenText(bytes):
+    """The bytes of a text frame that is no UTF-8, which no decode of ours takes for those of a binary one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """A server's answer about one channel. `subscribed` is which request it answers, None if it may be either."""
@@ -46,7 +78,18 @@ class Ack:
 
 
 class Protocol:
-    """Text stays str, binary stays bytes. Override what the feed does otherwise."""
+    """Text stays str, binary stays bytes. Override what the feed does otherwise.
+
+    Text that is no UTF-8 ends the link (RFC 6455, section 8.1), unless `text_errors` says `replace`, `ignore` or
+    `backslashreplace`, as bytes.decode does; or unless a `decode` of a subclass can read it.
+    """
+
+    text_errors = "strict"
+    channels_per_message = 1
+
+    def __init__(self, *, text_errors: str | None = None) -> None:
+        if text_errors is not None:
+            self.text_errors = _text_errors(text_errors)
 
     def encode(self, message: Any) -> str | bytes:
         """A message as it goes out: str as a text frame, bytes as a binary one."""
@@ -57,8 +100,9 @@ class Protocol:
         raise TypeError(f"Protocol sends str or bytes, not {type(message).__name__}; use JsonProtocol or a subclass")
 
     def decode(self, data: str | bytes) -> Any:
-        """A received frame's content as a message: str from a text frame, bytes from a binary one."""
-        return data
+        """A received frame's content as a message: str from a text frame, bytes from a binary one. An override is also
+        given the bytes of a text frame that is no UTF-8; if it raises, or gives bytes, the link ends."""
+        return data.decode() if isinstance(data, _BrokenText) else data
 
     def message_type(self, message: Any) -> str:
         """The `type` tag of a message. The client cleans it and bounds how many there are."""
@@ -87,11 +131,24 @@ class Protocol:
         return encoded
 
     def text_decoder(self) -> Callable[[bytes], Any]:
-        """What the client calls with a text frame's bytes: decode of the strictly decoded text, or a shorter way."""
+        """What the client calls with a text frame's bytes: decode of the text, or a shorter way."""
+        errors, decode = self.text_errors, self.decode
+        if errors != "strict":
+            return lambda payload: decode(payload.decode("utf-8", errors))
         if type(self).decode is Protocol.decode:
             return bytes.decode
-        decode = self.decode
-        return lambda payload: decode(payload.decode())
+
+        def decoded(payload: bytes) -> Any:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError:
+                message = decode(_BrokenText(payload))
+                if isinstance(message, _BYTES):  # treated as a binary frame's, not read
+                    raise
+                return message
+            return decode(text)
+
+        return decoded
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -109,10 +166,15 @@ class Protocol:
         """What a reply says went wrong, None if nothing did."""
         return None
 
+    def sent_key(self, message: Any) -> Hashable | None:
+        """The key that the reply to a greeting or heartbeat answer carries, None if there is none or it is to be
+        delivered. That reply is not delivered; its error is emitted."""
+        return None
+
     # -- subscriptions ------------------------------------------------------------------------------------------------
 
     def subscribe_message(self, channel: Any) -> Any:
-        """What subscribes to a channel."""
+        """What subscribes to a channel; to a list of them where `channels_per_message`, set beside it, is above 1."""
         raise ConfigurationError(f"{type(self).__name__} cannot subscribe; override subscribe_message")
 
     def unsubscribe_message(self, channel: Any) -> Any:
@@ -134,11 +196,11 @@ class Protocol:
     # -- a link -------------------------------------------------------------------------------------------------------
 
     def greeting(self) -> list[Any]:
-        """Messages to send on every new link, once it is authenticated."""
+        """Messages to send on every new link, once it is authenticated; as they are, never made ready by request."""
         return []
 
     def heartbeat_answer(self, message: Any) -> Any | None:
-        """What to answer to an application heartbeat, None if the message is none. It is not delivered."""
+        """What to answer, as it is, to an application heartbeat; None if the message is none. It is not delivered."""
         return None
 
 
@@ -169,8 +231,13 @@ class JsonProtocol(Protocol):
     """
 
     def __init__(
-        self, loads: Callable[[str], Any] = json.loads, dumps: Callable[[Any], str | bytes] | None = None
+        self,
+        loads: Callable[[str], Any] = json.loads,
+        dumps: Callable[[Any], str | bytes] | None = None,
+        *,
+        text_errors: str | None = None,
     ) -> None:
+        super().__init__(text_errors=text_errors)
         for name, given in (("loads", loads), ("dumps", dumps)):
             if given is not None and not callable(given):
                 raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; give a function such as json.{name}")
@@ -204,11 +271,11 @@ class JsonProtocol(Protocol):
         return encoded
 
     def decode(self, data: str | bytes) -> Any:
-        return data if isinstance(data, bytes) else self._loads(data)
+        return super().decode(data) if isinstance(data, bytes) else self._loads(data)
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """The bytes as they are for orjson, which validates UTF-8; the standard library would accept UTF-16 too."""
-        if type(self).decode is not JsonProtocol.decode:
+        if type(self).decode is not JsonProtocol.decode or self.text_errors != "strict":
             return super().text_decoder()
         loads: Callable[[Any], Any] = self._loads
         if getattr(loads, "__module__", None) == "orjson":
@@ -275,10 +342,14 @@ class JsonProtocol(Protocol):
 class JsonRpcProtocol(JsonProtocol):
     """JSON-RPC 2.0: requests get an id, replies are matched by it, a notification's type is its method.
 
-    Subscriptions are requests of `subscribe_method` with params `{"channels": [channel]}`; a reply whose result is a
-    list confirms the channels in it. An application heartbeat is a notification whose params' type is `test_request`;
-    it is answered with a request of `test_method`.
+    Subscriptions are requests of `subscribe_method` with params `{"channels": [...]}`, up to 50 of them or what
+    `channels_per_message` says. A reply whose result is a list confirms the channels in it; after an error each channel
+    is asked for alone. An application heartbeat is a notification whose params' type is `test_request`; it is answered
+    with a request of `test_method`. A greeting is written in full, with `jsonrpc` and, if the server replies to it, an
+    `id`; that reply is not delivered.
     """
+
+    channels_per_message = 50
 
     def __init__(
         self,
@@ -287,8 +358,13 @@ class JsonRpcProtocol(JsonProtocol):
         test_method: str = "public/test",
         loads: Callable[[str], Any] = json.loads,
         dumps: Callable[[Any], str | bytes] | None = None,
+        *,
+        text_errors: str | None = None,
+        channels_per_message: int | None = None,
     ) -> None:
-        super().__init__(loads, dumps)
+        super().__init__(loads, dumps, text_errors=text_errors)
+        if channels_per_message is not None:
+            self.channels_per_message = checks.whole("channels_per_message", channels_per_message, unit="channels")
         for name, given in (
             ("subscribe_method", subscribe_method),
             ("unsubscribe_method", unsubscribe_method),
@@ -301,6 +377,7 @@ class JsonRpcProtocol(JsonProtocol):
         self._subscribe_method = subscribe_method
         self._unsubscribe_method = unsubscribe_method
         self._test_method = test_method
+        self._tests = itertools.count(1)  # any thread: a step needs no lock
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         """The message with `jsonrpc` and, unless it has one, an `id`."""
@@ -313,7 +390,8 @@ class JsonRpcProtocol(JsonProtocol):
         return ready, key
 
     def subscribe_message(self, channel: Any) -> Any:
-        return {"method": self._subscribe_method, "params": {"channels": [channel]}}
+        channels = channel if isinstance(channel, list) else [channel]
+        return {"method": self._subscribe_method, "params": {"channels": channels}}
 
     def unsubscribe_message(self, channel: Any) -> Any:
         return {"method": self._unsubscribe_method, "params": {"channels": [channel]}}
@@ -323,6 +401,11 @@ class JsonRpcProtocol(JsonProtocol):
 
     def ack(self, message: Any) -> Ack | None:
         return None
+
+    def sent_key(self, message: Any) -> Hashable | None:
+        """The message's `id`."""
+        key = message.get("id") if isinstance(message, dict) else None
+        return key if _is_id(key) else None
 
     def accepts(self, channel: Any, reply: Any) -> bool:
         result = reply.get("result") if isinstance(reply, dict) else None
@@ -334,7 +417,7 @@ class JsonRpcProtocol(JsonProtocol):
         params = message.get("params")
         if not isinstance(params, dict) or params.get("type") != "test_request":
             return None
-        return {"method": self._test_method, "params": {}}
+        return {"jsonrpc": "2.0", "id": f"test-{next(self._tests)}", "method": self._test_method, "params": {}}
 
     def message_type(self, message: Any) -> str:
         """A notification's method; `response`, `error` and the rest as JsonProtocol says."""

@@ -52,6 +52,11 @@ class Asked:
         self.last = last
         self.hold = _NO_HOLD  # of the ownership, while this thread borrows it
 
+    def sent_on(self, link: Link) -> None:
+        """The question went out on this link: perhaps the one that was made since."""
+        if link is not self.link:
+            self.link, self.scanned, self.last = link, 0, None
+
     def has_news(self) -> bool:
         """Whether there is something to look at, or the answer."""
         session = self.link.session
@@ -150,12 +155,10 @@ class Requests:
     def send(self, asked: Asked, message: Any, *, urgent: bool = False) -> None:
         """Send the question. Raises what sending raises; nothing is expected then."""
         try:
-            link = self._sender.send(message, 0.0, urgent=urgent)
+            asked.sent_on(self._sender.send(message, 0.0, urgent=urgent))
         except BaseException:
             self._replies.forget(asked.pending)
             raise
-        if link is not asked.link:  # lost and made anew in between
-            asked.link, asked.scanned, asked.last = link, 0, None
 
     def wait(self, asked: Asked) -> None:
         """Until there is an answer, or none can come any more."""
@@ -325,13 +328,13 @@ class Requests:
             self._refused("a heartbeat could not be answered", error)
 
     def _say(self, message: Any, *, urgent: bool = False) -> None:
-        """Send a message whose answer no thread waits for; one that is matched by id is swallowed."""
-        if self._protocol.acknowledges() != "reply":
+        """Send a message as it is. No thread waits for its answer; a reply to it is swallowed."""
+        asked, key = None, self._protocol.sent_key(message)
+        if key is not None:
+            asked = self.begin(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
+        if asked is None:
             self._sender.send(message, 0.0, urgent=urgent)
-            return
-        message, key = self._protocol.request(message, self._replies.number())
-        asked = self.begin(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
-        if asked is not None:
+        else:
             self.send(asked, message, urgent=urgent)
 
     def _said(self, pending: Pending) -> None:

@@ -28,6 +28,8 @@ _Random = Callable[[float, float], float]
 
 
 _UNMENDED: Final = frozenset({400, 401, 403, 404, 405, 410, 426, *range(300, 400)})
+_REFUSALS: Final = (401, 403)  # of credentials; a gateway says so too while a server is replaced
+_LASTING: Final = (3, 60.0)  # refusals of constants in a row, and over how many seconds, that are final
 _OUTAGES: Final = (502, 503, 504)  # a gateway's word on a server that is away
 
 
@@ -58,7 +60,9 @@ class RetryPolicy(wait_base):
         self.retries = 0  # since the link was last stable
         self.tries = 0  # retries, and a first dial that failed
         self.alarmed = False  # since the link was last stable
-        self.asks_again = False  # the next wait is the profile's, whatever the answer was
+        self._refusals = 0  # that no other outcome came between
+        self._refused_at = 0.0  # when the first of them came
+        self._at_once = False  # the next try follows without a wait: a function may give something else
 
     def settled(self) -> None:
         """The link was stable, or dropped on purpose: patience starts over, and may be lost again."""
@@ -73,6 +77,33 @@ class RetryPolicy(wait_base):
         """A link was lost before it was stable. True if that raises the alarm: so many retries made nothing that
         lasted."""
         return self._alarm(self.retries)
+
+    def linked(self) -> None:
+        """A link was made."""
+        self._refusals = 0
+
+    def refused(self, error: ConnectionFailed, now: float, *, first: bool, anew: bool) -> bool:
+        """A try failed at time `now`. True if that is final, whatever the number of tries: no other try mends it.
+
+        `first`: no link was made before. `anew`: URL, headers or credentials come from a function, which is asked again
+        at once, then at the cap. Refused constants are final on the first link, and once that lasts; a login's own
+        rejection is on any.
+        """
+        if not isinstance(error, AuthRejected) and not unmended(error):
+            self._refusals = 0
+            return False
+        self._refusals += 1
+        if self._refusals == 1:
+            self._refused_at = now
+        if not unmended(error):
+            return True
+        answer = error.__cause__ if isinstance(error, AuthRejected) else error
+        credentials = isinstance(answer, HandshakeRefused) and answer.status in _REFUSALS
+        if anew:
+            self._at_once = self._refusals == 1
+            return first and not credentials and not self._at_once
+        count, seconds = _LASTING
+        return first or (credentials and self._refusals >= count and now - self._refused_at >= seconds)
 
     def _alarm(self, made: int) -> bool:
         if self.alarmed or made < self._profile.max_attempts:
@@ -104,10 +135,12 @@ class RetryPolicy(wait_base):
     def _pause(self, error: BaseException | None) -> float:
         """Seconds to wait after this failure. At the cap after an answer, which is no outage: asking often does
         not help."""
-        asks_again, self.asks_again = self.asks_again, False
+        at_once, self._at_once = self._at_once, False
+        if at_once:
+            return self._uniform(0.0, _FIRST_JITTER)
         retry_after = error.retry_after if isinstance(error, ConnectionFailed) else None
         refused = isinstance(error, HandshakeRefused) and error.status not in _OUTAGES
-        if retry_after is None and not asks_again and (refused or isinstance(error, AuthRejected) or unmended(error)):
+        if retry_after is None and (refused or isinstance(error, AuthRejected) or unmended(error)):
             return self._at_cap()
         return self.delay(retry_after)
 

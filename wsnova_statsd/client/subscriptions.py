@@ -1,14 +1,14 @@
-"""Channels wanted and confirmed: subscribe, unsubscribe, restore. It emits subscription.*.
+"""Subscribe, unsubscribe, restore: what is said about channels, and what it comes to. It emits subscription.*.
 
-Wanted outlives a link, confirmed does not. Only a first rejection makes a channel unwanted; a restore that fails is
-emitted as an error and tried again, with growing pauses, until it succeeds or the channel is unwanted. Public calls run
-in any thread and wait there; one about a channel and a verb follows the other. Restores are sent by the owner and wait
-for nobody: what they come to is emitted by the thread that finds the answer.
+Only a first rejection makes a channel unwanted; a restore that fails is emitted as an error and tried again, with
+growing pauses, until it succeeds or the channel is unwanted. One message is about as many channels as the protocol
+takes; if it fails as a whole, each of them is asked for alone. Public calls run in any thread and wait there; one about
+a channel and a verb follows the other. Restores are sent by the owner and wait for nobody: what they come to is emitted
+by the thread that finds the answer.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -25,18 +25,16 @@ from ..errors import (
     WsnovaError,
     one_of,
 )
+from .channels import ChannelTable
 from .emitter import Emitter
 from .faults import Fault, Faults
 from .link import Link
-from .protocol import Protocol, check_channel
+from .protocol import Protocol, channels_per_message, check_channel
 from .replies import Pending, Replies
 from .requests import Asked, Requests, deadline
 from .sender import Sender
 
-_FIRST_RETRY: Final = 1.0
-_LONGEST_RETRY: Final = 60.0
-_UNDER_WAY: Final = float("inf")
-_OPEN: Final = 100  # faults of one channel that wait for their error.handled
+_FIRST_RETRY: Final = 1.0  # seconds after a restore that failed
 _RESTORE_TIMEOUT: Final = 10.0
 _EVENTS: Final = {
     "subscribe": (events.SUBSCRIPTION_SUBSCRIBE_STARTED, events.SUBSCRIPTION_SUBSCRIBE_COMPLETED),
@@ -44,112 +42,10 @@ _EVENTS: Final = {
 }
 
 
-class ChannelTable:
-    """Which channels of one client are wanted, and which are confirmed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # guards the fields below; again for a signal's handler
-        self._wanted: dict[Hashable, int] = {}  # in the order they were asked for; the number of the last claim
-        self._claims = 0
-        self._confirmed: set[Hashable] = set()
-        self._retries: dict[Hashable, tuple[float, float]] = {}  # channel: due, pause
-        self._faults: dict[Hashable, list[Fault]] = {}  # emitted, and not handled yet
-        self.links = 0  # how many links were lost; a confirmation counts for its own link only
-
-    @property
-    def wanted(self) -> list[Hashable]:
-        """Every channel asked for, in order."""
-        with self._lock:
-            return list(self._wanted)
-
-    @property
-    def confirmed(self) -> list[Hashable]:
-        """The wanted channels that the server confirmed on this link."""
-        with self._lock:
-            return [channel for channel in list(self._wanted) if channel in self._confirmed]
-
-    def want(self, channel: Hashable) -> bool:
-        """Ask for a channel, from now on and on every later link. True if it was not wanted before."""
-        with self._lock:
-            fresh = channel not in self._wanted
-            self._wanted.setdefault(channel, 0)
-            return fresh
-
-    def claim(self, channel: Hashable) -> int:
-        """Want it for a question that is about to be sent; the question's number."""
-        with self._lock:
-            self._claims += 1
-            self._wanted[channel] = self._claims
-            return self._claims
-
-    def refused(self, channel: Hashable, claim: int) -> None:
-        """The server refused it; it is unwanted, unless another question about it followed."""
-        with self._lock:
-            if self._wanted.get(channel) == claim:
-                self._forget_locked(channel)
-
-    def unwant(self, channel: Hashable) -> None:
-        """Forget a channel."""
-        with self._lock:
-            self._forget_locked(channel)
-
-    def _forget_locked(self, channel: Hashable) -> None:
-        self._wanted.pop(channel, None)
-        self._confirmed.discard(channel)
-        self._retries.pop(channel, None)
-        self._faults.pop(channel, None)
-
-    def made(self, channel: Hashable, link: int, *, confirmed: bool) -> list[Fault]:
-        """The server delivers it - or was asked to, if servers confirm nothing - on the link after `link` losses.
-        Returns the faults that are over with that."""
-        with self._lock:
-            if link != self.links or channel not in self._wanted:
-                return []
-            if confirmed:
-                self._confirmed.add(channel)
-            self._retries.pop(channel, None)
-            return self._faults.pop(channel, [])
-
-    def failed(self, channel: Hashable, link: int, now: float, fault: Fault | None) -> None:
-        """It was not confirmed; on the same link it is due again after a pause that doubles up to a minute."""
-        with self._lock:
-            if channel not in self._wanted:
-                return
-            if fault is not None:
-                self._faults[channel] = [*self._faults.get(channel, []), fault][-_OPEN:]
-            if link == self.links:
-                _, pause = self._retries.get(channel, (0.0, _FIRST_RETRY / 2))
-                pause = min(pause * 2, _LONGEST_RETRY)
-                self._retries[channel] = (now + pause, pause)
-
-    def lost(self) -> None:
-        """The link is gone, and every confirmation with it."""
-        with self._lock:
-            self.links += 1
-            self._confirmed.clear()
-            self._retries.clear()
-
-    def due(self, now: float) -> list[Hashable]:
-        """Channels whose restore is to be tried again now."""
-        with self._lock:
-            channels = [channel for channel, (at, _) in list(self._retries.items()) if at <= now]
-            for channel in channels:
-                _, pause = self._retries.get(channel, (0.0, _FIRST_RETRY))
-                self._retries[channel] = (_UNDER_WAY, pause)
-            return channels
-
-    def next_due(self) -> float | None:
-        """When `due` has something to give."""
-        if not self._retries:
-            return None
-        with self._lock:
-            at = min((at for at, _ in list(self._retries.values())), default=_UNDER_WAY)
-        return None if at == _UNDER_WAY else at
-
-
 @dataclass(slots=True)
 class _Talk:
-    """One conversation about a channel; `asked` is None where servers give no answer."""
+    """One conversation about a channel; `asked` is None where servers give no answer. `shared` with other channels: one
+    reply answers for all; `split` if that is an error, which may be meant for another one."""
 
     verb: str
     channel: Hashable
@@ -159,6 +55,8 @@ class _Talk:
     asked: Asked | None = None
     claim: int = 0
     detail: str = ""
+    shared: bool = False
+    split: bool = False
 
 
 class Subscriptions:
@@ -176,8 +74,9 @@ class Subscriptions:
         up: Callable[[float], Link],
         lower: Callable[[float], None],
     ) -> None:
-        self._table = ChannelTable()
+        self._table = ChannelTable(_FIRST_RETRY)
         self._protocol = protocol
+        self._size = channels_per_message(protocol)
         self._emit = emit
         self._faults = faults
         self._sender = sender
@@ -219,25 +118,35 @@ class Subscriptions:
             raise SubscriptionRejected(f"a channel cannot be asked for: {self._faults.text(error)}") from error
 
     def _subscribe(self, channels: list[Hashable], until: float) -> None:
-        talks: list[_Talk] = []
+        fresh = {channel for channel in channels if self._table.want(channel)}
         faults: list[Exception] = []
-        for channel in channels:
-            fresh = self._table.want(channel)
-            try:
-                talk = self._begin("subscribe", channel, until, None)
-                talks += [talk] if talk is not None else []
-            except NotConnected:
-                faults.append(self._interrupted(channel))
-            except RateLimited as error:
-                self._failed(channel, self._table.links, None)
-                faults.append(error)
-            except Exception as error:  # the protocol cannot, or an earlier question about it is still open
-                if fresh:
-                    self._table.unwant(channel)
-                faults.append(error)
-        for talk in talks:
-            fault = self._subscribed(talk, self._end(talk))
-            faults += [fault] if fault is not None else []
+        batches = self._table.batches(channels, self._size)
+        while batches:
+            talks: list[_Talk] = []
+            alone: list[list[Hashable]] = []
+            for batch in batches:
+                try:
+                    talks += self._begin("subscribe", batch, until, None)
+                except NotConnected:
+                    faults += [self._interrupted(channel) for channel in batch]
+                except RateLimited as error:
+                    for channel in batch:
+                        self._failed(channel, self._table.links, None)
+                    faults.append(error)
+                except Exception as error:  # the protocol cannot, or an earlier question about it is still open
+                    if len(batch) > 1:
+                        alone += [[channel] for channel in batch]
+                        continue
+                    if batch[0] in fresh:
+                        self._table.unwant(batch[0])
+                    faults.append(error)
+            for talk in talks:
+                result = self._end(talk)
+                if talk.split:
+                    alone.append([talk.channel])
+                elif (fault := self._subscribed(talk, result)) is not None:
+                    faults.append(fault)
+            batches = alone
         faults.sort(key=lambda one: isinstance(one, RequestError))
         for fault in faults[1:]:
             if isinstance(fault, RequestTimeout | SubscriptionRejected):
@@ -273,60 +182,94 @@ class Subscriptions:
         """Want a channel no more and wait for the confirmation. Raises like subscribe; it is unwanted in any case."""
         until = deadline(timeout)
         self._table.unwant(check_channel(channel))
-        talk = self._begin("unsubscribe", channel, until, None)
-        result = "ok" if talk is None else self._end(talk)
+        (talk,) = self._begin("unsubscribe", [channel], until, None)
+        result = self._end(talk)
         if result == "interrupted":
             raise RequestInterrupted(f"the connection was lost; channel {channel!r} ended with it")
         if result == "ok":
             return
         error: WsnovaError = RequestTimeout(f"the end of channel {channel!r} was not confirmed in time")
         if result == "rejected":
-            why = talk.detail if talk is not None else ""
-            error = SubscriptionRejected(f"the server refused to end channel {channel!r}: {why or 'no reason given'}")
+            why = talk.detail or "no reason given"
+            error = SubscriptionRejected(f"the server refused to end channel {channel!r}: {why}")
         self._faults.raised(error, "subscription", "error")
         raise error
 
     def _begin(
-        self, verb: str, channel: Hashable, until: float, on_done: Callable[[_Talk, str], None] | None
-    ) -> _Talk | None:
-        """Send what (un)subscribes. None if that is under way already, and no thread is to wait for it (`on_done`).
-        Raises NotConnected, RequestTimeout, and whatever the protocol raises."""
-        protocol, restored = self._protocol, on_done is not None
-        message = protocol.subscribe_message(channel) if verb == "subscribe" else protocol.unsubscribe_message(channel)
-        how, pending = protocol.acknowledges(), None
-        if how == "reply":
-            message, key = protocol.request(message, self._replies.number())
-            pending = Pending(("reply", key), until)
-        elif how == "ack":
-            pending = Pending((verb, channel), until)
-        elif how != "none":
+        self, verb: str, channels: list[Hashable], until: float, on_done: Callable[[_Talk, str], None] | None
+    ) -> list[_Talk]:
+        """Send the message that (un)subscribes these channels. What is under way already is left out if no thread is to
+        wait for it (`on_done`). Raises NotConnected, RequestTimeout, and whatever the protocol raises."""
+        protocol, replies, how = self._protocol, self._replies, self._protocol.acknowledges()
+        if how not in ("none", "ack", "reply"):
             raise one_of(f"{type(protocol).__name__}.acknowledges()", how, ("none", "ack", "reply"))
-        talk = _Talk(verb, channel, restored, self._table.links, 0)
+        if how == "ack" and on_done is not None:
+            channels = [channel for channel in channels if replies.expected((verb, channel)) is None]
+        if not channels:
+            return []
+        message = self._message(verb, channels)
+        restored, shared = on_done is not None, how == "reply" and len(channels) > 1
+        talks = [_Talk(verb, one, restored, self._table.links, 0, shared=shared) for one in channels]
+        key: Hashable = None
+        if how == "reply":
+            message, key = protocol.request(message, replies.number())
         self._up(0.0)
-        if pending is not None:
-            if on_done is not None:
-                pending.on_done = lambda settled: on_done(talk, self._completed(talk, settled))
-            while (asked := self._requests.begin(pending)) is None:
-                if on_done is not None:
-                    return None
-                self._requests.join(pending.key, until)
-            talk.asked = asked
-            if verb == "subscribe" and not restored:
-                talk.claim = self._table.claim(channel)  # the one before us may be refused
-        self._send(talk, message)
-        return talk
-
-    def _send(self, talk: _Talk, message: Any) -> None:
-        self._emit(_EVENTS[talk.verb][0], {"system_time": time.time_ns()}, channel=talk.channel, restored=talk.restored)
-        talk.began_ns = time.monotonic_ns()
         try:
-            if talk.asked is None:
-                self._sender.send(message, 0.0)
-            else:
-                self._requests.send(talk.asked, message)
+            if how == "reply":
+                talks = self._expect(Pending(("reply", key), until), talks, on_done)
+            elif how == "ack":
+                talks = [
+                    one for talk in talks for one in self._expect(Pending((verb, talk.channel), until), [talk], on_done)
+                ]
+            if talks:
+                self._send(talks, message)
         except BaseException:
-            self._tell_completed(talk, "interrupted", confirmed=False)
+            for talk in talks:
+                if talk.asked is not None:
+                    replies.forget(talk.asked.pending)
             raise
+        return talks
+
+    def _message(self, verb: str, channels: list[Hashable]) -> Any:
+        if verb == "unsubscribe":
+            return self._protocol.unsubscribe_message(channels[0])
+        return self._protocol.subscribe_message(channels if self._size > 1 else channels[0])
+
+    def _expect(
+        self, pending: Pending, talks: list[_Talk], on_done: Callable[[_Talk, str], None] | None
+    ) -> list[_Talk]:
+        """Expect one answer for these; none of them if another thread does, and no thread is to wait for it."""
+        if on_done is not None:
+
+            def done(settled: Pending) -> None:
+                for talk in talks:
+                    on_done(talk, self._completed(talk, settled))
+
+            pending.on_done = done
+        while (asked := self._requests.begin(pending)) is None:
+            if on_done is not None:
+                return []
+            self._requests.join(pending.key, pending.deadline)
+        for talk in talks:
+            talk.asked = asked
+            if talk.verb == "subscribe" and not talk.restored:
+                talk.claim = self._table.claim(talk.channel)  # the one before us may be refused
+        return talks
+
+    def _send(self, talks: list[_Talk], message: Any) -> None:
+        for talk in talks:
+            named = {"channel": talk.channel, "restored": talk.restored}
+            self._emit(_EVENTS[talk.verb][0], {"system_time": time.time_ns()}, **named)
+            talk.began_ns = time.monotonic_ns()
+        try:
+            link = self._sender.send(message, 0.0)
+        except BaseException:
+            for talk in talks:
+                self._tell_completed(talk, "interrupted", confirmed=False)
+            raise
+        for talk in talks:
+            if talk.asked is not None:
+                talk.asked.sent_on(link)
 
     def _end(self, talk: _Talk) -> str:
         """Wait for the answer; how it came out."""
@@ -344,6 +287,7 @@ class Subscriptions:
         result = "ok" if pending is None else str(pending.result)
         if pending is not None:
             talk.detail = pending.detail
+            talk.split = talk.shared and result == "rejected"
             if result == "ok" and self._protocol.acknowledges() == "reply":
                 result = self._judged(talk, pending.answer)
         self._tell_completed(talk, result, confirmed=pending is not None and result == "ok")
@@ -375,8 +319,7 @@ class Subscriptions:
 
     def restore(self) -> None:
         """Owner, on a later link: ask for every wanted channel again, and wait for nothing."""
-        for channel in self._table.wanted:
-            self._restore(channel)
+        self._restore(self._table.wanted)
 
     def next_due(self) -> float | None:
         """When `retry` has something to do."""
@@ -384,8 +327,7 @@ class Subscriptions:
 
     def retry(self, now: float) -> None:
         """Owner: try those restores again whose pause is over."""
-        for channel in self._table.due(now):
-            self._restore(channel)
+        self._restore(self._table.due(now))
 
     def lost(self) -> None:
         """The link is gone, and every confirmation with it."""
@@ -394,28 +336,46 @@ class Subscriptions:
     def _failed(self, channel: Hashable, link: int, fault: Fault | None) -> None:
         """It was not confirmed: it is asked for again after a pause."""
         self._table.failed(channel, link, time.monotonic(), fault)
+        self._plan()
+
+    def _divide(self, channel: Hashable, link: int) -> None:
+        """Its message failed, perhaps for another channel: it is asked for again alone."""
+        self._table.divide(channel, link, time.monotonic())
+        self._plan()
+
+    def _plan(self) -> None:
         due = self._table.next_due()
         if due is not None:
             self._lower(due)
 
-    def _restore(self, channel: Hashable) -> None:
-        link = self._table.links
-        try:
-            talk = self._begin("subscribe", channel, time.monotonic() + _RESTORE_TIMEOUT, self._restored)
-        except NotConnected:  # the next link restores it
-            return
-        except Exception as error:  # the protocol is the user's
-            fault = self._faults.occurred(error, "subscription", "error")
-            self._failed(channel, link, fault)
-            return
-        if talk is not None and talk.asked is None:
-            self._completed(talk, None)
-            self._made(talk)
+    def _restore(self, channels: list[Hashable]) -> None:
+        for batch in self._table.batches(channels, self._size):
+            link = self._table.links
+            try:
+                talks = self._begin("subscribe", batch, time.monotonic() + _RESTORE_TIMEOUT, self._restored)
+            except NotConnected:  # the next link restores it
+                continue
+            except Exception as error:  # the protocol is the user's
+                if len(batch) > 1 and not isinstance(error, RateLimited):
+                    for channel in batch:
+                        self._divide(channel, link)
+                    continue
+                fault: Fault | None = self._faults.occurred(error, "subscription", "error")
+                for channel in batch:
+                    self._failed(channel, link, fault)
+                    fault = None  # it is handled once
+                continue
+            for talk in talks:
+                if talk.asked is None:
+                    self._completed(talk, None)
+                    self._made(talk)
 
     def _restored(self, talk: _Talk, result: str) -> None:
         """What a restore came to; in the thread that found the answer."""
         if result == "ok":
             self._made(talk)
+        elif talk.split:
+            self._divide(talk.channel, talk.link)
         elif result != "interrupted":  # the next link restores it
             why = talk.detail or result
             error = SubscriptionRejected(f"channel {talk.channel!r} could not be restored ({why}); it is tried again")
