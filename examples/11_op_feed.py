@@ -33,7 +33,7 @@ def accepted(message):
 
 with OpFeed(credentials={"key": "phrase"}, login_required=True, beat_every=5) as feed:
     auth = ws.MessageAuth({"op": "login", "args": [{"apiKey": "key", "passphrase": "phrase"}]}, accepted)
-    with ws.Client(feed.url, "feed-1", protocol=Ops(), auth=auth, subscriptions=["trades:BTC"]) as client:
+    with ws.Client(feed.url, client_id="feed-1", protocol=Ops(), auth=auth, subscriptions=["trades:BTC"]) as client:
         feed.publish("trades:BTC", [{"price": "64000.5"}, {"price": "64001.0"}])
         for message in client:
             print(message["arg"], [trade["price"] for trade in message["data"]])

@@ -10,11 +10,12 @@ Importing it starts no thread, opens no socket and imports neither datadog nor a
 imported when it is first asked for: a client alone needs none of it.
 """
 
+import sys as _sys
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from . import errors, events, telemetry
-from .client.auth import HeaderAuth, MessageAuth
+from .client.auth import Auth, HeaderAuth, MessageAuth
 from .client.client import Client
 from .client.protocol import Ack, JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
@@ -42,6 +43,7 @@ __all__ = [
     "LIGHTWEIGHT",
     "STANDARD",
     "Ack",
+    "Auth",
     "Bus",
     "Client",
     "HandlerRegistry",
@@ -85,12 +87,16 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _import_module(f"{__name__}.{_LATER[name]}")
-    globals()[name] = found = module if name == "alerts" else getattr(module, name)
-    return found
+if not TYPE_CHECKING:  # a checker that sees it takes every name for one that there is
+
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}", name=name, obj=_sys.modules[__name__]
+            )
+        module = _import_module(f"{__name__}.{_LATER[name]}")
+        globals()[name] = found = module if name == "alerts" else getattr(module, name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks of values that users write down: numbers, seconds, whole numbers, ports and flags.
+"""Checks of what users write down: numbers, seconds, whole numbers, ports, flags, functions, names of arguments.
 
 Each returns the value, or raises ConfigurationError that says what was given and what is allowed. True and False are
 no numbers here, and neither are NaN, infinity or what no float holds. Pure functions, any thread.
@@ -6,14 +6,20 @@ no numbers here, and neither are NaN, infinity or what no float holds. Pure func
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from typing import Any, Final, TypeGuard
+import warnings
+from collections.abc import Callable
+from typing import Any, Final, TypeGuard, TypeVar, cast
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, known_keys
 
 LONGEST: Final = 1e9  # seconds, some thirty years: a wait of the threading module still takes them
 _HIGHEST: Final = 1e300
 _SHOWN: Final = 80  # characters of what was given, in an error
+_Kind = TypeVar("_Kind")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def refused(what: str, given: object, allowed: str, hint: str = "") -> ConfigurationError:
@@ -90,3 +96,63 @@ def flag(what: str, given: Any) -> bool:
     if isinstance(given, bool):
         return given
     raise refused(what, given, "True or False")
+
+
+def function(what: str, given: Callable[..., Any], *arguments: str, answers: bool = True) -> None:
+    """A function that can be called with these arguments and does its work then. `answers`: its result is used.
+
+    Refused are coroutine functions, and generator functions where nobody iterates: their bodies would never run. What
+    Python tells nothing of, as of some functions of C, passes.
+    """
+    call = given if inspect.isroutine(given) or isinstance(given, functools.partial | type) else type(given).__call__
+    is_async = any(map(inspect.iscoroutinefunction, (given, call))) or inspect.isasyncgenfunction(call)
+    if is_async or (not answers and inspect.isgeneratorfunction(call)):
+        kind, name = "coroutine" if is_async else "generator", getattr(given, "__name__", type(given).__name__)
+        takes, value = ", ".join(arguments), ", ".join(arguments) or "None"
+        line = f"lambda {takes}: " if takes else "lambda: "
+        line += f"loop.call_soon_threadsafe(queue.put_nowait, {f'({value})' if len(arguments) > 1 else value})"
+        hint = "" if answers else f"; to hand over to an asyncio loop, give {line}, and await queue.get() there"
+        raise ConfigurationError(
+            f"{what} is the {kind} function {name}, whose body would never run, as this library is synchronous; "
+            f"give a plain function{hint}"
+        )
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError, NameError):
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        empty = inspect.Parameter.empty  # a default may be a secret
+        takes = ", ".join(str(one.replace(default=empty, annotation=empty)) for one in signature.parameters.values())
+        raise ConfigurationError(
+            f"{what} takes ({takes}), and is called with ({', '.join(arguments)}): {error}"
+        ) from None
+
+
+def by_name(function: _Function) -> _Function:
+    """For what takes many arguments: an unknown keyword is refused, and the error names the nearest one. What is
+    keyword-only and was given by position is taken with a DeprecationWarning that names it."""
+    code = function.__code__
+    positional, names = code.co_argcount, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    known = [name for name in names if name != "self"]
+    what = function.__qualname__.removesuffix(".__init__")
+
+    @functools.wraps(function)
+    def checked(*given: Any, **named: Any) -> Any:
+        known_keys(what, named, known)
+        if positional < len(given) <= len(names):
+            late = dict(zip(names[positional:], given[positional:], strict=False))
+            if not late.keys() & named.keys():
+                told = ", ".join(f"{name}=" for name in late)
+                warnings.warn(f"{what} takes {told} by keyword only", DeprecationWarning, stacklevel=2)
+                given, named = given[:positional], {**late, **named}
+        return function(*given, **named)
+
+    return cast(_Function, checked)
+
+
+def named_fields(kind: type[_Kind]) -> type[_Kind]:
+    """by_name for a dataclass: a decorator above `@dataclass`."""
+    setattr(kind, "__init__", by_name(kind.__init__))  # noqa: B010  # a checker takes no function for a method
+    return kind

@@ -35,6 +35,7 @@ _MONITOR: Final[Mapping[str, _Reading]] = {
     "KPIS": ("kpis", _switch, _WORD),
     "SYSTEM": ("system", _seconds, f"{_WORD}, or the seconds between two samples"),
     "PROMETHEUS_PORT": ("prometheus_port", int, "a whole number, 0 for a free port"),
+    "PROMETHEUS_ADDRESS": ("prometheus_address", str, "an address, 0.0.0.0 for every interface"),
     "LOG": ("log", _switch, _WORD),
 }
 _REPORTER: Final[Mapping[str, _Reading]] = {

@@ -30,6 +30,29 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
+__all__ = [
+    "AuthRejected",
+    "BufferFull",
+    "ClientIdInUse",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "DecodeError",
+    "EncodeError",
+    "Forked",
+    "HandlerExists",
+    "HandlerNotFound",
+    "HandshakeRefused",
+    "MissingExtra",
+    "NotConnected",
+    "RateLimited",
+    "RequestError",
+    "RequestInterrupted",
+    "RequestRejected",
+    "RequestTimeout",
+    "SubscriptionRejected",
+    "WsnovaError",
+]
+
 
 class WsnovaError(Exception):
     """Base of all errors of this package."""
@@ -44,8 +67,8 @@ class MissingExtra(WsnovaError, ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed; install it with: pip install 'wsnova-statsd[{extra}]'")
-        self.library = library
-        self.extra = extra
+        self.library: str = library
+        self.extra: str = extra
 
     def __reduce__(self) -> tuple[Any, ...]:  # a pool of worker processes pickles what it raises
         return type(self), (self.library, self.extra)
@@ -73,8 +96,8 @@ class ConnectionFailed(WsnovaError, ConnectionError):
 
     def __init__(self, message: str, *, cause: str = "error", retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.cause = cause
-        self.retry_after = retry_after
+        self.cause: str = cause
+        self.retry_after: float | None = retry_after
 
 
 _PATH: Final = "check the path of the URL"
@@ -125,9 +148,9 @@ class HandshakeRefused(ConnectionFailed):
             cause=f"http_{status}",
             retry_after=retry_after,
         )
-        self.status = status
-        self.location = location
-        self.origin = origin
+        self.status: int = status
+        self.location: str | None = location
+        self.origin: str | None = origin
 
     def __reduce__(self) -> tuple[Any, ...]:
         again = partial(type(self), retry_after=self.retry_after, location=self.location, origin=self.origin)
@@ -166,7 +189,7 @@ class RequestRejected(RequestError):
 
     def __init__(self, message: str, reply: object = None) -> None:
         super().__init__(message)
-        self.reply = reply
+        self.reply: object = reply
 
 
 class SubscriptionRejected(WsnovaError):
@@ -195,8 +218,14 @@ def one_of(what: str, given: object, allowed: Iterable[object]) -> Configuration
 
 
 def known_keys(what: str, given: Iterable[str], allowed: Mapping[str, object] | Iterable[str]) -> None:
-    """Raise for the first key of `given` that is not in `allowed`."""
+    """Raise for the first key of `given` that is not in `allowed`; the error names the nearest one too."""
     names = list(allowed)
     for key in given:
         if key not in names:
-            raise ConfigurationError(f"{what} has no {key!r}; it has: {', '.join(names)}")
+            raise ConfigurationError(f"{what} has no {key!r}; it has: {', '.join(names)}{_nearest(key, names)}")
+
+
+def _nearest(key: str, names: list[str]) -> str:
+    from difflib import get_close_matches  # for an error only
+
+    return "".join(f"; did you mean {name!r}?" for name in get_close_matches(str(key), names, 1, 0.7))

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, Unpack, cast, overload
 
 from . import checks, environment, process, profiles, telemetry
 from .client.client import ask_clients
@@ -24,63 +24,134 @@ from .insight.alerts import Alert, Alerts, Rule
 from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
 from .insight.system import SystemSampler
-from .metrics.application import ApplicationMetrics
-from .profiles import Profile
+from .metrics.application import ApplicationMetrics, Writers
+from .profiles import Profile, ProfileName
+from .redaction import one_line
 from .reporters.log import LogReporter
-from .reporters.prometheus import PrometheusReporter
+from .reporters.prometheus import ADDRESS, PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .reporters.twins import called_from, warn
 from .telemetry import Bus
 
 _log = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a checker knows it without its being installed
 
-class Monitor(ApplicationMetrics):
+    Kpis = TypeVar("Kpis", bound=KpiTracker | None, default=KpiTracker)  # None with kpis=False
+else:
+    from typing import TypeVar
+
+    Kpis = TypeVar("Kpis")
+
+
+class MonitorOptions(TypedDict, total=False):
+    """What a Monitor takes beside `profile` and `kpis`, for type checkers."""
+
+    reporter: StatsdReporter | None
+    alerts: bool | Iterable[Rule]
+    system: bool | float
+    prometheus_port: int | None
+    prometheus_address: str
+    log: bool | logging.Logger
+    bus: Bus | None
+    alert_sinks: Iterable[Sink]
+    datadog: bool
+
+
+class Monitor(ApplicationMetrics, Generic[Kpis]):
     """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
 
-    `profile` is WSNOVA_STATSD_PROFILE, else standard, if none is given; clients on the bus without one take it too.
-    `reporter` is started, flushed and stopped with the monitor, unless it already runs; without one a StatsdReporter
-    is made from the environment. `alerts` is True for every rule that fits the profile, False for none, or a list of
-    rules; they go to Datadog as events, unless `datadog` is False, and to `alert_sinks`: ws.alerts.ToLog(), functions
-    of an alert, and reporters, one of which takes the place of `reporter`.
-    `kpis`: the profile's figures as gauges and checks, and `monitor.kpis.report()`. `system`: True, or seconds between
-    two samples. `prometheus_port`: where to be scraped, 0 for a free one. `log`: True, or a logging.Logger.
     A part that is left out is None. Raises ConfigurationError at once for what is not usable.
+
+    Args:
+        profile: "financial", "standard", "lightweight" or a ws.Profile; clients on the bus without one take it too.
+            Default: None, that of WSNOVA_STATSD_PROFILE, else "standard".
+        reporter: A ws.StatsdReporter, started, flushed and stopped with the monitor, unless it already runs.
+            Default: one made from the environment.
+        alerts: True for every rule that fits the profile, False for none, or a list of rules. Default: True.
+        kpis: The profile's figures as gauges and checks, and `monitor.kpis.report()`. Default: True.
+        system: True samples process and network every 10 s, a number every so many seconds, from 1. Default: False.
+        prometheus_port: Where to be scraped, 1 to 65535, 0 for any free port. Default: None, nowhere.
+        prometheus_address: On which address; "0.0.0.0" is every interface. Default: "127.0.0.1", this machine alone.
+        log: True, or a logging.Logger, writes events as log records. Default: False.
+        bus: The ws.Bus to listen to. Default: that of ws.telemetry.
+        alert_sinks: Where alerts go besides Datadog: ws.alerts.ToLog(), functions of an alert, and reporters, one of
+            which takes the place of `reporter`. Default: none.
+        datadog: Whether alerts go to Datadog as events. Default: True.
     """
 
+    @overload
+    def __init__(
+        self: Monitor[KpiTracker],
+        profile: ProfileName | Profile | None = ...,
+        *,
+        kpis: Literal[True] = ...,
+        **others: Unpack[MonitorOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Monitor[None],
+        profile: ProfileName | Profile | None = ...,
+        *,
+        kpis: Literal[False],
+        **others: Unpack[MonitorOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Monitor[KpiTracker | None],
+        profile: ProfileName | Profile | None = ...,
+        *,
+        kpis: bool,
+        **others: Unpack[MonitorOptions],
+    ) -> None: ...
+
+    @checks.by_name
     def __init__(
         self,
-        profile: str | Profile | None = None,
+        profile: ProfileName | Profile | None = None,
+        *,
         reporter: StatsdReporter | None = None,
         alerts: bool | Iterable[Rule] = True,
         kpis: bool = True,
         system: bool | float = False,
         prometheus_port: int | None = None,
+        prometheus_address: str = ADDRESS,
         log: bool | logging.Logger = False,
         bus: Bus | None = None,
         alert_sinks: Iterable[Sink] = (),
         datadog: bool = True,
     ) -> None:
-        self.profile = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
+        self.profile: Profile = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
         checks.flag("kpis", kpis)
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
         if prometheus_port is not None:
             checks.port("prometheus_port", prometheus_port, zero="any free one", hint="None is for no server")
+        if not isinstance(prometheus_address, str) or not prometheus_address:
+            raise checks.refused("prometheus_address", prometheus_address, "an address such as '127.0.0.1'")
         for what, given, kind in (("reporter", reporter, StatsdReporter), ("bus", bus, Bus)):
             if given is not None and not isinstance(given, kind):
                 raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        self._port = prometheus_port
-        self.reporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
-        self.writers = self.reporter.writers
-        self.kpis = KpiTracker(self.profile, self._bus, self.reporter) if kpis else None
+        self._page = (prometheus_port, prometheus_address)
+        self.reporter: StatsdReporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
+        self.writers: Writers = self.reporter.writers
+        self.kpis: Kpis = cast(Kpis, KpiTracker(self.profile, self._bus, self.reporter) if kpis else None)
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
-        self.alerts = Alerts(rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog)
+        self.alerts: Alerts = Alerts(
+            rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog
+        )
         every = _EVERY if system is True else system
-        self.system = None if system is False else SystemSampler(every, self._bus)
-        self.prometheus = None if prometheus_port is None else PrometheusReporter(bus=self._bus)
-        self.log = None if log is False else LogReporter(None if log is True else log, bus=self._bus)
+        self.system: SystemSampler | None = None if system is False else SystemSampler(every, self._bus)
+        self.prometheus: PrometheusReporter | None = (
+            None if prometheus_port is None else PrometheusReporter(bus=self._bus)
+        )
+        self.log: LogReporter | None = (
+            None if log is False else LogReporter(None if log is True else log, bus=self._bus)
+        )
         self._stops: list[Callable[[float], object]] = []  # of the parts that run, in the order of their starts
         self._started_at = ""
         self.after_fork()
@@ -91,18 +162,18 @@ class Monitor(ApplicationMetrics):
         self._lock = threading.RLock()  # guards _stops; a signal's handler may stop in the midst of any method
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor[KpiTracker | None]:
         """A monitor made of `WSNOVA_STATSD_*` variables, of `arguments`, which win, and of the `DD_*` variables that a
         StatsdReporter reads. Raises ConfigurationError for an unknown variable and for a value that is not usable."""
         known_keys("Monitor.from_env", arguments, _ARGUMENTS)
         variables = os.environ if environ is None else environ
         given, reporter = environment.read(variables)
-        made = {"profile": environment.profile(variables)} | given | arguments
+        made: dict[str, Any] = {"profile": environment.profile(variables)} | given | arguments
         if made.get("reporter") is None:
             made["reporter"] = StatsdReporter(bus=arguments.get("bus"), **reporter)
-        return cls(**made)
+        return cls(kpis=made.pop("kpis", True), **made)
 
-    def start(self) -> Monitor:
+    def start(self) -> Monitor[Kpis]:
         """Start the reporter, then the parts that send to it. Started already: nothing happens."""
         process.in_child()
         with self._lock:
@@ -121,11 +192,11 @@ class Monitor(ApplicationMetrics):
 
     def _parts(self) -> Iterable[tuple[Callable[[], object], Callable[[float], object]]]:
         """How each part is started and, with what is left of the time, stopped."""
-        reporter, prometheus, port, given = self.reporter, self.prometheus, self._port, self._bus.profiles
+        reporter, prometheus, given = self.reporter, self.prometheus, self._bus.profiles
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
         yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
-        if prometheus is not None and port is not None:
-            yield lambda: prometheus.start(port), lambda _: prometheus.stop()
+        if prometheus is not None:
+            yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
         for part in (self.log, self.kpis):
             if part is not None:
                 yield part.start, lambda _, stop=part.stop: stop()  # type: ignore[misc]
@@ -141,7 +212,7 @@ class Monitor(ApplicationMetrics):
             _log.warning(
                 "clients %s were started before this Monitor and keep the profile they have, not %s, until they are "
                 "started again; start the Monitor first, or give them a profile",
-                ", ".join(keep),
+                one_line(", ".join(keep)),
                 self.profile.name,
             )
         if self.kpis is not None:
@@ -181,7 +252,7 @@ class Monitor(ApplicationMetrics):
             flushed = stop(max(0.0, deadline - time.monotonic())) is not False
         return flushed
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Monitor[Kpis]:
         return self.start()
 
     def __exit__(
@@ -242,7 +313,7 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
 
 
-def init(profile: str | Profile | None = None, **arguments: Any) -> Monitor:
+def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Monitor:
     """The process's one Monitor, started; the arguments are those of Monitor. Any thread.
 
     Called again with equal arguments it returns the same one, with others it raises ConfigurationError. After `stop()`,

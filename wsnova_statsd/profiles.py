@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from . import checks
 from .errors import ConfigurationError, known_keys, one_of
@@ -17,6 +17,8 @@ from .events import EventSpec
 
 _RANK: Final = {"any": 0, "minimal": 0, "standard": 1, "detailed": 2}
 LEVELS: Final = ("minimal", "standard", "detailed")
+Level = Literal["minimal", "standard", "detailed"]
+ProfileName = Literal["financial", "standard", "lightweight"]
 
 # key: (">" or "<", the limit); the KPI's unit is in its key. None: reported without a verdict.
 KpiTargets = Mapping[str, tuple[str, float] | None]
@@ -53,18 +55,37 @@ def _targets(
     return MappingProxyType(dict(zip(KPI_KEYS, limits, strict=True)))
 
 
+@checks.named_fields
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Which events a client emits, and how it reconnects. Change single values with `replace`.
 
-    Times are seconds; a `ping_interval` of None switches pings off. `max_attempts` counts the tries since the link was
-    last stable before the alarm is raised; the client goes on after it unless `give_up`. `metadata_filter` may be a
-    callable from metadata to metadata.
-    Raises ConfigurationError for a value out of range, at once.
+    Raises ConfigurationError for a value out of range, at once. The values of the three profiles stand in the order
+    financial, standard, lightweight. All times are seconds, up to 1e9.
+
+    Args:
+        name: A text that is not empty.
+        level: "detailed", "standard" or "minimal": the least important events that leave.
+        connection_events: Whether events of connections leave: True in all three.
+        message_events: Whether events of single messages leave: True, False, False. Sums leave in every profile.
+        error_events: Whether errors leave: True in all three.
+        heartbeat_events: Whether pings and pongs leave: True, False, False.
+        metadata_filter: True filters sensitive metadata, False does not, or a function from metadata to metadata:
+            False, True, True.
+        ping_interval: Seconds between two pings, above 0; None sends none: 5, 20, 60.
+        pong_timeout: Seconds within which something has to arrive after a ping, above 0: 3, 10, 20.
+        first_retry: Seconds before the first try to reconnect, from 0: 0, 0.5, 1.
+        retry_base: Seconds before the second one, doubled for each further one, above 0: 0.05, 0.5, 1.
+        retry_cap: Seconds that no wait exceeds, from retry_base: 2, 30, 60.
+        max_attempts: Tries since the link was last stable before the alarm is raised, from 1: 20, 10, 5.
+        stable_after: Seconds after which a link counts as stable, from 0: 5, 10, 10.
+        kpi_targets: KPIs and their targets: (">", limit), ("<", limit) or None. The README has the numbers.
+        give_up: Whether the alarm ends the client. Default: False, it goes on trying.
+        slow_after: Seconds of one message's processing that emit `process.slow`, from 0. Default: 0.1.
     """
 
     name: str
-    level: str
+    level: Level
     connection_events: bool
     message_events: bool
     error_events: bool
@@ -90,6 +111,8 @@ class Profile:
             checks.flag(f"a profile's {key}", getattr(self, key))
         if not isinstance(self.metadata_filter, bool) and not callable(self.metadata_filter):
             raise one_of("a profile's metadata_filter", self.metadata_filter, (True, False, "a callable"))
+        if not isinstance(self.metadata_filter, bool):
+            checks.function("a profile's metadata_filter", self.metadata_filter, "metadata")
         for key in (
             "ping_interval",
             "pong_timeout",

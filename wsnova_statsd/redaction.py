@@ -124,6 +124,11 @@ def describe_error(error: BaseException) -> str:
     return f"{name}: {message}" if message else name
 
 
+def one_line(text: str) -> str:
+    """A text whose control characters are escaped: a log record that shows it is one line, and changes no terminal."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def log_fault(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
     """Log an error with its traceback, and no secret of its texts. Raises nothing that a logging handler raises."""
     with contextlib.suppress(Exception):

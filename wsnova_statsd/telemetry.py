@@ -20,19 +20,47 @@ import traceback
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from . import process
+from . import checks, process
 from .errors import ConfigurationError, HandlerExists, HandlerNotFound
 from .events import HANDLER_FAILURE
 from .log_limit import LOG_EVERY, LogLimit
 from .profiles import Profile
 from .redaction import log_fault
 
+__all__ = [
+    "DEFAULT",
+    "Bind",
+    "Bus",
+    "Entry",
+    "EventSlot",
+    "Handler",
+    "HandlerFunction",
+    "Measurements",
+    "Metadata",
+    "Recorder",
+    "Unguarded",
+    "attach",
+    "attach_many",
+    "detach",
+    "execute",
+    "list_handlers",
+    "slot",
+    "span",
+]
+
 Recorder = Callable[..., object]
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
-HandlerFunction = Callable[[str, Measurements, Metadata, Any], object]
+
+
+class HandlerFunction(Protocol):
+    """What is attached: a function that is called with each event, in the thread that emits."""
+
+    def __call__(self, event: str, measurements: Measurements, metadata: Metadata, config: Any, /) -> object: ...
+
+
 Entry = tuple[Hashable, HandlerFunction, Any, "Bind | None"]  # handler_id, function, config, bind
 
 _log = logging.getLogger(__name__)
@@ -67,7 +95,7 @@ class EventSlot:
 
     def __init__(self, bus: Bus, event: str) -> None:
         self._bus = bus
-        self.event = event
+        self.event: str = event
         self.attached: dict[_Attachment, None] = {}  # in order; the bus's own
         self.handlers: tuple[Entry, ...] = ()  # made of `attached`; replaced as a whole
 
@@ -384,6 +412,9 @@ def _entry(handler_id: Hashable, function: HandlerFunction, config: Any, bind: B
         )
     if bind is not None and not callable(bind):
         raise ConfigurationError(f"bind of handler {handler_id!r} is {bind!r}; give a callable (names, metadata)")
+    checks.function(f"handler {handler_id!r}", function, "event", "measurements", "metadata", "config", answers=False)
+    if bind is not None:
+        checks.function(f"bind of handler {handler_id!r}", bind, "names", "metadata")
     return handler_id, function, config, bind
 
 
@@ -401,10 +432,10 @@ def _fault(error: BaseException) -> dict[str, Any]:
 
 DEFAULT: Final = Bus()
 
-attach = DEFAULT.attach
-attach_many = DEFAULT.attach_many
-detach = DEFAULT.detach
-execute = DEFAULT.execute
-list_handlers = DEFAULT.list_handlers
-slot = DEFAULT.slot
-span = DEFAULT.span
+attach: Final = DEFAULT.attach
+attach_many: Final = DEFAULT.attach_many
+detach: Final = DEFAULT.detach
+execute: Final = DEFAULT.execute
+list_handlers: Final = DEFAULT.list_handlers
+slot: Final = DEFAULT.slot
+span: Final = DEFAULT.span

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 UDP_BYTES: Final = 1432
 UNIX_BYTES: Final = 8192
@@ -27,7 +27,9 @@ MAX_TAG: Final = 200
 MAX_TEXT: Final = 4000
 MAX_KEY: Final = 100
 CUT_MARK: Final = "...[cut]"
+AlertType = Literal["error", "warning", "info", "success"]
 ALERT_TYPES: Final = ("error", "warning", "info", "success")
+Priority = Literal["normal", "low"]
 PRIORITIES: Final = ("normal", "low")
 STATUSES: Final = (0, 1, 2, 3)
 _AT_ONCE: Final = 1000  # values that one `%` writes, in a tenth of a millisecond: no other thread runs meanwhile

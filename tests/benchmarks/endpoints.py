@@ -35,7 +35,7 @@ class Endpoint:
     def client(self, query: str, bus: ws.Bus, **options: Any) -> ws.Client:
         """Ours: the financial profile, orjson both ways unless `protocol` is given."""
         options.setdefault("protocol", ws.JsonProtocol(loads=orjson.loads, dumps=orjson.dumps))
-        return ws.Client(self.url(query), "bench", profile=ws.FINANCIAL, ssl=self.context, bus=bus, **options)
+        return ws.Client(self.url(query), client_id="bench", profile=ws.FINANCIAL, ssl=self.context, bus=bus, **options)
 
     def peer(self, query: str) -> Any:
         """websocket-client's connection, in its fast setting."""

@@ -40,7 +40,7 @@ def _share(feed: int, drain: int, clients: int, n: int) -> float:
     with ws.StatsdReporter(host="127.0.0.1", port=drain, bus=bus) as reporter, ExitStack() as opened:
         for number, tally in enumerate(tallies):
             name = f"bench-{number}"
-            client = ws.Client(url, name, profile=ws.FINANCIAL, protocol=protocol, on_message=tally, bus=bus)
+            client = ws.Client(url, client_id=name, profile=ws.FINANCIAL, protocol=protocol, on_message=tally, bus=bus)
             opened.enter_context(client)
         deadline = time.monotonic() + 120
         for tally in tallies:

@@ -79,7 +79,7 @@ def monitored(feed: int, drain: int, profile: ws.Profile, n: int) -> float:
     bus = ws.Bus()
     protocol = ws.JsonProtocol(loads=orjson.loads)
     reporter = ws.StatsdReporter(host="127.0.0.1", port=drain, bus=bus)
-    with ws.Monitor(profile, reporter, bus=bus):
+    with ws.Monitor(profile, reporter=reporter, bus=bus):
         return our_loop(feed_url(feed, n), n, profile, protocol, bus, reporter.flush)
 
 

@@ -15,6 +15,7 @@ import pytest
 import wsnova_statsd as ws
 from tests.support import stuck_after, until
 from wsnova_statsd.client.stuck import stack_of
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages
 
@@ -71,12 +72,12 @@ MESSAGES = [f'{{"type": "{name}"}}' for name in ("first", "second", "third", "fo
 @USES
 @pytest.mark.parametrize("profile", ["financial", "standard", "lightweight"])
 def test_a_stuck_handler_is_told_once_while_it_still_runs(
-    use: Callable[..., ws.Client], profile: str, bus: ws.Bus, log: EventLog
+    use: Callable[..., ws.Client], profile: ProfileName, bus: ws.Bus, log: EventLog
 ) -> None:
     """Whether messages are dealt with one by one or in runs, in every profile; the next messages come all the same."""
     handle = _Held()
     with WebSocketServer(send_messages(MESSAGES)) as server:
-        client = use(lambda **more: ws.Client(server.url, "md-1", profile, bus=bus, **more), handle)
+        client = use(lambda **more: ws.Client(server.url, client_id="md-1", profile=profile, bus=bus, **more), handle)
         assert log.wait_for(STUCK, timeout=PATIENCE)
         assert handle.handled == 2
         handle.go.set()
@@ -104,7 +105,7 @@ def test_its_processor_time_tells_work_from_waiting(bus: ws.Bus, log: EventLog) 
 
     with (
         WebSocketServer(send_messages(MESSAGES)) as server,
-        ws.Client(server.url, "md-1", "financial", on_message=handle, bus=bus),
+        ws.Client(server.url, client_id="md-1", profile="financial", on_message=handle, bus=bus),
     ):
         assert log.wait_for(STUCK, 2, PATIENCE)
     working, waiting = (one.measurements["cpu_time"] for one in log.of(STUCK))
@@ -115,7 +116,7 @@ def test_its_processor_time_tells_work_from_waiting(bus: ws.Bus, log: EventLog) 
 @USES
 @pytest.mark.parametrize("profile", ["financial", "standard"])
 def test_many_messages_that_take_long_together_are_not_stuck(
-    use: Callable[..., ws.Client], profile: str, bus: ws.Bus, log: EventLog
+    use: Callable[..., ws.Client], profile: ProfileName, bus: ws.Bus, log: EventLog
 ) -> None:
     """Equal ones, which one read brings; each is shorter than the limit, all of them are three times as long."""
     done = threading.Event()
@@ -128,7 +129,7 @@ def test_many_messages_that_take_long_together_are_not_stuck(
             done.set()
 
     with WebSocketServer(send_messages(["true"] * 50)) as server:
-        client = use(lambda **more: ws.Client(server.url, "md-1", profile, bus=bus, **more), handle)
+        client = use(lambda **more: ws.Client(server.url, client_id="md-1", profile=profile, bus=bus, **more), handle)
         assert done.wait(PATIENCE)
         client.close()
     assert log.count(STUCK) == 0
@@ -144,7 +145,9 @@ def test_a_handler_that_waits_for_a_reply_is_stuck_too(bus: ws.Bus, log: EventLo
 
     done = threading.Event()
     with WebSocketServer(answers(lambda message: '{"type": "tick"}')) as server:
-        client = ws.Client(server.url, "md-1", protocol=ws.JsonRpcProtocol(), on_message=handle, bus=bus).start()
+        client = ws.Client(
+            server.url, client_id="md-1", protocol=ws.JsonRpcProtocol(), on_message=handle, bus=bus
+        ).start()
         client.send({"type": "go"})
         assert log.wait_for(STUCK, timeout=PATIENCE)
         assert done.wait(PATIENCE)
@@ -156,8 +159,8 @@ def test_a_client_that_waits_for_messages_or_is_polled_is_not_stuck(bus: ws.Bus,
     """Nobody handles a message there, for however long."""
     with (
         WebSocketServer(send_messages(MESSAGES)) as server,
-        ws.Client(server.url, "md-1", on_message=lambda message: None, bus=bus),
-        ws.Client(server.url, "md-2", bus=bus) as polled,
+        ws.Client(server.url, client_id="md-1", on_message=lambda message: None, bus=bus),
+        ws.Client(server.url, client_id="md-2", bus=bus) as polled,
     ):
         assert polled.receive(PATIENCE) == {"type": "first"}
         assert not log.wait_for(STUCK, 1, 0.6)
@@ -192,7 +195,7 @@ def test_a_closed_client_is_forgotten(bus: ws.Bus, heard: bool) -> None:
         if heard:
             stack.enter_context(capture_events(STUCK, bus=bus))
         handled = list[Any]()
-        client = ws.Client(server.url, "md-1", on_message=handled.append, bus=bus).start()
+        client = ws.Client(server.url, client_id="md-1", on_message=handled.append, bus=bus).start()
         assert until(lambda: len(handled) == len(MESSAGES), PATIENCE)
         client.close()
         kept = weakref.ref(client)

@@ -79,7 +79,7 @@ class _Day:
         self.agent = agent
         self.go = threading.Event()
         self.failing = True
-        self.client = ws.Client(url, "md-1", PROFILE, on_message=self._handle, bus=bus)
+        self.client = ws.Client(url, client_id="md-1", profile=PROFILE, on_message=self._handle, bus=bus)
 
     def _handle(self, message: Any) -> None:
         match message["type"]:
@@ -116,7 +116,7 @@ def test_every_incident_of_a_bad_day_is_told_once_and_recovers_once(
     reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
     with WebSocketServer(_feed) as feed:
         day = _Day(agent, bus, feed.url)
-        with ws.Monitor(PROFILE, reporter, RULES, bus=bus, alert_sinks=[reporter, day]) as monitor:
+        with ws.Monitor(PROFILE, reporter=reporter, alerts=RULES, bus=bus, alert_sinks=[reporter, day]) as monitor:
             with day.client:
                 _slow_and_stuck(day, feed)
                 _errors_without_end(day, feed)
@@ -195,7 +195,7 @@ def _refused_and_accepted(day: _Day, bus: ws.Bus) -> None:
             connection.send('{"type": "welcome"}' if "right" in str(message) else '{"type": "refused"}')
 
     with WebSocketServer(door) as server:
-        client = ws.Client(server.url, "md-2", PROFILE, auth=auth, bus=bus)
+        client = ws.Client(server.url, client_id="md-2", profile=PROFILE, auth=auth, bus=bus)
         with pytest.raises(ws.errors.AuthRejected):
             client.start()
         day.await_told("auth_failed:md-2", 1)
@@ -213,7 +213,9 @@ def test_ten_thousand_slow_messages_reach_datadog_as_two_events_with_the_right_n
     rule = ws.alerts.SlowProcessing(cool_down=3.0)
     with (
         ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus) as reporter,
-        ws.Monitor("standard", reporter, [rule], bus=bus, alert_sinks=[reporter, told.append]) as monitor,
+        ws.Monitor(
+            "standard", reporter=reporter, alerts=[rule], bus=bus, alert_sinks=[reporter, told.append]
+        ) as monitor,
     ):
         tags = {"client_id": "md-1", "type": "trade", "result": "ok"}
         for number in range(10_000):

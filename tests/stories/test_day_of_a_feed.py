@@ -49,7 +49,13 @@ def _live(exchange: JsonRpcExchange, bus: ws.Bus, log: EventLog) -> Day:
 
     auth = ws.MessageAuth(LOGIN, _accepted)
     client = ws.Client(
-        exchange.url, "day-1", PROFILE, protocol=ws.JsonRpcProtocol(), auth=auth, on_reconnect=back, bus=bus
+        exchange.url,
+        client_id="day-1",
+        profile=PROFILE,
+        protocol=ws.JsonRpcProtocol(),
+        auth=auth,
+        on_reconnect=back,
+        bus=bus,
     )
     with client:
         for channel in CHANNELS:

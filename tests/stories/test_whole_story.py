@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing import DogStatsDReceiver, Event
 from wsnova_statsd.testing.server import WebSocketServer, send_messages
 
@@ -38,7 +39,9 @@ def _alerts(agent: DogStatsDReceiver, count: int) -> list[Event]:
 
 
 @pytest.mark.parametrize("profile", ["financial", "standard", "lightweight"])
-def test_every_message_a_server_sends_is_counted_once_in_datadog(agent: DogStatsDReceiver, profile: str) -> None:
+def test_every_message_a_server_sends_is_counted_once_in_datadog(
+    agent: DogStatsDReceiver, profile: ProfileName
+) -> None:
     """Single messages where the profile tells of them, and the sums in every profile."""
     bus = ws.Bus()
     messages = [f'{{"type": "trade", "n": {number}}}' for number in range(N)]
@@ -46,7 +49,7 @@ def test_every_message_a_server_sends_is_counted_once_in_datadog(agent: DogStats
     numbers: list[int] = []
     with (
         WebSocketServer(send_messages(messages)) as feed,
-        ws.Monitor(profile, reporter, bus=bus),
+        ws.Monitor(profile, reporter=reporter, bus=bus),
         ws.Client(feed.url, client_id="md-1", profile=profile, bus=bus) as client,
     ):
         for message in client:
@@ -85,7 +88,7 @@ def test_the_slow_alert_fires_strictly_above_100_ms(
     agent: DogStatsDReceiver, bus: ws.Bus, reporter: ws.StatsdReporter
 ) -> None:
     """100 ms exactly is not slow, one nanosecond more is; the text is the guide's."""
-    with ws.Monitor("financial", reporter, bus=bus):
+    with ws.Monitor("financial", reporter=reporter, bus=bus):
         _slow(bus, LIMIT)
         _slow(bus, LIMIT + 1)
         (alert,) = _alerts(agent, 1)
@@ -103,7 +106,7 @@ def test_an_outage_is_told_from_its_loss_to_the_new_link(agent: DogStatsDReceive
     messages = ['{"type": "trade"}'] * 10
     with (
         WebSocketServer(send_messages(messages)) as feed,
-        ws.Monitor("financial", reporter, bus=bus),
+        ws.Monitor("financial", reporter=reporter, bus=bus),
         ws.Client(feed.url, client_id="md-1", profile="financial", bus=bus) as client,
     ):
         for received in range(20):

@@ -57,10 +57,10 @@ class Watched:
         self.reporter = ws.StatsdReporter(METRICS, host=agent.host, port=agent.port, bus=bus)
         self.sink_error: Exception | None = None  # what the function that gets the alerts raises
         sinks: list[Any] = [self.reporter, ws.alerts.ToLog(), self._sink]
-        self.monitor = ws.Monitor(profile, self.reporter, bus=bus, alert_sinks=sinks)
+        self.monitor = ws.Monitor(profile, reporter=self.reporter, bus=bus, alert_sinks=sinks)
         self.tracker = ws.KpiTracker(profile, bus, self.reporter)
         self.log = ws.LogReporter(bus=bus)
-        self.prometheus = ws.PrometheusReporter([*ws.prometheus_metrics(), *OWN_METRICS], bus)
+        self.prometheus = ws.PrometheusReporter([*ws.prometheus_metrics(), *OWN_METRICS], bus=bus)
 
     def _sink(self, alert: Alert) -> None:
         self.alerts.append(alert)
@@ -71,7 +71,7 @@ class Watched:
     def client(self, url: Any, **options: Any) -> Iterator[ws.Client]:
         """A client that is not started yet, and closed in the end."""
         options = {"on_error": self.faults.append, "profile": self.profile, **options}
-        client = ws.Client(url, "md-1", bus=self.bus, **options)
+        client = ws.Client(url, client_id="md-1", bus=self.bus, **options)
         self.shown += [client, options.get("auth"), options["profile"]]
         try:
             yield client

@@ -11,6 +11,7 @@ import wsnova_statsd as ws
 from wsnova_statsd.clock import Job
 from wsnova_statsd.insight.alerts import Alert, Alerts, Rule
 from wsnova_statsd.insight.sinks import Sink
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing.clock import FakeClock
 
 SECOND = 1_000_000_000  # nanoseconds
@@ -71,7 +72,7 @@ class Bench:
     def __init__(
         self,
         *rules: Rule,
-        profile: str | ws.Profile = "financial",
+        profile: ProfileName | ws.Profile = "financial",
         sinks: Iterable[Sink] = (),
         told: Callable[[Alert], object] | None = None,
         on_delivered: Callable[[Alert, float], object] | None = None,

@@ -5,6 +5,7 @@ from typing import Any
 import wsnova_statsd as ws
 from wsnova_statsd import events
 from wsnova_statsd.insight.kpi_report import Kpi
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing.clock import FakeClock
 
 MS = 1_000_000  # nanoseconds
@@ -14,7 +15,7 @@ S = 1_000_000_000
 class Scene:
     """The clock begins at 1,000 s, where a slice of ten seconds begins."""
 
-    def __init__(self, profile: str | ws.Profile = "financial", **options: Any) -> None:
+    def __init__(self, profile: ProfileName | ws.Profile = "financial", **options: Any) -> None:
         self.bus = ws.Bus()
         self.clock = FakeClock()
         self.tracker = ws.KpiTracker(profile, self.bus, clock=self.clock.ns, **options).start()

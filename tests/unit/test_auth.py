@@ -62,7 +62,7 @@ def test_header_credentials_outlive_their_iterator() -> None:
 
 def test_no_repr_shows_a_credential() -> None:
     """Neither that of the ready logins nor that of a client which has them."""
-    auths = [ws.HeaderAuth({"X-Key": SECRET}), ws.MessageAuth({"key": SECRET}, lambda message: True)]
+    auths: list[ws.Auth] = [ws.HeaderAuth({"X-Key": SECRET}), ws.MessageAuth({"key": SECRET}, lambda message: True)]
     for auth in auths:
         client = ws.Client(f"ws://me:{SECRET}@localhost/?t={SECRET}", headers={"X": SECRET}, auth=auth)
         assert SECRET not in repr(auth) + repr(client) + repr(vars(client)["_options"])

@@ -1,7 +1,11 @@
 """Checks of written values: what passes is returned as it is, what does not is named with what is allowed."""
 
+import asyncio
+import functools
+import inspect
 import math
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -106,3 +110,115 @@ def test_what_cannot_be_shown_is_named_by_its_class() -> None:
     assert checks.shown(Silent()) == "<Silent>"
     assert checks.shown(HUGE) == "<int>"
     assert re.fullmatch(r"'x{76}\.\.\.", checks.shown("x" * 500))
+
+
+def _plain(message: object) -> None: ...
+
+
+async def _coroutine(message: object) -> None: ...
+
+
+def _generator(message: object) -> Any:
+    yield message
+
+
+async def _both(message: object) -> Any:
+    yield message
+
+
+class _Callable:
+    async def __call__(self, message: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        _plain,
+        lambda message: None,
+        lambda *all_of_them: None,
+        functools.partial(_plain),
+        [].append,
+        print,
+        dict,
+        str,
+    ],
+)
+def test_a_function_that_can_be_called_so_passes(given: Callable[..., Any]) -> None:
+    """Functions of Python and of C, partials, methods and classes."""
+    checks.function("x", given, "message")
+    checks.function("x", given, "message", answers=False)
+
+
+@pytest.mark.parametrize("given", [_coroutine, functools.partial(_coroutine), _Callable(), _both])
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_function_whose_body_would_never_run_is_refused(given: Callable[..., Any], answers: bool) -> None:
+    """A coroutine function in every form: it would return at once, and be counted as done."""
+    with pytest.raises(
+        ConfigurationError, match=r"^x is the coroutine function \w+, whose body would never run, as this "
+    ):
+        checks.function("x", given, "message", answers=answers)
+
+
+def test_a_generator_is_refused_where_nobody_iterates() -> None:
+    """Where the result is used it may be iterated, as that of a function of headers is."""
+    checks.function("x", _generator, "message")
+    with pytest.raises(ConfigurationError, match="x is the generator function _generator"):
+        checks.function("x", _generator, "message", answers=False)
+
+
+@pytest.mark.parametrize("arguments", [(), ("message",), ("event", "config")])
+def test_the_line_that_hands_over_to_a_loop_does_so(arguments: tuple[str, ...]) -> None:
+    """The error's own line, run in another thread, puts what a handler is given into the loop's queue."""
+    with pytest.raises(ConfigurationError) as caught:
+        checks.function("x", _coroutine, *arguments, answers=False)
+    line = re.search(r"give (lambda.*), and await queue\.get\(\) there$", str(caught.value))
+    assert line is not None
+
+    async def main() -> object:
+        queue: asyncio.Queue[object] = asyncio.Queue()
+        handler = eval(line[1], {"loop": asyncio.get_running_loop(), "queue": queue})
+        threading.Thread(target=handler, args=arguments).start()
+        return await asyncio.wait_for(queue.get(), 10)
+
+    assert asyncio.run(main()) == (arguments if len(arguments) > 1 else arguments[0] if arguments else None)
+
+
+def test_a_function_of_other_arguments_is_told_with_both_lists() -> None:
+    """What it takes and what it is called with; a default, which may be a secret, is not shown."""
+    secret = "hunter2"
+
+    def handler(event: str, token: str = secret) -> None: ...
+
+    with pytest.raises(ConfigurationError) as caught:
+        checks.function("x", handler)
+    assert str(caught.value) == "x takes (event, token), and is called with (): missing a required argument: 'event'"
+
+
+class _Box:
+    @checks.by_name
+    def __init__(self, width: int, *, depth: int = 1, lid: bool = True) -> None:
+        self.given = width, depth, lid
+
+
+def test_an_argument_of_an_unknown_name_is_refused_with_the_nearest() -> None:
+    """And with all others that there are."""
+    with pytest.raises(ConfigurationError) as caught:
+        _Box(1, dept=2)  # type: ignore[call-arg]
+    assert str(caught.value) == "_Box has no 'dept'; it has: width, depth, lid; did you mean 'depth'?"
+    assert _Box(width=1, lid=False).given == (1, 1, False)
+
+
+def test_what_goes_by_name_and_was_given_by_position_is_taken_with_a_warning() -> None:
+    """The warning names the arguments and the caller's line, not the values. What is given twice Python refuses."""
+    with pytest.warns(DeprecationWarning, match=r"^_Box takes depth=, lid= by keyword only$") as caught:
+        assert _Box(1, 2, False).given == (1, 2, False)  # type: ignore[call-arg]
+    assert caught[0].filename == __file__
+    with pytest.raises(TypeError):
+        _Box(1, 2, depth=3)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        _Box(1, 2, False, 4)  # type: ignore[call-arg]
+
+
+def test_the_signature_that_editors_and_help_show_is_the_functions_own() -> None:
+    """With its names, kinds and defaults."""
+    assert str(inspect.signature(_Box)) == "(width: int, *, depth: int = 1, lid: bool = True) -> None"

@@ -43,6 +43,10 @@ def test_a_traceback_through_a_recorder_shows_its_source() -> None:
     assert "row.total + v0" in "".join(traceback.format_exception(caught.value))
 
 
+def _file(function: Any) -> object:
+    return function.__code__.co_filename
+
+
 def test_the_same_source_is_compiled_and_kept_once() -> None:
     """However many reporters a process makes."""
     metrics = [ws.counter("c", EVENT, ["type"]), ws.distribution("d", EVENT, "size", ["type"])]
@@ -50,7 +54,7 @@ def test_the_same_source_is_compiled_and_kept_once() -> None:
     kept = len(linecache.cache)
     others = [handler(Store(), metrics).function for _ in range(50)]
     assert len(linecache.cache) == kept
-    assert {one.__code__.co_filename for one in others} == {first.__code__.co_filename}
+    assert {_file(one) for one in others} == {_file(first)}
     assert len({id(one) for one in (first, *others)}) == 51
 
 

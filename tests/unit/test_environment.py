@@ -14,6 +14,7 @@ def test_every_variable_becomes_an_argument() -> None:
         "WSNOVA_STATSD_KPIS": " TRUE ",
         "WSNOVA_STATSD_SYSTEM": "2.5",
         "WSNOVA_STATSD_PROMETHEUS_PORT": "0",
+        "WSNOVA_STATSD_PROMETHEUS_ADDRESS": "0.0.0.0",
         "WSNOVA_STATSD_LOG": "on",
         "WSNOVA_STATSD_HOST": "agent",
         "WSNOVA_STATSD_PORT": "8126",
@@ -37,6 +38,7 @@ def test_every_variable_becomes_an_argument() -> None:
         "kpis": True,
         "system": 2.5,
         "prometheus_port": 0,
+        "prometheus_address": "0.0.0.0",
         "log": True,
     }
     assert reporter == {

@@ -202,3 +202,11 @@ def test_known_keys_pass_in_silence() -> None:
     known_keys("a box", ["width"], {"width": 1})
     with pytest.raises(ConfigurationError):
         known_keys("a box", ["width"], {})
+
+
+def test_an_unknown_key_that_is_nearly_a_known_one_is_told_with_it() -> None:
+    """A typo gets the name that was meant; a word that is like none gets none."""
+    with pytest.raises(
+        ConfigurationError, match=r"^a box has no 'widht'; it has: height, width; did you mean 'width'\?$"
+    ):
+        known_keys("a box", ["widht"], ["height", "width"])

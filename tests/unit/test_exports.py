@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd import testing
 
 MODULES = {"errors", "events", "telemetry", "alerts"}
 
@@ -89,3 +90,32 @@ def test_the_three_profiles_and_the_default_bus_are_the_ones_below() -> None:
     assert isinstance(ws.telemetry.DEFAULT, ws.Bus)
     assert ws.telemetry.Bus is ws.Bus
     assert ws.events.MESSAGE_RECEIVED == "websockex_nova.message.received"
+
+
+def _defined(module: types.ModuleType) -> set[str]:
+    """The public names that a module's own page writes down at its top level."""
+    found: set[str] = set()
+    for node in ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            if isinstance(target, ast.Name):
+                found.add(target.id)
+    return {name for name in found if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    "module", [ws.errors, ws.events, ws.telemetry, ws.alerts, testing], ids=lambda one: one.__name__
+)
+def test_each_public_module_lists_its_names_in_order(module: types.ModuleType) -> None:
+    """So that `import *`, editors and documents show what is meant for users."""
+    names = list(module.__all__)
+    assert names == sorted(set(names), key=_kind_then_name)
+    assert [name for name in names if not hasattr(module, name)] == []
+
+
+def test_no_event_error_or_name_of_the_bus_is_left_out_of_its_list() -> None:
+    """Helpers of errors.py that make one are the package's own."""
+    assert set(ws.events.__all__) == _defined(ws.events)
+    assert set(ws.telemetry.__all__) == _defined(ws.telemetry)
+    assert set(ws.errors.__all__) == _defined(ws.errors) - {"one_of", "known_keys"}

@@ -103,3 +103,12 @@ def test_what_its_caller_does_not_want_to_be_told_is_not(faults: Faults, log: py
     faults.outage(faults.occurred(ValueError("x"), "connection", "critical"))
     faults.restored()
     assert log.records == []
+
+
+def test_a_client_id_forges_no_record(log: pytest.LogCaptureFixture) -> None:
+    """An id may be what a user of the application chose: its line feeds and terminal codes are escaped."""
+    faults = Faults(Emitter(Bus(), STANDARD, "md-1"), "md\nERROR:root:paid\x1b[2J\u2028é", True, None)
+    faults.log("on_message raised", _raised(ValueError, "bad price"))
+    _down(faults, "refused")
+    shown = r"client md\nERROR:root:paid\x1b[2J\u2028é: "
+    assert [one.getMessage()[: len(shown)] for one in log.records] == [shown, shown]

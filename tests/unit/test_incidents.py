@@ -87,3 +87,12 @@ def test_every_breach_is_told_and_every_incident_ends_with_its_only_recovery(
                 since += alert.count
                 assert total + since <= sum(one <= at for one in breaches)
         assert total == len(breaches)
+
+
+def test_an_alerts_words_are_one_line_whatever_the_clients_id() -> None:
+    """They go into logs; the alert's own fields keep the id as it is."""
+    told: list[Alert] = []
+    Incidents(Passing(), told.append).fired("md\nERROR paid", Breach("t", "x", 1.0, "trade"), 0.0)
+    assert [alert.client for alert in told] == ["md\nERROR paid"]
+    assert r"client md\nERROR paid, type trade" in told[0].text
+    assert told[0].text.isprintable()

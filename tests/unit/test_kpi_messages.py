@@ -5,7 +5,7 @@ import pytest
 import wsnova_statsd as ws
 from tests.unit.kpis import MS, S, Scene
 from wsnova_statsd import events
-from wsnova_statsd.profiles import KPI_KEYS
+from wsnova_statsd.profiles import KPI_KEYS, ProfileName
 
 PROFILES = ("financial", "standard", "lightweight")
 
@@ -16,7 +16,7 @@ def scene() -> Scene:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_without_data_every_value_is_none(profile: str) -> None:
+def test_without_data_every_value_is_none(profile: ProfileName) -> None:
     """Never 0, never 100 %, and no verdict; overall and for a client that nobody knows."""
     scene = Scene(profile)
     for client in (None, "nobody"):
@@ -33,7 +33,7 @@ def test_without_data_every_value_is_none(profile: str) -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_message_kpis_come_from_the_sums_in_every_profile(profile: str) -> None:
+def test_message_kpis_come_from_the_sums_in_every_profile(profile: ProfileName) -> None:
     """Per-message events count for nothing but the p95."""
     scene = Scene(profile)
     scene.batch(100, errors=2, ms=500, longest=90)
@@ -110,7 +110,7 @@ def test_the_p95_leaves_the_window_also_if_nobody_asks_for_it(scene: Scene) -> N
 
 
 @pytest.mark.parametrize("profile", ["standard", "lightweight"])
-def test_a_profile_without_events_of_single_messages_hears_none(profile: str) -> None:
+def test_a_profile_without_events_of_single_messages_hears_none(profile: ProfileName) -> None:
     """So that a client of these profiles goes on dealing with messages in runs."""
     scene = Scene(profile)
     assert scene.bus.slot(events.MESSAGE_PROCESS_COMPLETED).handlers == ()

@@ -4,7 +4,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.unit.kpis import Scene
-from wsnova_statsd.insight.kpi_report import CRITICAL, OK, WARNING, Kpi, Report
+from wsnova_statsd.insight.kpi_report import CRITICAL, OK, WARNING, Kpi, KpiReport
 
 
 def _profile(**targets: object) -> ws.Profile:
@@ -43,7 +43,7 @@ def test_the_verdict_of_a_report_is_the_worst_of_its_rows() -> None:
         Kpi("connection_time_ms", value, ("<", 500.0), None if value is None else value < 500, 1)
         for value in (400.0, None, 510.0, 900.0)
     ]
-    assert [Report(rows[:count]).status for count in range(5)] == [None, OK, OK, WARNING, CRITICAL]
+    assert [KpiReport(rows[:count]).status for count in range(5)] == [None, OK, OK, WARNING, CRITICAL]
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,31 @@ def test_own_targets_are_judged_by() -> None:
     scene.batch(4)
     assert [row.key for row in scene.tracker.report() if row.target] == ["throughput_per_s"]
     assert scene.row("throughput_per_s").ok is True
+
+
+_ROWS = KpiReport(
+    [
+        Kpi("connection_time_ms", 400.0, ("<", 500.0), True, 3),
+        Kpi("message_error_rate", 0.5, ("<", 0.001), False, 10),
+        Kpi("throughput_per_s", 7.0, None, None, 7),
+        Kpi("time_to_reconnect_s", None, ("<", 2.0), None, 0),
+    ]
+)
+
+
+def test_what_a_prompt_shows_of_a_report_is_how_many_targets_are_met_and_which_are_missed() -> None:
+    """Nine named tuples on one line are read by nobody."""
+    assert repr(_ROWS) == (
+        "<wsnova_statsd.KpiReport 1 of 2 targets met; missed: message_error_rate 0.5, target < 0.001>"
+    )
+    assert repr(KpiReport(_ROWS[:1])) == "<wsnova_statsd.KpiReport 1 of 1 targets met>"
+    assert repr(KpiReport()) == "<wsnova_statsd.KpiReport 0 of 0 targets met>"
+
+
+def test_a_notebook_shows_a_report_as_a_table() -> None:
+    """One line for each row under a head; `<` of a target is escaped."""
+    shown = _ROWS._repr_html_()
+    assert shown.startswith("<table><thead><tr><th>KPI</th><th>value</th><th>target</th><th>ok</th><th>n</th></tr>")
+    assert "<tr><td>connection_time_ms</td><td>400</td><td>&lt; 500</td><td>yes</td><td>3</td></tr>" in shown
+    assert "<tr><td>time_to_reconnect_s</td><td>no data</td><td>&lt; 2</td><td></td><td>0</td></tr>" in shown
+    assert shown.count("<tr>") == 5

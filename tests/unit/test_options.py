@@ -255,3 +255,8 @@ def test_a_default_id_is_the_host_and_the_lowest_free_number() -> None:
     del first
     assert Client("ws://ids.example").client_id == "ids.example-1"
     assert Client(lambda: "ws://ids.example").client_id.startswith("client-")
+
+
+def test_the_repr_of_a_client_is_one_line_whatever_its_id() -> None:
+    """It stands in a warning when a client is collected."""
+    assert repr(Client("ws://h/", client_id="a\nb")) == r"<wsnova_statsd.Client a\nb idle>"

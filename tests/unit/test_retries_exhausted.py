@@ -4,6 +4,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.unit.alerting import SECOND, Bench
+from wsnova_statsd.profiles import ProfileName
 
 alerts, events = ws.alerts, ws.events
 
@@ -49,7 +50,7 @@ def _down(bench: Bench, lived: float, reason: str = "close_1006") -> None:
 
 
 @pytest.mark.parametrize(("profile", "stable"), [("financial", 5), ("standard", 10)])
-def test_exhausted_retries_are_over_when_a_link_was_stable(profile: str, stable: int) -> None:
+def test_exhausted_retries_are_over_when_a_link_was_stable(profile: ProfileName, stable: int) -> None:
     """The seconds are the profile's stable_after; a retry, or a first link of a client that was started anew."""
     for retry in (True, False):
         bench = Bench(alerts.RetriesExhausted(), profile=profile)

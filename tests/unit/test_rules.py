@@ -151,7 +151,7 @@ def test_a_function_rule_that_makes_no_sense_is_refused(arguments: Any, sentence
     with pytest.raises(ConfigurationError, match=sentence):
         When(*arguments)
     with pytest.raises(ConfigurationError, match="alert_type is 'loud'; allowed: error, warning, info"):
-        When("x", SLOW, print, alert_type="loud")
+        When("x", SLOW, print, alert_type="loud")  # type: ignore[arg-type]
 
 
 def test_a_function_with_more_arguments_that_may_be_left_out_is_taken() -> None:

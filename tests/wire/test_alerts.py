@@ -37,8 +37,8 @@ def test_a_link_that_flaps_alerts_once_and_recovers_when_it_is_stable(caplog: py
         reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
         with (
             caplog.at_level(logging.INFO, "wsnova_statsd.client.faults"),
-            ws.Monitor(QUICK, reporter, [ws.alerts.RetriesExhausted()], bus=bus),
-            ws.Client(server.url, "a", QUICK, on_message=_ignore, bus=bus),
+            ws.Monitor(QUICK, reporter=reporter, alerts=[ws.alerts.RetriesExhausted()], bus=bus),
+            ws.Client(server.url, client_id="a", profile=QUICK, on_message=_ignore, bus=bus),
         ):
             assert until(lambda: server.connections >= 40, PATIENCE)
             assert agent.wait_for(lambda agent: agent.events, PATIENCE)
@@ -59,7 +59,7 @@ def test_the_time_to_an_alert_ends_when_the_agents_socket_took_it(tmp_path: Path
     bus, path, told = ws.Bus(), str(tmp_path / "agent.socket"), list[Any]()
     failed = {"client_id": "a", "reason": "rejected", "phase": "initial"}
     reporter = ws.StatsdReporter(socket_path=path, bus=bus)
-    with ws.Monitor("financial", reporter, bus=bus, alert_sinks=[told.append]) as monitor:
+    with ws.Monitor("financial", reporter=reporter, bus=bus, alert_sinks=[told.append]) as monitor:
 
         def measured() -> Kpi:
             assert monitor.kpis is not None
@@ -89,7 +89,7 @@ def test_a_feed_that_falls_silent_was_blind_since_its_last_byte() -> None:
 
     profile = QUICK.replace(ping_interval=0.4, pong_timeout=0.3)
     with TcpServer(script) as server, capture_events(bus=bus) as log, ws.KpiTracker(profile, bus) as tracker:
-        with ws.Client(server.url, "a", profile, on_message=_ignore, bus=bus):
+        with ws.Client(server.url, client_id="a", profile=profile, on_message=_ignore, bus=bus):
             assert log.wait_for(ws.events.CONNECTION_RECONNECT_SUCCESS, 1, PATIENCE)
             rows = {row.key: row for row in tracker.report("a")}
             blind = last[1] - last[0]

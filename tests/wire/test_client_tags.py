@@ -27,10 +27,10 @@ def test_everything_of_a_client_carries_its_tags_and_nothing_of_another(bus: ws.
         DogStatsDReceiver() as agent,
         WebSocketServer(send_messages(['{"type": "a"}', "not json", '{"type": "b"}'])) as server,
         ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus) as reporter,
-        ws.Monitor(QUICK, reporter, alerts=[failed], system=1.0, prometheus_port=0, bus=bus) as monitor,
+        ws.Monitor(QUICK, reporter=reporter, alerts=[failed], system=1.0, prometheus_port=0, bus=bus) as monitor,
     ):
-        tagged = ws.Client(server.url, "mine", on_message=_fail, bus=bus, tags=VENUE).start(timeout=PATIENCE)
-        plain = ws.Client(server.url, "other", on_message=_fail, bus=bus).start(timeout=PATIENCE)
+        tagged = ws.Client(server.url, client_id="mine", on_message=_fail, bus=bus, tags=VENUE).start(timeout=PATIENCE)
+        plain = ws.Client(server.url, client_id="other", on_message=_fail, bus=bus).start(timeout=PATIENCE)
         for client in (tagged, plain):
             client.send({"type": "order"})
         wanted = {
@@ -66,10 +66,10 @@ def test_handlers_see_them_in_the_metadata(bus: ws.Bus) -> None:
     """As they were given, numbers and truth values as text; without tags there is no such key."""
     with WebSocketServer() as server, capture_events(bus=bus) as log:
         given = {"venue": "xetr", "desk": 7, "live": True}
-        with ws.Client(server.url, "mine", "financial", bus=bus, tags=given) as client:
+        with ws.Client(server.url, client_id="mine", profile="financial", bus=bus, tags=given) as client:
             client.send({"type": "order"})
             client.receive(timeout=PATIENCE)
-        with ws.Client(server.url, "other", "financial", bus=bus):
+        with ws.Client(server.url, client_id="other", profile="financial", bus=bus):
             pass
     tags = {one.metadata["client_id"]: one.metadata.get("tags") for one in log}
     assert tags == {"mine": {"venue": "xetr", "desk": "7", "live": "true"}, "other": None}
@@ -80,7 +80,7 @@ def test_a_client_that_comes_again_with_other_tags_has_series_of_its_own(bus: ws
     """In the same thread, under the same id, also without any: no count lands in the series of the one before."""
     with WebSocketServer() as server, capture_metrics(bus=bus) as metrics:
         for tags in (None, {"venue": "xetr"}, {"venue": "xpar"}, None):
-            with ws.Client(server.url, "md-1", "financial", bus=bus, tags=tags) as client:
+            with ws.Client(server.url, client_id="md-1", profile="financial", bus=bus, tags=tags) as client:
                 client.send({"type": "order"})
                 client.receive(timeout=PATIENCE)
         metrics.flush()
@@ -94,7 +94,7 @@ def test_a_client_that_comes_again_with_other_tags_has_series_of_its_own(bus: ws
 
 def test_a_tag_of_the_metric_stands_before_one_of_the_client_with_its_name(bus: ws.Bus) -> None:
     with WebSocketServer() as server, capture_metrics(bus=bus) as metrics:
-        with ws.Client(server.url, "md-1", bus=bus, tags={"reason": "mine"}):
+        with ws.Client(server.url, client_id="md-1", bus=bus, tags={"reason": "mine"}):
             pass
         metrics.flush()
     (gone,) = metrics.metrics("websocket.connection.disconnected")
@@ -107,7 +107,7 @@ def test_metrics_that_choose_by_metadata_have_them_too(bus: ws.Bus) -> None:
     """A definition with `keep` is called with mappings, and not bound."""
     sent = ws.counter("orders", ws.events.MESSAGE_SENT, tags=["client_id"], keep=lambda *_: True)
     with WebSocketServer() as server, capture_metrics([sent], bus=bus) as metrics:
-        with ws.Client(server.url, "md-1", "financial", bus=bus, tags=VENUE) as client:
+        with ws.Client(server.url, client_id="md-1", profile="financial", bus=bus, tags=VENUE) as client:
             for _ in range(3):
                 client.send({"type": "order"})
         metrics.flush()
@@ -121,7 +121,7 @@ def test_the_recovery_after_a_clients_end_has_them(bus: ws.Bus) -> None:
     reporter = ws.StatsdReporter([], host="127.0.0.1", port=9, bus=bus)
     rules = [ws.alerts.AuthFailed()]
     who = {"client_id": "md-1", "tags": VENUE}
-    with ws.Monitor("standard", reporter, alerts=rules, alert_sinks=[alerts.append], kpis=False, bus=bus):
+    with ws.Monitor("standard", reporter=reporter, alerts=rules, alert_sinks=[alerts.append], kpis=False, bus=bus):
         bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {**who, "reason": "rejected", "phase": "initial"})
         bus.execute(ws.events.AUTH_COMPLETED, {"duration": 1}, {"client_id": "md-1"})
         assert until(lambda: len(alerts) == 2)

@@ -51,7 +51,7 @@ class Echoing:
         self.got = 0
         self.sent = 0
         profile = ws.STANDARD.replace(**options)
-        self.client = ws.Client(server.url, client_id, profile, on_message=self._count, bus=bus)
+        self.client = ws.Client(server.url, client_id=client_id, profile=profile, on_message=self._count, bus=bus)
 
     def _count(self, message: Any) -> None:
         self.got += 1
@@ -258,7 +258,9 @@ def test_no_pair_is_torn_by_a_switch_in_the_midst_of_a_send(server: WebSocketSer
     """An encoder that turns detail on and off; what is told as sent has a type."""
     protocol = _Switching("encode", bus)
     with capture_events(*SINGLE, events.MESSAGE_BATCH_PROCESSED, bus=bus) as log:
-        with ws.Client(server.url, "a", protocol=protocol, on_message=lambda message: None, bus=bus) as client:
+        with ws.Client(
+            server.url, client_id="a", protocol=protocol, on_message=lambda message: None, bus=bus
+        ) as client:
             for number in range(50):
                 client.send({"n": number, "type": "t"})
         if protocol.handle is not None:

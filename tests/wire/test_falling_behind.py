@@ -75,7 +75,9 @@ def test_the_age_of_each_message_is_a_distribution(profile: ws.Profile) -> None:
     with DogStatsDReceiver() as agent, WebSocketServer(send_messages(messages)) as server:
         with (
             ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus),
-            ws.Client(server.url, "md-1", profile=profile, protocol=_Dated(), on_message=handled.append, bus=bus),
+            ws.Client(
+                server.url, client_id="md-1", profile=profile, protocol=_Dated(), on_message=handled.append, bus=bus
+            ),
         ):
             assert agent.wait_for(lambda _: _values(agent, "websocket.message.waiting"), 10.0)
         ages = _values(agent, "websocket.message.lag")

@@ -12,6 +12,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.support import until
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing import DogStatsDReceiver, capture_events
 from wsnova_statsd.testing.server import WebSocketServer
 
@@ -42,15 +43,15 @@ def _reporter(agent: DogStatsDReceiver, bus: ws.Bus, **options: Any) -> ws.Stats
 
 def test_a_second_client_of_an_id_is_refused_while_the_first_runs(server: WebSocketServer, bus: ws.Bus) -> None:
     """It emits nothing, not even an end: the first one's state goes on. On another bus it is another client."""
-    first = ws.Client(server.url, "md-1", bus=bus).start(timeout=PATIENCE)
-    second = ws.Client(server.url, "md-1", bus=bus)  # to make it is no fault
+    first = ws.Client(server.url, client_id="md-1", bus=bus).start(timeout=PATIENCE)
+    second = ws.Client(server.url, client_id="md-1", bus=bus)  # to make it is no fault
     with capture_events(bus=bus) as log:
         with pytest.raises(ws.errors.ClientIdInUse, match=r"^client_id 'md-1' belongs to another client on this bus, "):
             second.start(timeout=PATIENCE)
         second.close()
     assert log.names() == []
     assert (first.state, second.state) == (ws.State.CONNECTED, ws.State.CLOSED)
-    with ws.Client(server.url, "md-1", bus=ws.Bus()):
+    with ws.Client(server.url, client_id="md-1", bus=ws.Bus()):
         pass
     first.close()
     assert second.start(timeout=PATIENCE).state is ws.State.CONNECTED
@@ -59,20 +60,20 @@ def test_a_second_client_of_an_id_is_refused_while_the_first_runs(server: WebSoc
 
 def test_the_refusal_names_the_state_of_the_other(bus: ws.Bus) -> None:
     """One that waits for its next try holds its id like a connected one."""
-    ws.Client("ws://127.0.0.1:9/", "md-1", on_message=print, bus=bus).start(wait=False)
+    ws.Client("ws://127.0.0.1:9/", client_id="md-1", on_message=print, bus=bus).start(wait=False)
     with pytest.raises(ws.errors.ClientIdInUse, match=r"which is (waiting|connecting); close that one, or give this"):
-        ws.Client("ws://127.0.0.1:9/", "md-1", bus=bus).start()
+        ws.Client("ws://127.0.0.1:9/", client_id="md-1", bus=bus).start()
 
 
 def test_a_client_may_be_started_again_and_a_failed_start_gives_its_id_back(
     server: WebSocketServer, bus: ws.Bus
 ) -> None:
-    client = ws.Client(server.url, "md-1", bus=bus)
+    client = ws.Client(server.url, client_id="md-1", bus=bus)
     for _ in range(2):
         assert client.start(timeout=PATIENCE) is client.start()
         client.close()
     with pytest.raises(ws.errors.ConnectionFailed):
-        ws.Client("ws://127.0.0.1:9/", "md-1", ws.STANDARD.replace(max_attempts=1), bus=bus).start()
+        ws.Client("ws://127.0.0.1:9/", client_id="md-1", profile=ws.STANDARD.replace(max_attempts=1), bus=bus).start()
     client.start(timeout=PATIENCE).close()
 
 
@@ -80,7 +81,7 @@ def test_a_client_that_was_collected_holds_its_id_no_more(server: WebSocketServe
     """Its last events come before the first ones of the client that takes the id."""
     with capture_events(STATE, ws.events.CLIENT_CLOSED, bus=bus) as log:
         for _ in range(3):
-            client = ws.Client(server.url, "md-1", bus=bus).start(timeout=PATIENCE)
+            client = ws.Client(server.url, client_id="md-1", bus=bus).start(timeout=PATIENCE)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 del client
@@ -90,7 +91,7 @@ def test_a_client_that_was_collected_holds_its_id_no_more(server: WebSocketServe
 
 
 def test_of_many_that_start_at_once_one_holds_the_id(server: WebSocketServer, bus: ws.Bus) -> None:
-    clients = [ws.Client(server.url, "md-1", on_message=print, bus=bus) for _ in range(8)]
+    clients = [ws.Client(server.url, client_id="md-1", on_message=print, bus=bus) for _ in range(8)]
     refused: list[ws.errors.ClientIdInUse] = []
 
     def start(client: ws.Client) -> None:
@@ -110,11 +111,11 @@ def test_of_many_that_start_at_once_one_holds_the_id(server: WebSocketServer, bu
 
 def test_a_child_may_use_an_id_of_its_parents(server: WebSocketServer, bus: ws.Bus) -> None:
     """The parent's client is no client of the child's."""
-    ws.Client(server.url, "md-1", on_message=print, bus=bus).start(timeout=PATIENCE)
+    ws.Client(server.url, client_id="md-1", on_message=print, bus=bus).start(timeout=PATIENCE)
     pid = os.fork()
     if pid == 0:
         try:
-            ws.Client(server.url, "md-1", bus=bus).start(timeout=PATIENCE)
+            ws.Client(server.url, client_id="md-1", bus=bus).start(timeout=PATIENCE)
             os._exit(0)
         finally:
             os._exit(1)
@@ -128,10 +129,10 @@ def test_without_a_profile_a_client_takes_that_of_the_monitor_that_runs_on_its_b
     server: WebSocketServer, agent: DogStatsDReceiver, bus: ws.Bus
 ) -> None:
     """Seen to at each start and not in between; one that was given stays; without a Monitor it is the standard one."""
-    client = ws.Client(server.url, "md-1", bus=bus)
-    own = ws.Client(server.url, "md-2", "lightweight", bus=bus)
+    client = ws.Client(server.url, client_id="md-1", bus=bus)
+    own = ws.Client(server.url, client_id="md-2", profile="lightweight", bus=bus)
     assert client.start(timeout=PATIENCE).profile == ws.STANDARD
-    with ws.Monitor("financial", _reporter(agent, bus), bus=bus):
+    with ws.Monitor("financial", reporter=_reporter(agent, bus), bus=bus):
         assert client.profile == ws.STANDARD
         client.close()
         assert client.profile == ws.FINANCIAL
@@ -152,15 +153,16 @@ def test_a_later_monitor_says_once_which_clients_keep_another_profile(
     server: WebSocketServer, agent: DogStatsDReceiver, bus: ws.Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Those that were given one chose it."""
-    for name, profile in (("b", None), ("a", None), ("own", "lightweight"), ("same", "financial")):
-        ws.Client(server.url, name, profile, on_message=print, bus=bus).start(timeout=PATIENCE)
-    with caplog.at_level(logging.WARNING), ws.Monitor("financial", _reporter(agent, bus), bus=bus):
+    profiles: dict[str, ProfileName | None] = {"b": None, "a": None, "own": "lightweight", "same": "financial"}
+    for name, profile in profiles.items():
+        ws.Client(server.url, client_id=name, profile=profile, on_message=print, bus=bus).start(timeout=PATIENCE)
+    with caplog.at_level(logging.WARNING), ws.Monitor("financial", reporter=_reporter(agent, bus), bus=bus):
         assert [record.getMessage() for record in caplog.records] == [
             "clients a, b were started before this Monitor and keep the profile they have, not financial, until they "
             "are started again; start the Monitor first, or give them a profile"
         ]
     caplog.clear()
-    with ws.Monitor("standard", _reporter(agent, bus), bus=bus):
+    with ws.Monitor("standard", reporter=_reporter(agent, bus), bus=bus):
         assert caplog.records == []
 
 
@@ -171,11 +173,11 @@ def test_a_monitor_that_starts_after_its_clients_has_their_state_in_its_first_fl
     server: WebSocketServer, agent: DogStatsDReceiver, bus: ws.Bus
 ) -> None:
     """`up`, KPIs and checks: of one that is connected, one that tries to be, and none that is closed."""
-    ws.Client(server.url, "up", on_message=print, bus=bus).start(timeout=PATIENCE)
-    ws.Client("ws://127.0.0.1:9/", "down", on_message=print, bus=bus).start(wait=False)
-    ws.Client(server.url, "closed", bus=bus).start(timeout=PATIENCE).close()
-    ws.Client(server.url, "never", bus=bus)
-    with ws.Monitor("standard", _reporter(agent, bus, flush_interval=10), bus=bus) as monitor:
+    ws.Client(server.url, client_id="up", on_message=print, bus=bus).start(timeout=PATIENCE)
+    ws.Client("ws://127.0.0.1:9/", client_id="down", on_message=print, bus=bus).start(wait=False)
+    ws.Client(server.url, client_id="closed", bus=bus).start(timeout=PATIENCE).close()
+    ws.Client(server.url, client_id="never", bus=bus)
+    with ws.Monitor("standard", reporter=_reporter(agent, bus, flush_interval=10), bus=bus) as monitor:
         assert monitor.reporter.flush()
         assert agent.wait_for(lambda agent: agent.metrics(UP) and len(agent.checks) >= 2, PATIENCE)
     told = {one.tags: one.values for one in agent.metrics(UP)}
@@ -190,7 +192,7 @@ def test_a_monitor_that_starts_after_its_clients_has_their_state_in_its_first_fl
 
 def test_up_is_0_for_a_client_that_never_connected(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     with _reporter(agent, bus) as reporter:
-        ws.Client("ws://127.0.0.1:9/", "md-1", on_message=print, bus=bus).start(wait=False)
+        ws.Client("ws://127.0.0.1:9/", client_id="md-1", on_message=print, bus=bus).start(wait=False)
         assert reporter.flush()
         assert agent.wait_for(lambda agent: agent.metrics(UP))
         assert agent.last(UP) == 0
@@ -199,7 +201,9 @@ def test_up_is_0_for_a_client_that_never_connected(agent: DogStatsDReceiver, bus
 def test_a_profile_without_connection_events_has_no_state_to_tell(server: WebSocketServer, bus: ws.Bus) -> None:
     """Else it would be said to be down for good."""
     with capture_events(STATE, bus=bus) as log:
-        ws.Client(server.url, "md-1", ws.STANDARD.replace(connection_events=False), bus=bus).start(PATIENCE).close()
+        ws.Client(server.url, client_id="md-1", profile=ws.STANDARD.replace(connection_events=False), bus=bus).start(
+            PATIENCE
+        ).close()
     assert [dict(one.measurements) for one in log] == [{}]
 
 
@@ -211,12 +215,12 @@ def test_the_last_state_that_is_emitted_is_the_true_one(server: WebSocketServer,
     bus.attach_many(
         "watch", [STATE, *said], lambda event, measurements, *_: states.append(said.get(event, measurements.get("up")))
     )
-    client = ws.Client(server.url, "md-1", profile, on_message=print, bus=bus).start(timeout=PATIENCE)
+    client = ws.Client(server.url, client_id="md-1", profile=profile, on_message=print, bus=bus).start(timeout=PATIENCE)
     over = threading.Event()
 
     def ask() -> None:
         while not over.is_set():
-            with ws.Monitor("standard", _reporter_to_nobody(bus), alerts=False, kpis=False, bus=bus):
+            with ws.Monitor("standard", reporter=_reporter_to_nobody(bus), alerts=False, kpis=False, bus=bus):
                 pass
 
     asking = threading.Thread(target=ask)
@@ -238,11 +242,11 @@ def _reporter_to_nobody(bus: ws.Bus) -> ws.StatsdReporter:
 
 def test_a_state_asked_for_in_the_midst_of_the_end_is_followed_by_the_end(server: WebSocketServer, bus: ws.Bus) -> None:
     """A gauge of a closed client would be sent for ever."""
-    client = ws.Client(server.url, "md-1", on_message=print, bus=bus).start(timeout=PATIENCE)
+    client = ws.Client(server.url, client_id="md-1", on_message=print, bus=bus).start(timeout=PATIENCE)
     bus.attach("closes", STATE, lambda *_: client.close())
     with (
         capture_events(STATE, ws.events.CLIENT_CLOSED, bus=bus) as log,
-        ws.Monitor("standard", _reporter_to_nobody(bus), alerts=False, kpis=False, bus=bus),
+        ws.Monitor("standard", reporter=_reporter_to_nobody(bus), alerts=False, kpis=False, bus=bus),
     ):
         pass
     assert log.names()[-1] == ws.events.CLIENT_CLOSED

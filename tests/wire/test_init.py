@@ -196,14 +196,14 @@ def test_two_monitors_are_told_of_once(bus: ws.Bus, caplog: pytest.LogCaptureFix
         (told,) = _warnings(caplog)
         assert "<wsnova_statsd.StatsdReporter to " in told
     caplog.clear()
-    with _reporter(bus=bus) as shared, ws.Monitor("standard", shared, bus=bus) as first:
-        with ws.Monitor("financial", shared, bus=bus) as second:
+    with _reporter(bus=bus) as shared, ws.Monitor("standard", reporter=shared, bus=bus) as first:
+        with ws.Monitor("financial", reporter=shared, bus=bus) as second:
             (told,) = _warnings(caplog)
             assert told.startswith(f"{first!r} and {second!r} {TWICE}: KPIs and alerts are sent twice. ")
         caplog.clear()
-        with ws.Monitor("standard", shared, alerts=False, kpis=False, bus=bus):
+        with ws.Monitor("standard", reporter=shared, alerts=False, kpis=False, bus=bus):
             assert _warnings(caplog) == []
-    with ws.Monitor("standard", _reporter(metrics=[], bus=bus), bus=bus), ws.Monitor(bus=bus):
+    with ws.Monitor("standard", reporter=_reporter(metrics=[], bus=bus), bus=bus), ws.Monitor(bus=bus):
         (told,) = _warnings(caplog)
         assert told.count("<wsnova_statsd.Monitor standard started at ") == 2
 

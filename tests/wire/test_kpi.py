@@ -66,7 +66,7 @@ def test_a_server_that_fails_and_recovers_is_seen_in_gauges_and_checks(receiver:
         )
 
     with reporter, tracker, WebSocketServer(silent) as server, capture_events("websockex_nova", bus=bus) as log:
-        client = ws.Client(server.url, "a", profile, on_message=_ignore, bus=bus)
+        client = ws.Client(server.url, client_id="a", profile=profile, on_message=_ignore, bus=bus)
         client.start(timeout=PATIENCE)
         assert seen(can_connect=0, health=0)
         server.stop(drop=True)
@@ -110,7 +110,7 @@ def test_the_message_kpis_of_every_profile_are_those_of_its_messages(profile: ws
             raise ValueError("not this one")
 
     with WebSocketServer(_hundred) as server, ws.KpiTracker(profile, bus) as tracker:
-        with ws.Client(server.url, "a", profile, on_message=handle, bus=bus) as client:
+        with ws.Client(server.url, client_id="a", profile=profile, on_message=handle, bus=bus) as client:
             for number in range(10):
                 client.send({"n": number})
             assert server.wait_for(lambda: len(server.received) == 10)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer
 
@@ -37,7 +38,9 @@ def test_a_session_with_a_loss_reads_like_the_guide(log: pytest.LogCaptureFixtur
         WebSocketServer() as echo,
         capture_events(bus=bus) as events,
         ws.LogReporter(NAME, bus=bus).start(),  # twice, then
-        ws.Client(echo.url, "md-1", "financial", bus=bus, on_message=lambda _: None, on_reconnect=back.set) as client,
+        ws.Client(
+            echo.url, client_id="md-1", profile="financial", bus=bus, on_message=lambda _: None, on_reconnect=back.set
+        ) as client,
     ):
         for message in ({"type": "trade"}, {"type": "quote"}):
             client.send(message)
@@ -64,7 +67,7 @@ def test_a_session_with_a_loss_reads_like_the_guide(log: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("profile", ["standard", "lightweight"])
-def test_a_profile_decides_what_there_is_to_be_told(profile: str, log: pytest.LogCaptureFixture) -> None:
+def test_a_profile_decides_what_there_is_to_be_told(profile: ProfileName, log: pytest.LogCaptureFixture) -> None:
     """Without message events there are no lines of messages."""
     bus = ws.Bus()
     with (

@@ -47,15 +47,15 @@ def test_one_object_has_every_part_and_each_tells(
     reporter = _reporter(agent, bus)
     with (
         caplog.at_level(logging.INFO),
-        ws.Monitor("financial", reporter, system=1.0, prometheus_port=0, log=True, bus=bus) as monitor,
+        ws.Monitor("financial", reporter=reporter, system=1.0, prometheus_port=0, log=True, bus=bus) as monitor,
     ):
         bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
         bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {**WHO, "reason": "rejected", "phase": "initial"})
         assert monitor.prometheus is not None
         page = urllib.request.urlopen(f"http://127.0.0.1:{monitor.prometheus.port}/metrics", timeout=5).read().decode()
         assert monitor.kpis is not None
-        rows = {row.key: row for row in monitor.kpis.report("md-1")}
         assert agent.wait_for(lambda agent: agent.metrics("websocket.system.threads"), 20.0), agent.counts()
+        rows = {row.key: row for row in monitor.kpis.report("md-1")}
     agent.stop()
     assert _heard(bus) == 0
     assert "Connection established in 12.0ms" in caplog.messages
@@ -74,7 +74,7 @@ def test_what_is_left_out_is_not_there(agent: DogStatsDReceiver, bus: ws.Bus) ->
     with _reporter(agent, bus) as alone:
         expected = _heard(bus)
     del alone
-    with ws.Monitor("standard", _reporter(agent, bus), alerts=False, kpis=False, bus=bus) as monitor:
+    with ws.Monitor("standard", reporter=_reporter(agent, bus), alerts=False, kpis=False, bus=bus) as monitor:
         assert _heard(bus) == expected
         assert (monitor.kpis, monitor.system, monitor.prometheus, monitor.log) == (None, None, None, None)
         assert monitor.alerts.rules == []
@@ -83,7 +83,7 @@ def test_what_is_left_out_is_not_there(agent: DogStatsDReceiver, bus: ws.Bus) ->
 def test_a_reporter_that_already_runs_is_flushed_and_goes_on(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     """It belongs to whoever started it."""
     with _reporter(agent, bus, flush_interval=10) as reporter:
-        with ws.Monitor("standard", reporter, bus=bus):
+        with ws.Monitor("standard", reporter=reporter, bus=bus):
             reporter.increment("orders", 3)
         assert reporter.running
         assert agent.wait_for(lambda agent: agent.count("orders") == 3)
@@ -91,7 +91,7 @@ def test_a_reporter_that_already_runs_is_flushed_and_goes_on(agent: DogStatsDRec
 
 def test_start_and_stop_may_be_called_again_and_again(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     """Twice is once; after a stop it starts anew."""
-    monitor = ws.Monitor("standard", _reporter(agent, bus), bus=bus)
+    monitor = ws.Monitor("standard", reporter=_reporter(agent, bus), bus=bus)
     assert monitor.stop()
     for number in (1, 2):
         assert monitor.start() is monitor.start()
@@ -109,7 +109,7 @@ def test_a_port_that_is_taken_starts_nothing(agent: DogStatsDReceiver, bus: ws.B
         taken.listen()
         port = taken.getsockname()[1]
         reporter = _reporter(agent, bus)
-        monitor = ws.Monitor("standard", reporter, prometheus_port=port, bus=bus)
+        monitor = ws.Monitor("standard", reporter=reporter, prometheus_port=port, bus=bus)
         with pytest.raises(ws.errors.ConfigurationError, match=str(port)):
             monitor.start()
         assert not reporter.running
@@ -121,15 +121,15 @@ def test_a_port_that_is_taken_starts_nothing(agent: DogStatsDReceiver, bus: ws.B
 
 def test_nothing_starts_in_the_constructor(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     before = threading.active_count()
-    ws.Monitor("standard", _reporter(agent, bus), system=True, prometheus_port=0, log=True, bus=bus)
+    ws.Monitor("standard", reporter=_reporter(agent, bus), system=True, prometheus_port=0, log=True, bus=bus)
     assert (threading.active_count(), _heard(bus)) == (before, 0)
 
 
 def test_two_monitors_do_not_disturb_each_other(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     """On one bus, each with its own way out: both count everything, and one goes on when the other stops."""
     with DogStatsDReceiver() as second_agent:
-        second = ws.Monitor("financial", _reporter(second_agent, bus), system=True, log=True, bus=bus)
-        with ws.Monitor("standard", _reporter(agent, bus), system=True, log=True, bus=bus):
+        second = ws.Monitor("financial", reporter=_reporter(second_agent, bus), system=True, log=True, bus=bus)
+        with ws.Monitor("standard", reporter=_reporter(agent, bus), system=True, log=True, bus=bus):
             with second:
                 bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
             bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
@@ -141,7 +141,7 @@ def test_two_monitors_do_not_disturb_each_other(agent: DogStatsDReceiver, bus: w
 
 def test_a_child_of_a_fork_counts_and_judges_for_itself(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     """What the parent counted is the parent's; the child's counts, KPIs and alerts arrive from the child."""
-    with ws.Monitor("financial", _reporter(agent, bus, flush_interval=10), bus=bus) as monitor:
+    with ws.Monitor("financial", reporter=_reporter(agent, bus, flush_interval=10), bus=bus) as monitor:
         bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
         pid = os.fork()
         if pid == 0:
@@ -225,7 +225,9 @@ def test_an_alert_function_that_does_not_return_costs_a_stop_half_its_time_and_n
         called.set()
         go.wait(10)
 
-    monitor = ws.Monitor("standard", _reporter(agent, bus, flush_interval=10), alert_sinks=[page], bus=bus).start()
+    monitor = ws.Monitor(
+        "standard", reporter=_reporter(agent, bus, flush_interval=10), alert_sinks=[page], bus=bus
+    ).start()
     bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, {**WHO, "reason": "rejected", "phase": "initial"})
     assert called.wait(10)
     began = time.monotonic()
@@ -241,7 +243,7 @@ def test_a_signals_handler_may_stop_a_monitor_in_the_midst_of_its_start_and_stop
         monitors: list[ws.Monitor] = []
 
         def make() -> tuple[Callable[[], object], Callable[[], object]]:
-            monitor = ws.Monitor("standard", _reporter(receiver, bus), bus=bus)
+            monitor = ws.Monitor("standard", reporter=_reporter(receiver, bus), bus=bus)
             monitors.append(monitor)
 
             def life() -> None:
@@ -261,7 +263,7 @@ def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -
     """A client with the standard profile tells of single messages while the detail lasts, and not afterwards."""
     with (
         WebSocketServer(send_messages(["1", "2", "3"])) as server,
-        ws.Monitor("standard", _reporter(agent, bus), bus=bus) as monitor,
+        ws.Monitor("standard", reporter=_reporter(agent, bus), bus=bus) as monitor,
         capture_events(bus=bus) as log,
         ws.Client(server.url, client_id="md-1", bus=bus) as client,
     ):
@@ -277,12 +279,25 @@ def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -
     assert seen == [(1, 0), (2, 1), (3, 1)]
 
 
+def test_the_page_to_scrape_is_where_the_monitor_was_told(bus: ws.Bus) -> None:
+    """An empty address is refused, as it would be every interface."""
+    for address, elsewhere in (("127.0.0.1", False), ("0.0.0.0", True)):
+        with ws.Monitor(prometheus_port=0, prometheus_address=address, bus=bus) as monitor:
+            assert monitor.prometheus is not None
+            with socket.socket() as probe:
+                assert (probe.connect_ex(("127.0.0.2", monitor.prometheus.port)) == 0) is elsewhere
+    with pytest.raises(
+        ws.errors.ConfigurationError, match=r"^prometheus_address must be an address such as .*, got ''$"
+    ):
+        ws.Monitor(prometheus_address="", bus=bus)
+
+
 def test_a_stop_tells_that_something_was_left(bus: ws.Bus) -> None:
     """The reporter's flush has the last word: nobody listens there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    monitor = ws.Monitor("standard", ws.StatsdReporter(host="127.0.0.1", port=port, bus=bus), bus=bus).start()
+    monitor = ws.Monitor("standard", reporter=ws.StatsdReporter(host="127.0.0.1", port=port, bus=bus), bus=bus).start()
     bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
     monitor.reporter.flush()  # a first packet to a port without a reader seems to be taken
     bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)

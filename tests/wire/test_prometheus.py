@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import prometheus_client
 import pytest
 from prometheus_client.openmetrics import parser as strict_parser
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -24,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 import wsnova_statsd as ws
 from tests.faults.forking import Child, Fork
 from tests.support import until
+from wsnova_statsd.reporters.scrape_server import ScrapeServer
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -55,7 +58,7 @@ sum(rate(websockex_nova_error_occurred_count[5m])) by (error_type)
 @pytest.fixture
 def reporter(bus: ws.Bus) -> Iterator[ws.PrometheusReporter]:
     """The guide's list on a bus of its own, at a free port of this machine."""
-    running = ws.PrometheusReporter(bus=bus).start(port=0, addr="127.0.0.1")
+    running = ws.PrometheusReporter(bus=bus).start(port=0)
     yield running
     running.stop()
 
@@ -132,7 +135,7 @@ def test_scrapes_while_threads_emit_end_at_what_was_emitted(bus: ws.Bus, reporte
 def test_start_twice_is_harmless_and_stop_closes_the_port(bus: ws.Bus) -> None:
     """A thread with a name serves; after another start the totals go on."""
     reporter = ws.PrometheusReporter(bus=bus)
-    assert reporter.start(port=0, addr="127.0.0.1") is reporter
+    assert reporter.start(port=0) is reporter
     port = reporter.port
     assert port
     reporter.start(port=0)
@@ -144,7 +147,7 @@ def test_start_twice_is_harmless_and_stop_closes_the_port(bus: ws.Bus) -> None:
     assert _refused(port)
     assert "wsnova-prometheus" not in [thread.name for thread in threading.enumerate()]
     bus.execute(RECEIVED, {"size": 1}, KIND)
-    reporter.start(port=port, addr="127.0.0.1")
+    reporter.start(port=port)
     bus.execute(RECEIVED, {"size": 1}, KIND)
     assert _total(_scrape(port), COUNT) == 2
     reporter.stop()
@@ -154,13 +157,53 @@ def test_a_server_can_be_added_to_one_that_only_counts(bus: ws.Bus) -> None:
     reporter = ws.PrometheusReporter(bus=bus).start(port=None)
     bus.execute(RECEIVED, {"size": 1}, KIND)
     assert reporter.port is None
-    reporter.start(port=0, addr="127.0.0.1")
+    reporter.start(port=0)
     assert _total(_scrape(reporter.port), COUNT) == 1
     reporter.stop()
 
 
+def _scraping() -> list[str]:
+    """The threads that answer requests."""
+    return [thread.name for thread in threading.enumerate() if thread.name == "wsnova-scrape"]
+
+
+def test_a_page_is_for_this_machine_alone_unless_told_otherwise(bus: ws.Bus) -> None:
+    """127.0.0.2 is this machine too, and another address; 0.0.0.0 is both."""
+    for address, elsewhere in (({}, False), ({"address": "127.0.0.1"}, False), ({"address": "0.0.0.0"}, True)):
+        with ws.PrometheusReporter(bus=bus).start(port=0, **address) as reporter:
+            with socket.socket() as probe:
+                assert (probe.connect_ex(("127.0.0.2", reporter.port)) == 0) is elsewhere
+            assert _scrape(reporter.port)
+
+
+def test_stop_ends_requests_under_way_with_their_threads(bus: ws.Bus) -> None:
+    """A peer that connected and says nothing holds up neither the end nor a thread."""
+    reporter = ws.PrometheusReporter(bus=bus).start(port=0)
+    with socket.create_connection(("127.0.0.1", reporter.port or 0), timeout=DEADLINE) as peer:
+        until(lambda: len(_scraping()) == 1)
+        began = time.monotonic()
+        reporter.stop()
+        assert _scraping() == []
+        assert time.monotonic() - began < 5
+        assert peer.recv(1) == b""
+
+
+def test_a_peer_that_is_silent_is_let_go_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whether it never asked or stopped in the midst of a line; who asks meanwhile is answered."""
+    server = ScrapeServer("127.0.0.1", 0, prometheus_client.make_wsgi_app(), silence=0.2)
+    server.start()
+    place = ("127.0.0.1", server.server_port)
+    with socket.create_connection(place, DEADLINE) as mute, socket.create_connection(place, DEADLINE) as slow:
+        slow.sendall(b"GET /metrics HT")
+        assert _scrape(server.server_port)
+        assert (mute.recv(1), slow.recv(1)) == (b"", b"")
+    until(lambda: _scraping() == [])
+    server.stop()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_as_a_context_manager_it_serves_at_its_usual_port_or_says_who_is_in_the_way(bus: ws.Bus) -> None:
-    """9568, on every interface; another one there is refused in one sentence, and neither counts nor listens."""
+    """9568, for this machine alone; another one there is refused in one sentence, and neither counts nor listens."""
     if not _refused(9568):
         pytest.skip("something listens on port 9568 of this machine")
     with ws.PrometheusReporter(bus=bus) as first:
@@ -168,7 +211,7 @@ def test_as_a_context_manager_it_serves_at_its_usual_port_or_says_who_is_in_the_
         second = ws.PrometheusReporter(bus=bus)
         handlers = bus.list_handlers()
         with pytest.raises(
-            ws.errors.ConfigurationError, match=r"cannot be served on port 9568 of '0\.0\.0\.0' \(.+\); "
+            ws.errors.ConfigurationError, match=r"cannot be served on port 9568 of '127\.0\.0\.1' \(.+\); "
         ):
             second.start()
         assert bus.list_handlers() == handlers
@@ -178,16 +221,16 @@ def test_as_a_context_manager_it_serves_at_its_usual_port_or_says_who_is_in_the_
     assert _refused(9568)
 
 
-@pytest.mark.parametrize("addr", ["192.0.2.1", "a" * 100 + ".invalid", 5])
-def test_an_address_that_is_not_this_machines_is_refused(bus: ws.Bus, addr: Any) -> None:
+@pytest.mark.parametrize("address", ["192.0.2.1", "a" * 100 + ".invalid", "", 5])
+def test_an_address_that_is_not_this_machines_is_refused(bus: ws.Bus, address: Any) -> None:
     """192.0.2.1 is nobody's (RFC 5737)."""
-    with pytest.raises(ws.errors.ConfigurationError, match=f"on port 0 of {addr!r} "):
-        ws.PrometheusReporter(bus=bus).start(port=0, addr=addr)
+    with pytest.raises(ws.errors.ConfigurationError, match=f"on port 0 of {address!r} "):
+        ws.PrometheusReporter(bus=bus).start(port=0, address=address)
     assert bus.list_handlers() == []
 
 
 def test_two_reporters_serve_their_own_at_two_ports(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:
-    other = ws.PrometheusReporter([ws.counter("c", RECEIVED)], bus=bus).start(port=0, addr="127.0.0.1")
+    other = ws.PrometheusReporter([ws.counter("c", RECEIVED)], bus=bus).start(port=0)
     bus.execute(RECEIVED, {"size": 1}, KIND)
     assert _total(_scrape(other.port), "c") == 1
     other.stop()
@@ -228,7 +271,7 @@ def test_a_child_counts_afresh_and_does_not_serve_for_its_parent(
         for _ in range(7):
             bus.execute(RECEIVED, {"size": 5}, KIND)
         child.tell(reporter.running, reporter.port, _total(reporter.render(), COUNT))
-        reporter.start(port=0, addr="127.0.0.1")
+        reporter.start(port=0)
         text = _scrape(reporter.port)
         child.tell(_total(text, COUNT), _total(text, "websockex_nova_message_received_size_sum"))
         os.write(tell_ready, b"!")

@@ -64,7 +64,7 @@ def test_a_start_that_fails_for_good_tells_its_caller_alone(bus: ws.Bus, iterate
     seen: list[Exception] = []
     with TcpServer(refuses(403)) as server:
         client = ws.Client(server.url, on_message=None if iterated else print, on_error=seen.append, bus=bus)
-        begin = (lambda: next(iter(client))) if iterated else client.start
+        begin: Callable[[], object] = (lambda: next(iter(client))) if iterated else client.start
         with pytest.raises(errors.HandshakeRefused):
             begin()
     assert seen == []

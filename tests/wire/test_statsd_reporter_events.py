@@ -229,7 +229,7 @@ def test_strict_raises_for_what_would_be_changed(receiver: DogStatsDReceiver) ->
         lambda: strict.increment("a b"),
         lambda: strict.gauge("a", math.nan),
         lambda: strict.distribution("a", "5"),  # type: ignore[arg-type]
-        lambda: strict.event("t", "x", "fatal"),
+        lambda: strict.event("t", "x", "fatal"),  # type: ignore[arg-type]
         lambda: strict.service_check("a", 9),
     ]
     for call in calls:

@@ -50,11 +50,11 @@ def _ask(client: ws.Client) -> None:
 def test_each_connected_client_of_the_bus_has_figures_of_its_own_socket(bus: ws.Bus, samples: Samples) -> None:
     """Neither one on another bus, nor one that was never started, nor one that is closed."""
     with WebSocketServer() as server:
-        idle = ws.Client(server.url, "idle", bus=bus)
+        idle = ws.Client(server.url, client_id="idle", bus=bus)
         with (
-            ws.Client(server.url, "a", bus=bus) as a,
-            ws.Client(server.url, "b", on_message=print, bus=bus),
-            ws.Client(server.url, "elsewhere", bus=ws.Bus()),
+            ws.Client(server.url, client_id="a", bus=bus) as a,
+            ws.Client(server.url, client_id="b", on_message=print, bus=bus),
+            ws.Client(server.url, client_id="elsewhere", bus=ws.Bus()),
         ):
             _ask(a)
             told = samples()
@@ -69,7 +69,7 @@ def test_each_connected_client_of_the_bus_has_figures_of_its_own_socket(bus: ws.
 
 
 def test_the_figures_are_those_that_the_kernel_tells_of_the_same_socket(bus: ws.Bus, samples: Samples) -> None:
-    with WebSocketServer() as server, ws.Client(server.url, "a", bus=bus) as client:
+    with WebSocketServer() as server, ws.Client(server.url, client_id="a", bus=bus) as client:
         _ask(client)
         with socket_to(server.port) as sock:
             raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
@@ -78,7 +78,7 @@ def test_the_figures_are_those_that_the_kernel_tells_of_the_same_socket(bus: ws.
 
 def test_a_connection_over_tls_has_them_too(bus: ws.Bus, samples: Samples) -> None:
     served, trusted = tls_contexts()
-    with WebSocketServer(ssl=served) as server, ws.Client(server.url, "a", ssl=trusted, bus=bus) as client:
+    with WebSocketServer(ssl=served) as server, ws.Client(server.url, client_id="a", ssl=trusted, bus=bus) as client:
         _ask(client)
         assert set(samples()["a"]) == TCP
 
@@ -89,7 +89,7 @@ def test_a_lost_connection_tells_nothing_and_the_next_one_begins_anew(bus: ws.Bu
     with (
         WebSocketServer() as server,
         capture_events("websockex_nova", bus=bus) as log,
-        ws.Client(server.url, "a", profile, on_message=print, on_reconnect=back.set, bus=bus),
+        ws.Client(server.url, client_id="a", profile=profile, on_message=print, on_reconnect=back.set, bus=bus),
     ):
         assert set(samples()) == {"a"}
         server.stop(drop=True)
@@ -131,7 +131,7 @@ def test_an_agent_gets_the_gauges_from_the_clocks_thread(bus: ws.Bus) -> None:
     with DogStatsDReceiver() as agent, WebSocketServer() as server:
         reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus, tags=())
         sampler = ws.SystemSampler(every=1, bus=bus, worker="w")
-        with reporter, sampler, ws.Client(server.url, "a", profile, on_message=print, bus=bus):
+        with reporter, sampler, ws.Client(server.url, client_id="a", profile=profile, on_message=print, bus=bus):
             wanted = {one.name for one in ws.statsd_metrics() if one.event == SAMPLED}
 
             def gauges() -> set[str]:

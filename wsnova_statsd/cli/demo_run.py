@@ -76,7 +76,7 @@ class Session:
             if self._agent is None:
                 stack.enter_context(self._receiver)
             self._reporter = StatsdReporter(bus=self._bus, **self._where())
-            monitor = stack.enter_context(Monitor(self._profile, self._reporter, bus=self._bus))
+            monitor = stack.enter_context(Monitor(self._profile, reporter=self._reporter, bus=self._bus))
             stack.enter_context(self._feed)
             self._client = Client(
                 self._feed.url,

@@ -8,10 +8,14 @@ stops the retries, and anything else for a failure worth another try.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import checks
 from ..errors import AuthRejected, ConfigurationError
 from .headers import Headers, Pair, header_pairs
+
+if TYPE_CHECKING:
+    from .client import Client
 
 
 class LoginClient(Protocol):
@@ -24,6 +28,13 @@ class LoginClient(Protocol):
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = ...) -> bool: ...
 
 
+class Auth(Protocol):
+    """What `auth=` takes: HeaderAuth, MessageAuth, or an object of your own with this method."""
+
+    def login(self, client: Client) -> float | None:
+        """Log in on a new link; returns the seconds until it has to be renewed, or None. See the page's head."""
+
+
 class HeaderAuth:
     """Credentials in the upgrade's headers: a mapping, whose values may be functions, or a function that gives one;
     functions are asked for every attempt.
@@ -32,11 +43,17 @@ class HeaderAuth:
     first link at once, later once it is refused three times over a minute; functions are asked anew.
     """
 
+    @checks.by_name
     def __init__(self, headers: Headers | Mapping[str, str | Callable[[], str]] | Callable[[], Headers]) -> None:
         if isinstance(headers, Mapping):
             headers = dict(headers)
             header_pairs({name: "" if callable(value) else value for name, value in headers.items()})
-        elif not callable(headers):
+            for name, value in headers.items():
+                if callable(value):
+                    checks.function(f"HeaderAuth's {name}", value)
+        elif callable(headers):
+            checks.function("HeaderAuth's headers", headers)
+        else:
             headers = header_pairs(headers)
         self._headers: Any = headers
 
@@ -68,6 +85,7 @@ class MessageAuth:
     refuses, None if it is not the answer.
     """
 
+    @checks.by_name
     def __init__(
         self, message: Any | Callable[[], Any], accepted: Callable[[Any], bool | float | None], timeout: float = 10.0
     ) -> None:
@@ -75,6 +93,10 @@ class MessageAuth:
             raise ConfigurationError(
                 "MessageAuth's accepted is not callable; give a function message -> True, False or None"
             )
+        checks.function("MessageAuth's accepted", accepted, "message")
+        if callable(message):
+            checks.function("MessageAuth's message", message)
+        checks.seconds("MessageAuth's timeout", timeout)
         self._message = message
         self._accepted = accepted
         self._timeout = timeout
@@ -106,3 +128,5 @@ def check_auth(auth: object) -> None:
         raise ConfigurationError(
             f"auth is a {type(auth).__name__}; give ws.HeaderAuth, ws.MessageAuth or an object with login"
         )
+    if auth is not None and not isinstance(auth, type):
+        checks.function(f"{type(auth).__name__}.login", auth.login, "client")  # type: ignore[attr-defined]

@@ -17,12 +17,13 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, Generic, Literal
 
 from .. import checks, process, profiles, telemetry
 from ..errors import ClientIdInUse, ConfigurationError, Forked, NotConnected
-from ..profiles import Profile
-from ..redaction import log_fault
+from ..profiles import Profile, ProfileName
+from ..redaction import log_fault, one_line
+from .auth import Auth
 from .emitter import opened
 from .headers import Headers
 from .ids import IDS
@@ -30,7 +31,7 @@ from .lifecycle import Lifecycle
 from .link import Link
 from .options import Options
 from .pending import emit_pending
-from .protocol import JsonProtocol, Protocol
+from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
 from .target import target
@@ -44,86 +45,86 @@ _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who for
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
 
-class Client:
+class Client(Generic[Message]):
     """A WebSocket client that reconnects by its profile and emits telemetry on the bus.
 
-    `url` is ws:// or wss://, or a function asked for every attempt; `headers` likewise (values are never shown); those
-    of Host, Origin and User-Agent replace the client's own, None leaves one out. A server may choose none of the
-    `subprotocols`, unless `require_subprotocol`.
-    `on_message(message)` runs in the client's own thread; without it, iterate over the client or call receive().
-    `on_error(error)` is called with every fault, `on_reconnect()` after every new link. `ssl` is an SSLContext;
-    certificates are verified by default. `proxy` is None (direct), 'env' or http://host:port. `compression` is None or
-    'deflate', which offers permessage-deflate (RFC 7692); limits and measured sizes are those of messages without it.
-    `in_child` is 'forked' or 'start': a client that was started then starts by itself, in the background, in each child
-    of os.fork but those of multiprocessing.
-    `profile`: None is that of the Monitor that runs on the bus at the start, else the standard one. `tags` are the
-    client's own, on all its metrics, events and checks.
-    Times are seconds, sizes bytes.
-    Raises ConfigurationError at once for what is not usable.
+    Iterate over it, call receive(), or give `on_message`. Raises ConfigurationError at once for what is not usable;
+    no error and no repr shows a credential.
+
+    Args:
+        url: `ws://` or `wss://`, or a function that returns one, asked for every attempt.
+        client_id: The tag of all it emits, 1 to 200 characters. Default: the host and the lowest number that is free.
+        profile: "financial", "standard", "lightweight" or a ws.Profile. Default: None, that of the Monitor that runs on
+            the bus at the start, else "standard".
+        protocol: How messages are encoded and decoded. Default: ws.JsonProtocol().
+        on_message: Called with each message, in the client's own thread. Default: None, to iterate or receive.
+        on_error: Called with each fault, in the thread that met it. Default: None.
+        headers: Of the upgrade: a mapping, pairs, lines, or a function of none that returns them, asked for every
+            attempt. Those of Host, Origin and User-Agent replace the client's own, None leaves one out. Default: none.
+        subprotocols: Names to offer, the preferred one first; a server may choose none. Default: none.
+        ssl: An ssl.SSLContext for wss. Default: one that verifies certificates and host names.
+        auth: ws.HeaderAuth, ws.MessageAuth or an object with `login(client)`. Default: None.
+        subscriptions: Channels that are subscribed on every link. Default: none.
+        proxy: `http://host:port`, or "env" for the environment's. Default: None, direct.
+        connect_timeout: Seconds for one attempt: name, TCP, TLS and upgrade; above 0. Default: 10.
+        max_message_bytes: Bytes of the largest message, without compression; from 1. Default: 16 MiB.
+        max_buffered_bytes: Bytes that may wait for a slow handler; from 1. Default: 64 MiB.
+        compression: "deflate" offers permessage-deflate (RFC 7692). Default: None.
+        rate_limit: A ws.RateLimit for what is sent. Default: None, without limit.
+        idle_timeout: Seconds without a message or pong that end a link; above 0. Default: None, without limit.
+        reconnect: False ends the client with its connection. Default: True.
+        on_reconnect: Called after every link but the first, in the owner's thread. Default: None.
+        bus: The ws.Bus to emit on. Default: that of ws.telemetry.
+        in_child: "start" starts a client that was started in each child of os.fork too, in the background, but for
+            those of multiprocessing. Default: "forked", where it is not connected.
+        tags: Tags of its own on all its metrics, events and checks: a mapping of names to values. Default: none.
+        require_subprotocol: True makes it a failure if the server chooses no subprotocol. Default: False.
     """
 
+    @checks.by_name
     def __init__(
         self,
         url: str | Callable[[], str],
+        *,
         client_id: str | None = None,
-        profile: str | Profile | None = None,
-        protocol: Protocol | None = None,
-        on_message: Callable[[Any], object] | None = None,
+        profile: ProfileName | Profile | None = None,
+        protocol: Protocol[Message] | None = None,
+        on_message: Callable[[Message], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
         headers: Headers | Callable[[], Headers] = None,
         subprotocols: Iterable[str] = (),
         ssl: tls.SSLContext | None = None,
-        auth: Any = None,
+        auth: Auth | None = None,
         subscriptions: Iterable[Any] = (),
         proxy: str | None = None,
         connect_timeout: float = 10.0,
         max_message_bytes: int = 16 * 2**20,
         max_buffered_bytes: int = 64 * 2**20,
-        compression: str | None = None,
+        compression: Literal["deflate"] | None = None,
         rate_limit: RateLimit | None = None,
         idle_timeout: float | None = None,
         reconnect: bool = True,
         on_reconnect: Callable[[], object] | None = None,
         bus: telemetry.Bus | None = None,
-        in_child: str = "forked",
+        in_child: Literal["forked", "start"] = "forked",
         tags: Mapping[str, object] | None = None,
         require_subprotocol: bool = False,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "bus")}
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
         self._said_forked = self._starts_here = False  # in a child: it was to be connected there, and is not yet
         self._bus = bus if bus is not None else telemetry.DEFAULT
+        given["profile"] = profiles.resolve("standard" if profile is None else profile)
+        given["protocol"] = protocol if protocol is not None else JsonProtocol()
+        given["tags"] = {} if tags is None else tags
+        for name in ("subprotocols", "subscriptions"):
+            if not isinstance(given[name], str):  # Options refuses a string
+                given[name] = tuple(given[name])
         with _naming:
-            self._options = Options(
-                url=url,
-                client_id=_free_id(url) if client_id is None else client_id,
-                profile=profiles.resolve("standard" if profile is None else profile),
-                follows=profile is None,
-                protocol=protocol if protocol is not None else JsonProtocol(),
-                on_message=on_message,
-                on_error=on_error,
-                headers=headers,
-                subprotocols=_listed(subprotocols),
-                ssl=ssl,
-                proxy=proxy,
-                connect_timeout=connect_timeout,
-                max_message_bytes=max_message_bytes,
-                max_buffered_bytes=max_buffered_bytes,
-                reconnect=reconnect,
-                on_reconnect=on_reconnect,
-                auth=auth,
-                subscriptions=_listed(subscriptions),
-                rate_limit=rate_limit,
-                idle_timeout=idle_timeout,
-                compression=compression,
-                in_child=in_child,
-                tags={} if tags is None else tags,
-                require_subprotocol=require_subprotocol,
-            )
+            given["client_id"] = _free_id(url) if client_id is None else client_id
+            self._options = Options(**given, follows=profile is None)
             _living.add(self)
-        self._enrol()
-
-    def _enrol(self) -> None:
         process.at_exit(self, process.CLIENT)
         process.on_fork(self)
         opened(self._bus, self._options.whose, self._options.uri, started=False)
@@ -147,7 +148,7 @@ class Client:
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
-    def start(self, timeout: float | None = None, wait: bool = True) -> Client:
+    def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 
         Raises ConnectionFailed after `timeout` seconds or max_attempts, and at once for a refusal that another try does
@@ -225,7 +226,7 @@ class Client:
             try:
                 self.start(wait=False)
             except Exception as error:
-                log_fault(_log, error, "client %s cannot be started in this child process", self.client_id)
+                log_fault(_log, error, "client %s cannot be started in this child process", one_line(self.client_id))
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit, before reporters flush."""
@@ -233,7 +234,7 @@ class Client:
         if lifecycle is not None:
             lifecycle.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Client[Message]:
         return self.start()
 
     def __exit__(
@@ -249,7 +250,7 @@ class Client:
             warnings.warn(f"{self!r} was not closed; its connection is", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        return f"<wsnova_statsd.Client {self.client_id} {self._state_of(self._lifecycle).value}>"
+        return f"<wsnova_statsd.Client {one_line(self.client_id)} {self._state_of(self._lifecycle).value}>"
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -286,6 +287,7 @@ class Client:
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
         """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
+        checks.function("read", read, "message")
         lifecycle = self._running()
         return lifecycle.requests.expect(message, read, lifecycle.bounded(timeout))
 
@@ -334,7 +336,7 @@ class Client:
         """Replies that came after their request had timed out; they are not delivered."""
         return 0 if self._lifecycle is None else self._lifecycle.replies.late
 
-    def receive(self, timeout: float | None = None) -> Any:
+    def receive(self, timeout: float | None = None) -> Message:
         """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""
         lifecycle = self._lifecycle
         if (
@@ -344,9 +346,10 @@ class Client:
             or not _ALIVE[0]
         ):
             lifecycle = self._iterated()
-        return lifecycle.receive(timeout)
+        message: Message = lifecycle.receive(timeout)
+        return message
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Message]:
         """Messages, one after the other; the loop body is timed as their processing. Starts the client."""
         if self._options.on_message is not None:
             raise ConfigurationError("this client has on_message; make it without to iterate")
@@ -371,7 +374,7 @@ class Client:
                 _log.warning(
                     "client %s was started in the parent process and is not connected in this one; call start() here, "
                     "or make it with in_child='start'",
-                    self.client_id,
+                    one_line(self.client_id),
                 )
         return lifecycle
 
@@ -433,11 +436,6 @@ def emit_sums(bus: telemetry.Bus, *, overdue: bool = False) -> None:
     """Have the clients on this bus emit what they have summed up: for a reporter that is about to flush. Any thread."""
     lifecycles = (one._lifecycle for one in _all_living() if one._bus is bus)
     emit_pending((one for one in lifecycles if one is not None), overdue=overdue)
-
-
-def _listed(given: Iterable[Any]) -> Any:
-    """What can be gone through again; a string stays one, which Options refuses."""
-    return given if isinstance(given, str) else tuple(given)
 
 
 def _forked_by_a_pool(frame: FrameType | None) -> bool:

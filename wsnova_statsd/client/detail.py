@@ -28,9 +28,9 @@ class Detail:
     """One while of detail. `cancel`, or leaving it as a context manager, ends it before its time."""
 
     def __init__(self, owner: Details, seconds: float, client_id: str | None, bus: Bus) -> None:
-        self.seconds = seconds
-        self.client_id = client_id  # None: of every client
-        self.bus = bus
+        self.seconds: float = seconds
+        self.client_id: str | None = client_id  # None: of every client
+        self.bus: Bus = bus
         self.job: Job | None = None  # its end
         self._owner = owner
         self._began_ns = time.monotonic_ns()

@@ -16,7 +16,7 @@ from .. import wire
 from ..errors import ConnectionFailed, WsnovaError
 from ..events import ERROR_HANDLED, ERROR_OCCURRED
 from ..log_limit import LOG_EVERY, LogLimit
-from ..redaction import describe_error, log_fault
+from ..redaction import describe_error, log_fault, one_line
 from .emitter import Emitter
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Faults:
 
     def __init__(self, emitter: Emitter, client_id: str, redacts: bool, on_error: Callable[[Exception], object] | None):
         self._emit = emitter
-        self._client_id = client_id
+        self._client_id = one_line(client_id)  # for records
         self._redacts = redacts
         self._on_error = on_error
         self._outage: list[Fault] = []  # the owner's, as are the two below

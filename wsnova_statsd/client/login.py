@@ -25,7 +25,7 @@ from ..errors import (
     RequestInterrupted,
     RequestTimeout,
 )
-from .auth import HeaderAuth
+from .auth import Auth, HeaderAuth
 from .emitter import Emitter
 from .faults import Fault, Faults
 
@@ -42,7 +42,7 @@ class Login:
 
     def __init__(
         self,
-        auth: Any,
+        auth: Auth | None,
         emit: Emitter,
         faults: Faults,
         client: Callable[[], Any],
@@ -109,7 +109,7 @@ class Login:
     def _valid(self) -> float | None:
         """Log in; the seconds of validity. Raises what login() raises."""
         client = self._client()
-        if client is None:
+        if client is None or self._auth is None:
             raise NotConnected("the client was collected")
         return _validity(self._auth.login(client))
 

@@ -16,10 +16,10 @@ from ..errors import ConfigurationError, one_of
 from ..events import TAGS
 from ..profiles import STANDARD, Profile
 from ..telemetry import Bus, Metadata
-from .auth import HeaderAuth, check_auth
+from .auth import Auth, HeaderAuth, check_auth
 from .handshake import Offer
 from .headers import TOKEN, Headers, Pair, header_pairs
-from .protocol import Protocol, check_channel, check_protocol
+from .protocol import Protocol, check_channel, check_methods, check_protocol
 from .proxy import parse_proxy
 from .rate_limit import RateLimit
 from .session import Limits
@@ -45,7 +45,7 @@ class Options:
     max_buffered_bytes: int
     reconnect: bool
     on_reconnect: Callable[[], object] | None
-    auth: Any = None
+    auth: Auth | None = None
     subscriptions: tuple[Any, ...] = ()
     rate_limit: RateLimit | None = None
     idle_timeout: float | None = None
@@ -56,16 +56,23 @@ class Options:
     require_subprotocol: bool = False
 
     def __post_init__(self) -> None:
-        if not callable(self.url):
+        if callable(self.url):
+            checks.function("url", self.url)
+        else:
             target(self.url)
         if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
             raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
         check_protocol(self.protocol)
-        for name in ("on_message", "on_error", "on_reconnect"):
+        check_methods(self.protocol)
+        for name, *arguments in (("on_message", "message"), ("on_error", "error"), ("on_reconnect",)):
             given = getattr(self, name)
             if given is not None and not callable(given):
                 raise ConfigurationError(f"{name} is {given!r}; give a function or None")
-        if not callable(self.headers):  # an iterator can be asked once only
+            if given is not None:
+                checks.function(name, given, *arguments, answers=False)
+        if callable(self.headers):
+            checks.function("headers", self.headers)
+        else:  # an iterator can be asked once only
             object.__setattr__(self, "headers", header_pairs(self.headers))
         if isinstance(self.subprotocols, str):
             raise ConfigurationError("subprotocols is a string; give a list of names, such as ['v1.feed']")

@@ -8,14 +8,24 @@ protocol keeps no state that a lock would have to guard.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, cast
 
 from .. import checks
 from ..errors import ConfigurationError, one_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a checker knows it without its being installed
+
+    Message = TypeVar("Message", default=Any)  # what decode makes of a frame
+else:
+    from typing import TypeVar
+
+    Message = TypeVar("Message")
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _BYTES: Final = (bytes, bytearray, memoryview)
@@ -77,7 +87,7 @@ class Ack:
     subscribed: bool | None = None
 
 
-class Protocol:
+class Protocol(Generic[Message]):
     """Text stays str, binary stays bytes. Override what the feed does otherwise.
 
     Text that is no UTF-8 ends the link (RFC 6455, section 8.1), unless `text_errors` says `replace`, `ignore` or
@@ -87,6 +97,7 @@ class Protocol:
     text_errors = "strict"
     channels_per_message = 1
 
+    @checks.by_name
     def __init__(self, *, text_errors: str | None = None) -> None:
         if text_errors is not None:
             self.text_errors = _text_errors(text_errors)
@@ -99,10 +110,10 @@ class Protocol:
             return bytes(message)
         raise TypeError(f"Protocol sends str or bytes, not {type(message).__name__}; use JsonProtocol or a subclass")
 
-    def decode(self, data: str | bytes) -> Any:
+    def decode(self, data: str | bytes) -> Message:
         """A received frame's content as a message: str from a text frame, bytes from a binary one. An override is also
         given the bytes of a text frame that is no UTF-8; if it raises, or gives bytes, the link ends."""
-        return data.decode() if isinstance(data, _BrokenText) else data
+        return cast(Message, data.decode() if isinstance(data, _BrokenText) else data)
 
     def message_type(self, message: Any) -> str:
         """The `type` tag of a message. The client cleans it and bounds how many there are."""
@@ -204,7 +215,19 @@ class Protocol:
         return None
 
 
-class JsonProtocol(Protocol):
+def check_methods(protocol: Protocol) -> None:
+    """Raises ConfigurationError for a method of a subclass that cannot be called as the client calls it."""
+    for name, own in vars(Protocol).items():
+        given = getattr(protocol, name)
+        if name.startswith("_") or not inspect.isfunction(own) or getattr(given, "__module__", None) == __name__:
+            continue
+        if not callable(given):
+            raise ConfigurationError(f"{type(protocol).__name__}.{name} is {given!r}; give a method")
+        _self, *arguments = inspect.signature(own).parameters
+        checks.function(f"{type(protocol).__name__}.{name}", given, *arguments)
+
+
+class JsonProtocol(Protocol[Message]):
     """JSON in text frames; binary frames stay bytes.
 
     `loads` and `dumps` are the standard library's unless given (`orjson.loads`, `orjson.dumps`); a library that happens
@@ -230,6 +253,7 @@ class JsonProtocol(Protocol):
     | spelling: é, 1e-07              | "\\u00e9", 1e-07                            | "é", 1e-7           |
     """
 
+    @checks.by_name
     def __init__(
         self,
         loads: Callable[[str], Any] = json.loads,
@@ -241,6 +265,8 @@ class JsonProtocol(Protocol):
         for name, given in (("loads", loads), ("dumps", dumps)):
             if given is not None and not callable(given):
                 raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; give a function such as json.{name}")
+            if given is not None:
+                checks.function(f"JsonProtocol's {name}", given, "text" if name == "loads" else "message")
         self._loads = loads
         self._dumps = dumps if dumps is not None else _encode
 
@@ -270,8 +296,8 @@ class JsonProtocol(Protocol):
 
         return encoded
 
-    def decode(self, data: str | bytes) -> Any:
-        return super().decode(data) if isinstance(data, bytes) else self._loads(data)
+    def decode(self, data: str | bytes) -> Message:
+        return super().decode(data) if isinstance(data, bytes) else cast(Message, self._loads(data))
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         """The bytes as they are for orjson, which validates UTF-8; the standard library would accept UTF-16 too."""
@@ -339,7 +365,7 @@ class JsonProtocol(Protocol):
         return "binary" if isinstance(message, _BYTES) else "scalar"
 
 
-class JsonRpcProtocol(JsonProtocol):
+class JsonRpcProtocol(JsonProtocol[Message]):
     """JSON-RPC 2.0: requests get an id, replies are matched by it, a notification's type is its method.
 
     Subscriptions are requests of `subscribe_method` with params `{"channels": [...]}`, up to 50 of them or what
@@ -351,6 +377,7 @@ class JsonRpcProtocol(JsonProtocol):
 
     channels_per_message = 50
 
+    @checks.by_name
     def __init__(
         self,
         subscribe_method: str = "public/subscribe",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .. import checks
 
 
+@checks.named_fields
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """At most `per_second` messages on average and `burst` at once; a send over it waits, or raises with wait=False."""

@@ -23,7 +23,7 @@ from .. import checks, events, process, telemetry
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound
 from ..metrics.definitions import Definition
-from ..profiles import Profile, resolve
+from ..profiles import Profile, ProfileName, resolve
 from ..telemetry import Bus
 from .delivery import Delivery
 from .incidents import Incidents
@@ -103,7 +103,7 @@ class Alerts:
         rules: Iterable[Rule] | None,
         reporter: Reporter,
         sinks: Iterable[Sink] | None = (),
-        profile: str | Profile = "standard",
+        profile: ProfileName | Profile = "standard",
         bus: Bus | None = None,
         on_delivered: Callable[[Alert, float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -113,7 +113,7 @@ class Alerts:
     ) -> None:
         fits = resolve(profile)
         given = default_rules(fits) if rules is None else _several("alerts", rules, "ws.alerts.SlowProcessing()")
-        self.rules = [_rule(one).fitted(fits) for one in given]
+        self.rules: list[Rule] = [_rule(one).fitted(fits) for one in given]
         self._bus = bus if bus is not None else telemetry.DEFAULT
         if not callable(getattr(reporter, "increment", None)):
             raise ConfigurationError(f"reporter is {reporter!r}, without increment; give a ws.StatsdReporter")

@@ -13,6 +13,8 @@ from array import array
 from collections.abc import Callable
 from typing import Final
 
+from ..redaction import one_line
+from ..wire import AlertType
 from .rules import Breach, Calm, Rule
 from .sinks import Alert
 
@@ -178,7 +180,7 @@ class Incidents:
     def _send(
         self,
         key: _Key,
-        alert_type: str,
+        alert_type: AlertType,
         title: str,
         text: str,
         count: int,
@@ -200,6 +202,7 @@ def _earliest(dues: list[float]) -> float | None:
 
 
 def _whose(client: str, kind: str, by: tuple[str, ...]) -> str:
-    """`client md-1, type trade`, without what is not known."""
+    """`client md-1, type trade`, without what is not known; control characters are escaped: it goes into logs too."""
     known = [f"type {kind}"] if kind else []
-    return ", ".join([f"client {client}" if client else "no client", *known, *(tag.replace(":", " ", 1) for tag in by)])
+    parts = [f"client {client}" if client else "no client", *known, *(tag.replace(":", " ", 1) for tag in by)]
+    return one_line(", ".join(parts))

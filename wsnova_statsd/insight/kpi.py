@@ -19,11 +19,11 @@ from .. import checks, events, process, profiles, telemetry, wire
 from ..clock import CLOCK, Job
 from ..errors import ConfigurationError, HandlerNotFound
 from ..events import CATALOGUE
-from ..profiles import Profile
+from ..profiles import Profile, ProfileName
 from ..reporters.packing import StateTags, as_they_are
 from ..telemetry import Bus, Unguarded
 from .kpi_history import HANDLERS, Absurd, History, Left, measured
-from .kpi_report import CRITICAL, OK, Report, report
+from .kpi_report import CRITICAL, OK, KpiReport, report
 from .turns import Turns
 from .window import Window
 
@@ -62,16 +62,17 @@ class KpiTracker:
     once.
     """
 
+    @checks.by_name
     def __init__(
         self,
-        profile: str | Profile,
+        profile: ProfileName | Profile,
         bus: Bus | None = None,
         reporter: KpiSink | None = None,
         *,
         window_s: float = 300.0,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.profile = profiles.resolve(profile)
+        self.profile: Profile = profiles.resolve(profile)
         window = checks.number(
             "window_s", window_s, least=_SHORTEST, most=checks.LONGEST, unit="seconds", hint="verdicts come as often"
         )
@@ -241,7 +242,7 @@ class KpiTracker:
 
     # -- reports ------------------------------------------------------------------------------------------------------
 
-    def report(self, client: str | None = None) -> Report:
+    def report(self, client: str | None = None) -> KpiReport:
         """The rows of all clients together, or of the one with this id; without data their values are None."""
         with self._own_turns().lock:
             now = self._clock()
@@ -252,7 +253,7 @@ class KpiTracker:
                 return report(self._window(), self.profile.kpi_targets, 1.0, None, 0)
             return self._report_locked(history, now)
 
-    def _overall_locked(self, now_ns: int) -> Report:
+    def _overall_locked(self, now_ns: int) -> KpiReport:
         window, blind, under_way, known = self._all, 0, 0, False
         window.roll(now_ns)
         for client_id in [one for one, closed_ns in self._closed.copy().items() if closed_ns < window.began_ns]:
@@ -264,14 +265,16 @@ class KpiTracker:
             known = known or history.up is not None
         return self._rows(window, now_ns, self._since_ns, blind, under_way, known)
 
-    def _report_locked(self, history: History, now_ns: int) -> Report:
+    def _report_locked(self, history: History, now_ns: int) -> KpiReport:
         window = history.window
         window.roll(now_ns)
         history.fold(now_ns)
         blind, under_way = history.blind_ns(window, now_ns), history.blind_since_ns is not None
         return self._rows(window, now_ns, history.first_ns, blind, under_way, history.up is not None)
 
-    def _rows(self, window: Window, now_ns: int, since_ns: int, blind_ns: int, under_way: int, known: bool) -> Report:
+    def _rows(
+        self, window: Window, now_ns: int, since_ns: int, blind_ns: int, under_way: int, known: bool
+    ) -> KpiReport:
         """`blind_ns` and `under_way`: of outages that are not over."""
         outages = window.sums.get("outages", 0) + under_way
         blind = window.sums.get("blind_ns", 0) + blind_ns if known or outages else None
@@ -329,7 +332,7 @@ class KpiTracker:
                 message = "" if up else "no working connection"
                 reporter.service_check("websocket.can_connect", OK if up else CRITICAL, history.tags, message)
 
-    def _gauges(self, reporter: KpiSink, rows: Report, tags: tuple[str, ...], left: Left, now_ns: int) -> None:
+    def _gauges(self, reporter: KpiSink, rows: KpiReport, tags: tuple[str, ...], left: Left, now_ns: int) -> None:
         """Hand over the gauges that changed, and those that have not left for a while; `left` says when each did."""
         for key, value in ((row.key, row.value) for row in rows if row.value is not None):
             before, at_ns = left.get(key, (None, 0))
@@ -339,7 +342,7 @@ class KpiTracker:
                 reporter.gauge(f"websocket.kpi.{key}", value, tags)
 
 
-def _health(reporter: KpiSink, rows: Report, tags: tuple[str, ...]) -> None:
+def _health(reporter: KpiSink, rows: KpiReport, tags: tuple[str, ...]) -> None:
     status = rows.status
     if status is not None:
         missed = ", ".join(str(row) for row in rows if row.ok is False)

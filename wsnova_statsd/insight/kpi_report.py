@@ -5,6 +5,8 @@ Pure functions and values, no thread, no lock. The targets are the profile's; a 
 
 from __future__ import annotations
 
+import html
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -59,22 +61,42 @@ def _text(value: float | None) -> str:
     return "no data" if value is None else f"{value:.6g}"
 
 
-class Report(tuple[Kpi, ...]):
-    """The rows of one client, or of all. Its text is a table."""
+class KpiReport(tuple[Kpi, ...]):
+    """The rows of one client, or of all. Its text is a table, in a notebook too."""
 
     __slots__ = ()
 
-    def __str__(self) -> str:
-        rows = [("KPI", "value", "target", "ok", "n")]
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The table: its head, then a line for each row."""
+        cells: list[tuple[str, ...]] = [("KPI", "value", "target", "ok", "n")]
         for row in self:
             target = "" if row.target is None else f"{row.target[0]} {row.target[1]:g}"
             verdict = {True: "yes", False: "no", None: ""}[row.ok]
-            rows.append((row.key, _text(row.value), target, verdict, str(row.n)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            cells.append((row.key, _text(row.value), target, verdict, str(row.n)))
+        return cells
+
+    def __str__(self) -> str:
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "\n".join(
             f"{key:<{widths[0]}}  {value:>{widths[1]}}  {target:<{widths[2]}}  {ok:<{widths[3]}}  {n:>{widths[4]}}"
-            for key, value, target, ok, n in rows
+            for key, value, target, ok, n in cells
         )
+
+    def __repr__(self) -> str:
+        """How many targets are met, and which are missed."""
+        judged, missed = sum(row.ok is not None for row in self), [row for row in self if row.ok is False]
+        told = f"; missed: {', '.join(map(str, missed))}" if missed else ""
+        return f"<wsnova_statsd.KpiReport {judged - len(missed)} of {judged} targets met{told}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; a key or a value that is no text of ours is escaped."""
+        head, *rows = (
+            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+            for tag, cells in zip(itertools.chain(["th"], itertools.repeat("td")), self._cells(), strict=False)
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_json(self) -> str:
         """The rows as a JSON list of objects."""
@@ -86,7 +108,7 @@ class Report(tuple[Kpi, ...]):
         return max((row.status for row in self if row.status is not None), default=None)
 
 
-def report(window: Window, targets: KpiTargets, span_s: float, blind_ns: int | None, outages: int) -> Report:
+def report(window: Window, targets: KpiTargets, span_s: float, blind_ns: int | None, outages: int) -> KpiReport:
     """All rows of a rolled window. `span_s` is how long it was watched, from a second up; `blind_ns` is None where
     nothing is known of a link, and like `outages` includes an outage under way."""
     sums = dict.fromkeys(_SUMS, 0) | window.sums
@@ -109,7 +131,7 @@ def report(window: Window, targets: KpiTargets, span_s: float, blind_ns: int | N
         BLIND: (None if blind_ns is None else blind_ns / _S, outages),
     }
     beside = {"max": None if longest is None else longest / _MS, "p95": None if p95 is None else p95 / _MS}
-    return Report(
+    return KpiReport(
         _row(key, value if n or key == BLIND else None, targets.get(key), n, beside if key == _PROCESSING else {})
         for key, (value, n) in rows.items()
     )

@@ -7,7 +7,6 @@ what `memory` made for that client, bounded. An event without usable measurement
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -19,6 +18,7 @@ from ..metrics.definitions import Definition
 from ..metrics.reading import converted, number, tags_of
 from ..profiles import Profile
 from ..redaction import redact_text
+from ..wire import AlertType
 
 COOL_DOWN: Final = 60.0
 _TYPES: Final = ("error", "warning", "info")  # a recovery is a success
@@ -44,10 +44,12 @@ class Seen:
 
     @property
     def client(self) -> str:
+        """The client's id, empty if it is not told."""
         return str(self.metadata.get("client_id") or "")[:_MAX_NAME]
 
     @property
     def type(self) -> str:
+        """The message's type, empty if it is not told."""
         return str(self.metadata.get("type") or "")[:_MAX_NAME]
 
     def word(self, key: str) -> str:
@@ -108,7 +110,7 @@ class Rule:
     noun: ClassVar[str] = "occurrences"  # an alert stands for so many of these
     unit: ClassVar[str] = ""
     passes: ClassVar[bool] = True
-    alert_type = "warning"
+    alert_type: ClassVar[AlertType] = "warning"
 
     def __new__(cls, *args: object, **kwargs: object) -> Rule:
         known_keys(cls.__name__, kwargs, [one.name for one in fields(cls)])
@@ -169,7 +171,7 @@ class When(Rule):
     title: str
     source: str | Definition
     fires: Callable[..., object]
-    alert_type: str = field(default="warning", kw_only=True)
+    alert_type: AlertType = field(default="warning", kw_only=True)  # type: ignore[misc]  # here it may be given
     by: Iterable[str] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -180,7 +182,10 @@ class When(Rule):
             raise ConfigurationError(f"When's source is {self.source!r}; give an event's name or a metric definition")
         if isinstance(self.source, Definition) and not isinstance(self.source.measurement, str):
             raise ConfigurationError(f"When's source {self.source.name!r} measures nothing; give a gauge or the event")
-        _check_arity(self.fires, ("value",) if isinstance(self.source, Definition) else ("measurements", "metadata"))
+        if not callable(self.fires):
+            raise ConfigurationError(f"When's fires is {self.fires!r}; give a function")
+        arguments = ("value",) if isinstance(self.source, Definition) else ("measurements", "metadata")
+        checks.function("When's fires", self.fires, *arguments)
         object.__setattr__(self, "by", None if self.by is None else _names(self.by))
         object.__setattr__(self, "subject", self.title)
 
@@ -220,21 +225,6 @@ class When(Rule):
         known = dict(self.source.tags) if isinstance(self.source, Definition) else {}
         chosen = known if self.by is None else {name: known.get(name, name) for name in self.by}
         return [(name, key) for name, key in chosen.items() if key not in ("client_id", "type")]
-
-
-def _check_arity(fires: object, arguments: tuple[str, ...]) -> None:
-    if not callable(fires):
-        raise ConfigurationError(f"When's fires is {fires!r}; give a function")
-    try:
-        signature = inspect.signature(fires)
-    except (TypeError, ValueError):  # of some built-in functions it is not known
-        return
-    try:
-        signature.bind(*arguments)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"When's fires takes {signature}, and is called with ({', '.join(arguments)}): {error}"
-        ) from None
 
 
 def _names(by: Any) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
-from .. import wire
+from .. import checks, wire
 from ..clock import Job
 from ..errors import ConfigurationError
+from ..wire import AlertType
 
 _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
 
@@ -28,7 +29,7 @@ class Alert:
     rule: str
     client: str
     type: str  # empty where the rule knows none
-    alert_type: str  # "warning", "error"; "success" for a recovery
+    alert_type: AlertType  # "warning", "error"; "success" for a recovery
     title: str
     text: str
     count: int
@@ -51,6 +52,7 @@ class Alert:
 
     @property
     def tags(self) -> dict[str, str]:
+        """Client, message type and what else the incident is kept for, without those that are empty."""
         named = {**dict(self.own), "client": self.client, "type": self.type}
         named |= dict(tag.split(":", 1) for tag in self.by)
         return {key: value for key, value in named.items() if value}
@@ -61,7 +63,7 @@ class EventSink(Protocol):
     """What sends Datadog events: a StatsdReporter, or anything with this method."""
 
     def event(
-        self, title: str, text: str, alert_type: str = ..., tags: Any = ..., aggregation_key: str | None = ...
+        self, title: str, text: str, alert_type: AlertType = ..., tags: Any = ..., aggregation_key: str | None = ...
     ) -> None: ...
 
 
@@ -115,5 +117,6 @@ def sink_of(given: Sink) -> Callable[[Alert], object]:
         if isinstance(given, EventSink):
             return ToDatadog(given)
         if callable(given):
+            checks.function("a sink", given, "alert", answers=False)
             return given
     raise ConfigurationError(f"a sink is {given!r}; give a StatsdReporter, ws.alerts.ToLog() or a function(alert)")

@@ -102,6 +102,7 @@ class SystemSampler:
     its event and counted in `failed`; a heartbeat without a usable rtt in `skipped`.
     """
 
+    @checks.by_name
     def __init__(
         self, every: float = 10.0, bus: Bus | None = None, worker: str | None = None, clock: Timers = CLOCK
     ) -> None:
@@ -109,7 +110,7 @@ class SystemSampler:
         if worker is not None and (not isinstance(worker, str) or not worker):
             raise ConfigurationError(f"worker is {worker!r}; give a name, or None for that of its reporter")
         self._psutil = _psutil()
-        self.every = every
+        self.every: float = every
         self.failed = 0
         self.skipped = 0
         self._bus = bus if bus is not None else telemetry.DEFAULT

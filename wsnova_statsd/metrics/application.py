@@ -26,12 +26,12 @@ class Writers:
 
     def __init__(self, store: Store, strict: bool, prefix: str) -> None:
         names = Names(prefix)
-        self.counter = Direct(store, "counter", strict, names)
-        self.gauge = Direct(store, "gauge", strict, names)
-        self.summary = Direct(store, "summary", strict, names)
-        self.distribution = Direct(store, "distribution", strict, names)
-        self.timing = Direct(store, "timing", strict, names)
-        self.set = Direct(store, "set", strict, names)
+        self.counter: Direct = Direct(store, "counter", strict, names)
+        self.gauge: Direct = Direct(store, "gauge", strict, names)
+        self.summary: Direct = Direct(store, "summary", strict, names)
+        self.distribution: Direct = Direct(store, "distribution", strict, names)
+        self.timing: Direct = Direct(store, "timing", strict, names)
+        self.set: Direct = Direct(store, "set", strict, names)
 
 
 class ApplicationMetrics:

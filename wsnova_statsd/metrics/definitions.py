@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal
 
+from .. import checks
+from ..checks import refused
 from ..errors import ConfigurationError, one_of
 from .reading import number
 
@@ -63,14 +65,23 @@ class Definition:
         return None
 
 
+@checks.by_name
 def counter(name: str, event: str | None = None, tags: Tags = (), keep: Keep | None = None) -> Definition:
-    """How often an event occurs; its measurements do not matter."""
+    """How often an event occurs; its measurements do not matter.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+    """
     _check_name(name)
     _check_keep(name, keep)
     source = event if event is not None else _split(name)[0]
     return Definition(name, "counter", _check_event(name, source), None, _tags(name, tags), keep=keep)
 
 
+@checks.by_name
 def sum_(
     name: str,
     event: str | None = None,
@@ -79,10 +90,20 @@ def sum_(
     unit: Unit = None,
     keep: Keep | None = None,
 ) -> Definition:
-    """The measurement added up, sent as a count."""
+    """The measurement added up, sent as a count.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements. Default: the last part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+    """
     return _measured("sum", name, event, measurement, tags, unit, keep)
 
 
+@checks.by_name
 def gauge(
     name: str,
     event: str | None = None,
@@ -92,10 +113,22 @@ def gauge(
     keep: Keep | None = None,
     state: bool = False,
 ) -> Definition:
-    """The measurement's last value. A number as measurement is a value that the event itself states."""
+    """The measurement's last value.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements, or a number that the event itself states. Default: the last
+            part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+        state: Whether it is sent at every flush until its client is closed. Default: False, with a new sample.
+    """
     return _measured("gauge", name, event, measurement, tags, unit, keep, state=state)
 
 
+@checks.by_name
 def summary(
     name: str,
     event: str | None = None,
@@ -104,10 +137,20 @@ def summary(
     unit: Unit = None,
     keep: Keep | None = None,
 ) -> Definition:
-    """The measurement's statistics per host: a DogStatsD histogram, a Prometheus summary."""
+    """The measurement's statistics per host: a DogStatsD histogram, a Prometheus summary.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements. Default: the last part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+    """
     return _measured("summary", name, event, measurement, tags, unit, keep)
 
 
+@checks.by_name
 def distribution(
     name: str,
     event: str | None = None,
@@ -117,9 +160,26 @@ def distribution(
     keep: Keep | None = None,
     buckets: Iterable[float] | None = None,
 ) -> Definition:
-    """The measurement's distribution over all hosts: a DogStatsD distribution, a Prometheus histogram."""
+    """The measurement's distribution over all hosts: a DogStatsD distribution, a Prometheus histogram.
+
+    Args:
+        name: The metric's name: letters, digits, _ and dots, beginning with a letter, up to 200 characters.
+        event: The event's name. Default: the metric's name without its last part.
+        measurement: The key of the event's measurements. Default: the last part of the metric's name.
+        tags: Metadata keys, or a mapping of tag names to metadata keys. Default: none.
+        unit: A pair (from, to), such as ("native", "millisecond"), or one word. Default: None, as measured.
+        keep: A function (measurements, metadata) -> bool; False leaves an event out. Default: None, all count.
+        buckets: Bounds of a Prometheus histogram, in the unit sent, strictly rising. Default: those of the catalogue.
+    """
     bounds = None if buckets is None else _buckets(name, buckets)
     return _measured("distribution", name, event, measurement, tags, unit, keep, buckets=bounds)
+
+
+def listed(metrics: Iterable[Definition], hint: str = "") -> list[Definition]:
+    """What a reporter was given, as a list. Raises ConfigurationError for a string and for what is no list."""
+    if not isinstance(metrics, Iterable) or isinstance(metrics, str | bytes):
+        raise refused("metrics", metrics, "a list of definitions such as ws.counter(...)", hint)
+    return list(metrics)
 
 
 def _measured(
@@ -172,6 +232,8 @@ def _check_event(name: str, event: str) -> str:
 def _check_keep(name: str, keep: Keep | None) -> None:
     if keep is not None and not callable(keep):
         raise ConfigurationError(f"metric {name!r} has keep {keep!r}; give a function (measurements, metadata) -> bool")
+    if keep is not None:
+        checks.function(f"keep of metric {name!r}", keep, "measurements", "metadata")
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -26,7 +26,7 @@ class HandlerRegistry:
     """
 
     def __init__(self, metrics: Iterable[Definition] = (), store: Store | None = None) -> None:
-        self.store = store if store is not None else Store()
+        self.store: Store = store if store is not None else Store()
         self._lock = threading.RLock()  # guards the fields below; never held while a handler runs
         self._by_event: dict[str, list[Definition]] = {}
         self._first: dict[str, Definition] = {}

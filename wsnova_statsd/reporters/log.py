@@ -113,6 +113,7 @@ class LogReporter:
     Raises ConfigurationError at once.
     """
 
+    @checks.by_name
     def __init__(
         self, logger: logging.Logger | str | None = None, level: int | str = logging.DEBUG, bus: Bus | None = None
     ) -> None:

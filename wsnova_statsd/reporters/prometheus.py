@@ -1,9 +1,9 @@
 """PrometheusReporter: counts the definitions' events and shows the totals to a Prometheus that asks for them.
 
-Emitting threads write into a store of the reporter's own; a thread that reads (`wsnova-prometheus` and its threads, one
-for each request, or the caller of render) folds it. prometheus_client has the registry, the text and the HTTP server.
-Totals are exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A
-forked child counts afresh, and serves nothing there until start is called in it.
+Emitting threads write into a store of the reporter's own; a thread that reads (`wsnova-scrape`, one for each request,
+or the caller of render) folds it. prometheus_client has the registry and the page, scrape_server.py serves it. Totals
+are exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A forked
+child counts afresh, and serves nothing there until start is called in it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from .. import checks, process, telemetry
 from ..client.client import announce, emit_sums
 from ..errors import ConfigurationError, MissingExtra, one_of
 from ..metrics.catalogue import histogram_bounds, prometheus_metrics
-from ..metrics.definitions import Definition
+from ..metrics.definitions import Definition, listed
 from ..metrics.registry import HandlerRegistry
 from ..metrics.tally import Reading, TallyStore
 from .families import Family, Labels, families, labels_of, merged
+from .scrape_server import ScrapeServer
 from .zero_series import HEARD, ZeroSeries
 
 if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric, Sample
 
 PORT: Final = 9568  # that of the Elixir reporter the guide shows
+ADDRESS: Final = "127.0.0.1"  # what a process counts is for others to see only where somebody says so
 _OPENMETRICS: Final = "application/openmetrics-text"
-_PATIENCE: Final = 2.0  # seconds for the server's thread to end; it looks every half second
+_PATIENCE: Final = 5.0  # seconds for a start or a stop
 
 
 def _library() -> Any:
@@ -113,9 +114,11 @@ class PrometheusReporter:
     without prometheus_client and ConfigurationError for what is not usable, at once. Every method from any thread.
     """
 
+    @checks.by_name
     def __init__(
         self,
         metrics: Iterable[Definition] | None = None,
+        *,
         bus: telemetry.Bus | None = None,
         registry: CollectorRegistry | None = None,
         max_series: int = 2000,
@@ -123,7 +126,7 @@ class PrometheusReporter:
         self._library = _library()
         checks.whole("max_series", max_series)
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        chosen = prometheus_metrics() if metrics is None else list(metrics)
+        chosen = prometheus_metrics() if metrics is None else listed(metrics)
         if registry is not None and not callable(getattr(registry, "register", None)):
             raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
         bounds: dict[str, tuple[float, ...]] = {}
@@ -136,40 +139,39 @@ class PrometheusReporter:
         self._given = registry
         self._lock = threading.Lock()  # guards the fields below
         self._running = False
-        self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
+        self._server: ScrapeServer | None = None
         process.on_fork(self)
 
     def after_fork(self) -> None:
         """In a child: the port is the parent's. The child's copy of its socket would keep it taken."""
-        server, self._server, self._thread = self._server, None, None
+        server, self._server = self._server, None
         self._lock = threading.Lock()
         if server is not None:
-            server.socket.close()
+            server.abandon()
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
-    def start(self, port: int | None = PORT, addr: str = "0.0.0.0") -> PrometheusReporter:
+    def start(self, port: int | None = PORT, address: str = ADDRESS) -> PrometheusReporter:
         """Attach to the bus and serve the metrics over HTTP. Started already: nothing happens.
 
-        `port` 0 is any free one; None is none at all: render or the given registry shows them. `addr`: every interface
-        of the machine, as Prometheus asks from elsewhere; "127.0.0.1" or "::1" for this machine alone. Raises
+        `port` 0 is any free one; None is none at all: render or the given registry shows them. `address` "127.0.0.1"
+        is for this machine alone, "0.0.0.0" or "::" for every interface, where Prometheus asks from elsewhere. Raises
         ConfigurationError for an address that cannot be listened on.
         """
         if port is not None:
             checks.port("port", port, zero="any free one", hint="None is for no server")
         process.in_child()
-        process.unsignalled(partial(self._start, port, addr), _PATIENCE, None)
+        process.unsignalled(partial(self._start, port, address), _PATIENCE, None)
         return self
 
-    def _start(self, port: int | None, addr: str) -> None:
+    def _start(self, port: int | None, address: str) -> None:
         with self._lock:
             began = not self._running
             if began:
                 self._begin_locked()
             try:
                 if port is not None and self._server is None:
-                    self._server, self._thread = self._serve(port, addr)
+                    self._server = self._serve(port, address)
             except ConfigurationError:
                 if began:
                     self._end_locked()
@@ -197,18 +199,17 @@ class PrometheusReporter:
             with contextlib.suppress(KeyError):  # it was taken out
                 self._given.unregister(self._dated)
 
-    def _serve(self, port: int, addr: str) -> tuple[WSGIServer, threading.Thread]:
+    def _serve(self, port: int, address: str) -> ScrapeServer:
+        page = self._page() if self._given is None else self._library.make_wsgi_app(self._given)
         try:
-            server, thread = self._library.start_http_server(port, addr, self._given or self._registry_of(self._dated))
+            server = ScrapeServer(address, port, page)
         except (OSError, TypeError, ValueError) as error:  # an address that is no text, or no name
             raise ConfigurationError(
-                f"the Prometheus metrics cannot be served on port {port} of {addr!r} ({error}); "
-                "stop what listens there, or give start() another port or addr"
+                f"the Prometheus metrics cannot be served on port {port} of {address!r} ({error}); "
+                "stop what listens there, or give another port or address"
             ) from error
-        thread.name = process.thread_name("prometheus")
-        if self._given is None:
-            server.set_app(self._page())
-        return server, thread
+        server.start()
+        return server
 
     def _registry_of(self, collector: _Collector) -> CollectorRegistry:
         registry: CollectorRegistry = self._library.CollectorRegistry()  # new: a parent may hold its lock in a child
@@ -241,7 +242,7 @@ class PrometheusReporter:
     def stop(self) -> None:
         """Detach, close the port, leave the given registry. What was counted stays: render shows it."""
         process.in_child()
-        process.unsignalled(self._stop, 2 * _PATIENCE, None)
+        process.unsignalled(self._stop, _PATIENCE, None)
 
     def _stop(self) -> None:
         with self._lock:
@@ -250,13 +251,9 @@ class PrometheusReporter:
             self._end_server_locked()
 
     def _end_server_locked(self) -> None:
-        server, thread = self._server, self._thread
-        self._server = self._thread = None
-        if server is not None and thread is not None:
-            if thread.is_alive():
-                server.shutdown()
-            server.server_close()
-            thread.join(_PATIENCE)
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
 
     def __enter__(self) -> PrometheusReporter:
         return self.start()

@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from .. import checks, wire
 from ..errors import ConfigurationError, one_of
-from ..metrics.definitions import Definition
+from ..metrics.definitions import Definition, listed
 from ..redaction import redact_url
 
 DEFAULT_SOCKET: Final = "/var/run/datadog/dsd.socket"
@@ -25,7 +25,10 @@ _UNIX_SCHEMES: Final = ("unix", "unixgram", "unixstream")
 _INTERVALS: Final = (1, 2, 5, 10)
 _MAY_HIDE: Final = frozenset("@?#")  # user-info, a query or a fragment
 _TRUE: Final = frozenset({"true", "yes", "1", "on"})
+Dialect = Literal["datadog", "statsd"]
+Cardinality = Literal["none", "low", "orchestrator", "high"]
 _CARDINALITIES: Final = ("none", "low", "orchestrator", "high")
+_HOST_AND_PORT: Final = re.compile(r"(?P<host>[^\s:/@]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})\Z")
 _SHORTEST: Final = len("m:1|c|#")  # the rest of the shortest line
 _BARE_IPV6: Final = re.compile(r"udp://(?:[^/?#]*@)?[^][/?#@]*:[^][/?#@]*:", re.IGNORECASE)
 _UNIFIED: Final = (("env", "DD_ENV"), ("service", "DD_SERVICE"), ("version", "DD_VERSION"))
@@ -70,6 +73,8 @@ def address(
             return Address(None, None, DEFAULT_SOCKET)
     if host is not None and (not isinstance(host, str) or not host):
         raise ConfigurationError(f"host is {host!r}; give a name or an address")
+    if host is not None and (parts := _split(host))[0]:
+        raise ConfigurationError(f"host is {host!r}; give host={parts[0]!r} and port={parts[1]}")
     given = port if port is not None else environ.get("DD_DOGSTATSD_PORT") or DEFAULT_PORT
     name = "port" if port is not None else "DD_DOGSTATSD_PORT"
     return Address(host or environ.get("DD_AGENT_HOST") or "localhost", _port(name, given), None)
@@ -163,6 +168,19 @@ def check_names(prefix: str, metrics: Iterable[Definition]) -> None:
                 f"metric {one.name[:80]!r} is longer than {wire.MAX_NAME} characters behind namespace {prefix!r}; "
                 "shorten one of the two"
             )
+
+
+def metrics(given: Iterable[Definition]) -> list[Definition]:
+    """What is counted. Raises ConfigurationError for the Agent's address in its place, and for what is no list."""
+    host, port = _split(given) if isinstance(given, str) else ("", "")
+    hint = f"the address goes by name: host={host or given!r}, port={port or DEFAULT_PORT}"
+    return listed(given, hint if isinstance(given, str) else "")
+
+
+def _split(address: str) -> tuple[str, str]:
+    """The parts of `host:port`; two empty texts if it is none."""
+    found = _HOST_AND_PORT.match(address)
+    return (found["host"].strip("[]"), found["port"]) if found else ("", "")
 
 
 def is_plain(dialect: str, tag_format: str | None) -> bool:

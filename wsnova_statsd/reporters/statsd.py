@@ -27,6 +27,7 @@ from ..metrics.definitions import Definition
 from ..metrics.direct import TAGS_ALLOWED, TagsGiven
 from ..metrics.registry import HandlerRegistry
 from ..metrics.store import Store
+from ..wire import AlertType, Priority
 from . import settings
 from .agent import Agent
 from .client_states import HEARD
@@ -37,6 +38,7 @@ from .outbox import Outbox
 from .packing import Packer
 from .plain import PlainAgent, PlainPacker, TagFormat
 from .resolver import Resolver
+from .settings import Cardinality, Dialect
 from .shipping import Destination, Shipper
 from .twins import TWINS, called_from
 from .worker import WORKERS, Worker, given_name, tagged
@@ -68,21 +70,38 @@ def official_client(address: settings.Address, *, container_id: bool = True, car
 
 
 class StatsdReporter(ApplicationMetrics):
-    """Ships `metrics` (None: the whole default list) to the Agent every `flush_interval` seconds (1, 2, 5 or 10).
+    """Ships what is counted to the Agent. A context manager; every method from any thread.
 
-    `host` and `port` or `socket_path` say where (else the DD_* variables, else the Agent's socket or localhost:8125);
-    `namespace` and `tags` go with every line; `max_series` is per metric name, `max_samples` per series and flush;
-    `distributions=False` leaves every distribution out; `strict` raises for bad names and values (for tests).
-    `worker` names this process in state gauges and service checks (else WSNOVA_STATSD_WORKER, else a number is taken).
-    `dialect="statsd"` is for servers that are no Agent, with `tag_format` "graphite", "influx" or None: no tags.
-    `cardinality` is how many tags of the container the Agent adds, `container_id=False` sends no field that names it;
-    `packet_size` is the largest datagram, in bytes.
-    Raises ConfigurationError at once for what is not usable. Every method from any thread.
+    Raises ConfigurationError at once for what is not usable.
+
+    Args:
+        metrics: Definitions of what is counted. Default: all of ws.statsd_metrics().
+        host: The Agent's name or address. Default: DD_DOGSTATSD_URL, DD_AGENT_HOST, the Agent's socket if it is there,
+            localhost.
+        port: The Agent's UDP port, 1 to 65535. Default: DD_DOGSTATSD_PORT, 8125.
+        socket_path: The Agent's Unix socket, in the place of host and port. Default: as for host.
+        namespace: What stands before every name, up to 100 characters. Default: nothing.
+        tags: Constant tags, a list or a mapping. Default: none; those of DD_TAGS and the like join them.
+        flush_interval: Seconds between two flushes: 1, 2, 5 or 10. Default: 1.
+        max_series: Combinations of tags for each metric name, from 1. Default: 2000.
+        max_samples: Samples for each series and flush, from 1. Default: 5000.
+        distributions: False leaves every distribution out. Default: True.
+        strict: True raises for bad names and values, for tests. Default: False, they are counted as lost.
+        dialect: "datadog", or "statsd" for servers that are no Agent. Default: "datadog".
+        tag_format: With "statsd" how tags are written into names: "graphite", "influx". Default: None, no tags.
+        cardinality: How many tags of the container the Agent adds: "none", "low", "orchestrator" or "high".
+            Default: DD_CARDINALITY, the Agent's.
+        packet_size: Bytes of the largest datagram, 512 to 8192. Default: 1432 over UDP, 8192 over a socket.
+        container_id: Whether each line names the container, if there is one. Default: True.
+        bus: The ws.Bus to listen to. Default: that of ws.telemetry.
+        worker: Names this process in state gauges and service checks. Default: WSNOVA_STATSD_WORKER, a free number.
     """
 
+    @checks.by_name
     def __init__(
         self,
         metrics: Iterable[Definition] | None = None,
+        *,
         host: str | None = None,
         port: int | None = None,
         socket_path: str | None = None,
@@ -93,9 +112,9 @@ class StatsdReporter(ApplicationMetrics):
         max_samples: int = 5000,
         distributions: bool = True,
         strict: bool = False,
-        dialect: str = "datadog",
+        dialect: Dialect = "datadog",
         tag_format: TagFormat | None = None,
-        cardinality: str | None = None,
+        cardinality: Cardinality | None = None,
         packet_size: int | None = None,
         container_id: bool = True,
         bus: telemetry.Bus | None = None,
@@ -105,7 +124,7 @@ class StatsdReporter(ApplicationMetrics):
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
         checks.whole("max_samples", max_samples)
-        self.address = settings.address(host, port, socket_path)
+        self.address: settings.Address = settings.address(host, port, socket_path)
         self._prefix = settings.namespace(namespace)
         self._tags = settings.constant_tags(tags)
         self._plain = settings.is_plain(dialect, tag_format)
@@ -121,13 +140,13 @@ class StatsdReporter(ApplicationMetrics):
         }
         self._enabled = not settings.disabled()
         self._bus = bus if bus is not None else telemetry.DEFAULT
-        chosen = statsd_metrics() if metrics is None else list(metrics)
+        chosen = statsd_metrics() if metrics is None else settings.metrics(metrics)
         settings.check_names(self._prefix, chosen)
         self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
         self._definitions = [one for one in chosen if distributions or one.kind != "distribution"]
         self._registry = HandlerRegistry(self._definitions, self._store)
-        self.writers = Writers(self._store, strict, self._prefix)
+        self.writers: Writers = Writers(self._store, strict, self._prefix)
         self._strict = strict
         self._outbox = Outbox(strict, closed=self._plain)
         self._distributions = distributions
@@ -320,11 +339,11 @@ class StatsdReporter(ApplicationMetrics):
         self,
         title: str,
         text: str,
-        alert_type: str = "info",
+        alert_type: AlertType = "info",
         tags: TagsGiven = (),
         aggregation_key: str | None = None,
         *,
-        priority: str | None = None,
+        priority: Priority | None = None,
         date_happened: float | datetime | None = None,
         hostname: str | None = None,
         source_type: str | None = None,
@@ -336,7 +355,7 @@ class StatsdReporter(ApplicationMetrics):
         datetime or seconds since the epoch; `hostname` and `source_type` stand in the event in place of the Agent's.
         `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait.
         """
-        details = {"priority": priority, "date_happened": date_happened}
+        details: dict[str, Any] = {"priority": priority, "date_happened": date_happened}
         details |= {"hostname": hostname, "source_type": source_type}
         process.in_child()
         self._outbox.event(

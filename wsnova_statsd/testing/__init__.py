@@ -8,7 +8,7 @@ that misbehave are in `testing.exchanges` and `testing.tcp`; the pytest fixtures
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .capture import CapturedEvent, EventLog, capture_events
 from .clock import FakeClock
@@ -45,10 +45,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The names of the server. Raises MissingExtra where `websockets` is not installed."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import server
+if not TYPE_CHECKING:  # a checker that sees it takes every name for one that there is
 
-    return getattr(server, name)
+    def __getattr__(name):
+        """The names of the server. Raises MissingExtra where `websockets` is not installed."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import server
+
+        return getattr(server, name)

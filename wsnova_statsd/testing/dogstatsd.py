@@ -42,8 +42,8 @@ class DatagramError(ValueError):
 
     def __init__(self, reason: str, line: str = "") -> None:
         super().__init__(reason, line)
-        self.reason = reason
-        self.line = line
+        self.reason: str = reason
+        self.line: str = line
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.line[:300]!r}" if self.line else self.reason

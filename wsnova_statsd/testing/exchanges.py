@@ -41,8 +41,8 @@ class JsonRpcExchange(Exchange):
 
     def __init__(self, *, expires_in: float = 900, error_for_refused: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.expires_in = expires_in
-        self.error_for_refused = error_for_refused
+        self.expires_in: float = expires_in
+        self.error_for_refused: bool = error_for_refused
         self._methods: dict[Any, Any] = {
             "public/auth": self._auth,
             "public/subscribe": self._subscribe,

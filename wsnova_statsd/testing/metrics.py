@@ -36,7 +36,7 @@ class CapturedMetrics(MessageLog):
     """
 
     def __init__(self, reporter: StatsdReporter, datagrams: list[bytes]) -> None:
-        self.reporter = reporter
+        self.reporter: StatsdReporter = reporter
         self._datagrams = datagrams  # appended by whoever flushes
         self._messages: list[Message] = []
         self._parsed = 0

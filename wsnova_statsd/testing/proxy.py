@@ -34,9 +34,9 @@ class ConnectProxy(TcpServer):
         port: int = 0,
     ) -> None:
         super().__init__(self._serve, host=host, port=port)
-        self.credentials = credentials
-        self.refuse = refuse
-        self.upstream = upstream
+        self.credentials: tuple[str, str] | None = credentials
+        self.refuse: int | None = refuse
+        self.upstream: tuple[str, int] | None = upstream
         self._targets: list[str] = []
 
     @property

@@ -46,11 +46,11 @@ class DogStatsDReceiver(MessageLog):
         keep: int | None = None,
         on_message: Callable[[Message], object] | None = None,
     ) -> None:
-        self.path = path
-        self.host = host
-        self.port = port
-        self.max_datagram = max_datagram
-        self.on_message = on_message
+        self.path: str | None = path
+        self.host: str = host
+        self.port: int = port
+        self.max_datagram: int = max_datagram
+        self.on_message: Callable[[Message], object] | None = on_message
         self._lifecycle = threading.Lock()  # start against stop; never taken by the reader
         self._thread: threading.Thread | None = None
         self._wake: socket.socket | None = None

@@ -47,8 +47,8 @@ class ScriptedConnection(ServerConnection):
     def __init__(
         self, sock: socket.socket, protocol: Any, server: Server, *, owner: WebSocketServer, **options: Any
     ) -> None:
-        self.owner = owner
-        self.raw = sock
+        self.owner: WebSocketServer = owner
+        self.raw: socket.socket = sock
         self.ready = False  # until then it has no state yet
         self._fragments: list[bytes] = []
         self._text = True

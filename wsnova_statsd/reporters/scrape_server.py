@@ -1,0 +1,91 @@
+"""The HTTP server of the page that Prometheus asks for: a WSGI application, a thread for each request, and an end.
+
+`wsnova-prometheus` accepts, `wsnova-scrape` answers one request; a peer that neither sends nor takes anything for
+`silence` seconds is let go. `start` and `stop` from any thread, once each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from .. import process
+
+SILENCE: Final = 10.0  # seconds that a request may wait for its peer; Prometheus itself gives up after as many
+_PATIENCE: Final = 2.0  # seconds for threads to end; the one that accepts looks every half second
+_log = logging.getLogger(__name__)
+
+
+class _Handler(WSGIRequestHandler):
+    server: ScrapeServer
+
+    def setup(self) -> None:
+        """wsnova-scrape: before the request is read."""
+        super().setup()
+        self.connection.settimeout(self.server.silence)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not logged."""
+
+
+class ScrapeServer(ThreadingMixIn, WSGIServer):
+    """Serves `application`. Raises OSError, and ValueError for an empty address, where it cannot listen."""
+
+    def __init__(self, address: str, port: int, application: Callable[..., Any], silence: float = SILENCE) -> None:
+        if address == "":  # would be every interface
+            raise ValueError("an empty address is none")
+        family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        self.address_family = family
+        self.silence = silence
+        self._requests: dict[Any, threading.Thread] = {}  # by socket; written in single steps
+        super().__init__((str(place[0]), port), _Handler)
+        self.set_app(application)
+        self._thread = threading.Thread(target=self.serve_forever, name=process.thread_name("prometheus"), daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port, end the requests under way, and wait for their threads."""
+        if self._thread.is_alive():
+            self.shutdown()
+        self.server_close()
+        requests = self._requests.copy()
+        for request in requests:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                request.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + _PATIENCE
+        for thread in (self._thread, *requests.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def abandon(self) -> None:
+        """In a forked child: its copies of the sockets would keep the port taken, and peers waiting."""
+        for sock in (self.socket, *self._requests):
+            sock.close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """wsnova-prometheus: a connection was accepted."""
+        self._requests[request] = thread = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name=process.thread_name("scrape"),
+            daemon=True,
+        )
+        thread.start()
+
+    def shutdown_request(self, request: Any) -> None:
+        """wsnova-scrape: the request was answered, or failed."""
+        self._requests.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """wsnova-scrape: the peer went away or was silent for too long, which is nothing to print."""
+        _log.debug("a request for the Prometheus metrics ended early", exc_info=True)
