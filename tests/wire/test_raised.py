@@ -24,7 +24,7 @@ def _unsubscribe(client: ws.Client) -> None:
 CALLS: dict[str, tuple[Callable[[ws.Client], object], type[Exception], str]] = {
     "send": (lambda client: client.send({"price": object()}), errors.EncodeError, "encode error raised"),
     "send_text": (lambda client: client.send_text("\ud800"), errors.EncodeError, "encode error raised"),
-    "rate limit": (lambda client: client.send({}), errors.RateLimited, "rate_limit warning raised"),
+    "rate limit": (lambda client: client.send({"type": "second"}), errors.RateLimited, "rate_limit warning raised"),
     "subscribe": (lambda client: client.subscribe("a"), errors.SubscriptionRejected, "subscription error raised"),
     "unsubscribe": (_unsubscribe, errors.SubscriptionRejected, "subscription error raised"),
 }
@@ -41,7 +41,7 @@ def test_what_a_call_raises_is_handled_and_not_passed_to_on_error(call: str) -> 
         options["rate_limit"] = ws.RateLimit(0.001, burst=1, wait=False)
     with feeding(feed, **options) as (client, log):
         if call == "rate limit":
-            client.send({})
+            client.send({"type": "first"})
         with pytest.raises(raised):
             run(client)
         assert [" ".join(one) for one in faults(log)] == [told]
