@@ -227,11 +227,13 @@ class Connection:
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
         final = retrying and not stable and self._policy.unstable()
+        over = retrying and not stable and self._policy.alarmed and self.options.profile.give_up
         if loss.fault:
             kind = "protocol" if loss.reason == "protocol_error" else "connection"
             polite = loss.reason == f"close_{NORMAL}" and not retrying
             severity = "warning" if polite else "error" if retrying and not final else "critical"
-            self.faults.outage(self.faults.occurred(error, kind, severity), None if polite else error)
+            fault = self.faults.occurred(error, kind, severity, raised=over and self.faults.end_is_raised)
+            self.faults.outage(fault, None if polite else error)
         if not retrying:
             raise Stopped
         self._outage = error, lost_ns
@@ -401,7 +403,8 @@ class Connection:
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
         severity = "critical" if final or over or kind == "auth" else "error" if refused else "warning"
-        self.faults.outage(self.faults.occurred(error, kind, severity, raised=given_up), None if over else error)
+        raised = given_up or (over and self.faults.end_is_raised)
+        self.faults.outage(self.faults.occurred(error, kind, severity, raised=raised), None if given_up else error)
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)
