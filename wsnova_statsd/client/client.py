@@ -9,6 +9,7 @@ connection is closed when it is collected.
 from __future__ import annotations
 
 import logging
+import os
 import ssl as tls
 import sys
 import threading
@@ -33,6 +34,7 @@ from .options import Options
 from .pending import emit_pending
 from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
+from .sockets import SocketOption
 from .state import Phase, State
 from .target import target
 
@@ -79,6 +81,10 @@ class Client(Generic[Message]):
             those of multiprocessing. Default: "forked", where it is not connected.
         tags: Tags of its own on all its metrics, events and checks: a mapping of names to values. Default: none.
         require_subprotocol: True makes it a failure if the server chooses no subprotocol. Default: False.
+        server_hostname: The name that TLS asks for and checks. Default: None, the host of the URL.
+        source_address: `(address, port)` of this machine to dial from; port 0 takes any. Default: None.
+        socket_options: `(level, option, value)` of each, as of setsockopt, set before it connects. Default: none.
+        unix_socket: The path of a Unix socket to connect to; the URL says the rest. Default: None.
     """
 
     @checks.by_name
@@ -109,6 +115,10 @@ class Client(Generic[Message]):
         in_child: Literal["forked", "start"] = "forked",
         tags: Mapping[str, object] | None = None,
         require_subprotocol: bool = False,
+        server_hostname: str | None = None,
+        source_address: tuple[str, int] | None = None,
+        socket_options: Iterable[SocketOption] = (),
+        unix_socket: str | os.PathLike[str] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "bus")}
         self._lifecycle: Lifecycle | None = None
