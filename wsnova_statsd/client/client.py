@@ -85,6 +85,7 @@ class Client(Generic[Message]):
         source_address: `(address, port)` of this machine to dial from; port 0 takes any. Default: None.
         socket_options: `(level, option, value)` of each, as of setsockopt, set before it connects. Default: none.
         unix_socket: The path of a Unix socket to connect to; the URL says the rest. Default: None.
+        follow_redirects: True follows up to five within scheme, host and port of the URL. Default: False.
     """
 
     @checks.by_name
@@ -119,6 +120,7 @@ class Client(Generic[Message]):
         source_address: tuple[str, int] | None = None,
         socket_options: Iterable[SocketOption] = (),
         unix_socket: str | os.PathLike[str] | None = None,
+        follow_redirects: bool = False,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "bus")}
         self._lifecycle: Lifecycle | None = None

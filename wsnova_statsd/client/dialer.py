@@ -6,16 +6,20 @@ Threads: `target`, `link` and `finish` in the owner's thread, `cancel` from any;
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 from ..errors import ConnectionFailed
 from .dial import Dial, Stream
-from .handshake import upgrade
+from .handshake import Redirect, Upgraded, upgrade
 from .headers import Pair
 from .link import Link
 from .options import Options
 from .proxy import reach
 from .target import Target
 from .transport import Transport
+
+_MOST_REDIRECTS: Final = 5  # in one attempt; the next is told like any refusal
 
 
 class Dialer:
@@ -66,10 +70,21 @@ class Dialer:
 
     def _through(self, dial: Dial, target: Target, headers: list[Pair]) -> Link:
         options = self._options
-        sock = self._reach(dial, target)
-        made = upgrade(dial, sock, target, headers, options.offer)
+        sock, made = self._upgraded(dial, target, headers)
         transport = Transport(sock, made.ahead)
         return Link(transport, target.uri, options.limits, made.deflate, made.subprotocol, self._emits_heartbeats)
+
+    def _upgraded(self, dial: Dial, target: Target, headers: list[Pair]) -> tuple[Stream, Upgraded]:
+        """A socket after the upgrade, by way of redirects within the origin if the client follows them."""
+        offer, place = self._options.offer, target
+        for _ in range(_MOST_REDIRECTS if offer.follow_redirects else 0):
+            sock = self._reach(dial, place)
+            try:
+                return sock, upgrade(dial, sock, place, headers, offer)
+            except Redirect as redirect:
+                place = redirect.target
+        sock = self._reach(dial, place)
+        return sock, upgrade(dial, sock, place, headers, replace(offer, follow_redirects=False))
 
     def _reach(self, dial: Dial, target: Target) -> Stream:
         """A socket to the target, under TLS if its URL says so."""

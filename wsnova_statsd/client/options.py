@@ -59,6 +59,7 @@ class Options:
     source_address: tuple[str, int] | None = None
     socket_options: tuple[SocketOption, ...] = ()
     unix_socket: str | None = None
+    follow_redirects: bool = False
 
     def __post_init__(self) -> None:
         if callable(self.url):
@@ -116,6 +117,7 @@ class Options:
 
     def _check_way(self) -> None:
         """How the server is reached."""
+        checks.flag("follow_redirects", self.follow_redirects)
         if self.server_hostname is not None:
             object.__setattr__(self, "server_hostname", _server_hostname(self.server_hostname))
         object.__setattr__(self, "source_address", check_source_address(self.source_address))
@@ -172,7 +174,8 @@ class Options:
     @property
     def offer(self) -> Offer:
         """What an upgrade asks for."""
-        return Offer(self.subprotocols, self.compression is not None, self.require_subprotocol)
+        compression = self.compression is not None
+        return Offer(self.subprotocols, compression, self.require_subprotocol, self.follow_redirects)
 
     @property
     def limits(self) -> Limits:
