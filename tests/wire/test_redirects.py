@@ -35,7 +35,7 @@ def _start(url: str, **options: Any) -> None:
     try:
         client.start(5.0)
     finally:
-        client.close()
+        client.close(0.1)
 
 
 def _refused(url: str, **options: Any) -> HandshakeRefused:

@@ -82,8 +82,9 @@ def test_a_link_comes_from_the_source_address() -> None:
         port = holder.getsockname()[1]
     with server:
         for source in (("127.0.0.2", 0), ("127.0.0.3", port), ("127.0.0.3", port)):
-            with Client(server.url, source_address=source, bus=Bus()):
-                pass
+            client = Client(server.url, source_address=source, bus=Bus())
+            client.start(5.0)
+            client.close(0.1)
     assert [host for host, _ in seen] == ["127.0.0.2", "127.0.0.3", "127.0.0.3"]
     assert [port for _, port in seen[1:]] == [port, port]
 

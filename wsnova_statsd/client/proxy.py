@@ -15,6 +15,7 @@ from ..errors import ConfigurationError, ConnectionFailed
 from ..redaction import redact_url
 from .answer import Peer, read_answer
 from .dial import Dial
+from .no_proxy import bypasses
 from .target import Target, ascii_host, basic
 
 _READ: Final = 4096
@@ -59,20 +60,21 @@ def parse_proxy(url: str, source: str = "proxy=") -> Proxy:
     raise ConfigurationError(f"{what} is {redact_url(url)!r}; allowed: {allowed}")
 
 
-def choose(setting: str | None, host: str, *, secure: bool) -> Proxy | None:
-    """The proxy for this host: None for direct, 'env' for http_proxy, https_proxy and no_proxy, else the URL given.
-    Raises ConnectionFailed if the environment's is none."""
+def choose(setting: str | None, host: str, port: int, *, secure: bool) -> Proxy | None:
+    """The proxy for this host: None for direct, 'env' for http_proxy or https_proxy, else all_proxy, unless no_proxy
+    names the host; or the URL given. Raises ConnectionFailed if the environment's is none."""
     if setting is None:
         return None
     if setting != "env":
         return parse_proxy(setting)
     from urllib.request import getproxies, proxy_bypass  # heavy, and needed by few
 
+    found = getproxies()
     scheme = "https" if secure else "http"
-    url = getproxies().get(scheme)
-    if not url or proxy_bypass(host):
+    url = found.get(scheme) or found.get("all")
+    if not url or (bypasses(found["no"], host, port) if "no" in found else proxy_bypass(host)):
         return None
-    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    names = [name for kind in (scheme, "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper())]
     source = next((name for name in names if os.environ.get(name) == url), "the system's settings")
     try:
         return parse_proxy(url if "//" in url else f"http://{url}", source)
@@ -82,7 +84,7 @@ def choose(setting: str | None, host: str, *, secure: bool) -> Proxy | None:
 
 def reach(dial: Dial, setting: str | None, target: Target) -> socket.socket:
     """A socket to the target, through the proxy that stands before it if there is one. Raises ConnectionFailed."""
-    proxy = choose(setting, target.host, secure=target.secure)
+    proxy = choose(setting, target.host, target.port, secure=target.secure)
     if proxy is None:
         return dial.connect(target.host, target.port)
     return tunnel(dial, proxy, target.host, target.port)
