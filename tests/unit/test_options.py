@@ -244,7 +244,7 @@ def test_a_unix_socket_excludes_what_belongs_to_another_way() -> None:
     ],
 )
 def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: object) -> None:
-    """Only http:// proxies are, and 'env' and None."""
+    """Only those of HTTP and SOCKS5 are, and 'env' and None."""
     message = _refused(proxy=proxy)
     assert "proxy" in message
     assert SECRET not in message

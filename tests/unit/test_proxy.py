@@ -239,7 +239,7 @@ def test_a_variable_that_is_no_proxy_is_named(environment: pytest.MonkeyPatch) -
     with pytest.raises(ConnectionFailed) as caught:
         choose("env", "feed.example", 443, secure=False)
     assert str(caught.value) == (
-        "the proxy is not usable: http_proxy is 'ftp://p.example:1'; allowed: http://[user:password@]host:port"
+        "the proxy is not usable: http_proxy is 'ftp://p.example:1'; allowed: http:// or socks5://[user:password@]host:port"
     )
     assert caught.value.cause == "proxy"
 
