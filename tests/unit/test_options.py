@@ -234,7 +234,7 @@ def test_a_unix_socket_excludes_what_belongs_to_another_way() -> None:
     [
         "",
         "proxy.example:3128",
-        f"https://me:{SECRET}@proxy.example",
+        f"ftp://me:{SECRET}@proxy.example",
         f"socks4://me:{SECRET}@proxy.example",
         f"http://me:{SECRET}/x@proxy.example:3128",
         f"http://me:{SECRET}@proxy.example:99999",

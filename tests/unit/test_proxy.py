@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 from typing import cast
 
 import pytest
@@ -26,6 +27,7 @@ _BASIC = "Basic bWU6aHVudGVyMg=="  # me:hunter2
         ("http://[::1]:3128", Proxy("::1", 3128)),
         (f"http://me:{SECRET}@proxy.example:3128", Proxy("proxy.example", 3128, _BASIC)),
         (f"http://m%65:{SECRET}@proxy.example", Proxy("proxy.example", 80, _BASIC)),
+        ("https://proxy.example", Proxy("proxy.example", 443, secure=True)),
         ("http://me@proxy.example", Proxy("proxy.example", 80, "Basic bWU6")),
     ],
 )
@@ -38,9 +40,9 @@ def test_credentials_are_in_no_text() -> None:
     """Neither in the repr nor in the error for a URL that is none."""
     assert _BASIC not in repr(parse_proxy(f"http://me:{SECRET}@proxy.example"))
     with pytest.raises(ConfigurationError) as caught:
-        parse_proxy(f"https://me:{SECRET}@proxy.example:3128/?key={SECRET}")
+        parse_proxy(f"ftp://me:{SECRET}@proxy.example:3128/?key={SECRET}")
     assert SECRET not in str(caught.value)
-    assert "https://proxy.example:3128" in str(caught.value)
+    assert "ftp://proxy.example:3128" in str(caught.value)
 
 
 # Which one is used
@@ -137,7 +139,7 @@ class _ScriptedDial:
 
 
 def _through(dial: _ScriptedDial, host: str = "feed.example", authorization: str | None = None) -> socket.socket:
-    return tunnel(cast(Dial, dial), Proxy("proxy.example", 3128, authorization), host, 9443)
+    return tunnel(cast(Dial, dial), Proxy("proxy.example", 3128, authorization), host, 9443, ssl.create_default_context)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_a_proxy_that_is_not_reached_is_named_as_the_proxy(environment: pytest.M
     dial = _ScriptedDial([])
     dial.refused = ConnectionFailed("p.example port 1 refused", cause="refused")
     with dial.sock, pytest.raises(ConnectionFailed) as caught:
-        tunnel(cast(Dial, dial), proxy, "feed.example", 443)
+        tunnel(cast(Dial, dial), proxy, "feed.example", 443, ssl.create_default_context)
     assert str(caught.value) == (
         "the proxy p.example port 1 (from HTTPS_PROXY) is not reached: p.example port 1 refused; check HTTPS_PROXY"
     )
@@ -239,7 +241,7 @@ def test_a_variable_that_is_no_proxy_is_named(environment: pytest.MonkeyPatch) -
     with pytest.raises(ConnectionFailed) as caught:
         choose("env", "feed.example", 443, secure=False)
     assert str(caught.value) == (
-        "the proxy is not usable: http_proxy is 'ftp://p.example:1'; allowed: http:// or socks5://[user:password@]host:port"
+        "the proxy is not usable: http_proxy is 'ftp://p.example:1'; allowed: http://, https:// or socks5://[user:password@]host:port"
     )
     assert caught.value.cause == "proxy"
 

@@ -67,7 +67,7 @@ class Client(Generic[Message]):
         ssl: An ssl.SSLContext for wss. Default: one that verifies certificates and host names.
         auth: ws.HeaderAuth, ws.MessageAuth or an object with `login(client)`. Default: None.
         subscriptions: Channels that are subscribed on every link. Default: none.
-        proxy: `http://host:port`, `socks5://host:port` (extra `socks`), or "env" for the environment's. Default: None.
+        proxy: `http://`, `https://` or `socks5://host:port` (extra `socks`), or "env": the variables. Default: None.
         connect_timeout: Seconds for one attempt: name, TCP, TLS and upgrade; above 0. Default: 10.
         max_message_bytes: Bytes of the largest message, without compression; from 1. Default: 16 MiB.
         max_buffered_bytes: Bytes that may wait for a slow handler; from 1. Default: 64 MiB.

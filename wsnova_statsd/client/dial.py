@@ -24,6 +24,7 @@ from typing import Any, Final, TypeVar
 
 from .. import process
 from ..errors import ConnectionFailed
+from .relay import Relay
 from .sockets import Sockets
 from .tls import tls_fault
 
@@ -186,8 +187,15 @@ class Dial:
 
     # -- TLS and the bytes of a handshake -----------------------------------------------------------------------------
 
-    def secure(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-        """The socket under TLS, its certificate checked against `host` as the context says."""
+    def secure(self, sock: Stream, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+        """The socket under TLS, its certificate checked against `host` as the context says. One that is under TLS with
+        a proxy already is carried on by a relay."""
+        if isinstance(sock, ssl.SSLSocket):
+            relay = Relay(sock)
+            self._made.append(relay.near)
+            relay.start()
+            self._made.remove(sock)  # the relay's now
+            sock = relay.near
         try:
             self._made.append(secured := context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False))
         except BaseException as error:

@@ -90,7 +90,7 @@ class Dialer:
         """A socket to the target, under TLS if its URL says so."""
         options = self._options
         path = options.unix_socket
-        sock = reach(dial, options.proxy, target) if path is None else dial.connect_unix(path)
+        sock = dial.connect_unix(path) if path is not None else reach(dial, options.proxy, target, options.context)
         if not target.secure:
             return sock
         return dial.secure(sock, options.context(), options.server_hostname or target.host)

@@ -6,7 +6,8 @@ A proxy's faults name it, and where it was written: the option or the variable. 
 from __future__ import annotations
 
 import os
-import socket
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigurationError, ConnectionFailed, MissingExtra
 from ..redaction import one_line, redact_url
 from .answer import Peer, read_answer
-from .dial import Dial
+from .dial import Dial, Stream
 from .no_proxy import bypasses
 from .socks import check_installed, traverse
 from .target import Target, ascii_host, basic
@@ -30,8 +31,8 @@ _REMEDIES: Final = {
 }
 
 
-_ALLOWED: Final = "http:// or socks5://[user:password@]host:port"
-_PORTS: Final = {"http": 80, "socks5": 1080, "socks5h": 1080}
+_ALLOWED: Final = "http://, https:// or socks5://[user:password@]host:port"
+_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 # By the code of a SOCKS5 reply (RFC 1928, section 6).
 _SOCKS_REMEDIES: Final = {
     2: "it does not let this host or port through; ask whoever runs it",
@@ -49,6 +50,7 @@ class Proxy:
     port: int
     authorization: str | None = field(default=None, repr=False)
     source: str = field(default="proxy=", compare=False)
+    secure: bool = False  # TLS with the proxy itself
     socks: bool = False
     credentials: tuple[str, str] | None = field(default=None, repr=False)  # of SOCKS5, as authorization is of HTTP
 
@@ -57,8 +59,8 @@ class Proxy:
 
 
 def parse_proxy(url: str, source: str = "proxy=") -> Proxy:
-    """A proxy from `http://[user:password@]host[:port]`, or `socks5://`. Raises ConfigurationError for anything else,
-    and MissingExtra for SOCKS5 without its extra."""
+    """A proxy from `http://[user:password@]host[:port]`, `https://` or `socks5://`. Raises ConfigurationError for
+    anything else, and MissingExtra for SOCKS5 without its extra."""
     allowed = f"None, 'env', or {_ALLOWED}" if source == "proxy=" else _ALLOWED
     what = source.rstrip("=")
     if not isinstance(url, str):
@@ -68,13 +70,13 @@ def parse_proxy(url: str, source: str = "proxy=") -> Proxy:
         if parts.scheme in _PORTS:
             host, port = ascii_host(parts.hostname or ""), parts.port or _PORTS[parts.scheme]
             user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
-            if parts.scheme != "http":
+            if parts.scheme.startswith("socks"):
                 check_installed()
                 if user is not None and not all(0 < len(part.encode()) < 256 for part in user):
                     raise ValueError("RFC 1929 has no other")
                 return Proxy(host, port, None, source, socks=True, credentials=user)
             authorization = None if parts.username is None else basic(parts.username, parts.password)
-            return Proxy(host, port, authorization, source)
+            return Proxy(host, port, authorization, source, secure=parts.scheme == "https")
     except ValueError:  # its text may quote the password
         pass
     raise ConfigurationError(f"{what} is {redact_url(url)!r}; allowed: {allowed}")
@@ -102,18 +104,21 @@ def choose(setting: str | None, host: str, port: int, *, secure: bool) -> Proxy 
         raise ConnectionFailed(f"the proxy is not usable: {error}", cause="proxy") from None
 
 
-def reach(dial: Dial, setting: str | None, target: Target) -> socket.socket:
-    """A socket to the target, through the proxy that stands before it if there is one. Raises ConnectionFailed."""
+def reach(dial: Dial, setting: str | None, target: Target, context: Callable[[], ssl.SSLContext]) -> Stream:
+    """A socket to the target, through the proxy that stands before it if there is one; `context` is for TLS with that.
+    Raises ConnectionFailed."""
     proxy = choose(setting, target.host, target.port, secure=target.secure)
     if proxy is None:
         return dial.connect(target.host, target.port)
-    return tunnel(dial, proxy, target.host, target.port)
+    return tunnel(dial, proxy, target.host, target.port, context)
 
 
-def tunnel(dial: Dial, proxy: Proxy, host: str, port: int) -> socket.socket:
+def tunnel(dial: Dial, proxy: Proxy, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> Stream:
     """A socket through the proxy to host and port. Raises ConnectionFailed with cause `proxy`."""
     try:
-        sock = dial.connect(proxy.host, proxy.port)
+        sock: Stream = dial.connect(proxy.host, proxy.port)
+        if proxy.secure:
+            sock = dial.secure(sock, context(), proxy.host)
     except ConnectionFailed as error:
         cause = error.cause if error.cause in _SPENT else "proxy"
         raise ConnectionFailed(f"{proxy} is not reached: {error}; check {proxy.source}", cause=cause) from error
@@ -127,7 +132,7 @@ def tunnel(dial: Dial, proxy: Proxy, host: str, port: int) -> socket.socket:
     return sock
 
 
-def _connect(dial: Dial, sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+def _connect(dial: Dial, sock: Stream, proxy: Proxy, host: str, port: int) -> None:
     """HTTP's way (RFC 9110, section 9.3.6)."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
@@ -141,7 +146,7 @@ def _connect(dial: Dial, sock: socket.socket, proxy: Proxy, host: str, port: int
         raise ConnectionFailed(f"{proxy} answered CONNECT with HTTP {answer.status}; {remedy}", cause="proxy")
 
 
-def _socks(dial: Dial, sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+def _socks(dial: Dial, sock: Stream, proxy: Proxy, host: str, port: int) -> None:
     """SOCKS5's way."""
     refused = traverse(dial, sock, host.partition("%")[0], port, proxy.credentials)
     if refused is not None:

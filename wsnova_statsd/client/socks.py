@@ -6,12 +6,11 @@ deadline that another thread can cancel. The proxy resolves the server's name, s
 
 from __future__ import annotations
 
-import socket
 from importlib.util import find_spec
 from typing import Any
 
 from ..errors import MissingExtra
-from .dial import Dial
+from .dial import Dial, Stream
 
 
 def check_installed() -> None:
@@ -23,7 +22,7 @@ def check_installed() -> None:
 class _Stream:
     """A socket of the dial's, as the library wants one."""
 
-    def __init__(self, dial: Dial, sock: socket.socket) -> None:
+    def __init__(self, dial: Dial, sock: Stream) -> None:
         self._dial = dial
         self._sock = sock
 
@@ -42,7 +41,7 @@ class _Stream:
 
 
 def traverse(
-    dial: Dial, sock: socket.socket, host: str, port: int, credentials: tuple[str, str] | None
+    dial: Dial, sock: Stream, host: str, port: int, credentials: tuple[str, str] | None
 ) -> tuple[str, int | None] | None:
     """Ask the proxy at this socket for host and port. None, or what it refused: the library's word, and the code of
     the reply if there was one. Raises whatever the dial raises."""
