@@ -78,7 +78,7 @@ class Relay:
     def _wait(self, awaited: dict[ssl.SSLSocket | socket.socket, int]) -> bool:
         poll = select.poll()
         for sock, events in awaited.items():
-            # An end of the link is told without being asked for; while some of it is to go out first, it changes nothing
+            # The end of the link is told without being asked for; while its last bytes wait, it changes nothing
             if events or (sock is self._far and not self._outbound):
                 poll.register(sock, events)
         far = self._far.fileno()
