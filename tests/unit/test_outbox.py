@@ -56,6 +56,16 @@ def test_messages_leave_in_order_and_once() -> None:
     assert (len(outbox), outbox.lost) == (0, 0)
 
 
+def test_an_on_sent_that_raises_keeps_nothing_from_leaving(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once a minute; what waits behind the event leaves with the same flush."""
+    outbox, _ = _outbox()
+    for _ in range(2):
+        outbox.event("t", "x", "info", (), None, ROOM, lambda: 1 // 0)
+    _event(outbox, "last")
+    assert [one.arguments["title"] for one in _shipped(outbox)] == ["t", "t", "last"]
+    assert [record.getMessage().count("on_sent of an event raised") for record in caplog.records] == [1]
+
+
 def test_a_refused_message_stays_first() -> None:
     """Nothing behind it is tried, and nothing is lost."""
     outbox, _ = _outbox()

@@ -17,7 +17,9 @@ from typing import Any, Final
 
 from .. import wire
 from ..errors import ConfigurationError, one_of
+from ..log_limit import LOG_EVERY, LogLimit
 from ..metrics.reading import number
+from ..redaction import log_fault
 
 CAPACITY: Final = 1000
 _LATEST: Final = 1e11  # seconds since the epoch, in the year 5138: beyond, it is milliseconds
@@ -43,6 +45,7 @@ class Outbox:
         self._clock = clock
         self.closed = closed  # plain StatsD has neither events nor checks: they are counted and not queued
         self._logged: set[str] = set()
+        self._log_limit = LogLimit(clock)
         self.clear()
 
     def __len__(self) -> int:
@@ -149,8 +152,18 @@ class Outbox:
                     raise
             self._queue.popleft()
             if on_sent is not None:
-                on_sent()
+                self._call(on_sent)
         return True
+
+    def _call(self, on_sent: Callable[[], object]) -> None:
+        """What follows an event waits for no fault of the user's."""
+        try:
+            on_sent()
+        except Exception as error:
+            if self._log_limit.due(0, error):
+                log_fault(
+                    _log, error, "on_sent of an event raised; further ones like it are not logged for %d s", LOG_EVERY
+                )
 
     def _lose(self) -> None:
         with self._lock:

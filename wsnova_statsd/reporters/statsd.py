@@ -269,6 +269,7 @@ class StatsdReporter(ApplicationMetrics):
             flushed = self._last_flush(deadline)
         self._shipper.end(deadline)  # it may have flushed without ever being started
         self._idle = True
+        self._store.look_up_anew()  # what is counted from now on waits, and that is said
         return flushed
 
     def __enter__(self) -> StatsdReporter:
@@ -353,7 +354,8 @@ class StatsdReporter(ApplicationMetrics):
 
         `alert_type` is "error", "warning", "info" or "success", `priority` "normal" or "low"; `date_happened` is a
         datetime or seconds since the epoch; `hostname` and `source_type` stand in the event in place of the Agent's.
-        `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait.
+        `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait. What it
+        raises is logged.
         """
         details: dict[str, Any] = {"priority": priority, "date_happened": date_happened}
         details |= {"hostname": hostname, "source_type": source_type}
