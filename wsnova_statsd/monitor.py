@@ -310,6 +310,8 @@ class _OfProcess:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, StatsdReporter) and isinstance(other, StatsdReporter):
         return one is other or one.given == other.given
+    if isinstance(one, tuple) and isinstance(other, tuple):  # of rules or sinks, which may be reporters
+        return len(one) == len(other) and all(map(_same, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
 
 

@@ -254,6 +254,21 @@ class Queue(Agent):
         self.waiting.append(on_sent)
 
 
+def test_where_nothing_takes_events_an_alert_takes_until_a_function_returned() -> None:
+    """Plain StatsD has none, so its reporter never says that one left."""
+    bus, delays = ws.Bus(), list[str]()
+    plain = ws.StatsdReporter((), dialect="statsd", bus=bus)
+    watching = Alerts(
+        *([alerts.SlowProcessing()], plain, [lambda alert: None]),
+        bus=bus,
+        on_delivered=lambda alert, seconds: delays.append(alert.type),
+    ).start()
+    _emit(bus, "a")
+    watching.stop(10)
+    assert delays == ["a"]
+    assert plain.stats.lost == {"dialect": 1}
+
+
 def test_an_alert_takes_until_the_agents_socket_has_it() -> None:
     """Not until it is queued, and not until other sinks returned; a recovery is not measured."""
     queue, delays = Queue(), list[tuple[str, float]]()

@@ -46,7 +46,7 @@ class Delivery:
     ) -> None:
         self._clock = clock
         self._on_delivered = on_delivered
-        self._to_datadog = any(isinstance(one, ToDatadog) for one in sinks)
+        self._to_datadog = any(isinstance(one, ToDatadog) and one.reaches for one in sinks)
         self._functions: list[_Function] = []
         self._outlets: list[Sink] = [partial(self._safely, count)]
         for sink in sinks:

@@ -246,6 +246,11 @@ class StatsdReporter(ApplicationMetrics):
         return self._interval
 
     @property
+    def takes_events(self) -> bool:
+        """False with plain StatsD, which has neither events nor service checks."""
+        return not self._plain
+
+    @property
     def running(self) -> bool:
         """True between start and stop."""
         return self._running
