@@ -66,6 +66,15 @@ def test_an_on_sent_that_raises_keeps_nothing_from_leaving(caplog: pytest.LogCap
     assert [record.getMessage().count("on_sent of an event raised") for record in caplog.records] == [1]
 
 
+def test_checks_of_two_names_that_become_one_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    outbox, _ = _outbox()
+    for name in ("a b", "a b", "a_b", "a_b", "a.b"):
+        outbox.check(name, 0, (), "", ROOM)
+    assert [one.arguments["check_name"] for one in _shipped(outbox)] == ["a_b"] * 4 + ["a.b"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the check names 'a b' and 'a_b' are both sent as 'a_b'")
+
+
 def test_a_refused_message_stays_first() -> None:
     """Nothing behind it is tried, and nothing is lost."""
     outbox, _ = _outbox()

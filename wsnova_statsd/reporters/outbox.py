@@ -18,6 +18,7 @@ from typing import Any, Final
 from .. import wire
 from ..errors import ConfigurationError, one_of
 from ..log_limit import LOG_EVERY, LogLimit
+from ..metrics.direct import Names
 from ..metrics.reading import number
 from ..redaction import log_fault
 
@@ -45,6 +46,7 @@ class Outbox:
         self._clock = clock
         self.closed = closed  # plain StatsD has neither events nor checks: they are counted and not queued
         self._logged: set[str] = set()
+        self._names = Names(of="check")
         self._log_limit = LogLimit(clock)
         self.clear()
 
@@ -110,7 +112,7 @@ class Outbox:
 
     def check(self, name: str, status: object, tags: tuple[str, ...], message: object, limit: int) -> None:
         """Queue a service check that takes at most `limit` bytes."""
-        known, clean = number(status), wire.clean_name(name) or "unnamed"
+        known, clean = number(status), self._names.clean(name, {}) or "unnamed"
         if self._strict and clean != name:
             raise ConfigurationError(f"check name {name[:80]!r} is not usable; {clean!r} would be")
         if known not in wire.STATUSES:
