@@ -75,6 +75,19 @@ def test_checks_of_two_names_that_become_one_are_told_once(caplog: pytest.LogCap
     assert record.getMessage().startswith("the check names 'a b' and 'a_b' are both sent as 'a_b'")
 
 
+def test_tags_for_which_an_event_has_no_room_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    outbox, _ = _outbox()
+    tags = tuple(f"k{number}:{'x' * 190}" for number in range(41))
+    for _ in range(2):
+        outbox.event("t", "x", "info", tags, None, ROOM)
+        outbox.check("up", 0, tags, "", ROOM)
+    assert {tuple(one.arguments["tags"]) for one in _shipped(outbox)} == {tags[:21]}
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "the 41 tags of an event or check take 7984 bytes, and at most 4095 leave: 'k21:"
+    )
+
+
 def test_a_refused_message_stays_first() -> None:
     """Nothing behind it is tried, and nothing is lost."""
     outbox, _ = _outbox()
