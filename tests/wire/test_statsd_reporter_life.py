@@ -196,6 +196,7 @@ reporter = ws.StatsdReporter(metrics=[], host="127.0.0.1", port=int(sys.argv[1])
     ("use", "told"),
     [
         ("for _ in range(100): reporter.increment('orders')", "ends with 100 counts, sums and samples and 0 events"),
+        ("reporter.gauge('depth', 1)", "ends with 0 counts, sums and samples, 1 gauges and 0 events and checks unsent"),
         ("reporter.event('t', 'x')", "ends with 0 counts, sums and samples and 1 events and checks unsent"),
         ("reporter.start().stop(); reporter.increment('orders', 2.5)", "ends with 2.5 counts"),
         ("reporter.increment('orders'); reporter.flush()", None),

@@ -293,10 +293,12 @@ class StatsdReporter(ApplicationMetrics):
     def _tell_of_rest(self) -> None:
         stats, waiting = self._stats(), len(self._outbox)
         pending = stats.pending + stats.sums.pending + stats.samples.pending
-        if pending or waiting:
+        gauges = sum(one.fresh for one in self._store.series if one.kind == "gauge")
+        if pending or waiting or gauges:
+            told = f"{plain(pending)} counts, sums and samples" + (f", {gauges} gauges" if gauges else "")
             _log.warning(
-                "the StatsdReporter for %s ends with %s counts, sums and samples and %d events and checks unsent: %s",
-                *(self.address, plain(pending), waiting, stats.last_error or _IDLE),
+                "the StatsdReporter for %s ends with %s and %d events and checks unsent: %s",
+                *(self.address, told, waiting, stats.last_error or _IDLE),
             )
 
     def _new_row(self) -> None:
