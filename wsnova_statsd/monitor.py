@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, Unpack, cast, overload
 
@@ -25,6 +26,7 @@ from .insight.kpi import KpiTracker
 from .insight.sinks import Sink
 from .insight.system import SystemSampler
 from .metrics.application import ApplicationMetrics, Writers
+from .metrics.direct import TagsGiven
 from .profiles import Profile, ProfileName
 from .redaction import one_line
 from .reporters.log import LogReporter
@@ -32,6 +34,7 @@ from .reporters.prometheus import ADDRESS, PrometheusReporter
 from .reporters.statsd import StatsdReporter
 from .reporters.twins import called_from, warn
 from .telemetry import Bus
+from .wire import AlertType, Priority
 
 _log = logging.getLogger(__name__)
 
@@ -260,6 +263,29 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
     ) -> None:
         self.stop()
 
+    def event(
+        self,
+        title: str,
+        text: str,
+        alert_type: AlertType = "info",
+        tags: TagsGiven = (),
+        aggregation_key: str | None = None,
+        *,
+        priority: Priority | None = None,
+        date_happened: float | datetime | None = None,
+        hostname: str | None = None,
+        source_type: str | None = None,
+        on_sent: Callable[[], object] | None = None,
+    ) -> None:
+        """Queue a Datadog event, as StatsdReporter.event does."""
+        details: dict[str, Any] = {"priority": priority, "date_happened": date_happened, "hostname": hostname}
+        details |= {"source_type": source_type, "on_sent": on_sent}
+        self.reporter.event(title, text, alert_type, tags, aggregation_key, **details)
+
+    def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
+        """Queue a service check, as StatsdReporter.service_check does."""
+        self.reporter.service_check(name, status, tags, message)
+
     def detailed_for(self, seconds: float, client_id: str | None = None) -> Detail:
         """Let every event out of all clients, or of the one with this id, for so long; nothing else of them changes.
 
@@ -310,6 +336,8 @@ class _OfProcess:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, StatsdReporter) and isinstance(other, StatsdReporter):
         return one is other or one.given == other.given
+    if isinstance(one, tuple) and isinstance(other, tuple):  # of rules or sinks, which may be reporters
+        return len(one) == len(other) and all(map(_same, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
 
 

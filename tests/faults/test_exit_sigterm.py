@@ -63,6 +63,31 @@ def test_a_server_that_raises_the_signal_again_after_its_shutdown_loses_nothing(
     assert (ended.code, ended.errors) == (-signal.SIGTERM, "")
 
 
+def test_plain_statsd_loses_nothing_either_nor_does_a_forked_child(agent: DogStatsDReceiver) -> None:
+    """The child is ended first; the gauge of each is the last that it was given, after a zero."""
+    plain = START.replace("flush_interval=10", "flush_interval=10, dialect='statsd'")
+    script = (
+        "ws.end_on_sigterm()\n"
+        "def work():\n"
+        "    count()\n"
+        "    for value in range(100): reporter.timing('latency', value)\n"
+        "    reporter.gauge('depth', -7)\n"
+        "    reporter.event('bye', 'left out')\n"
+        "ready, tell = os.pipe()\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    work()\n    os.write(tell, b'!')\n    time.sleep(60)\n"
+        "work()\nos.read(ready, 1)\nos.kill(pid, signal.SIGTERM)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)\n"
+    )
+    with Program(agent, "-c", plain + script + "print('ready', flush=True)\ntime.sleep(60)") as program:
+        program.wait_for("ready")
+        ended = program.end(signal.SIGTERM)
+    assert agent.wait_for(lambda r: r.count("orders") == 200 and len(r.metrics("latency")) == 200), agent.counts()
+    assert [metric.values for metric in agent.metrics("depth")] == [(0,), (-7,)] * 2
+    assert (ended.code, ended.said, agent.events) == (-signal.SIGTERM, "-15\nready\n", [])
+
+
 BEFORE = "signal.signal(signal.SIGTERM, before)\nws.end_on_sigterm(timeout=5)\nws.end_on_sigterm()\n"
 
 

@@ -51,6 +51,27 @@ def test_each_method_has_its_type_on_the_wire(counting: ApplicationMetrics, metr
     assert dict(metrics.reporter.stats.lost) == {}
 
 
+def test_events_and_checks_leave_with_all_of_their_fields(
+    counting: ws.StatsdReporter | ws.Monitor, metrics: CapturedMetrics
+) -> None:
+    sent = list[str]()
+    counting.event(
+        *("deployed", "to all", "success", {"team": "md"}, "deploy-7"),
+        priority="low",
+        date_happened=1_700_000_000,
+        hostname="web-1",
+        source_type="ci",
+        on_sent=lambda: sent.append("deployed"),
+    )
+    counting.service_check("orders.up", 1, ["team:md"], "m:slow")
+    metrics.flush()
+    (event,), (check,) = metrics.events, metrics.checks
+    assert (event.title, event.text, event.alert_type, event.tags) == ("deployed", "to all", "success", ("team:md",))
+    assert (event.aggregation_key, event.priority, event.timestamp) == ("deploy-7", "low", 1_700_000_000)
+    assert (event.hostname, event.source_type, sent) == ("web-1", "ci", ["deployed"])
+    assert (check.name, check.status, check.message) == ("orders.up", 1, "m:slow")
+
+
 def test_a_name_behind_a_namespace_may_begin_with_a_digit() -> None:
     """Status classes are named so."""
     with capture_metrics((), bus=ws.Bus(), namespace="http", strict=True) as metrics:

@@ -60,6 +60,27 @@ def test_a_function_that_takes_six_seconds_delays_no_other_of_the_same_alerts_an
     assert busy.threads == {"wsnova-alerts-Busy"}
 
 
+def test_stop_waits_for_an_alert_that_another_thread_is_handing_out() -> None:
+    """The reporter has it already, the function not yet: it is called all the same before stop returns."""
+    entered, go = threading.Event(), threading.Event()
+    bus, told = ws.Bus(), list[str]()
+
+    class Slow(Agent):
+        def event(self, *arguments: Any, **more: Any) -> None:
+            super().event(*arguments, **more)
+            entered.set()
+            assert go.wait(10)
+
+    watching = Alerts([alerts.SlowProcessing()], Slow(), [lambda alert: told.append(alert.type)], bus=bus).start()
+    emitting = threading.Thread(target=_emit, args=(bus, "a"))
+    emitting.start()
+    assert entered.wait(10)
+    threading.Timer(0.05, go.set).start()
+    watching.stop(10)
+    assert told == ["a"]
+    emitting.join()
+
+
 def test_a_function_that_takes_six_seconds_delays_nothing_on_the_clock() -> None:
     """A job of the process's clock runs while a function waits that the clock's own alert went to."""
     bus, busy, ticked = ws.Bus(), Busy(), threading.Event()
@@ -231,6 +252,21 @@ class Queue(Agent):
         super().event(*arguments, **more)
         assert on_sent is not None
         self.waiting.append(on_sent)
+
+
+def test_where_nothing_takes_events_an_alert_takes_until_a_function_returned() -> None:
+    """Plain StatsD has none, so its reporter never says that one left."""
+    bus, delays = ws.Bus(), list[str]()
+    plain = ws.StatsdReporter((), dialect="statsd", bus=bus)
+    watching = Alerts(
+        *([alerts.SlowProcessing()], plain, [lambda alert: None]),
+        bus=bus,
+        on_delivered=lambda alert, seconds: delays.append(alert.type),
+    ).start()
+    _emit(bus, "a")
+    watching.stop(10)
+    assert delays == ["a"]
+    assert plain.stats.lost == {"dialect": 1}
 
 
 def test_an_alert_takes_until_the_agents_socket_has_it() -> None:

@@ -56,6 +56,38 @@ def test_messages_leave_in_order_and_once() -> None:
     assert (len(outbox), outbox.lost) == (0, 0)
 
 
+def test_an_on_sent_that_raises_keeps_nothing_from_leaving(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once a minute; what waits behind the event leaves with the same flush."""
+    outbox, _ = _outbox()
+    for _ in range(2):
+        outbox.event("t", "x", "info", (), None, ROOM, lambda: 1 // 0)
+    _event(outbox, "last")
+    assert [one.arguments["title"] for one in _shipped(outbox)] == ["t", "t", "last"]
+    assert [record.getMessage().count("on_sent of an event raised") for record in caplog.records] == [1]
+
+
+def test_checks_of_two_names_that_become_one_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    outbox, _ = _outbox()
+    for name in ("a b", "a b", "a_b", "a_b", "a.b"):
+        outbox.check(name, 0, (), "", ROOM)
+    assert [one.arguments["check_name"] for one in _shipped(outbox)] == ["a_b"] * 4 + ["a.b"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the check names 'a b' and 'a_b' are both sent as 'a_b'")
+
+
+def test_tags_for_which_an_event_has_no_room_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    outbox, _ = _outbox()
+    tags = tuple(f"k{number}:{'x' * 190}" for number in range(41))
+    for _ in range(2):
+        outbox.event("t", "x", "info", tags, None, ROOM)
+        outbox.check("up", 0, tags, "", ROOM)
+    assert {tuple(one.arguments["tags"]) for one in _shipped(outbox)} == {tags[:21]}
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "the 41 tags of an event or check take 7984 bytes, and at most 4095 leave: 'k21:"
+    )
+
+
 def test_a_refused_message_stays_first() -> None:
     """Nothing behind it is tried, and nothing is lost."""
     outbox, _ = _outbox()

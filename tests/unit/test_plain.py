@@ -52,6 +52,19 @@ def _texts(packer: PlainPacker, *all_series: Series) -> list[str]:
     return texts
 
 
+@pytest.mark.parametrize("kind", ["counter", "gauge"])
+def test_tags_that_are_written_alike_are_told_once(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    """Their counts add up over there; of their gauges the first is sent. The same tags again are no others."""
+    packer = _packer("graphite")
+    series = [_series(kind, "orders", (f"venue:{one}",), 1) for one in ("東京", "大阪", "東京", "a")]
+    texts = _texts(packer, *series)[0].split("\n")
+    assert texts.count(f"app.orders;venue=__:1|{TYPES[kind]}") == (3 if kind == "counter" else 1)
+    told = [record.getMessage() for record in caplog.records if "both written as" in record.getMessage()]
+    assert "'venue:東京' and 'venue:大阪' are both written as 'app.orders;venue=__'" in told[0]
+    assert len(told) == 1
+    assert packer.delivery.lost_by_cause().get("untagged", 0) == (2 if kind == "gauge" else 0)
+
+
 def test_without_a_format_no_tag_stands_anywhere() -> None:
     """Neither the series' own nor those of all lines; counters of one name are added up over there."""
     packer = _packer(tags=("env:prod",))

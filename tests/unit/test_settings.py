@@ -73,6 +73,8 @@ def test_an_argument_beats_a_variable(given: dict[str, Any], expected: Address) 
     ("environ", "expected"),
     [
         ({"DD_AGENT_HOST": "h"}, Address("h", 8125, None)),
+        ({"DD_AGENT_HOST": "fd00::1"}, Address("fd00::1", 8125, None)),
+        ({"DD_AGENT_HOST": "[fd00::1]"}, Address("fd00::1", 8125, None)),
         ({"DD_DOGSTATSD_PORT": "9000"}, Address("localhost", 9000, None)),
         ({"DD_DOGSTATSD_PORT": " 9000 "}, Address("localhost", 9000, None)),
         ({"DD_AGENT_HOST": "h", "DD_DOGSTATSD_PORT": "9000"}, Address("h", 9000, None)),
@@ -86,6 +88,14 @@ def test_an_argument_beats_a_variable(given: dict[str, Any], expected: Address) 
 def test_the_variables_say_where_the_agent_is(environ: dict[str, str], expected: Address) -> None:
     """As for Datadog's own clients; an empty variable says nothing."""
     assert _address(environ) == expected
+
+
+def test_a_port_in_the_variable_of_the_host_is_refused() -> None:
+    """It would be looked up as a name, for ever."""
+    with pytest.raises(
+        ConfigurationError, match=r"^DD_AGENT_HOST is '\[::1\]:9000'; give DD_AGENT_HOST='::1' and DD_DO"
+    ):
+        _address({"DD_AGENT_HOST": "[::1]:9000"})
 
 
 def test_a_unix_socket_takes_larger_datagrams() -> None:

@@ -93,6 +93,17 @@ def test_an_alert_is_a_log_record_of_its_severity(caplog: pytest.LogCaptureFixtu
     }
 
 
+def test_a_type_with_line_feeds_forges_no_log_record(caplog: pytest.LogCaptureFixture) -> None:
+    """An alert and its recovery, each in one line without control characters."""
+    bench = Bench(alerts.SlowProcessing(), sinks=[alerts.ToLog()])
+    with caplog.at_level(logging.INFO, "wsnova_statsd.alerts"):
+        bench.slow(150, type="a\nERROR forged\x1b[2J")
+        bench.advance(60)
+    records = [record.getMessage() for record in caplog.records if record.name == "wsnova_statsd.alerts"]
+    assert len(records) == 2
+    assert all(record.isprintable() and "a\\nERROR forged\\x1b[2J" in record for record in records)
+
+
 def test_a_logger_of_ones_own_takes_the_records(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(alerts.SlowProcessing(), sinks=[alerts.ToLog(logging.getLogger("desk"))])
     bench.slow(150)

@@ -282,6 +282,7 @@ def test_a_drift_is_of_the_messages_that_were_processed() -> None:
 
 MS = 1_000_000
 BEHIND: dict[str, Any] = {"waiting": 40, "waiting_bytes": 9000, "idle": 7 * MS, "behind": 1001 * MS}
+FAR: dict[str, Any] = {"waiting": 1_234_567, "idle": 0, "behind": 12_345_678_901}
 LATE: dict[str, Any] = {"waiting": 0, "idle": 900 * MS, "behind": 0, "lag": 10 * 1001 * MS}  # of ten messages
 RESTLESS: dict[str, Any] = {"waiting": 1, "idle": 0, "behind": 20 * MS}
 EASY: dict[str, Any] = {"waiting": 3, "idle": 1, "behind": 1000 * MS, "lag": 10 * 1000 * MS, "lag_max": 5000 * MS}
@@ -292,6 +293,7 @@ EASY: dict[str, Any] = {"waiting": 3, "idle": 1, "behind": 1000 * MS, "lag": 10 
     [
         (BEHIND, "Falling behind: 1001ms, 40 messages waiting", "1001ms, over 1000ms for 10 s."),
         (LATE, "Falling behind: 1001ms, 0 messages waiting", "1001ms, over 1000ms for 10 s."),
+        (FAR, "Falling behind: 12350ms, 1234567 messages waiting", "12345.678901ms, over 1000ms for 10 s."),
         (RESTLESS, "Falling behind: 20ms, 1 message waiting", "20ms, never idle for 10 s."),
         ({"idle": 0}, "Falling behind: 0ms", "0ms, never idle for 10 s."),
     ],

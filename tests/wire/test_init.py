@@ -106,6 +106,15 @@ def test_a_reporter_that_was_made_of_something_else_differs(
         ws.init(reporter=_reporter(bus=bus, **option), bus=bus)
 
 
+def test_reporters_among_the_sinks_are_compared_by_value(bus: ws.Bus, made: list[ws.Monitor]) -> None:
+    """As the one that is `reporter` is; one for another service differs."""
+    reporter = _reporter(bus=bus)
+    made.append(ws.init(reporter=reporter, bus=bus, alert_sinks=[print, _reporter(tags=["service:desk"])]))
+    assert ws.init(reporter=reporter, bus=bus, alert_sinks=[print, _reporter(tags=["service:desk"])]) is made[0]
+    with pytest.raises(ws.errors.ConfigurationError, match=r"^ws\.init was called with alert_sinks="):
+        ws.init(reporter=reporter, bus=bus, alert_sinks=[print, _reporter(tags=["service:web"])])
+
+
 def test_true_and_one_are_two_things(bus: ws.Bus, made: list[ws.Monitor]) -> None:
     """system=True is a sample every ten seconds."""
     made.append(ws.init(system=True, bus=bus))

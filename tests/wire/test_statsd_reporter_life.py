@@ -40,6 +40,21 @@ def test_stop_ships_the_rest_and_start_goes_on() -> None:
     assert [thread.name for thread in threading.enumerate() if thread.name == "wsnova-flush"] == []
 
 
+@pytest.mark.parametrize("name", ["orders", "others"])
+def test_what_is_counted_after_stop_is_said_to_wait(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, also under a name that was counted before; and it leaves after the next start."""
+    with DogStatsDReceiver() as receiver:
+        reporter = _reporter(metrics=(), host="127.0.0.1", port=receiver.port).start()
+        reporter.increment("orders")
+        assert reporter.stop()
+        assert not caplog.records
+        for _ in range(3):
+            reporter.increment(name)
+        assert [record.getMessage().count("waits: it does not run") for record in caplog.records] == [1]
+        assert reporter.start().stop()
+        assert receiver.wait_for(lambda r: r.count("orders") + r.count("others") == 4)
+
+
 def test_a_reporter_that_never_started_flushes() -> None:
     """What the application counted by itself leaves; the bus is not heard, and no thread is started."""
     bus = ws.Bus()
@@ -181,6 +196,7 @@ reporter = ws.StatsdReporter(metrics=[], host="127.0.0.1", port=int(sys.argv[1])
     ("use", "told"),
     [
         ("for _ in range(100): reporter.increment('orders')", "ends with 100 counts, sums and samples and 0 events"),
+        ("reporter.gauge('depth', 1)", "ends with 0 counts, sums and samples, 1 gauges and 0 events and checks unsent"),
         ("reporter.event('t', 'x')", "ends with 0 counts, sums and samples and 1 events and checks unsent"),
         ("reporter.start().stop(); reporter.increment('orders', 2.5)", "ends with 2.5 counts"),
         ("reporter.increment('orders'); reporter.flush()", None),

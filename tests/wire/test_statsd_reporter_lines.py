@@ -44,6 +44,7 @@ def test_constant_tags_that_leave_little_room_arrive_line_by_line() -> None:
                 reporter.distribution("latency", value)
             reporter.event("t", "x")
         assert reporter.stats.lost == {}
+        assert receiver.wait_for(lambda r: r.events and r.count("orders") and len(r.values("latency")) == 100)
         assert receiver.malformed == []
         assert {one.tags for one in receiver.messages} == {tuple(tags)}
         assert (receiver.count("orders"), len(receiver.values("latency"))) == (100, 100)

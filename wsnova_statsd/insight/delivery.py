@@ -24,6 +24,7 @@ from .sinks import Alert, Timers, ToDatadog, ToLog
 _log = logging.getLogger(__name__)
 _MOST_WAITING: Final = 100  # alerts for one function, beside the one that it has in hand
 _RETRY: Final = 1.0  # seconds after which a thread that could not be started is tried again
+_STEP: Final = 0.002  # seconds between two looks at another thread that hands out
 
 Sink = Callable[[Alert], object]
 
@@ -45,7 +46,7 @@ class Delivery:
     ) -> None:
         self._clock = clock
         self._on_delivered = on_delivered
-        self._to_datadog = any(isinstance(one, ToDatadog) for one in sinks)
+        self._to_datadog = any(isinstance(one, ToDatadog) and one.reaches for one in sinks)
         self._functions: list[_Function] = []
         self._outlets: list[Sink] = [partial(self._safely, count)]
         for sink in sinks:
@@ -60,7 +61,7 @@ class Delivery:
         """Begin without alerts; also in a forked child, where the parent's threads are not."""
         self._lock = threading.RLock()  # guards the fields below; an append to the queue is atomic
         self._queue: deque[tuple[Alert, Iterator[Sink]]] = deque()  # with the outlets that an alert has yet to pass
-        self._turn: object | None = None  # of the call that hands out
+        self._turn: list[int] | None = None  # of the call that hands out, with its thread
         self.log_limit = LogLimit(self._clock)
         self.failures = 0
         self.last_seconds: float | None = None
@@ -79,7 +80,7 @@ class Delivery:
 
     def deliver(self) -> None:
         """Hand out what is queued, unless another thread, or this one further up, does already. Never waits."""
-        turn = object()
+        turn = [threading.get_ident()]
         while self._queue:
             try:
                 with self._lock:
@@ -96,8 +97,15 @@ class Delivery:
                     self._turn = None
 
     def wait(self, deadline: float) -> int:
-        """Wait until the functions have returned from what was delivered, at most until `deadline` on time.monotonic().
-        Returns how many alerts are still on their way."""
+        """Wait until no other thread hands out and the functions have returned, at most until `deadline` on
+        time.monotonic(). Returns how many alerts are still on their way."""
+        here = threading.get_ident()
+        while self._queue and time.monotonic() < deadline:
+            turn = self._turn
+            if turn is not None and turn[0] == here:  # further up, where this call interrupts it
+                break
+            time.sleep(_STEP)
+            self.deliver()
         return sum(function.wait(deadline) for function in self._functions)
 
     def hand(self, sink: Sink, alert: Alert) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from .. import checks
@@ -157,6 +158,11 @@ class Rule:
 def exact(value: float) -> str:
     """A number with all of its digits, but not those that binary fractions add."""
     return f"{value:.15g}"
+
+
+def rounded(value: float, digits: int = 4) -> str:
+    """A number in so many digits, for a title, without an exponent."""
+    return format(Decimal(f"{value:.{digits}g}"), "f")
 
 
 @dataclass(frozen=True)

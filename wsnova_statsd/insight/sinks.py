@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from .. import checks, wire
 from ..clock import Job
 from ..errors import ConfigurationError
+from ..redaction import one_line
 from ..wire import AlertType
 
 _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
@@ -79,16 +80,19 @@ Sink = EventSink | Callable[[Alert], object]
 
 @dataclass(frozen=True, slots=True)
 class ToDatadog:
-    """A Datadog event for each alert. `says_when`: the reporter calls back when the Agent's socket has taken one."""
+    """A Datadog event for each alert. `says_when`: the reporter calls back when the Agent's socket has taken one;
+    `reaches`: its dialect has events, as plain StatsD has not."""
 
     reporter: EventSink
     says_when: bool = field(init=False, compare=False)
+    reaches: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         says_when = False
         with contextlib.suppress(TypeError, ValueError):  # a function of C, whose arguments Python does not know
             says_when = "on_sent" in inspect.signature(self.reporter.event).parameters
         object.__setattr__(self, "says_when", says_when)
+        object.__setattr__(self, "reaches", getattr(self.reporter, "takes_events", True))
 
     def __call__(self, alert: Alert, on_sent: Callable[[], object] | None = None) -> None:
         more: dict[str, Any] = {"on_sent": on_sent} if self.says_when else {}
@@ -109,7 +113,7 @@ class ToLog:
     def __call__(self, alert: Alert) -> None:
         fields = {"rule": alert.rule, "client": alert.client, "message_type": alert.type, "count": alert.count}
         level = _LEVELS.get(alert.alert_type, logging.INFO)
-        self.logger.log(level, "%s: %s", alert.title, alert.text, extra={**fields, "highest": alert.highest})
+        self.logger.log(level, "%s: %s", one_line(alert.title), alert.text, extra={**fields, "highest": alert.highest})
 
 
 def sink_of(given: Sink) -> Callable[[Alert], object]:

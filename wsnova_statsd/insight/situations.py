@@ -12,7 +12,7 @@ from ..metrics.reading import number
 from ..profiles import Profile
 from ..redaction import redact_text, redact_url
 from .kpi_history import ON_PURPOSE
-from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, exact
+from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, exact, rounded
 from .window import Drift, Errors
 
 SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
@@ -223,7 +223,7 @@ class ErrorRate(Rule):
         if not verdict:
             return CALM if verdict is False else None
         share = memory.share * 100
-        title = f"Error rate: {share:.4g}% of the messages"
+        title = f"Error rate: {rounded(share)}% of the messages"
         return Breach(title, f"{self.shown(share)} within {self.window_s:g} s, over {limit * 100:g}%.", share)
 
 
@@ -261,7 +261,7 @@ class LatencyDrift(Rule):
         if not verdict:
             return CALM if verdict is False else None
         mean, usual = memory.mean / 1e6, memory.usual / 1e6
-        title = f"Latency drift: {mean:.4g}ms, {mean / usual:.3g} times the usual"
+        title = f"Latency drift: {rounded(mean)}ms, {rounded(mean / usual, 3)} times the usual"
         short, long = f"within {self.window_s:g} s", f"in the {self.baseline_s:g} s before"
         text = f"{self.shown(mean)} on average {short}, {self.shown(usual)} {long}."
         return Breach(title, text, mean)
@@ -319,9 +319,9 @@ class FallingBehind(Rule):
         if lasted < self.for_s:
             return None
         why = f"over {self.behind_ms:g}ms" if late > self.behind_ms else "never idle"
-        backlog = "" if waiting is None else f", {waiting:g} message{'s' * (waiting != 1)} waiting"
+        backlog = "" if waiting is None else f", {exact(waiting)} message{'s' * (waiting != 1)} waiting"
         return Breach(
-            f"Falling behind: {late:.4g}ms{backlog}", f"{self.shown(late)}, {why} for {exact(lasted)} s.", late
+            f"Falling behind: {rounded(late)}ms{backlog}", f"{self.shown(late)}, {why} for {exact(lasted)} s.", late
         )
 
 

@@ -28,10 +28,12 @@ _log = logging.getLogger(__name__)
 
 
 class Names:
-    """Cleans names that stand behind `prefix`, and logs once for each where two of them become one."""
+    """Cleans names that stand behind `prefix`, and logs once for each where two of them become one. `of`: a metric, or
+    what else they name."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", of: str = "metric") -> None:
         self.prefix = prefix
+        self._of = of
         self._first: dict[str, tuple[str, str]] = {}  # by clean name: the first one given, as a key and as shown
         self._logged: set[str] = set()
 
@@ -43,9 +45,9 @@ class Names:
         if known[0] != given[0] and clean and clean not in self._logged:
             self._logged.add(clean)
             _log.warning(
-                "the metric names %r and %r are both sent as %r, and counted together; a name holds letters, digits, "
+                "the %s names %r and %r are both sent as %r, and counted together; a name holds letters, digits, "
                 "_ and ., begins with a letter, and has at most %d characters",
-                *(known[1], given[1], self.prefix + clean, wire.MAX_NAME),
+                *(self._of, known[1], given[1], self.prefix + clean, wire.MAX_NAME),
             )
         return clean
 

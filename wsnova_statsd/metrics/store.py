@@ -221,6 +221,13 @@ class Store:
             self._rows = sum(len(shard.rows) for shard in living)
             return self.series
 
+    def look_up_anew(self) -> None:
+        """Have each thread make a new row for what it counts next, so that `on_new_row` hears of it."""
+        with self.lock:
+            for shard in self._shards:
+                for rows in shard.maps.copy():
+                    rows.clear()
+
     def sums(self, kind: Kind) -> Sums:
         """All series of one kind, those that expired too, as of now."""
         self.fold()

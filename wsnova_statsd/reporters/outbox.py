@@ -17,7 +17,10 @@ from typing import Any, Final
 
 from .. import wire
 from ..errors import ConfigurationError, one_of
+from ..log_limit import LOG_EVERY, LogLimit
+from ..metrics.direct import Names
 from ..metrics.reading import number
+from ..redaction import log_fault
 
 CAPACITY: Final = 1000
 _LATEST: Final = 1e11  # seconds since the epoch, in the year 5138: beyond, it is milliseconds
@@ -43,6 +46,9 @@ class Outbox:
         self._clock = clock
         self.closed = closed  # plain StatsD has neither events nor checks: they are counted and not queued
         self._logged: set[str] = set()
+        self._tags_logged = False
+        self._names = Names(of="check")
+        self._log_limit = LogLimit(clock)
         self.clear()
 
     def __len__(self) -> int:
@@ -66,10 +72,22 @@ class Outbox:
         clean_key = "" if key is None else wire.clean_key(key)
         more = self._details(**details)
         limit -= sum(len("|d:") + wire.size(str(value)) for value in more.values())
-        tags = wire.fit_tags(tags, limit // 2)
+        tags = self._fitting(tags, limit // 2)
         fitted, text = wire.fit_event(clean_title, wire.clean_text(text, wire.MAX_TEXT), tags, clean_key, limit)
         arguments = {"title": fitted, "message": text, "alert_type": alert, "tags": list(tags)}
         self._put("event", {**arguments, "aggregation_key": clean_key or None, **more}, on_sent)
+
+    def _fitting(self, tags: tuple[str, ...], limit: int) -> tuple[str, ...]:
+        """The first tags, as many as leave room for the rest; that some do not is logged once."""
+        fitting = wire.fit_tags(tags, limit)
+        if len(fitting) < len(tags) and not self._tags_logged:
+            self._tags_logged = True
+            _log.warning(
+                "the %d tags of an event or check take %d bytes, and at most %d leave: %r and those behind it are left "
+                "out. Further ones are not logged",
+                *(len(tags), wire.size(",".join(tags)), limit, tags[len(fitting)]),
+            )
+        return fitting
 
     def _one_of(self, what: str, given: object, allowed: tuple[str, ...], otherwise: str) -> str:
         said = wire.text(given)  # an enum of texts compares as its content and prints as its name
@@ -107,14 +125,14 @@ class Outbox:
 
     def check(self, name: str, status: object, tags: tuple[str, ...], message: object, limit: int) -> None:
         """Queue a service check that takes at most `limit` bytes."""
-        known, clean = number(status), wire.clean_name(name) or "unnamed"
+        known, clean = number(status), self._names.clean(name, {}) or "unnamed"
         if self._strict and clean != name:
             raise ConfigurationError(f"check name {name[:80]!r} is not usable; {clean!r} would be")
         if known not in wire.STATUSES:
             if self._strict:
                 raise one_of("status", wire.text(status), wire.STATUSES)
             known = 3
-        tags = wire.fit_tags(tags, limit // 2)
+        tags = self._fitting(tags, limit // 2)
         free = limit - wire.size(",".join(tags)) - len(clean) - len("_sc||0|#|m:")
         text = wire.cut_bytes(wire.clean_message(message, wire.MAX_TEXT), free)
         status = wire.STATUSES.index(known)  # 1.0 equals 1, and prints otherwise
@@ -149,8 +167,18 @@ class Outbox:
                     raise
             self._queue.popleft()
             if on_sent is not None:
-                on_sent()
+                self._call(on_sent)
         return True
+
+    def _call(self, on_sent: Callable[[], object]) -> None:
+        """What follows an event waits for no fault of the user's."""
+        try:
+            on_sent()
+        except Exception as error:
+            if self._log_limit.due(0, error):
+                log_fault(
+                    _log, error, "on_sent of an event raised; further ones like it are not logged for %d s", LOG_EVERY
+                )
 
     def _lose(self) -> None:
         with self._lock:

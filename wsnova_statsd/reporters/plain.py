@@ -9,6 +9,7 @@ Under the flush lock, like what it stands in for.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
 from collections.abc import Generator, Iterable, Iterator
@@ -33,6 +34,7 @@ TYPES: Final = {
     "set": "s",
     **dict.fromkeys(("summary", "distribution", "timing"), "ms"),
 }
+_log = logging.getLogger(__name__)
 _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -80,9 +82,26 @@ class PlainPacker(Packer):
         super().__init__(*args)
         self._tag_format = tag_format
         self._gauges: dict[str, Series] = {}  # by the name on the wire: the one series that is sent
+        self._tags_of: dict[str, tuple[str, ...]] = {}  # by the name on the wire: the first tags written so
+        self._alike_logged = False
 
     def _written(self, name: str, tags: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-        return tagged_name(name, tags, self._tag_format), ()
+        written = tagged_name(name, tags, self._tag_format)
+        first = self._tags_of.setdefault(written, tags) if self._tag_format is not None else tags
+        if first != tags and not self._alike_logged:
+            self._alike_logged = True
+            _log.warning(
+                "the tags %r and %r are both written as %r, and counted together; a tag in a name holds letters, "
+                "digits, _, . and -. Further ones are not logged",
+                *(",".join(first), ",".join(tags), written),
+            )
+        return written, ()
+
+    def tidy(self, series: int) -> None:
+        """Forget names of series that are gone, too."""
+        super().tidy(series)
+        if len(self._tags_of) > 2 * series + 1000:
+            self._tags_of = {}
 
     def packets(self, all_series: Iterable[Series]) -> Generator[list[Line], None, None]:
         """Lines in packets, as those of a Packer. A gauge's name becomes free when its series has expired."""
@@ -95,7 +114,10 @@ class PlainPacker(Packer):
         head, text = self._head(series), _number(value, series.divisor)
         if series.kind == "gauge" and self._gauges.setdefault(head.name, series) is not series:
             why = f"gauges {series.name!r} differ in tags, which plain StatsD has not; only the first is sent"
-            self.lose(series, 1, "untagged", f"{why}. tag_format='graphite' or 'influx' writes tags into the name")
+            hint = "tag_format='graphite' or 'influx' writes tags into the name"
+            if self._tag_format is not None:
+                hint = f"Both are written as {head.name!r}"
+            self.lose(series, 1, "untagged", f"{why}. {hint}")
             return
         if text is not None and series.kind == "gauge" and text.startswith("-"):
             text = f"0|g\n{head.name}:{text}"

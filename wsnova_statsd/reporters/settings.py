@@ -73,11 +73,13 @@ def address(
             return Address(None, None, DEFAULT_SOCKET)
     if host is not None and (not isinstance(host, str) or not host):
         raise ConfigurationError(f"host is {host!r}; give a name or an address")
-    if host is not None and (parts := _split(host))[0]:
-        raise ConfigurationError(f"host is {host!r}; give host={parts[0]!r} and port={parts[1]}")
+    what, name = ("host", "port") if host is not None else ("DD_AGENT_HOST", "DD_DOGSTATSD_PORT")
+    host = host or environ.get("DD_AGENT_HOST") or "localhost"
+    if (parts := _split(host))[0]:
+        raise ConfigurationError(f"{what} is {host!r}; give {what}={parts[0]!r} and {name}={parts[1]}")
     given = port if port is not None else environ.get("DD_DOGSTATSD_PORT") or DEFAULT_PORT
     name = "port" if port is not None else "DD_DOGSTATSD_PORT"
-    return Address(host or environ.get("DD_AGENT_HOST") or "localhost", _port(name, given), None)
+    return Address(host[1:-1] if host[0] == "[" and host[-1] == "]" else host, _port(name, given), None)
 
 
 def _from_url(url: str) -> Address:

@@ -246,6 +246,11 @@ class StatsdReporter(ApplicationMetrics):
         return self._interval
 
     @property
+    def takes_events(self) -> bool:
+        """False with plain StatsD, which has neither events nor service checks."""
+        return not self._plain
+
+    @property
     def running(self) -> bool:
         """True between start and stop."""
         return self._running
@@ -269,6 +274,7 @@ class StatsdReporter(ApplicationMetrics):
             flushed = self._last_flush(deadline)
         self._shipper.end(deadline)  # it may have flushed without ever being started
         self._idle = True
+        self._store.look_up_anew()  # what is counted from now on waits, and that is said
         return flushed
 
     def __enter__(self) -> StatsdReporter:
@@ -287,10 +293,12 @@ class StatsdReporter(ApplicationMetrics):
     def _tell_of_rest(self) -> None:
         stats, waiting = self._stats(), len(self._outbox)
         pending = stats.pending + stats.sums.pending + stats.samples.pending
-        if pending or waiting:
+        gauges = sum(one.fresh for one in self._store.series if one.kind == "gauge")
+        if pending or waiting or gauges:
+            told = f"{plain(pending)} counts, sums and samples" + (f", {gauges} gauges" if gauges else "")
             _log.warning(
-                "the StatsdReporter for %s ends with %s counts, sums and samples and %d events and checks unsent: %s",
-                *(self.address, plain(pending), waiting, stats.last_error or _IDLE),
+                "the StatsdReporter for %s ends with %s and %d events and checks unsent: %s",
+                *(self.address, told, waiting, stats.last_error or _IDLE),
             )
 
     def _new_row(self) -> None:
@@ -353,7 +361,8 @@ class StatsdReporter(ApplicationMetrics):
 
         `alert_type` is "error", "warning", "info" or "success", `priority` "normal" or "low"; `date_happened` is a
         datetime or seconds since the epoch; `hostname` and `source_type` stand in the event in place of the Agent's.
-        `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait.
+        `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait. What it
+        raises is logged.
         """
         details: dict[str, Any] = {"priority": priority, "date_happened": date_happened}
         details |= {"hostname": hostname, "source_type": source_type}
