@@ -121,6 +121,7 @@ class StatsdReporter(ApplicationMetrics):
         worker: str | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "metrics", "tags")}
+        process.refuse_late_patch()
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
         checks.whole("max_samples", max_samples)
