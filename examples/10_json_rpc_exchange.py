@@ -31,9 +31,7 @@ def accepted(message):  # how many seconds the login holds; it is renewed before
 
 with JsonRpcExchange(credentials={"demo": "demo"}) as exchange:
     auth = ws.MessageAuth(login, accepted)
-    with ws.Client(
-        exchange.url, client_id="exchange-1", protocol=Exchange(), auth=auth, subscriptions=[TICKER]
-    ) as client:
+    with ws.Client(exchange.url, client_id="md-1", protocol=Exchange(), auth=auth, subscriptions=[TICKER]) as client:
         print("clock:", client.request({"method": "public/get_time"})["result"] > 0)
         exchange.publish(TICKER, {"last_price": 64000.5})
         for message in client:

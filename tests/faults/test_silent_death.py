@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 import wsnova_statsd as ws
 from tests.faults.support import QUICK, run_script
 from tests.support import until
-from wsnova_statsd.client import connection as connection_module
+from wsnova_statsd.client import dialer as dialer_module
 from wsnova_statsd.client.connection import Connection
 from wsnova_statsd.client.dial import Dial
 from wsnova_statsd.client.keeper import KEEPER
@@ -80,7 +80,7 @@ def test_whatever_a_dial_raises_costs_one_try(
     told = list[Exception]()
     with _connected(told, on_message=on_message) as (client, server, log):
         with monkeypatch.context() as patched:
-            target: Any = {"connect": Dial, "watch": KEEPER}.get(place, connection_module)
+            target: Any = {"connect": Dial, "watch": KEEPER}.get(place, dialer_module)
             patched.setattr(target, place, _times(2, error, getattr(target, place)))
             server.drop_all()
             messages = None if on_message is not None else threading.Thread(target=lambda: list(client), daemon=True)

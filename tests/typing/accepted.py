@@ -97,6 +97,7 @@ def parts_that_were_asked_for_need_no_check() -> None:
     print(monitor.kpis.report("md-1").to_json())
     with ws.Monitor("standard", alerts=[ws.alerts.SlowProcessing()], kpis=True, log=True) as running:
         print(running.kpis.report())
+    ws.init("financial", system=True).kpis.report()
     assert_type(ws.Monitor(kpis=False).kpis, None)
     if (kpis := ws.Monitor.from_env().kpis) is not None:
         kpis.report()

@@ -1,9 +1,11 @@
 """A tracker on a bus of its own under a fake clock, and the events of clients in short words."""
 
+from collections.abc import Callable
 from typing import Any
 
 import wsnova_statsd as ws
 from wsnova_statsd import events
+from wsnova_statsd.clock import Job
 from wsnova_statsd.insight.kpi_report import Kpi
 from wsnova_statsd.profiles import ProfileName
 from wsnova_statsd.testing.clock import FakeClock
@@ -83,3 +85,21 @@ class Scene:
 
     def closed(self, client: str = "a") -> None:
         self.emit(events.CLIENT_CLOSED, client, {"system_time": 1})
+
+
+class Clockwork:
+    """Stands in for the clock thread: its jobs run when a test says so."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[float, Job]] = []
+
+    def call_later(self, seconds: float, work: Callable[[], object]) -> Job:
+        job = Job(work)
+        self.jobs.append((seconds, job))
+        return job
+
+    def run(self) -> None:
+        jobs, self.jobs = self.jobs, []
+        for _, job in jobs:
+            if job.work is not None:
+                job.work()

@@ -70,6 +70,19 @@ def test_another_client_type_or_rule_has_a_cool_down_of_its_own() -> None:
     ]
 
 
+def test_rules_of_one_name_have_incidents_of_different_keys() -> None:
+    """Else the recovery of one would be the other's; a name that is taken is passed over."""
+    queue = ws.gauge("shop.queue", "shop.queue", "n")
+    bench = Bench(
+        alerts.When("n > 5", queue, lambda value: value > 5),
+        alerts.When("n 5 2", queue, lambda value: value > 5),
+        alerts.When("n >= 5", queue, lambda value: value >= 5),
+    )
+    bench.emit("shop.queue", {"n": 7}, type="")
+    assert [one.aggregation_key for one in bench.told] == ["n_5:md-1", "n_5_2:md-1", "n_5_3:md-1"]
+    assert [tags["rule"] for _, _, tags in bench.agent.counts] == ["n_5", "n_5_2", "n_5_3"]
+
+
 def test_what_was_held_back_is_told_with_the_recovery_and_nothing_after_it() -> None:
     """However long the cool-down is: nobody is called once all is well."""
     bench = Bench(alerts.AuthFailed())

@@ -1,38 +1,19 @@
 """What a tracker hands its reporter, tick by tick: gauges of everybody, checks by turn and with every change."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
-from tests.unit.kpis import S, Scene
-from wsnova_statsd.clock import Job
+from tests.unit.kpis import Clockwork, S, Scene
 from wsnova_statsd.insight import kpi
 from wsnova_statsd.testing.dogstatsd import ServiceCheck
 from wsnova_statsd.testing.metrics import CapturedMetrics, capture_metrics
 
 HEALTH, CONNECT = "websocket.health", "websocket.can_connect"
-
-
-class Clockwork:
-    """Stands in for the clock thread: its jobs run when a test says so."""
-
-    def __init__(self) -> None:
-        self.jobs: list[tuple[float, Job]] = []
-
-    def call_later(self, seconds: float, work: Callable[[], object]) -> Job:
-        job = Job(work)
-        self.jobs.append((seconds, job))
-        return job
-
-    def run(self) -> None:
-        jobs, self.jobs = self.jobs, []
-        for _, job in jobs:
-            if job.work is not None:
-                job.work()
 
 
 @pytest.fixture

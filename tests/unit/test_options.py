@@ -193,12 +193,49 @@ def test_a_subprotocol_is_required_only_of_those_that_are_offered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("server_hostname", ""),
+        ("server_hostname", "a b"),
+        ("server_hostname", 7),
+        ("source_address", "192.0.2.7"),
+        ("source_address", ("feed.example", 0)),
+        ("source_address", ("192.0.2.7",)),
+        ("source_address", ("192.0.2.7", 65536)),
+        ("source_address", ("192.0.2.7", True)),
+        ("socket_options", "x"),
+        ("socket_options", 7),
+        ("socket_options", [(1, 2)]),
+        ("socket_options", [(1, 2, "x")]),
+        ("socket_options", [(1, 2, True)]),
+        ("unix_socket", ""),
+        ("unix_socket", 7),
+        ("unix_socket", b"/run/feed.sock"),
+        ("unix_socket", "x" * 108),
+    ],
+)
+def test_a_way_to_the_server_that_is_none_is_refused(name: str, given: object) -> None:
+    """Where it is written, with what was given and what is allowed."""
+    text = _refused(**{name: given})
+    assert name.removesuffix("s").replace("_", " ") in text.replace("_", " ")
+    assert "must be" in text
+    assert "got" in text
+
+
+def test_a_unix_socket_excludes_what_belongs_to_another_way() -> None:
+    """A proxy, and an address to dial from."""
+    for other in ({"proxy": "env"}, {"source_address": ("192.0.2.7", 0)}):
+        text = _refused(unix_socket="/run/feed.sock", **other)
+        assert text == f"unix_socket and {next(iter(other))} exclude each other; leave one of them out"
+
+
+@pytest.mark.parametrize(
     "proxy",
     [
         "",
         "proxy.example:3128",
-        f"https://me:{SECRET}@proxy.example",
-        f"socks5://me:{SECRET}@proxy.example",
+        f"ftp://me:{SECRET}@proxy.example",
+        f"socks4://me:{SECRET}@proxy.example",
         f"http://me:{SECRET}/x@proxy.example:3128",
         f"http://me:{SECRET}@proxy.example:99999",
         "http://",
@@ -207,7 +244,7 @@ def test_a_subprotocol_is_required_only_of_those_that_are_offered() -> None:
     ],
 )
 def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: object) -> None:
-    """Only http:// proxies are, and 'env' and None."""
+    """Only those of HTTP and SOCKS5 are, and 'env' and None."""
     message = _refused(proxy=proxy)
     assert "proxy" in message
     assert SECRET not in message

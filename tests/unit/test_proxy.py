@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 from typing import cast
 
 import pytest
@@ -26,6 +27,7 @@ _BASIC = "Basic bWU6aHVudGVyMg=="  # me:hunter2
         ("http://[::1]:3128", Proxy("::1", 3128)),
         (f"http://me:{SECRET}@proxy.example:3128", Proxy("proxy.example", 3128, _BASIC)),
         (f"http://m%65:{SECRET}@proxy.example", Proxy("proxy.example", 80, _BASIC)),
+        ("https://proxy.example", Proxy("proxy.example", 443, secure=True)),
         ("http://me@proxy.example", Proxy("proxy.example", 80, "Basic bWU6")),
     ],
 )
@@ -38,9 +40,9 @@ def test_credentials_are_in_no_text() -> None:
     """Neither in the repr nor in the error for a URL that is none."""
     assert _BASIC not in repr(parse_proxy(f"http://me:{SECRET}@proxy.example"))
     with pytest.raises(ConfigurationError) as caught:
-        parse_proxy(f"https://me:{SECRET}@proxy.example:3128/?key={SECRET}")
+        parse_proxy(f"ftp://me:{SECRET}@proxy.example:3128/?key={SECRET}")
     assert SECRET not in str(caught.value)
-    assert "https://proxy.example:3128" in str(caught.value)
+    assert "ftp://proxy.example:3128" in str(caught.value)
 
 
 # Which one is used
@@ -59,14 +61,14 @@ def test_none_is_direct(environment: pytest.MonkeyPatch) -> None:
     """Whatever the environment says."""
     environment.setenv("http_proxy", "http://env.example:1")
     environment.setenv("https_proxy", "http://env.example:1")
-    assert choose(None, "feed.example", secure=False) is None
-    assert choose(None, "feed.example", secure=True) is None
+    assert choose(None, "feed.example", 443, secure=False) is None
+    assert choose(None, "feed.example", 443, secure=True) is None
 
 
 def test_a_url_is_used_for_every_host(environment: pytest.MonkeyPatch) -> None:
     """no_proxy belongs to the environment's proxies."""
     environment.setenv("no_proxy", "*")
-    assert choose("http://own.example:3128", "localhost", secure=True) == Proxy("own.example", 3128)
+    assert choose("http://own.example:3128", "localhost", 443, secure=True) == Proxy("own.example", 3128)
 
 
 @pytest.mark.parametrize(
@@ -87,15 +89,23 @@ def test_a_url_is_used_for_every_host(environment: pytest.MonkeyPatch) -> None:
         ({"https_proxy": "http://s.example:1", "no_proxy": "a.example, feed.example"}, "feed.example", True, None),
         ({"https_proxy": "http://s.example:1", "no_proxy": "*"}, "feed.example", True, None),
         ({"https_proxy": "http://s.example:1", "NO_PROXY": "127.0.0.1"}, "127.0.0.1", True, None),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "feed.example:443"}, "feed.example", True, None),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "feed.example:444"}, "feed.example", True, "s.example"),
+        ({"https_proxy": "http://s.example:1", "no_proxy": "10.0.0.0/8"}, "10.1.2.3", True, None),
+        ({"ALL_PROXY": "http://a.example:1"}, "feed.example", True, "a.example"),
+        ({"all_proxy": "http://a.example:1"}, "feed.example", False, "a.example"),
+        ({"ALL_PROXY": "http://a.example:1", "no_proxy": "feed.example"}, "feed.example", True, None),
+        ({"ALL_PROXY": "http://a.example:1", "https_proxy": "http://s.example:1"}, "feed.example", True, "s.example"),
+        ({"ALL_PROXY": "http://a.example:1", "https_proxy": "http://s.example:1"}, "feed.example", False, "a.example"),
     ],
 )
 def test_the_environment_is_asked_when_told_to(
     environment: pytest.MonkeyPatch, variables: dict[str, str], host: str, secure: bool, expected: str | None
 ) -> None:
-    """wss:// goes by https_proxy, ws:// by http_proxy, and no_proxy takes hosts out."""
+    """wss:// goes by https_proxy, ws:// by http_proxy, either by all_proxy, and no_proxy takes hosts out."""
     for name, value in variables.items():
         environment.setenv(name, value)
-    chosen = choose("env", host, secure=secure)
+    chosen = choose("env", host, 443, secure=secure)
     assert (None if chosen is None else chosen.host) == expected
 
 
@@ -129,7 +139,7 @@ class _ScriptedDial:
 
 
 def _through(dial: _ScriptedDial, host: str = "feed.example", authorization: str | None = None) -> socket.socket:
-    return tunnel(cast(Dial, dial), Proxy("proxy.example", 3128, authorization), host, 9443)
+    return tunnel(cast(Dial, dial), Proxy("proxy.example", 3128, authorization), host, 9443, ssl.create_default_context)
 
 
 @pytest.mark.parametrize(
@@ -207,25 +217,31 @@ def test_any_other_answer_ends_the_dial(answer: bytes, text: str) -> None:
 def test_a_proxy_that_is_not_reached_is_named_as_the_proxy(environment: pytest.MonkeyPatch) -> None:
     """And by the variable that it came from: the server is not at fault."""
     environment.setenv("HTTPS_PROXY", f"http://me:{SECRET}@p.example:1")
-    proxy = choose("env", "feed.example", secure=True)
+    proxy = choose("env", "feed.example", 443, secure=True)
     assert proxy is not None
     dial = _ScriptedDial([])
     dial.refused = ConnectionFailed("p.example port 1 refused", cause="refused")
     with dial.sock, pytest.raises(ConnectionFailed) as caught:
-        tunnel(cast(Dial, dial), proxy, "feed.example", 443)
+        tunnel(cast(Dial, dial), proxy, "feed.example", 443, ssl.create_default_context)
     assert str(caught.value) == (
         "the proxy p.example port 1 (from HTTPS_PROXY) is not reached: p.example port 1 refused; check HTTPS_PROXY"
     )
     assert caught.value.cause == "proxy"
 
 
+def test_a_proxy_of_all_proxy_names_that_variable(environment: pytest.MonkeyPatch) -> None:
+    """As the place to look at."""
+    environment.setenv("ALL_PROXY", "http://p.example:1")
+    assert str(choose("env", "feed.example", 443, secure=True)) == "the proxy p.example port 1 (from ALL_PROXY)"
+
+
 def test_a_variable_that_is_no_proxy_is_named(environment: pytest.MonkeyPatch) -> None:
     """Without its credentials; the dial fails, as the variable may change."""
     environment.setenv("http_proxy", f"ftp://me:{SECRET}@p.example:1")
     with pytest.raises(ConnectionFailed) as caught:
-        choose("env", "feed.example", secure=False)
+        choose("env", "feed.example", 443, secure=False)
     assert str(caught.value) == (
-        "the proxy is not usable: http_proxy is 'ftp://p.example:1'; allowed: http://[user:password@]host:port"
+        "the proxy is not usable: http_proxy is 'ftp://p.example:1'; allowed: http://, https:// or socks5://[user:password@]host:port"
     )
     assert caught.value.cause == "proxy"
 

@@ -150,6 +150,7 @@ def test_metrics_that_are_no_list_are_refused(make: Callable[[Any], object], giv
     [
         ("on_mesage", "on_message", lambda **more: ws.Client(URL, **more)),
         ("prometheusport", "prometheus_port", ws.Monitor),
+        ("alert_sink", "alert_sinks", ws.init),
         ("flush_intervall", "flush_interval", ws.StatsdReporter),
         ("max_serie", "max_series", ws.PrometheusReporter),
         ("logger_", "logger", ws.LogReporter),
@@ -173,9 +174,10 @@ def test_a_keyword_that_there_is_not_is_told_with_the_nearest(
         make(**{typo: 1})
 
 
-@pytest.mark.parametrize("one", [ws.Client, ws.Monitor, ws.StatsdReporter, ws.PrometheusReporter])
+@pytest.mark.parametrize("one", [ws.Client, ws.Monitor, ws.StatsdReporter, ws.PrometheusReporter, ws.init])
 def test_the_large_constructors_take_one_argument_by_position(one: Callable[..., object]) -> None:
     """All others go by keyword: nobody can count to the ninth of twenty."""
     kinds = [parameter.kind for parameter in inspect.signature(one).parameters.values()]
     assert kinds[0] is inspect.Parameter.POSITIONAL_OR_KEYWORD
-    assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
+    assert set(kinds[1:]) <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    assert len(kinds) > 1

@@ -102,6 +102,15 @@ def test_keys_of_different_incidents_are_different() -> None:
     assert "slow_processing:a:b" in keys
 
 
+def test_keys_of_incidents_differ_where_the_value_of_a_tag_holds_a_colon() -> None:
+    """It may look like two tags of another incident."""
+    bench = Bench(When("Wide", "quote", lambda measurements, metadata: True, by=("a", "b")))
+    for tags in ({"a": "1", "b": "2"}, {"a": "1:b:2"}):
+        bench.emit("quote", {}, type="", **tags)
+    assert bench.told[0].aggregation_key == "wide:md-1:a:1:b:2"
+    assert bench.told[1].aggregation_key != bench.told[0].aggregation_key
+
+
 # -- the metric -------------------------------------------------------------------------------------------------------
 
 

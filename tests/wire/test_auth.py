@@ -245,13 +245,15 @@ def test_a_renewal_that_takes_its_time_delays_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["nobody reads", "its own thread"])
-def test_a_refused_refresh_closes_the_client(options: dict[str, Any]) -> None:
-    """With a critical error, and no further link."""
-    gate = Gate("ok", "no", valid=0.1)
-    with guarded(gate, **options) as (client, log):
+def test_a_refused_refresh_closes_the_client(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """With a critical error, a record, and no further link; on_error hears of it unless a loop is to raise it."""
+    gate, seen = Gate("ok", "no", valid=0.1), list[Exception]()
+    with guarded(gate, on_error=seen.append, **options) as (client, log):
         client.start()
         assert (client.wait(5.0), client.state, gate.server.connections) == (True, ws.State.CLOSED, 1)
         assert (_failures(log), _severities(log)) == ([("rejected", "refresh")], ["critical"])
+    assert [type(error) for error in seen] == ([ws.errors.AuthRejected] if options else [])
+    assert any("a login was rejected" in record.getMessage() for record in caplog.records)
 
 
 def test_a_refresh_without_an_answer_keeps_the_link_and_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

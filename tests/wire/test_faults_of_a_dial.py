@@ -412,6 +412,6 @@ def test_a_proxy_that_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     assert _told("wss://feed.example/", proxy="env") == (
         "the proxy is not usable: https_proxy is 'socks4://proxy.example:1080'; allowed: "
-        "http://[user:password@]host:port",
+        "http://, https:// or socks5://[user:password@]host:port",
         "proxy",
     )

@@ -10,7 +10,7 @@ from tests.support import until
 from tests.wire.feed import Feed, faults, feeding
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.scripts import refuses
-from wsnova_statsd.testing.server import WebSocketServer, silent
+from wsnova_statsd.testing.server import WebSocketServer, closes, silent
 from wsnova_statsd.testing.tcp import TcpServer
 
 errors = ws.errors
@@ -24,7 +24,7 @@ def _unsubscribe(client: ws.Client) -> None:
 CALLS: dict[str, tuple[Callable[[ws.Client], object], type[Exception], str]] = {
     "send": (lambda client: client.send({"price": object()}), errors.EncodeError, "encode error raised"),
     "send_text": (lambda client: client.send_text("\ud800"), errors.EncodeError, "encode error raised"),
-    "rate limit": (lambda client: client.send({}), errors.RateLimited, "rate_limit warning raised"),
+    "rate limit": (lambda client: client.send({"type": "second"}), errors.RateLimited, "rate_limit warning raised"),
     "subscribe": (lambda client: client.subscribe("a"), errors.SubscriptionRejected, "subscription error raised"),
     "unsubscribe": (_unsubscribe, errors.SubscriptionRejected, "subscription error raised"),
 }
@@ -41,7 +41,7 @@ def test_what_a_call_raises_is_handled_and_not_passed_to_on_error(call: str) -> 
         options["rate_limit"] = ws.RateLimit(0.001, burst=1, wait=False)
     with feeding(feed, **options) as (client, log):
         if call == "rate limit":
-            client.send({})
+            client.send({"type": "first"})
         with pytest.raises(raised):
             run(client)
         assert [" ".join(one) for one in faults(log)] == [told]
@@ -80,6 +80,56 @@ def test_the_tries_before_the_last_one_are_passed_on(bus: ws.Bus) -> None:
             client.start(timeout=20)
     assert len(seen) == server.connections - 1 > 0
     assert caught.value not in seen
+
+
+GIVES_UP = ws.STANDARD.replace(max_attempts=3, first_retry=0, retry_base=0.01, retry_cap=0.01, give_up=True)
+
+
+def _loop(client: ws.Client) -> None:
+    for _ in client:
+        pass
+
+
+@pytest.mark.parametrize("read", [_loop, lambda client: client.receive(20)], ids=["loop", "receive"])
+def test_what_ends_a_client_after_an_outage_is_raised_where_it_is_read(
+    bus: ws.Bus, read: Callable[[ws.Client], object]
+) -> None:
+    """The loss and each try go to on_error, but the last to the caller; also where another thread dials."""
+    seen: list[Exception] = []
+    with WebSocketServer(silent) as server, capture_events("websockex_nova.error", bus=bus) as log:
+        client = ws.Client(server.url, profile=GIVES_UP, on_error=seen.append, bus=bus).start()
+        server.stop(drop=True)
+        with pytest.raises(errors.ConnectionFailed) as caught:
+            read(client)
+    assert caught.value not in seen
+    assert len(seen) == log.count(ws.events.ERROR_OCCURRED) - 1 > 0
+
+
+def test_a_flapping_link_that_ends_a_loop_is_raised_there(bus: ws.Bus) -> None:
+    """The last loss is, and no dial failed."""
+    seen: list[Exception] = []
+    with WebSocketServer(closes(1011)) as server:
+        client = ws.Client(server.url, profile=GIVES_UP, on_error=seen.append, bus=bus)
+        with pytest.raises(errors.ConnectionFailed) as caught:
+            _loop(client)
+        assert len(seen) == server.connections - 1 > 0
+    assert caught.value not in seen
+
+
+@pytest.mark.parametrize("flaps", [False, True])
+def test_what_ends_a_client_with_on_message_is_passed_on_and_logged(
+    bus: ws.Bus, caplog: pytest.LogCaptureFixture, flaps: bool
+) -> None:
+    """Nobody is there to whom it could be raised."""
+    seen: list[Exception] = []
+    script = closes(1011) if flaps else silent
+    with WebSocketServer(script) as server, capture_events("websockex_nova.error", bus=bus) as log:
+        client = ws.Client(server.url, profile=GIVES_UP, on_message=print, on_error=seen.append, bus=bus).start()
+        if not flaps:
+            server.stop(drop=True)
+        assert client.wait(20)
+    assert len(seen) == log.count(ws.events.ERROR_OCCURRED) > 1
+    assert any("no connection: " in record.getMessage() for record in caplog.records)
 
 
 def test_a_channel_that_a_patient_start_is_refused_is_passed_on(bus: ws.Bus) -> None:

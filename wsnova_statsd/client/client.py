@@ -9,6 +9,7 @@ connection is closed when it is collected.
 from __future__ import annotations
 
 import logging
+import os
 import ssl as tls
 import sys
 import threading
@@ -33,6 +34,7 @@ from .options import Options
 from .pending import emit_pending
 from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
+from .sockets import SocketOption
 from .state import Phase, State
 from .target import target
 
@@ -65,7 +67,7 @@ class Client(Generic[Message]):
         ssl: An ssl.SSLContext for wss. Default: one that verifies certificates and host names.
         auth: ws.HeaderAuth, ws.MessageAuth or an object with `login(client)`. Default: None.
         subscriptions: Channels that are subscribed on every link. Default: none.
-        proxy: `http://host:port`, or "env" for the environment's. Default: None, direct.
+        proxy: `http://`, `https://` or `socks5://host:port` (extra `socks`), or "env": the variables. Default: None.
         connect_timeout: Seconds for one attempt: name, TCP, TLS and upgrade; above 0. Default: 10.
         max_message_bytes: Bytes of the largest message, without compression; from 1. Default: 16 MiB.
         max_buffered_bytes: Bytes that may wait for a slow handler; from 1. Default: 64 MiB.
@@ -79,6 +81,11 @@ class Client(Generic[Message]):
             those of multiprocessing. Default: "forked", where it is not connected.
         tags: Tags of its own on all its metrics, events and checks: a mapping of names to values. Default: none.
         require_subprotocol: True makes it a failure if the server chooses no subprotocol. Default: False.
+        server_hostname: The name that TLS asks for and checks. Default: None, the host of the URL.
+        source_address: `(address, port)` of this machine to dial from; port 0 takes any. Default: None.
+        socket_options: `(level, option, value)` of each, as of setsockopt, set before it connects. Default: none.
+        unix_socket: The path of a Unix socket to connect to; the URL says the rest. Default: None.
+        follow_redirects: True follows up to five within scheme, host and port of the URL. Default: False.
     """
 
     @checks.by_name
@@ -109,6 +116,11 @@ class Client(Generic[Message]):
         in_child: Literal["forked", "start"] = "forked",
         tags: Mapping[str, object] | None = None,
         require_subprotocol: bool = False,
+        server_hostname: str | None = None,
+        source_address: tuple[str, int] | None = None,
+        socket_options: Iterable[SocketOption] = (),
+        unix_socket: str | os.PathLike[str] | None = None,
+        follow_redirects: bool = False,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "bus")}
         process.refuse_late_patch()

@@ -16,87 +16,20 @@ from functools import partial
 from .. import events
 from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
 from .connection_events import ConnectionEvents
-from .dial import Dial
+from .dialer import Dialer
 from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults
 from .flag import Changes, Flag
 from .frames import NORMAL, Received
-from .handshake import upgrade
-from .headers import Pair
 from .keeper import KEEPER, Kept
 from .link import Link
 from .login import Login
 from .options import Options
-from .proxy import reach
 from .retry import RetryPolicy, Stopped
 from .session import Loss
 from .state import State
 from .target import Target
-from .transport import Transport
-
-
-class Dialer:
-    """Makes links. A cancelled dialer makes none any more."""
-
-    def __init__(self, options: Options, emits_heartbeats: Callable[[], bool]) -> None:
-        self._options = options
-        self._emits_heartbeats = emits_heartbeats
-        self._dial: Dial | None = None
-        self._cancelled = False
-
-    def target(self) -> Target:
-        """Where this attempt goes. Raises ConnectionFailed: what a callable raises is a fault of the attempt."""
-        try:
-            return self._options.target()
-        except Exception as error:
-            raise ConnectionFailed(f"url: {type(error).__name__}: {error}", cause="url") from error
-
-    def link(self, target: Target, timeout: float, made: Callable[[Link], object]) -> Link:
-        """A link to the target, within `timeout` seconds; `made` is called with it as soon as it is there. Raises
-        ConnectionFailed, whatever the platform raises."""
-        try:
-            headers = self._options.header_pairs(target)
-        except Exception as error:
-            raise ConnectionFailed(f"headers: {type(error).__name__}: {error}", cause="headers") from error
-        try:
-            self._dial = dial = Dial(timeout)
-            dial.kept = False
-            if self._cancelled:  # before the dial was there to be cancelled
-                dial.cancel()
-            link = self._through(dial, target, headers)
-            made(link)
-            dial.kept = True
-            return link
-        except ConnectionFailed:
-            raise
-        except Exception as error:  # no descriptor, no thread, a socket of another library without one of our methods
-            raise ConnectionFailed(f"the dial failed: {type(error).__name__}: {error}", cause="error") from error
-        finally:
-            self.finish()
-
-    def finish(self) -> None:
-        """Its thread, at the end of an attempt, and again if that was interrupted: give back what came to nothing."""
-        dial = self._dial
-        if dial is not None:
-            dial.close()
-            self._dial = None
-
-    def _through(self, dial: Dial, target: Target, headers: list[Pair]) -> Link:
-        options = self._options
-        sock = reach(dial, options.proxy, target)
-        if target.secure:
-            sock = dial.secure(sock, options.context(), target.host)
-        made = upgrade(dial, sock, target, headers, options.offer)
-        transport = Transport(sock, made.ahead)
-        return Link(transport, target.uri, options.limits, made.deflate, made.subprotocol, self._emits_heartbeats)
-
-    def cancel(self) -> None:
-        """End the attempt under way, and any later one, at once. Any thread; no lock."""
-        self._cancelled = True
-        dial = self._dial
-        if dial is not None:
-            dial.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +160,13 @@ class Connection:
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
         final = retrying and not stable and self._policy.unstable()
+        over = retrying and not stable and self._policy.alarmed and self.options.profile.give_up
         if loss.fault:
             kind = "protocol" if loss.reason == "protocol_error" else "connection"
             polite = loss.reason == f"close_{NORMAL}" and not retrying
             severity = "warning" if polite else "error" if retrying and not final else "critical"
-            self.faults.outage(self.faults.occurred(error, kind, severity), None if polite else error)
+            fault = self.faults.occurred(error, kind, severity, raised=over and self.faults.end_is_raised)
+            self.faults.outage(fault, None if polite else error)
         if not retrying:
             raise Stopped
         self._outage = error, lost_ns
@@ -401,7 +336,8 @@ class Connection:
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
         severity = "critical" if final or over or kind == "auth" else "error" if refused else "warning"
-        self.faults.outage(self.faults.occurred(error, kind, severity, raised=given_up), None if over else error)
+        raised = given_up or (over and self.faults.end_is_raised)
+        self.faults.outage(self.faults.occurred(error, kind, severity, raised=raised), None if given_up else error)
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)

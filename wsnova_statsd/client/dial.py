@@ -24,21 +24,27 @@ from typing import Any, Final, TypeVar
 
 from .. import process
 from ..errors import ConnectionFailed
+from .relay import Relay
+from .sockets import Sockets
 from .tls import tls_fault
 
 _STAGGER: Final = 0.25
 _READ: Final = selectors.EVENT_READ
 _WRITE: Final = selectors.EVENT_WRITE
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_UNDER_WAY: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK)  # what connect says of a socket that does not block
+_UNIX: Final = getattr(socket, "AF_UNIX", None)
 _Address = tuple[Any, ...]  # one row of getaddrinfo: family, kind, protocol, canonical name, address
 _T = TypeVar("_T")
 Stream = socket.socket | ssl.SSLSocket
+_PLAIN: Final = Sockets()
 
 
 class Dial:
     """One attempt, `timeout` seconds in all. Every failure is a ConnectionFailed with a bounded cause."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, sockets: Sockets = _PLAIN) -> None:
+        self._sockets = sockets
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._cancelled = False
@@ -71,7 +77,7 @@ class Dial:
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A connected TCP socket, by whichever address of the name answers first."""
-        addresses = self._resolve(host, port)
+        addresses = self._sockets.usable(self._resolve(host, port), host)
         waiting: dict[socket.socket, str] = {}
         fault: OSError | None = None
         selector = _Selector()
@@ -84,6 +90,8 @@ class Dial:
                     next_start = time.monotonic() + _STAGGER
                     try:
                         sock = self._begin(family, kind, protocol, address)
+                    except ConnectionFailed:
+                        raise
                     except OSError as error:
                         fault = error
                         continue
@@ -111,14 +119,34 @@ class Dial:
                 sock.close()
         raise _failed(fault, f"{host} port {port}")
 
-    def _begin(self, family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    def connect_unix(self, path: str) -> socket.socket:
+        """A connected Unix stream socket. It connects at once or not at all: a full queue is a refusal."""
+        self._check()
+        try:
+            return self._begin(socket.AF_UNIX, socket.SOCK_STREAM, 0, path, (0,))
+        except OSError as error:
+            if isinstance(error, ConnectionFailed):
+                raise
+            at = f"the socket {path!r} (unix_socket=)"
+            if error.errno in (errno.ECONNREFUSED, errno.ENOENT, *_UNDER_WAY):
+                why = "is not accepting more" if error.errno in _UNDER_WAY else "has nobody who listens"
+                text = f"{at} {why}; check the path, and that the server runs"
+                raise ConnectionFailed(text, cause="refused") from error
+            text = f"{at} cannot be reached: {error.strerror or error}; check the path, and who may use it"
+            raise ConnectionFailed(text, cause="unreachable") from error
+
+    def _begin(
+        self, family: int, kind: int, protocol: int, address: Any, fine: tuple[int, ...] = (0, *_UNDER_WAY)
+    ) -> socket.socket:
         self._made.append(sock := socket.socket(family, kind, protocol))
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if family != _UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._sockets.prepare(sock)
             code = sock.connect_ex(address)
-            if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            if code not in fine:
                 raise OSError(code, os.strerror(code))
         except BaseException:
             sock.close()
@@ -159,8 +187,15 @@ class Dial:
 
     # -- TLS and the bytes of a handshake -----------------------------------------------------------------------------
 
-    def secure(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-        """The socket under TLS, its certificate checked against `host` as the context says."""
+    def secure(self, sock: Stream, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+        """The socket under TLS, its certificate checked against `host` as the context says. One that is under TLS with
+        a proxy already is carried on by a relay."""
+        if isinstance(sock, ssl.SSLSocket):
+            relay = Relay(sock)
+            self._made.append(relay.near)
+            relay.start()
+            self._made.remove(sock)  # the relay's now
+            sock = relay.near
         try:
             self._made.append(secured := context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False))
         except BaseException as error:

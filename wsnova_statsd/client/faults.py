@@ -36,13 +36,23 @@ class Fault:
 
 
 class Faults:
-    """The faults of one client. `on_error` is the user's and may raise what it likes."""
+    """The faults of one client. `on_error` is the user's and may raise what it likes. `end_is_raised`: a loop, or
+    receive(), raises what ends the client."""
 
-    def __init__(self, emitter: Emitter, client_id: str, redacts: bool, on_error: Callable[[Exception], object] | None):
+    def __init__(
+        self,
+        emitter: Emitter,
+        client_id: str,
+        redacts: bool,
+        on_error: Callable[[Exception], object] | None,
+        *,
+        end_is_raised: bool = False,
+    ) -> None:
         self._emit = emitter
         self._client_id = one_line(client_id)  # for records
         self._redacts = redacts
         self._on_error = on_error
+        self.end_is_raised = end_is_raised
         self._outage: list[Fault] = []  # the owner's, as are the two below
         self._linked = False  # there was a link
         self._down_ns = 0  # since when there is none, if the log was told of that

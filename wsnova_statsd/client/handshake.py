@@ -10,25 +10,28 @@ import os
 import time
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from hashlib import sha1
 from typing import Final
 from urllib.parse import urljoin
 
-from ..errors import ConnectionFailed, HandshakeRefused
+from ..errors import ConfigurationError, ConnectionFailed, HandshakeRefused
 from ..redaction import INVALID_URL, redact_url
 from .answer import Answer, Peer, read_answer
 from .deflate import OFFER, Deflate, agree
 from .dial import Dial, Stream
 from .headers import OWN, Pair
 from .target import Target
+from .target import target as parse_target
 
 _READ: Final = 4096
 _MAX_WAIT: Final = 300.0  # the longest Retry-After that is honoured
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _USER_AGENT: Final = "wsnova-statsd"
 _SERVER: Final = Peer()
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_SOCKET_SCHEMES: Final = {"http": "ws", "https": "wss"}  # a Location names either (RFC 6455, section 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Offer:
     subprotocols: Sequence[str] = ()
     compression: bool = False
     require_subprotocol: bool = False
+    follow_redirects: bool = False
 
 
 _NOTHING: Final = Offer()
@@ -52,13 +56,21 @@ class Upgraded:
     subprotocol: str | None
 
 
+class Redirect(Exception):
+    """The server has the request made at another place of itself. Never leaves the dialer."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target.uri)
+        self.target = target
+
+
 def upgrade(
     dial: Dial, sock: Stream, target: Target, headers: Sequence[Pair] = (), offer: Offer = _NOTHING
 ) -> Upgraded:
     """Upgrade a connected socket, which is closed on failure.
 
-    Raises ConnectionFailed, HandshakeRefused for another status than 101. Redirects are refused: following one would
-    carry the headers elsewhere.
+    Raises ConnectionFailed, HandshakeRefused for another status than 101, and Redirect, if the offer follows them, for
+    one within the origin: any other would carry the headers elsewhere.
     """
     key = b64encode(os.urandom(16)).decode("ascii")
     try:
@@ -70,6 +82,9 @@ def upgrade(
             pass
         answer = read_answer(lambda: dial.recv(sock, _READ), _SERVER)
         if answer.status != 101:
+            further = redirected(answer, target) if offer.follow_redirects else None
+            if further is not None:
+                raise Redirect(further)
             raise refusal(answer, target, headers)
         deflate, subprotocol = agreed(answer, key, offer)
     except BaseException:
@@ -161,13 +176,31 @@ def refusal(answer: Answer, target: Target, headers: Sequence[Pair]) -> Handshak
     )
 
 
+def redirected(answer: Answer, target: Target) -> Target | None:
+    """Where a redirect leads if that is of the target's own origin: scheme, host and port. A user-info in it is left
+    out, as the credentials are the client's own."""
+    locations = answer.all("location")
+    if answer.status not in _REDIRECTS or len(locations) != 1:
+        return None
+    try:
+        scheme, colon, rest = _seen_from(target, locations[0]).partition(":")
+        further = parse_target(_SOCKET_SCHEMES.get(scheme.lower(), scheme) + colon + rest)
+    except (ValueError, ConfigurationError):
+        return None
+    same = (further.secure, further.host, further.port) == (target.secure, target.host, target.port)
+    return replace(further, authorization=None) if same else None
+
+
+def _seen_from(target: Target, location: str) -> str:
+    """A Location as an absolute address. Raises ValueError for an address in brackets that is none."""
+    return urljoin(f"{'wss' if target.secure else 'ws'}://{target.authority}{target.resource}", location)
+
+
 def _shown(location: str, target: Target) -> str | None:
     """Where a Location leads, seen from the target; None if it is no address."""
     try:
-        shown = redact_url(
-            urljoin(f"{'wss' if target.secure else 'ws'}://{target.authority}{target.resource}", location)
-        )
-    except ValueError:  # of an address in brackets that is none
+        shown = redact_url(_seen_from(target, location))
+    except ValueError:
         return None
     return None if shown == INVALID_URL else shown
 

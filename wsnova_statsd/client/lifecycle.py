@@ -58,7 +58,8 @@ class Lifecycle(Progress):
         self._options = options = options.on(bus)
         profile, protocol = options.profile, options.protocol
         self._emit = emit = Emitter(bus, profile, options.client_id, options.tags)
-        self._faults = faults = Faults(emit, options.client_id, profile.metadata_filter is not False, options.on_error)
+        redacts, loops = profile.metadata_filter is not False, options.on_message is None
+        self._faults = faults = Faults(emit, options.client_id, redacts, options.on_error, end_is_raised=loops)
         types = MessageTypes()
         self.replies = replies = Replies(protocol, self._lower)
         self._ownership = Ownership(lambda: self.connection.closing.is_set())
@@ -209,11 +210,10 @@ class Lifecycle(Progress):
         expected = not isinstance(error, Exception)
         what = f"a handler raised {type(error).__name__}" if expected else "its thread met a fault"
         self._faults.ended(what, error, "handler" if expected else "connection")
-        if not self.connection.closing.is_set():
-            link = self.connection.ask_close("handler_exit" if expected else "error")
-            if link is not None:
-                link.send_close(NORMAL, _GOODBYE)
-                self.connection.drain(link, time.monotonic() + _GOODBYE)
+        connection, reason = self.connection, "handler_exit" if expected else "error"
+        if not connection.closing.is_set() and (link := connection.ask_close(reason)) is not None:
+            link.send_close(NORMAL, _GOODBYE)
+            connection.drain(link, time.monotonic() + _GOODBYE)
 
     def _subscribe_first(self) -> None:
         """The owner, on the first link: the channels given to the constructor. A rejection ends the client, unless it

@@ -151,7 +151,8 @@ class Login:
             valid = self._valid()
         except AuthRejected as error:
             self._failed("rejected", "refresh", began)
-            self._faults.occurred(error, "auth", "critical")
+            self._faults.occurred(error, "auth", "critical", raised=self._faults.end_is_raised)
+            self._faults.log("the renewal of a login was rejected, which ends the client", error)
             self._stop(error)
         except Exception as error:
             reason = _reason(error)

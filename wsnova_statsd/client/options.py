@@ -23,7 +23,8 @@ from .protocol import Protocol, check_channel, check_methods, check_protocol
 from .proxy import parse_proxy
 from .rate_limit import RateLimit
 from .session import Limits
-from .target import Target, target
+from .sockets import SocketOption, Sockets, check_socket_options, check_source_address, check_unix_socket
+from .target import Target, ascii_host, target
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class Options:
     tags: Mapping[str, Any] = field(default_factory=dict)
     follows: bool = False  # the profile is that of the Monitor on its bus, seen to at each start
     require_subprotocol: bool = False
+    server_hostname: str | None = None
+    source_address: tuple[str, int] | None = None
+    socket_options: tuple[SocketOption, ...] = ()
+    unix_socket: str | None = None
+    follow_redirects: bool = False
 
     def __post_init__(self) -> None:
         if callable(self.url):
@@ -87,6 +93,7 @@ class Options:
             raise ConfigurationError("ssl is a server's context; give a client's, such as ssl.create_default_context()")
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
+        self._check_way()
         checks.seconds("connect_timeout", self.connect_timeout)
         if self.idle_timeout is not None:
             checks.seconds("idle_timeout", self.idle_timeout)
@@ -107,6 +114,23 @@ class Options:
             raise ConfigurationError(f"{type(self.protocol).__name__} cannot subscribe; override subscribe_message")
         checks.flag("reconnect", self.reconnect)
         object.__setattr__(self, "tags", own_tags(self.tags))
+
+    def _check_way(self) -> None:
+        """How the server is reached."""
+        checks.flag("follow_redirects", self.follow_redirects)
+        if self.server_hostname is not None:
+            object.__setattr__(self, "server_hostname", _server_hostname(self.server_hostname))
+        object.__setattr__(self, "source_address", check_source_address(self.source_address))
+        object.__setattr__(self, "socket_options", check_socket_options(self.socket_options))
+        object.__setattr__(self, "unix_socket", check_unix_socket(self.unix_socket))
+        for name in ("proxy", "source_address"):
+            if self.unix_socket is not None and getattr(self, name) is not None:
+                raise ConfigurationError(f"unix_socket and {name} exclude each other; leave one of them out")
+
+    @property
+    def sockets(self) -> Sockets:
+        """How the sockets of a dial are made."""
+        return Sockets(self.source_address, self.socket_options)
 
     def on(self, bus: Bus) -> Options:
         """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the
@@ -150,7 +174,8 @@ class Options:
     @property
     def offer(self) -> Offer:
         """What an upgrade asks for."""
-        return Offer(self.subprotocols, self.compression is not None, self.require_subprotocol)
+        compression = self.compression is not None
+        return Offer(self.subprotocols, compression, self.require_subprotocol, self.follow_redirects)
 
     @property
     def limits(self) -> Limits:
@@ -167,6 +192,16 @@ class Options:
     def context(self) -> tls.SSLContext:
         """The TLS context: certificates and host names are verified unless one was given that does not."""
         return self.ssl if self.ssl is not None else _default_context()
+
+
+def _server_hostname(given: object) -> str:
+    """The name that TLS asks for and checks, in ASCII."""
+    try:
+        if isinstance(given, str):
+            return ascii_host(given)
+    except ValueError:
+        pass
+    raise checks.refused("server_hostname", given, "a host name or an IP address, such as 'feed.example', or None")
 
 
 def own_tags(given: object) -> Mapping[str, str]:

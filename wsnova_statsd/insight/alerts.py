@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, count
 from typing import Any, Final, Protocol
 
 from .. import checks, events, process, telemetry
@@ -122,7 +123,8 @@ class Alerts:
         self._delivery = Delivery(outlets, self._counted, clock, timers, on_delivered)
         for metric in filter(None, (one.metric() for one in self.rules)):
             getattr(reporter, "add_metric", _ignored)(metric)  # a reporter of another kind ships what it likes
-        self._watches = [_Watch(rule, self._delivery, clock, timers) for rule in self.rules]
+        named = zip(self.rules, _names(self.rules), strict=True)
+        self._watches = [_Watch(rule, name, self._delivery, clock, timers) for rule, name in named]
         self._started = False
         self._lock = threading.RLock()  # guards _started; a signal's handler may stop in the midst of `start`
         process.on_fork(self)
@@ -207,6 +209,15 @@ def _several(what: str, given: Iterable[Any], example: str) -> list[Any]:
     return list(given)
 
 
+def _names(rules: Iterable[Rule]) -> list[str]:
+    """A name for each rule that no other one has: the second `slow_processing` is `slow_processing_2`."""
+    names: list[str] = []
+    for rule in rules:
+        numbered = (f"{rule.name}_{number}" for number in count(2))
+        names.append(next(name for name in chain([rule.name], numbered) if name not in names))
+    return names
+
+
 def _outlets(given: Iterable[Sink], reporter: Reporter | None) -> list[Callable[[Alert], object]]:
     """The functions that take alerts, each once; the default's first, unless a reporter is given."""
     sinks = [sink_of(one) for one in _several("alert_sinks", given, "ws.alerts.ToLog()")]
@@ -220,10 +231,11 @@ def _ignored(metric: Definition) -> None:
 
 
 class _Watch:
-    """One rule, its memories and its incidents."""
+    """One rule, under the name by which its alerts are told apart, its memories and its incidents."""
 
-    def __init__(self, rule: Rule, delivery: Delivery, clock: Callable[[], float], timers: Timers) -> None:
+    def __init__(self, rule: Rule, name: str, delivery: Delivery, clock: Callable[[], float], timers: Timers) -> None:
         self.rule = rule
+        self._name = name
         self._delivery = delivery
         self._clock = clock
         self._timers = timers
@@ -271,7 +283,7 @@ class _Watch:
             self._own[client] = tuple(given.items())
 
     def _put(self, alert: Alert) -> None:
-        self._delivery.put(replace(alert, own=self._own.get(alert.client, ())))
+        self._delivery.put(replace(alert, rule=self._name, own=self._own.get(alert.client, ())))
 
     def _memory(self, client: str) -> Any:
         """What the rule remembers of this client; the client seen first gives way to one too many."""

@@ -46,7 +46,8 @@ class Alert:
         parts = (self.rule, self.client, self.type, *self.by)
         key = ":".join(part for part in parts if part)
         # With a colon in a part, no client, or what is cleaned away or cut, it may be another incident's, too.
-        if ":" not in self.client + self.type and (self.client or key == self.rule) and key == wire.clean_field(key):
+        whole = ":" not in self.client + self.type and all(one.count(":") == 1 for one in self.by)
+        if whole and (self.client or key == self.rule) and key == wire.clean_field(key):
             return key
         return f"{wire.clean_field(key, wire.MAX_KEY - 17)}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import socket
+import ssl as tls
 import threading
 from contextlib import suppress
+from typing import Any
 
 from ._connection import Connection
-from ._loopback import authority, cut
+from ._loopback import LockedTls, authority, cut
 from ._tcp_server import TcpServer
 from .scripts import refuses
 
@@ -21,7 +23,7 @@ class ConnectProxy(TcpServer):
 
     `credentials` is the (user, password) it asks for, with 407, by Proxy-Authorization; `refuse` an HTTP status to
     answer every CONNECT with; `upstream` the (host, port) to reach whatever the target is called, for names that only
-    the proxy can resolve.
+    the proxy can resolve; `ssl` an ssl.SSLContext for TLS with the proxy itself.
     """
 
     def __init__(
@@ -30,10 +32,11 @@ class ConnectProxy(TcpServer):
         credentials: tuple[str, str] | None = None,
         refuse: int | None = None,
         upstream: tuple[str, int] | None = None,
+        ssl: tls.SSLContext | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        super().__init__(self._serve, host=host, port=port)
+        super().__init__(self._serve, ssl=ssl, host=host, port=port)
         self.credentials: tuple[str, str] | None = credentials
         self.refuse: int | None = refuse
         self.upstream: tuple[str, int] | None = upstream
@@ -41,7 +44,9 @@ class ConnectProxy(TcpServer):
 
     @property
     def url(self) -> str:
-        """The proxy's address, `http://host:port`."""
+        """The proxy's address, `http://host:port`, or `https://localhost:port`, the name that is in certificates."""
+        if self.ssl is not None:
+            return f"https://localhost:{self.port}"
         return f"http://{authority(self.host)}:{self.port}"
 
     @property
@@ -76,9 +81,12 @@ class ConnectProxy(TcpServer):
             upstream.settimeout(None)
             connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
             name = f"{threading.current_thread().name}-back"
-            back = threading.Thread(target=_pump, args=(upstream, connection.socket), name=name, daemon=True)
+            client: Any = connection.socket
+            if isinstance(client, tls.SSLSocket):
+                client = LockedTls(client)  # two threads use it
+            back = threading.Thread(target=_pump, args=(upstream, client), name=name, daemon=True)
             back.start()
-            _pump(connection.socket, upstream)
+            _pump(client, upstream)
             cut(upstream)  # the client has gone, nobody reads the rest
             back.join()
 
@@ -87,7 +95,7 @@ def _basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: Any, sink: Any) -> None:
     """Copy bytes until the source ends, then end the sink's direction."""
     with suppress(OSError):
         while data := source.recv(65536):
