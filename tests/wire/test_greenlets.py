@@ -69,7 +69,7 @@ LATE = """
 import sys
 import wsnova_statsd as ws
 {patch}
-for make in (lambda: ws.Client(sys.argv[1]), ws.StatsdReporter):
+for make in (lambda: ws.Client(sys.argv[1]), ws.StatsdReporter().start):
     try:
         make()
     except ws.errors.ConfigurationError as error:

@@ -121,7 +121,6 @@ class StatsdReporter(ApplicationMetrics):
         worker: str | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "metrics", "tags")}
-        process.refuse_late_patch()
         self._interval = settings.interval(flush_interval)
         checks.whole("max_series", max_series)
         checks.whole("max_samples", max_samples)
@@ -204,6 +203,7 @@ class StatsdReporter(ApplicationMetrics):
 
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
+        process.refuse_late_patch()
         process.in_child()
         self._started_at = self._started_at if self._running else called_from()
         process.unsignalled(self._start, _PATIENCE, None)
