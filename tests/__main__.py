@@ -1,4 +1,4 @@
-"""`python -m tests`: style, types, rooms, then the tests with coverage; stops at the first failure.
+"""`python -m tests`: style, spelling, types, rooms, then the tests with coverage; stops at the first failure.
 
 The tests run in two passes: those that share the machine in several processes, then those marked `alone` in one.
 Coverage is that of both. Arguments are handed to pytest. Every tool runs under this interpreter, so any virtual
@@ -23,6 +23,7 @@ _TOGETHER = ("-n", _PROCESSES, "--dist", "worksteal", "--cov-fail-under=0", "--c
 CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("style", ("-m", "ruff", "check", ".")),
     ("format", ("-m", "ruff", "format", "--check", ".")),
+    ("spelling", ("-m", "codespell_lib")),
     ("types", ("-m", "mypy")),
     ("rooms", ("-c", _LINT_IMPORTS, "--config", "setup.cfg")),
 )

@@ -7,10 +7,12 @@
             ...
 
 Importing it starts no thread, opens no socket and imports neither datadog nor any optional library. What watches is
-imported when it is first asked for: a client alone needs none of it.
+imported when it is first asked for: a client alone needs none of it. Under an interpreter that runs without the GIL it
+warns once that this is untested.
 """
 
 import sys as _sys
+import warnings as _warnings
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,13 @@ if TYPE_CHECKING:
     from .monitor import Monitor, init
     from .reporters.log import LogReporter
     from .reporters.prometheus import PrometheusReporter
+
+if not getattr(_sys, "_is_gil_enabled", lambda: True)():  # Python 3.13 and later have it
+    _warnings.warn(
+        "wsnova_statsd is not tested without the GIL: its numbers may be wrong; set PYTHON_GIL=1 to have the GIL",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 __version__ = "0.1.0"
 

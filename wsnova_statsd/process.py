@@ -35,6 +35,7 @@ from .redaction import log_fault
 
 EXIT_SECONDS: Final = 1.0
 _SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads keep it 5 ms each by default
+_IMPORTED_WITH: Final = threading.get_ident  # gevent and eventlet put another in its place
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
@@ -240,6 +241,16 @@ def end_on_sigterm(timeout: float = EXIT_SECONDS) -> None:
         before.timeout = timeout
     else:
         signal.signal(signal.SIGTERM, _EndOnSigterm(before, timeout))
+
+
+def refuse_late_patch() -> None:
+    """Raise ConfigurationError where gevent or eventlet patched threading after this package had been imported: half of
+    the package would wait for threads, half for greenlets, and neither would ever be woken."""
+    if threading.get_ident is not _IMPORTED_WITH:
+        raise ConfigurationError(
+            "threading was patched after wsnova_statsd was imported; call gevent.monkey.patch_all() or "
+            "eventlet.monkey_patch() before anything else is imported"
+        )
 
 
 def unsignalled(work: Callable[[], T], timeout: float, otherwise: T) -> T:

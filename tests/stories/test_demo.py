@@ -18,6 +18,9 @@ import pytest
 from tests.stories.test_examples import ROOT, environment
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
+pytestmark = pytest.mark.usefixtures("installed")
+
+CWD = ROOT / "examples"  # python -m looks here first: no place that has the package
 DEMO = [sys.executable, "-m", "wsnova_statsd", "demo"]
 PROFILES = ("financial", "standard", "lightweight")
 ALERT = re.compile(r"Slow message processing: \d+\.\d+ms for trade")
@@ -28,7 +31,7 @@ Run = subprocess.CompletedProcess[str]
 
 def _start(*arguments: str) -> "subprocess.Popen[str]":
     pipe = subprocess.PIPE
-    return subprocess.Popen([*DEMO, *arguments], cwd=ROOT, env=environment(), stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([*DEMO, *arguments], cwd=CWD, env=environment(), stdout=pipe, stderr=pipe, text=True)
 
 
 def _end(process: "subprocess.Popen[str]") -> Run:
@@ -158,7 +161,7 @@ def _in_terminal(until: str) -> tuple[str, int]:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     sized = {name: value for name, value in environment().items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        DEMO, cwd=ROOT, env={**sized, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+        DEMO, cwd=CWD, env={**sized, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     written = b""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SITE = "WSNOVA_TESTS_SITE"  # names the folder of the installed wheel, set by the fixture `installed`
 EXAMPLES = sorted((ROOT / "examples").glob("0*.py"))  # those from 10 on have a test of their own
 
 # A pattern for the whole output of each.
@@ -50,9 +51,9 @@ OUTPUT = {
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the package to be found, and without an Agent that the variables name."""
+    """This process's, with the installed wheel before the checkout, and without an Agent that the variables name."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "DATADOG_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    return {**kept, "PYTHONPATH": os.environ[SITE], "PYTHONWARNINGS": "error"}
 
 
 def test_every_example_is_checked_and_they_are_numbered_in_reading_order() -> None:
@@ -68,6 +69,7 @@ def test_an_example_is_short_and_begins_with_what_it_shows(path: Path) -> None:
     assert ast.get_docstring(ast.parse(source))
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_and_prints_what_it_promises(path: Path, tmp_path: Path) -> None:
     """In a process and a folder of its own; a warning is an error."""

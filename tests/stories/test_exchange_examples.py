@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.stories.test_examples import ROOT, SITE
+
+pytestmark = pytest.mark.usefixtures("installed")
 
 PRINTED = {
     "10_json_rpc_exchange.py": "clock: True\nprice: 64000.5\n",
@@ -17,9 +18,8 @@ PRINTED = {
 
 def _run(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", f"examples/{name}"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        [sys.executable, "-W", "error", str(ROOT / "examples" / name)],
+        env={**os.environ, "PYTHONPATH": os.environ[SITE], **environment},
         capture_output=True,
         text=True,
         timeout=30,

@@ -1,6 +1,5 @@
 """The pytest plugin, in test runs of somebody else: found by its entry point, light until used, at ease with xdist."""
 
-import configparser
 import os
 import re
 import subprocess
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PLUGIN = ROOT / "wsnova_statsd" / "testing" / "plugin"
+from tests.stories.test_examples import SITE
+
+pytestmark = pytest.mark.usefixtures("installed")
 
 USES = """
 import pytest
@@ -50,21 +50,14 @@ def test_what_the_agent_would_not_read(wsnova_receiver):
 
 
 def _run(folder: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A test run over one file where the package is installed: its entry points are those of setup.cfg."""
-    setup = configparser.ConfigParser(interpolation=None)
-    setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    installed = folder / "site" / "wsnova_statsd-0.dist-info"
-    installed.mkdir(parents=True)
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: wsnova_statsd\nVersion: 0\n")
-    (installed / "entry_points.txt").write_text(f"[pytest11]\n{setup['options.entry_points']['pytest11'].strip()}\n")
+    """A test run over one file where the wheel is installed."""
     (folder / "tests").mkdir()
     (folder / "tests" / "test_one.py").write_text(source)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "PYTEST_"))}
-    paths = [str(installed.parent), str(PLUGIN), str(ROOT)]
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", *arguments, "tests"],
         cwd=folder,
-        env={**kept, "PYTHONPATH": os.pathsep.join(paths), "DD_DOGSTATSD_DISABLE": "true"},
+        env={**kept, "PYTHONPATH": os.environ[SITE], "DD_DOGSTATSD_DISABLE": "true"},
         capture_output=True,
         text=True,
         timeout=50,

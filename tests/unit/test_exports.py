@@ -119,3 +119,14 @@ def test_no_event_error_or_name_of_the_bus_is_left_out_of_its_list() -> None:
     assert set(ws.events.__all__) == _defined(ws.events)
     assert set(ws.telemetry.__all__) == _defined(ws.telemetry)
     assert set(ws.errors.__all__) == _defined(ws.errors) - {"one_of", "known_keys"}
+
+
+def test_without_the_gil_the_import_warns_once_at_the_importing_line() -> None:
+    """With it, and where Python cannot be without, the import says nothing."""
+    imports = "import wsnova_statsd\nimport wsnova_statsd.testing, wsnova_statsd.monitor"
+    for gil, warnings in ((False, 1), (True, 0)):
+        script = f"import sys; sys._is_gil_enabled = lambda: {gil}\n{imports}"
+        command = [sys.executable, "-W", "always::RuntimeWarning", "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
+        assert done.stderr.count("<string>:2: RuntimeWarning: wsnova_statsd is not tested without the GIL") == warnings
+        assert bool(done.stderr) is bool(warnings)

@@ -36,4 +36,4 @@ def test_without_websockets_the_server_names_its_extra() -> None:
     code = "import sys; sys.modules['websockets'] = None\nimport wsnova_statsd as ws\n"
     code += "try:\n    from wsnova_statsd.testing import WebSocketServer\n"
     code += "except ws.errors.MissingExtra as error:\n    print(error)"
-    assert "wsnova-statsd[test]" in _python(code)
+    assert "wsnova-statsd[testing]" in _python(code)

@@ -266,4 +266,4 @@ def test_without_websockets_the_extra_is_named() -> None:
     code = "import sys; sys.modules['websockets'] = None\nimport wsnova_statsd.testing.server"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 1
-    assert "pip install 'wsnova-statsd[test]'" in done.stderr
+    assert "pip install 'wsnova-statsd[testing]'" in done.stderr

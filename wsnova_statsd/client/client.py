@@ -123,6 +123,7 @@ class Client(Generic[Message]):
         follow_redirects: bool = False,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "bus")}
+        process.refuse_late_patch()
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
         self._said_forked = self._starts_here = False  # in a child: it was to be connected there, and is not yet

@@ -53,9 +53,9 @@ class Watched(Protocol):
 
 @dataclass(slots=True)
 class _Sight:
-    """What was seen of one client; `thread` and `clock_id` are its owner's."""
+    """What was seen of one client; `frame` and `clock_id` are its owner's."""
 
-    thread: int
+    frame: Callable[[], FrameType | None]
     clock_id: int | None
     mark: tuple[int, int] = (0, 0)
     cpu_ns: int | None = None  # of the owner, when the message was first seen
@@ -83,7 +83,7 @@ class StuckWatchdog:
         slot = client.emit.slot
         if not (slot(events.MESSAGE_PROCESS_STUCK).handlers or slot(events.MESSAGE_BATCH_PROCESSED).handlers):
             return
-        sight = _Sight(threading.get_ident(), _clock_id())
+        sight = _Sight(*_owner())
         with self._lock:
             self._sights[client] = sight
             if not self._looking:
@@ -119,7 +119,7 @@ class StuckWatchdog:
 
     def _emit(self, client: Watched, sight: _Sight, message: Any) -> None:
         began = sight.mark[0]
-        stack = stack_of(sys._current_frames().get(sight.thread))
+        stack = stack_of(sight.frame())
         spent, duration = _cpu_ns(sight.clock_id), time.monotonic_ns() - began
         kind = client.kind_of(message)
         if client.in_hand()[:2] != sight.mark:  # it came back just now
@@ -131,11 +131,21 @@ class StuckWatchdog:
         client.emit(events.MESSAGE_PROCESS_STUCK, measurements, type=kind, stack=stack)
 
 
-def _clock_id() -> int | None:
-    """The processor clock of the calling thread; asked there, because asking for an ended thread's is fatal."""
+def _owner() -> tuple[Callable[[], FrameType | None], int | None]:
+    """What finds the frame of the calling thread, and its processor clock; asked there, because asking for an ended
+    thread's is fatal, as it is for the id of a greenlet, which gevent and eventlet give for the thread's."""
+    ident = threading.get_ident()
+    if ident in sys._current_frames():
+        return (lambda: sys._current_frames().get(ident)), _clock_id(ident)
+    greenlet = sys.modules.get("greenlet")  # none with a patch of somebody else
+    current = weakref.ref(greenlet.getcurrent()) if greenlet is not None else lambda: None
+    return (lambda: getattr(current(), "gr_frame", None)), None
+
+
+def _clock_id(ident: int) -> int | None:
     read: Callable[[int], int] | None = getattr(time, "pthread_getcpuclockid", None)
     with contextlib.suppress(OSError):
-        return read(threading.get_ident()) if read is not None else None
+        return read(ident) if read is not None else None
     return None
 
 

@@ -203,6 +203,7 @@ class StatsdReporter(ApplicationMetrics):
 
     def start(self) -> StatsdReporter:
         """Attach to the bus and start the flush thread. Started already: nothing happens."""
+        process.refuse_late_patch()
         process.in_child()
         self._started_at = self._started_at if self._running else called_from()
         process.unsignalled(self._start, _PATIENCE, None)

@@ -2,8 +2,8 @@
 
     from wsnova_statsd.testing import assert_count, capture_metrics
 
-The WebSocket server needs the extra `test`; it is imported when its names are asked for. Scripted exchanges and peers
-that misbehave are in `testing.exchanges` and `testing.tcp`; the pytest fixtures in `wsnova_statsd_pytest`.
+The WebSocket server needs the extra `testing`; it is imported when its names are asked for. Scripted exchanges and
+peers that misbehave are in `testing.exchanges` and `testing.tcp`; the pytest fixtures in `wsnova_statsd_pytest`.
 """
 
 from __future__ import annotations

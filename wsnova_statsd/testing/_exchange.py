@@ -19,7 +19,7 @@ from wsnova_statsd.testing.server import Message, ScriptedConnection, WebSocketS
 try:
     from websockets.exceptions import ConnectionClosed
 except ImportError as error:
-    raise MissingExtra("websockets", "test") from error
+    raise MissingExtra("websockets", "testing") from error
 
 
 class Session:

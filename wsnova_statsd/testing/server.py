@@ -32,7 +32,7 @@ try:
     from websockets.sync.server import Server, ServerConnection, serve
     from websockets.typing import Subprotocol
 except ImportError as error:
-    raise MissingExtra("websockets", "test") from error
+    raise MissingExtra("websockets", "testing") from error
 
 _CLOSE_SECONDS: Final = 0.5  # a loopback peer that has not answered a close frame by then is not going to
 
