@@ -61,6 +61,13 @@ def _reasons() -> set[str]:
             found |= {word for one in node.args for word in _words(one)}
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") == "reason":
             found |= _words(node.value)
+        elif (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Tuple)
+            and isinstance(node.value, ast.Tuple)
+        ):
+            pairs = zip(node.targets[0].elts, node.value.elts, strict=True)
+            found |= {word for name, value in pairs if getattr(name, "id", "") == "reason" for word in _words(value)}
     return found
 
 
