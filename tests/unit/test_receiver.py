@@ -3,8 +3,7 @@ script; what a run is of is said there."""
 
 import itertools
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,139 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wsnova_statsd as ws
-from tests.unit.messages import made
+from tests.unit.receiving import EACH, NEVER_NS, SUMS, Receiving, Run, RunLink, read_all, run_of
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
-from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
-from wsnova_statsd.client.link import MANY, Driver
+from wsnova_statsd.client.frames import BINARY, TEXT
 from wsnova_statsd.client.message_events import NOTHING
-from wsnova_statsd.client.receiver import Receiver
 from wsnova_statsd.clock import CLOCK
-from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.clock import FakeClock
-
-NEVER_NS = 2**62
-SUMS = (events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW, events.ERROR_OCCURRED)
-EACH = (*SUMS, events.MESSAGE_RECEIVED)
-Run = tuple[int, list[bytes]]
-
-
-class _Link:
-    """Gives these runs, one a read, and then nothing. The keeper puts `kept` into the inbox before them."""
-
-    def __init__(self, runs: Iterable[Run], kept: Sequence[Run] = ()) -> None:
-        self.reads = list(runs)
-        self.kept = list(kept)
-        self.inbox: deque[Received] = deque()
-        self.opened_ns = 1
-        self.idle = 0.0
-        self.kind = self.stamp = 0
-        self.unclaimed: list[bytes] = []
-        self.driver = Driver.AWAY
-        self.in_kernel = 0
-        self.breaches: list[Violation] = []
-        self.on_breach: Callable[[], object] = lambda: None
-        self.on_read: Callable[[], object] = lambda: None
-        self.read = 0
-
-    def breach(self, violation: Violation) -> None:
-        self.breaches.append(violation)
-        self.on_breach()
-
-    def next_run(self, _until: float, *, direct: bool = True) -> list[bytes]:
-        self.on_read()
-        self.unclaimed = []
-        if not self.reads:
-            return []
-        self.read += 1
-        self.kind, run = self.reads.pop(0)
-        self.stamp = self.read
-        if self.kept:
-            kind, payloads = self.kept.pop(0)
-            self.inbox.extend((kind, payload, self.stamp) for payload in payloads)
-        if not direct or self.inbox:
-            self.inbox.extend((self.kind, payload, self.stamp) for payload in run)
-            return []
-        self.unclaimed = run
-        return run
-
-    def reclaim(self) -> None:
-        self.put_back([(self.kind, payload, self.stamp) for payload in self.unclaimed])
-
-    def runs(self, turn: Any, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
-        while (run := self.next_run(turn.due / 1e9, direct=bulk())) or self.inbox:
-            if len(run) < MANY or not bulk():
-                self.reclaim()
-                run = []
-            yield run
-
-    def put_back(self, rest: Iterable[Received]) -> None:
-        self.inbox.extendleft(reversed([*rest]))
-        self.unclaimed = []
-
-    def waiting(self) -> tuple[int, int]:
-        return len(self.inbox), sum(len(payload) for _, payload, _ in self.inbox) + self.in_kernel
-
-
-class _Answers:
-    """What a client's other threads wait for: messages of these payloads, while `active`."""
-
-    def __init__(self) -> None:
-        self.active = False
-        self.wanted: list[Any] = []
-        self.offered: list[Any] = []
-        self.found: list[Received] = []
-
-    def offer(self, message: Any, received: Received, *, owner: bool) -> bool:
-        self.offered.append(message)
-        return message in self.wanted
-
-    @property
-    def awaiting(self) -> bool:
-        return bool(self.found)
-
-    def met(self, received: Received) -> bool:
-        return any(one is received for one in self.found)
-
-    def forget_met(self) -> None:
-        self.forgotten = True
-
-
-class _Client:
-    """A receiver with all that is around it."""
-
-    def __init__(
-        self,
-        link: _Link,
-        on_message: Callable[[Any], object] | None = None,
-        *,
-        heard: Sequence[str] = SUMS,
-        profile: ws.Profile = ws.FINANCIAL,
-        protocol: ws.Protocol | None = None,
-    ) -> None:
-        self.wire: Any = link
-        self.link: _Link | None = link  # the one in use
-        self.made = made(protocol, profile)
-        link.on_breach = lambda: setattr(self, "link", None)
-        self.bus = self.made.bus
-        self.answers = _Answers()
-        self.answered: list[Any] = []
-        self.heard = heard
-        connection: Any = self
-        requests: Any = self.answers
-        self.receiver = Receiver(on_message, self.made.events, requests, connection, self.answered.append)
-
-    def turn(self, due: int = NEVER_NS) -> list[Any]:
-        """One turn: what a loop gets."""
-        self.receiver.due = due
-        return list(self.receiver.messages(self.wire))
-
-    def sums(self, log: EventLog) -> dict[str, int]:
-        """All sums so far."""
-        self.receiver.flush()
-        told = [one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED)]
-        names = ("count", "total_size", "errors", "processed")
-        return {name: sum(one[name] for one in told) for name in names}
 
 
 def _clock_at_a_beat() -> FakeClock:
@@ -153,17 +27,6 @@ def _clock_at_a_beat() -> FakeClock:
     clock = FakeClock()
     clock.advance((CLOCK.beat(clock.ns()) - clock.ns()) / 1e9)
     return clock
-
-
-def _run(*numbers: int, kind: int = TEXT) -> Run:
-    return kind, [b"%d" % number for number in numbers]
-
-
-def _read_all(client: _Client) -> None:
-    """Turns until nothing is left."""
-    link = client.link
-    while link is not None and (link.reads or link.inbox):
-        client.turn()
 
 
 def _use(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,12 +46,12 @@ def heard(request: pytest.FixtureRequest) -> Sequence[str]:
 
 def test_messages_come_in_the_order_of_the_wire(heard: Sequence[str]) -> None:
     """Inbox first, then each run, short and long, text and binary."""
-    link = _Link([_run(*range(2, 5)), _run(*range(5, 50)), _run(50, kind=BINARY), _run(*range(51, 100))])
+    link = RunLink([run_of(*range(2, 5)), run_of(*range(5, 50)), run_of(50, kind=BINARY), run_of(*range(51, 100))])
     link.inbox.extend([(TEXT, b"0", 1), (TEXT, b"1", 1)])
     got: list[Any] = []
-    client = _Client(link, got.append, heard=heard)
+    client = Receiving(link, got.append, heard=heard)
     with capture_events(*heard, bus=client.bus) as log:
-        _read_all(client)
+        read_all(client)
         assert [int(one) for one in got] == [*range(100)]
         assert client.sums(log) == {"count": 100, "total_size": 190, "errors": 0, "processed": 100}
     assert not link.unclaimed
@@ -196,8 +59,8 @@ def test_messages_come_in_the_order_of_the_wire(heard: Sequence[str]) -> None:
 
 def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[str]) -> None:
     """It is in the inbox with the rest of that read behind it."""
-    link = _Link([_run(1, 2), _run(4, 5)], kept=[_run(0), _run(3)])
-    client = _Client(link, heard=heard)
+    link = RunLink([run_of(1, 2), run_of(4, 5)], kept=[run_of(0), run_of(3)])
+    client = Receiving(link, heard=heard)
     with capture_events(*heard, bus=client.bus):
         assert client.turn() == [0, 1, 2, 3, 4, 5]
 
@@ -206,14 +69,14 @@ def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatc
     """What it did not come to is the first of the next one, in order, and is handed out once."""
     clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
-    link = _Link([_run(*range(50)), _run(*range(50, 60))])
+    link = RunLink([run_of(*range(50)), run_of(*range(50, 60))])
     got: list[int] = []
 
     def handle(message: int) -> None:
         got.append(message)
         clock.advance(0.1)
 
-    client = _Client(link, handle, heard=heard, profile=ws.FINANCIAL.replace(slow_after=100))
+    client = Receiving(link, handle, heard=heard, profile=ws.FINANCIAL.replace(slow_after=100))
     with capture_events(*heard, bus=client.bus) as log:
         client.turn(due=clock.ns() + 700_000_000)
         assert got == [*range(7)]
@@ -227,8 +90,8 @@ def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatc
 
 def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> None:
     """`break` at any message; the one whose body was left counts."""
-    link = _Link([_run(*range(40))])
-    client = _Client(link, heard=heard)
+    link = RunLink([run_of(*range(40))])
+    client = Receiving(link, heard=heard)
     got: list[int] = []
     with capture_events(*heard, bus=client.bus) as log:
         for size in itertools.cycle([1, 2, 9]):
@@ -246,7 +109,7 @@ def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> N
 
 def test_a_handler_that_listens_anew_hears_of_the_next_message() -> None:
     """The run ends there: what follows is emitted one by one, and nothing is lost."""
-    link, heard = _Link([_run(*range(30))]), list[int]()
+    link, heard = RunLink([run_of(*range(30))]), list[int]()
     got: list[int] = []
 
     def handle(message: int) -> None:
@@ -254,9 +117,9 @@ def test_a_handler_that_listens_anew_hears_of_the_next_message() -> None:
         if message == 9:
             client.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: heard.append(len(got)))
 
-    client = _Client(link, handle)
+    client = Receiving(link, handle)
     with capture_events(*SUMS, bus=client.bus) as log:
-        _read_all(client)
+        read_all(client)
         assert client.sums(log)["count"] == 30
     assert got == [*range(30)]
     assert heard == [*range(10, 30)]
@@ -264,7 +127,7 @@ def test_a_handler_that_listens_anew_hears_of_the_next_message() -> None:
 
 def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
     """A handler that closes the client gets no more messages."""
-    link = _Link([_run(*range(30))])
+    link = RunLink([run_of(*range(30))])
     got: list[int] = []
 
     def handle(message: int) -> None:
@@ -272,7 +135,7 @@ def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
         if message == 4:
             client.link = None
 
-    client = _Client(link, handle, heard=heard)
+    client = Receiving(link, handle, heard=heard)
     with capture_events(*heard, bus=client.bus) as log:
         client.turn()
         assert client.sums(log)["count"] == 5
@@ -282,7 +145,7 @@ def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
 @pytest.mark.parametrize("what", ["closes", "attaches"])
 def test_nobody_needs_to_listen_for_a_run_to_end(what: str) -> None:
     """Without any handler of an event it ends with the message whose handler closes the client, or attaches one."""
-    link = _Link([_run(*range(100))])
+    link = RunLink([run_of(*range(100))])
     got: list[int] = []
 
     def handle(message: int) -> None:
@@ -293,7 +156,7 @@ def test_nobody_needs_to_listen_for_a_run_to_end(what: str) -> None:
             else:
                 client.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: None)
 
-    client = _Client(link, handle)
+    client = Receiving(link, handle)
     client.turn()
     assert got == [*range(40)]
     assert [int(payload) for _, payload, _ in link.inbox] == [*range(40, 100)]
@@ -301,9 +164,9 @@ def test_nobody_needs_to_listen_for_a_run_to_end(what: str) -> None:
 
 def test_one_message_is_handed_out_without_being_timed() -> None:
     """As `receive` wants it; a message that cannot be decoded is none."""
-    link = _Link([])
+    link = RunLink([])
     link.inbox.extend([(TEXT, b"{", 1), (TEXT, b"1", 1), (TEXT, b"2", 1)])
-    client = _Client(link)
+    client = Receiving(link)
     client.receiver.due = NEVER_NS
     with capture_events(*EACH, bus=client.bus) as log:
         given: Any = link
@@ -316,7 +179,7 @@ def test_one_message_is_handed_out_without_being_timed() -> None:
 
 def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> None:
     """One error of type handler; what ends the client goes out, and the rest is kept."""
-    link = _Link([_run(*range(40))])
+    link = RunLink([run_of(*range(40))])
     got: list[int] = []
 
     def handle(message: int) -> None:
@@ -326,7 +189,7 @@ def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> N
         if message == 30:
             raise SystemExit
 
-    client = _Client(link, handle, heard=heard)
+    client = Receiving(link, handle, heard=heard)
     with capture_events(*heard, bus=client.bus) as log:
         with pytest.raises(SystemExit):
             client.turn()
@@ -338,10 +201,10 @@ def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> N
 
 def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(heard: Sequence[str]) -> None:
     """In one run, or in the inbox with it: the link is ended, and with it what followed."""
-    run = _run(*range(20))
+    run = run_of(*range(20))
     run[1].insert(12, b"\xff")
-    link = _Link([run])
-    client = _Client(link, heard=heard)
+    link = RunLink([run])
+    client = Receiving(link, heard=heard)
     with capture_events(*heard, bus=client.bus):
         assert client.turn() + client.turn() == [*range(12)]
     assert [breach.code for breach in link.breaches] == [1007]
@@ -362,13 +225,13 @@ def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]
 
             return decode
 
-    link = _Link([_run(*range(60))])
+    link = RunLink([run_of(*range(60))])
     got: list[int] = []
-    client = _Client(link, got.append, heard=heard, protocol=Interrupted())
+    client = Receiving(link, got.append, heard=heard, protocol=Interrupted())
     with capture_events(*heard, bus=client.bus) as log:
         with pytest.raises(KeyboardInterrupt):
             client.turn()
-        _read_all(client)
+        read_all(client)
         assert client.sums(log)["count"] == 60
     assert got == [*range(60)]
 
@@ -379,8 +242,8 @@ def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]
 def test_an_answer_that_came_with_a_run_is_not_handed_out_as_a_message() -> None:
     """Another thread asks, and its answer is read, between the owner's look and its grasp: it is in the inbox, where
     that thread finds it, by the time the message before it is handed out."""
-    link = _Link([_run(1, 2, 3)])
-    client = _Client(link)
+    link = RunLink([run_of(1, 2, 3)])
+    client = Receiving(link)
     client.answers.wanted = [2]
     link.on_read = lambda: setattr(client.answers, "active", True)
     client.receiver.due = NEVER_NS
@@ -402,12 +265,12 @@ def test_answers_and_application_heartbeats_are_delivered_to_nobody() -> None:
                 raise ValueError("hostile")
             return "pong" if message == 2 else None
 
-    link = _Link([_run(*range(30))])
+    link = RunLink([run_of(*range(30))])
     got: list[int] = []
-    client = _Client(link, got.append, protocol=Beating())
+    client = Receiving(link, got.append, protocol=Beating())
     client.answers.active, client.answers.wanted = True, [1]
     with capture_events(*EACH, bus=client.bus) as log:
-        _read_all(client)
+        read_all(client)
         assert client.sums(log) == {"count": 30, "total_size": 50, "errors": 0, "processed": 30}
         assert [fault.metadata["error_type"] for fault in log.of(events.ERROR_OCCURRED)] == ["decode"]
     assert got == [0, *range(3, 30)]
@@ -416,9 +279,9 @@ def test_answers_and_application_heartbeats_are_delivered_to_nobody() -> None:
 
 def test_answers_that_their_threads_have_already_are_cleared_away() -> None:
     """Wherever they stand in the inbox; the messages between them stay."""
-    link = _Link([])
+    link = RunLink([])
     link.inbox.extend([(TEXT, b"%d" % number, 1) for number in range(6)])
-    client = _Client(link)
+    client = Receiving(link)
     client.answers.active, client.answers.wanted = True, [1, 4]
     client.answers.found = [link.inbox[1], link.inbox[4]]
     client.receiver.due = NEVER_NS
@@ -445,7 +308,7 @@ def test_in_bulk_and_one_by_one_come_to_the_same(runs: list[Run], kept: list[Run
     often the turn is over."""
     found = []
     for heard in (SUMS, EACH):
-        link = _Link([(kind, [*run]) for kind, run in runs], kept)
+        link = RunLink([(kind, [*run]) for kind, run in runs], kept)
         got: list[Any] = []
 
         def handle(message: Any) -> None:
@@ -455,9 +318,9 @@ def test_in_bulk_and_one_by_one_come_to_the_same(runs: list[Run], kept: list[Run
             if message == "raise":
                 raise ValueError(message)
 
-        client = _Client(link, handle, heard=heard)
+        client = Receiving(link, handle, heard=heard)
         with capture_events(*heard, bus=client.bus) as log:
-            _read_all(client)
+            read_all(client)
             faults = [fault.metadata["error_type"] for fault in log.of(events.ERROR_OCCURRED)]
             found.append((got, client.sums(log), faults))
         assert not link.unclaimed
@@ -469,7 +332,7 @@ def test_in_bulk_and_one_by_one_come_to_the_same(runs: list[Run], kept: list[Run
 def test_the_sums_are_due_a_second_after_the_first_message(heard: Sequence[str]) -> None:
     """Also while its handler runs, and the turn ends then."""
     dues: list[int] = []
-    client = _Client(_Link([_run(*range(20))]), lambda _: dues.append(client.receiver.due), heard=heard)
+    client = Receiving(RunLink([run_of(*range(20))]), lambda _: dues.append(client.receiver.due), heard=heard)
     with capture_events(*heard, bus=client.bus):
         client.turn()
     assert len(set(dues)) == 1
@@ -482,9 +345,9 @@ def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytes
     clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
     monkeypatch.setattr("wsnova_statsd.client.batch.time", SimpleNamespace(monotonic_ns=clock.ns))
-    link = _Link([])
+    link = RunLink([])
     link.inbox.extend([(TEXT, b"1111", 1)] * 3)
-    client = _Client(link)
+    client = Receiving(link)
     client.receiver.due = NEVER_NS
     with capture_events(*SUMS, bus=client.bus) as log:
         client.receiver.one(link, 0.0)  # type: ignore[arg-type]
@@ -512,7 +375,7 @@ def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytes
 def test_what_waits_in_the_run_at_hand_waits_too() -> None:
     """A handler of a run of twenty, at its fifth message."""
     seen: list[int] = []
-    client = _Client(_Link([_run(*range(20))]), lambda _: seen.append(client.receiver.waiting))
+    client = Receiving(RunLink([run_of(*range(20))]), lambda _: seen.append(client.receiver.waiting))
     with capture_events(*SUMS, bus=client.bus):
         client.turn()
     assert seen == [*range(19, -1, -1)]
@@ -524,7 +387,7 @@ def test_a_slow_message_is_emitted_once(heard: Sequence[str], monkeypatch: pytes
     clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
     times = {3: 0.1, 4: 0.101, 5: 0.3}
-    client = _Client(_Link([_run(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), heard=heard)
+    client = Receiving(RunLink([run_of(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), heard=heard)
     with capture_events(*heard, bus=client.bus) as log:
         client.turn()
     slow = [one.measurements["duration"] for one in log.of(events.MESSAGE_PROCESS_SLOW)]
