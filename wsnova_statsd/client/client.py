@@ -30,6 +30,7 @@ from ..profiles import Profile, ProfileName
 from ..redaction import log_fault, one_line
 from .auth import Auth
 from .emitter import opened
+from .health import Health, health
 from .ids import IDS
 from .lifecycle import Lifecycle
 from .options import Options
@@ -321,6 +322,17 @@ class Client(Generic[Message]):
         """Messages that have arrived and are not handled yet."""
         lifecycle = self._own()
         return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
+
+    def health(self) -> Health:
+        """Where the client stands, in figures ready for JSON: for a health check, a log line or a status page.
+
+        `client_id`; `state`; `status`, "ok" if there is a link and the client is less than a second behind the feed,
+        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch, None
+        for what does not hold; `received` (those that wait included), `sent` and `reconnects` since the start;
+        `waiting` messages; `behind` in seconds. Any thread.
+        """
+        lifecycle = self._own()
+        return health(self.client_id, self._state_of(lifecycle).value, lifecycle)
 
     @property
     def subprotocol(self) -> str | None:

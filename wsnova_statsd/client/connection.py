@@ -26,6 +26,7 @@ from .dialer import Dialer
 from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults
+from .health import Tally
 from .login import Login
 from .options import Options
 from .retry import RetryPolicy, Stopped
@@ -52,6 +53,7 @@ class Connection:
         self.faults = faults
         self.connection_events = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
         self.downtime = Downtime(emitter.down)
+        self.tally = Tally()
         self.closing = Flag()
         self.changed = Changes()
         self.link: Link | None = None
@@ -271,6 +273,7 @@ class Connection:
             self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.announce(), reconnect=retry)
             self.downtime.ends()
             link.inherit(self._unread)
+            self.tally.follow(link)
             self._kept = kept = Kept(link, self._calls.arrived, self._calls.neglected)
             KEEPER.watch(kept)
             self._login.perform()
@@ -309,6 +312,7 @@ class Connection:
         self.link, self._new = link, None
         self._set(State.CONNECTED)
         if began is not None:
+            self.tally.reconnects += 1
             self.emit(
                 events.CONNECTION_RECONNECT_SUCCESS,
                 {"attempt": self._policy.retries, "duration": time.monotonic_ns() - began},
