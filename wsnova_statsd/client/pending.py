@@ -44,11 +44,8 @@ def emit_pending(lifecycles: Iterable[Lifecycle], *, overdue: bool) -> None:
 
 
 def _has_sums(lifecycle: Lifecycle, by: float) -> bool:
-    return (
-        0 < lifecycle.receiver.batch.due <= by
-        or 0 < lifecycle.sender.due <= by
-        or lifecycle.connection.downtime.since is not None
-    )
+    summed = 0 < lifecycle.receiver.batch.due <= by or 0 < lifecycle.sender.due <= by
+    return summed or lifecycle.connection.downtime.since is not None
 
 
 def _emit(lifecycle: Lifecycle, by: float) -> None:
