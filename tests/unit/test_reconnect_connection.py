@@ -44,7 +44,8 @@ class _FakeLink:
         self.unclaimed: list[bytes] = []
         self.seen: list[object] = []
         self.loss: Loss | None = None
-        self.session = SimpleNamespace(notices=[], last_byte=clock(), loss=None)
+        self.session = SimpleNamespace(notices=[], last_byte=clock(), loss=None, arrived=0)
+        self.writer = SimpleNamespace(sent=0)
         self._clock = clock
         self._lives = lives
         self._ended = False

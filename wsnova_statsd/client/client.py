@@ -327,9 +327,9 @@ class Client(Generic[Message]):
         """Where the client stands, in figures ready for JSON: for a health check, a log line or a status page.
 
         `client_id`; `state`; `status`, "ok" if there is a link and the client is less than a second behind the feed,
-        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch, None
-        for what does not hold; `received` (those that wait included), `sent` and `reconnects` since the start;
-        `waiting` messages; `behind` in seconds. Any thread.
+        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch;
+        `error`, why there is no link; each of these None if it does not apply; `received` (those that wait included),
+        `sent` and `reconnects` since the start; `waiting` messages; `behind` in seconds. Any thread.
         """
         lifecycle = self._own()
         return health(self.client_id, self._state_of(lifecycle).value, lifecycle)

@@ -58,7 +58,7 @@ class Connection:
         self.changed = Changes()
         self.link: Link | None = None
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
-        self.last_failure: ConnectionFailed | None = None  # of a dial
+        self.last_failure: ConnectionFailed | None = None  # of a dial, or of the last link
         self.reason = "local"  # of the disconnected event of a close on purpose
         self.until: float | None = None  # when the time for the first link is up, on time.monotonic()
         self.patient = False
@@ -159,6 +159,7 @@ class Connection:
             raise Stopped
         self.downtime.begins()
         error = ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
+        self.last_failure = error if loss.fault else None
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
         final = retrying and not stable and self._policy.unstable()
@@ -309,7 +310,7 @@ class Connection:
             KEEPER.ask(kept)
 
     def _connected(self, link: Link, target: Target, began: int | None) -> Link:
-        self.link, self._new = link, None
+        self.link, self._new, self.last_failure = link, None, None
         self._set(State.CONNECTED)
         if began is not None:
             self.tally.reconnects += 1
