@@ -356,6 +356,14 @@ def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Moni
     return _ONE.init(given)
 
 
+def init_from_env(environ: Mapping[str, str] | None = None) -> Monitor:
+    """As init, with what the variables `WSNOVA_STATSD_*` say. Raises ConfigurationError as Monitor.from_env does."""
+    given, reporter = environment.read(os.environ if environ is None else environ)
+    if reporter:
+        given["reporter"] = StatsdReporter(**reporter)
+    return init(**given)
+
+
 _ONE: Final = _OfProcess()
 _EVERY: Final = 10.0  # seconds between two samples of the system
 _DEFAULTS: Final = {name: one.default for name, one in inspect.signature(Monitor).parameters.items()}

@@ -149,6 +149,11 @@ class Client(Generic[Message]):
         return self._options.client_id
 
     @property
+    def on_message(self) -> Callable[[Message], object] | None:
+        """What is called with each message; None for a client that is iterated."""
+        return self._options.on_message
+
+    @property
     def profile(self) -> Profile:
         """The profile in force; before the start, the one that a start would take now."""
         lifecycle = self._own()
