@@ -21,22 +21,22 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Generic, Literal
 
 from .. import checks, process, profiles, telemetry
+from ..dial.headers import Headers
+from ..dial.sockets import SocketOption
+from ..dial.target import target
 from ..errors import ClientIdInUse, ConfigurationError, Forked, NotConnected
+from ..link.link import Link
 from ..profiles import Profile, ProfileName
 from ..redaction import log_fault, one_line
 from .auth import Auth
 from .emitter import opened
-from .headers import Headers
 from .ids import IDS
 from .lifecycle import Lifecycle
-from .link import Link
 from .options import Options
 from .pending import emit_pending
 from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
-from .sockets import SocketOption
 from .state import Phase, State
-from .target import target
 
 _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -13,22 +13,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ..dial.target import Target
 from ..errors import ConnectionFailed, Forked, NotConnected
+from ..link.flag import Changes, Flag
+from ..link.frames import NORMAL, Received
+from ..link.keeper import KEEPER, Kept
+from ..link.link import Link
+from ..link.session import Loss
 from .connection_events import ConnectionEvents
 from .dialer import Dialer
 from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults, lost
-from .flag import Changes, Flag
-from .frames import NORMAL, Received
-from .keeper import KEEPER, Kept
-from .link import Link
 from .login import Login
 from .options import Options
 from .retry import RetryPolicy, Stopped
-from .session import Loss
 from .state import State
-from .target import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from typing import Final
 from .. import wire
 from ..errors import ConnectionFailed, HandshakeRefused, WsnovaError
 from ..events import ERROR_HANDLED, ERROR_OCCURRED
+from ..link.frames import NORMAL
+from ..link.session import Loss
 from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import describe_error, log_fault, one_line
 from .emitter import Emitter
-from .frames import NORMAL
-from .session import Loss
 
 _log = logging.getLogger(__name__)
 _OPEN: Final = 1000  # faults of one outage that are not handled yet

@@ -16,9 +16,9 @@ from threading import get_ident
 from typing import Any, Final, Protocol
 
 from .. import events, process
+from ..link.frames import Received, Violation
+from ..link.link import Driver, Link
 from .batch import MANY, Batch
-from .frames import Received, Violation
-from .link import Driver, Link
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
