@@ -27,6 +27,7 @@ from .protocol import Protocol
 
 OK: Final = "ok"
 ERROR: Final = "error"
+IGNORED: Final = "ignored"  # no function handles messages
 NOTHING: Final = object()  # in place of a message that could not be decoded
 BREACH: Final = object()  # the same, and nothing behind it may be processed
 _MAX_RAW: Final = 100  # characters of a type that is remembered,
@@ -144,6 +145,12 @@ class TypedMessages:
     def failed(self, message: Any, recorders: Recorders, took: int) -> None:
         """A message whose handler raised was processed, in error."""
         self._processed(self._slots[3], message, recorders, took, ERROR)
+
+    def ignored(self, message: Any, recorders: Recorders) -> None:
+        """A message that nothing handles."""
+        if recorders.started is not None:
+            recorders.started(_wall())
+        self._processed(self._slots[3], message, recorders, 0, IGNORED)
 
     def slow(self, message: Any, recorders: Recorders, took: int, result: str = OK) -> None:
         """A message took longer than the profile's slow_after."""
