@@ -386,7 +386,7 @@ class _Watched(Owner):
         return ends
 
 
-def _telling(kind: type[Any]) -> type[Any]:
+def _telling(kind: Any) -> Any:
     """A subclass of an app's class, of the same name, that tells of what is set and of `close`."""
     known = _TELLING.get(kind)
     if known is not None:
@@ -411,7 +411,7 @@ def _telling(kind: type[Any]) -> type[Any]:
                 watched.close()
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    made: type[Any] = type(kind)(kind.__name__, (kind,), {**names, "__setattr__": set_attribute, "close": close})
+    made = type(kind)(kind.__name__, (kind,), {**names, "__setattr__": set_attribute, "close": close})
     _TELLING[kind] = made
     return made
 
