@@ -55,7 +55,7 @@ def _command(given: Sequence[str], *, as_module: bool) -> list[str]:
         if found is None:
             raise ConfigurationError(f"there is no command {given[1]!r} on the PATH; for a script leave out the --")
         return [found, *given[1:]]
-    if not os.path.exists(given[0]):
+    if given[0] != "-" and not os.path.exists(given[0]):
         raise ConfigurationError(
             f"there is no script {given[0]!r}; give the path of one, -m MODULE or -- COMMAND, and for clients of your "
             "own MODULE:NAME"
