@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, Unpack, cast, overload
 
 from . import checks, environment, process, profiles, telemetry
-from .client.client import ask_clients
 from .client.detail import Detail, detailed
+from .client.living import ask_clients
 from .errors import ConfigurationError, known_keys, one_of
 from .insight.alerts import Alert, Alerts, Rule
 from .insight.kpi import KpiTracker

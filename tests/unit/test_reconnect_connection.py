@@ -18,9 +18,9 @@ from wsnova_statsd.client.login import Login
 from wsnova_statsd.client.options import Options
 from wsnova_statsd.client.protocol import Protocol
 from wsnova_statsd.client.retry import RetryPolicy, Stopped
-from wsnova_statsd.client.session import Loss
-from wsnova_statsd.client.target import Target, target
+from wsnova_statsd.dial.target import Target, target
 from wsnova_statsd.errors import ConnectionFailed
+from wsnova_statsd.link.session import Loss
 from wsnova_statsd.profiles import FINANCIAL, STANDARD, Profile
 from wsnova_statsd.telemetry import Bus
 from wsnova_statsd.testing.capture import EventLog, capture_events
@@ -44,7 +44,8 @@ class _FakeLink:
         self.unclaimed: list[bytes] = []
         self.seen: list[object] = []
         self.loss: Loss | None = None
-        self.session = SimpleNamespace(notices=[], last_byte=clock(), loss=None)
+        self.session = SimpleNamespace(notices=[], loss=None)
+        self.last_byte = clock()
         self._clock = clock
         self._lives = lives
         self._ended = False
@@ -59,6 +60,9 @@ class _FakeLink:
     def end(self, _who: object) -> bool:
         self._ended, first = True, not self._ended
         return first
+
+    def unend(self, _who: object) -> None:
+        self._ended = False
 
     def send_close(self, *_given: object) -> None:
         pass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .flag import Turn
+from ..link.flag import Turn
 
 
 class Downtime:
