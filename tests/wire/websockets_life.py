@@ -17,7 +17,7 @@ import wsnova_statsd as ws
 from wsnova_statsd.contrib import websockets_sync
 
 KEYS = ("type", "reason", "detail", "error_type", "reconnect", "result", "direction")
-LEGACY = {"legacy": True} if "legacy" in inspect.signature(client.connect).parameters else {}
+LEGACY: dict[str, Any] = {"legacy": True} if "legacy" in inspect.signature(client.connect).parameters else {}
 told: list[list[str]] = []
 ended = threading.Event()
 
