@@ -28,7 +28,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from .. import events, process
@@ -366,6 +366,11 @@ class Foreign:
     def sending(self) -> Callable[[Counts], None]:
         """What books a message as sent, in the step in which it is: appends its counts, and nothing else."""
         return self._sent.counts.append
+
+    @property
+    def booking(self) -> Callable[[Iterable[Counts]], None]:
+        """The same for an iterable that sends as it is read."""
+        return self._sent.counts.extend
 
     def sent(self, payload: bytes, opcode: int, size: int | None = None) -> None:
         """A data message was written, and booked."""

@@ -64,7 +64,7 @@ class Given:
     message_type: MessageType = None
     tags: Mapping[str, Any] = field(default_factory=dict)
     bus: Bus | None = None
-    emits: Emits = EMITS
+    emits: Emits = field(default_factory=lambda: EMITS)
 
     def __post_init__(self) -> None:
         process.refuse_late_patch()
