@@ -3,10 +3,12 @@
 import json
 import threading
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -355,7 +357,8 @@ def test_connections_one_after_the_other_are_one_client(bus: ws.Bus, log: EventL
 def test_a_loop_over_reconnect_is_one_client_with_its_retries(bus: ws.Bus, log: EventLog) -> None:
     """Lost, refused, and connected again; the loop's end is the client's."""
     turns = 0
-    options: dict[str, Any] = {"client_id": "md-1", "profile": "financial", "bus": bus}
+    profile = ws.FINANCIAL.replace(max_attempts=1000)
+    options: dict[str, Any] = {"client_id": "md-1", "profile": profile, "bus": bus}
     with WebSocketServer(closes(1013)) as server:
         for connection in websockets_sync.reconnect(server.url, **options, reconnect_delays=lambda: iter([0.01] * 99)):
             turns += 1
@@ -448,6 +451,64 @@ def test_what_cannot_be_instrumented_is_refused_in_a_sentence(bus: ws.Bus) -> No
             bare.close()
             with pytest.raises(ConfigurationError, match="closed"):
                 websockets_sync.instrument(bare, bus=bus)
+
+
+def _iterate(connection: ClientConnection) -> None:
+    for _ in connection:
+        pass
+
+
+CALLS: dict[str, Callable[[ClientConnection], object]] = {
+    "recv": lambda connection: connection.recv(),
+    "recv in time": lambda connection: connection.recv(timeout=0),
+    "iteration": _iterate,
+    "streaming": lambda connection: [*connection.recv_streaming()],
+    "send": lambda connection: connection.send("late"),
+    "send of fragments": lambda connection: connection.send(iter(["la", "te"])),
+    "a mistake": lambda connection: connection.send({"a": 1}),
+    "ping": lambda connection: connection.ping(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_raised_has_the_traceback_that_it_has_without_us(call: str, bus: ws.Bus) -> None:
+    """Line for line; so what a program prints when it ends by it is the same."""
+    script = silent if call in ("recv in time", "a mistake") else closes(1013, "try again later")
+    with WebSocketServer(script) as server:
+        traces = []
+        for connecting in (theirs.connect, partial(websockets_sync.connect, bus=bus)):
+            with connecting(server.url) as connection:
+                if script is not silent:
+                    assert until(lambda it=connection: it.state.name == "CLOSED")  # type: ignore[misc]
+                traces.append(_trace_of(CALLS[call], connection))
+    assert traces[0] == traces[1] != ""
+
+
+def _trace_of(call: Callable[[Any], object], given: Any) -> str:
+    try:
+        call(given)
+    except Exception:
+        return traceback.format_exc()
+    return ""
+
+
+def test_a_dial_that_fails_has_the_traceback_that_it_has_without_us(bus: ws.Bus) -> None:
+    """Under instrument_all: of connect, and of reconnect where there is one."""
+    loop = getattr(theirs, "reconnect", None)
+    calls: list[Callable[[str], object]] = (
+        [theirs.connect] if loop is None else [theirs.connect, lambda url: [*loop(url)]]
+    )
+    with TcpServer(refuses(404)) as server:
+        nobody = f"ws://127.0.0.1:{LoopbackPort().port}"
+        for call, url in ((call, url) for call in calls for url in (server.url, nobody)):
+            if url == nobody and call is not theirs.connect:
+                continue  # it would try for ever
+            bare = _trace_of(call, url)
+            websockets_sync.instrument_all(bus=bus)
+            try:
+                assert _trace_of(call, url) == bare != ""
+            finally:
+                websockets_sync.uninstrument_all()
 
 
 @pytest.mark.skipif(not hasattr(theirs, "reconnect"), reason="this release of websockets warns of nothing")

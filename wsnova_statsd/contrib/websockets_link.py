@@ -24,6 +24,7 @@ from ..link.transport import asked
 from ..redaction import log_fault
 from .foreign import Foreign, Span
 from .foreign_link import LOCAL, Link
+from .websocket_connection import without_us
 
 LOOK_EVERY: Final = 0.5  # seconds between two looks at what no call has met
 BYTES_LIKE: Final = (bytes, bytearray, memoryview)
@@ -135,11 +136,9 @@ class Connection:
             self.client.sent(fragments.payload(), fragments.opcode, fragments.size)
 
     def _unsent(self, was_open: bool) -> None:
-        """A send has raised. One that broke the connection is counted; a mistake of the program's is not."""
-        if self._is_closed():
-            if was_open:
-                self.client.unsent()
-            self.end()
+        """A send has raised. One that met the end of the connection is counted; a mistake of the program's is not."""
+        if was_open and self._is_closed():
+            self.client.unsent()
 
     # -- heartbeats ---------------------------------------------------------------------------------------------------
 
@@ -190,6 +189,13 @@ class Connection:
             self.client.emit(events.HEARTBEAT_MISSED, {"system_time": time.time_ns()})
 
     # -- the end ------------------------------------------------------------------------------------------------------
+
+    def met(self, error: BaseException) -> None:
+        """A call raises this to the program: with its traceback as it would be without us, and after the end, if it is
+        that, was emitted."""
+        if self._is_closed():
+            self.end()
+        without_us(error)
 
     def look(self) -> None:
         """Any thread: what no call has met."""

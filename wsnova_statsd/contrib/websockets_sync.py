@@ -15,9 +15,9 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
+from .. import checks
 from ..dial.answer import Answer
 from ..dial.target import target
 from ..errors import ConfigurationError, ConnectionFailed, MissingExtra
@@ -28,11 +28,11 @@ from .foreign import Foreign
 from .foreign_link import failure
 from .given import Given, MessageType
 from .roster import ROSTER
+from .websocket_connection import without_us
 from .websockets_link import BYTES_LIKE, Connection, Place
 
 try:
     from websockets import exceptions
-    from websockets.exceptions import ConnectionClosed
     from websockets.sync import client as library
     from websockets.sync.client import ClientConnection
 except ImportError as error:
@@ -41,7 +41,6 @@ except ImportError as error:
 __all__ = ["connect", "instrument", "instrument_all", "reconnect", "uninstrument", "uninstrument_all"]
 
 _MARK: Final = "_wsnova_statsd"  # the attribute of an instrumented connection
-_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 _clock = time.monotonic_ns
 _recv = ClientConnection.recv
 _recv_streaming = ClientConnection.recv_streaming
@@ -71,7 +70,7 @@ def connect(
     client_id: str | None = None,
     profile: ProfileName | Profile | None = None,
     message_type: MessageType = None,
-    tags: Mapping[str, str] = _NO_TAGS,
+    tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
     **theirs: Any,
 ) -> Any:
@@ -79,7 +78,7 @@ def connect(
 
     Raises what that raises, ConfigurationError for what is not usable here, and ClientIdInUse.
     """
-    given = Given(client_id, profile, message_type, tags, bus)
+    given = Given(client_id, profile, message_type, tags or {}, bus)
     if theirs.get("legacy") is False:
         del theirs["legacy"]
         return _loop(uri, given, theirs)
@@ -95,28 +94,29 @@ def reconnect(
     client_id: str | None = None,
     profile: ProfileName | Profile | None = None,
     message_type: MessageType = None,
-    tags: Mapping[str, str] = _NO_TAGS,
+    tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
     **theirs: Any,
 ) -> Any:
     """`websockets.sync.client.reconnect(uri, **theirs)`, from websockets 17.1 on; its connections are one client's."""
-    return _loop(uri, Given(client_id, profile, message_type, tags, bus), theirs)
+    return _loop(uri, Given(client_id, profile, message_type, tags or {}, bus), theirs)
 
 
+@checks.by_name
 def instrument(
     connection: ClientConnection,
     *,
     client_id: str | None = None,
     profile: ProfileName | Profile | None = None,
     message_type: MessageType = None,
-    tags: Mapping[str, str] = _NO_TAGS,
+    tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
 ) -> ClientConnection:
     """Instrument a connection that is open; the same object. Its dial is over and is not emitted, only that it is up.
 
     Raises ConfigurationError, and ClientIdInUse.
     """
-    given = Given(client_id, profile, message_type, tags, bus)
+    given = Given(client_id, profile, message_type, tags or {}, bus)
     if not isinstance(connection, ClientConnection):
         raise ConfigurationError(
             f"{type(connection).__module__}.{type(connection).__qualname__} cannot be instrumented here; give a "
@@ -150,11 +150,12 @@ def uninstrument(connection: ClientConnection) -> ClientConnection:
     return connection
 
 
+@checks.by_name
 def instrument_all(
     *,
     profile: ProfileName | Profile | None = None,
     message_type: MessageType = None,
-    tags: Mapping[str, str] = _NO_TAGS,
+    tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
 ) -> None:
     """Instrument every connection that is dialled from now on, whoever imported what of the library before.
@@ -162,7 +163,7 @@ def instrument_all(
     In place, by ClientConnection.handshake and reconnect.connect: before websockets 17.1 a dial is emitted when TCP and
     TLS stand, and one that fails before is not.
     """
-    given = Given(None, profile, message_type, tags, bus)
+    given = Given(None, profile, message_type, tags or {}, bus)
     if _everything.given is not None:
         raise ConfigurationError("all connections are instrumented already; call uninstrument_all() first")
     _everything.given = given
@@ -195,11 +196,11 @@ def _dial(given: Given, uri: str, place: Place, make: Callable[[], Any]) -> Any:
     client.connecting(uri)
     try:
         connection = make()
-    except Exception as error:
-        client.failed(_failure(error, uri))
-        raise
-    except BaseException:
-        client.cancelled()
+    except BaseException as error:
+        if isinstance(error, Exception):
+            client.failed(_failure(error, uri))
+        else:
+            client.cancelled()
         raise
     finally:
         _here.dial, place.dialling = outer, False
@@ -273,21 +274,22 @@ _everything = _Everything()
 
 def _instrumented_handshake(self: ClientConnection, *arguments: Any, **options: Any) -> None:
     """ClientConnection.handshake, in its place: the first method of a connection that the library calls."""
-    given, shake = _everything.given, functools.partial(_handshake, self, *arguments, **options)
-    if given is None or _known(self) is not None:
-        shake()
-    elif _here.dial is not None:
-        _dress(self, *_here.dial)
-        shake()
-    else:
-        _dial(given, _uri_of(self), Place(), functools.partial(_shaken, self, shake))
+    given = _everything.given
 
+    def shake() -> ClientConnection:
+        if _here.dial is not None and _known(self) is None:
+            _dress(self, *_here.dial)
+        _handshake(self, *arguments, **options)
+        return self
 
-def _shaken(connection: ClientConnection, shake: Callable[[], None]) -> ClientConnection:
-    if _here.dial is not None:
-        _dress(connection, *_here.dial)
-    shake()
-    return connection
+    try:
+        if given is None or _here.dial is not None:
+            shake()
+        else:
+            _dial(given, _uri_of(self), Place(), shake)
+    except BaseException as error:
+        without_us(error)
+        raise
 
 
 def _instrumented_connect(self: Any) -> Any:
@@ -295,8 +297,12 @@ def _instrumented_connect(self: Any) -> Any:
     given = _everything.given
     if given is None or _here.dial is not None:
         return _loop_connect(self)
-    place = self.__dict__.setdefault(_MARK, Place())  # of all turns of a loop
-    return _dial(given, self.uri, place, lambda: _loop_connect(self))
+    place = vars(self).setdefault(_MARK, Place())  # of all turns of a loop
+    try:
+        return _dial(given, self.uri, place, functools.partial(_loop_connect, self))
+    except BaseException as error:
+        without_us(error)
+        raise
 
 
 if _Loop is not None:
@@ -372,8 +378,8 @@ class _Instrumented(ClientConnection):
         began = _clock()
         try:
             message = _recv(self, *arguments, **options)
-        except ConnectionClosed:
-            known.end()
+        except BaseException as error:
+            known.met(error)
             raise
         known.received(message, _clock() - began)
         return message
@@ -390,8 +396,8 @@ class _Instrumented(ClientConnection):
         gathered = known.gathering(fragments)
         try:
             yield from gathered
-        except ConnectionClosed:
-            known.end()
+        except BaseException as error:
+            known.met(error)
             raise
         known.gathered(gathered)
 
@@ -411,12 +417,16 @@ class _Instrumented(ClientConnection):
         text = options.get("text")
         if arguments:  # `text` by its place, as releases before 16 allow
             call, text = lambda given: _send(self, given, *arguments, **options), arguments[0]
-        if isinstance(message, (str, *BYTES_LIKE)):
-            known.send(call, message, text)
-        elif isinstance(message, Mapping) or not isinstance(message, Iterable):
-            call(message)  # the library refuses it
-        else:
-            known.send_fragments(call, message, text)
+        try:
+            if isinstance(message, (str, *BYTES_LIKE)):
+                known.send(call, message, text)
+            elif isinstance(message, Mapping) or not isinstance(message, Iterable):
+                call(message)  # the library refuses it
+            else:
+                known.send_fragments(call, message, text)
+        except BaseException as error:
+            known.met(error)
+            raise
 
     def ping(self, *arguments: Any, **options: Any) -> threading.Event:
         known = _known(self)
@@ -427,8 +437,8 @@ class _Instrumented(ClientConnection):
             self.maybe_raise_legacy_warning()
         try:
             pong = _ping(self, *arguments, **options)
-        except ConnectionClosed:
-            known.end()
+        except BaseException as error:
+            known.met(error)
             raise
         known.pinged(pong, set_on_close=bool(options.get("ack_on_close", len(arguments) > 1 and arguments[1])))
         return pong
@@ -444,13 +454,22 @@ class _Instrumented(ClientConnection):
         known.closing = True
         try:
             _close(self, *arguments, **options)
-        finally:
-            known.look()
+        except BaseException as error:
+            known.met(error)
+            raise
+        known.look()
 
 
 def _timed(messages: Iterator[Any], known: Connection) -> Iterator[Any]:
     """Each message, with what the loop's body does with it as its processing."""
-    for message in messages:
+    while True:
+        try:
+            message = next(messages)
+        except StopIteration:
+            return
+        except BaseException as error:
+            known.met(error)
+            raise
         span, known.span = known.span, None
         if span is None:  # of a recv() that is not ours
             yield message
