@@ -1,6 +1,8 @@
 """Connections of the websockets library, instrumented: what they live through, told as a client's own life is."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -547,6 +549,38 @@ def test_all_that_a_program_makes_is_instrumented_in_place(bus: ws.Bus, log: Eve
         connection.send("1")
         assert connection.recv() == "1"
         assert log.count(STARTED) == 3
+
+
+class Final(ClientConnection):
+    """A program's class that lets no other be made of it."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("nothing is made of Final")
+
+
+def test_a_class_that_cannot_be_extended_is_refused_or_left_alone(
+    bus: ws.Bus, log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refused to a program that asks for it; one that does not know of us goes on, and a record says so."""
+    with WebSocketServer(echo) as server:
+        with pytest.raises(ConfigurationError, match="nothing is made of Final"):
+            connect(server, bus, create_connection=Final)
+        websockets_sync.instrument_all(bus=bus)
+        try:
+            with theirs.connect(server.url, create_connection=Final) as connection:
+                connection.send("1")
+                assert connection.recv() == "1"
+        finally:
+            websockets_sync.uninstrument_all()
+    assert log.count(COMPLETED) == 0
+    assert "a connection is not instrumented" in caplog.text
+
+
+def test_without_the_library_the_extra_is_named() -> None:
+    """At the import."""
+    code = "import sys; sys.modules['websockets'] = None\nimport wsnova_statsd.contrib.websockets_sync"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr.splitlines()[-1].endswith("pip install 'wsnova-statsd[websockets]'")
 
 
 # -- types and what waits ---------------------------------------------------------------------------------------------

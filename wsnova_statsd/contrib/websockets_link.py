@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final
 
@@ -208,12 +209,11 @@ class Connection:
 
     def end(self) -> None:
         """The connection is closed: emit that, unless it was. When this returns it has been emitted."""
-        if not self.over:
-            holding(self._ending, _PATIENCE, self._end)
+        if not self.over and self._link is not None:
+            holding(self._ending, _PATIENCE, partial(self._end, self._link))
 
-    def _end(self) -> bool:
-        link = self._link
-        if link is None or self.over:
+    def _end(self, link: Link) -> bool:
+        if self.over:
             return False
         loss = self._loss()
         if loss.reason == "ping_timeout":

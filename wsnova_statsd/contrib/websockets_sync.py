@@ -12,6 +12,7 @@ program's own subclass and above the library's. Threads: see `websockets_link`; 
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from ..dial.target import target
 from ..errors import ConfigurationError, ConnectionFailed, MissingExtra
 from ..link.handshake import refusal
 from ..profiles import Profile, ProfileName
+from ..redaction import log_fault
 from ..telemetry import Bus
 from .foreign import Foreign
 from .foreign_link import failure
@@ -41,6 +43,7 @@ except ImportError as error:
 __all__ = ["connect", "instrument", "instrument_all", "reconnect", "uninstrument", "uninstrument_all"]
 
 _MARK: Final = "_wsnova_statsd"  # the attribute of an instrumented connection
+_log = logging.getLogger(__name__)
 _clock = time.monotonic_ns
 _recv = ClientConnection.recv
 _recv_streaming = ClientConnection.recv_streaming
@@ -73,7 +76,7 @@ def connect(
     tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
     **theirs: Any,
-) -> Any:
+) -> ClientConnection:
     """`websockets.sync.client.connect(uri, **theirs)`, whose connection is instrumented.
 
     Raises what that raises, ConfigurationError for what is not usable here, and ClientIdInUse.
@@ -81,7 +84,8 @@ def connect(
     given = Given(client_id, profile, message_type, tags or {}, bus)
     if theirs.get("legacy") is False:
         del theirs["legacy"]
-        return _loop(uri, given, theirs)
+        loop: Any = _loop(uri, given, theirs)  # a context manager as well
+        return loop  # type: ignore[no-any-return]
     place = Place()
     ROSTER.reserve(given, place)
     theirs["create_connection"] = _dressing(theirs.get("create_connection"))
@@ -185,16 +189,16 @@ def uninstrument_all() -> None:
 # -- dials ------------------------------------------------------------------------------------------------------------
 
 
-def _dial(given: Given, uri: str, place: Place, make: Callable[[], Any]) -> Any:
+def _dial(given: Given, uri: str, place: Place, make: Callable[[], ClientConnection]) -> ClientConnection:
     """A connection that `make` dials, with the events of the dial."""
     client = ROSTER.take(given, uri, place)
     if client is None:
         return make()
     place.client = client
-    outer, _here.dial = _here.dial, (client, place)
-    place.dialling = True
-    client.connecting(uri)
+    outer = _here.dial
     try:
+        _here.dial, place.dialling = (client, place), True
+        client.connecting(uri)
         connection = make()
     except BaseException as error:
         if isinstance(error, Exception):
@@ -205,7 +209,9 @@ def _dial(given: Given, uri: str, place: Place, make: Callable[[], Any]) -> Any:
     finally:
         _here.dial, place.dialling = outer, False
     known = _known(connection)
-    if known is not None:
+    if known is None:
+        client.cancelled()
+    else:
         known.stands(client.connected(known.waiting))
     return connection
 
@@ -278,7 +284,10 @@ def _instrumented_handshake(self: ClientConnection, *arguments: Any, **options: 
 
     def shake() -> ClientConnection:
         if _here.dial is not None and _known(self) is None:
-            _dress(self, *_here.dial)
+            try:
+                _dress(self, *_here.dial)
+            except ConfigurationError as error:  # the program did not ask for this, and goes on without
+                log_fault(_log, error, "a connection is not instrumented")
         _handshake(self, *arguments, **options)
         return self
 
