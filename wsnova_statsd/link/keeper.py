@@ -141,8 +141,7 @@ class Keeper:
                     self._round(selector, links, away, now)
 
     def _round(self, selector: selectors.BaseSelector, links: dict[Link, Kept], away: list[Kept], now: float) -> None:
-        """What is to be done for owners who are away, and for links that ended: four times a second while there are any,
-        else once."""
+        """What is to be done for owners who are away, and for links that ended; four times a second while there are."""
         for kept in self._registered.union(away):
             with _GUARD:
                 if kept.link.disposed:  # by what came before it was watched
