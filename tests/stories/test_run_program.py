@@ -14,7 +14,7 @@ import pytest
 
 from tests.stories.test_examples import SITE, environment
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
-from wsnova_statsd.testing.server import WebSocketServer, send_messages, silent
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, send_messages, silent
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -129,6 +129,55 @@ def test_a_strangers_program_says_and_does_the_same_and_is_counted_exactly(agent
     assert agent.count("websocket.connection.reconnect.success", client) == 3
     assert {tag for _, tags, _ in agent.counts() for tag in tags if tag.startswith("client:")} == {"client:127.0.0.1-1"}
     assert agent.malformed == []
+
+
+SYNC = """
+import sys, traceback
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+class Mine(ClientConnection):
+    def recv(self, *arguments, **options):
+        return "mine " + super().recv(*arguments, **options)
+
+for _ in range(2):
+    with connect(sys.argv[1], create_connection=Mine) as connection:
+        print(type(connection).__name__, isinstance(connection, Mine))
+        connection.send("hello")
+        try:
+            while True:
+                print(connection.recv())
+        except ConnectionClosed as error:
+            print(repr(error))
+with connect(sys.argv[1]) as connection:
+    connection.send("hello")
+    for message in connection:
+        print(message)
+try:
+    connect("ws://127.0.0.1:1")
+except OSError:
+    traceback.print_exc()
+connection.recv()
+"""
+
+
+@pytest.mark.usefixtures("here")
+def test_a_program_on_the_websockets_library_says_the_same_and_is_counted(agent: DogStatsDReceiver) -> None:
+    """With a subclass of its own, iteration, a dial that fails and a receive on a connection that is over."""
+    Path("sync.py").write_text(SYNC)
+
+    def three(connection: ScriptedConnection) -> None:
+        connection.recv()
+        for number in "123":
+            connection.send(number)
+        connection.close()
+
+    with WebSocketServer(three) as server:
+        ended = _both("sync.py", server.url)
+    assert (ended.out.count(b"mine "), ended.errors.count(b"Traceback")) == (6, 2)
+    assert agent.wait_for(lambda r: r.count("websocket.message.received") == 9), agent.counts()
+    assert agent.count("websocket.message.sent") == 3
+    assert agent.count("websocket.connection.disconnected", {"reason": "close_1000"}) == 3
 
 
 TELLS = """
