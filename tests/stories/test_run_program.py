@@ -302,6 +302,19 @@ def test_gevent_patches_first_and_says_nothing(agent: DogStatsDReceiver) -> None
 
 
 @pytest.mark.usefixtures("here")
+def test_gevent_that_patches_late_has_the_program_go_on_uninstrumented(agent: DogStatsDReceiver) -> None:
+    """As it would bare: what waited for a thread of ours would wait for ever."""
+    Path("late.py").write_text(
+        "import sys, websocket\nfrom gevent import monkey\nmonkey.patch_all()\n"
+        "ws = websocket.create_connection(sys.argv[1])\nprint(ws.recv())\nws.close()\n"
+        "websocket.WebSocketApp(sys.argv[1], on_message=lambda app, text: (print(text), app.close())).run_forever()\n"
+    )
+    with WebSocketServer(send_messages(["tick"])) as server:
+        assert _both("late.py", server.url).out == b"tick\ntick\n"
+    assert agent.counts() == []
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("fault", ["1/0", "import nowhere_at_all", "raise SystemExit(4)", "def"])
 def test_a_library_that_cannot_be_imported_shows_its_own_traceback(fault: str) -> None:
     """Without a frame of ours."""
