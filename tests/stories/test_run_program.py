@@ -13,20 +13,17 @@ from typing import NamedTuple
 import pytest
 
 from tests.stories.test_examples import SITE, environment
+from tests.wire.test_websockets_versions import interpreter
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, send_messages, silent
 
 pytestmark = pytest.mark.usefixtures("installed")
 
 
-class _Run:
+def _run(python: str = sys.executable) -> list[str]:
     """The command that pip installed: unlike python -m, it does not look for modules in the current folder."""
+    return [python, str(Path(os.environ[SITE], "bin", "wsnova-statsd")), "run"]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter((sys.executable, str(Path(os.environ[SITE], "bin", "wsnova-statsd")), "run"))
-
-
-RUN = _Run()
 
 # A stranger's program: it prints ticks, dials again whatever happens, and gives up in the end.
 STRANGER = '''\
@@ -61,6 +58,9 @@ create_connection("ws://127.0.0.1:1")
 '''
 
 
+HERE = "the one that is installed"
+
+
 class Ended(NamedTuple):
     """What a program said, and how it ended."""
 
@@ -86,6 +86,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: DogStatsDReceiv
     return tmp_path
 
 
+def _python(release: str) -> str:
+    return sys.executable if release == HERE else interpreter(release)
+
+
 def _end(command: Sequence[str], interrupt: int | None, said: bytes) -> Ended:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.PIPE) as running:
         assert running.stdout is not None
@@ -98,22 +102,33 @@ def _end(command: Sequence[str], interrupt: int | None, said: bytes) -> Ended:
     return Ended(first + out, errors, running.returncode)
 
 
-def _both(*arguments: str, bare: Sequence[str] | None = None, interrupt: int | None = None, said: bytes = b"") -> Ended:
+def _both(
+    *arguments: str,
+    bare: Sequence[str] | None = None,
+    interrupt: int | None = None,
+    said: bytes = b"",
+    python: str = sys.executable,
+) -> Ended:
     """Run this program bare, then under `run`; what it said both times. `bare` is the command if it is another one;
     `interrupt` is sent once it has said its first line."""
-    first = _end([sys.executable, *arguments] if bare is None else bare, interrupt, said)
-    second = _end([*RUN, *arguments], interrupt, said)
+    first = _end([python, *arguments] if bare is None else bare, interrupt, said)
+    second = _end([*_run(python), *arguments], interrupt, said)
     assert second == first
     return second
 
 
 @pytest.mark.usefixtures("here")
-def test_a_strangers_program_says_and_does_the_same_and_is_counted_exactly(agent: DogStatsDReceiver) -> None:
+@pytest.mark.parametrize(
+    "release", [HERE, "websocket-client-1.6.4", "websocket-client-1.7.0", "websocket-client-1.8.0"]
+)
+def test_a_strangers_program_says_and_does_the_same_and_is_counted_exactly(
+    agent: DogStatsDReceiver, release: str
+) -> None:
     """Output, tracebacks and exit status; three links that are dropped, one that it closes, two dials that fail."""
     Path("stranger.py").write_text(STRANGER)
     ticks = [str(number) for number in range(1, 6)]
     with WebSocketServer(send_messages(ticks, then="drop")) as server:
-        ended = _both("stranger.py", server.url, "3")
+        ended = _both("stranger.py", server.url, "3", python=_python(release))
         assert server.connections == 2 * 4
     assert ended.status == 1
     assert ended.out.count(b"tick") == 15
@@ -162,7 +177,10 @@ connection.recv()
 
 
 @pytest.mark.usefixtures("here")
-def test_a_program_on_the_websockets_library_says_the_same_and_is_counted(agent: DogStatsDReceiver) -> None:
+@pytest.mark.parametrize("release", [HERE, "websockets-13.1", "websockets-15.0.1"])
+def test_a_program_on_the_websockets_library_says_the_same_and_is_counted(
+    agent: DogStatsDReceiver, release: str
+) -> None:
     """With a subclass of its own, iteration, a dial that fails and a receive on a connection that is over."""
     Path("sync.py").write_text(SYNC)
 
@@ -173,7 +191,7 @@ def test_a_program_on_the_websockets_library_says_the_same_and_is_counted(agent:
         connection.close()
 
     with WebSocketServer(three) as server:
-        ended = _both("sync.py", server.url)
+        ended = _both("sync.py", server.url, python=_python(release))
     assert (ended.out.count(b"mine "), ended.errors.count(b"Traceback")) == (6, 2)
     assert agent.wait_for(lambda r: r.count("websocket.message.received") == 9), agent.counts()
     assert agent.count("websocket.message.sent") == 3
@@ -330,7 +348,9 @@ def test_where_this_library_cannot_be_imported_the_program_runs_bare(monkeypatch
     Path("uses.py").write_text("import websocket, sys\nprint(websocket.WebSocketApp, 'wsnova_statsd' in sys.modules)\n")
     _both("uses.py")
     monkeypatch.setenv("WSNOVA_STATSD_LOG", "on")
-    assert _end([*RUN, "uses.py"], None, b"").errors == b"wsnova_statsd: this program is not instrumented: not here\n"
+    assert (
+        _end([*_run(), "uses.py"], None, b"").errors == b"wsnova_statsd: this program is not instrumented: not here\n"
+    )
 
 
 @pytest.mark.usefixtures("here")
@@ -345,7 +365,7 @@ def test_settings_that_are_not_usable_are_refused_and_a_childs_are_passed_over(
     with WebSocketServer(send_messages(["tick"])) as server:
         assert _both("child.py", server.url)[:2] == (b"tick\n", b"")
         monkeypatch.setenv("WSNOVA_STATSD_SISTEM", "on")
-        refused = _end([*RUN, "child.py", server.url], None, b"")
+        refused = _end([*_run(), "child.py", server.url], None, b"")
         assert server.connections == 2
     assert (refused.status, refused.out, refused.errors.count(b"\n")) == (2, b"", 1)
     assert b"did you mean 'SYSTEM'?" in refused.errors
@@ -372,7 +392,7 @@ def test_records_go_where_the_program_has_them_written_or_nowhere(monkeypatch: p
     Path("logs.py").write_text(LOGS)
     with WebSocketServer(silent) as server:
         assert _both("logs.py", server.url)[:2] == (b"refused\n", b"")
-        command = [*RUN, "logs.py", server.url]
+        command = [*_run(), "logs.py", server.url]
         assert b"MINE WARNING wsnova_statsd." in _end([*command, "configure"], None, b"").errors
         monkeypatch.setenv("WSNOVA_STATSD_LOG", "on")
         lines = _end(command, None, b"").errors.splitlines()
@@ -398,7 +418,7 @@ def test_a_program_that_uses_this_library_itself_is_not_counted_twice(agent: Dog
             "print(websocket.create_connection(sys.argv[1]).recv())\n"
         )
         with WebSocketServer(send_messages(["tick"])) as server:
-            assert _end([*RUN, "knows.py", server.url], None, b"")[:2] == (b"tick\ntick\n", b"")
+            assert _end([*_run(), "knows.py", server.url], None, b"")[:2] == (b"tick\ntick\n", b"")
         assert agent.wait_for(two)
         assert agent.count("websocket.message.batch.count", {**received, "mine": "1"}) >= 1
 
@@ -429,7 +449,7 @@ def test_a_prefork_server_has_each_worker_counted(here: Path, agent: DogStatsDRe
         port = str(_free_port())
         command = ["-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{port}", "shop:app"]
         try:
-            done = _end([sys.executable, "ask.py", port, *RUN, "--", sys.executable, *command], None, b"")
+            done = _end([sys.executable, "ask.py", port, *_run(), "--", sys.executable, *command], None, b"")
         finally:
             del os.environ["FEED"]
     assert done.out.splitlines() == [str([b"7"] * 9).encode(), b"0"], done.errors
