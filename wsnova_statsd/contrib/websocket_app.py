@@ -332,18 +332,22 @@ class _Watched(Owner):
         if connection is None or self._inside:  # or it is called by the program itself, in another one
             return callback(*arguments, **named)
         self._inside, failed = True, True
+        fault: Exception | None = None
         connection.begin()
         try:
             result = callback(*arguments, **named)
             failed = False
             return result
         except Exception as error:
-            if self.foreign is not None:
-                self.foreign.raised(error)
+            without_us(error)
+            fault = error
             raise
         finally:
             self._inside = False
             connection.handled(failed=failed, last=name != "on_data" or not self._follows(connection.continued))
+            if fault is not None and self.foreign is not None:
+                self.foreign.raised(fault)
+            fault = None  # its traceback holds this frame
 
     def _follows(self, continued: bool) -> bool:
         """Whether another callback handles a message beside on_data, or a fragment that continues one."""
