@@ -6,6 +6,7 @@ bare and instrumented, in a process of its own; prints what its callbacks saw an
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -76,9 +77,7 @@ class Run:
         if self.way == "ping":
             named |= {"ping_interval": 0.8, "ping_timeout": 0.2}
         if self.loop == "rel":
-            import rel
-
-            self.rel = named["dispatcher"] = rel
+            self.rel = named["dispatcher"] = importlib.import_module("rel")
             named["reconnect"] = AGAIN
         try:
             self.note("returned", self.app.run_forever(**named))

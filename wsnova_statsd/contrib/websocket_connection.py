@@ -59,6 +59,7 @@ class Owner:
 
     def __init__(self, given: Given) -> None:
         self.given = given
+        self.automatic = False  # by instrument_all
         self.foreign: Foreign | None = None
         self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
