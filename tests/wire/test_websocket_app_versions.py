@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT
+from wsnova_statsd.testing.server import WebSocketServer, echo
 from wsnova_statsd.testing.tcp import CLOSE, TEXT, Connection, LoopbackPort, TcpServer, server_frame
 
 RELEASES = tuple(f"websocket-client-{one}" for one in ("1.6.4", "1.7.0", "1.8.0", "newest"))
@@ -131,3 +132,43 @@ def test_the_table_of_ends(release: str, loop: str, url: str) -> None:
         bare, instrumented = (found[way][name] for name in ("bare", "instrumented"))
         assert instrumented["callbacks"] == bare["callbacks"], way
         assert _told(instrumented["events"]) == expected(way, loop, comes_back), way
+
+
+CLIENT = """
+import sys, time
+import wsnova_statsd as ws
+bus, seen = ws.Bus(), []
+bus.attach_many("test", ws.events.CATALOGUE, lambda event, *given: seen.append(event.removeprefix(ws.events.PREFIX)))
+profile = ws.FINANCIAL.replace(ping_interval=0.05)
+with ws.Client(sys.argv[1], client_id="md-1", profile=profile, bus=bus) as client:
+    for number in range(3):
+        client.send({"n": number})
+        print(client.receive(timeout=10))
+    until = time.monotonic() + 10
+    while "heartbeat.received" not in seen and time.monotonic() < until:
+        try:
+            client.receive(timeout=0.05)
+        except TimeoutError:
+            pass
+print(*sorted({one for one in seen if one.startswith(("connection", "heartbeat", "error"))}))
+"""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_our_own_client_runs_on_each_release(release: str) -> None:
+    """It takes the control frames of the library: pings, pongs and the close frame."""
+    with WebSocketServer(echo) as server:
+        done = subprocess.run(
+            [interpreter(release), "-W", "error", "-c", CLIENT, server.url],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=55,
+            check=False,
+        )
+    assert done.stdout.splitlines() == [
+        *(f"{{'n': {number}}}" for number in range(3)),
+        "connection.completed connection.disconnected connection.started heartbeat.received heartbeat.sent",
+    ], done.stderr
+    assert done.stderr == ""
