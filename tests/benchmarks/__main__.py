@@ -28,6 +28,7 @@ from . import (
     growth,
     idle,
     import_time,
+    instrumented,
     memory,
     paced,
     picture,
@@ -53,6 +54,7 @@ MODULES = (
     idle,
     quiet,
     reconnect,
+    instrumented,
     import_time,
     growth,
 )

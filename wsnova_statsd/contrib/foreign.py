@@ -321,7 +321,9 @@ class Foreign:
         recorders = messages.of(message)
         if recorders.received is not None:
             recorders.received(size, _wall())
-        batch.count((1, size, 0, 0, 0, 0))
+        batch.counts.append((1, size, 0, 0, 0, 0))
+        if batch.due != batch.flushed_at:
+            batch.plan()
         if waited >= _READING:
             self._idle += waited
         link = self._link

@@ -72,10 +72,13 @@ def instrument(
     given = Given(client_id, profile, message_type, tags or {}, bus)
     if not isinstance(app, websocket.WebSocketApp):
         raise ConfigurationError(f"app is a {type(app).__name__}; give a websocket.WebSocketApp")
-    if _KEY in vars(app):
+    before = vars(app).get(_KEY)
+    if before is not None and not before.automatic:
         raise ConfigurationError("this app is instrumented already; call uninstrument(app) first")
     if app.sock is not None or app.keep_running:
         raise ConfigurationError("this app runs already; instrument it before run_forever")
+    if before is not None:
+        before.undo(app)
     watched = _Watched(app, given)
     ROSTER.reserve(given, watched)
     watched.begin(app)
@@ -102,8 +105,11 @@ def instrument_connection(
     given = Given(client_id, profile, message_type, tags or {}, bus)
     if not isinstance(ws, websocket.WebSocket):
         raise ConfigurationError(f"ws is a {type(ws).__name__}; give a websocket.WebSocket")
-    if _KEY in vars(ws):
+    before = vars(ws).get(_KEY)
+    if before is not None and not before.owner.automatic:
         raise ConfigurationError("this connection is instrumented already; call uninstrument(ws) first")
+    if before is not None:
+        uninstrument(ws)
     owner = Owner(given)
     ROSTER.reserve(given, owner)
     connection = _wrap(ws, owner)
@@ -133,7 +139,7 @@ def instrument_all(
     bus: Bus | None = None,
 ) -> None:
     """Instrument every WebSocketApp and WebSocket that is made from now on, as `instrument` and `instrument_connection`
-    do. Raises ConfigurationError if they are already."""
+    do; to call those for one of them replaces what was given here. Raises ConfigurationError if they are already."""
     given = Given(None, profile, message_type, tags or {}, bus)
     if _ALL:
         raise ConfigurationError("all apps and connections are instrumented already; call uninstrument_all() first")
@@ -169,12 +175,16 @@ def _initializer(before: Callable[..., None], given: Given, made: Callable[[Any,
 
 def _app_made(app: websocket.WebSocketApp, given: Given) -> None:
     if _KEY not in vars(app):
-        _Watched(app, given).begin(app)
+        watched = _Watched(app, given)
+        watched.automatic = True
+        watched.begin(app)
 
 
 def _connection_made(ws: websocket.WebSocket, given: Given) -> None:
     if _KEY not in vars(ws):
-        _wrap(ws, Owner(given))
+        owner = Owner(given)
+        owner.automatic = True
+        _wrap(ws, owner)
 
 
 # -- connections -------------------------------------------------------------------------------------------------------
@@ -303,47 +313,58 @@ class _Watched(Owner):
         return value
 
     def _wrapped(self, name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
-        around = self._handling if name in _HANDLERS else self._ends
-
-        @functools.wraps(callback, updated=())
-        def called(*arguments: Any, **named: Any) -> Any:
-            try:
-                return around(name, callback, arguments, named)
-            except BaseException as error:
-                without_us(error)
-                raise
-
+        called = self._handling(name, callback) if name in _HANDLERS else self._ends(callback)
         vars(called).update(original=callback, of=self)
         return called
 
     # -- callbacks ----------------------------------------------------------------------------------------------------
 
-    def _ends(self, name: str, callback: Callable[..., Any], arguments: Any, named: Any) -> Any:
-        before, self._ending = self._ending, threading.get_ident()
-        try:
-            return callback(*arguments, **named)
-        finally:
-            self._ending = before
+    def _ends(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(callback, updated=())
+        def called(*arguments: Any, **named: Any) -> Any:
+            before, self._ending = self._ending, threading.get_ident()
+            try:
+                return callback(*arguments, **named)
+            except BaseException as error:
+                without_us(error)
+                raise
+            finally:
+                self._ending = before
 
-    def _handling(self, name: str, callback: Callable[..., Any], arguments: Any, named: Any) -> Any:
-        """The thread that reads: a callback handles a message, or a fragment of one."""
+        return called
+
+    def _handling(self, name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
+        first = name == "on_data"
+
+        @functools.wraps(callback, updated=())
+        def called(*arguments: Any, **named: Any) -> Any:
+            """In the thread that reads: a message is handled, or a fragment of one."""
+            connection = self._reading()
+            if connection is None:
+                return callback(*arguments, **named)
+            self._inside, fault = True, None
+            connection.begin()
+            try:
+                return callback(*arguments, **named)
+            except BaseException as error:
+                without_us(error)
+                fault = error
+                raise
+            finally:
+                self._inside = False
+                last = not first or not self._follows(connection.continued)
+                connection.handled(failed=fault is not None, last=last)
+                if isinstance(fault, Exception) and self.foreign is not None:
+                    self.foreign.raised(fault)
+                fault = None  # its traceback holds this frame
+
+        return called
+
+    def _reading(self) -> Connection | None:
+        """The connection whose message a callback is given; None if the program itself calls it, in another one say."""
         app = self._app()
-        connection = None if app is None or app.sock is None else vars(app.sock).get(_KEY)
-        if connection is None or self._inside:  # or it is called by the program itself, in another one
-            return callback(*arguments, **named)
-        self._inside, failed = True, True
-        connection.begin()
-        try:
-            result = callback(*arguments, **named)
-            failed = False
-            return result
-        except Exception as error:
-            if self.foreign is not None:
-                self.foreign.raised(error)
-            raise
-        finally:
-            self._inside = False
-            connection.handled(failed=failed, last=name != "on_data" or not self._follows(connection.continued))
+        ws = None if app is None or self._inside else app.sock
+        return None if ws is None else vars(ws).get(_KEY)
 
     def _follows(self, continued: bool) -> bool:
         """Whether another callback handles a message beside on_data, or a fragment that continues one."""

@@ -59,6 +59,7 @@ class Owner:
 
     def __init__(self, given: Given) -> None:
         self.given = given
+        self.automatic = False  # by instrument_all
         self.foreign: Foreign | None = None
         self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -224,19 +225,21 @@ class Connection:
         """The link is over; the first one who says so counts."""
         link, self._buffered = self.link, None
         if link is not None and self._foreign is not None:
-            self._foreign.ended(link, LOCAL if self.local else self._leaving or loss)
+            self._foreign.ended(link, self._leaving or (LOCAL if self.local else loss))
             self.link = None
 
     def _close(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
         """close, shutdown, abort: by the program, or by the library once it gives the connection up."""
         if self.link is None or self._leaving is not None:
             return original(*arguments, **named)
-        self._leaving = loss = LOCAL if self.local else self._pending or self.owner.why() or LOCAL
+        self._leaving = loss = self.owner.why() or (None if self.local else self._pending) or LOCAL
+        if loss is not LOCAL:  # it is over; that the library says goodbye may take seconds
+            self._end(loss)
         try:
             return original(*arguments, **named)
         finally:
-            self._end(loss)
             if loss is LOCAL:
+                self._end(loss)
                 self.owner.left()
 
     def _collected(self) -> None:
