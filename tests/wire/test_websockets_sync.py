@@ -344,14 +344,14 @@ def test_a_dial_that_fails_is_told_and_raised_as_it_was(bus: ws.Bus, log: EventL
 def test_connections_one_after_the_other_are_one_client(bus: ws.Bus, log: EventLog) -> None:
     """`while True: connect(); read to the end`: one id of the host, told to reconnect, with the time since the loss."""
     with WebSocketServer(closes(1013)) as server:
-        for _ in range(20):
+        for _ in range(100):
             with websockets_sync.connect(server.url, profile="financial", bus=bus) as connection:
                 _recv(connection)
         assert len({one.metadata["client_id"] for one in log}) == 1
-        assert [one.metadata["reconnect"] for one in log.of(STARTED)] == [False, *[True] * 19]
-        assert log.count(events.CONNECTION_RECONNECT_ATTEMPT) == 19
+        assert [one.metadata["reconnect"] for one in log.of(STARTED)] == [False, *[True] * 99]
+        assert log.count(events.CONNECTION_RECONNECT_ATTEMPT) == 99
         successes = log.of(events.CONNECTION_RECONNECT_SUCCESS)
-        assert len(successes) == 19
+        assert len(successes) == 99
         assert all(one.measurements["duration"] > 0 for one in successes)
 
 
@@ -631,3 +631,23 @@ def test_what_waits_in_the_kernel_is_told(bus: ws.Bus, log: EventLog, tls: Conte
         windows = [one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED)]
         assert any(one.get("waiting_bytes", 0) > 10_000 and one["behind"] > 0 for one in windows), windows
         assert all("waiting" not in one for one in windows)
+
+
+@pytest.mark.parametrize("timeout", [None, 0.0002])
+def test_a_reader_that_keeps_up_with_a_fast_feed_is_idle_in_between(
+    timeout: float | None, bus: ws.Bus, log: EventLog
+) -> None:
+    """However short its waits: else an alert would say that it never is."""
+
+    def fast(connection: ScriptedConnection) -> None:
+        while not connection.owner.stopping.wait(0.0005):
+            connection.send("x" * 100)
+
+    with WebSocketServer(fast) as server, connect(server, bus) as connection:
+        end = time.monotonic() + 2.2
+        while time.monotonic() < end:
+            with suppress(TimeoutError):
+                connection.recv(timeout)
+        windows = [one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED) if "idle" in one.measurements]
+        assert len(windows) >= 2
+        assert all(one["count"] > 50 and one["idle"] > 0 for one in windows[1:]), windows

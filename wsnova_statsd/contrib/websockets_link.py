@@ -32,6 +32,8 @@ BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 _KEEPALIVE: Final = "keepalive ping timeout"  # what the library tells the server then
 _BREACHES: Final = (1002, 1003, 1007, 1008, 1009, 1010)  # what it tells a server that broke the protocol
 _PINGS: Final = 10  # whose pong is still waited for
+_TAKING: Final = 50_000  # ns: a shorter wait is the taking of a message that is there
+_WAITED: Final = 1_000_000  # ns: what the client takes for a wait
 _PATIENCE: Final = 1.0  # seconds for another thread that emits the same end
 _log = logging.getLogger(__name__)
 _clock = time.monotonic_ns
@@ -62,6 +64,7 @@ class Connection:
         self.over = False
         self.warns = hasattr(connection, "maybe_raise_legacy_warning")
         self.span: Span | None = None  # of the message that was received last
+        self.waited = 0  # ns that the program waited for messages, and that the client was not told of yet
         self._connection = connection
         self._place = place
         self._link: Link | None = None
@@ -91,6 +94,11 @@ class Connection:
         """A message is returned to the program, which waited so many ns for it."""
         if self._pings:
             self._look_at_pings()
+        if waited >= _TAKING:
+            self.waited += waited
+        waited = 0
+        if self.waited >= _WAITED:
+            waited, self.waited = self.waited, 0
         opcode, size, data = self._measured(payload)
         self.span = self.client.received(data, opcode, waited, size)
 

@@ -388,6 +388,7 @@ class _Instrumented(ClientConnection):
         try:
             message = _recv(self, *arguments, **options)
         except BaseException as error:
+            known.waited += _clock() - began
             known.met(error)
             raise
         known.received(message, _clock() - began)
