@@ -1,0 +1,109 @@
+"""When the clients of a web site start: once in each process that serves, never in one that only forks those.
+
+A server that loads the application before it forks its workers (gunicorn --preload) would have the clients in a process
+that serves nothing. There what asks to start is kept, and `release()` starts it in each worker. No library is imported;
+whoever loads the application calls, in most servers the main thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from .. import process, telemetry
+from ..client.client import Client
+from ..client.state import State
+from ..monitor import init
+from ..redaction import describe_error, one_line
+
+_log = logging.getLogger(__name__)
+Begin = Callable[[], object]
+_NOT_STARTED: Final = (State.IDLE, State.FORKED)
+# Who loads an application in order to serve it, by the first part of the name of a module that is calling.
+_SERVERS: Final = frozenset(("gunicorn", "uvicorn", "hypercorn", "waitress", "granian"))
+
+
+class _Process:
+    """What of this process is to start. It goes on in a forked child, which has none of it running."""
+
+    def __init__(self) -> None:
+        self.holder: int | None = None  # the id of the process that only forks serving ones
+        self.kept: list[Begin] = []
+        self.after_fork()
+        process.on_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held the lock."""
+        self.lock = threading.RLock()  # guards `kept`; a signal's handler may come in the midst of any line
+
+
+_PROCESS: Final = _Process()
+
+
+def hold() -> None:
+    """This process forks those that serve, and starts nothing itself; a child of it does. For a server's hooks."""
+    _PROCESS.holder = os.getpid()
+
+
+def when_serving(begin: Begin) -> None:
+    """Call `begin` now, or if this process only forks those that serve: in each of them, when it calls `release()`."""
+    if os.getpid() != _PROCESS.holder:
+        if not _loads_in_master():
+            begin()
+            return
+        _log.warning(
+            "gunicorn loads the application in its master, which serves nothing: nothing was started there; add this "
+            "line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
+        )
+    with _PROCESS.lock:
+        _PROCESS.kept.append(begin)
+
+
+def release() -> None:
+    """In a process that serves: start what was kept in the one that forked it, and what is asked for from now on."""
+    process.in_child()
+    with _PROCESS.lock:
+        _PROCESS.holder = None
+        kept, _PROCESS.kept = _PROCESS.kept, []
+    for begin in kept:
+        begin()
+
+
+def loaded_by_server() -> bool:
+    """Whether a server that is known here is calling: it loads the application."""
+    return any(name.partition(".")[0] in _SERVERS for name in callers())
+
+
+def callers() -> Iterator[str]:
+    """The names of the modules that are calling, from the nearest on."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        yield str(frame.f_globals.get("__name__", ""))
+
+
+def _loads_in_master() -> bool:
+    names = list(callers())
+    return any(name.startswith("gunicorn.") for name in names) and not any(
+        name.startswith("gunicorn.workers.") for name in names
+    )
+
+
+def start(*clients: Client[Any], **monitor: Any) -> None:
+    """Start the process's Monitor, of these arguments, unless the program has set up telemetry itself, and then the
+    clients. Waits for nothing and raises nothing: what cannot be started is logged, each in a sentence."""
+    if monitor or not telemetry.DEFAULT.list_handlers():
+        try:
+            init(**monitor)
+        except Exception as error:
+            _log.error("the Monitor is not started, and nothing is sent by it: %s", describe_error(error))
+    for client in clients:
+        try:
+            if client.state in _NOT_STARTED:
+                client.start(wait=False)
+        except Exception as error:
+            _log.error("client %s is not started: %s", one_line(client.client_id), describe_error(error))
