@@ -80,9 +80,7 @@ def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     return read_settings({key.removeprefix(PREFIX): text for key, text in environ.items() if key.startswith(PREFIX)})
 
 
-def read_settings(
-    settings: Mapping[str, Any], where: str = "the environment"
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_settings(settings: Mapping[str, Any], where: str = "the environment") -> tuple[dict[str, Any], dict[str, Any]]:
     """As read, of settings by their names without the prefix. What is no text is taken as it is, but for None."""
     known_keys(f"{where}, under {PREFIX},", settings, NAMES)
     given = {key: value.strip() if isinstance(value, str) else value for key, value in settings.items()}
