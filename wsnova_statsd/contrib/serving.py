@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -71,6 +72,13 @@ def release() -> None:
         kept, _PROCESS.kept = _PROCESS.kept, []
     for begin in kept:
         begin()
+
+
+def end_in_order() -> None:
+    """Have SIGTERM end this process in order, if nothing else handles it: the server of a framework, for development,
+    has no handler of its own. Main thread; elsewhere nothing happens."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        process.end_on_sigterm()
 
 
 def loaded_by_server() -> bool:
