@@ -7,6 +7,7 @@ whoever loads the application calls, in most servers the main thread.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -17,13 +18,11 @@ from typing import Any, Final
 
 from .. import process, telemetry
 from ..client.client import Client
-from ..client.state import State
 from ..monitor import init
 from ..redaction import describe_error, one_line
 
 _log = logging.getLogger(__name__)
 Begin = Callable[[], object]
-_NOT_STARTED: Final = (State.IDLE, State.FORKED)
 # Who loads an application in order to serve it, by the first part of the name of a module that is calling.
 _SERVERS: Final = frozenset(("gunicorn", "uvicorn", "hypercorn", "waitress", "granian"))
 
@@ -62,6 +61,12 @@ def when_serving(begin: Begin) -> None:
         )
     with _PROCESS.lock:
         _PROCESS.kept.append(begin)
+
+
+def start_when_serving(*clients: Client[Any], **monitor: Any) -> None:
+    """Start the Monitor, of these arguments, and these clients, once this process serves: for an application without a
+    framework, where its module is loaded."""
+    when_serving(functools.partial(start, *clients, **monitor))
 
 
 def release() -> None:
@@ -103,7 +108,8 @@ def _loads_in_master() -> bool:
 
 def start(*clients: Client[Any], **monitor: Any) -> None:
     """Start the process's Monitor, of these arguments, unless the program has set up telemetry itself, and then the
-    clients. Waits for nothing and raises nothing: what cannot be started is logged, each in a sentence."""
+    clients that do not run. Waits for nothing and raises nothing: what cannot be started is logged, each in a
+    sentence."""
     if monitor or not telemetry.DEFAULT.list_handlers():
         try:
             init(**monitor)
@@ -111,7 +117,6 @@ def start(*clients: Client[Any], **monitor: Any) -> None:
             _log.error("the Monitor is not started, and nothing is sent by it: %s", describe_error(error))
     for client in clients:
         try:
-            if client.state in _NOT_STARTED:
-                client.start(wait=False)
+            client.start(wait=False)
         except Exception as error:
             _log.error("client %s is not started: %s", one_line(client.client_id), describe_error(error))
