@@ -1,9 +1,11 @@
 """The pages on platforms: the files that a page shows, written into a folder, and run as the page says."""
 
+import http.client
 import json
 import os
 import re
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +46,21 @@ class Run(Program):
 
 
 def get(path: str, target: str = "/") -> Any:
-    """What the server on this Unix socket answers to a request: the decoded JSON. Raises OSError."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(30)
-        connection.connect(path)
-        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")), head
-    return json.loads(body)
+    """What the server on this Unix socket answers to a request: the decoded JSON. Raises OSError and HTTPException."""
+    with closing(http.client.HTTPConnection("shop")) as asked:
+        asked.sock = socket.socket(socket.AF_UNIX)
+        asked.sock.settimeout(30)
+        asked.sock.connect(path)
+        asked.request("GET", target)
+        answer = asked.getresponse()
+        assert answer.status == 200
+        return json.load(answer)
 
 
 def answers(path: str) -> bool:
     """Whether there is an answer yet."""
     try:
         get(path)
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     return True

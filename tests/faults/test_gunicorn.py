@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ending import PATIENCE, Ended
-from tests.faults.pages import IN_TIME, MESSAGES, Run, answers, feed, get, write
+from tests.faults.pages import EXAMPLES, IN_TIME, MESSAGES, Run, answers, feed, get, write
 from tests.support import until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import WebSocketServer
@@ -155,6 +155,20 @@ def test_a_feed_that_is_down_at_boot_holds_nothing_up(options: tuple[str, ...], 
         assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
         gunicorn.ended(program)
     assert gunicorn.count("websocket.connection.completed") == WORKERS
+
+
+@pytest.mark.parametrize("kind", ["gthread", "gevent"])
+def test_other_kinds_of_workers_do_the_same(kind: str, gunicorn: Gunicorn) -> None:
+    """Those of gevent if gunicorn.conf.py begins with the line that the page gives."""
+    [page] = (EXAMPLES / "gunicorn.md").read_text(encoding="utf-8").split("`import gevent.monkey; ")[1:]
+    patch = f"import gevent.monkey; {page.partition('`')[0]}\n" if kind == "gevent" else ""
+    config = gunicorn.folder / "gunicorn.conf.py"
+    config.write_text(patch + config.read_text(encoding="utf-8"), encoding="utf-8")
+    with gunicorn.run("--worker-class", kind) as program:
+        assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
+        gunicorn.ended(program)
+    assert gunicorn.count(RECEIVED) == WORKERS * len(MESSAGES)
+    assert gunicorn.count("websocket.connection.disconnected", "reason:shutdown") == WORKERS
 
 
 def test_under_preload_without_the_hooks_a_log_line_says_which_line_to_add(gunicorn: Gunicorn) -> None:
