@@ -223,8 +223,12 @@ def test_a_client_that_cannot_start_is_logged_and_holds_nothing_up(
     assert "client md-1 is not started: ClientIdInUse" in caplog.text
 
 
-async def _generator(app: Any) -> AsyncIterator[None]:
+async def _asynchronous(app: Any) -> AsyncIterator[None]:
     yield
+
+
+_generator: Any = _asynchronous
+_without_app: Any = lambda: None  # noqa: E731
 
 
 @pytest.mark.parametrize(
@@ -233,7 +237,7 @@ async def _generator(app: Any) -> AsyncIterator[None]:
         (lambda: lifespan("wss://feed.example"), "lifespan was given 'wss://feed.example'; give it clients"),
         (lambda: lifespan(_quiet, _quiet), "or one application"),
         (lambda: lifespan(inner=_generator), "decorate it with contextlib.asynccontextmanager"),
-        (lambda: lifespan(inner=lambda: None), "inner takes"),
+        (lambda: lifespan(inner=_without_app), "inner takes"),
         (lambda: lifespan()({"type": "http"}), "has no application yet: write lifespan(client)(application)"),
     ],
 )
