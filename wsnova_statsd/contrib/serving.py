@@ -1,8 +1,8 @@
 """When the clients of a web site start: once in each process that serves, never in one that only forks those.
 
-A server that loads the application before it forks its workers (gunicorn --preload) would have the clients in a process
-that serves nothing. There what asks to start is kept, and `release()` starts it in each worker. No library is imported;
-whoever loads the application calls, in most servers the main thread.
+A server that loads the application before it forks its workers (gunicorn --preload, uWSGI) would have the clients in a
+process that serves nothing. There what asks to start is kept, and `release()` starts it in each worker. No library is
+imported; whoever loads the application calls, in most servers the main thread.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .. import process, telemetry
 from ..client.client import Client
 from ..monitor import init
 from ..redaction import describe_error, one_line
+from . import uwsgi
 
 _log = logging.getLogger(__name__)
 Begin = Callable[[], object]
@@ -52,13 +53,18 @@ def hold() -> None:
 def when_serving(begin: Begin) -> None:
     """Call `begin` now, or if this process only forks those that serve: in each of them, when it calls `release()`."""
     if os.getpid() != _PROCESS.holder:
-        if not _loads_in_master():
+        if uwsgi.loads_in_master():
+            hold()
+            uwsgi.in_each_worker(release)
+        elif _loads_in_master():
+            _log.warning(
+                "gunicorn loads the application in its master, which serves nothing: nothing was started there; add "
+                "this line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, "
+                "worker_exit"
+            )
+        else:
             begin()
             return
-        _log.warning(
-            "gunicorn loads the application in its master, which serves nothing: nothing was started there; add this "
-            "line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
-        )
     with _PROCESS.lock:
         _PROCESS.kept.append(begin)
 
