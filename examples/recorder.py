@@ -94,25 +94,26 @@ class Recording:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("url", "folder"):
-        parser.add_argument(name)
-    parser.add_argument("channels", nargs="*")
+    for name, number in (("url", None), ("folder", None), ("channels", "*")):
+        parser.add_argument(name, nargs=number)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    monitor, told = ws.init("financial"), threading.Event()
+    monitor, told, refused = ws.init("financial"), threading.Event(), []
     recording = Recording(given.folder, monitor)
     options = {"client_id": "recorder", "subscriptions": given.channels, "on_reconnect": recording.link_is_back}
+    options["on_error"] = lambda fault: isinstance(fault, ws.errors.SubscriptionRejected) and refused.append(fault)
     client = ws.Client(given.url, on_message=recording.message, **options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     client.start(wait=False)
-    while client.state is not ws.State.CLOSED and not told.wait(1.0):
-        pass
-    error = client.health()["error"]  # of one that ended by itself: a login that is refused, say
+    error = None
+    while error is None and not told.wait(1.0):
+        ended = client.health()["error"] if client.state is ws.State.CLOSED else None  # a login that is refused, say
+        error = refused[0] if refused else ended
     client.close()
     recording.end()
     monitor.stop()
-    return None if told.is_set() else f"the recorder ended: {error}"
+    return None if error is None else f"the recorder ended: {error}"
 
 
 if __name__ == "__main__":
