@@ -56,10 +56,11 @@ def when_serving(begin: Begin) -> None:
         if not _loads_in_master():
             begin()
             return
-        _log.warning(
-            "gunicorn loads the application in its master, which serves nothing: nothing was started there; add this "
-            "line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
-        )
+        if not _PROCESS.kept:
+            _log.warning(
+                "gunicorn loads the application in its master, which serves nothing: nothing was started there; add "
+                "this line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
+            )
     with _PROCESS.lock:
         _PROCESS.kept.append(begin)
 
@@ -108,7 +109,7 @@ def start(*clients: Client[Any], **monitor: Any) -> None:
         try:
             init(**monitor)
         except Exception as error:
-            _log.error("the Monitor is not started, and nothing is sent by it: %s", describe_error(error))
+            _log.error("the Monitor that the settings ask for is not started: %s", describe_error(error))
     for client in clients:
         try:
             if client.state in _NOT_STARTED:
