@@ -56,15 +56,15 @@ def when_serving(begin: Begin) -> None:
         if uwsgi.loads_in_master():
             hold()
             uwsgi.in_each_worker(release)
-        elif _loads_in_master():
+        elif not _loads_in_master():
+            begin()
+            return
+        elif not _PROCESS.kept:
             _log.warning(
                 "gunicorn loads the application in its master, which serves nothing: nothing was started there; add "
                 "this line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, "
                 "worker_exit"
             )
-        else:
-            begin()
-            return
     with _PROCESS.lock:
         _PROCESS.kept.append(begin)
 
@@ -94,7 +94,7 @@ def end_in_order() -> None:
 
 def loaded_by_server() -> bool:
     """Whether a server that is known here is calling: it loads the application."""
-    return any(name.partition(".")[0] in _SERVERS for name in callers())
+    return uwsgi.serves() or any(name.partition(".")[0] in _SERVERS for name in callers())
 
 
 def callers() -> Iterator[str]:
@@ -120,7 +120,7 @@ def start(*clients: Client[Any], **monitor: Any) -> None:
         try:
             init(**monitor)
         except Exception as error:
-            _log.error("the Monitor is not started, and nothing is sent by it: %s", describe_error(error))
+            _log.error("the Monitor that the settings ask for is not started: %s", describe_error(error))
     for client in clients:
         try:
             client.start(wait=False)

@@ -10,6 +10,11 @@ import sys
 from collections.abc import Callable
 
 
+def serves() -> bool:
+    """Whether this is a process of uWSGI."""
+    return "uwsgi" in sys.modules
+
+
 def loads_in_master() -> bool:
     """Whether this is uWSGI's master, which loads the application and serves nothing; not so with `lazy-apps`."""
     uwsgi = sys.modules.get("uwsgi")
