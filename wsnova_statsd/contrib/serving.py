@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, Final
 
 from .. import process, telemetry
@@ -58,8 +59,8 @@ def when_serving(begin: Begin) -> None:
             return
         if not _PROCESS.kept:
             _log.warning(
-                "gunicorn loads the application in its master, which serves nothing: nothing was started there; add "
-                "this line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
+                "gunicorn loads the application in its master, which serves nothing, so nothing was started; add this "
+                "line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
             )
     with _PROCESS.lock:
         _PROCESS.kept.append(begin)
@@ -89,10 +90,10 @@ def loaded_by_server() -> bool:
 
 def callers() -> Iterator[str]:
     """The names of the modules that are calling, from the nearest on."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        frame = frame.f_back
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         yield str(frame.f_globals.get("__name__", ""))
+        frame = frame.f_back
 
 
 def _loads_in_master() -> bool:
@@ -102,14 +103,20 @@ def _loads_in_master() -> bool:
     )
 
 
+def start_monitor(**arguments: Any) -> None:
+    """Start the process's Monitor, of these arguments; without any only if the program has not set up telemetry itself.
+    Raises what ws.init raises."""
+    if arguments or not telemetry.DEFAULT.list_handlers():
+        init(**arguments)
+
+
 def start(*clients: Client[Any], **monitor: Any) -> None:
-    """Start the process's Monitor, of these arguments, unless the program has set up telemetry itself, and then the
-    clients. Waits for nothing and raises nothing: what cannot be started is logged, each in a sentence."""
-    if monitor or not telemetry.DEFAULT.list_handlers():
-        try:
-            init(**monitor)
-        except Exception as error:
-            _log.error("the Monitor that the settings ask for is not started: %s", describe_error(error))
+    """As start_monitor, and then start the clients. Waits for nothing and raises nothing: what cannot be started is
+    logged, each in a sentence."""
+    try:
+        start_monitor(**monitor)
+    except Exception as error:
+        _log.error("the Monitor that the settings ask for is not started: %s", describe_error(error))
     for client in clients:
         try:
             if client.state in _NOT_STARTED:
