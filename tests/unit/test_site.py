@@ -90,6 +90,17 @@ def test_a_closed_client_is_503_and_one_that_is_away_is_so_for_health_alone() ->
     assert (made.health()[0], made.health(live=True)[0]) == (503, 503)
 
 
+def test_a_client_that_was_closed_stays_closed() -> None:
+    """Whoever closed it wanted that, however often the site is asked to start."""
+    with ws.Monitor("lightweight", reporter=ws.StatsdReporter(port=1)):
+        made = _site({"a": URL})
+        made.start()
+        assert made.client("a").state not in (ws.State.IDLE, ws.State.CLOSED)
+        made.client("a").close(1.0)
+        made.start()
+        assert made.client("a").state is ws.State.CLOSED
+
+
 def test_one_process_has_each_client_once_however_many_sites_name_it() -> None:
     """The same value is the same client; another value is refused by its name."""
     process = Clients()

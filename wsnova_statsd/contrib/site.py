@@ -27,6 +27,7 @@ from .site_settings import CLIENTS, Given, Settings, find, make
 _log = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[[Any], object])
 Wrap = Callable[[Callable[..., object]], Callable[..., object]]
+_NOT_STARTED: Final = (State.IDLE, State.FORKED)
 _DEAD: Final = (State.CLOSED.value, State.FORKED.value)
 
 
@@ -123,7 +124,9 @@ class Site:
         clients = list[Client[Any]]()
         for name in self.settings.clients:
             try:
-                clients.append(self.client(name))
+                client = self.client(name)
+                if client.state in _NOT_STARTED:  # one that was closed stays so
+                    clients.append(client)
             except ConfigurationError as error:
                 _log.error("client %s is not started: %s", one_line(name), one_line(str(error)))
         serving.start(*clients, **self._monitor())

@@ -1,4 +1,4 @@
-"""When clients of a site start: at once in a process that serves, later in one that forks those that do."""
+"""When clients of a site start, in processes of their own: forks, servers that are calling, signals."""
 
 import logging
 import os
@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-import wsnova_statsd as ws
 from tests.support import ROOT
 from wsnova_statsd.contrib import serving
 
@@ -22,13 +21,6 @@ def _said(script: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
-
-
-def test_what_asks_to_start_begins_at_once() -> None:
-    """In any process of which nothing else is known."""
-    begun = list[int]()
-    serving.when_serving(lambda: begun.append(1))
-    assert begun == [1]
 
 
 def test_in_a_process_that_is_held_it_begins_in_the_children_that_are_released() -> None:
@@ -85,33 +77,13 @@ def test_no_server_calls_here() -> None:
     assert __name__ in serving.callers()
 
 
-def test_what_cannot_be_started_is_logged_and_the_others_start(caplog: pytest.LogCaptureFixture) -> None:
-    """A second client of one id, and a Monitor with a setting that is none; nothing is raised."""
-    bus = ws.Bus()
-    one, two, three = (
-        ws.Client("ws://127.0.0.1:1", client_id=name, on_message=print, bus=bus) for name in ("a", "a", "b")
-    )
+def test_a_monitor_that_cannot_be_started_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """In a sentence; nothing is raised."""
     caplog.set_level(logging.ERROR)
-    serving.start(one, two, three, profil="financial")
-    told = [record.getMessage() for record in caplog.records if record.name == serving.__name__]
-    assert [one.state is not ws.State.IDLE, three.state is not ws.State.IDLE] == [True, True]
-    assert told[0].startswith("the Monitor that the settings ask for is not started: ")
-    assert "did you mean 'profile'" in told[0]
-    assert told[1].startswith("client a is not started: ClientIdInUse: ")
-    assert len(told) == 2
-
-
-def test_a_client_that_was_closed_stays_closed() -> None:
-    """Whoever closed it wanted that; the Monitor is started once."""
-    script = """
-client = ws.Client("ws://127.0.0.1:1", on_message=print)
-serving.start(client)
-monitors = ws.telemetry.list_handlers()
-client.close(1.0)
-serving.start(client)
-print(client.state, bool(monitors), ws.telemetry.list_handlers() == monitors)
-"""
-    assert _said(script).startswith("State.CLOSED True True\n")
+    serving.start(profil="financial")
+    [told] = [record.getMessage() for record in caplog.records if record.name == serving.__name__]
+    assert told.startswith("the Monitor that the settings ask for is not started: ")
+    assert "did you mean 'profile'" in told
 
 
 def test_sigterm_ends_in_order_where_nothing_else_handles_it() -> None:
