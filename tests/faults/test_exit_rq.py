@@ -6,18 +6,15 @@ Needs Debian's package redis-server: WSNOVA_REDIS names its program. The jobs ar
 
 import importlib.util
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.ending import PATIENCE, Program
-from tests.support import ROOT, until
+from tests.support import ROOT
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 JOBS, COUNTS = 18, 50  # that succeed, two more fail; counts of each
@@ -42,28 +39,6 @@ pytestmark = [
     pytest.mark.needs_redis,
     pytest.mark.skipif(importlib.util.find_spec("rq") is None, reason="pip install rq"),
 ]
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[str]:
-    """The Unix socket of a Redis that keeps nothing."""
-    program = os.environ.get("WSNOVA_REDIS") or shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no Redis: WSNOVA_REDIS names its program, as in the Debian package redis-server")
-    path = str(tmp_path / "redis.socket")
-    command = [program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        assert until(lambda: _listens(path), PATIENCE), process.poll()
-        yield path
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
 
 
 def _enqueued(path: str) -> None:

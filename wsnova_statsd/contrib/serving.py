@@ -1,12 +1,13 @@
 """When the clients of a web site start: once in each process that serves, never in one that only forks those.
 
-A server that loads the application before it forks its workers (gunicorn --preload) would have the clients in a process
-that serves nothing. There what asks to start is kept, and `release()` starts it in each worker. No library is imported;
-whoever loads the application calls, in most servers the main thread.
+A server that loads the application before it forks its workers (gunicorn --preload, uWSGI) would have the clients in a
+process that serves nothing. There what asks to start is kept, and `release()` starts it in each worker. No library is
+imported; whoever loads the application calls, in most servers the main thread.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -18,13 +19,12 @@ from typing import Any, Final
 
 from .. import process, telemetry
 from ..client.client import Client
-from ..client.state import State
 from ..monitor import init
 from ..redaction import describe_error, one_line
+from . import uwsgi
 
 _log = logging.getLogger(__name__)
 Begin = Callable[[], object]
-_NOT_STARTED: Final = (State.IDLE, State.FORKED)
 # Who loads an application in order to serve it, by the first part of the name of a module that is calling.
 _SERVERS: Final = frozenset(("gunicorn", "uvicorn", "hypercorn", "waitress", "granian"))
 
@@ -54,16 +54,26 @@ def hold() -> None:
 def when_serving(begin: Begin) -> None:
     """Call `begin` now, or if this process only forks those that serve: in each of them, when it calls `release()`."""
     if os.getpid() != _PROCESS.holder:
-        if not _loads_in_master():
+        if uwsgi.loads_in_master():
+            hold()
+            uwsgi.in_each_worker(release)
+        elif not _loads_in_master():
             begin()
             return
-        if not _PROCESS.kept:
+        elif not _PROCESS.kept:
             _log.warning(
-                "gunicorn loads the application in its master, which serves nothing, so nothing was started; add this "
-                "line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
+                "gunicorn loads the application in its master, which serves nothing: nothing was started there; add "
+                "this line to gunicorn.conf.py: from wsnova_statsd.contrib.gunicorn import post_worker_init, "
+                "worker_exit"
             )
     with _PROCESS.lock:
         _PROCESS.kept.append(begin)
+
+
+def start_when_serving(*clients: Client[Any], **monitor: Any) -> None:
+    """Start the Monitor, of these arguments, and these clients, once this process serves: for an application without a
+    framework, where its module is loaded."""
+    when_serving(functools.partial(start, *clients, **monitor))
 
 
 def release() -> None:
@@ -85,7 +95,7 @@ def end_in_order() -> None:
 
 def loaded_by_server() -> bool:
     """Whether a server that is known here is calling: it loads the application."""
-    return any(name.partition(".")[0] in _SERVERS for name in callers())
+    return uwsgi.serves() or any(name.partition(".")[0] in _SERVERS for name in callers())
 
 
 def callers() -> Iterator[str]:
@@ -111,15 +121,14 @@ def start_monitor(**arguments: Any) -> None:
 
 
 def start(*clients: Client[Any], **monitor: Any) -> None:
-    """As start_monitor, and then start the clients. Waits for nothing and raises nothing: what cannot be started is
-    logged, each in a sentence."""
+    """As start_monitor, and then start the clients that do not run. Waits for nothing and raises nothing: what cannot
+    be started is logged, each in a sentence."""
     try:
         start_monitor(**monitor)
     except Exception as error:
         _log.error("the Monitor that the settings ask for is not started: %s", describe_error(error))
     for client in clients:
         try:
-            if client.state in _NOT_STARTED:
-                client.start(wait=False)
+            client.start(wait=False)
         except Exception as error:
             _log.error("client %s is not started: %s", one_line(client.client_id), describe_error(error))
