@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import wsnova_statsd as ws
 from tests.faults.ending import PATIENCE
 from tests.faults.sites import HELD, Site, received, versions
 from tests.stories.test_examples import ROOT
@@ -64,6 +65,33 @@ def test_a_site_of_the_examples_does_what_its_page_promises(
     assert len(source.splitlines()) <= 40
     assert ast.get_docstring(ast.parse(source))
     assert f"`in_{library}.py`" in _page(f"{library}.md")
+
+
+def _schema(value: Any) -> Any:
+    """What a JSON value is made of: the keys of objects, of which a list has one kind, and the kinds of the rest."""
+    if isinstance(value, dict):
+        return {key: _schema(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_schema(value[0])] if value else []
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+def test_the_health_pages_and_client_health_have_one_schema() -> None:
+    """Of clients in the same situation, with the KPIs of their Monitor."""
+    schemas = {}
+    with DogStatsDReceiver() as agent, WebSocketServer(send_messages(['{"n": 1}', '{"n": 2}'])) as feed:
+        for number, (library, command, page, _) in enumerate(SITES, 1):
+            with _site(agent, library, feed.url, command) as site:
+                assert received(agent, 2 * number)
+                schemas[library] = _schema(site.get(page))
+        bus = ws.Bus()
+        with ws.Monitor("financial", reporter=ws.StatsdReporter(port=agent.port, bus=bus), bus=bus) as monitor:
+            client: ws.Client = ws.Client(feed.url, client_id="md-1", on_message=print, bus=bus).start()
+            assert received(agent, 6)
+            kpis = json.loads(monitor.kpis.report().to_json())
+            mine = {"status": "ok", "clients": [client.health()], "kpis": kpis}
+            client.close()
+    assert schemas["django"] == schemas["flask"] == _schema(json.loads(json.dumps(mine)))
 
 
 @pytest.mark.parametrize(("library", "command"), WORKERS, ids=["django", "flask"])
