@@ -52,7 +52,9 @@ class Site(Program):
             self.port = free.getsockname()[1]
         path = os.pathsep.join(filter(None, (str(ROOT), str(folder), where)))
         given = [one.replace("PORT", str(self.port)) for one in arguments]
-        super().__init__(agent, "-c", _HEARS_CTRL_C, *given, PYTHONPATH=path, measured=False, **variables)
+        super().__init__(
+            agent, "-c", _HEARS_CTRL_C, *given, PYTHONPATH=path, SITE_PORT=str(self.port), measured=False, **variables
+        )
 
     def get(self, path: str, expected: int = 200) -> dict[str, Any]:
         """The JSON of a page, once the server listens and answers with this status."""

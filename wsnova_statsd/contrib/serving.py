@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, Final
 
 from .. import process, telemetry
@@ -99,10 +100,10 @@ def loaded_by_server() -> bool:
 
 def callers() -> Iterator[str]:
     """The names of the modules that are calling, from the nearest on."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        frame = frame.f_back
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         yield str(frame.f_globals.get("__name__", ""))
+        frame = frame.f_back
 
 
 def _loads_in_master() -> bool:
@@ -112,15 +113,20 @@ def _loads_in_master() -> bool:
     )
 
 
+def start_monitor(**arguments: Any) -> None:
+    """Start the process's Monitor, of these arguments; without any only if the program has not set up telemetry itself.
+    Raises what ws.init raises."""
+    if arguments or not telemetry.DEFAULT.list_handlers():
+        init(**arguments)
+
+
 def start(*clients: Client[Any], **monitor: Any) -> None:
-    """Start the process's Monitor, of these arguments, unless the program has set up telemetry itself, and then the
-    clients that do not run. Waits for nothing and raises nothing: what cannot be started is logged, each in a
-    sentence."""
-    if monitor or not telemetry.DEFAULT.list_handlers():
-        try:
-            init(**monitor)
-        except Exception as error:
-            _log.error("the Monitor that the settings ask for is not started: %s", describe_error(error))
+    """As start_monitor, and then start the clients that do not run. Waits for nothing and raises nothing: what cannot
+    be started is logged, each in a sentence."""
+    try:
+        start_monitor(**monitor)
+    except Exception as error:
+        _log.error("the Monitor that the settings ask for is not started: %s", describe_error(error))
     for client in clients:
         try:
             client.start(wait=False)

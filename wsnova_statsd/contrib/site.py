@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict, TypeVar
 
 from .. import process, telemetry
@@ -19,7 +19,7 @@ from ..client.client import Client
 from ..client.health import Health, health
 from ..client.state import State
 from ..errors import ConfigurationError, one_of
-from ..monitor import Monitor, init
+from ..monitor import Monitor
 from ..redaction import describe_error, one_line
 from . import serving, worker
 from .site_settings import CLIENTS, Given, Settings, find, make
@@ -27,10 +27,11 @@ from .site_settings import CLIENTS, Given, Settings, find, make
 _log = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[[Any], object])
 Wrap = Callable[[Callable[..., object]], Callable[..., object]]
+_NOT_STARTED: Final = (State.IDLE, State.FORKED)
 _DEAD: Final = (State.CLOSED.value, State.FORKED.value)
 
 
-class _Clients:
+class Clients:
     """The named clients of this process: what each was made of, and it or why there is none."""
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class _Clients:
         self.lock = threading.RLock()  # guards `made`; a signal's handler may come in the midst of any line
 
 
-_CLIENTS: Final = _Clients()
+_PROCESS: Final = Clients()
 
 
 class Page(TypedDict):
@@ -57,10 +58,17 @@ class Page(TypedDict):
 class Site:
     """The clients that an application's settings name. `wrap` returns what calls a handler as the framework wants."""
 
-    def __init__(self, settings: Settings, wrap: Wrap, handlers: dict[str, Callable[[Any], object]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        wrap: Wrap,
+        handlers: dict[str, Callable[[Any], object]],
+        clients: Clients = _PROCESS,
+    ) -> None:
         self.settings = settings
         self._wrap = wrap
         self._handlers = handlers  # by the client's name, of those that were given a URL only
+        self._clients = clients
         self._begun = False
 
     # -- clients ------------------------------------------------------------------------------------------------------
@@ -71,14 +79,14 @@ class Site:
         given = self.settings.clients.get(name)
         if given is None:
             raise one_of("the client's name", name, self.settings.clients)
-        with _CLIENTS.lock:
-            if name not in _CLIENTS.made:
-                _CLIENTS.made[name] = given, self._make(name, given)
-            made_of, client = _CLIENTS.made[name]
+        with self._clients.lock:
+            if name not in self._clients.made:
+                self._clients.made[name] = given, self._make(name, given)
+            made_of, client = self._clients.made[name]
         if made_of != given:
             raise ConfigurationError(
-                f"{CLIENTS}[{name!r}] is another one than in the application that named it first in this process; give "
-                "it another name, or the same value"
+                f"{CLIENTS}[{name!r}] is another one than in the application that named it before it; give it another "
+                "name, or the same value"
             )
         if isinstance(client, ConfigurationError):
             raise client
@@ -116,10 +124,17 @@ class Site:
         clients = list[Client[Any]]()
         for name in self.settings.clients:
             try:
-                clients.append(self.client(name))
+                client = self.client(name)
+                if client.state in _NOT_STARTED:  # one that was closed stays so
+                    clients.append(client)
             except ConfigurationError as error:
                 _log.error("client %s is not started: %s", one_line(name), one_line(str(error)))
-        serving.start(*clients, **self.settings.monitor)
+        serving.start(*clients, **self._monitor())
+
+    def _monitor(self) -> Mapping[str, Any]:
+        """Arguments of the Monitor. The environment's alone do not replace what the program has set up itself."""
+        here = self.settings.asks_for_monitor or not telemetry.DEFAULT.list_handlers()
+        return self.settings.monitor if here else {}
 
     def problems(self) -> list[str]:
         """A sentence for each setting that is not usable, and for each name that leads nowhere; what the names of
@@ -144,8 +159,7 @@ class Site:
         if not clients:
             raise ConfigurationError(f"{CLIENTS} names no client; give a mapping of names to URLs or dotted names")
         worker.write_records()
-        if self.settings.monitor or not telemetry.DEFAULT.list_handlers():
-            init(**self.settings.monitor)
+        serving.start_monitor(**self._monitor())
         return worker.run(clients, path)
 
     # -- health -------------------------------------------------------------------------------------------------------
@@ -153,10 +167,19 @@ class Site:
     def health(self, *, live: bool = False) -> tuple[int, str]:
         """The status and the JSON text of a health page. `live`: a client that is away, for however long, is no
         reason for 503, as a restart of this process mends no exchange."""
-        names = dict.fromkeys((*(self.settings.clients if self._shows_all() else ()), *_CLIENTS.made.copy()))
+        names = dict.fromkeys((*(self.settings.clients if self._shows_all() else ()), *self._clients.made.copy()))
         after = float("inf") if live else self.settings.unhealthy_after
-        shown = page([_health(name) for name in names], after)
+        shown = page([self._figures(name) for name in names], after)
         return 503 if shown["status"] == "unhealthy" else 200, json.dumps(shown)
+
+    def _figures(self, name: str) -> Health:
+        """Of the client of this name, as client.health() has it."""
+        made = self._clients.made.get(name)
+        if made is None:
+            return health(name, State.IDLE.value, None)
+        if isinstance(made[1], Client):
+            return made[1].health()
+        return {**health(name, State.CLOSED.value, None), "error": one_line(str(made[1]))}
 
     def _shows_all(self) -> bool:
         """Whether the clients of the settings belong to this process, or to a worker elsewhere."""
@@ -175,16 +198,6 @@ def page(clients: list[Health], unhealthy_after: float, clock: Callable[[], floa
     monitor = next((one for one in telemetry.DEFAULT.profiles.copy() if isinstance(one, Monitor)), None)
     rows = () if monitor is None or monitor.kpis is None else monitor.kpis.report()
     return {"status": status, "clients": clients, "kpis": [row._asdict() for row in rows]}
-
-
-def _health(name: str) -> Health:
-    """Of the client of this name, as client.health() has it."""
-    made = _CLIENTS.made.get(name)
-    if made is None:
-        return health(name, State.IDLE.value, None)
-    if isinstance(made[1], Client):
-        return made[1].health()
-    return {**health(name, State.CLOSED.value, None), "error": one_line(str(made[1]))}
 
 
 def _ignore(message: Any) -> None:

@@ -38,7 +38,8 @@ class Settings:
     clients: Mapping[str, Given] = field(default_factory=dict)
     automatic: bool = True  # the clients start with the server
     unhealthy_after: float = 60.0  # seconds
-    monitor: Mapping[str, Any] = field(default_factory=dict)  # arguments of ws.init
+    monitor: Mapping[str, Any] = field(default_factory=dict)  # arguments of ws.init, also those of the environment
+    asks_for_monitor: bool = False  # there is one of them in the settings
     problems: tuple[str, ...] = ()
 
 
@@ -58,7 +59,7 @@ def read_site(given: Mapping[str, Any]) -> Settings:
     except ConfigurationError as error:
         problems.append(str(error))
     names = {name: given[f"{PREFIX}{name}"] for name in NAMES if f"{PREFIX}{name}" in given}
-    usable["monitor"] = _monitor(names, problems)
+    usable["monitor"], usable["asks_for_monitor"] = _monitor(names, problems), bool(names)
     return Settings(automatic=start != "never", problems=tuple(problems), **usable)
 
 
