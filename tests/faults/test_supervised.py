@@ -50,7 +50,7 @@ def test_a_script_that_systemd_stops_ends_in_time_with_nothing_lost(agent: DogSt
     with feed() as source, Run(agent, source.url, tmp_path, str(tmp_path / "feed.py")) as program:
         program.wait_for("BTC 99")
         ended = program.end(signal.SIGTERM)
-        assert source.open_connections == 0
+        assert source.wait_for(lambda: source.open_connections == 0)
     assert (ended.code, ended.errors) == (-signal.SIGTERM, "")
     assert ended.took < IN_TIME
     _all_arrived(agent)

@@ -179,7 +179,7 @@ def test_hueys_consumer_needs_nothing(kind: str, bench: Bench) -> None:
         ended = bench.ended(program, signal.SIGINT)
     assert ended.code == 0, ended.errors
     assert bench.count("orders") == TASKS
-    assert bench.feed.open_connections == 0
+    assert bench.feed.wait_for(lambda: bench.feed.open_connections == 0)
 
 
 SCHEDULER = """

@@ -73,7 +73,7 @@ def test_each_message_is_written_and_counted_and_a_signal_loses_none(
             assert until(lambda: agent.count("recorder.lines") > 0, PATIENCE)
             program.send_signal(number)
             assert program.wait(PATIENCE) == 0
-        assert server.open_connections == 0
+        assert server.wait_for(lambda: server.open_connections == 0)
     agent.stop()
     [path] = tmp_path.glob("*.1.jsonl.gz")
     written = gzip.decompress(path.read_bytes()).splitlines()
