@@ -178,6 +178,21 @@ def test_a_server_that_nothing_is_known_of_starts_the_clients_with_its_first_req
         assert feed.connections == 2
 
 
+@installed
+def test_a_server_without_a_handler_of_sigterm_ends_in_order(
+    agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str
+) -> None:
+    """As waitress is one: it loads the application, which is known by who is calling."""
+    loads = "exec('import shop; app = shop.create_app()', {'__name__': 'waitress.runner'})"
+    program = f"import time; {loads}; time.sleep(60)"
+    with _site(agent, folder, where, feed.url, "-c", program) as site:
+        site.wait_for(ALL, times=2)
+        ended = site.end(signal.SIGTERM)
+    assert (ended.code, ended.took < HELD) == (-signal.SIGTERM, True)
+    assert received(agent, 200)
+    assert _disconnected(agent, 2)
+
+
 @each_version
 def test_flask_wsnova_listen_is_the_worker(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str

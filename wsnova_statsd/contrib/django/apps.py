@@ -27,7 +27,7 @@ class WsnovaStatsdConfig(AppConfig):  # type: ignore[misc]  # Django has no type
         checks.register(check_settings, "wsnova_statsd")
         runs_server = _runs_server(sys.argv)
         if site().settings.automatic and (runs_server or not _LOADERS.isdisjoint(serving.callers())):
-            if runs_server:
+            if runs_server or serving.loaded_by_server():
                 serving.end_in_order()
             site().start()
 
