@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ending import PATIENCE, Program
-from tests.support import ROOT
+from tests.support import ROOT, until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 JOBS, COUNTS = 18, 50  # that succeed, two more fail; counts of each
@@ -70,7 +70,8 @@ def test_a_worker_that_is_shut_down_ends_with_its_job(redis: str, tmp_path: Path
     _enqueued(redis)
     with DogStatsDReceiver(str(tmp_path / "dsd.socket")) as agent:
         with Program(agent, "-c", RQ, "worker", "--url", f"unix://{redis}") as program:
-            program.wait_for("tests.faults.jobs.count")
+            # one job is done, and others follow
+            assert until(lambda: agent.count("orders") >= COUNTS, PATIENCE), program.told()
             ended = program.end(signal.SIGTERM)
         agent.stop()
         counted = agent.count("orders")

@@ -228,14 +228,15 @@ async def _asynchronous(app: Any) -> AsyncIterator[None]:
 
 
 _generator: Any = _asynchronous
+_untyped: Any = lifespan
 _without_app: Any = lambda: None  # noqa: E731
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: lifespan("wss://feed.example"), "lifespan was given 'wss://feed.example'; give it clients"),
-        (lambda: lifespan(_quiet, _quiet), "or one application"),
+        (lambda: _untyped("wss://feed.example"), "lifespan was given 'wss://feed.example'; give it clients"),
+        (lambda: _untyped(_quiet, _quiet), "or one application"),
         (lambda: lifespan(inner=_generator), "decorate it with contextlib.asynccontextmanager"),
         (lambda: lifespan(inner=_without_app), "inner takes"),
         (lambda: lifespan()({"type": "http"}), "has no application yet: write lifespan(client)(application)"),

@@ -11,7 +11,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from .. import checks, process
 from ..client.client import Client
@@ -29,6 +29,14 @@ _STARTED: Final = {"type": "lifespan.startup.complete"}
 _STOPPED: Final = {"type": "lifespan.shutdown.complete"}
 
 
+@overload
+def lifespan(*clients: Client[Any], inner: Lifespan | None = ..., timeout: float = ...) -> Callable[[Any], Serving]: ...
+
+
+@overload
+def lifespan(app: Callable[..., Any], /, *, inner: Lifespan | None = ..., timeout: float = ...) -> Serving: ...
+
+
 def lifespan(*clients: Any, inner: Lifespan | None = None, timeout: float = process.EXIT_SECONDS) -> Any:
     """Clients start, and wait for nothing, when an application serves; at its end, within `timeout` seconds, they are
     closed before it ends and what was counted is flushed after. In each process that serves, so in each worker.
@@ -44,7 +52,7 @@ def lifespan(*clients: Any, inner: Lifespan | None = None, timeout: float = proc
     if inner is not None:
         checks.function("inner", inner, "app")
     if len(clients) == 1 and callable(clients[0]):
-        return _Serving(clients[0], (), inner, timeout)
+        return Serving(clients[0], (), inner, timeout)
     for client in clients:
         if not isinstance(client, Client):
             raise ConfigurationError(
@@ -52,15 +60,15 @@ def lifespan(*clients: Any, inner: Lifespan | None = None, timeout: float = proc
                 "lifespan(application)"
             )
 
-    def serving_them(app: Any) -> _Serving:
+    def serving_them(app: Any) -> Serving:
         if not callable(app):  # a server's scope
             raise ConfigurationError(f"this lifespan has no application yet: write {_AROUND}")
-        return _Serving(app, clients, inner, timeout)
+        return Serving(app, clients, inner, timeout)
 
     return serving_them
 
 
-class _Serving:
+class Serving(AbstractAsyncContextManager[Any]):
     """An ASGI application around another, and an asynchronous context manager of it, as frameworks want one."""
 
     def __init__(self, app: Any, clients: Iterable[Client[Any]], inner: Lifespan | None, timeout: float) -> None:
