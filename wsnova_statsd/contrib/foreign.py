@@ -142,6 +142,7 @@ class Foreign(ForeignMessages):
     def hold(self) -> None:
         """Hold the id. Raises ClientIdInUse."""
         IDS.hold(self.bus, self.client_id, self)
+        living.add(self)
 
     def follows(self, given: Given, profile: Profile) -> bool:
         """Whether it can go on for what was given now."""
@@ -165,7 +166,6 @@ class Foreign(ForeignMessages):
         if not up:
             self._downtime.begins()
         DETAILS.join(self.emit)
-        living.add(self)
         self.emit.tell_state()
         CLOCK.start()
 

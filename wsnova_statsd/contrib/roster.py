@@ -74,6 +74,12 @@ class Roster:
             self._reserved.pop((given.on, foreign.client_id), None)
             return foreign
 
+    def clients(self) -> list[Foreign]:
+        """Those that are not closed."""
+        with self._own_lock():
+            self._tidy()
+            return list(self._clients.values())
+
     def _own(self, given: Given, profile: Profile, url: str, seat: Seat) -> Foreign | None:
         """That which the seat dialled for last, or has an id for."""
         mine = [one for one in self._clients.values() if one.seat() is seat and one.bus is given.on]
