@@ -261,7 +261,9 @@ def test_what_is_counted_in_the_midst_of_counting_and_taking_is_kept(line: int) 
         assert sum(taken) == 511 + inner_takes + (entered and not inner_takes) * 512
 
 
-def test_the_clock_emits_the_sums_of_messages_that_no_thread_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_emits_the_sums_of_messages_that_no_thread_waits_for(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One job for each window, however many are counted in it; what an interrupt kept from being planned is planned by
     the next one."""
     jobs: list[tuple[float, Any]] = []
@@ -273,6 +275,7 @@ def test_the_clock_emits_the_sums_of_messages_that_no_thread_waits_for(monkeypat
         batch.count(_one(2))
     ((seconds, work),) = jobs
     assert 0 < seconds <= 1.01
+    clock.advance(seconds)
     work()
     batch.counts.append(_one(3))
     batch.count(_one(3))

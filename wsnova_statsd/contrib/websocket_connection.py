@@ -149,14 +149,9 @@ class Connection:
         own, function, weak = self._own.get(name), getattr(type(ws), name), self._ws
         around = partial(_AROUND[name], self)
 
-        def original(*arguments: Any, **named: Any) -> Any:
-            return function(weak(), *arguments, **named)
-
-        before = original if own is None else own
-
         def method(*arguments: Any, **named: Any) -> Any:
             try:
-                return around(before, arguments, named)
+                return around(partial(function, weak()) if own is None else own, arguments, named)
             except BaseException as error:
                 without_us(error)
                 raise
@@ -229,18 +224,23 @@ class Connection:
             self.link = None
 
     def _close(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
-        """close, shutdown, abort: by the program, or by the library once it gives the connection up."""
-        if self.link is None or self._leaving is not None:
+        """close, shutdown, abort: by the program, or by the library once it gives the connection up. One that is
+        interrupted before it has done anything is none."""
+        if self.link is None:
             return original(*arguments, **named)
-        self._leaving = loss = self.owner.why() or (None if self.local else self._pending) or LOCAL
-        if loss is not LOCAL:  # it is over; that the library says goodbye may take seconds
-            self._end(loss)
+        before, done, loss = self._leaving, False, LOCAL
         try:
-            return original(*arguments, **named)
+            self._leaving = loss = before or self.owner.why() or (None if self.local else self._pending) or LOCAL
+            if loss is not LOCAL:  # it is over; that the library says goodbye may take seconds
+                self._end(loss)
+            result = original(*arguments, **named)
+            done = True
+            return result
         finally:
-            if loss is LOCAL:
+            if loss is LOCAL and (done or not getattr(self._ws(), "connected", False)):
                 self._end(loss)
                 self.owner.left()
+            self._leaving = before
 
     def _collected(self) -> None:
         """Nothing holds the connection any more. Waits for nothing, calls no code of the program: the clock emits."""
