@@ -10,7 +10,7 @@ import pytest
 import websocket
 
 import wsnova_statsd as ws
-from tests.faults.interrupting import lines_of, raising
+from tests.faults.interrupting import files_of, raising
 from tests.faults.test_interrupted import _counted, _Mine, _next_signal, _storm
 from tests.support import until
 from wsnova_statsd import events
@@ -69,15 +69,14 @@ def test_what_ends_a_connection_may_be_interrupted_at_every_line(bus: ws.Bus) ->
 
     with WebSocketServer(take) as server:
         first = connected()
-        lines = lines_of(partial(first.close, timeout=0.2))
-        raised = ends = 0
-        for line in range(1, lines + 1):
+        files = files_of(partial(first.close, timeout=0.2))
+        raised = 0
+        for line, file in enumerate(files, 1):
             with capture_events(bus=bus) as log:
                 connection = connected()
                 raised += raising(partial(connection.close, timeout=0.2), _Mine(), line)
                 connection.close(timeout=0.2)
                 websocket_app.uninstrument(connection)
-                assert log.count(events.CONNECTION_DISCONNECTED) <= 1, line
-                ends += log.count(events.CONNECTION_DISCONNECTED)
+                ends = log.count(events.CONNECTION_DISCONNECTED)
+                assert ends == 1 or (ends == 0 and "contrib" not in file), (line, file, ends)
     assert raised > 20
-    assert ends > lines * 0.8
