@@ -442,3 +442,19 @@ def test_ids_differ_by_host_and_bus(bench: Bench) -> None:
     assert elsewhere is not one
     assert bench.client(url="nonsense").client_id == "client-1"
     elsewhere.close()
+
+
+def test_a_program_that_calls_very_many_hosts_once_keeps_a_thousand_clients(bench: Bench) -> None:
+    """The one whose link ended first is closed for a new one; those that live are not."""
+    living = bench.client(url="ws://living.example/")
+    for number in range(1_100):
+        foreign = bench.client(url=f"ws://host-{number}.example/")
+        foreign.connecting(URL)
+        bench.clock.advance(0.001)
+        foreign.failed(REFUSED)
+        bench.seats[-1].dials = False
+        bench.log.clear()
+    hosts = [one.host for one in bench.roster.clients()]
+    assert len(hosts) <= 1_000
+    assert (hosts[0], hosts[-1], "host-0.example" in hosts) == ("living.example", "host-1099.example", False)
+    assert not living.over

@@ -85,7 +85,7 @@ class Foreign(ForeignMessages):
         self._begun = False
         self._dialled_ns = 0
         self._lost_ns = 0  # since when there is no link, or the first dial failed
-        self._since_ns = 0  # the last loss or failure
+        self.since_ns = 0  # the last loss or failure
         self._cause = ""
         self._closed = Turn()
         self._changed = Changes()
@@ -181,7 +181,7 @@ class Foreign(ForeignMessages):
         policy.tries += 1
         if self._lost_ns:
             policy.retries += 1
-            self._events.attempt(policy.retries, self.uri, (self._dialled_ns - self._since_ns) / 1e9, self._cause)
+            self._events.attempt(policy.retries, self.uri, (self._dialled_ns - self.since_ns) / 1e9, self._cause)
         self._events.started(self.uri, reconnect=bool(self._lost_ns))
 
     def connected(self, waiting: Callable[[], int]) -> Link:
@@ -253,7 +253,7 @@ class Foreign(ForeignMessages):
 
     def _missing(self, cause: str, since_ns: int, now: int) -> None:
         self.state = State.WAITING
-        self._cause, self._lost_ns, self._since_ns = cause, since_ns, now
+        self._cause, self._lost_ns, self.since_ns = cause, since_ns, now
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
