@@ -15,10 +15,18 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import demo, doctor, help
+from . import dashboards, demo, doctor, help, metadata, monitors, slos
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
-COMMANDS: Final = {"demo": demo, "doctor": doctor, "help": help}
+COMMANDS: Final = {
+    "demo": demo,
+    "doctor": doctor,
+    "dashboards": dashboards,
+    "monitors": monitors,
+    "slos": slos,
+    "metadata": metadata,
+    "help": help,
+}
 
 
 def build_parser() -> Parser:
