@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..dashboards.datadog import board, need_percentiles
 from ..dashboards.metadata import metadata
 from ..dashboards.monitors import monitors, slos
+from ..errors import ConfigurationError
 from .boards import PUSHING, STATUSES, add_arguments, names, print_json, profile_of, push
 from .parser import add_command, choice
 
@@ -33,13 +34,17 @@ def register(subparsers: Any) -> None:
         statuses=STATUSES,
         usage="datadog [ARGUMENTS]",
     )
-    parser.add_argument("system", type=choice("the system", _FOR), metavar="datadog", help="whose board it is")
+    parser.add_argument(
+        "system", nargs="?", type=choice("the board", _FOR), metavar="datadog", help="whose board it is"
+    )
     parser.add_argument("--all", action="store_true", help="metadata, monitors and SLOs too")
     add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or send."""
+    """Print or send. Raises ConfigurationError if it is not said for whom."""
+    if args.system is None:
+        raise ConfigurationError(f"no board is named; allowed: {', '.join(_FOR)}")
     profile, namespace = profile_of(args), args.namespace
     made = board(profile, namespace=namespace)
     wanted = need_percentiles(profile, namespace=namespace)
@@ -71,9 +76,10 @@ def _send_board(args: argparse.Namespace, one: Push, made: dict[str, Any], wante
     one.objects(DASHBOARD, names(args, {"board": made}))
     if wanted:
         one.tell(
-            "Percentiles are not switched on by this command. Average and maximum are shown at once; p50, p95 and p99 "
-            "once you switch them on in Metrics > Summary, metric by metric, under Advanced: Datadog bills five more "
-            "metrics for each combination of tags (docs.datadoghq.com/account_management/billing/custom_metrics):"
+            "Averages and maxima are shown at once. p50, p95 and p99 need percentiles, which this command never switches "
+            "on: do so in Metrics > Summary, in the panel of each of these metrics, under Advanced. Datadog then bills "
+            "ten instead of five metrics for each combination of tags "
+            "(docs.datadoghq.com/account_management/billing/custom_metrics):"
         )
         for name in wanted:
             one.tell(f"  {name}")
