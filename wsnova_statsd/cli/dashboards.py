@@ -76,9 +76,9 @@ def _send_board(args: argparse.Namespace, one: Push, made: dict[str, Any], wante
     one.objects(DASHBOARD, names(args, {"board": made}))
     if wanted:
         one.tell(
-            "Averages and maxima are shown at once. p50, p95 and p99 need percentiles, which this command never switches "
-            "on: do so in Metrics > Summary, in the panel of each of these metrics, under Advanced. Datadog then bills "
-            "ten instead of five metrics for each combination of tags "
+            "Averages and maxima are shown at once. p50, p95 and p99 need percentiles, which this command never "
+            "switches on: do so in Metrics > Summary, in the panel of each of these metrics, under Advanced. For each "
+            "combination of tags Datadog then bills ten metrics instead of five "
             "(docs.datadoghq.com/account_management/billing/custom_metrics):"
         )
         for name in wanted:
