@@ -39,7 +39,7 @@ class Push:
             found = self.api.metadata(metric)
             if found is None:
                 self.later.append(metric)
-                self.tell(f"later      metadata   {metric}: Datadog has not seen it yet")
+                self.tell(_line("later", "metadata", f"{metric}: Datadog has not seen it yet"))
                 continue
             written = {key: found[key] for key in document if found.get(key) not in (None, "")}
             changed = list(edits({key: document[key] for key in written}, written))
@@ -104,11 +104,15 @@ class Push:
     def _told(self, what: str, kind: str, title: str, object_id: object = "") -> None:
         self.done += 1
         would = f"would be {what}" if self.dry and what != "unchanged" else what
-        self.tell(f"{would:<10} {kind:<10} {title}{f' ({object_id})' if object_id else ''}")
+        self.tell(_line(would, kind, f"{title} ({object_id})" if object_id else title))
 
     def _refuse(self, kind: str, title: str, why: str) -> None:
         self.refused += 1
-        self.tell(f"refused    {kind:<10} {title} {why}")
+        self.tell(_line("refused", kind, f"{title} {why}"))
+
+
+def _line(what: str, kind: str, told: str) -> str:
+    return f"{what:<11} {kind:<9} {told}"
 
 
 def _named(keys: list[str]) -> str:
