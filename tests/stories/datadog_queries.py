@@ -60,7 +60,8 @@ def parse(text: str, variables: Mapping[str, str]) -> Query:
     found = _QUERY.fullmatch(text)
     if found is None:
         raise ValueError(f"no query that is known here: {text}")
-    has, lacks = set(), set()
+    has: set[str] = set()
+    lacks: set[str] = set()
     for one in found["filters"].split(","):
         if one.startswith("$"):
             value = variables[one[1:]]
@@ -88,18 +89,19 @@ def answer(agent: DatadogAgent, query: Query) -> Answer:
         group = query.group(tags)
         if query.takes(tags) and group is not None:
             groups[group].append(list(windows))
-    joined = {}
+    found: Answer = {}
     for group, series in groups.items():
         columns = [[one for one in column if one is not None] for column in zip(*series, strict=True)]
         if samples:
             columns = [[value for values in column for value in values] for column in columns]
-        joined[group] = [_joined(query.space, column) if column else None for column in columns]
+        found[group] = [joined(query.space, column) if column else None for column in columns]
     if query.as_ == ".as_rate()":
-        return {group: [None if one is None else one / WINDOW for one in windows] for group, windows in joined.items()}
-    return joined
+        return {group: [None if one is None else one / WINDOW for one in windows] for group, windows in found.items()}
+    return found
 
 
-def _joined(space: str, values: list[float]) -> float:
+def joined(space: str, values: list[float]) -> float:
+    """Several values as one; a percentile by the nearest rank."""
     match space:
         case "avg":
             return math.fsum(values) / len(values)
@@ -111,6 +113,16 @@ def _joined(space: str, values: list[float]) -> float:
             return min(values) if space == "min" else max(values)
     rank = math.ceil(int(space[1:]) / 100 * len(values))
     return sorted(values)[rank - 1]
+
+
+def whole(agent: DatadogAgent, query: Query) -> dict[Group, float]:
+    """Of a distribution over the whole time: all of its values together, as Datadog keeps them."""
+    groups: dict[Group, list[float]] = defaultdict(list)
+    for tags, windows in agent.series_of(query.name):
+        group = query.group(tags)
+        if query.takes(tags) and group is not None:
+            groups[group] += [value for values in windows if isinstance(values, list) for value in values]
+    return {group: joined(query.space, values) for group, values in groups.items()}
 
 
 class Formula:
@@ -167,6 +179,8 @@ class Formula:
         if kind == "number":
             return {(): [float(text)] * self._windows}
         if kind == "name":
+            if text not in self._answers:
+                raise ValueError(f"no name that is known here: {text} in {self._text}")
             return self._answers[text]
         if kind == "zero" or text == "(":
             inner = self._sum()
@@ -177,20 +191,17 @@ class Formula:
 
     def _zero(self, inner: Answer) -> Answer:
         """0 where a group has no data; what is not grouped is there even if nothing ever came."""
-        filled = {group: [0.0 if one is None else one for one in windows] for group, windows in inner.items()}
-        return filled or {(): [0.0] * self._windows}
+        filled: Answer = {group: [one or 0.0 for one in windows] for group, windows in inner.items()}
+        return filled or {(): [0.0 for _ in range(self._windows)]}
 
     def _both(self, sign: str, left: Answer, right: Answer) -> Answer:
         """Group by group; a side that is not grouped stands beside every group of the other."""
-        found = {}
+        nothing: Windows = [None] * self._windows
+        found: Answer = {}
         for group in dict.fromkeys([*left, *right]):
-            pairs = zip(
-                left.get(group, left.get((), [None] * self._windows)),
-                right.get(group, right.get((), [None] * self._windows)),
-                strict=True,
-            )
             if group or not any(set(one) - {()} for one in (left, right)):
-                found[group] = [self._number(sign, one, other) for one, other in pairs]
+                sides = [side.get(group, side.get((), nothing)) for side in (left, right)]
+                found[group] = [self._number(sign, one, other) for one, other in zip(*sides, strict=True)]
         return found
 
     @staticmethod
@@ -235,7 +246,7 @@ class Monitor:
         for group, windows in inline(agent, self.text).items():
             seen = [one for one in windows[max(0, window + 1 - self.windows) : window + 1] if one is not None]
             if seen:
-                found[group] = {"sum": math.fsum, "min": min, "max": max}[self.how](seen)
+                found[group] = joined(self.how, seen)
         return found
 
     def alerts(self, value: float) -> bool:

@@ -107,8 +107,8 @@ def _check(panel: Panel, namespace: str) -> Json:
 
 
 def _events(panel: Panel) -> Json:
-    """The stream of events that name a client: those of our alerts. A free widget would need another layout."""
-    query = {"data_source": "event_stream", "query_string": "client:* $env $service $client", "event_size": "l"}
+    """The stream of events that name a client, as those of alerts do. Other widgets of events need another layout."""
+    query = {"data_source": "event_stream", "query_string": "client:* $client", "event_size": "l"}
     request = {
         "response_format": "event_list",
         "columns": [{"field": "timestamp", "width": "auto"}, {"field": "title", "width": "auto"}],
