@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .. import events
+from .. import checks, events
 from ..events import CATALOGUE
 from ..profiles import Profile, resolve
 from .definitions import Definition, counter, distribution, gauge, sum_, summary
 
+COMPANION: Final = ".distribution"  # ends the name of what stands beside a gauge, for percentiles
+# The guide's one StatsD line, "Custom Telemetry Handlers": a lean list keeps it as it is.
+GUIDE_LINE: Final = "websocket.message.process.duration"
 _CLIENT = {"client": "client_id"}
 _TYPE = {**_CLIENT, "type": "type"}
 _ERROR = {**_CLIENT, "type": "error_type"}
@@ -34,7 +37,7 @@ def _measure(
 ) -> Iterator[Definition]:
     """A gauge and, for percentiles, its companion distribution."""
     yield gauge(name, event, measurement, tags, unit)
-    yield distribution(f"{name}.distribution", event, measurement, tags, unit)
+    yield distribution(name + COMPANION, event, measurement, tags, unit)
 
 
 def _duration(name: str, event: str, tags: dict[str, str], measurement: str = "duration") -> Iterator[Definition]:
@@ -137,12 +140,17 @@ FROM_ZERO: Final = frozenset(
 _STATSD = (*_connection(), *_messages(), *_rest(), *_system())
 
 
-def statsd_metrics(profile: str | Profile | None = None) -> list[Definition]:
-    """The default StatsD list; with a profile, only the metrics of events which that profile lets out."""
+def statsd_metrics(profile: str | Profile | None = None, *, lean: bool = False) -> list[Definition]:
+    """The default StatsD list; with a profile, only the metrics of events which that profile lets out. `lean` leaves
+    out the gauges that have a distribution, but for the guide's own line, GUIDE_LINE."""
+    listed = list(_STATSD)
+    if checks.flag("lean", lean):
+        names = {one.name for one in listed}
+        listed = [one for one in listed if one.name == GUIDE_LINE or one.name + COMPANION not in names]
     if profile is None:
-        return list(_STATSD)
+        return listed
     chosen = resolve(profile)
-    return [one for one in _STATSD if one.event not in CATALOGUE or chosen.level_of(CATALOGUE[one.event]) != "none"]
+    return [one for one in listed if one.event not in CATALOGUE or chosen.level_of(CATALOGUE[one.event]) != "none"]
 
 
 def prometheus_metrics() -> list[Definition]:
