@@ -13,7 +13,8 @@ from typing import Final
 from .. import checks, events
 from ..events import CATALOGUE
 from ..profiles import Profile, resolve
-from .definitions import Definition, counter, distribution, gauge, sum_, summary
+from . import guide
+from .definitions import Definition, counter, distribution, gauge, sum_
 
 COMPANION: Final = ".distribution"  # ends the name of what stands beside a gauge, for percentiles
 # The guide's one StatsD line, "Custom Telemetry Handlers": a lean list keeps it as it is.
@@ -155,20 +156,8 @@ def statsd_metrics(profile: str | Profile | None = None, *, lean: bool = False) 
 
 def prometheus_metrics() -> list[Definition]:
     """The guide's Prometheus list, in its order, completed by the counter that its first dashboard query reads."""
-    link, kind = ["client_id", "uri"], ["client_id", "type"]
-    completed = events.CONNECTION_COMPLETED
-    return [
-        counter(f"{events.CONNECTION_STARTED}.count", tags=link),
-        counter(f"{completed}.count", tags=link),
-        distribution(f"{completed}.duration", tags=link, unit=_MS, buckets=[10, 100, 500, 1000, 5000]),
-        counter(f"{events.MESSAGE_RECEIVED}.count", tags=kind),
-        counter(f"{events.MESSAGE_SENT}.count", tags=kind),
-        summary(f"{events.MESSAGE_RECEIVED}.size", tags=kind),
-        summary(f"{events.MESSAGE_SENT}.size", tags=kind),
-        distribution(f"{events.MESSAGE_PROCESS_COMPLETED}.duration", tags=kind, unit=_MS),
-        counter(f"{events.ERROR_OCCURRED}.count", tags=["client_id", "error_type"]),
-        counter(f"{events.SUBSCRIPTION_SUBSCRIBE_COMPLETED}.count", tags=["client_id", "channel"]),
-    ]
+    started, *others = guide.DEFINITIONS
+    return [started, counter(f"{events.CONNECTION_COMPLETED}.count", tags=["client_id", "uri"]), *others]
 
 
 def histogram_bounds(metric: Definition) -> tuple[float, ...]:
