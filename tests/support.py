@@ -16,7 +16,7 @@ import trustme
 
 import wsnova_statsd as ws
 from wsnova_statsd.client import stuck
-from wsnova_statsd.client.transport import Transport
+from wsnova_statsd.link.transport import Transport
 from wsnova_statsd.testing.capture import EventLog, capture_events
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,7 +21,7 @@ from tests.support import logged, until
 from wsnova_statsd import client as client_package
 from wsnova_statsd import clock, telemetry
 from wsnova_statsd.client import emitter
-from wsnova_statsd.client.link import Link
+from wsnova_statsd.link.link import Link
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 from wsnova_statsd.testing.tcp import TEXT, server_frame

@@ -16,9 +16,9 @@ from tests.faults.support import QUICK, run_script
 from tests.support import until
 from wsnova_statsd.client import dialer as dialer_module
 from wsnova_statsd.client.connection import Connection
-from wsnova_statsd.client.dial import Dial
-from wsnova_statsd.client.keeper import KEEPER
-from wsnova_statsd.client.transport import Transport
+from wsnova_statsd.dial.dial import Dial
+from wsnova_statsd.link.keeper import KEEPER
+from wsnova_statsd.link.transport import Transport
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 

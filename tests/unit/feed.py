@@ -1,7 +1,7 @@
 """A session that is fed with bytes and numbers for time, as tests of it share."""
 
-from wsnova_statsd.client.frames import BINARY, PONG, TEXT
-from wsnova_statsd.client.session import Limits, Loss, Session
+from wsnova_statsd.link.frames import BINARY, PONG, TEXT
+from wsnova_statsd.link.session import Limits, Loss, Session
 from wsnova_statsd.testing.tcp import server_frame
 
 BIG = server_frame(BINARY, bytes(100_000))  # a message that takes its time

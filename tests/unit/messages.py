@@ -6,9 +6,9 @@ from typing import Any
 import wsnova_statsd as ws
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.client.faults import Faults
-from wsnova_statsd.client.frames import BINARY, TEXT, Received, Violation
 from wsnova_statsd.client.message_events import MessageEvents
 from wsnova_statsd.client.message_types import MessageTypes
+from wsnova_statsd.link.frames import BINARY, TEXT, Received, Violation
 
 ARRIVED = 1_700_000_000_000_000_000
 

@@ -7,9 +7,9 @@ from typing import Any
 import wsnova_statsd as ws
 from tests.unit.messages import made
 from wsnova_statsd import events
-from wsnova_statsd.client.frames import TEXT, Received, Violation
-from wsnova_statsd.client.link import MANY, Driver
 from wsnova_statsd.client.receiver import Receiver
+from wsnova_statsd.link.frames import TEXT, Received, Violation
+from wsnova_statsd.link.link import MANY, Driver
 from wsnova_statsd.testing.capture import EventLog
 
 NEVER_NS = 2**62

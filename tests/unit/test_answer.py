@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsnova_statsd.client.answer import Answer, Peer, read_answer
+from wsnova_statsd.dial.answer import Answer, Peer, read_answer
 from wsnova_statsd.errors import ConnectionFailed
 
 

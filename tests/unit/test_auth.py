@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from wsnova_statsd.client.headers import header_pairs
+from wsnova_statsd.dial.headers import header_pairs
 
 SECRET = "hunter2"
 errors = ws.errors

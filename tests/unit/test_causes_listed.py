@@ -9,11 +9,12 @@ from typing import Final
 _ROOT: Final = Path(__file__).parents[2]
 _PACKAGE: Final = _ROOT / "wsnova_statsd"
 _UPGRADE: Final = (_ROOT / "README.md").read_text(encoding="utf-8").split("### The upgrade\n")[1].split("\n### ")[0]
+_ROOMS: Final = ("dial", "link", "client")
 _ENDS: Final = ("close", "ask_close")  # their `reason` is that of the end
 
 
 def _nodes() -> Iterator[ast.AST]:
-    for path in (_PACKAGE / "errors.py", *sorted((_PACKAGE / "client").glob("*.py"))):
+    for path in (_PACKAGE / "errors.py", *sorted(one for room in _ROOMS for one in (_PACKAGE / room).glob("*.py"))):
         yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 

@@ -13,10 +13,10 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
 
-from wsnova_statsd.client.control import control_frame
-from wsnova_statsd.client.deflate import Deflate, Inflater
-from wsnova_statsd.client.frames import BINARY, CLOSE, PING, TEXT, Frame, FrameReader, Violation
 from wsnova_statsd.client.sender import data_frame
+from wsnova_statsd.link.control import control_frame
+from wsnova_statsd.link.deflate import Deflate, Inflater
+from wsnova_statsd.link.frames import BINARY, CLOSE, PING, TEXT, Frame, FrameReader, Violation
 from wsnova_statsd.testing.frames import CONTINUATION, masked_payload, server_frame
 
 PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1002, 1007, 1009

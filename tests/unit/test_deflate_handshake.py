@@ -2,8 +2,8 @@
 
 import pytest
 
-from wsnova_statsd.client.deflate import OFFER, Deflate, agree
 from wsnova_statsd.errors import ConnectionFailed
+from wsnova_statsd.link.deflate import OFFER, Deflate, agree
 
 
 def test_the_offer_says_that_the_client_keeps_no_context() -> None:

@@ -7,8 +7,8 @@ from types import FrameType
 from typing import Any
 
 from tests.support import until
-from wsnova_statsd.client import flag as flag_module
-from wsnova_statsd.client.flag import Changes, Flag, Turn
+from wsnova_statsd.link import flag as flag_module
+from wsnova_statsd.link.flag import Changes, Flag, Turn
 
 
 def test_it_is_set_until_it_is_cleared() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.client.frames import BINARY, CLOSE, PING, TEXT, Frame, FrameReader
+from wsnova_statsd.link.frames import BINARY, CLOSE, PING, TEXT, Frame, FrameReader
 from wsnova_statsd.testing.tcp import server_frame
 
 PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1002, 1007, 1009

@@ -29,8 +29,8 @@ from tests.rfc6455 import (
     names,
     read,
 )
-from wsnova_statsd.client.frames import Violation, parse_close
 from wsnova_statsd.client.protocol import JsonProtocol, Protocol
+from wsnova_statsd.link.frames import Violation, parse_close
 
 _CUTS = [1, 2, 3, 997, 2**20]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from wsnova_statsd.client.answer import Answer, Peer, parse, read_answer
-from wsnova_statsd.client.deflate import OFFER, Deflate
-from wsnova_statsd.client.handshake import Offer, agreed, refusal, request
-from wsnova_statsd.client.headers import header_pairs
-from wsnova_statsd.client.target import target
+from wsnova_statsd.dial.answer import Answer, Peer, parse, read_answer
+from wsnova_statsd.dial.headers import header_pairs
+from wsnova_statsd.dial.target import target
 from wsnova_statsd.errors import ConnectionFailed, HandshakeRefused
+from wsnova_statsd.link.deflate import OFFER, Deflate
+from wsnova_statsd.link.handshake import Offer, agreed, refusal, request
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, section 1.3, as is what follows from it
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.client.headers import header_pairs
+from wsnova_statsd.dial.headers import header_pairs
 from wsnova_statsd.errors import ConfigurationError
 
 SECRET = "hunter2"

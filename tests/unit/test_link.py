@@ -12,11 +12,11 @@ import pytest
 
 from tests.unit.peer import Peer, elsewhere, held_elsewhere
 from tests.unit.scripted import Script
-from wsnova_statsd.client.frames import CLOSE, PING, PONG, TEXT, Received
-from wsnova_statsd.client.link import Driver, Link
-from wsnova_statsd.client.session import Limits, Loss, Session
-from wsnova_statsd.client.transport import Transport
 from wsnova_statsd.errors import NotConnected
+from wsnova_statsd.link.frames import CLOSE, PING, PONG, TEXT, Received
+from wsnova_statsd.link.link import Driver, Link
+from wsnova_statsd.link.session import Limits, Loss, Session
+from wsnova_statsd.link.transport import Transport
 from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.testing.tcp import server_frame
 
@@ -67,7 +67,7 @@ def pair() -> Iterator[tuple[Link, Peer]]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     fake = FakeClock()
-    monkeypatch.setattr("wsnova_statsd.client.link._monotonic", fake)
+    monkeypatch.setattr("wsnova_statsd.link.link._monotonic", fake)
     return fake
 
 

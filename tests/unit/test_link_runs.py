@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.unit.peer import Peer
 from tests.unit.scripted import Script
-from wsnova_statsd.client.frames import BINARY, CLOSE, PING, PONG, TEXT
-from wsnova_statsd.client.link import Link
-from wsnova_statsd.client.session import Limits
+from wsnova_statsd.link.frames import BINARY, CLOSE, PING, PONG, TEXT
+from wsnova_statsd.link.link import Link
+from wsnova_statsd.link.session import Limits
 from wsnova_statsd.testing.tcp import server_frame
 
 GOODBYE = server_frame(CLOSE, b"\x03\xf5later")  # 1013

@@ -10,8 +10,8 @@ import pytest
 import wsnova_statsd as ws
 from tests.unit.messages import ARRIVED, made, read, received
 from wsnova_statsd import events
-from wsnova_statsd.client.frames import BINARY, TEXT
 from wsnova_statsd.client.message_events import BREACH, ERROR, FAILED, NOTHING, UNHEARD
+from wsnova_statsd.link.frames import BINARY, TEXT
 from wsnova_statsd.testing.capture import EventLog, capture_events
 
 MESSAGE = "websockex_nova.message"

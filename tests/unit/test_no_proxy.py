@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsnova_statsd.client.no_proxy import bypasses
+from wsnova_statsd.dial.no_proxy import bypasses
 
 
 @pytest.mark.parametrize(

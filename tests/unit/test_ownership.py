@@ -12,10 +12,10 @@ import pytest
 
 from tests.faults.interrupting import out_of_reach
 from tests.support import until
-from wsnova_statsd.client import flag as flag_module
 from wsnova_statsd.client import ownership as ownership_module
 from wsnova_statsd.client.ownership import THREAD, Ownership
 from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.link import flag as flag_module
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from wsnova_statsd.client.dial import Dial
-from wsnova_statsd.client.proxy import Proxy, choose, parse_proxy, tunnel
+from wsnova_statsd.dial.dial import Dial
+from wsnova_statsd.dial.proxy import Proxy, choose, parse_proxy, tunnel
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed
 
 SECRET = "hunter2"

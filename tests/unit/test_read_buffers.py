@@ -3,7 +3,7 @@
 import gc
 import mmap
 
-from wsnova_statsd.client.read_buffers import FLOOD, ReadBuffers
+from wsnova_statsd.link.read_buffers import FLOOD, ReadBuffers
 
 
 def _both(buffers: ReadBuffers) -> tuple[mmap.mmap, mmap.mmap]:

@@ -15,9 +15,9 @@ import wsnova_statsd as ws
 from tests.unit.receiving import EACH, NEVER_NS, SUMS, Receiving, Run, RunLink, read_all, run_of
 from wsnova_statsd import events
 from wsnova_statsd.client import receiver as receiver_module
-from wsnova_statsd.client.frames import BINARY, TEXT
 from wsnova_statsd.client.message_events import NOTHING
 from wsnova_statsd.clock import CLOCK
+from wsnova_statsd.link.frames import BINARY, TEXT
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.clock import FakeClock
 

@@ -18,9 +18,9 @@ from wsnova_statsd.client.login import Login
 from wsnova_statsd.client.options import Options
 from wsnova_statsd.client.protocol import Protocol
 from wsnova_statsd.client.retry import RetryPolicy, Stopped
-from wsnova_statsd.client.session import Loss
-from wsnova_statsd.client.target import Target, target
+from wsnova_statsd.dial.target import Target, target
 from wsnova_statsd.errors import ConnectionFailed
+from wsnova_statsd.link.session import Loss
 from wsnova_statsd.profiles import FINANCIAL, STANDARD, Profile
 from wsnova_statsd.telemetry import Bus
 from wsnova_statsd.testing.capture import EventLog, capture_events

@@ -145,6 +145,6 @@ def test_a_function_has_at_most_60_lines_and_nests_at_most_4_blocks() -> None:
 
 def test_the_rfc_part_of_the_client_needs_no_socket_lock_or_clock() -> None:
     """Bytes and time come in as arguments: it is tested with numbers for time."""
-    for name in ("session", "frames", "deflate", "target", "headers", "answer"):
-        imported = _imports(PACKAGE / "client" / f"{name}.py")
+    for name in ("link/session", "link/frames", "link/deflate", "dial/target", "dial/headers", "dial/answer"):
+        imported = _imports(PACKAGE / f"{name}.py")
         assert imported & {"socket", "select", "selectors", "ssl", "threading", "time", "asyncio"} == set(), name

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsnova_statsd.client import retry as retry_module
-from wsnova_statsd.client.flag import Flag
 from wsnova_statsd.client.retry import Expired, RetryPolicy, Stopped, unmended
 from wsnova_statsd.errors import AuthRejected, ConnectionFailed, HandshakeRefused
+from wsnova_statsd.link.flag import Flag
 from wsnova_statsd.profiles import FINANCIAL, LIGHTWEIGHT, PROFILES, STANDARD, Profile
 from wsnova_statsd.testing.clock import FakeClock
 

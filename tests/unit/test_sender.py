@@ -24,15 +24,15 @@ from wsnova_statsd import events
 from wsnova_statsd.client import sender as sender_module
 from wsnova_statsd.client.emitter import Emitter
 from wsnova_statsd.client.faults import Faults
-from wsnova_statsd.client.flag import Flag
-from wsnova_statsd.client.frames import BINARY, TEXT
-from wsnova_statsd.client.link import Link
 from wsnova_statsd.client.message_types import MessageTypes
 from wsnova_statsd.client.options import Options
 from wsnova_statsd.client.sender import Sender, data_frame
-from wsnova_statsd.client.session import Limits, Loss
-from wsnova_statsd.client.transport import Transport
 from wsnova_statsd.errors import EncodeError, NotConnected, RateLimited
+from wsnova_statsd.link.flag import Flag
+from wsnova_statsd.link.frames import BINARY, TEXT
+from wsnova_statsd.link.link import Link
+from wsnova_statsd.link.session import Limits, Loss
+from wsnova_statsd.link.transport import Transport
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.testing.frames import masked_payload

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.feed import BIG, MESSAGE, Feed
-from wsnova_statsd.client.frames import BINARY, PING, PONG, TEXT
-from wsnova_statsd.client.session import NEVER, Limits, Session
+from wsnova_statsd.link.frames import BINARY, PING, PONG, TEXT
+from wsnova_statsd.link.session import NEVER, Limits, Session
 from wsnova_statsd.testing.tcp import server_frame
 
 # When to ping

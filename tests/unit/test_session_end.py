@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.feed import MESSAGE, Feed
-from wsnova_statsd.client.frames import BINARY, CLOSE, PING, TEXT, Violation
-from wsnova_statsd.client.session import Limits, Loss, Session, cut
+from wsnova_statsd.link.frames import BINARY, CLOSE, PING, TEXT, Violation
+from wsnova_statsd.link.session import Limits, Loss, Session, cut
 from wsnova_statsd.testing.tcp import server_frame
 
 GOODBYE = server_frame(CLOSE, b"\x03\xf5later")  # 1013

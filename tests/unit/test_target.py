@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsnova_statsd.client.target import target
+from wsnova_statsd.dial.target import target
 from wsnova_statsd.errors import ConfigurationError
 
 SECRET = "hunter2"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import take
-from wsnova_statsd.client.read_buffers import BUFFERS, FLOOD
-from wsnova_statsd.client.transport import READ, SMALL, Transport, WriteFailed, loss_of
 from wsnova_statsd.errors import NotConnected
+from wsnova_statsd.link.read_buffers import BUFFERS, FLOOD
+from wsnova_statsd.link.transport import READ, SMALL, Transport, WriteFailed, loss_of
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from websockets.sync.server import ServerConnection, serve
 
 import wsnova_statsd as ws
 from tests.support import until
-from wsnova_statsd.client.deflate import OFFER
+from wsnova_statsd.link.deflate import OFFER
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo
 from wsnova_statsd.testing.tcp import BINARY, CLOSE, TEXT, Connection, TcpServer, server_frame

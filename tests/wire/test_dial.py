@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support import LATE, tls_contexts
-from wsnova_statsd.client.dial import Dial, Stream
-from wsnova_statsd.client.handshake import upgrade
-from wsnova_statsd.client.target import target
+from wsnova_statsd.dial.dial import Dial, Stream
+from wsnova_statsd.dial.target import target
 from wsnova_statsd.errors import ConnectionFailed
+from wsnova_statsd.link.handshake import upgrade
 from wsnova_statsd.testing.tcp import Connection, LoopbackPort, TcpServer, black_hole, never_answers, trickles
 
 

@@ -11,8 +11,8 @@ import pytest
 import wsnova_statsd as ws
 from tests.support import until
 from tests.wire.test_runs import MANY, N, _frames, _sent
-from wsnova_statsd.client.frames import TEXT
-from wsnova_statsd.client.link import Driver
+from wsnova_statsd.link.frames import TEXT
+from wsnova_statsd.link.link import Driver
 from wsnova_statsd.testing.tcp import CLOSE, Connection, TcpServer, server_frame
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import LATE, tls_contexts
 from wsnova_statsd import Bus, Client
-from wsnova_statsd.client.proxy import parse_proxy
+from wsnova_statsd.dial.proxy import parse_proxy
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, MissingExtra
 from wsnova_statsd.testing.server import WebSocketServer, echo
 from wsnova_statsd.testing.tcp import Connection, TcpServer, never_answers

@@ -13,13 +13,13 @@ import websocket
 
 from tests.support import LATE, Contexts, take
 from wsnova_statsd import Bus, Client
-from wsnova_statsd.client.dial import Dial, Stream
-from wsnova_statsd.client.handshake import Offer, upgrade
-from wsnova_statsd.client.headers import header_pairs
 from wsnova_statsd.client.sender import data_frame
-from wsnova_statsd.client.target import target
-from wsnova_statsd.client.transport import Transport
+from wsnova_statsd.dial.dial import Dial, Stream
+from wsnova_statsd.dial.headers import header_pairs
+from wsnova_statsd.dial.target import target
 from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, HandshakeRefused, NotConnected
+from wsnova_statsd.link.handshake import Offer, upgrade
+from wsnova_statsd.link.transport import Transport
 from wsnova_statsd.testing.server import WebSocketServer, send_messages, silent
 from wsnova_statsd.testing.tcp import (
     BINARY,

@@ -5,8 +5,8 @@ import websocket
 
 from tests.support import until
 from wsnova_statsd import FINANCIAL, Bus, Client
-from wsnova_statsd.client import frames
-from wsnova_statsd.client.control import control_frame
+from wsnova_statsd.link import frames
+from wsnova_statsd.link.control import control_frame
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import checks
+from ..dial.headers import Headers, Pair, header_pairs
 from ..errors import AuthRejected, ConfigurationError
-from .headers import Headers, Pair, header_pairs
 
 if TYPE_CHECKING:
     from .client import Client

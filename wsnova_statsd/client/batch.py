@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any, Final
 
 from ..clock import CLOCK
-from .flag import move
+from ..link.flag import move
 
 MANY: Final = 512  # counts that wait; they are made one then
 # Messages, bytes, messages in error, messages that were timed, ns that they took, ns of the longest.

@@ -21,22 +21,23 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Generic, Literal
 
 from .. import checks, process, profiles, telemetry
+from ..dial.headers import Headers
+from ..dial.sockets import SocketOption
+from ..dial.target import target
 from ..errors import ClientIdInUse, ConfigurationError, Forked, NotConnected
+from ..link.link import Link
 from ..profiles import Profile, ProfileName
 from ..redaction import log_fault, one_line
 from .auth import Auth
 from .emitter import opened
-from .headers import Headers
+from .health import Health, health
 from .ids import IDS
 from .lifecycle import Lifecycle
-from .link import Link
 from .options import Options
 from .pending import emit_pending
 from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
-from .sockets import SocketOption
 from .state import Phase, State
-from .target import target
 
 _log = logging.getLogger(__name__)
 _living: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -321,6 +322,17 @@ class Client(Generic[Message]):
         """Messages that have arrived and are not handled yet."""
         lifecycle = self._own()
         return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
+
+    def health(self) -> Health:
+        """Where the client stands, in figures ready for JSON: for a health check, a log line or a status page.
+
+        `client_id`; `state`; `status`, "ok" if there is a link and the client is less than a second behind the feed,
+        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch, None
+        for what does not hold; `received` (those that wait included), `sent` and `reconnects` since the start;
+        `waiting` messages; `behind` in seconds. Any thread.
+        """
+        lifecycle = self._own()
+        return health(self.client_id, self._state_of(lifecycle).value, lifecycle)
 
     @property
     def subprotocol(self) -> str | None:

@@ -14,22 +14,23 @@ from dataclasses import dataclass
 from functools import partial
 
 from .. import events
+from ..dial.target import Target
 from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
+from ..link.flag import Changes, Flag
+from ..link.frames import NORMAL, Received
+from ..link.keeper import KEEPER, Kept
+from ..link.link import Link
+from ..link.session import Loss
 from .connection_events import ConnectionEvents
 from .dialer import Dialer
 from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults
-from .flag import Changes, Flag
-from .frames import NORMAL, Received
-from .keeper import KEEPER, Kept
-from .link import Link
+from .health import Tally
 from .login import Login
 from .options import Options
 from .retry import RetryPolicy, Stopped
-from .session import Loss
 from .state import State
-from .target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Connection:
         self.faults = faults
         self.connection_events = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
         self.downtime = Downtime(emitter.down)
+        self.tally = Tally()
         self.closing = Flag()
         self.changed = Changes()
         self.link: Link | None = None
@@ -271,6 +273,7 @@ class Connection:
             self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.announce(), reconnect=retry)
             self.downtime.ends()
             link.inherit(self._unread)
+            self.tally.follow(link)
             self._kept = kept = Kept(link, self._calls.arrived, self._calls.neglected)
             KEEPER.watch(kept)
             self._login.perform()
@@ -309,6 +312,7 @@ class Connection:
         self.link, self._new = link, None
         self._set(State.CONNECTED)
         if began is not None:
+            self.tally.reconnects += 1
             self.emit(
                 events.CONNECTION_RECONNECT_SUCCESS,
                 {"attempt": self._policy.retries, "duration": time.monotonic_ns() - began},

@@ -10,11 +10,11 @@ import time
 
 from .. import events
 from ..errors import BufferFull
+from ..link.flag import Turn
+from ..link.link import Link
+from ..link.session import Loss
 from .emitter import Emitter
 from .faults import Faults
-from .flag import Turn
-from .link import Link
-from .session import Loss
 
 
 class ConnectionEvents:

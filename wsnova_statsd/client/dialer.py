@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from ..dial.dial import Dial, Stream
+from ..dial.headers import Pair
+from ..dial.proxy import reach
+from ..dial.target import Target
 from ..errors import ConnectionFailed
-from .dial import Dial, Stream
-from .handshake import Redirect, Upgraded, upgrade
-from .headers import Pair
-from .link import Link
+from ..link.handshake import Redirect, Upgraded, upgrade
+from ..link.link import Link
+from ..link.transport import Transport
 from .options import Options
-from .proxy import reach
-from .target import Target
-from .transport import Transport
 
 _MOST_REDIRECTS: Final = 5  # in one attempt; the next is told like any refusal
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .flag import Turn
+from ..link.flag import Turn
 
 
 class Downtime:
@@ -25,9 +25,9 @@ class Downtime:
         self._turn = Turn()
 
     @property
-    def runs(self) -> bool:
-        """Whether there is no link."""
-        return self._at[1] is not None
+    def since(self) -> int | None:
+        """When the link was lost, in ns of the clock; None while there is one."""
+        return self._at[1]
 
     def begins(self) -> None:
         """There is no link from now on."""

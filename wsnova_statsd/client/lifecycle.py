@@ -17,14 +17,15 @@ from typing import Any, Final, NoReturn
 from .. import process
 from ..clock import CLOCK, Job, weakly
 from ..errors import ConfigurationError, ConnectionFailed, Forked, NotConnected, SubscriptionRejected, WsnovaError
+from ..link.flag import Turn
+from ..link.frames import NORMAL
+from ..link.link import Link
+from ..link.session import NEVER, Loss
 from ..telemetry import Bus
 from .connection import Calls, Connection
 from .detail import DETAILS
 from .emitter import Emitter, opened
 from .faults import Faults
-from .flag import Turn
-from .frames import NORMAL
-from .link import Link
 from .login import Login
 from .message_events import NOTHING, MessageEvents
 from .message_types import MessageTypes
@@ -35,7 +36,6 @@ from .replies import Replies
 from .requests import Requests
 from .retry import Expired, Stopped
 from .sender import Sender
-from .session import NEVER, Loss
 from .state import Phase, Progress
 from .stuck import WATCHDOG
 from .subscriptions import Subscriptions

@@ -18,10 +18,10 @@ from typing import Any, Final
 from .. import events
 from ..checks import is_number
 from ..errors import DecodeError
+from ..link.frames import INVALID_DATA, TEXT, Received, Violation, is_text
 from ..telemetry import EventSlot, Recorder
 from .emitter import Emitter
 from .faults import Faults
-from .frames import INVALID_DATA, TEXT, Received, Violation, is_text
 from .message_types import INVALID, UNKNOWN, MessageTypes
 from .protocol import Protocol
 

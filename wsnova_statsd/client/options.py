@@ -12,19 +12,19 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from .. import checks, wire
+from ..dial.headers import TOKEN, Headers, Pair, header_pairs
+from ..dial.proxy import parse_proxy
+from ..dial.sockets import SocketOption, Sockets, check_socket_options, check_source_address, check_unix_socket
+from ..dial.target import Target, ascii_host, target
 from ..errors import ConfigurationError, one_of
 from ..events import TAGS
+from ..link.handshake import Offer
+from ..link.session import Limits
 from ..profiles import STANDARD, Profile
 from ..telemetry import Bus, Metadata
 from .auth import Auth, HeaderAuth, check_auth
-from .handshake import Offer
-from .headers import TOKEN, Headers, Pair, header_pairs
 from .protocol import Protocol, check_channel, check_methods, check_protocol
-from .proxy import parse_proxy
 from .rate_limit import RateLimit
-from .session import Limits
-from .sockets import SocketOption, Sockets, check_socket_options, check_source_address, check_unix_socket
-from .target import Target, ascii_host, target
 
 
 @dataclass(frozen=True, slots=True)

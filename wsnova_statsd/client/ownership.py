@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import ConfigurationError
-from .flag import Changes
+from ..link.flag import Changes
 
 THREAD: Final = "thread"
 STANDS_IN: Final = "stands in"

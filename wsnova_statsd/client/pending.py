@@ -45,7 +45,9 @@ def emit_pending(lifecycles: Iterable[Lifecycle], *, overdue: bool) -> None:
 
 def _has_sums(lifecycle: Lifecycle, by: float) -> bool:
     return (
-        0 < lifecycle.receiver.batch.due <= by or 0 < lifecycle.sender.due <= by or lifecycle.connection.downtime.runs
+        0 < lifecycle.receiver.batch.due <= by
+        or 0 < lifecycle.sender.due <= by
+        or lifecycle.connection.downtime.since is not None
     )
 
 

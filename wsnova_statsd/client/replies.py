@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
-from .flag import Changes
-from .frames import Received
+from ..link.flag import Changes
+from ..link.frames import Received
 from .protocol import Protocol
 
 _REMEMBERED: Final = 1000  # keys whose late reply is known as one,

@@ -22,9 +22,9 @@ from ..errors import (
     RequestTimeout,
     WsnovaError,
 )
+from ..link.frames import TEXT, Received
+from ..link.link import Link
 from .faults import Faults
-from .frames import TEXT, Received
-from .link import Link
 from .ownership import STANDS_IN, THREAD, Hold, Ownership
 from .protocol import Protocol
 from .replies import Pending, Replies

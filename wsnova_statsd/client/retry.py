@@ -17,8 +17,8 @@ import tenacity
 from tenacity.wait import wait_base
 
 from ..errors import AuthRejected, ConnectionFailed, HandshakeRefused
+from ..link.flag import Flag
 from ..profiles import Profile
-from .flag import Flag
 
 _T = TypeVar("_T")
 # Seconds, where a profile retries at once: clients that are cut at one moment do not dial in step. It spares a listener

@@ -15,14 +15,14 @@ from typing import Any, Final, NamedTuple, Protocol
 from .. import events, process
 from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
+from ..link.deflate import Deflate
+from ..link.flag import Flag
+from ..link.frames import BINARY, TEXT
+from ..link.link import Link
 from ..telemetry import Recorder
 from .batch import MANY, Batch
-from .deflate import Deflate
 from .emitter import Emitter
 from .faults import Faults
-from .flag import Flag
-from .frames import BINARY, TEXT
-from .link import Link
 from .message_types import UNKNOWN, MessageTypes
 from .options import Options
 from .rate_limit import TokenBucket

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import Final
 
-from .flag import Changes
+from ..link.flag import Changes
 
 
 class State(Enum):

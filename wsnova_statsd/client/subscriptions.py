@@ -25,10 +25,10 @@ from ..errors import (
     WsnovaError,
     one_of,
 )
+from ..link.link import Link
 from .channels import ChannelTable
 from .emitter import Emitter
 from .faults import Fault, Faults
-from .link import Link
 from .protocol import Protocol, channels_per_message, check_channel
 from .replies import Pending, Replies
 from .requests import Asked, Requests, deadline

@@ -25,21 +25,29 @@ _CLIENT: Final = ("client", "client_id")
 
 # When the events outside the catalogue are emitted.
 _MOMENTS: Final[Mapping[str, str]] = {
-    events.CLIENT_STATE: "a client starts, or a Monitor asks",
+    events.CLIENT_STATE: "1 with a link, 0 without",
     events.CONNECTION_DOWN: "while a client has no link, and once it has one again",
     events.MESSAGE_LAG: "for each message whose age is known",
 }
-_KPIS: Final[Mapping[str, tuple[str, str]]] = {  # the unit, and what is told
-    "connection_success_rate": ("share", "accepted upgrades of all dials"),
-    "connection_time_ms": ("millisecond", "mean time from dial to accepted upgrade"),
-    "reconnection_success_rate": ("share", "outages that ended before the alarm, of all outages"),
-    "time_to_reconnect_s": ("second", "p95 of the time from a loss to a usable link"),
-    "processing_time_ms": ("millisecond", "mean processing time of a message"),
-    "throughput_per_s": ("messages", "received messages in a second"),
-    "message_error_rate": ("share", "messages with an error, of all messages"),
-    "error_recovery_rate": ("share", "handled errors of all errors, critical ones left out"),
-    "error_to_alert_s": ("second", "longest time from an error until the Agent had its alert"),
-    BLIND: ("second", "time without a working connection"),
+_KPIS: Final[Mapping[str, tuple[str, str, str]]] = {  # the unit, the event without which there is none, what is told
+    "connection_success_rate": ("share", events.CONNECTION_STARTED, "accepted upgrades of all dials"),
+    "connection_time_ms": ("millisecond", events.CONNECTION_COMPLETED, "mean time from dial to accepted upgrade"),
+    "reconnection_success_rate": (
+        "share",
+        events.CONNECTION_RECONNECT_SUCCESS,
+        "outages that ended before the alarm, of all outages",
+    ),
+    "time_to_reconnect_s": (
+        "second",
+        events.CONNECTION_RECONNECT_SUCCESS,
+        "p95 of the time from a loss to a usable link",
+    ),
+    "processing_time_ms": ("millisecond", events.MESSAGE_BATCH_PROCESSED, "mean processing time of a message"),
+    "throughput_per_s": ("messages", events.MESSAGE_BATCH_PROCESSED, "received messages in a second"),
+    "message_error_rate": ("share", events.MESSAGE_BATCH_PROCESSED, "messages with an error, of all messages"),
+    "error_recovery_rate": ("share", events.ERROR_OCCURRED, "handled errors of all errors, critical ones left out"),
+    "error_to_alert_s": ("second", FIRED, "longest time from an error until the Agent had its alert"),
+    BLIND: ("second", events.CONNECTION_DISCONNECTED, "time without a working connection"),
 }
 _FIGURES: Final[Mapping[str, tuple[Kind, str, str]]] = {  # the kind, the unit, and what is told
     "series": ("gauge", "series", "series that the reporter holds"),
@@ -84,16 +92,16 @@ def shipped(metrics: Iterable[Definition], profile: Profile | None = None) -> di
         if profile is None or fills(profile, one.event):
             found.setdefault(one.name, _of(one))
     for key in (*KPI_KEYS, BLIND):
-        unit, told = _KPIS[key]
-        name = KPI_PREFIX + key
-        scope = ("scope", "scope")
-        found[name] = Shipped(name, "gauge", (_CLIENT, scope), True, None, unit, f"KPI, over the last minutes: {told}.")
+        unit, source, told = _KPIS[key]
+        name, tags = KPI_PREFIX + key, (_CLIENT, ("scope", "scope"))
+        if profile is None or fills(profile, source):
+            found[name] = Shipped(name, "gauge", tags, True, None, unit, f"KPI, over the last minutes: {told}.")
     rule = ("rule", "rule")
     found[FIRED] = Shipped(FIRED, "counter", (_CLIENT, rule), False, None, "alerts", "Alerts of a rule that were sent.")
     for last, (kind, unit, told) in _FIGURES.items():
         name = figures.PREFIX + last
-        tags = (("cause", "cause"),) if last == "lost" else ()
-        found[name] = Shipped(name, kind, tags, kind == "gauge", None, unit, f"Of the reporter itself: {told}.")
+        cause = (("cause", "cause"),) if last == "lost" else ()
+        found[name] = Shipped(name, kind, cause, kind == "gauge", None, unit, f"Of the reporter itself: {told}.")
     return found
 
 
@@ -116,6 +124,4 @@ def _of(one: Definition) -> Shipped:
     else:
         unit = "" if spec is None else spec.measurements.get(str(one.measurement), "state")
     told = {"counter": "Occurrences", "sum": f"{one.measurement}, added up,"}.get(one.kind, str(one.measurement))
-    if not isinstance(one.measurement, str | None):
-        told = "1 or 0"
     return Shipped(one.name, one.kind, one.tags, one.state, one.event, unit, f"{told} of {short}: {moment}.")

@@ -16,14 +16,14 @@ from hashlib import sha1
 from typing import Final
 from urllib.parse import urljoin
 
+from ..dial.answer import Answer, Peer, read_answer
+from ..dial.dial import Dial, Stream
+from ..dial.headers import OWN, Pair
+from ..dial.target import Target
+from ..dial.target import target as parse_target
 from ..errors import ConfigurationError, ConnectionFailed, HandshakeRefused
 from ..redaction import INVALID_URL, redact_url
-from .answer import Answer, Peer, read_answer
 from .deflate import OFFER, Deflate, agree
-from .dial import Dial, Stream
-from .headers import OWN, Pair
-from .target import Target
-from .target import target as parse_target
 
 _READ: Final = 4096
 _MAX_WAIT: Final = 300.0  # the longest Retry-After that is honoured

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ..dial.dial import Stream
 from ..errors import NotConnected
-from .dial import Stream
 from .read_buffers import BUFFERS, FLOOD, Lent
 from .session import Loss, cut
 
