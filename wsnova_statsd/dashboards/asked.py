@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from .. import checks
 from ..errors import ConfigurationError
@@ -20,7 +20,7 @@ _DATADOG: Final = re.compile(
     r"\b(?P<space>avg|sum|min|max|count|p\d\d(?:\.\d+)?):(?P<metric>[A-Za-z][\w.]*)\{(?P<where>[^}]*)\}"
     r"(?:\s*by\s*\{(?P<by>[^}]*)\})?"
 )
-_IN_JSON: Final = ("q", "query")  # the keys of queries in dashboards, monitors and SLOs
+_IN_JSON: Final = ("q", "query", "numerator", "denominator")  # the keys of queries in dashboards, monitors and SLOs
 _TITLES: Final = ("title", "name")
 _TAG: Final = re.compile(r"[^\s,()]+")
 _FILTER: Final = re.compile(r"(?:NOT\s+|!\s*)?[^\s,()!$:]+:[^\s,()]+|[^\s,()!$:]+(?=\s+(?:NOT\s+)?IN\b)")
@@ -99,8 +99,3 @@ def of_document(place: str, document: object) -> Iterator[Question]:
     elif isinstance(document, list | tuple):
         for one in document:
             yield from of_document(place, one)
-
-
-def is_document(given: Any) -> bool:
-    """Whether this may be a board as JSON."""
-    return isinstance(given, Mapping) and any(isinstance(key, str) for key in given)

@@ -49,12 +49,16 @@ class Report:
         """How many findings are faults."""
         return sum(one.fault for one in self.findings)
 
-    def __str__(self) -> str:
-        """A line for each finding, then one that sums up."""
+    @property
+    def lines(self) -> list[str]:
+        """One for each finding, then one that sums up."""
         notes = len(self.findings) - self.faults
         found = f"{_number(self.faults, 'fault')} and {_number(notes, 'note')}"
         judged = f"{_number(self.metrics, 'metric')} and {_number(self.queries, 'query', 'queries')}"
-        return "\n".join([*map(str, self.findings), f"{found} in {judged}"])
+        return [*map(str, self.findings), f"{found} in {judged}"]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
     def to_json(self) -> str:
         """The same as one JSON document."""

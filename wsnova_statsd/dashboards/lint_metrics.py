@@ -86,7 +86,9 @@ def _of_tags(one: Definition) -> Iterator[Finding]:
             text = f"tag {tag} has no bound: each new {key} is one more series for good; leave it out"
             yield Finding("unbounded tag", one.name, text)
         elif spec is None and is_sensitive(key):
-            yield Finding("unknown tag", one.name, f"tag {tag} never has a value: {key!r} names a secret, which is dropped")
+            yield Finding(
+                "unknown tag", one.name, f"tag {tag} never has a value: {key!r} names a secret, which is dropped"
+            )
 
 
 def _of_unit(one: Definition) -> Iterator[Finding]:

@@ -93,7 +93,9 @@ def _in_prometheus(one: Definition) -> Iterator[tuple[str, frozenset[str]]]:
 def of_question(question: Question, metrics: Mapping[str, Known], profile: Profile | None) -> Iterator[Finding]:
     """What is wrong with one query, under a profile if one is given."""
     rooms = {_room(name) for name in metrics}
-    tags = {tag for one in metrics.values() for tag in one.tags} | {key for one in CATALOGUE.values() for key in one.metadata}
+    tags = {tag for one in metrics.values() for tag in one.tags} | {
+        key for one in CATALOGUE.values() for key in one.metadata
+    }
     for asked in question.asked:
         metric = metrics.get(asked.metric)
         if metric is not None:

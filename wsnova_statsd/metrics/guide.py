@@ -20,9 +20,7 @@ _MS = ("native", "millisecond")
 
 DEFINITIONS: Final[tuple[Definition, ...]] = (
     counter(f"{events.CONNECTION_STARTED}.count", tags=_LINK),
-    distribution(
-        f"{events.CONNECTION_COMPLETED}.duration", tags=_LINK, unit=_MS, buckets=[10, 100, 500, 1000, 5000]
-    ),
+    distribution(f"{events.CONNECTION_COMPLETED}.duration", tags=_LINK, unit=_MS, buckets=[10, 100, 500, 1000, 5000]),
     counter(f"{events.MESSAGE_RECEIVED}.count", tags=_KIND),
     counter(f"{events.MESSAGE_SENT}.count", tags=_KIND),
     summary(f"{events.MESSAGE_RECEIVED}.size", tags=_KIND),
