@@ -36,12 +36,8 @@ def register(subparsers: Any) -> None:
         statuses={DONE: "no fault", FAILED: "faults were found"},
     )
     parser.add_argument("of", nargs="?", metavar="MODULE:NAME", help="what to judge, instead of the default list")
-    parser.add_argument(
-        "--profile",
-        type=choice("the profile", PROFILES),
-        metavar="P",
-        help=f"under which profile: {', '.join(PROFILES)}",
-    )
+    profile = choice("the profile", PROFILES)
+    parser.add_argument("--profile", type=profile, metavar="P", help=f"what it never emits: {', '.join(PROFILES)}")
     parser.add_argument("--guide", action="store_true", help="judge what the guide writes")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from .. import checks
+from ..errors import ConfigurationError
 from ..metrics import guide
 from ..metrics.catalogue import prometheus_metrics, statsd_metrics
 from ..metrics.definitions import Definition
@@ -31,11 +32,13 @@ def lint(given: object, profile: Profile | None = None) -> Report:
     """
     listed: list[Definition] = []
     asked: list[Question] = []
-    for one in _parts("query", given):
+    for one in _parts("the query", given):
         if isinstance(one, Definition):
             listed.append(one)
         else:
             asked.append(one)
+    if not listed and not asked:
+        raise ConfigurationError("there is nothing to judge: neither a metric definition nor a query")
     there = known(listed or [*statsd_metrics(), *prometheus_metrics()])
     found = list(of_metrics(listed, profile, own=True))
     for question in asked:

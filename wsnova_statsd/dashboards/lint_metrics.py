@@ -59,7 +59,8 @@ def silence(profile: Profile, event: str) -> str:
     spec = CATALOGUE.get(event)
     toggle = "connection_events" if spec is None else spec.toggle
     is_off = toggle is not None and not getattr(profile, toggle)
-    return f"profile {profile.name} never emits {event}: {f'its {toggle} are off' if is_off else f'its level is {profile.level}'}"
+    why = f"its {toggle} are off" if is_off else f"its level is {profile.level}"
+    return f"profile {profile.name} never emits {event}: {why}"
 
 
 def _of_event(one: Definition) -> Iterator[Finding]:

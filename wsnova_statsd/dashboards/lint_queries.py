@@ -133,7 +133,9 @@ def _of_known(place: str, asked: Asked, metric: Known, tags: set[str]) -> Iterat
     if metric.averaged and asked.space == "avg":
         together = ", ".join(sorted(metric.tags.keys() - _told_apart(asked)))
         if together:
-            text = f"{asked.metric} is a mean already, and averaged over each {together}; ask its worst, or a sum of counts"
+            text = (
+                f"{asked.metric} is a mean already, and averaged over each {together}; ask its worst, or sums of counts"
+            )
             yield Finding("average of averages", place, text)
 
 

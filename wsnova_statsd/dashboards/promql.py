@@ -1,4 +1,4 @@
-"""Reads PromQL as far as a linter needs it: which metrics an expression selects, with which labels, and what it averages.
+"""Reads PromQL as far as a linter needs it: which metrics an expression selects, by which labels, and what it averages.
 
 A recursive descent over the grammar of Prometheus's "Querying basics", "Operators" and "Functions" pages. Precedence is
 left out: all binary operators are read from left to right, which changes neither the selectors nor what stands under a
