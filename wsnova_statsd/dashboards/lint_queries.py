@@ -1,7 +1,8 @@
 """Judges queries against the metrics there are: what can never have an answer, or has one that means nothing.
 
-A name is judged if its first part is that of a metric here: `system.cpu.idle` may well be somebody else's. So is a tag
-that some metric or event here has; others, such as `env` or `pod`, may come from the Agent. Pure functions, no thread.
+A name is judged if its first part is that of a metric here: `system.cpu.idle` may well be somebody else's. A namespace
+may stand before it. A tag is judged if some event has it: others, such as `env` or `pod`, come from the Agent or from a
+client's own tags. Pure functions, no thread.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from ..errors import ConfigurationError, nearest
 from ..events import CATALOGUE
-from ..metrics.catalogue import COMPANION
+from ..metrics.catalogue import COMPANION, statsd_metrics
 from ..metrics.definitions import Definition
 from ..profiles import Profile
 from ..reporters.families import families, sample_names
@@ -32,6 +33,9 @@ _MEANS: Final = frozenset(
     )
 )
 _MEANS_OF_HISTOGRAM: Final = frozenset({"avg", "median", "95percentile"})
+# The tags that are made here, and what they might be mistaken for.
+_TAGS: Final = {tag for one in shipped(statsd_metrics()).values() for tag in one.tag_names}
+_TAGS.update(key for spec in CATALOGUE.values() for key in spec.metadata)
 _SCOPES: Final = frozenset({"client", "scope"})
 _FROM_PROMETHEUS: Final = frozenset({"le", "quantile"})
 
@@ -93,13 +97,10 @@ def _in_prometheus(one: Definition) -> Iterator[tuple[str, frozenset[str]]]:
 def of_question(question: Question, metrics: Mapping[str, Known], profile: Profile | None) -> Iterator[Finding]:
     """What is wrong with one query, under a profile if one is given."""
     rooms = {_room(name) for name in metrics}
-    tags = {tag for one in metrics.values() for tag in one.tags} | {
-        key for one in CATALOGUE.values() for key in one.metadata
-    }
     for asked in question.asked:
-        metric = metrics.get(asked.metric)
+        metric = _find(asked.metric, metrics)
         if metric is not None:
-            yield from _of_known(question.place, asked, metric, tags)
+            yield from _of_known(question.place, asked, metric)
             if profile is not None and metric.event is not None and not fills(profile, metric.event):
                 text = f"{asked.metric} has no data: {silence(profile, metric.event)}"
                 yield Finding("never fires", question.place, text)
@@ -116,10 +117,17 @@ def _room(name: str) -> str:
     return name.replace("_", ".").partition(".")[0]
 
 
-def _of_known(place: str, asked: Asked, metric: Known, tags: set[str]) -> Iterator[Finding]:
+def _find(name: str, metrics: Mapping[str, Known]) -> Known | None:
+    """The metric of this name, behind a namespace if there is one."""
+    while name and name not in metrics:
+        name = name.partition(".")[2]
+    return metrics.get(name)
+
+
+def _of_known(place: str, asked: Asked, metric: Known) -> Iterator[Finding]:
     """Whether the metric has these tags and values, and can be put together like this."""
     for tag in sorted(asked.by | {key for key, _ in asked.where}):
-        if tag in tags and tag not in metric.tags:
+        if tag in _TAGS and tag not in metric.tags:
             has = ", ".join(sorted(metric.tags.keys() - _FROM_PROMETHEUS)) or "none"
             yield Finding("unknown tag", place, f"{asked.metric} has no tag {tag}; its tags: {has}")
     for tag, value in asked.where:
