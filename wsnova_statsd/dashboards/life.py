@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any, Final
 
 from .. import checks, events
+from ..client.message_types import MAX_TYPES
 from ..events import CATALOGUE
 from ..insight.kpi_report import BLIND
 from ..metrics.catalogue import FROM_ZERO
@@ -109,9 +110,12 @@ def _occurrences(one: Definition, profile: Profile) -> Iterator[Mapping[str, Any
 
 
 def many(tags: Tags, shape: Shape) -> int:
-    """How many series these tags stand for."""
+    """How many series these tags stand for. The types that a client sends come up first; those for which it has no
+    place left are one, `other`."""
+    sent = min(shape.sent_types, MAX_TYPES + 1)
+    received = min(shape.types, max(0, MAX_TYPES - sent) + 1)
     values = [value for _, value in tags]
-    return (shape.types if _RECEIVED in values else 1) * (shape.sent_types if _SENT in values else 1)
+    return (received if _RECEIVED in values else 1) * (sent if _SENT in values else 1)
 
 
 def kpis_of_life(profile: Profile) -> list[str]:

@@ -141,9 +141,7 @@ def _of_known(place: str, asked: Asked, metric: Known) -> Iterator[Finding]:
     if metric.averaged and asked.space == "avg":
         together = ", ".join(sorted(metric.tags.keys() - _told_apart(asked)))
         if together:
-            text = (
-                f"{asked.metric} is a mean already, and averaged over each {together}; ask its worst, or sums of counts"
-            )
+            text = f"{asked.metric} is a mean already, averaged over each {together}; ask its worst, or sums of counts"
             yield Finding("average of averages", place, text)
 
 
