@@ -51,7 +51,7 @@ def test_a_metric_that_is_defined_or_leaves_anyway_may_be_asked_for(text: str) -
         ("sum:shop.order{*}", "nobody defines shop.order; did you mean 'shop.orders'?"),
         ("sum:shop.orders.count{*}", "nobody defines shop.orders.count; did you mean 'shop.orders'?"),
         ("shop_orders_total", "nobody defines shop_orders_total; did you mean 'shop_orders'?"),
-        ("sum:websocket.heartbeat.missed{*}", "nobody defines websocket.heartbeat.missed"),
+        ("sum:websocket.heartbeat.missed{*}", "nobody defines websocket.heartbeat.missed; ws.statsd_metrics() has it"),
     ],
 )
 def test_a_metric_that_nobody_defines_is_found(text: str, what: str) -> None:

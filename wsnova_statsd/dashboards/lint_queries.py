@@ -34,7 +34,8 @@ _MEANS: Final = frozenset(
 )
 _MEANS_OF_HISTOGRAM: Final = frozenset({"avg", "median", "95percentile"})
 # The tags that are made here, and what they might be mistaken for.
-_TAGS: Final = {tag for one in shipped(statsd_metrics()).values() for tag in one.tag_names}
+_DEFAULT: Final = shipped(statsd_metrics())
+_TAGS: Final = {tag for one in _DEFAULT.values() for tag in one.tag_names}
 _TAGS.update(key for spec in CATALOGUE.values() for key in spec.metadata)
 _SCOPES: Final = frozenset({"client", "scope"})
 _FROM_PROMETHEUS: Final = frozenset({"le", "quantile"})
@@ -105,7 +106,8 @@ def of_question(question: Question, metrics: Mapping[str, Known], profile: Profi
                 text = f"{asked.metric} has no data: {silence(profile, metric.event)}"
                 yield Finding("never fires", question.place, text)
         elif _room(asked.metric) in rooms:
-            text = f"nobody defines {asked.metric}{nearest(asked.metric, metrics)}"
+            default = "; ws.statsd_metrics() has it" if asked.metric in _DEFAULT else ""
+            text = f"nobody defines {asked.metric}{default or nearest(asked.metric, metrics)}"
             yield Finding("unknown metric", question.place, text)
     for name in question.averages:
         text = f"it averages the means of {name}, so that one value weighs as much as a thousand; divide a sum by a sum"
