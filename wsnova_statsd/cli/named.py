@@ -22,7 +22,7 @@ def load(text: str, example: str) -> object:
     found = _module(module_name)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ConfigurationError(f"{module_name} has no {name!r}{nearest(part, vars(found))}")
+            raise ConfigurationError(f"{module_name} has no {name!r}{nearest(part, dir(found))}")
         found = getattr(found, part)
     if not inspect.isroutine(found):
         return found

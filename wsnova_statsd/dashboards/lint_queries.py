@@ -33,8 +33,8 @@ _MEANS: Final = frozenset(
     )
 )
 _MEANS_OF_HISTOGRAM: Final = frozenset({"avg", "median", "95percentile"})
-# The tags that are made here, and what they might be mistaken for.
 _DEFAULT: Final = shipped(statsd_metrics())
+# The tags that are made here, and what they might be mistaken for.
 _TAGS: Final = {tag for one in _DEFAULT.values() for tag in one.tag_names}
 _TAGS.update(key for spec in CATALOGUE.values() for key in spec.metadata)
 _SCOPES: Final = frozenset({"client", "scope"})
