@@ -15,7 +15,7 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import dashboards, demo, doctor, help, metadata, monitors, slos
+from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, slos
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
 COMMANDS: Final = {
@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "monitors": monitors,
     "slos": slos,
     "metadata": metadata,
+    "lint": lint,
+    "cost": cost,
     "help": help,
 }
 
