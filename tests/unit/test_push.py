@@ -166,6 +166,14 @@ def test_another_version_updates_what_nobody_changed(api: DatadogApi, capsys: py
     assert (run.status, run.words) == (1, ["refused"])
 
 
+def test_only_a_metric_that_is_not_there_is_for_later(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else Datadog answers is a failure."""
+    api.fail(403, "GET", "metrics")
+    run = Run(capsys, "metadata", "--push")
+    assert (run.status, run.words) == (1, [])
+    assert "with 403" in run.err
+
+
 def test_two_objects_with_one_mark_are_both_named(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
     """Which of them is ours nobody knows: neither is touched, forced or not."""
     Run(capsys, "dashboards", "datadog", "--push")
