@@ -22,12 +22,14 @@ _DASHBOARD: Final[Json] = {"notify_list": None, "template_variable_presets": [],
 
 
 class DatadogApi:
-    """One organisation. `metrics` has the metadata of the metrics that it has seen; `requests` tells what was asked."""
+    """One organisation. `metrics` has the metadata of the metrics that it has seen, `requests` what was asked, `bodies`
+    what was sent."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Json]] = {"dashboard": {}, "monitor": {}, "slo": {}}
         self.metrics: dict[str, Json] = {}
         self.requests: list[str] = []
+        self.bodies: list[Any] = []
         self.fails: Callable[[str, str], int | str | None] = lambda method, path: None
         self.page_limit = 100  # objects of a page, whatever is asked for
         self._numbers = itertools.count(1)
@@ -163,6 +165,8 @@ class DatadogApi:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 method = str(self.command)
                 api.requests.append(f"{method} {path}")
+                if body:
+                    api.bodies.append(json.loads(body))
                 query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
                 how = api.fails(method, path.partition("/")[0])
                 right = self.headers["DD-API-KEY"] == API_KEY and self.headers["DD-APPLICATION-KEY"] == APP_KEY

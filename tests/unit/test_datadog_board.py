@@ -82,7 +82,6 @@ def test_it_has_the_sections_and_variables_that_were_asked_for(profile: ws.Profi
     document = board(profile)
     assert [group["definition"]["title"] for group in document["widgets"]] == [
         "Overview",
-        "KPIs and their targets",
         "Connections",
         "Messages",
         "Errors and alerts",

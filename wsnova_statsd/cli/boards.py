@@ -106,8 +106,8 @@ def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, A
 
 def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
     """Send what these steps bring. Raises ConfigurationError without keys, PushFailed if Datadog does not take it."""
-    from ..dashboards.push import Api, PushFailed
-    from ..dashboards.pushing import Push
+    from ..dashboards.push import Api
+    from ..dashboards.pushing import Push, PushFailed
 
     def tell(line: str) -> None:
         print(line, flush=True)

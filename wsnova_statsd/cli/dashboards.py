@@ -24,7 +24,7 @@ def register(subparsers: Any) -> None:
         subparsers,
         "dashboards",
         "a board for Datadog, made from the metric definitions, as JSON",
-        "Prints one board: overview, KPIs against their targets, connections, messages, errors and alerts, "
+        "Prints one board: an overview with KPIs against their targets, connections, messages, errors and alerts, "
         "subscriptions and login, system, and the reporter itself, without what the profile never fills." + PUSHING,
         examples={
             "wsnova-statsd dashboards datadog": "print the board, for a file or for Import dashboard JSON",

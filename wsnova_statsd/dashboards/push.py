@@ -17,8 +17,9 @@ import datadog
 from datadog.api.api_client import APIClient
 from datadog.api.exceptions import ClientError, HTTPError, HttpTimeout, ProxyError
 
-from ..errors import ConfigurationError, WsnovaError
+from ..errors import ConfigurationError
 from .datadog import Json
+from .pushing import PushFailed
 
 _SITE: Final = "datadoghq.com"
 _PAGE: Final = 100  # objects
@@ -31,10 +32,6 @@ _ANSWERED: Final = [200, 201, 202, 204, 400, 401, 403, 404, 409, 429]
 _STATUS: Final = re.compile(r"code: (\d{3})")
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")
 _SCOPES: Final = "dashboards_write, monitors_write, slos_write and metrics_metadata_write"
-
-
-class PushFailed(WsnovaError):
-    """Datadog did not take a request, or was not reached."""
 
 
 @dataclass(frozen=True, slots=True)
