@@ -100,8 +100,10 @@ def print_json(document: Any) -> int:
 
 def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, Any]:
     """The documents under the names of their marks: one push of each profile and namespace is one set of objects."""
-    suffix = "".join(f"-{one}" for one in (args.profile, args.namespace.strip(".").lower()) if one)
-    return {f"{name}{suffix}": document for name, document in documents.items()}
+    from ..dashboards.marks import mark_name
+
+    parts = (args.profile, args.namespace.strip("."))
+    return {mark_name(name, *filter(None, parts)): document for name, document in documents.items()}
 
 
 def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, Final
 
-from ..dashboards.datadog import board, need_percentiles
-from ..dashboards.metadata import metadata
-from ..dashboards.monitors import monitors, slos
 from ..errors import ConfigurationError
 from .boards import PUSHING, STATUSES, add_arguments, metrics_of, names, print_json, profile_of, push, rules_of
 from .parser import add_command, choice
@@ -44,6 +41,10 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or send. Raises ConfigurationError if it is not said for whom."""
+    from ..dashboards.datadog import board, need_percentiles
+    from ..dashboards.metadata import metadata
+    from ..dashboards.monitors import monitors, slos
+
     if args.system is None:
         raise ConfigurationError(f"no board is named; allowed: {', '.join(_FOR)}")
     profile, namespace = profile_of(args), args.namespace

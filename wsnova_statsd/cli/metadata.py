@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..dashboards.metadata import metadata
 from .boards import PUSHING, STATUSES, add_arguments, metrics_of, print_json, profile_of, push
 from .parser import add_command
 
@@ -29,6 +28,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or send."""
+    from ..dashboards.metadata import metadata
+
     made = metadata(profile_of(args), metrics_of(args), args.namespace)
     if not (args.push or args.dry_run):
         return print_json(made)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..dashboards.monitors import monitors
 from .boards import PUSHING, STATUSES, add_arguments, names, print_json, profile_of, push, rules_of
 from .parser import add_command
 
@@ -30,6 +29,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or send."""
+    from ..dashboards.monitors import monitors
+
     made = monitors(profile_of(args), rules_of(args), args.namespace)
     if not (args.push or args.dry_run):
         return print_json(list(made.values()))
