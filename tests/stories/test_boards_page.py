@@ -55,8 +55,8 @@ def test_every_command_of_the_page_runs(api: DatadogApi, capsys: pytest.CaptureF
     everything = json.loads(Path("all.json").read_text())
     assert {"shop.orders", "websocket.connection.up"} <= everything["metadata"].keys()
     assert [one["name"] for one in everything["monitors"]][:2] == [
-        "WebSocket clients: Falling behind",
-        "WebSocket clients: Failed login",
+        "WebSocket clients (financial): Falling behind",
+        "WebSocket clients (financial): Failed login",
     ]
 
 

@@ -169,6 +169,7 @@ def test_another_version_updates_what_nobody_changed(api: DatadogApi, capsys: py
     _only(api.objects["dashboard"])["widgets"][1]["definition"]["title"] = "Mine"
     run = Run(capsys, "dashboards", "datadog", "--push")
     assert (run.status, run.words) == (1, ["refused"])
+    assert "or made by another version: widgets[0].definition.title, widgets[1].definition.title, " in run.out
 
 
 def test_only_a_metric_that_is_not_there_is_for_later(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,7 +246,7 @@ def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_co
     api.fail(how, "POST", "slo", after=1)
     run = Run(capsys, "dashboards", "datadog", "--all", "--push")
     assert run.status == 1
-    said = r"wsnova-statsd dashboards: slo WebSocket clients: Reconnects in time: "
+    said = r"wsnova-statsd dashboards: slo WebSocket clients \(financial\): Reconnects in time: "
     so_far = rf"\. {MONITORS + 1} done, .* later: .*, and nothing after that was sent\n"
     assert re.fullmatch(f"{said}.*{told}.*{so_far}", run.err)
     assert run.words.count("created") == MONITORS + 1

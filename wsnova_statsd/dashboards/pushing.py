@@ -94,17 +94,15 @@ class Push:
         found = self.api.read(kind, listed)
         mark = mark_of(found, by_tag=kind.by_tag) or Mark(name, "")
         plain, title, object_id = unmarked(found, by_tag=kind.by_tag), document[kind.title], found["id"]
-        current = mark.digest == digest(document)
-        changed = list(edits(document, plain)) if current else []
+        current, changed = mark.digest == digest(document), list(edits(document, plain))
         if current and not changed:
             self._told("unchanged", kind.name, title, object_id)
             return
-        foreign = bool(changed) or not unchanged_since(mark.digest, plain, document)
+        foreign = bool(changed) and (current or not unchanged_since(mark.digest, plain, document))
         if foreign and not self.force:
-            what = _named(changed) if changed else "it"
-            self._refuse(
-                kind.name, f"{title} ({object_id})", f"was changed by somebody else: {what}; --force overwrites that"
-            )
+            whose = "" if current else ", or made by another version"
+            why = f"was changed by somebody else{whose}: {_named(changed)}; --force overwrites that"
+            self._refuse(kind.name, f"{title} ({object_id})", why)
             return
         if not self.dry:
             self.api.update(kind, object_id, marked(name, document, by_tag=kind.by_tag))
