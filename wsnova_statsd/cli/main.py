@@ -15,10 +15,20 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import cost, demo, doctor, help, lint
+from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, slos
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
-COMMANDS: Final = {"demo": demo, "doctor": doctor, "lint": lint, "cost": cost, "help": help}
+COMMANDS: Final = {
+    "demo": demo,
+    "doctor": doctor,
+    "dashboards": dashboards,
+    "monitors": monitors,
+    "slos": slos,
+    "metadata": metadata,
+    "lint": lint,
+    "cost": cost,
+    "help": help,
+}
 
 
 def build_parser() -> Parser:
