@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator
 
 from .. import checks
 from ..errors import ConfigurationError, nearest
@@ -28,7 +29,8 @@ def load(text: str, example: str) -> object:
         return found
     checks.function(text, found)
     try:
-        return found()
+        made = found()
+        return list(made) if isinstance(made, Iterator) else made  # a generator raises where it is read
     except Exception as error:
         raise ConfigurationError(f"{text} raises {_told(error)}") from error
 

@@ -82,6 +82,11 @@ def _row(width: int, name: str, kind: str, series: object, billed: object, more:
     return f"{name:<{width}}  {kind:<12}  {series:>7}  {billed:>7}  {more:>{len(_HEAD[2])}}"
 
 
+def dearest_first(one: Cost) -> tuple[int, int, str]:
+    """To sort by."""
+    return -one.billed, -one.series, one.name
+
+
 def billed(kind: Kind, series: int, *, percentiles: bool = False) -> int:
     """The custom metrics that so many series of a metric are."""
     if kind == "distribution" and percentiles:
@@ -100,7 +105,7 @@ def cost(profile: Profile, shape: Shape, metrics: Iterable[Definition] | None = 
         name = figures.PREFIX + last
         found[name] = shape.workers if there[name].state else 1
     costs = [_cost(there[name], series) for name, series in found.items() if series]
-    costs.sort(key=lambda one: (-one.billed, -one.series, one.name))
+    costs.sort(key=dearest_first)
     drops = {one.name: _drop(one.name, there) for one in costs[:_DEAREST]}
     return Bill(profile.name, shape, tuple(costs), tuple(name for name, series in found.items() if not series), drops)
 
