@@ -168,11 +168,11 @@ def test_queries_alone_are_asked_of_the_default_lists() -> None:
     """Of Datadog's and of Prometheus's."""
     good = ["sum:websocket.connection.started{*}", *guide.QUERIES.values()]
     assert [rule for rule, *_ in _found(good)] == ["average of averages"]
-    assert _found("sum:websocket.connection.startet{*}") == [
+    assert _found("sum:websocket.connection.starts{*}") == [
         (
             "unknown metric",
             "the query",
-            "nobody defines websocket.connection.startet; did you mean 'websocket.connection.started'?",
+            "nobody defines websocket.connection.starts; did you mean 'websocket.connection.started'?",
         )
     ]
 

@@ -34,11 +34,11 @@ def _rule(metrics: Iterable[Definition] | Definition) -> list[str]:
 
 def test_an_event_that_there_is_not_is_found_with_the_nearest_one() -> None:
     """Under our prefix; other events are the application's own."""
-    assert _found(ws.counter("a.b", "websockex_nova.message.recieved")) == [
+    assert _found(ws.counter("a.b", "websockex_nova.message.receives")) == [
         (
             "unknown event",
             "a.b",
-            "no event is called websockex_nova.message.recieved; did you mean 'websockex_nova.message.received'?",
+            "no event is called websockex_nova.message.receives; did you mean 'websockex_nova.message.received'?",
         )
     ]
     assert _rule(ws.counter("a.b", SHOP)) == []
@@ -47,15 +47,15 @@ def test_an_event_that_there_is_not_is_found_with_the_nearest_one() -> None:
 
 def test_a_measurement_that_the_event_lacks_is_found() -> None:
     """With those it has; a constant and a counter read none."""
-    assert _found(ws.gauge("a.b", events.MESSAGE_SENT, "sise")) == [
+    assert _found(ws.gauge("a.b", events.MESSAGE_SENT, "sizes")) == [
         (
             "unknown measurement",
             "a.b",
-            "websockex_nova.message.sent has no measurement 'sise'; it has size, system_time; did you mean 'size'?",
+            "websockex_nova.message.sent has no measurement 'sizes'; it has size, system_time; did you mean 'size'?",
         )
     ]
     assert _rule(ws.gauge("a.b", events.MESSAGE_SENT, 1)) == []
-    assert _rule(ws.gauge("a.b", SHOP, "sise")) == []
+    assert _rule(ws.gauge("a.b", SHOP, "sizes")) == []
 
 
 def test_a_tag_that_the_event_lacks_is_found() -> None:

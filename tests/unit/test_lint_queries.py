@@ -127,8 +127,8 @@ def test_tags_of_states_of_the_agent_and_of_clients_may_be_asked_for(text: str) 
     ("text", "what"),
     [
         (
-            "sum:websocket.message.batch.count{direction:recieved}",
-            "direction of websocket.message.batch.count is never 'recieved'; it is one of received, sent",
+            "sum:websocket.message.batch.count{direction:receives}",
+            "direction of websocket.message.batch.count is never 'receives'; it is one of received, sent",
         ),
         (
             "sum:websocket.connection.reconnect.failed{final:True}",
@@ -152,7 +152,7 @@ def test_a_value_that_a_tag_never_has_is_found(text: str, what: str) -> None:
 
 def test_a_value_that_is_open_or_left_out_is_no_fault() -> None:
     """Patterns, exclusions, and what the server decides."""
-    for where in ("direction:rec*", "!direction:recieved", "NOT direction:recieved"):
+    for where in ("direction:rec*", "!direction:receives", "NOT direction:receives"):
         assert _found(f"sum:websocket.message.batch.count{{{where}}}") == []
     assert _found("sum:websocket.connection.disconnected{reason:close_4321}") == []
 
