@@ -193,9 +193,22 @@ def test_nothing_to_judge_is_refused(given: object) -> None:
         lint(given)
 
 
+def test_a_default_metric_in_a_list_of_ones_own_is_a_note_until_a_query_asks_for_it() -> None:
+    """A metric of one's own that the profile switches off is a fault at once, and its query says nothing new."""
+    own = ws.counter("shop.received", ws.events.MESSAGE_RECEIVED)
+    report = lint([*ws.statsd_metrics(), own], ws.STANDARD)
+    notes = len(ws.statsd_metrics()) - len(ws.statsd_metrics("standard"))
+    assert [one.subject for one in report.findings if one.fault] == ["shop.received"]
+    assert len(report.findings) == notes + 1
+    queries = ["sum:shop.received{*}", "sum:websocket.message.received{*}"]
+    asked = lint([*ws.statsd_metrics(), own, queries], ws.STANDARD)
+    assert [one.subject for one in asked.findings if one.fault] == ["shop.received", "query 2"]
+    assert lint(ws.prometheus_metrics(), ws.STANDARD).faults == lint(ws.prometheus_metrics()).faults
+
+
 def test_a_profile_is_named_or_given() -> None:
     """An unknown name is refused with the known ones."""
-    received = ws.counter("websockex_nova.message.received.count")
+    received = ws.counter("shop.received", ws.events.MESSAGE_RECEIVED)
     assert lint(received, "standard") == lint(received, ws.STANDARD)
     assert [one.rule for one in lint(received, "standard").findings] == ["never fires"]
     with pytest.raises(ws.errors.ConfigurationError, match="financial, standard, lightweight"):

@@ -20,7 +20,7 @@ NANOSECONDS = "measured in nanoseconds; convert from 'native' or 'nanosecond'"
 def _found(metrics: Iterable[Definition] | Definition, profile: Profile | None = None) -> list[tuple[str, str, str]]:
     """Rule, metric and text of each."""
     listed = [metrics] if isinstance(metrics, Definition) else metrics
-    found = list(of_metrics(listed, profile, own=True))
+    found = list(of_metrics(listed, profile, ()))
     assert all(one.fault for one in found)
     return [(one.rule, one.subject, one.text) for one in found]
 
@@ -88,11 +88,11 @@ def test_a_tag_that_the_event_lacks_is_found() -> None:
     ],
 )
 def test_an_event_that_the_profile_switches_off_is_found(event: str, profile: Profile, why: str) -> None:
-    """With the switch, or the level; for a list that everybody gets it is no fault."""
+    """With the switch, or the level; of a list that everybody gets it is no fault."""
     one = ws.counter("a.b", event)
     text = why.format(event)
     assert _found(one, profile) == [("never fires", "a.b", f"{text}; leave the metric out, or choose another profile")]
-    (note,) = of_metrics([one], profile, own=False)
+    (note,) = of_metrics([one], profile, [one])
     assert (note.fault, note.rule, note.text) == (False, "never fires", text)
     assert _rule(one) == []
 

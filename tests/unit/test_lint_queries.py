@@ -230,3 +230,4 @@ def test_a_query_of_what_the_profile_never_emits_is_found() -> None:
         "websockex_nova.message.received: its message_events are off"
     )
     assert list(of_question(question, known(DEFAULT), ws.FINANCIAL)) == []
+    assert list(of_question(question, known(DEFAULT), ws.STANDARD, {"websockex_nova.message.received.count"})) == []

@@ -6,7 +6,7 @@ what the definition says of itself. Pure functions, no thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from .. import events
@@ -24,17 +24,20 @@ from .shipped import fills
 _UNITS: Final[Mapping[str, tuple[str, ...]]] = {"nanoseconds": ("native", "nanosecond"), "bytes": ("byte",)}
 
 
-def of_metrics(metrics: Iterable[Definition], profile: Profile | None, *, own: bool) -> Iterator[Finding]:
-    """What is wrong with these definitions, under a profile if one is given. `own`: who is told chose the list, so that
-    a metric the profile switches off is a fault of it."""
+def of_metrics(
+    metrics: Iterable[Definition], profile: Profile | None, default: Container[Definition]
+) -> Iterator[Finding]:
+    """What is wrong with these definitions, under a profile if one is given. That the profile switches one off is a
+    fault, but for the `default` ones, which are the same for every profile."""
     listed = list(metrics)
     first = {one.name: one for one in reversed([*statsd_metrics(), *listed])}
     prometheus = for_prometheus(listed)
     for one in listed:
         yield from _of_event(one)
         if profile is not None and not fills(profile, one.event):
-            to_do = "; leave the metric out, or choose another profile" if own else ""
-            yield Finding("never fires", one.name, f"{silence(profile, one.event)}{to_do}", own)
+            chosen = one not in default
+            to_do = "; leave the metric out, or choose another profile" if chosen else ""
+            yield Finding("never fires", one.name, f"{silence(profile, one.event)}{to_do}", chosen)
         yield from _of_tags(one)
         yield from _of_unit(one)
         yield from _of_type(one, first[one.name])
