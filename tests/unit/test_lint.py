@@ -14,7 +14,7 @@ from wsnova_statsd.metrics.definitions import Definition
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 PROFILES = [ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT]
 PREFIX = "websockex_nova."
-URI = "tag uri has no bound: each new uri is one more series for good; leave it out"
+URI = "tag uri has no bound: each new uri adds a series; leave it out"
 Found = tuple[str, str, str]  # rule, subject, text
 GUIDE: list[Found] = [
     ("unbounded tag", f"{PREFIX}connection.started.count", URI),
@@ -27,19 +27,19 @@ GUIDE: list[Found] = [
     (
         "unbounded tag",
         f"{PREFIX}subscription.subscribe.completed.count",
-        "tag channel has no bound: each new channel is one more series for good; leave it out",
+        "tag channel has no bound: each new channel adds a series; leave it out",
     ),
     (
         "unknown metric",
         "Connection Success Rate",
-        "nobody defines websockex_nova_connection_completed_count; did you mean "
+        "no metric is called websockex_nova_connection_completed_count; did you mean "
         "'websockex_nova_connection_started_count'?",
     ),
     (
         "average of averages",
         "Average Connection Time",
-        "it averages the means of websockex_nova_connection_completed_duration_milliseconds, so that one value weighs "
-        "as much as a thousand; divide a sum by a sum",
+        "it averages the means of websockex_nova_connection_completed_duration_milliseconds: each counts once, however "
+        "many values it has; divide sum by sum",
     ),
 ]
 
@@ -172,7 +172,7 @@ def test_queries_alone_are_asked_of_the_default_lists() -> None:
         (
             "unknown metric",
             "the query",
-            "nobody defines websocket.connection.starts; did you mean 'websocket.connection.started'?",
+            "no metric is called websocket.connection.starts; did you mean 'websocket.connection.started'?",
         )
     ]
 

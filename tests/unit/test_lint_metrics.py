@@ -202,6 +202,7 @@ def test_a_distribution_without_buckets_is_found_where_prometheus_reads_the_list
     ]
     assert _rule([bare, ws.counter("websockex_nova.message.sent.count")]) == ["no buckets"]
     assert _rule(with_buckets) == []
+    assert _rule([*ws.statsd_metrics(), with_buckets]) == []
     assert not for_prometheus(ws.statsd_metrics())
     assert for_prometheus(ws.prometheus_metrics())
 
@@ -237,7 +238,7 @@ def test_what_prometheus_would_refuse_is_found() -> None:
 )
 def test_a_tag_without_a_bound_is_found(event: str, key: str) -> None:
     """Whatever the tag is called, and if an application's own event carries it, too."""
-    text = f"tag what has no bound: each new {key} is one more series for good; leave it out"
+    text = f"tag what has no bound: each new {key} adds a series; leave it out"
     assert _found(ws.counter("a.b", event, {"what": key})) == [("unbounded tag", "a.b", text)]
 
 

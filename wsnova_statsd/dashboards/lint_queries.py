@@ -109,11 +109,11 @@ def of_question(
             if profile is not None and event is not None and not fills(profile, event):
                 yield Finding("never fires", question.place, f"{asked.metric} has no data: {silence(profile, event)}")
         elif _room(asked.metric) in rooms:
-            default = "; ws.statsd_metrics() has it" if asked.metric in _DEFAULT else ""
-            text = f"nobody defines {asked.metric}{default or nearest(asked.metric, metrics)}"
+            default = "; the default list has it" if asked.metric in _DEFAULT else ""
+            text = f"no metric is called {asked.metric}{default or nearest(asked.metric, metrics)}"
             yield Finding("unknown metric", question.place, text)
     for name in question.averages:
-        text = f"it averages the means of {name}, so that one value weighs as much as a thousand; divide a sum by a sum"
+        text = f"it averages the means of {name}: each counts once, however many values it has; divide sum by sum"
         yield Finding("average of averages", question.place, text)
 
 

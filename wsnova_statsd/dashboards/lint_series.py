@@ -65,7 +65,7 @@ def _of_tags(name: str, members: Iterable[Received], many: int) -> Iterator[Find
     keys = Counter(tag.partition(":")[0] for tag in tags)
     for key, values in sorted(keys.items(), key=lambda one: (-one[1], one[0])):
         if values > many:
-            text = f"tag {_cut(key)} has {values} values: each is one more series, and is paid for; leave it out"
+            text = f"tag {_cut(key)} has {values} values: each adds a series, which is billed; leave the tag out"
             yield Finding("many tag values", name, text)
 
 
