@@ -20,10 +20,14 @@ class Shop:
     METRICS = [ws.counter("shop.errors", ws.events.ERROR_OCCURRED, tags=["error"])]
 
 def made():
-    return [*Shop.METRICS, "sum:shop.error{*}", {"title": "a\\x1b[2J\\nb", "requests": [{"q": "sum:shop.eror{*}"}]}]
+    return [*Shop.METRICS, "sum:shop.error{*}", {"title": "a\\x1b[2J\\nb", "requests": [{"q": "sum:shop.err{*}"}]}]
 
 def failing():
     raise RuntimeError("no\\nluck")
+
+def yielding():
+    yield from Shop.METRICS
+    raise RuntimeError("half way")
 
 def asking(name):
     return []
@@ -115,6 +119,7 @@ def test_a_list_of_a_module_in_this_folder_is_judged(shop: Path, capsys: pytest.
         ("cli_lint_shop.wrong:A", "importing cli_lint_shop.wrong raises SyntaxError: "),
         ("cli_lint_shop.late:A", "importing cli_lint_shop.late raises ConfigurationError: metric name 'no spaces' is "),
         ("cli_lint_shop.bad:failing", "cli_lint_shop.bad:failing raises RuntimeError: no\\nluck"),
+        ("cli_lint_shop.bad:yielding", "cli_lint_shop.bad:yielding raises RuntimeError: half way"),
         ("cli_lint_shop.bad:asking", "cli_lint_shop.bad:asking takes (name), and is called with ()"),
         ("cli_lint_shop.bad:waiting", "cli_lint_shop.bad:waiting is the coroutine function waiting, whose body would "),
         ("cli_lint_shop.bad:NOTHING", "there is nothing to judge: neither a metric definition nor a query"),

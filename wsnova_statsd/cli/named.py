@@ -1,6 +1,6 @@
 """MODULE:NAME of a command line: imports the module, as `python -m` would find it, and looks the name up.
 
-What the module raises is the user's, and told in one sentence. No thread.
+What the module raises is reported in one sentence. No thread.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator
 
 from .. import checks
 from ..errors import ConfigurationError, nearest
@@ -28,7 +29,8 @@ def load(text: str, example: str) -> object:
         return found
     checks.function(text, found)
     try:
-        return found()
+        made = found()
+        return list(made) if isinstance(made, Iterator) else made  # a generator raises where it is read
     except Exception as error:
         raise ConfigurationError(f"{text} raises {_told(error)}") from error
 

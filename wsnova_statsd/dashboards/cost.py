@@ -63,7 +63,7 @@ class Bill:
         lines = [f"profile {self.profile}, {shape}; for each host", _row(width, "metric", "type", *_HEAD)]
         lines += (_row(width, one.name, one.kind, *_numbers(one)) for one in self.costs)
         lines.append(_row(width, "all", "", *self.total))
-        lines += ["", "the dearest, and how to drop each:"]
+        lines += ["", "the five dearest names, and how to drop each:"]
         lines += (f"{name}: {told}" for name, told in self.drops.items())
         return [*lines, "", f"no series in this shape: {', '.join(self.absent)}"]
 
@@ -80,6 +80,11 @@ def _numbers(one: Cost) -> tuple[int, int, int]:
 
 def _row(width: int, name: str, kind: str, series: object, billed: object, more: object) -> str:
     return f"{name:<{width}}  {kind:<12}  {series:>7}  {billed:>7}  {more:>{len(_HEAD[2])}}"
+
+
+def dearest_first(one: Cost) -> tuple[int, int, str]:
+    """To sort by."""
+    return -one.billed, -one.series, one.name
 
 
 def billed(kind: Kind, series: int, *, percentiles: bool = False) -> int:
@@ -100,7 +105,7 @@ def cost(profile: Profile, shape: Shape, metrics: Iterable[Definition] | None = 
         name = figures.PREFIX + last
         found[name] = shape.workers if there[name].state else 1
     costs = [_cost(there[name], series) for name, series in found.items() if series]
-    costs.sort(key=lambda one: (-one.billed, -one.series, one.name))
+    costs.sort(key=dearest_first)
     drops = {one.name: _drop(one.name, there) for one in costs[:_DEAREST]}
     return Bill(profile.name, shape, tuple(costs), tuple(name for name, series in found.items() if not series), drops)
 
@@ -127,7 +132,7 @@ def _drop(name: str, there: Mapping[str, Shipped]) -> str:
     if name.startswith(KPI_PREFIX):
         return "ws.Monitor(kpis=False)"
     if name.startswith(figures.PREFIX):
-        return "it stays, as what it says of losses is worth more"
+        return "it cannot be dropped: the reporter's own figures tell of losses"
     if name + COMPANION in there and name != GUIDE_LINE:
         return "ws.StatsdReporter(ws.statsd_metrics(lean=True))"
     every = ", or distributions=False for all of them" if there[name].kind == "distribution" else ""
