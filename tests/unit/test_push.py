@@ -11,6 +11,8 @@ from tests.datadog_api import API_KEY, APP_KEY, DatadogApi
 from wsnova_statsd import FINANCIAL
 from wsnova_statsd.cli.main import main
 from wsnova_statsd.dashboards.metadata import metadata
+from wsnova_statsd.dashboards.push import Api
+from wsnova_statsd.dashboards.pushing import PushFailed
 
 MONITORS = 17
 
@@ -170,6 +172,17 @@ def test_another_version_updates_what_nobody_changed(api: DatadogApi, capsys: py
     run = Run(capsys, "dashboards", "datadog", "--push")
     assert (run.status, run.words) == (1, ["refused"])
     assert "or made by another version: widgets[0].definition.title, widgets[1].definition.title, " in run.out
+
+
+def test_no_answer_is_waited_for_a_while_and_told(api: DatadogApi) -> None:
+    """With what was asked; the next request is made all the same."""
+    api.seen("websocket.connection.up")
+    asked = Api(timeout=0.2)
+    api.fail("hang", "GET", "metrics")
+    with pytest.raises(PushFailed, match=r"no answer to GET .*/metrics/websocket\.connection\.up within 0\.2 s; run"):
+        asked.metadata("websocket.connection.up")
+    api.fails = lambda *asked: None
+    assert asked.metadata("websocket.connection.up") is not None
 
 
 def test_only_a_metric_that_is_not_there_is_for_later(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
