@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -181,3 +182,17 @@ def test_a_loop_over_reconnect_is_one_client_with_its_retries(bus: ws.Bus, log: 
         attempts = log.count(events.CONNECTION_RECONNECT_ATTEMPT)
         assert attempts == log.count(events.CONNECTION_RECONNECT_FAILED) + 4
         assert {one.metadata["client_id"] for one in log} == {"md-1"}
+
+
+@pytest.mark.skipif(not hasattr(theirs, "reconnect"), reason="this release of websockets has no reconnect")
+@pytest.mark.parametrize("legacy", [True, False])
+def test_reconnect_is_a_context_manager_too(legacy: bool, bus: ws.Bus, log: EventLog) -> None:
+    """For one connection; connect(legacy=False) is the same, as it will be by default."""
+    with WebSocketServer(silent) as server:
+        options: dict[str, Any] = {"client_id": "md-1", "profile": "financial", "bus": bus}
+        make = websockets_sync.reconnect if legacy else partial(websockets_sync.connect, legacy=False)
+        for number in (1, 2):
+            with make(server.url, **options) as connection:
+                connection.send("1")
+            assert [one for one, _ in ends(log)] == ["local"] * number
+        assert [one.metadata["reconnect"] for one in log.of(STARTED)] == [False, False]
