@@ -34,7 +34,7 @@ def failure(error: BaseException, url: object) -> ConnectionFailed:
     """What a failed dial raised as the error that it is here; a library's own errors its instrumentation knows."""
     if isinstance(error, ConnectionFailed):
         return error
-    host, _ = uri_of(url)
+    host, uri = uri_of(url)
     if isinstance(error, ssl.SSLError):
         return _because(tls_fault(host, error), error)
     if isinstance(error, TimeoutError):
@@ -42,7 +42,7 @@ def failure(error: BaseException, url: object) -> ConnectionFailed:
     if isinstance(error, socket.gaierror):
         return _because(ConnectionFailed(f"the name {host!r} cannot be resolved: {error}", cause="dns"), error)
     if isinstance(error, OSError):
-        return _because(unreachable(error, host), error)
+        return _because(unreachable(error, uri), error)
     return _because(ConnectionFailed(f"the try failed: {type(error).__name__}: {error}", cause="error"), error)
 
 

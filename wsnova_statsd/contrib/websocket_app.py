@@ -305,9 +305,10 @@ class _Watched(Owner):
         """An attribute of the app is about to be set: the value to set."""
         if name == "sock":
             if isinstance(value, websocket.WebSocket):
+                self._expired = False
                 _wrap(value, self)
-        elif name == "last_ping_tm":
-            self._expired = not value and self._pong_is_late()
+        elif name == "last_ping_tm":  # the library forgets its pings before it closes, in some ways twice
+            self._expired = self._expired or (not value and self._pong_is_late())
         elif callable(value) and getattr(value, "of", None) is not self:
             return self._wrapped(name, value)
         return value
@@ -381,7 +382,6 @@ class _Watched(Owner):
     def why(self) -> Loss | None:
         """Why the library closes the connection, if not because the program does."""
         if self._expired or self._pong_is_late():
-            self._expired = False
             if self.foreign is not None:
                 self.foreign.missed()
             return Loss("ping_timeout", "no pong within ping_timeout")
