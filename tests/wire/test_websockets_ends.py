@@ -118,6 +118,23 @@ def test_a_ping_and_its_pong_are_a_heartbeat(bus: ws.Bus, log: EventLog) -> None
         assert log.count(events.HEARTBEAT_MISSED) == 0
 
 
+def test_several_pings_at_once_have_a_pong_each(bus: ws.Bus, log: EventLog) -> None:
+    """Those before the last by the time at which each was answered; the end of the connection is no pong."""
+    with WebSocketServer(silent) as server:
+        connection = connect(server, bus, ping_interval=None, legacy=True)
+        pongs = [connection.ping() for _ in range(3)]
+        assert all(pong.wait(5.0) for pong in pongs)
+        assert log.wait_for(events.HEARTBEAT_RECEIVED, 3, SECOND)
+        assert all(0 < one.measurements["rtt"] < 5e9 for one in log.of(events.HEARTBEAT_RECEIVED))
+        connection.close()
+    with TcpServer(never_closes) as tcp:
+        connection = connect(tcp, bus, ping_interval=None, close_timeout=0.1, legacy=True)
+        pong = connection.ping(ack_on_close=True)
+        connection.close()
+        assert pong.wait(5.0)
+    assert (log.count(events.HEARTBEAT_SENT), log.count(events.HEARTBEAT_RECEIVED)) == (4, 3)
+
+
 def test_the_librarys_own_keepalive_counts_and_ends_as_a_ping_timeout(bus: ws.Bus, log: EventLog) -> None:
     """A server that answers no ping: missed once, then the end with a reason of its own."""
     with TcpServer(never_closes) as server:
