@@ -445,12 +445,13 @@ class _Instrumented(ClientConnection):
         if known.warns:
             known.warns = False
             self.maybe_raise_legacy_warning()
+        began = _clock()
         try:
             pong = _ping(self, *arguments, **options)
         except BaseException as error:
             known.met(error)
             raise
-        known.pinged(pong, set_on_close=bool(options.get("ack_on_close", len(arguments) > 1 and arguments[1])))
+        known.pinged(pong, began)
         return pong
 
     def close(self, *arguments: Any, **options: Any) -> None:
