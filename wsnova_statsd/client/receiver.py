@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from .. import events, process
 from ..link.frames import Received, Violation
 from ..link.link import Driver, Link
-from .batch import MANY, Batch
+from .batch import MANY, Batch, Behind
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
@@ -65,7 +65,7 @@ class Receiver:
         self._rest: Iterator[Any] = iter(())  # what is decoded of it and not handed out,
         self._behind = 0  # and how many are not decoded
         self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
-        self._late = 0  # ns behind the feed, then
+        self._late = Behind()
         self._unsummed = 0  # bytes, about, that were handed out since and are in no sum, as nothing is timed
 
     # -- handing out --------------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ class Receiver:
         if link is None or not any(link.waiting()):
             return 0
         first = next(iter(link.inbox.copy()), None)
-        return max(self._late, 0 if first is None else now_ns - first[2])
+        return max(self._late.last, 0 if first is None else now_ns - first[2])
 
     def flush(self) -> None:
         """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or the closing
@@ -359,13 +359,8 @@ class Receiver:
         waited = round(link.idle * 1e9)
         idle = min(waited - before if opened == link.opened_ns else waited, window)
         self._idle = (link.opened_ns, waited)
-        if not size:
-            self._late = 0
-        elif handled:
-            self._late = size * (window - idle) // handled
-        else:
-            self._late += window
-        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._late}
+        late = self._late.reckon(size, handled, window - idle, window)
+        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": late}
 
 
 def _nothing() -> Hand:
