@@ -222,8 +222,8 @@ class Bus:
         self._attachments: dict[Hashable, _Attachment] = {}
         self._versions = itertools.count(1)
         self.profiles: dict[object, Profile] = {}  # by the Monitor that runs on it, the first one first
-        self.handler_errors = 0
-        self.version = 0  # another number whenever other handlers may be called for an event
+        self.handler_errors: int = 0
+        self.version: int = 0  # another number whenever other handlers may be called for an event
         process.on_fork(self)
 
     def after_fork(self) -> None:

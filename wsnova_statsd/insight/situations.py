@@ -274,7 +274,7 @@ class _Stretch:
 
     def __init__(self) -> None:
         self.since: float | None = None
-        self.until = 0.0
+        self.until: float = 0.0
 
 
 @dataclass(frozen=True)

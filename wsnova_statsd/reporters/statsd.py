@@ -142,7 +142,8 @@ class StatsdReporter(ApplicationMetrics):
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else settings.metrics(metrics)
         settings.check_names(self._prefix, chosen)
-        self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
+        given |= {"metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
+        self.given: dict[str, Any] = given
         self._store = Store(max_series, max_samples)
         self._definitions = [one for one in chosen if distributions or one.kind != "distribution"]
         self._registry = HandlerRegistry(self._definitions, self._store)

@@ -49,7 +49,7 @@ class ScriptedConnection(ServerConnection):
     ) -> None:
         self.owner: WebSocketServer = owner
         self.raw: socket.socket = sock
-        self.ready = False  # until then it has no state yet
+        self.ready: bool = False  # until then it has no state yet
         self._fragments: list[bytes] = []
         self._text = True
         name = owner._register(self)  # before the TLS handshake, so that stop() can cut that short too
