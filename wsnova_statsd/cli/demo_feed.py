@@ -19,8 +19,8 @@ from ..errors import MissingExtra
 
 try:
     from ..testing.server import ScriptedConnection, WebSocketServer, silent
-except MissingExtra as error:  # the server is part of the test kit, which names its own extra
-    raise MissingExtra(error.library, "demo") from error
+except MissingExtra as _error:  # the server is part of the test kit, which names its own extra
+    raise MissingExtra(_error.library, "demo") from _error
 
 RATE: Final = 300  # messages per second
 _BURST: Final = 6

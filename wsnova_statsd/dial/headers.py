@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ..errors import ConfigurationError
 
 Value = str | bytes | None
-Headers = Mapping[str, Value] | Iterable[str] | Iterable[tuple[str, Value]] | None
+# Lines are no Iterable[str]: a mapping is one, whatever its values are.
+Headers = Mapping[str, Value] | Sequence[str] | Iterator[str] | Iterable[tuple[str, Value]] | None
 Pair = tuple[str, str | None]
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110, section 5.6.2

@@ -50,6 +50,9 @@ class Tallied(Sampled):
     """A measurement whose values are counted. `counted` and the list of what came after it change as one."""
 
     __slots__ = ("counted", "told")
+    samples: list[float]
+    full: int
+    due: int
 
     def __init__(
         self,

@@ -31,8 +31,8 @@ try:
     from websockets.protocol import Event, State
     from websockets.sync.server import Server, ServerConnection, serve
     from websockets.typing import Subprotocol
-except ImportError as error:
-    raise MissingExtra("websockets", "testing") from error
+except ImportError as _error:
+    raise MissingExtra("websockets", "testing") from _error
 
 _CLOSE_SECONDS: Final = 0.5  # a loopback peer that has not answered a close frame by then is not going to
 
