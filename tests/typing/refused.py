@@ -78,7 +78,7 @@ ws.alerts.SlowProcessing(treshold_ms=5)  # refused: call-arg
 ws.alerts.SlowProcessing("5")  # refused: arg-type
 ws.RateLimit("5", 1)  # refused: arg-type
 ws.gauge("a.b", unit="ms", buckets=(1,))  # refused: call-arg
-ws.Bus().atach("mine", "a.b", print)  # refused: attr-defined
+ws.Bus().attached("mine", "a.b", print)  # refused: attr-defined
 for number in ws.Client(URL, protocol=Numbers()):
     number.upper()  # refused: attr-defined
 ws.telemetry.attach("mine", "a.b", lambda event: None)  # refused: arg-type
