@@ -73,7 +73,7 @@ def test_a_status_line_is_read(line: bytes, status: int, minor: int) -> None:
 def test_a_status_line_that_is_none_is_refused(line: bytes) -> None:
     """RFC 9112, section 4: three digits between two blanks, of which the second is there without a reason too."""
     assert _fails(line + b"\r\n\r\n") == (
-        "the server's answer to the upgrade begins with no status line of HTTP/1.1; look for the program that writes it so"
+        "the server's answer to the upgrade begins with no status line of HTTP/1.1; look for what writes it so"
     )
 
 

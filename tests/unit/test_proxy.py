@@ -197,7 +197,7 @@ _PORT = "check that the port is the right one"
         ),
         (
             b"HTTP/1.1 200\r\n\r\n",
-            f"{_NAMED}'s answer to CONNECT begins with no status line of HTTP/1.1; look for the program that writes it so",
+            f"{_NAMED}'s answer to CONNECT begins with no status line of HTTP/1.1; look for what writes it so",
         ),
         (b"\r\n\r\n", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
         (b"\x15\x03\x03", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),

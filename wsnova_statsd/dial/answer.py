@@ -91,7 +91,7 @@ def read_answer(recv: Callable[[], bytes], peer: Peer) -> Answer:
         if answer is None:
             _check_begin(bytes(data[: len(_BEGIN)]), peer)
             text = f"{peer.who}'s answer to {peer.asked} begins with no status line of HTTP/1.1"
-            raise peer.failed(text, "look for the program that writes it so")
+            raise peer.failed(text, "look for what writes it so")
         if answer.status >= 200 or answer.status == 101:
             return answer
         del data[: end.end()]
