@@ -237,6 +237,7 @@ class Bus:
     def _slot(self, event: str) -> EventSlot:
         return self._slots.get(event) or self._slots.setdefault(event, EventSlot(self, event))
 
+    @checks.by_name
     def attach(
         self,
         handler_id: Hashable,
@@ -254,6 +255,7 @@ class Bus:
         """
         self.attach_many(handler_id, (event,), function, config, bind=bind)
 
+    @checks.by_name
     def attach_many(
         self,
         handler_id: Hashable,

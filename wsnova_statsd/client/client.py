@@ -163,6 +163,7 @@ class Client(Generic[Message]):
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
+    @checks.by_name
     def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 

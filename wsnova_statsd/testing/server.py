@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from wsnova_statsd import checks
 from wsnova_statsd.errors import MissingExtra
 from wsnova_statsd.testing._connection import Ending
 from wsnova_statsd.testing._loopback import TLS_SECONDS, LockedTls, LoopbackServer, cut
@@ -110,6 +111,7 @@ class WebSocketServer(LoopbackServer):
     and keeps it over `stop()` and `start()`. Counts and records go on over both.
     """
 
+    @checks.by_name
     def __init__(
         self,
         script: Script | None = None,
