@@ -1,4 +1,4 @@
-"""A real WebSocket server on the loopback interface, with a script for what it says. Needs the `test` extra.
+"""A real WebSocket server on the loopback interface, with a script for what it says. Needs the `testing` extra.
 
     with WebSocketServer(send_messages(['{"n": 1}'])) as server, ws.Client(server.url) as client: ...
 
