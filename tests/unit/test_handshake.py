@@ -237,6 +237,8 @@ def _refused(
         ("https://other.example/feed", "https://other.example/feed"),
         ("/feed/v2", "wss://feed.example/feed/v2"),
         ("v2", "wss://feed.example/a/v2"),
+        ("/caf\xc3\xa9?x", "wss://feed.example/caf%C3%A9"),
+        ("/%41%zz", "wss://feed.example/%41%zz"),
         ("//other.example/x", "wss://other.example/x"),
         ("https://me:hunter2@other.example/login?key=hunter2#hunter2", "https://other.example/login"),
         ("", None),
