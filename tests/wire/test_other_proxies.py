@@ -156,7 +156,7 @@ def test_squid_refuses_with_its_own_sentences(squid: tuple[int, int]) -> None:
 
 @pytest.fixture
 def haproxy(tmp_path: Path) -> Iterator[tuple[int, int, trustme.CA]]:
-    """The ports of an HAProxy before an echoing feed, plain and under TLS with client certificates, and who signs those."""
+    """The ports of an HAProxy before an echoing feed, plain and with client certificates, and who signs those."""
     home, known, away = unpacked("WSNOVA_HAPROXY", "haproxy"), trustme.CA(), LoopbackPort()
     authority().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     known.cert_pem.write_to_path(str(tmp_path / "known.pem"))
