@@ -22,6 +22,7 @@ _REFUSED = re.compile(r"# refused: (.*)")
 _PROGRAMS = ("accepted.py", "refused.py")
 
 Told = dict[int, set[str]]
+pytestmark = pytest.mark.timeout(180)  # checkers read all of the package, beside other tests
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(cache)]
     command += ["--follow-imports=silent", "--python-version=3.11", *(str(HERE / name) for name in _PROGRAMS)]
     environ = {**os.environ, "MYPYPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cache, env=environ, timeout=55)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cache, env=environ, timeout=170)
     assert done.returncode == 1, done.stdout + done.stderr
     found: dict[str, Told] = {"accepted": defaultdict(set), "refused": defaultdict(set)}
     for one in _SAID.finditer(done.stdout):
@@ -44,7 +45,7 @@ def _pyright(folder: Path, *arguments: str) -> dict[str, Any]:
     first = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(ROOT)}  # by which it finds this interpreter's
     environ = {**os.environ, **{key: os.pathsep.join([one, os.environ.get(key, "")]) for key, one in first.items()}}
     command = [sys.executable, "-m", "basedpyright", "--outputjson", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environ, timeout=55)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environ, timeout=170)
     answer = json.loads(done.stdout or "{}")
     assert isinstance(answer, dict)
     assert answer, done.stderr
