@@ -11,7 +11,7 @@ from wsnova_statsd.dial.headers import header_pairs
 from wsnova_statsd.dial.target import target
 from wsnova_statsd.errors import ConnectionFailed, HandshakeRefused
 from wsnova_statsd.link.deflate import OFFER, Deflate
-from wsnova_statsd.link.handshake import Offer, agreed, refusal, request
+from wsnova_statsd.link.handshake import Offer, agreed, redirected, refusal, request
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, section 1.3, as is what follows from it
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -371,14 +371,17 @@ def _outcome(pieces: list[bytes]) -> str:
         assert subprotocol in (None, "v1")
         assert deflate is None or 8 <= deflate.server_bits <= 15
         return "upgraded"
-    error = refusal(answer, target("ws://feed.example/a"), [])
+    where = target("ws://[::1]:9/a")
+    further = redirected(answer, where)
+    assert further is None or (further.origin, further.authorization) == (where.origin, None)
+    error = refusal(answer, where, [])
     assert str(error).isprintable()
     assert 0.0 <= (error.retry_after or 0.0) <= 300.0
-    return "refused"
+    return "refused" if further is None else "redirected"
 
 
 def test_no_mutated_answer_raises_what_is_not_ours() -> None:
-    """20,000 of them, the same in each run: an upgrade, a refusal or ConnectionFailed, and some of each."""
+    """20,000 of them, the same in each run: an upgrade, a redirect, a refusal or ConnectionFailed, and some of each."""
     chance, outcomes = random.Random(6455), Counter[str]()
     failures: list[ConnectionFailed] = []
     for _ in range(20_000):
@@ -389,3 +392,4 @@ def test_no_mutated_answer_raises_what_is_not_ours() -> None:
     assert {failed.cause for failed in failures} == {"handshake"}
     assert all(str(failed).isprintable() for failed in failures)
     assert min(outcomes["upgraded"], outcomes["refused"], len(failures)) > 500
+    assert outcomes["redirected"] > 100
