@@ -195,11 +195,25 @@ def _dial(given: Given, uri: str, place: Place, make: Callable[[], ClientConnect
     if client is None:
         return make()
     place.client = client
+    place.dialling = True
+    try:
+        client.connecting(uri)
+        connection = _made(client, uri, place, make)
+        known = _known(connection)
+        if known is None:
+            client.cancelled()
+        else:
+            known.stands(client.connected(known.waiting))
+    finally:
+        place.dialling = False
+    return connection
+
+
+def _made(client: Foreign, uri: str, place: Place, make: Callable[[], ClientConnection]) -> ClientConnection:
     outer = _here.dial
     try:
-        _here.dial, place.dialling = (client, place), True
-        client.connecting(uri)
-        connection = make()
+        _here.dial = client, place
+        return make()
     except BaseException as error:
         if isinstance(error, Exception):
             client.failed(_failure(error, uri))
@@ -207,13 +221,7 @@ def _dial(given: Given, uri: str, place: Place, make: Callable[[], ClientConnect
             client.cancelled()
         raise
     finally:
-        _here.dial, place.dialling = outer, False
-    known = _known(connection)
-    if known is None:
-        client.cancelled()
-    else:
-        known.stands(client.connected(known.waiting))
-    return connection
+        _here.dial = outer
 
 
 def _dressing(make: Callable[..., ClientConnection] | None) -> Callable[..., ClientConnection]:
