@@ -13,6 +13,7 @@ Threads: any. Written for websocket-client 1.6.4 and later, by its public names.
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 import time
 import weakref
@@ -27,19 +28,22 @@ from ..errors import ConfigurationError, ConnectionFailed, HandshakeRefused
 from ..link.session import Loss, cut
 from ..link.transport import loss_of
 from ..profiles import Profile, ProfileName
+from ..redaction import one_line
 from ..telemetry import Bus
 from .foreign_link import failure
 from .given import Given, MessageType
 from .roster import ROSTER
 from .websocket_connection import Connection, Library, Owner, without_us
 
+__all__ = ["instrument", "instrument_all", "instrument_connection", "uninstrument", "uninstrument_all"]
+
 _A = TypeVar("_A", bound=websocket.WebSocketApp)
 _Socket = TypeVar("_Socket", bound=websocket.WebSocket)
+_log = logging.getLogger(__name__)
 _KEY: Final = "_wsnova_statsd"  # of an instance's attribute: what instruments it
 _HANDLERS: Final = ("on_data", "on_message", "on_cont_message")  # callbacks that handle messages, in their order
 _ENDINGS: Final = ("on_error", "on_close")
 _SET: Final = frozenset((*_HANDLERS, *_ENDINGS, "sock", "last_ping_tm"))  # attributes whose setting is told
-_clock = time.monotonic_ns
 
 
 # -- what a program calls ----------------------------------------------------------------------------------------------
@@ -177,7 +181,10 @@ def _app_made(app: websocket.WebSocketApp, given: Given) -> None:
     if _KEY not in vars(app):
         watched = _Watched(app, given)
         watched.automatic = True
-        watched.begin(app)
+        try:
+            watched.begin(app)
+        except ConfigurationError as error:  # the program did not ask for it
+            _log.warning("an app is not instrumented: %s", one_line(str(error)))
 
 
 def _connection_made(ws: websocket.WebSocket, given: Given) -> None:
