@@ -473,6 +473,10 @@ class _Instrumented(ClientConnection):
         known.look()
 
 
+for _method in (_recv, _recv_streaming, _iterate, _send, _ping, _close):  # name, signature and docstring are theirs
+    functools.update_wrapper(vars(_Instrumented)[_method.__name__], _method)
+
+
 def _timed(messages: Iterator[Any], known: Connection) -> Iterator[Any]:
     """Each message, with what the loop's body does with it as its processing."""
     while True:
