@@ -29,6 +29,7 @@ from . import (
     idle,
     import_time,
     instrumented,
+    instrumented_websockets,
     memory,
     paced,
     picture,
@@ -55,6 +56,7 @@ MODULES = (
     quiet,
     reconnect,
     instrumented,
+    instrumented_websockets,
     import_time,
     growth,
 )

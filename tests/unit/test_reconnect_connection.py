@@ -44,8 +44,9 @@ class _FakeLink:
         self.unclaimed: list[bytes] = []
         self.seen: list[object] = []
         self.loss: Loss | None = None
-        self.session = SimpleNamespace(notices=[], loss=None)
+        self.session = SimpleNamespace(notices=[], loss=None, arrived=0)
         self.last_byte = clock()
+        self.writer = SimpleNamespace(sent=0)
         self._clock = clock
         self._lives = lives
         self._ended = False

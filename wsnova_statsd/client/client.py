@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
-from typing import Any, Final, Generic, Literal
+from typing import Any, Final, Generic, Literal, cast
 
 from .. import checks, process, profiles, telemetry
 from ..dial.headers import Headers
@@ -31,6 +31,7 @@ from ..redaction import log_fault, one_line
 from . import living
 from .auth import Auth
 from .emitter import opened
+from .health import Health, health
 from .ids import IDS
 from .lifecycle import Lifecycle
 from .options import Options
@@ -44,6 +45,8 @@ _ALIVE: Final = process.ALIVE
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
 _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
+# JsonProtocol() when it is made. By its type a checker knows what on_message gets where no protocol is given: anything.
+_JSON: Final = cast("Protocol[Any] | None", None)
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
 
@@ -95,7 +98,7 @@ class Client(Generic[Message]):
         *,
         client_id: str | None = None,
         profile: ProfileName | Profile | None = None,
-        protocol: Protocol[Message] | None = None,
+        protocol: Protocol[Message] | None = _JSON,
         on_message: Callable[[Message], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
         headers: Headers | Callable[[], Headers] = None,
@@ -150,6 +153,11 @@ class Client(Generic[Message]):
         return self._options.client_id
 
     @property
+    def on_message(self) -> Callable[[Message], object] | None:
+        """What is called with each message; None for a client that is iterated."""
+        return self._options.on_message
+
+    @property
     def profile(self) -> Profile:
         """The profile in force; before the start, the one that a start would take now."""
         lifecycle = self._own()
@@ -163,6 +171,7 @@ class Client(Generic[Message]):
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
+    @checks.by_name
     def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 
@@ -323,6 +332,17 @@ class Client(Generic[Message]):
         """Messages that have arrived and are not handled yet."""
         lifecycle = self._own()
         return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
+
+    def health(self) -> Health:
+        """Where the client stands, in figures ready for JSON: for a health check, a log line or a status page.
+
+        `client_id`; `state`; `status`, "ok" if there is a link and the client is less than a second behind the feed,
+        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch;
+        `error`, why there is no link; each of these None if it does not apply; `received` (those that wait included),
+        `sent` and `reconnects` since the start; `waiting` messages; `behind` in seconds. Any thread.
+        """
+        lifecycle = self._own()
+        return health(self.client_id, self._state_of(lifecycle).value, lifecycle)
 
     @property
     def subprotocol(self) -> str | None:

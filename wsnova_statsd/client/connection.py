@@ -25,6 +25,7 @@ from .dialer import Dialer
 from .downtime import Downtime
 from .emitter import Emitter
 from .faults import Faults, lost
+from .health import Tally
 from .login import Login
 from .options import Options
 from .retry import RetryPolicy, Stopped
@@ -49,14 +50,15 @@ class Connection:
         self.options = options
         self.emit = emitter
         self.faults = faults
-        self.connection_events = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
-        self.downtime = Downtime(emitter.down)
-        self.closing = Flag()
-        self.changed = Changes()
+        self.connection_events: ConnectionEvents = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
+        self.downtime: Downtime = Downtime(emitter.down)
+        self.tally: Tally = Tally()
+        self.closing: Flag = Flag()
+        self.changed: Changes = Changes()
         self.link: Link | None = None
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
-        self.last_failure: ConnectionFailed | None = None  # of a dial
-        self.reason = "local"  # of the disconnected event of a close on purpose
+        self.last_failure: ConnectionFailed | None = None  # of a dial, or of the last link
+        self.reason: str = "local"  # of the disconnected event of a close on purpose
         self.until: float | None = None  # when the time for the first link is up, on time.monotonic()
         self.patient = False
         self._state = State.IDLE
@@ -156,6 +158,7 @@ class Connection:
             raise Stopped
         self.downtime.begins()
         error = lost(loss)
+        self.last_failure = error if loss.fault else None
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
         final = retrying and not stable and self._policy.unstable()
@@ -267,6 +270,7 @@ class Connection:
             self.connection_events.completed(link.announce(), lasted, reconnect=retry)
             self.downtime.ends()
             link.inherit(self._unread)
+            self.tally.follow(link)
             self._kept = kept = Kept(link, self._calls.arrived, self._calls.neglected)
             KEEPER.watch(kept)
             self._login.perform()
@@ -302,9 +306,10 @@ class Connection:
             KEEPER.ask(kept)
 
     def _connected(self, link: Link, target: Target, began: int | None) -> Link:
-        self.link, self._new = link, None
+        self.link, self._new, self.last_failure = link, None, None
         self._set(State.CONNECTED)
         if began is not None:
+            self.tally.reconnects += 1
             self.connection_events.success(self._policy.retries, target.uri, time.monotonic_ns() - began)
         self.faults.restored()
         self._policy.linked()

@@ -19,6 +19,7 @@ from .. import events, process
 from ..link.frames import Received, Violation
 from ..link.link import Driver, Link
 from .batch import MANY, Batch, Behind
+from .emitter import Emitter
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
@@ -51,11 +52,11 @@ class Receiver:
     ) -> None:
         self.events = messages
         messages.breach = self._breach
-        self.emit = messages.emit
-        self.kind_of = messages.kind_of
-        self.batch = Batch()
+        self.emit: Emitter = messages.emit
+        self.kind_of: Callable[[Any], str] = messages.kind_of
+        self.batch: Batch = Batch()
         # When something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
-        self.due = 0
+        self.due: int = 0
         self._handler = handler
         self._replies = replies
         self._connection = connection
@@ -66,6 +67,7 @@ class Receiver:
         self._behind = 0  # and how many are not decoded
         self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
         self._late = Behind()
+        self._unsummed = 0  # bytes, about, that were handed out since and are in no sum, as nothing is timed
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -209,7 +211,9 @@ class Receiver:
             done = len(run) - self._behind - length_hint(self._rest)
             self.in_hand, self._handing, self._rest = _nothing, [], iter(())
             link.put_back([(kind, payload, stamp) for payload in run[done:]])
-            if timed and done:
+            if done and not timed:
+                self._unsummed += done * len(run[0])
+            elif done:
                 spent, longest = (round(one * 1e9) for one in (_seconds() - began, max(longest, _seconds() - ended)))
                 self.batch.add((done, sum(map(len, run[:done])), errors, done, spent, longest))
 
@@ -315,6 +319,15 @@ class Receiver:
         link = self._connection.link
         return 0 if link is None else len(link.inbox) + self.in_hand()[1]
 
+    def behind(self, now_ns: int) -> int:
+        """Any thread: ns that the client is behind the feed, as it was reckoned with the last sums, or for as long as
+        the first message that waits has been there. `now_ns` is since the epoch."""
+        link = self._connection.link
+        if link is None or not any(link.waiting()):
+            return 0
+        first = next(iter(link.inbox.copy()), None)
+        return max(self._late.last, 0 if first is None else now_ns - first[2])
+
     def flush(self) -> None:
         """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or the closing
         thread."""
@@ -342,6 +355,7 @@ class Receiver:
         behind = self.in_hand()[1]
         if behind:
             waiting, size = waiting + behind, size + sum(map(len, self._handing[-behind:]))
+        handled, self._unsummed = handled + self._unsummed, 0
         opened, before = self._idle
         waited = round(link.idle * 1e9)
         idle = min(waited - before if opened == link.opened_ns else waited, window)

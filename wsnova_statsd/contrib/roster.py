@@ -17,7 +17,7 @@ from typing import Final
 from .. import process
 from ..client import living
 from ..client.ids import IDS, in_use
-from ..errors import ClientIdInUse
+from ..errors import ClientIdInUse, ConfigurationError
 from ..profiles import Profile
 from ..redaction import one_line
 from ..telemetry import Bus
@@ -61,13 +61,15 @@ class Roster:
             self._reserved[key] = weakref.ref(seat)
 
     def take(self, given: Given, url: str, seat: Seat) -> Foreign | None:
-        """The client that this seat dials for. None, with a log record, if its id is another one's."""
+        """The client that this seat dials for. None, with a log record, if its id is another one's, and where threading
+        was patched meanwhile: what waits for a thread of ours would wait for ever."""
         with self._own_lock():
-            self._tidy()
-            profile = given.in_force()
             try:
+                process.refuse_late_patch()
+                self._tidy()
+                profile = given.in_force()
                 foreign = self._own(given, profile, url, seat) or self._other(given, profile, url, seat)
-            except ClientIdInUse as error:
+            except (ClientIdInUse, ConfigurationError) as error:
                 _log.error("a connection is not instrumented: %s", one_line(str(error)))
                 return None
             foreign.take_seat(seat, given, url)
