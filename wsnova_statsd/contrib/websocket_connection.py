@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress, tee
 from pathlib import Path
+from types import MethodType
 from typing import Any, Final
 
 from ..clock import CLOCK
@@ -62,6 +63,7 @@ class Owner:
         self.automatic = False  # by instrument_all
         self.foreign: Foreign | None = None
         self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self.reading: Connection | None = None  # whose message callbacks are given
 
     def live(self) -> bool:
         """Whether it has a link. Any thread."""
@@ -147,15 +149,16 @@ class Connection:
 
     def _method(self, ws: Any, name: str) -> Callable[..., Any]:
         own, function, weak = self._own.get(name), getattr(type(ws), name), self._ws
-        around = partial(_AROUND[name], self)
+        around = MethodType(_AROUND[name], self)
 
         def method(*arguments: Any, **named: Any) -> Any:
             try:
-                return around(partial(function, weak()) if own is None else own, arguments, named)
+                return around(MethodType(function, weak()) if own is None else own, arguments, named)
             except BaseException as error:
                 without_us(error)
                 raise
 
+        method.__name__, method.__doc__ = name, function.__doc__
         return method
 
     def undo(self, ws: Any) -> None:
@@ -301,7 +304,7 @@ class Connection:
         self.continued = opcode == CONTINUATION
         handled = self.owner.handled(self.continued)
         if handled:
-            self._span = span
+            self._span, self.owner.reading = span, self
         elif span is not None:
             self._part = None
             if handled is not None:
@@ -326,7 +329,7 @@ class Connection:
         """What was read last is processed."""
         span, part, took, failed = self._span, self._part, self._ended - self._began, self._failed
         began, self._began, self._span, self._failed = self._began, 0, None, False
-        self._idle_since = self._ended
+        self._idle_since, self.owner.reading = self._ended, None
         if part is not None:
             part.spent += took if began else 0
         if span is not None:
