@@ -354,9 +354,10 @@ class _Watched(Owner):
             connection = self.reading
             if connection is None or self._inside:  # the program itself calls it, in another one say
                 return callback(*arguments, **named)
-            self._inside, fault = True, None
-            connection.begin()
+            fault = None
             try:
+                self._inside = True
+                connection.begin()
                 return callback(*arguments, **named)
             except BaseException as error:
                 without_us(error)
@@ -401,7 +402,7 @@ class _Watched(Owner):
         """The program closes the app. True if that ends the client: not in on_error or on_close, once the link is lost,
         where it cleans up."""
         ends = self._ending != threading.get_ident() or self.live()
-        for connection in list(self.connections):
+        for connection in self.connections:
             connection.local = True
         return ends
 

@@ -62,16 +62,25 @@ class Owner:
         self.given = given
         self.automatic = False  # by instrument_all
         self.foreign: Foreign | None = None
-        self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._connections: tuple[weakref.ref[Connection], ...] = ()  # replaced as a whole: any thread may look
         self.reading: Connection | None = None  # whose message callbacks are given
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are not collected. Any thread."""
+        return [one for one in (weak() for weak in self._connections) if one is not None]
+
+    def add(self, connection: Connection) -> None:
+        """It has this one too."""
+        self._connections = tuple(map(weakref.ref, (*self.connections, connection)))
 
     def live(self) -> bool:
         """Whether it has a link. Any thread."""
-        return any(one.link is not None for one in list(self.connections))
+        return any(one.link is not None for one in self.connections)
 
     def busy(self) -> bool:
         """Whether it has a link, dials, or may dial again by itself. Any thread."""
-        return any(one.link is not None or one.dialling for one in list(self.connections))
+        return any(one.link is not None or one.dialling for one in self.connections)
 
     def handled(self, continued: bool) -> bool | None:
         """Whether a callback handles a message, or a fragment that continues one; None if that cannot be seen."""
@@ -135,13 +144,12 @@ class Connection:
         self._own = {name: vars(ws)[name] for name in _AROUND if name in vars(ws)}  # the program's
         self._finalizer = weakref.finalize(ws, self._collected)
         self._finalizer.atexit = False
-        owner.connections.add(self)
+        owner.add(self)
 
     def give_to(self, owner: Owner) -> None:
         """Another owner, before the first dial."""
-        self.owner.connections.discard(self)
         self.owner = owner
-        owner.connections.add(self)
+        owner.add(self)
 
     def methods(self, ws: Any) -> dict[str, Callable[..., Any]]:
         """What takes the place of the connection's methods."""
