@@ -81,10 +81,10 @@ def instrument(
         raise ConfigurationError("this app is instrumented already; call uninstrument(app) first")
     if app.sock is not None or app.keep_running:
         raise ConfigurationError("this app runs already; instrument it before run_forever")
-    if before is not None:
-        before.undo(app)
     watched = _Watched(app, given)
     ROSTER.reserve(given, watched)
+    if before is not None:
+        before.undo(app)
     watched.begin(app)
     return app
 
@@ -112,10 +112,10 @@ def instrument_connection(
     before = vars(ws).get(_KEY)
     if before is not None and not before.owner.automatic:
         raise ConfigurationError("this connection is instrumented already; call uninstrument(ws) first")
-    if before is not None:
-        uninstrument(ws)
     owner = Owner(given)
     ROSTER.reserve(given, owner)
+    if before is not None:
+        uninstrument(ws)
     connection = _wrap(ws, owner)
     if ws.connected and ws.sock is not None:
         connection.adopt(url if url is not None else _peer(ws.sock))
@@ -277,7 +277,7 @@ class _Watched(Owner):
         self._ending = 0  # the thread that is in on_error or on_close
         self._inside = False  # a callback that handles messages runs
         self._has = dict.fromkeys(_HANDLERS, False)  # which of them are set
-        self._kind: type = type(app)
+        self._kind: type = type(app)  # its own class
 
     def busy(self) -> bool:
         """Whether it has a link, dials, or may dial again by itself."""
@@ -286,6 +286,7 @@ class _Watched(Owner):
 
     def begin(self, app: websocket.WebSocketApp) -> None:
         """Put a class that tells of what is set in the place of the app's own."""
+        self._kind = type(app)
         try:
             app.__class__ = _telling(self._kind)
         except TypeError as error:
