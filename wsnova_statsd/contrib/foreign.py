@@ -90,7 +90,7 @@ class Foreign(ForeignMessages):
         self._begun = False
         self._dialled_ns = 0
         self._lost_ns = 0  # since when there is no link, or the first dial failed
-        self.since_ns = 0  # the last loss or failure
+        self.since_ns: int = 0  # the last loss or failure
         self._cause = ""
         self._closed = Turn()
         self._changed = Changes()
