@@ -7,22 +7,33 @@ import textwrap
 
 import pytest
 
-from tests.support import Contexts
+from tests.support import Contexts, tls_contexts
 from wsnova_statsd.testing import WebSocketServer
 
 PATCH = {
     "gevent": "from gevent import monkey; monkey.patch_all()",
-    # A client's owner and the keeper may wait for the same socket, which eventlet takes for a mistake unless told.
-    "eventlet": "import eventlet.debug; eventlet.monkey_patch(); eventlet.debug.hub_prevent_multiple_readers(False)",
+    "eventlet": "import eventlet; eventlet.monkey_patch()",
 }
 
-WORKS = """
-import ssl, sys, threading, time
-import wsnova_statsd as ws
-
+CONTEXT = """
+import ssl
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-got, ticks = [], []
+"""
+
+# What a program may have made and imported by then.
+BEFORE = f"""
+import selectors, socket, threading
+import datadog, idna, tenacity, websocket
+made = socket.socketpair(), selectors.DefaultSelector(), threading.RLock()
+{CONTEXT}
+"""
+
+WORKS = """
+import sys, threading, time
+import wsnova_statsd as ws
+
+got, ticks, asked = [], [], []
 
 def tick():
     while not got:
@@ -31,6 +42,9 @@ def tick():
 
 def handle(message):
     time.sleep(0.3)
+    began = time.monotonic()
+    answered = client.expect({"n": "?"}, lambda answer: True if answer == {"n": "?"} else None)
+    asked.append(answered and time.monotonic() - began < 0.2)
     got.append(message)
 
 other = threading.Thread(target=tick)
@@ -41,8 +55,10 @@ with ws.Client(sys.argv[1], client_id="a", on_message=handle, **options) as clie
     other.join(10)
 with ws.Client(sys.argv[1], client_id="b", **options) as client:
     client.send({"n": 2})
-    print(got, client.receive(timeout=10), len(ticks) > 5)
+    print(got, asked, client.receive(timeout=10), len(ticks) > 5)
 """
+
+WORKED = "[{'n': 1}] [True] {'n': 2} True\n"
 
 STUCK = """
 import sys, time
@@ -68,10 +84,12 @@ print(sorted(measured), any("fetch_prices" in line for line in meta["stack"]))
 LATE = """
 import sys
 import wsnova_statsd as ws
+made = ws.Client(sys.argv[1], client_id="made"), ws.StatsdReporter(), ws.PrometheusReporter(), ws.Monitor()
+parts = ws.alerts.Alerts([], made[1]), ws.KpiTracker("standard"), ws.SystemSampler()
 {patch}
-for make in (lambda: ws.Client(sys.argv[1]), ws.StatsdReporter().start):
+for begin in (lambda: ws.Client(sys.argv[1]), *(one.start for one in made + parts), lambda: next(iter(made[0]))):
     try:
-        make()
+        begin()
     except ws.errors.ConfigurationError as error:
         print(error)
 """
@@ -88,10 +106,19 @@ def _run(mode: str, script: str, url: str) -> str:
 
 @pytest.mark.parametrize("mode", PATCH)
 def test_patched_first_a_client_works_and_others_run_meanwhile(mode: str, tls: Contexts) -> None:
-    """Sends, receives by a handler and by a call, and closes; a handler that waits holds nobody else up."""
+    """Sends, receives by a handler and by a call, is answered within a handler, and closes; a handler that waits holds
+    nobody else up."""
     with WebSocketServer(ssl=tls[0]) as echo:
-        printed = _run(mode, f"{PATCH[mode]}\n{WORKS}", echo.url)
-    assert printed == "[{'n': 1}] {'n': 2} True\n"
+        printed = _run(mode, f"{PATCH[mode]}\n{CONTEXT}\n{WORKS}", echo.url)
+    assert printed == WORKED
+
+
+@pytest.mark.parametrize("mode", PATCH)
+def test_what_was_made_before_the_patch_works_with_it(mode: str) -> None:
+    """Libraries, sockets, locks and an SSL context, before a patch that comes before this library."""
+    with WebSocketServer(ssl=tls_contexts()[0]) as echo:
+        printed = _run(mode, f"{BEFORE}\n{PATCH[mode]}\n{WORKS}", echo.url)
+    assert printed == WORKED
 
 
 @pytest.mark.parametrize("mode", PATCH)
@@ -103,10 +130,10 @@ def test_a_stuck_handlers_stack_is_that_of_its_greenlet(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", PATCH)
-def test_patched_late_client_and_reporter_say_what_to_do(mode: str) -> None:
-    """They would wait for each other for ever."""
+def test_patched_late_whatever_is_made_or_started_says_what_to_do(mode: str) -> None:
+    """Also what was made before: its threads would wait for each other for ever."""
     sentence = (
         "threading was patched after wsnova_statsd was imported; call gevent.monkey.patch_all() or "
         "eventlet.monkey_patch() before anything else is imported\n"
     )
-    assert _run(mode, LATE.format(patch=PATCH[mode]), "ws://127.0.0.1:1/") == 2 * sentence
+    assert _run(mode, LATE.format(patch=PATCH[mode]), "ws://127.0.0.1:1/") == 9 * sentence

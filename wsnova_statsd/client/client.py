@@ -170,6 +170,7 @@ class Client(Generic[Message]):
         whatever the answer; failures are logged and passed to on_error. Raises ClientIdInUse while another client of
         this id runs on the bus.
         """
+        process.refuse_late_patch()
         checks.flag("wait", wait)
         if timeout is not None:
             checks.seconds("timeout", timeout, zero=True, endless=True)

@@ -26,7 +26,7 @@ from .. import process
 from ..errors import ConnectionFailed
 from .relay import Relay
 from .sockets import Sockets
-from .tls import tls_fault
+from .tls import tls_fault, wrap
 
 _STAGGER: Final = 0.25
 _READ: Final = selectors.EVENT_READ
@@ -197,7 +197,7 @@ class Dial:
             self._made.remove(sock)  # the relay's now
             sock = relay.near
         try:
-            self._made.append(secured := context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False))
+            self._made.append(secured := wrap(context, sock, host))
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError | ValueError):

@@ -1,9 +1,11 @@
-"""What a fault of TLS means: OpenSSL's word for it, as a sentence with what to do. Pure."""
+"""TLS: contexts that gevent or eventlet do not know, and what a fault means, OpenSSL's word for it, as a sentence with
+what to do. Waits for nothing."""
 
 from __future__ import annotations
 
+import socket
 import ssl
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ConnectionFailed
 
@@ -34,6 +36,24 @@ _EXPIRED: Final = 10  # OpenSSL's X509_V_ERR_...
 _NOT_YET_VALID: Final = 9
 _OTHER_NAMES: Final = (62, 63, 64)
 _UNKNOWN_SIGNER: Final = (2, 18, 19, 20, 21, 27)
+
+
+def is_context(value: Any) -> bool:
+    """Whether it is an SSLContext. gevent and eventlet put a subclass of it in its place: one that was made before they
+    did is of the class above."""
+    return isinstance(value, ssl.SSLContext.__mro__[:-1])
+
+
+def wrap(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
+    """The socket under TLS, before the handshake. A context that was made before gevent or eventlet patched ssl would
+    give one that holds up all greenlets while it waits."""
+    before = context.sslsocket_class
+    if not isinstance(context, ssl.SSLContext):
+        context.sslsocket_class = ssl.SSLSocket
+    try:
+        return ssl.SSLContext.wrap_socket(context, sock, server_hostname=host, do_handshake_on_connect=False)
+    finally:
+        context.sslsocket_class = before
 
 
 def tls_fault(host: str, error: OSError | ValueError) -> ConnectionFailed:
