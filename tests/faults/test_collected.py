@@ -13,7 +13,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK
-from tests.support import until
+from tests.support import stands_still, until
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
 from wsnova_statsd.testing.tcp import TcpServer, refuses
@@ -109,9 +109,7 @@ def test_one_that_is_dialling_in_the_background_stops() -> None:
         with _warned(1):
             ws.Client(server.url, client_id="lost", profile=QUICK).start(wait=False)
         assert until(lambda: "wsnova-client-lost" not in {one.name for one in threading.enumerate()})
-        dialled = server.connections
-        time.sleep(0.2)
-        assert server.connections == dialled
+        assert stands_still(lambda: server.connections)
 
 
 def test_a_client_with_a_thread_of_its_own_lives_on() -> None:
