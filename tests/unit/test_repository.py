@@ -96,9 +96,16 @@ def test_the_contributing_page_gives_the_same_test_command() -> None:
     assert TEST_COMMAND in _lines("CONTRIBUTING.md")
 
 
-def test_ci_ends_with_the_readmes_test_command_and_can_be_executed() -> None:
-    assert _lines(".ci/run")[-1] == TEST_COMMAND
+def test_ci_runs_the_readmes_test_command_and_can_be_executed() -> None:
+    assert TEST_COMMAND in _lines(".ci/run")
     assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_ci_names_every_python_that_the_package_says_it_runs_on() -> None:
+    """And the newest one without the GIL, of which the import warns."""
+    said = re.findall(r"Python :: (3\.\d+)$", "\n".join(_lines("setup.cfg")), re.MULTILINE)
+    (named,) = [found[1] for line in _lines(".ci/run") if (found := re.match(r"for version in (.*); do", line))]
+    assert named.split() == [*said, f"{said[-1]}t"]
 
 
 def test_the_topmost_version_of_the_changelog_is_the_packages_version() -> None:
