@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import Contexts, tls_contexts
 from wsnova_statsd.testing import WebSocketServer
+from wsnova_statsd.testing.tcp import ConnectProxy
 
 PATCH = {
     "gevent": "from gevent import monkey; monkey.patch_all()",
@@ -49,11 +50,12 @@ def handle(message):
 
 other = threading.Thread(target=tick)
 other.start()
-options = {"profile": "financial", "ssl": context if sys.argv[1].startswith("wss") else None}
-with ws.Client(sys.argv[1], client_id="a", on_message=handle, **options) as client:
+url, proxy = sys.argv[1:]
+options = {"profile": "financial", "ssl": context if url.startswith("wss") else None, "proxy": proxy or None}
+with ws.Client(url, client_id="a", on_message=handle, **options) as client:
     client.send({"n": 1})
     other.join(10)
-with ws.Client(sys.argv[1], client_id="b", **options) as client:
+with ws.Client(url, client_id="b", **options) as client:
     client.send({"n": 2})
     print(got, asked, client.receive(timeout=10), len(ticks) > 5)
 """
@@ -95,10 +97,10 @@ for begin in (lambda: ws.Client(sys.argv[1]), *(one.start for one in made + part
 """
 
 
-def _run(mode: str, script: str, url: str) -> str:
+def _run(mode: str, script: str, url: str, proxy: str = "") -> str:
     if importlib.util.find_spec(mode) is None:
         pytest.skip(f"needs {mode}")
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), url]
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), url, proxy]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -110,6 +112,16 @@ def test_patched_first_a_client_works_and_others_run_meanwhile(mode: str, tls: C
     nobody else up."""
     with WebSocketServer(ssl=tls[0]) as echo:
         printed = _run(mode, f"{PATCH[mode]}\n{CONTEXT}\n{WORKS}", echo.url)
+    assert printed == WORKED
+
+
+@pytest.mark.parametrize("mode", PATCH)
+def test_a_client_goes_through_a_proxy_under_tls(mode: str) -> None:
+    """TLS within TLS, which a thread of its own carries."""
+    serving, _ = tls_contexts()
+    with WebSocketServer(ssl=serving) as echo, ConnectProxy(ssl=serving) as proxy:
+        printed = _run(mode, f"{PATCH[mode]}\n{CONTEXT}\n{WORKS}", echo.url, proxy.url)
+        assert len(proxy.targets) == 2
     assert printed == WORKED
 
 

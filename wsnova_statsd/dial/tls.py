@@ -1,10 +1,11 @@
-"""TLS: contexts that gevent or eventlet do not know, and what a fault means, OpenSSL's word for it, as a sentence with
-what to do. Waits for nothing."""
+"""TLS: contexts and sockets as gevent and eventlet have them, and what a fault means, OpenSSL's word for it, as a
+sentence with what to do. Waits for nothing."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import ConnectionFailed
@@ -37,6 +38,9 @@ _NOT_YET_VALID: Final = 9
 _OTHER_NAMES: Final = (62, 63, 64)
 _UNKNOWN_SIGNER: Final = (2, 18, 19, 20, 21, 27)
 
+# The last class that knows TLS; below it is a plain socket. Eventlet's is made of the standard library's.
+_LOWEST: Final = [kind for kind in ssl.SSLSocket.__mro__ if kind.__name__.endswith("SSLSocket")][-1]
+
 
 def is_context(value: Any) -> bool:
     """Whether it is an SSLContext. gevent and eventlet put a subclass of it in its place: one that was made before they
@@ -54,6 +58,13 @@ def wrap(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSock
         return ssl.SSLContext.wrap_socket(context, sock, server_hostname=host, do_handshake_on_connect=False)
     finally:
         context.sslsocket_class = before
+
+
+def below_tls(sock: socket.socket | ssl.SSLSocket, name: str) -> Callable[..., Any]:
+    """A method of the plain socket under TLS; the TLS one's own may lose what was received. Under eventlet a socket is
+    none of socket.socket, so that its own class tells."""
+    method: Callable[..., Any] = getattr(super(_LOWEST, sock) if isinstance(sock, _LOWEST) else sock, name)
+    return method
 
 
 def tls_fault(host: str, error: OSError | ValueError) -> ConnectionFailed:
