@@ -3,9 +3,12 @@
 import ast
 import os
 import re
+import shlex
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
+
+from tests.__main__ import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "wsnova_statsd"
@@ -106,6 +109,16 @@ def test_ci_names_every_python_that_the_package_says_it_runs_on() -> None:
     said = re.findall(r"Python :: (3\.\d+)$", "\n".join(_lines("setup.cfg")), re.MULTILINE)
     (named,) = [found[1] for line in _lines(".ci/run") if (found := re.match(r"for version in (.*); do", line))]
     assert named.split() == [*said, f"{said[-1]}t"]
+
+
+def test_a_commit_is_checked_by_the_quick_steps_of_the_test_command() -> None:
+    """The same tools by the same names; the two of ruff mend what they can."""
+    steps = {name: shlex.join(("python", *arguments)) for name, arguments in CHECKS}
+    text = "\n".join(_lines(".pre-commit-config.yaml"))
+    hooks = dict(re.findall(r"- id: (\w+)\n.*\n +entry: (.*)", text))
+    assert set(hooks) == set(steps) - {"rooms"}
+    for name, entry in hooks.items():
+        assert steps[name].startswith(entry.removesuffix(" --fix"))
 
 
 def test_the_topmost_version_of_the_changelog_is_the_packages_version() -> None:
