@@ -50,10 +50,10 @@ def is_context(value: Any) -> bool:
 
 def wrap(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
     """The socket under TLS, before the handshake. A context that was made before gevent or eventlet patched ssl would
-    give one that holds up all greenlets while it waits."""
-    before = context.sslsocket_class
-    if not isinstance(context, ssl.SSLContext):
-        context.sslsocket_class = ssl.SSLSocket
+    give one that holds up all greenlets while it waits: the class that they put there makes another of it."""
+    if isinstance(context, ssl.SSLContext):
+        return context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    before, context.sslsocket_class = context.sslsocket_class, ssl.SSLSocket
     try:
         return ssl.SSLContext.wrap_socket(context, sock, server_hostname=host, do_handshake_on_connect=False)
     finally:
