@@ -213,8 +213,9 @@ class EncodeError(WsnovaError, ValueError):
 
 
 def one_of(what: str, given: object, allowed: Iterable[object]) -> ConfigurationError:
-    """The error for a value outside a closed set: names the value and the allowed ones."""
-    return ConfigurationError(f"{what} is {given!r}; allowed: {', '.join(map(str, allowed))}")
+    """The error for a value outside a closed set: names the value, the allowed ones, and the nearest of them."""
+    names = list(map(str, allowed))
+    return ConfigurationError(f"{what} is {given!r}; allowed: {', '.join(names)}{nearest(given, names)}")
 
 
 def known_keys(what: str, given: Iterable[str], allowed: Mapping[str, object] | Iterable[str]) -> None:
@@ -222,10 +223,13 @@ def known_keys(what: str, given: Iterable[str], allowed: Mapping[str, object] | 
     names = list(allowed)
     for key in given:
         if key not in names:
-            raise ConfigurationError(f"{what} has no {key!r}; it has: {', '.join(names)}{_nearest(key, names)}")
+            raise ConfigurationError(f"{what} has no {key!r}; it has: {', '.join(names)}{nearest(key, names)}")
 
 
-def _nearest(key: str, names: list[str]) -> str:
+def nearest(given: object, names: Iterable[str]) -> str:
+    """The end of a sentence, "; did you mean ...?", with the name that is nearly what was given; empty if none is."""
+    if not isinstance(given, str):
+        return ""
     from difflib import get_close_matches  # for an error only
 
-    return "".join(f"; did you mean {name!r}?" for name in get_close_matches(str(key), names, 1, 0.7))
+    return "".join(f"; did you mean {name!r}?" for name in get_close_matches(given, list(names), 1, 0.7))

@@ -26,7 +26,7 @@ from . import checks, process
 from .errors import ConfigurationError, HandlerExists, HandlerNotFound
 from .events import HANDLER_FAILURE
 from .log_limit import LOG_EVERY, LogLimit
-from .profiles import Profile
+from .profiles import STANDARD, Profile
 from .redaction import log_fault
 
 __all__ = [
@@ -309,6 +309,11 @@ class Bus:
             raise _not_found(handler_id)
         attachment.entry = entry
         self._write_tables(attachment.events)
+
+    def followed(self) -> Profile:
+        """The profile of a client that was given none: of the first Monitor that runs on this bus, else the standard
+        one."""
+        return next(iter(self.profiles.copy().values()), STANDARD)
 
     def renew(self) -> None:
         """An emitter lets other events out than before: what was made for one version has to be made anew."""

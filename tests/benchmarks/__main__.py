@@ -28,6 +28,8 @@ from . import (
     growth,
     idle,
     import_time,
+    instrumented,
+    instrumented_websockets,
     memory,
     paced,
     picture,
@@ -53,6 +55,8 @@ MODULES = (
     idle,
     quiet,
     reconnect,
+    instrumented,
+    instrumented_websockets,
     import_time,
     growth,
 )

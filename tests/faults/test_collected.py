@@ -108,8 +108,11 @@ def test_one_that_is_dialling_in_the_background_stops() -> None:
     with TcpServer(refuses(500)) as server:
         with _warned(1):
             ws.Client(server.url, client_id="lost", profile=QUICK).start(wait=False)
-        assert until(lambda: "wsnova-client-lost" not in {one.name for one in threading.enumerate()})
+            # Its thread may hold it just now, for a try.
+            assert until(lambda: "wsnova-client-lost" not in {one.name for one in threading.enumerate()})
+        dialled = server.connections
         assert stands_still(lambda: server.connections)
+        assert server.connections == dialled
 
 
 def test_a_client_with_a_thread_of_its_own_lives_on() -> None:

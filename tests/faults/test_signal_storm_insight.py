@@ -50,7 +50,7 @@ while time.monotonic() < end:
     tracker.report("a")
 signal.setitimer(signal.ITIMER_REAL, 0)
 
-until(lambda: not alerts.figures.open, 20)  # the clock's thread tells what the last cool-down held back, and its end
+until(lambda: not alerts.figures.open, 20)  # the clock's thread tells what the last cool-down held back
 alerts.stop(20)
 slow = sum(alert.count for alert in told if alert.alert_type == "warning")
 messages = next(row.n for row in tracker.report() if row.key == "throughput_per_s")

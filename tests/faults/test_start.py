@@ -151,7 +151,9 @@ def test_close_ends_it_at_once(on_message: Callable[[Any], object] | None) -> No
         assert time.monotonic() - began < 0.5
         assert client.wait(1.0)
         assert client.state is ws.State.CLOSED
+        dialled = server.connections
         assert stands_still(lambda: server.connections)
+        assert server.connections == dialled
 
 
 @pytest.mark.parametrize("place", ["login", "subscriptions", "wait"])

@@ -56,6 +56,14 @@ def what_a_protocol_decodes_is_what_a_client_gives() -> None:
 def handle_tick(tick: Tick) -> None: ...
 
 
+def the_keys_of_health_are_known() -> None:
+    health = ws.Client(URL, client_id="md-1").health()
+    assert_type(health["received"], int)
+    assert_type(health["connected_since"], float | None)
+    if health["status"] == "degraded":
+        print(health["error"])
+
+
 def without_a_protocol_messages_are_what_json_holds() -> None:
     assert_type(ws.Client(URL), ws.Client[Any])
     assert_type(ws.Client(URL, protocol=ws.JsonRpcProtocol()), ws.Client[Any])

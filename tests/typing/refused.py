@@ -34,6 +34,7 @@ ws.errors.NotConected  # refused: attr-defined
 ws.events.MESSAGE_RECIEVED  # refused: attr-defined
 
 ws.Client(URL, "md-1")  # refused: call-arg
+ws.Client(URL).health()["arrived"]  # refused: typeddict-item
 ws.Monitor("standard", ws.StatsdReporter())  # refused: call-overload
 ws.StatsdReporter(None, "localhost")  # refused: call-arg
 ws.PrometheusReporter(None, ws.Bus())  # refused: call-arg

@@ -10,7 +10,7 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd.cli import demo
 from wsnova_statsd.cli.main import COMMANDS, build_parser, main
-from wsnova_statsd.errors import MissingExtra
+from wsnova_statsd.errors import ConfigurationError, ConnectionFailed, MissingExtra
 
 # -- arguments
 
@@ -46,7 +46,13 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["demo", "--sec", "5"], "'--sec 5'", "--seconds"),
         (["--loud"], "'--loud'", "--version"),
         (["dance"], "'dance'", "demo"),
-        ([], "no command", "demo"),
+        ([], "usage: wsnova-statsd COMMAND", "demo, doctor"),
+        (["--debug"], "usage: wsnova-statsd COMMAND", "demo, doctor"),
+        (["demmo"], "'demmo'", "did you mean 'demo'?"),
+        (["help", "docter"], "'docter'", "did you mean 'doctor'?"),
+        (["demo", "--profil", "standard"], "'--profil standard'", "did you mean '--profile'?"),
+        (["demo", "--profil=standard"], "'--profil=standard'", "did you mean '--profile'?"),
+        (["demo", "--profile", "finacial"], "'finacial'", "did you mean 'financial'?"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence_that_names_the_value_and_the_allowed_ones(
@@ -106,6 +112,13 @@ def test_the_command_line_imports_nothing_optional_until_a_command_runs() -> Non
 # -- what a command may raise
 
 
+def _status(arguments: list[str]) -> object:
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return ended.code
+
+
 def _running(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def run(args: object) -> int:
         raise error
@@ -145,6 +158,35 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     with process.stderr:
         assert process.stderr.read() == b""
     assert process.wait(20) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (ConnectionFailed("no link"), 1, "wsnova-statsd demo: no link\n"),
+        (ConfigurationError("not so"), 2, "wsnova-statsd demo: not so\n"),
+        (
+            OSError("the disk\nis full"),
+            1,
+            "wsnova-statsd demo: OSError: the disk is full; --debug shows the traceback\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["demo"], ["--debug", "demo"], ["demo", "--debug"]])
+def test_an_error_is_one_sentence_and_a_traceback_only_if_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+    sentence: str,
+    arguments: list[str],
+) -> None:
+    """--debug stands before the command or behind it; the sentence comes last."""
+    _running(monkeypatch, error)
+    assert _status(arguments) == status
+    traceback, _, told = capsys.readouterr().err.rpartition("wsnova-statsd demo: ")
+    assert f"wsnova-statsd demo: {told}" == sentence
+    assert traceback.startswith("Traceback") is (len(arguments) == 2)
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

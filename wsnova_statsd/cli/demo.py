@@ -24,6 +24,7 @@ from .. import __version__
 from ..errors import ConfigurationError
 from ..profiles import PROFILES
 from ..reporters import settings
+from .parser import DONE, FAILED, add_command, choice
 
 if TYPE_CHECKING:
     from .demo_run import Session
@@ -36,14 +37,22 @@ _TABLE: Final = 16  # lines of the table that stays on the terminal
 
 def register(subparsers: Any) -> None:
     """Add the command's parser."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "demo",
-        help="watch metrics and an alert arrive, without a feed or a Datadog account",
-        description="Runs a feed, a client and a stand-in for the Datadog Agent on this machine. The feed drops the "
-        "connection once, the client's handler is slow once. Exit status 0 if all numbers add up in the end.",
+        "watch metrics and an alert arrive, without a feed or a Datadog account",
+        "Runs a feed, a client and a stand-in for the Datadog Agent on this machine. The feed drops the connection "
+        "once, the client's handler is slow once.",
+        examples={
+            "wsnova-statsd demo": "15 seconds of it",
+            "wsnova-statsd demo --seconds 5 --profile standard --json": "five, with another profile, for a program",
+            "wsnova-statsd demo --to localhost:8125": "shipped to the Agent of this machine",
+        },
+        statuses={DONE: "all numbers add up in the end", FAILED: "they do not, or the demo could not run"},
     )
     parser.add_argument("--seconds", type=_seconds, default=15.0, metavar="N", help="how long, from 5; default 15")
-    parser.add_argument("--profile", type=_profile, default="financial", metavar="P", help=", ".join(PROFILES))
+    profile = choice("the profile", PROFILES)
+    parser.add_argument("--profile", type=profile, default="financial", metavar="P", help=", ".join(PROFILES))
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--to", type=_host_and_port, metavar="HOST:PORT", help="ship to a real Agent by UDP")
     where.add_argument("--socket", type=_socket_path, metavar="PATH", help="ship to a real Agent by its Unix socket")
@@ -65,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_document(args, session, summary), indent=2))
     else:
         _print_end(session, summary)
-    return 0 if summary.adds_up else 1
+    return DONE if summary.adds_up else FAILED
 
 
 @contextmanager
@@ -145,12 +154,6 @@ def _seconds(text: str) -> float:
             "slow message both fit in"
         )
     return seconds
-
-
-def _profile(text: str) -> str:
-    if text not in PROFILES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no profile; allowed: {', '.join(PROFILES)}")
-    return text
 
 
 def _host_and_port(text: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..errors import ConfigurationError
 from ..reporters import settings
 from ..reporters.settings import Address
 from .doctor_hops import FAILED, OK, UNSURE, Hop, deliver, udp_hops, unix_hops
+from .parser import add_command, checked_by
 
 _ROOM: Final = 500  # bytes that a line's name, value and own tags may take
 _MARKS: Final = {OK: "ok", UNSURE: "?", FAILED: "FAIL"}
@@ -33,15 +34,23 @@ _OTHERS: Final = {
 
 def register(subparsers: Any) -> None:
     """Add the command's parser."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "doctor",
-        help="which hop to the Datadog Agent fails",
-        description="Goes the reporter's way to the Agent hop by hop - address, resolve, connect, send, listen - and "
-        "sends one test metric, one event and one service check, all named websocket.doctor. Without arguments the "
-        "address is that of the environment. Exit status 0 if no hop failed, 1 if one did, 2 for a bad setting.",
+        "which hop to the Datadog Agent fails",
+        "Goes the reporter's way to the Agent hop by hop - address, resolve, connect, send, listen - and sends one "
+        "test metric, one event and one service check, all named websocket.doctor. Without arguments the address is "
+        "that of the environment.",
+        examples={
+            "wsnova-statsd doctor": "the way that the environment says, with DD_AGENT_HOST and its like",
+            "wsnova-statsd doctor --host 10.0.0.5 --port 8125": "the way to another host",
+            "wsnova-statsd doctor --socket /var/run/datadog/dsd.socket": "the way through the Agent's Unix socket",
+        },
+        statuses={0: "no hop failed", 1: "one did"},
     )
     parser.add_argument("--host", type=_host, metavar="H", help="the Agent's name or address, instead of DD_AGENT_HOST")
-    parser.add_argument("--port", type=_port, metavar="N", help="its UDP port, instead of DD_DOGSTATSD_PORT")
+    port = checked_by(_port)
+    parser.add_argument("--port", type=port, metavar="N", help="its UDP port, instead of DD_DOGSTATSD_PORT")
     parser.add_argument("--socket", type=_path, metavar="PATH", help="its Unix socket, instead of host and port")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
@@ -137,10 +146,7 @@ def _host(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    try:
-        return checks.port("the port", text, hint="the Agent's is 8125", text=True)
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return checks.port("the port", text, hint="the Agent's is 8125", text=True)
 
 
 def _path(text: str) -> str:

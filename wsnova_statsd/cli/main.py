@@ -1,74 +1,88 @@
-"""The command `wsnova-statsd`: finds the subcommand, runs it, and turns errors into one sentence and an exit status.
+"""The command `wsnova-statsd`: finds the command, runs it, and turns errors into one sentence and an exit status.
 
-0: done; 1: it was tried and failed; 2: bad input, refused before anything started. A command is a module with
-`register(subparsers)`, which adds its parser, and `run(args) -> int`. Imports nothing optional; starts no thread.
+0: done; 1: it was tried and failed; 2: bad input, refused before anything started; 130: Ctrl-C. What a command has to
+be is told in parser.py. Imports nothing optional; starts no thread.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from .. import __version__
-from ..errors import ConfigurationError, WsnovaError
-from . import demo, doctor
+from ..errors import ConfigurationError, WsnovaError, one_of
+from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, run, slos
+from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
-COMMANDS: Final = {"demo": demo, "doctor": doctor}
-
-BAD_INPUT: Final = 2
-INTERRUPTED: Final = 130  # what a shell reports for Ctrl-C
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage above it; that is for --help."""
-
-    def __init__(self, *positional: Any, **options: Any) -> None:
-        super().__init__(*positional, **{"allow_abbrev": False, **options})
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
-
-    def refuse_unknown(self, unknown: Sequence[str]) -> None:
-        """End with a sentence that names the arguments nobody knows and those there are."""
-        if unknown:
-            allowed = [option for action in self._actions for option in action.option_strings if option != "-h"]
-            self.error(f"unknown argument {' '.join(unknown)!r}; allowed: {', '.join(allowed)}")
+COMMANDS: Final = {
+    "demo": demo,
+    "doctor": doctor,
+    "run": run,
+    "dashboards": dashboards,
+    "monitors": monitors,
+    "slos": slos,
+    "metadata": metadata,
+    "lint": lint,
+    "cost": cost,
+    "help": help,
+}
 
 
 def build_parser() -> Parser:
-    """The parser with every command's own; a command's namespace has `run` and its `parser`."""
-    parser = Parser(prog="wsnova-statsd", description="What a WebSocket client lives through, as StatsD metrics.")
+    """The parser with every command's own; a command's namespace has `run`, its `parser`, and `whole`, this one."""
+    parser = Parser(
+        prog="wsnova-statsd",
+        usage="wsnova-statsd COMMAND [ARGUMENTS]",
+        description="What a WebSocket client lives through, as StatsD metrics.",
+    )
     parser.add_argument("--version", action="version", version=f"wsnova-statsd {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    parser.set_defaults(parser=parser, whole=parser, debug=False)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=parser.prog)
     for name, command in COMMANDS.items():
         command.register(subparsers)
         subparsers.choices[name].set_defaults(run=command.run, parser=subparsers.choices[name])
-    return parser
+    return complete(
+        parser,
+        {"wsnova-statsd help doctor": "arguments, examples and exit statuses of one command"},
+        {DONE: "done", FAILED: "it was tried, and failed"},
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit status. Leaves by SystemExit for --help, --version and what argparse refuses."""
+    """Run one command line; the exit status. Leaves by SystemExit for --help, --version and bad input."""
     logging.getLogger("wsnova_statsd").addHandler(logging.NullHandler())  # a command tells by itself what fails
+    given = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
-    args, unknown = parser.parse_known_args(arguments)
-    (args.parser if args.command else parser).refuse_unknown(unknown)
+    first = next((one for one in given if not one.startswith("-")), "")
+    if first and first not in COMMANDS:
+        parser.error(str(one_of("the command", first, COMMANDS)))
+    args, unknown = parser.parse_known_args(given)
+    args.parser.refuse_unknown(unknown)
     if not args.command:
-        parser.error(f"no command is given; allowed: {', '.join(COMMANDS)}")
+        parser.refuse_nothing(f"COMMAND is one of {', '.join(COMMANDS)}; --help tells more")
     try:
         status: int = args.run(args)
         sys.stdout.flush()
-    except ConfigurationError as error:
-        args.parser.error(str(error))
-    except WsnovaError as error:
-        print(f"{args.parser.prog}: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:  # the reader of our output has left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        if isinstance(error, ConfigurationError):
+            args.parser.error(str(error))
+        told = str(error) if isinstance(error, WsnovaError) else f"{_told(error)}; --debug shows the traceback"
+        print(f"{args.parser.prog}: {told}", file=sys.stderr)
+        return FAILED
     return status
+
+
+def _told(error: Exception) -> str:
+    """What is no error of this package, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -29,6 +29,11 @@ class Downtime:
         """Whether there is no link."""
         return self._at[1] is not None
 
+    @property
+    def since(self) -> int | None:
+        """When the link was lost, in ns of the clock; None while there is one."""
+        return self._at[1]
+
     def begins(self) -> None:
         """There is no link from now on."""
         past, since = self._at

@@ -20,6 +20,7 @@ from ..events import (
     CONNECTION_COMPLETED,
     CONNECTION_DISCONNECTED,
     CONNECTION_DOWN,
+    EMITS,
     FREE_TEXTS,
     TAGS,
 )
@@ -185,9 +186,11 @@ class Emitter:
         self._slots = {}
 
 
-def opened(bus: Bus, whose: Metadata, uri: str | None, *, started: bool) -> None:
-    """There is such a client; `uri` is None where it is not always the same."""
+def opened(bus: Bus, whose: Metadata, uri: str | None, *, started: bool, emits: Metadata | None = None) -> None:
+    """There is such a client; `uri` is None where it is not always the same. `emits`: the events that it can emit, each
+    with the values of its keys that are not all of them; None for every event."""
     metadata = {**whose, "started": started} | ({} if uri is None else {"uri": uri})
+    metadata |= {} if emits is None else {EMITS: emits}
     bus.execute(CLIENT_OPENED, {"system_time": time.time_ns()}, metadata)
 
 

@@ -36,7 +36,7 @@ from .replies import Replies
 from .requests import Requests
 from .retry import Expired, Stopped
 from .sender import Sender
-from .state import Phase, Progress
+from .state import Phase, Progress, State
 from .stuck import WATCHDOG
 from .subscriptions import Subscriptions
 
@@ -85,6 +85,10 @@ class Lifecycle(Progress):
     @property
     def launched(self) -> bool:  # it was begun, and so emits
         return self._launch.holder() is not None
+
+    @property
+    def state(self) -> State:  # CLOSED too if nothing comes of it any more but its last events
+        return self.connection.state if self.client() is not None else State.CLOSED
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -306,8 +310,7 @@ class Lifecycle(Progress):
         if self.over:
             raise NotConnected("the client is closed; nothing more will come")
         while True:
-            message = self._receive(until)
-            if message is not NOTHING:
+            if (message := self._receive(until)) is not NOTHING:
                 return message
             # A link that is to be made again may take longer than the caller has.
             self._dial_apart()
@@ -412,10 +415,7 @@ class Lifecycle(Progress):
         """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
         self._ownership.stand_in()
         try:
-            if self.phase is Phase.STARTING:
-                self._open(None)
-            else:
-                self.connection.revive()
+            self._open(None) if self.phase is Phase.STARTING else self.connection.revive()
         except _REPORTED:
             self._finish()
         except BaseException as error:
@@ -476,7 +476,7 @@ class Lifecycle(Progress):
         if still is not None:
             self.connection.force_end(still)  # wakes an owner that waits for a silent peer
         if not self.wait(max(0.0, deadline - time.monotonic())):
-            self._finish(owned=False)  # the owner is in the user's code, and does the rest when that returns,
+            self._finish(owned=False)  # the owner, in the user's code, does the rest when that returns,
             self._ownership.if_free(self._finish)  # unless it did so just now
 
     def _finish(self, *, owned: bool = True) -> None:

@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, one_of
 from ..events import TAGS
 from ..link.handshake import Offer
 from ..link.session import Limits
-from ..profiles import STANDARD, Profile
+from ..profiles import Profile
 from ..telemetry import Bus, Metadata
 from .auth import Auth, HeaderAuth, check_auth
 from .protocol import Protocol, check_channel, check_methods, check_protocol
@@ -67,8 +67,7 @@ class Options:
             checks.function("url", self.url)
         else:
             target(self.url)
-        if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
-            raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
+        check_client_id(self.client_id)
         check_protocol(self.protocol)
         check_methods(self.protocol)
         for name, *arguments in (("on_message", "message"), ("on_error", "error"), ("on_reconnect",)):
@@ -136,7 +135,7 @@ class Options:
     def on(self, bus: Bus) -> Options:
         """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the
         first Monitor that runs there, else the standard one."""
-        profile = next(iter(bus.profiles.copy().values()), STANDARD) if self.follows else self.profile
+        profile = bus.followed() if self.follows else self.profile
         if profile is self.profile:
             return self
         same = copy(self)
@@ -203,6 +202,12 @@ def _server_hostname(given: object) -> str:
     except ValueError:
         pass
     raise checks.refused("server_hostname", given, "a host name or an IP address, such as 'feed.example', or None")
+
+
+def check_client_id(given: object) -> None:
+    """Raises ConfigurationError for what is no id of a client."""
+    if not isinstance(given, str) or not given or len(given) > 200:
+        raise ConfigurationError(f"client_id is {checks.shown(given)}; give 1 to 200 characters")
 
 
 def own_tags(given: object) -> Mapping[str, str]:

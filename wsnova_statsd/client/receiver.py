@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from .. import events, process
 from ..link.frames import Received, Violation
 from ..link.link import Driver, Link
-from .batch import MANY, Batch
+from .batch import MANY, Batch, Behind
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
@@ -65,7 +65,8 @@ class Receiver:
         self._rest: Iterator[Any] = iter(())  # what is decoded of it and not handed out,
         self._behind = 0  # and how many are not decoded
         self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
-        self._late = 0  # ns behind the feed, then
+        self._late = Behind()
+        self._unsummed = 0  # bytes, about, that were handed out since and are in no sum, as nothing is timed
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -209,7 +210,9 @@ class Receiver:
             done = len(run) - self._behind - length_hint(self._rest)
             self.in_hand, self._handing, self._rest = _nothing, [], iter(())
             link.put_back([(kind, payload, stamp) for payload in run[done:]])
-            if timed and done:
+            if done and not timed:
+                self._unsummed += done * len(run[0])
+            elif done:
                 spent, longest = (round(one * 1e9) for one in (_seconds() - began, max(longest, _seconds() - ended)))
                 self.batch.add((done, sum(map(len, run[:done])), errors, done, spent, longest))
 
@@ -315,6 +318,15 @@ class Receiver:
         link = self._connection.link
         return 0 if link is None else len(link.inbox) + self.in_hand()[1]
 
+    def behind(self, now_ns: int) -> int:
+        """Any thread: ns that the client is behind the feed, as it was reckoned with the last sums, or for as long as
+        the first message that waits has been there. `now_ns` is since the epoch."""
+        link = self._connection.link
+        if link is None or not any(link.waiting()):
+            return 0
+        first = next(iter(link.inbox.copy()), None)
+        return max(self._late.last, 0 if first is None else now_ns - first[2])
+
     def flush(self) -> None:
         """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or the closing
         thread."""
@@ -342,17 +354,13 @@ class Receiver:
         behind = self.in_hand()[1]
         if behind:
             waiting, size = waiting + behind, size + sum(map(len, self._handing[-behind:]))
+        handled, self._unsummed = handled + self._unsummed, 0
         opened, before = self._idle
         waited = round(link.idle * 1e9)
         idle = min(waited - before if opened == link.opened_ns else waited, window)
         self._idle = (link.opened_ns, waited)
-        if not size:
-            self._late = 0
-        elif handled:
-            self._late = size * (window - idle) // handled
-        else:
-            self._late += window
-        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._late}
+        late = self._late.reckon(size, handled, window - idle, window)
+        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": late}
 
 
 def _nothing() -> Hand:

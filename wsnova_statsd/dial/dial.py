@@ -117,7 +117,7 @@ class Dial:
             selector.close()
             for sock in waiting:
                 sock.close()
-        raise _failed(fault, f"{host} port {port}")
+        raise unreachable(fault, f"{host} port {port}")
 
     def connect_unix(self, path: str) -> socket.socket:
         """A connected Unix stream socket. It connects at once or not at all: a full queue is a refusal."""
@@ -276,7 +276,8 @@ def _alternate(addresses: list[_Address]) -> list[_Address]:
     return [one for pair in itertools.zip_longest(first, second) for one in pair if one is not None]
 
 
-def _failed(fault: OSError | None, where: str) -> ConnectionFailed:
+def unreachable(fault: OSError | None, where: str) -> ConnectionFailed:
+    """The error for an address that could not be connected to."""
     if fault is not None and fault.errno == errno.ECONNREFUSED:
         text = f"nothing listens at {where}; check host and port, and that the server runs"
         return ConnectionFailed(text, cause="refused")

@@ -26,7 +26,7 @@ _monotonic = time.monotonic
 class FrameWriter:
     """What goes out on one connection: the messages of its callers, and what its session owes."""
 
-    __slots__ = ("_rest", "_session", "_transport", "busy", "over", "retry_at", "sending", "unsent")
+    __slots__ = ("_rest", "_session", "_transport", "busy", "over", "retry_at", "sending", "sent", "unsent")
 
     def __init__(self, session: Session, transport: Transport) -> None:
         self.sending = threading.RLock()
@@ -36,6 +36,7 @@ class FrameWriter:
         self.busy = False  # whoever holds `sending` is in the midst of a frame
         self.over = False  # the link has ended: nothing more goes out
         self.retry_at = NEVER  # when a control frame that did not go out is tried again
+        self.sent = 0  # data frames that are out
         self.unsent = 0  # bytes that the peer had not taken at the last look
 
     def look(self) -> int:
@@ -77,6 +78,7 @@ class FrameWriter:
         finally:
             try:
                 if out == size:
+                    self.sent += 1
                     book(entry)
             finally:
                 self.busy = False

@@ -420,6 +420,11 @@ class Link:
         self._announced = True
         return self.uri
 
+    @property
+    def last_byte(self) -> float:
+        """When the last byte arrived, on time.monotonic()."""
+        return self.session.last_byte
+
     def end(self, who: object) -> bool:
         """True for the one caller that is to emit the link's end. Any thread; takes no lock."""
         self.ended = self.writer.over = True

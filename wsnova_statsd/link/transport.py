@@ -118,18 +118,11 @@ class Transport:
 
     def unread(self) -> int:
         """Bytes that wait in the kernel to be read; ciphertext on TLS. Any thread; 0 where that cannot be asked."""
-        return self._asked("FIONREAD")
+        return asked(self._sock, "FIONREAD")
 
     def unsent(self) -> int:
         """Bytes that were written and that the peer has not taken yet. Any thread; 0 where that cannot be asked."""
-        return self._asked("TIOCOUTQ")
-
-    def _asked(self, request: str) -> int:
-        try:
-            answer = fcntl.ioctl(self._sock.fileno(), getattr(termios, request), b"\0\0\0\0")
-            return int(struct.unpack("i", answer)[0])
-        except (OSError, ValueError, AttributeError):
-            return 0
+        return asked(self._sock, "TIOCOUTQ")
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -305,6 +298,15 @@ class Transport:
         """Give the descriptor back; by the thread that reads."""
         with contextlib.suppress(OSError):
             self._sock.close()
+
+
+def asked(sock: Stream, request: str) -> int:
+    """What the kernel answers: the bytes of FIONREAD or TIOCOUTQ. Any thread; 0 where that cannot be asked."""
+    try:
+        answer = fcntl.ioctl(sock.fileno(), getattr(termios, request), b"\0\0\0\0")
+        return int(struct.unpack("i", answer)[0])
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def loss_of(error: Exception) -> Loss:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import checks, process, telemetry
-from ..client.client import announce, emit_sums
+from ..client.living import announce, emit_sums
 from ..errors import ConfigurationError, MissingExtra, one_of
 from ..metrics.catalogue import histogram_bounds, prometheus_metrics
 from ..metrics.definitions import Definition, listed

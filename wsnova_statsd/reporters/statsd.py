@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from .. import checks, process, telemetry, wire
-from ..client.client import announce, emit_sums
+from ..client.living import announce, emit_sums
 from ..errors import ConfigurationError
 from ..metrics.application import ApplicationMetrics, Writers
 from ..metrics.catalogue import statsd_metrics
