@@ -1,5 +1,6 @@
 """Connections of the websockets library, instrumented: how they end, their heartbeats, their dials, the next one."""
 
+import gc
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -160,7 +161,24 @@ def test_a_dial_that_fails_is_told_and_raised_as_it_was(bus: ws.Bus, log: EventL
         connect(server, bus, client_id="md-2")
     assert log.count(STARTED) == 2
     assert log.count(COMPLETED) == log.count(ENDED) == 0
-    assert len(log.of(events.ERROR_OCCURRED)) == 2
+    assert [one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)] == ["connection", "handshake"]
+
+
+def test_a_client_whose_dials_fail_goes_on_under_its_id(bus: ws.Bus, log: EventLog) -> None:
+    """Refused by the server again and again, then accepted: each failure a failed retry, and one success."""
+    gc.disable()  # what is left of a failed dial may be there for long
+    try:
+        with TcpServer(refuses(503)) as server:
+            for _ in range(3):
+                with pytest.raises(InvalidStatus):
+                    connect(server, bus)
+            port = server.port
+        with WebSocketServer(silent, port=port) as again, connect(again, bus):
+            pass
+    finally:
+        gc.enable()
+    assert [one.metadata["reason"] for one in log.of(events.CONNECTION_RECONNECT_FAILED)] == ["http_503"] * 2
+    assert log.count(events.CONNECTION_RECONNECT_SUCCESS) == 1
 
 
 def test_connections_one_after_the_other_are_one_client(bus: ws.Bus, log: EventLog) -> None:

@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -201,6 +202,19 @@ def test_all_that_a_program_makes_is_instrumented_in_place(bus: ws.Bus, log: Eve
         connection.send("1")
         assert connection.recv() == "1"
         assert log.count(STARTED) == 3
+
+
+def test_what_a_program_can_see_of_a_connection_is_what_it_was(bus: ws.Bus) -> None:
+    """Its class's name, its methods' names and signatures."""
+    with WebSocketServer(silent) as server, theirs.connect(server.url) as connection:
+
+        def seen() -> list[str]:
+            methods = [getattr(connection, name) for name in ("recv", "recv_streaming", "send", "ping", "close")]
+            return [repr(connection), repr(type(connection)), *map(repr, methods), *map(repr, map(signature, methods))]
+
+        before = seen()
+        websockets_sync.instrument(connection, bus=bus)
+        assert seen() == before
 
 
 class Final(ClientConnection):

@@ -130,8 +130,8 @@ class CountingReceiver(DogStatsDReceiver):
 
     def __init__(self, tally: Tally) -> None:
         super().__init__(keep=0, on_message=tally.add)
-        self.arrived = 0  # written by the receiver's thread, as the next
-        self.broken = 0
+        self.arrived: int = 0  # written by the receiver's thread, as the next
+        self.broken: int = 0
 
     def _parse(self, data: bytes) -> tuple[list[Message], str]:
         messages, why = super()._parse(data)

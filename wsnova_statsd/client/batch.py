@@ -28,7 +28,7 @@ class Batch:
     def __init__(self) -> None:
         self.counts: deque[Counts] = deque()
         self._began = 0
-        self.due = 0
+        self.due: int = 0
 
     def open(self, now_ns: int) -> bool:
         """A message is under way: the sums are due with the next beat. True if that begins a window."""

@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
-from typing import Any, Final, Generic, Literal
+from typing import Any, Final, Generic, Literal, cast
 
 from .. import checks, process, profiles, telemetry
 from ..dial.headers import Headers
@@ -45,6 +45,8 @@ _ALIVE: Final = process.ALIVE
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
 _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
+# JsonProtocol() when it is made. By its type a checker knows what on_message gets where no protocol is given: anything.
+_JSON: Final = cast("Protocol[Any] | None", None)
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
 
@@ -96,7 +98,7 @@ class Client(Generic[Message]):
         *,
         client_id: str | None = None,
         profile: ProfileName | Profile | None = None,
-        protocol: Protocol[Message] | None = None,
+        protocol: Protocol[Message] | None = _JSON,
         on_message: Callable[[Message], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
         headers: Headers | Callable[[], Headers] = None,
@@ -169,6 +171,7 @@ class Client(Generic[Message]):
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
+    @checks.by_name
     def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 

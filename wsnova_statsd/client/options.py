@@ -85,6 +85,8 @@ class Options:
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
+        if len({*self.subprotocols}) < len(self.subprotocols):
+            raise ConfigurationError(f"subprotocols is {self.subprotocols!r}; offer each once (RFC 6455, section 4.1)")
         if checks.flag("require_subprotocol", self.require_subprotocol) and not self.subprotocols:
             raise ConfigurationError("require_subprotocol is True and subprotocols is empty; give those to choose from")
         if self.ssl is not None and not is_context(self.ssl):
@@ -98,6 +100,8 @@ class Options:
         if self.idle_timeout is not None:
             checks.seconds("idle_timeout", self.idle_timeout)
         check_auth(self.auth)
+        if not self.asks_anew:  # headers= and HeaderAuth together
+            self.header_pairs(target(self.url))
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; give ws.RateLimit(per_second, burst) or None")
         if self.compression not in (None, "deflate"):

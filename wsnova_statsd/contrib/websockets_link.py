@@ -71,11 +71,11 @@ class Connection:
         self._named = client.given.message_type is not None  # by what is in it
         self._pings: deque[_Ping] = deque(maxlen=_PINGS)
         self._ending = threading.RLock()  # held while an end is emitted; again by a signal's handler
-        place.connection = self
 
     def stands(self, link: Link) -> None:
         """The upgrade is accepted."""
         self._link = link
+        self._place.connection = self
         LOOKOUT.add(self)
 
     def release(self) -> None:

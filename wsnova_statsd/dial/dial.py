@@ -196,8 +196,9 @@ class Dial:
             relay.start()
             self._made.remove(sock)  # the relay's now
             sock = relay.near
+        name = host.partition("%")[0]  # no certificate has the zone of an address
         try:
-            self._made.append(secured := wrap(context, sock, host))
+            self._made.append(secured := wrap(context, sock, name))
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError | ValueError):

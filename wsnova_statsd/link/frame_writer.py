@@ -29,7 +29,7 @@ class FrameWriter:
     __slots__ = ("_rest", "_session", "_transport", "busy", "over", "retry_at", "sending", "sent", "unsent")
 
     def __init__(self, session: Session, transport: Transport) -> None:
-        self.sending = threading.RLock()
+        self.sending: threading.RLock = threading.RLock()
         self._session = session
         self._transport = transport
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else

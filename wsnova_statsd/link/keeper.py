@@ -43,12 +43,12 @@ class Kept:
     __slots__ = ("asked_at", "link", "on_data", "on_long", "registered", "selector")
 
     def __init__(self, link: Link, on_data: Callable[[], None], on_long: Callable[[], None]) -> None:
-        self.link = link
-        self.on_data = on_data
-        self.on_long = on_long
-        self.registered = -1  # the descriptor in the selector
+        self.link: Link = link
+        self.on_data: Callable[[], None] = on_data
+        self.on_long: Callable[[], None] = on_long
+        self.registered: int = -1  # the descriptor in the selector
         self.selector: selectors.BaseSelector | None = None
-        self.asked_at = 0.0  # when others were last asked to stand in
+        self.asked_at: float = 0.0  # when others were last asked to stand in
 
 
 class Keeper:

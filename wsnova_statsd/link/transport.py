@@ -96,7 +96,7 @@ class Transport:
         self._buffer: mmap.mmap | None = None  # what the last long read went into,
         self._lent: Lent | None = None  # until it was taken
         self._size = SMALL  # of the next read; FLOOD while reads are full
-        self.ready = True  # bytes may be here that no poll would show, or the last read left some
+        self.ready: bool = True  # bytes may be here that no poll would show, or the last read left some
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._recv: Callable[[int, int], bytes] = sock.recv
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
@@ -105,9 +105,9 @@ class Transport:
         self._send: Callable[..., int] = sock.send
         # Writes what goes at once, with `flags`; returns how many bytes that were. On TLS always none, and `send` does.
         self.write: Callable[[bytes, int], int] = sock.send if self._tls is None else lambda _data, _flags: 0
-        self.flags = (self._at_once,)
+        self.flags: tuple[int] = (self._at_once,)
         self._poll = polling(sock)  # the reader's: until bytes are there, so many ms
-        self.lively = False  # more may come at once; the reader says when not
+        self.lively: bool = False  # more may come at once; the reader says when not
 
     def fileno(self) -> int:
         return self._sock.fileno()

@@ -151,6 +151,7 @@ class PrometheusReporter:
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
+    @checks.by_name
     def start(self, port: int | None = PORT, address: str = ADDRESS) -> PrometheusReporter:
         """Attach to the bus and serve the metrics over HTTP. Started already: nothing happens.
 
