@@ -31,7 +31,8 @@ DROPS = send_messages(["a"], then="drop")
 
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
-    """What it leaves is collected within the test, whose filter knows of it; what others left would take the first ids."""
+    """What it leaves is collected within the test, whose filter knows of it;
+    what others left would have the first ids."""
     gc.collect()
     yield
     gc.collect()
