@@ -73,11 +73,16 @@ class Seat(Protocol):
 class Foreign(ForeignMessages):
     """One client of another library, under one id."""
 
+    given: Given
+    over: bool
+
     def __init__(self, given: Given, profile: Profile, client_id: str, url: str) -> None:
         super().__init__(given, profile, client_id)
         self.client_id = client_id
+        self.host: str
+        self.uri: str
         self.host, self.uri = uri_of(url)
-        self.thread = threading.get_ident()  # that dialled last
+        self.thread: int = threading.get_ident()  # that dialled last
         self.seat: Callable[[], Seat | None] = lambda: None
         self._events = ConnectionEvents(self.emit, self._faults, 0)
         self._policy = RetryPolicy(profile)
@@ -89,7 +94,7 @@ class Foreign(ForeignMessages):
         self._cause = ""
         self._closed = Turn()
         self._changed = Changes()
-        self.state = State.IDLE
+        self.state: State = State.IDLE
         process.on_fork(self)
         process.at_exit(self, process.CLIENT)
 

@@ -114,17 +114,17 @@ class Connection:
     def __init__(self, ws: Any, owner: Owner, library: Library) -> None:
         self._ws = weakref.ref(ws)
         self._library = library
-        self.owner = owner
+        self.owner: Owner = owner
         self._foreign: Foreign | None = None
         self.link: Link | None = None
-        self.dialling = False
-        self.local = False  # the program closes the app
+        self.dialling: bool = False
+        self.local: bool = False  # the program closes the app
         self._leaving: Loss | None = None  # the connection is being closed, for this reason
         self._pending: Loss | None = None  # what a read or write that raised would make of the link
         self._span: Span | None = None  # the message that was read last, until it is processed
         self._part: _Part | None = None  # the fragments that were read
         self._out: _Part | None = None  # those that were sent
-        self.continued = False  # what was read last continues a message
+        self.continued: bool = False  # what was read last continues a message
         self._began = self._ended = 0  # of its callbacks, ns
         self._failed = False  # one of them raised
         self._idle_since = 0  # when the last one returned; 0 for a bare connection
