@@ -213,8 +213,7 @@ class Client(Generic[Message]):
     def close(self, timeout: float = 5.0) -> None:
         """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread. In a
         forked child nothing is done: the connection is the parent's."""
-        lifecycle = self._used()
-        self._starts_here = False
+        lifecycle, self._starts_here = self._used(), False
         if lifecycle is not None:
             lifecycle.close(timeout, "local")
 
