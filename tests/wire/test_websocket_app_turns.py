@@ -208,8 +208,9 @@ def test_a_timeout_of_a_read_is_no_end_and_no_message(bus: ws.Bus) -> None:
     """A program that polls."""
     with WebSocketServer(send_messages(["a"]), host=HOST) as server, capture_events(bus=bus) as log:
         connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), profile="financial", bus=bus)
-        connection.connect(server.url, timeout=0.05)
+        connection.connect(server.url)
         assert connection.recv() == "a"
+        connection.settimeout(0.05)
         for _ in range(2):
             with pytest.raises(websocket.WebSocketTimeoutException):
                 connection.recv()
