@@ -15,10 +15,10 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import demo, doctor, help, lint
+from . import demo, doctor, help, lint, watch
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
-COMMANDS: Final = {"demo": demo, "doctor": doctor, "help": help, "lint": lint}
+COMMANDS: Final = {"demo": demo, "doctor": doctor, "help": help, "lint": lint, "watch": watch}
 
 
 def build_parser() -> Parser:
