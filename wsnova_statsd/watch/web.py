@@ -81,9 +81,11 @@ class BoardServer(Server):
         self._check(request, "Origin")
         if self._tabs >= MOST_TABS:
             raise web.HTTPServiceUnavailable(text=f"{MOST_TABS} tabs are open already; close one", headers=_HEADERS)
+        # The script adds ?width=..&height=.. to an address that has its query already: see the template.
+        width = request.query.get("page", "").removeprefix("?width=")
         self._tabs += 1
         try:
-            return await super().handle_websocket(request)
+            return await super().handle_websocket(request.clone(rel_url=request.rel_url.update_query(width=width)))
         finally:
             self._tabs -= 1
 
