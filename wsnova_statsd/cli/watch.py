@@ -95,9 +95,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         from ..watch.board import run as show
 
-        with _session(args) as session:
+        session = _session(args)
+        with session:
             show(session, PROFILES[profile].kpi_targets)
-            return _status(session)
+            status = _status(session)
+        print(session.summary())  # stopped by now: all that had arrived is in it
+        return status
     return DONE
 
 

@@ -114,6 +114,15 @@ class Session:
         """Begin anew."""
         self.model.clear()
 
+    def summary(self) -> str:
+        """What came and what did not, in one line."""
+        traffic = self._traffic()
+        lost = "drops unknown" if traffic.dropped is None else f"{traffic.dropped} dropped by the kernel"
+        parts = [f"{traffic.lines} lines in {traffic.datagrams} datagrams", lost]
+        if self._forwarder is not None:
+            parts.append(f"{traffic.forwarded} forwarded, {traffic.not_forwarded} not")
+        return "; ".join([*parts, f"at most {traffic.most_behind:.3f} s behind"])
+
     def _source(self) -> str:
         if self._given.replay is not None:
             return f"replay of {self._given.replay}"
