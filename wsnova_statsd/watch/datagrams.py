@@ -47,6 +47,7 @@ class Event:
     text: str
     alert_type: str
     tags: tuple[str, ...]
+    aggregation_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +128,16 @@ def _event(raw: bytes) -> Event | str:
     end = middle + int(head[2])
     if raw[title:middle] != b"|" or end > len(raw) or raw[end : end + 1] not in (b"", b"|") or title == head.end():
         return "an event whose lengths, in bytes, are not those of its title and text"
-    alert, tags = "info", ""
+    alert, tags, key = "info", "", ""
     for section in printable(raw[end + 1 :]).split("|"):
         if section.startswith("t:") and section[2:] in _ALERTS:
             alert = section[2:]
+        elif section.startswith("k:"):
+            key = section[2:]
         elif section.startswith("#"):
             tags = section[1:]
     shown = (printable(one.replace(b"\\n", b"\n"), "\n") for one in (raw[head.end() : title], raw[middle:end]))
-    return Event(next(shown).replace("\n", " "), next(shown), alert, _tags(tags))
+    return Event(next(shown).replace("\n", " "), next(shown), alert, _tags(tags), key)
 
 
 def _check(line: str) -> Check | str:

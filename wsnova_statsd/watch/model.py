@@ -131,7 +131,8 @@ class Model:
                 series.add_member(found.values[0], self._clock())
         elif isinstance(found, Event):
             self._event_count += 1
-            self._events.append(SeenEvent(self._event_count, at, found.title, found.text, found.alert_type, found.tags))
+            told = (found.title, found.text, found.alert_type, found.tags, found.aggregation_key)
+            self._events.append(SeenEvent(self._event_count, at, *told))
         elif isinstance(found, Check):
             key = (found.name, found.tags)
             if key in self._checks or len(self._checks) < _MOST_CHECKS:

@@ -13,7 +13,7 @@ from typing import Final, TextIO
 from .figures import figure, number, unit_of
 from .session import Source
 from .snapshot import Row, SeenCheck, Snapshot, to_json
-from .text import STATUSES, matches
+from .text import STATUSES, matches, printable
 
 EVERY: Final = 1.0  # seconds
 _NAME: Final = 60  # characters that names are filled up to
@@ -112,13 +112,6 @@ def print_all(
     except KeyboardInterrupt:
         pass
     _print(told(), out)
-
-
-def printable(text: str, out: TextIO) -> str:
-    """One line without control characters, in what the output's encoding can write."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    encoding = out.encoding or "utf-8"
-    return line.encode(encoding, "replace").decode(encoding)
 
 
 def _print(lines: Iterator[str], out: TextIO) -> None:

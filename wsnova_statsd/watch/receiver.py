@@ -52,7 +52,7 @@ class Receiver:
         self._wake: socket.socket | None = None  # closed by stop()
         self._woken: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._dropped: int | None = None
+        self._dropped: int | None = 0
         self._stamped = False  # the kernel tells when a datagram arrived
 
     @property

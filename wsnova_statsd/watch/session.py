@@ -87,6 +87,11 @@ class Session:
         self._stack.close()
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are listened at, once it has begun."""
+        return self._receiver.host, self._receiver.port
+
+    @property
     def status(self) -> int | None:
         """The exit status of the program that was started, None while it runs or if there is none."""
         return None if self._command is None else self._command.status

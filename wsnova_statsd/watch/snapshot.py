@@ -47,6 +47,7 @@ class SeenEvent:
     text: str
     alert_type: str
     tags: tuple[str, ...]
+    aggregation_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
