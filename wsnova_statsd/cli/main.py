@@ -15,10 +15,21 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import demo, doctor, help, lint, watch
+from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, slos, watch
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
-COMMANDS: Final = {"demo": demo, "doctor": doctor, "help": help, "lint": lint, "watch": watch}
+COMMANDS: Final = {
+    "demo": demo,
+    "doctor": doctor,
+    "dashboards": dashboards,
+    "monitors": monitors,
+    "slos": slos,
+    "metadata": metadata,
+    "lint": lint,
+    "cost": cost,
+    "watch": watch,
+    "help": help,
+}
 
 
 def build_parser() -> Parser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator
 
 from .. import checks
 from ..errors import ConfigurationError, nearest
@@ -22,13 +23,14 @@ def load(text: str, example: str) -> object:
     found = _module(module_name)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ConfigurationError(f"{module_name} has no {name!r}{nearest(part, vars(found))}")
+            raise ConfigurationError(f"{module_name} has no {name!r}{nearest(part, dir(found))}")
         found = getattr(found, part)
     if not inspect.isroutine(found):
         return found
     checks.function(text, found)
     try:
-        return found()
+        made = found()
+        return list(made) if isinstance(made, Iterator) else made  # a generator raises where it is read
     except Exception as error:
         raise ConfigurationError(f"{text} raises {_told(error)}") from error
 

@@ -89,7 +89,8 @@ def of_document(place: str, document: object) -> Iterator[Question]:
     """The questions of a board, monitor or SLO as JSON, each by the nearest title around it. A query of another source
     than metrics, such as logs, is no question."""
     if isinstance(document, Mapping):
-        place = next((str(document[key]) for key in _TITLES if document.get(key)), place)
+        titles = _TITLES if "data_source" not in document else ()  # that one's name is its place in a formula
+        place = next((str(document[key]) for key in titles if document.get(key)), place)
         for key, value in document.items():
             if key in _IN_JSON and isinstance(value, str):
                 if _DATADOG.search(value):

@@ -87,7 +87,7 @@ def _places(section: Section, namespace: str) -> tuple[list[Json], int]:
 def _widget(panel: Panel, namespace: str) -> Json:
     match panel.shows:
         case "check":
-            return _check(panel)
+            return _check(panel, namespace)
         case "events":
             return _events(panel)
         case "value":
@@ -95,11 +95,11 @@ def _widget(panel: Panel, namespace: str) -> Json:
     return _timeseries(panel, namespace)
 
 
-def _check(panel: Panel) -> Json:
+def _check(panel: Panel, namespace: str) -> Json:
     return {
         "type": "check_status",
         "title": panel.title,
-        "check": panel.check,
+        "check": f"{namespace}{panel.check}",
         "grouping": "cluster",
         "group_by": ["client", "worker"],
         "tags": ["$env", "$service", "$client", "$worker"],
@@ -107,8 +107,8 @@ def _check(panel: Panel) -> Json:
 
 
 def _events(panel: Panel) -> Json:
-    """The stream of events that name a client: those of our alerts. A free widget would need another layout."""
-    query = {"data_source": "event_stream", "query_string": "client:* $env $service $client", "event_size": "l"}
+    """The stream of events that name a client, as those of alerts do. Other widgets of events need another layout."""
+    query = {"data_source": "event_stream", "query_string": "client:* $client", "event_size": "l"}
     request = {
         "response_format": "event_list",
         "columns": [{"field": "timestamp", "width": "auto"}, {"field": "title", "width": "auto"}],

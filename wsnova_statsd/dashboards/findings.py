@@ -19,6 +19,9 @@ Rule = Literal[
     "not for Prometheus",
     "average of averages",
     "last values",
+    "bad name",
+    "bad tag",
+    "many tag values",
 ]
 _RULE: Final = len("unknown measurement")  # characters of the longest
 

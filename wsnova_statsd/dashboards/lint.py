@@ -13,7 +13,7 @@ from ..errors import ConfigurationError
 from ..metrics import guide
 from ..metrics.catalogue import prometheus_metrics, statsd_metrics
 from ..metrics.definitions import Definition
-from ..profiles import PROFILES, Profile
+from ..profiles import PROFILES, Profile, ProfileName, resolve
 from .asked import Question, of_document, of_lines, of_text
 from .findings import Finding, Report
 from .lint_metrics import of_metrics
@@ -24,12 +24,13 @@ from .watches import objectives, watches
 _ALLOWED = "metric definitions and queries: ws.counter(...) and the like, texts, boards as JSON, or lists of these"
 
 
-def lint(given: object, profile: Profile | None = None) -> Report:
-    """Judge what somebody chose: definitions and queries, one or a list, queries also as texts or as JSON documents.
+def lint(given: object, profile: ProfileName | Profile | None = None) -> Report:
+    """Judge what somebody chose: definitions and queries, one or a list, queries as texts or as JSON documents.
 
     Queries without a definition beside them are asked of the default lists. Raises ConfigurationError for anything
     else, and for a text that is no query.
     """
+    under = None if profile is None else resolve(profile)
     listed: list[Definition] = []
     asked: list[Question] = []
     for one in _parts("the query", given):
@@ -40,9 +41,9 @@ def lint(given: object, profile: Profile | None = None) -> Report:
     if not listed and not asked:
         raise ConfigurationError("there is nothing to judge: neither a metric definition nor a query")
     there = known(listed or [*statsd_metrics(), *prometheus_metrics()])
-    found = list(of_metrics(listed, profile, own=True))
+    found = list(of_metrics(listed, under, own=True))
     for question in asked:
-        found += of_question(question, there, None if listed else profile)
+        found += of_question(question, there, None if listed else under)
     return _report(found, listed, len(asked))
 
 

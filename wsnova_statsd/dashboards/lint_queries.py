@@ -33,8 +33,9 @@ _MEANS: Final = frozenset(
     )
 )
 _MEANS_OF_HISTOGRAM: Final = frozenset({"avg", "median", "95percentile"})
+_DEFAULT: Final = shipped(statsd_metrics())
 # The tags that are made here, and what they might be mistaken for.
-_TAGS: Final = {tag for one in shipped(statsd_metrics()).values() for tag in one.tag_names}
+_TAGS: Final = {tag for one in _DEFAULT.values() for tag in one.tag_names}
 _TAGS.update(key for spec in CATALOGUE.values() for key in spec.metadata)
 _SCOPES: Final = frozenset({"client", "scope"})
 _FROM_PROMETHEUS: Final = frozenset({"le", "quantile"})
@@ -105,7 +106,8 @@ def of_question(question: Question, metrics: Mapping[str, Known], profile: Profi
                 text = f"{asked.metric} has no data: {silence(profile, metric.event)}"
                 yield Finding("never fires", question.place, text)
         elif _room(asked.metric) in rooms:
-            text = f"nobody defines {asked.metric}{nearest(asked.metric, metrics)}"
+            default = "; ws.statsd_metrics() has it" if asked.metric in _DEFAULT else ""
+            text = f"nobody defines {asked.metric}{default or nearest(asked.metric, metrics)}"
             yield Finding("unknown metric", question.place, text)
     for name in question.averages:
         text = f"it averages the means of {name}, so that one value weighs as much as a thousand; divide a sum by a sum"
@@ -141,9 +143,7 @@ def _of_known(place: str, asked: Asked, metric: Known) -> Iterator[Finding]:
     if metric.averaged and asked.space == "avg":
         together = ", ".join(sorted(metric.tags.keys() - _told_apart(asked)))
         if together:
-            text = (
-                f"{asked.metric} is a mean already, and averaged over each {together}; ask its worst, or sums of counts"
-            )
+            text = f"{asked.metric} is a mean already, averaged over each {together}; ask its worst, or sums of counts"
             yield Finding("average of averages", place, text)
 
 

@@ -22,7 +22,7 @@ _SLICE: Final = 300  # seconds of a slice of an objective
 def monitors(profile: Profile, rules: Iterable[Rule] | None = None, namespace: str = "") -> dict[str, Json]:
     """The monitors by name: for each alert rule (None: all that fit the profile), each KPI target, and the checks."""
     found = {one.name: _query_alert(one, profile, namespace) for one in watches(profile, rules)}
-    return found | {one.name: _service_check(one, profile) for one in check_watches(profile)}
+    return found | {one.name: _service_check(one, profile, namespace) for one in check_watches(profile)}
 
 
 def slos(profile: Profile, namespace: str = "") -> dict[str, Json]:
@@ -37,11 +37,11 @@ def _query_alert(watch: Watch, profile: Profile, namespace: str) -> Json:
     return _monitor(watch.title, "query alert", query, watch.advice, thresholds, profile, require_full_window=state)
 
 
-def _service_check(watch: CheckWatch, profile: Profile) -> Json:
+def _service_check(watch: CheckWatch, profile: Profile, namespace: str) -> Json:
     groups, without = (",".join(f'"{one}"' for one in names) for names in (watch.by, watch.without))
     excluded = f".exclude({without})" if without else ""
     # The last ones have to hold the threshold.
-    query = f'"{watch.check}".over("*"){excluded}.by({groups}).last({watch.bad + 1}).count_by_status()'
+    query = f'"{namespace}{watch.check}".over("*"){excluded}.by({groups}).last({watch.bad + 1}).count_by_status()'
     thresholds = {"critical": watch.bad, "warning": watch.bad, "ok": watch.good}
     silent = {} if watch.silent is None else {"no_data_timeframe": watch.silent}
     more = {"notify_no_data": watch.silent is not None, **silent}

@@ -124,6 +124,10 @@ class _Reader:
     def _refused(self, what: str) -> ConfigurationError:
         return ConfigurationError(f"{what} is not expected in the PromQL {checks.shown(self._text)}")
 
+    def _unexpected(self) -> ConfigurationError:
+        """The error for the next token."""
+        return self._refused(repr(self._next) if self._next else "the end")
+
     @property
     def _next(self) -> str:
         return self._tokens[self._at][1]
@@ -136,9 +140,15 @@ class _Reader:
         """The next token, which has to be one of these, or of any kind."""
         token = self._next
         if self._kind == "end" or (wanted and token not in wanted):
-            raise self._refused(repr(token) if token else "the end")
+            raise self._unexpected()
         self._at += 1
         return token
+
+    def _of_kind(self, kind: str) -> str:
+        """The next token, which has to be of this kind."""
+        if self._kind != kind:
+            raise self._unexpected()
+        return self._take()
 
     def _skip(self, *tokens: str) -> bool:
         if self._kind != "text" and self._next in tokens:
@@ -149,7 +159,7 @@ class _Reader:
     def end(self) -> None:
         """Nothing is left."""
         if self._kind != "end":
-            raise self._refused(repr(self._next))
+            raise self._unexpected()
 
     def expression(self, depth: int) -> _Node:
         """Operands and the operators between them."""
@@ -192,9 +202,7 @@ class _Reader:
             node = self.expression(depth + 1)
             self._take(")")
             return node
-        name = "" if self._next == "{" else self._take()
-        if name and self._tokens[self._at - 1][0] != "name":
-            raise self._refused(repr(name))
+        name = "" if self._next == "{" else self._of_kind("name")
         if self._next == "(" or (name and self._next in _GROUPING):
             return self._call(name, depth)
         return self._selector(name)
@@ -219,7 +227,7 @@ class _Reader:
         self._take("(")
         labels = set()
         while not self._skip(")"):
-            labels.add(self._take())
+            labels.add(self._of_kind("name"))
             self._skip(",")
         return frozenset(labels)
 
@@ -227,8 +235,8 @@ class _Reader:
         where = []
         if self._skip("{"):
             while not self._skip("}"):
-                label, sign = self._take(), self._take(*_MATCHES)
-                value = self._take()[1:-1]
+                label, sign = self._of_kind("name"), self._take(*_MATCHES)
+                value = self._of_kind("text")[1:-1]
                 if label == "__name__" and sign == "=":
                     name = value
                 else:

@@ -110,7 +110,9 @@ _GONE: Final = (
     "data: the process ended or hangs, or its Agent is away (run `wsnova-statsd doctor`), or the client was closed on "
     "purpose; then resolve this alert by hand."
 )
-_MISSED: Final = "A KPI misses its target by more than a tenth. The message of the check names it: look at its panel."
+_MISSED: Final = (
+    "Look at the section of KPIs: the message of the check names the one that misses its target by more than a tenth."
+)
 
 
 def watches(profile: Profile, rules: Iterable[Rule] | None = None) -> tuple[Watch, ...]:

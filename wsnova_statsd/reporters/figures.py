@@ -21,7 +21,8 @@ _NOTHING: Final = Account()
 @dataclass(frozen=True, slots=True)
 class Stats:
     """A snapshot. `pending` and `delivered` are occurrences of counters; sums and samples have accounts of their own.
-    `series_by_metric` has how many of the `series` each metric name has; the reporter's own figures are in neither.
+    `series_by_metric` is how many of the `series` each metric has, without those that never had a value; the reporter's
+    own figures are in neither.
 
     `lost` counts by cause, over all accounts and beside them: `unsendable` what fits no packet, `refused` samples of
     refused packets, `queue` events and checks too many or too old, `invalid` values that are no numbers and so were

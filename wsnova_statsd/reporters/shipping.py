@@ -272,5 +272,5 @@ class Shipper:
             flush_ms=self.flush_ms,
             flush_errors=flush_errors,
             handler_errors=handler_errors,
-            series_by_metric=MappingProxyType(dict(Counter(series.name for series in all_series))),
+            series_by_metric=MappingProxyType(dict(Counter(one.name for one in all_series if not one.empty))),
         )

@@ -1,0 +1,97 @@
+"""What the commands that make something for Datadog have in common: their arguments, printing, and sending.
+
+Not a command itself. `dashboards`, `monitors`, `slos` and `metadata` print JSON, and send it with --push.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ConfigurationError
+from ..profiles import PROFILES, Profile
+from ..reporters import settings
+from .parser import DONE, FAILED, Parser, checked_by, choice
+
+if TYPE_CHECKING:
+    from ..dashboards.pushing import Push
+
+_DEFAULT: Final = "financial"
+STATUSES: Final = {
+    DONE: "printed, or all of it is in Datadog now",
+    FAILED: "Datadog was not reached or refused, or something of somebody else's was left alone",
+}
+PUSHING: Final = (
+    " With --push it is sent to Datadog, by the keys in DD_API_KEY and DD_APP_KEY, to the site in DD_SITE. A second "
+    "push updates what the first one made. What somebody else has changed in Datadog since is named and left alone, "
+    "unless --force is given."
+)
+
+
+def add_arguments(parser: Parser) -> None:
+    """The arguments of each of these commands."""
+    parser.add_argument(
+        "--profile",
+        type=choice("the profile", PROFILES),
+        default=_DEFAULT,
+        metavar="P",
+        help=f"{', '.join(PROFILES)}; what it never fills is left out (default: {_DEFAULT})",
+    )
+    parser.add_argument(
+        "--namespace",
+        type=checked_by(settings.namespace),
+        default="",
+        metavar="N",
+        help="what the reporter puts before every name, as its namespace=",
+    )
+    parser.add_argument("--push", action="store_true", help="send it to Datadog, telling each object as it is done")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what --push would do")
+    parser.add_argument("--force", action="store_true", help="with --push: overwrite what somebody else has changed")
+
+
+def profile_of(args: argparse.Namespace) -> Profile:
+    """The profile that was named. Raises ConfigurationError for arguments that contradict each other."""
+    if args.force and not (args.push or args.dry_run):
+        raise ConfigurationError("--force is given without --push, which alone can overwrite anything")
+    return PROFILES[args.profile]
+
+
+def print_json(document: Any) -> int:
+    """One JSON document and nothing else."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+    return DONE
+
+
+def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, Any]:
+    """The documents under the names of their marks: one push of each profile and namespace is one set of objects."""
+    suffix = "".join(f"-{one}" for one in (args.profile, args.namespace.strip(".").lower()) if one)
+    return {f"{name}{suffix}": document for name, document in documents.items()}
+
+
+def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
+    """Send what these steps bring. Raises ConfigurationError without keys, PushFailed if Datadog does not take it."""
+    from ..dashboards.push import Api, PushFailed
+    from ..dashboards.pushing import Push
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    run = Push(Api(), tell, force=args.force, dry=args.dry_run)
+    try:
+        steps(run)
+    except PushFailed as error:
+        raise PushFailed(f"{error}. {_so_far(run)}, and nothing after that was sent") from None
+    print(f"{_so_far(run)}.", flush=True)
+    sys.stdout.flush()
+    return FAILED if run.refused else DONE
+
+
+def _so_far(run: Push) -> str:
+    told = f"{run.done} done" if not run.dry else f"{run.done} looked at, none sent"
+    told += f", {run.refused} refused" if run.refused else ""
+    if run.later:
+        told += f", {len(run.later)} later: push again once Datadog has seen these metrics"
+    return told
