@@ -120,7 +120,7 @@ def send(port: int, lines_per_s: int, seconds: float) -> int:
 @benchmark("watch")
 def watch(run: Run) -> Iterator[Row]:
     """At 100,000 lines a second at most a second behind, with and without forwarding; at 1,000 below 5 % of a core."""
-    seconds = run.choose(20.0, 5.0)
+    seconds = run.choose(20, 5)
     for forward in (False, True):
         what = f"watch at 100,000 lines/s{', forwarding' if forward else ''}"
         found = load(100_000, seconds, forward=forward)

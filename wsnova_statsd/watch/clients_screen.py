@@ -7,10 +7,11 @@ from functools import partial
 
 from .clients import ClientView, Judged
 from .figures import figure, number, time_of
-from .text import STATUSES, Item, Line, Page, Span, item, matches, wrap
+from .text import STATUSES, Item, Line, Page, Span, item, matches, paragraph, wrap
 
 _KEY = len("reconnection_success_rate")
 _NARROW = 60  # columns
+_INDENT = 4
 
 
 def page(clients: list[ClientView], needle: str, width: int) -> Page:
@@ -32,7 +33,7 @@ def _item(client: ClientView, width: int) -> Item:
         ]
     if client.error:
         age = "" if client.error_age is None else f", {time_of(max(1.0, client.error_age))} ago"
-        lines.append([(f"    last error: {client.error}{age}", "warn")])
+        lines += paragraph(f"last error: {client.error}{age}", width, "warn", _INDENT)
     missed = [one for one in client.kpis if one.kpi.ok is False]
     if missed:
         lines.append([(f"    {len(missed)} of its targets missed", _style(missed))])

@@ -42,8 +42,8 @@ def unit_of(name: str, kind: str) -> str:
 
 def figure(value: float | None, unit: str = "") -> str:
     """A number with the unit that suits its size, if it is a time or a size; '' for None."""
-    if value is None:
-        return ""
+    if value is None or not math.isfinite(value):
+        return "" if value is None else str(value)
     if unit in _SECONDS:
         return time_of(value * _SECONDS[unit])
     if unit == "bytes":
@@ -64,8 +64,6 @@ def time_of(seconds: float) -> str:
 
 def number(value: float) -> str:
     """A plain number: whole to a million, else three digits."""
-    if not math.isfinite(value):
-        return str(value)
     if value == round(value) and abs(value) < 1e6:
         return f"{value:,.0f}"
     if abs(value) < 0.001:

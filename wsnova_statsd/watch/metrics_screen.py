@@ -19,6 +19,7 @@ SORTS: Final = ("name", "value", "rate", "recent")
 _SHORT: Final = {"distribution": "dist", "histogram": "histo"}
 _DEPTH: Final = 2  # parts of a name that make a branch of the tree
 _INDENT: Final = 2
+_LEAST: Final = 8  # characters for name and tags, on a terminal that is too narrow for anything
 _GAP: Final = " "
 _ALARMING: Final = ("error", "errors", "lost", "failed", "missed", "stuck", "dropped")
 
@@ -69,7 +70,7 @@ def page(rows: Iterable[Row], needle: str, sort: str, folded: frozenset[str], wi
     _, before, behind = next(plan for plan in _PLANS if width >= plan[0])
     shown = [row for row in rows if not needle or matches(needle, row.name, *row.tags)]
     apart = tags_apart(shown)
-    room = width - sum(column.width + 1 for column in (*before, *behind)) - 1
+    room = max(_LEAST, width - sum(column.width + 1 for column in (*before, *behind)) - 1)
     table = _Table(before, behind, room, apart)
     heading = [(_cells(before, str.rjust), "head"), (f"{'NAME AND TAGS':<{room}}", "head")]
     heading += [(_GAP + _cells(behind, str.rjust), "head")] if behind else []

@@ -64,7 +64,7 @@ class Model:
         self._rejected: dict[str, Rejection] = {}
         self._crowded = 0
         self._waiting_since = self.lines  # lines that had come when the values were added up last
-        self._began = self._second_from = self._clock()
+        self._began = self._second_from = self._taken_at = self._clock()
         self._lines_before, self._rates = self.lines, deque[int](maxlen=5)
 
     def clear(self) -> None:
@@ -76,6 +76,7 @@ class Model:
         """Add up what these hold. Raises nothing, whatever they hold."""
         with self._lock:
             self._advance()
+            self._taken_at = self._clock()
             for data in datagrams:
                 self._take(data)
             if self.lines - self._waiting_since > _MOST_WAITING:
@@ -183,14 +184,13 @@ class Model:
         self._second_from += over
 
     def _add_up(self) -> None:
-        """Bring the waiting values into their series."""
-        now = self._clock()
+        """Bring the waiting values into their series; they came when something came last, or little before."""
         for shape in self._shapes:
             if shape.waiting:
                 values = self._numbers(shape.waiting)
                 shape.waiting.clear()
                 if values:
-                    shape.series.add(values, shape.weight, now)
+                    shape.series.add(values, shape.weight, self._taken_at)
         self._waiting_since = self.lines
 
     def _numbers(self, waiting: list[bytes]) -> list[float]:
