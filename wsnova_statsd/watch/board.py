@@ -93,8 +93,10 @@ class Board(App[None]):
         Binding("q", "quit", "quit"),
         Binding("ctrl+c,ctrl+q", "quit", "quit", priority=True),
         *(Binding(str(index), f"screen('{name}')", name) for index, name in enumerate(SCREENS, 1)),
-        Binding("tab,right,l", "step(1)", "next screen"),
-        Binding("shift+tab,left,h", "step(-1)", "screen before"),
+        Binding("tab", "step(1)", "next screen", priority=True),  # else it moves the focus
+        Binding("shift+tab", "step(-1)", "screen before", priority=True),
+        Binding("right,l", "step(1)", "next screen"),
+        Binding("left,h", "step(-1)", "screen before"),
         Binding("down,j", "move(1)", "down"),
         Binding("up,k", "move(-1)", "up"),
         Binding("pagedown,space", "move_page(1)", "page down"),

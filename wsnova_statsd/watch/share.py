@@ -177,12 +177,15 @@ class Remote:
 
     def close(self) -> None:
         """Leave."""
-        self._socket.close()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, which closes it
+        except OSError:  # the other process has left before
+            pass
 
     def _read(self) -> None:
         """In the thread wsnova-watch-remote."""
         try:
-            with self._socket.makefile("rb") as lines:
+            with self._socket, self._socket.makefile("rb") as lines:
                 for line in lines:
                     self._latest = from_json(line)
                     self._arrived.set()
