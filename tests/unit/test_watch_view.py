@@ -1,12 +1,10 @@
 """The board as plain lines: each visible row tells its name, value and tags at any size; keys, filter, sort, pause."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.watching import snapshot, styles_of, text_of, texts, view
+from tests.unit.watching import labels_of, snapshot, styles_of, text_of, texts, view
 from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.watch.metrics_screen import branch_of, tags_apart
 from wsnova_statsd.watch.snapshot import Traffic
@@ -38,31 +36,9 @@ def test_every_visible_row_has_its_value_name_and_the_tags_that_tell_it_apart(wi
         lines = texts(board.draw(width, height))
         assert len(lines) == height
         assert all(len(line) <= width for line in lines[2:-1])
-        seen |= _labels(lines)
+        seen |= labels_of(lines)
         board.move(1)
     assert seen == set(wanted)
-
-
-def _labels(lines: list[str]) -> set[str]:
-    """Name and tags of the rows that are seen as a whole, put together from a branch and what stands below it."""
-    labels, branch, row = set[str](), "", ""
-    for line in lines[3:]:
-        if line.startswith(("─", "1-", "/")):
-            break
-        if found := re.fullmatch(r"▾ (\S+)(?:  \d+ series)?", line):
-            labels.add(row)
-            branch, row = found[1], ""
-        elif found := re.match(r" *[\d.,]+(?: \S?[sB])?(?: +[\d.]+)?(?: +(?:gauge|count|dist))? +(\D\S*.*)", line):
-            labels.add(row)
-            rest = found[1]
-            rest = re.sub(r"^(?:millisecond|occurrences|state) ", "", rest)
-            words = re.split(r"\s{2,}", rest)[0]
-            row = f"{branch}.{words}" if branch and branch != "plain" else words
-        elif line.strip():
-            part = line.strip()
-            row += part if part.startswith(".") else f" {part}"
-    labels.add(row)
-    return {label for label in labels if label}
 
 
 def test_a_branch_is_the_first_two_parts_of_a_name() -> None:

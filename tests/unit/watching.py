@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from wsnova_statsd.profiles import STANDARD
@@ -44,3 +45,25 @@ def texts(lines: Sequence[Line]) -> list[str]:
 def styles_of(lines: Sequence[Line], text: str) -> set[str]:
     """The styles of the spans that hold this text."""
     return {style for line in lines for part, style in line if text in part}
+
+
+def labels_of(lines: list[str]) -> set[str]:
+    """Name and tags of the rows that are seen as a whole, put together from a branch and what stands below it."""
+    labels, branch, row = set[str](), "", ""
+    for line in lines[3:]:
+        if line.startswith(("─", "1-", "/")):
+            break
+        if found := re.fullmatch(r"▾ (\S+)(?:  \d+ series)?", line):
+            labels.add(row)
+            branch, row = found[1], ""
+        elif found := re.match(r" *[\d.,]+(?: \S?[sB])?(?: +[\d.]+)?(?: +(?:gauge|count|dist))? +(\D\S*.*)", line):
+            labels.add(row)
+            rest = found[1]
+            rest = re.sub(r"^(?:millisecond|occurrences|state) ", "", rest)
+            words = re.split(r"\s{2,}", rest)[0]
+            row = f"{branch}.{words}" if branch else words
+        elif line.strip():
+            part = line.strip()
+            row += part if part.startswith(".") else f" {part}"
+    labels.add(row)
+    return {label for label in labels if label}

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ from wsnova_statsd.watch.session import Given, Session
 
 def _udp() -> socket.socket:
     return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def _are(received: list[bytes], number: int) -> bool:
+    return len(received) == number
 
 
 def _unix() -> socket.socket:
@@ -187,6 +192,6 @@ def test_an_error_of_the_work_on_a_batch_ends_no_thread_and_is_told() -> None:
     with _udp() as sender:
         for number in (1, 2):
             sender.sendto(b"x", (receiver.host, receiver.port))
-            assert until(lambda number=number: len(received) == number)
+            assert until(partial(_are, received, number))
     receiver.stop()
     assert str(receiver.error) == "no"

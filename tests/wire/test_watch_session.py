@@ -7,6 +7,7 @@ import stat
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,16 @@ from wsnova_statsd.watch.snapshot import Snapshot, to_json
 DATAGRAMS = [b"a:1|c\nb:2|g|#x:1", b"rubbish\xff\x1b", b"_e{1,4}:t|a\\nb", b"a:2|c"]
 
 
+def _has(session: Session, number: int) -> bool:
+    return session.model.datagrams == number
+
+
 def test_what_was_recorded_is_replayed_to_the_same_figures(tmp_path: Path) -> None:
     path = str(tmp_path / "feed.txt")
     with Session(Given(port=0, record=path)) as session, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for number, data in enumerate(DATAGRAMS, 1):
             sender.sendto(data, session.address)
-            assert until(lambda number=number: session.model.datagrams == number)
+            assert until(partial(_has, session, number))
         first = session.snapshot()
     assert [data for _, data in recording.read(path)] == DATAGRAMS
     with Session(Given(replay=path, speed=1000.0)) as session:

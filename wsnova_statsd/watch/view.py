@@ -155,8 +155,8 @@ class View:
         if header is not None:
             lines.append(header)
         for index in range(top, len(page.items)):
-            if len(lines) >= room:
-                break
+            if len(lines) >= room or (index > chosen and len(lines) + page.items[index].height > room):
+                break  # a row is seen as a whole, or not at all
             drawn = page.items[index].draw()
             lines += [_chosen(line) for line in drawn] if index == chosen else drawn
             self._rows_shown += 1
