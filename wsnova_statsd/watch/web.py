@@ -7,6 +7,7 @@ browser. Nothing of the page comes from another machine. Everything here runs in
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
@@ -29,6 +30,7 @@ except ImportError as error:
 LOOPBACK: Final = "127.0.0.1"
 _NAMES: Final = (LOOPBACK, "localhost")
 _TOKEN_BYTES: Final = 32
+_SOON: Final = 0.02  # seconds
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
@@ -51,6 +53,7 @@ class BoardServer(Server):
         self._hosts = frozenset(f"{name}:{port}" for name in _NAMES)
         self._share = share
         self._tabs = 0
+        self._telling: asyncio.Task[None] | None = None  # held, so that it is not collected while it runs
 
     @property
     def url(self) -> str:
@@ -62,8 +65,20 @@ class BoardServer(Server):
         logging.getLogger("aiohttp.access").disabled = True
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say where to open it, on stdout and nowhere else."""
-        print(f"open {self.url} - Ctrl-C ends it", flush=True)
+        """Say where to open it, as soon as it can be opened: aiohttp listens after this."""
+        self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """On stdout and nowhere else."""
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(LOOPBACK, self.port)
+            except OSError:
+                await asyncio.sleep(_SOON)
+                continue
+            writer.close()
+            print(f"open {self.url} - Ctrl-C ends it", flush=True)
+            return
 
     async def on_shutdown(self, app: web.Application) -> None:
         """The tabs end as their source does; the requests they hang on end with them."""
