@@ -36,6 +36,7 @@ from . import (
     receive_only,
     reconnect,
     table,
+    watch,
 )
 from .harness import BENCHMARKS, Row, Run
 
@@ -54,6 +55,7 @@ MODULES = (
     quiet,
     reconnect,
     import_time,
+    watch,
     growth,
 )
 ORDER = [name for module in MODULES for name, run in BENCHMARKS.items() if run.__module__ == module.__name__]
