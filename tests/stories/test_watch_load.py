@@ -1,5 +1,7 @@
-"""The live view under load, its screen of metrics open: nothing is lost unsaid, and it keeps up. The figures of a longer
-run are told by `python -m tests.benchmarks --only watch`."""
+"""The live view under load, its screen of metrics open: nothing is lost unsaid, and it keeps up.
+
+The figures of a longer run are told by `python -m tests.benchmarks --only watch`.
+"""
 
 import pytest
 

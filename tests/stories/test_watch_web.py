@@ -172,7 +172,8 @@ def _shows(tab: websocket.WebSocket, text: str) -> bool:
     deadline = time.monotonic() + 20
     seen = b""
     while time.monotonic() < deadline:
-        seen += bytes(tab.recv_frame().data)
+        data = tab.recv()
+        seen += data if isinstance(data, bytes) else data.encode()
         if text.encode() in seen:
             return True
     return False
