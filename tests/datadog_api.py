@@ -22,13 +22,16 @@ _DASHBOARD: Final[Json] = {"notify_list": None, "template_variable_presets": [],
 
 
 class DatadogApi:
-    """One organisation. `metrics` has the metadata of the metrics that it has seen; `requests` tells what was asked."""
+    """One organisation. `metrics` has the metadata of the metrics that it has seen, `requests` what was asked, `bodies`
+    what was sent."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Json]] = {"dashboard": {}, "monitor": {}, "slo": {}}
         self.metrics: dict[str, Json] = {}
         self.requests: list[str] = []
+        self.bodies: list[Any] = []
         self.fails: Callable[[str, str], int | str | None] = lambda method, path: None
+        self.hanging = threading.Event()  # set: what hangs ends
         self.page_limit = 100  # objects of a page, whatever is asked for
         self._numbers = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -41,6 +44,7 @@ class DatadogApi:
         try:
             yield self
         finally:
+            self.hanging.set()
             self._server.shutdown()
             self._server.server_close()
             thread.join()
@@ -50,7 +54,7 @@ class DatadogApi:
         self.metrics |= {name: {"type": None, "description": None, "unit": None, "per_unit": None} for name in metrics}
 
     def fail(self, how: int | str, method: str, path: str, after: int = 0) -> None:
-        """Answer all requests of this kind but the first `after` with this status, or `break` off in the midst."""
+        """Answer requests of this kind, but for the first `after`, with this status, `break` off, or `hang`."""
         left = itertools.count(-after)
         self.fails = lambda *asked: how if asked == (method, path) and next(left) >= 0 else None
 
@@ -163,10 +167,14 @@ class DatadogApi:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 method = str(self.command)
                 api.requests.append(f"{method} {path}")
+                if body:
+                    api.bodies.append(json.loads(body))
                 query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
                 how = api.fails(method, path.partition("/")[0])
                 right = self.headers["DD-API-KEY"] == API_KEY and self.headers["DD-APPLICATION-KEY"] == APP_KEY
-                if how == "break":
+                if how == "hang":
+                    api.hanging.wait(10)
+                elif how == "break":
                     self._send(200, b'{"id": 1', declared=100)
                 elif isinstance(how, int):
                     self._send(how, json.dumps({"errors": ["Too many requests" if how == 429 else "Failed"]}).encode())

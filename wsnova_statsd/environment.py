@@ -65,6 +65,11 @@ def profile(environ: Mapping[str, str]) -> str:
     return name or _DEFAULT_PROFILE
 
 
+def switched_on(environ: Mapping[str, str], key: str) -> bool:
+    """Whether `WSNOVA_STATSD_<key>` is a word for on; what is no such word is another's to refuse."""
+    return _WORDS.get(environ.get(f"{PREFIX}{key}", "").strip().lower(), False)
+
+
 def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arguments of a Monitor and those of its reporter; an empty variable counts as none.
 

@@ -32,6 +32,7 @@ __all__ = [
     "CONNECTION_STARTED",
     "DETAIL_ENDED",
     "DETAIL_STARTED",
+    "EMITS",
     "ERROR_HANDLED",
     "ERROR_OCCURRED",
     "ERROR_TYPES",
@@ -142,6 +143,7 @@ ERROR_TYPES: Final = (
     "subscription",
     "protocol",
 )
+EMITS: Final = "emits"  # metadata key of CLIENT_OPENED: what a client that cannot emit every event can
 TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: they stand on all its metrics and checks
 FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
 # Metadata with as many values as there are feeds, channels or faults: as a tag it multiplies series without an end.

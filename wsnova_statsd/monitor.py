@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, Unpack, cast, overload
 
 from . import checks, environment, process, profiles, telemetry
-from .client.client import ask_clients
 from .client.detail import Detail, detailed
+from .client.living import ask_clients
 from .errors import ConfigurationError, known_keys, one_of
 from .insight.alerts import Alert, Alerts, Rule
 from .insight.kpi import KpiTracker
@@ -304,6 +304,7 @@ class _OfProcess:
     def __init__(self) -> None:
         self._monitor: Monitor | None = None
         self._given: Mapping[str, Any] = {}
+        self._yields = False  # the next init with other arguments takes its place
         self.after_fork()
         process.on_fork(self)
 
@@ -312,24 +313,26 @@ class _OfProcess:
         self._lock = threading.RLock()  # guards the fields above
         self._inherited = self._monitor is not None
 
-    def init(self, given: Mapping[str, Any]) -> Monitor:
-        """See `init`."""
+    def init(self, given: Mapping[str, Any], *, yields: bool = False) -> Monitor:
+        """See `init`. `yields`: one that is called with other arguments takes the place of this Monitor."""
         process.in_child()
         with self._lock:
             monitor = self._monitor
             if monitor is not None and monitor.running and not self._inherited:
-                for name, value in given.items():
-                    if not _same(value, self._given[name]):
-                        raise ConfigurationError(
-                            f"ws.init was called with {name}={checks.shown(self._given[name])} before, and with "
-                            f"{name}={checks.shown(value)} now; a process has one Monitor: give the same arguments, or "
-                            "stop() the first one"
-                        )
-                return monitor
+                name = next((name for name, value in given.items() if not _same(value, self._given[name])), None)
+                if name is None:
+                    self._yields = self._yields and yields
+                    return monitor
+                if not self._yields:
+                    raise ConfigurationError(
+                        f"ws.init was called with {name}={checks.shown(self._given[name])} before, and with "
+                        f"{name}={checks.shown(given[name])} now; a process has one Monitor: give the same arguments, "
+                        "or stop() the first one"
+                    )
             made = Monitor(**given)
             if monitor is not None:
                 monitor.stop()
-            self._monitor, self._given, self._inherited = made, given, False
+            self._monitor, self._given, self._inherited, self._yields = made, given, False, yields
             return made.start()
 
 
@@ -341,19 +344,52 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
 
 
-def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Monitor:
+@overload
+def init(
+    profile: ProfileName | Profile | None = ..., *, kpis: Literal[True] = ..., **arguments: Unpack[MonitorOptions]
+) -> Monitor[KpiTracker]: ...
+
+
+@overload
+def init(
+    profile: ProfileName | Profile | None = ..., *, kpis: Literal[False], **arguments: Unpack[MonitorOptions]
+) -> Monitor[None]: ...
+
+
+@overload
+def init(
+    profile: ProfileName | Profile | None = ..., *, kpis: bool, **arguments: Unpack[MonitorOptions]
+) -> Monitor[KpiTracker | None]: ...
+
+
+def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Monitor[Any]:
     """The process's one Monitor, started; the arguments are those of Monitor. Any thread.
 
     Called again with equal arguments it returns the same one, with others it raises ConfigurationError. After `stop()`,
     and in a forked child, it makes a new one, which takes the place of the inherited one.
     """
     known_keys("ws.init", arguments, _ARGUMENTS)
-    given = _DEFAULTS | arguments
+    return _ONE.init(_filled({**arguments, "profile": profile}))
+
+
+def _filled(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """With the defaults of what was not given, in the form in which two calls are compared."""
+    given: dict[str, Any] = {**_DEFAULTS, **arguments}
+    profile = given["profile"]
     given["profile"] = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
     for name in ("alerts", "alert_sinks"):
         if isinstance(given[name], Iterable) and not isinstance(given[name], str):
             given[name] = tuple(given[name])
-    return _ONE.init(given)
+    return given
+
+
+def init_from_env(environ: Mapping[str, str] | None = None) -> Monitor:
+    """As init, with what the variables `WSNOVA_STATSD_*` say; for a program that did not ask for it: its first own call
+    of init takes the place of this one. Raises ConfigurationError as Monitor.from_env does."""
+    given, reporter = environment.read(os.environ if environ is None else environ)
+    if reporter:
+        given["reporter"] = StatsdReporter(**reporter)
+    return _ONE.init(_filled(given), yields=True)
 
 
 _ONE: Final = _OfProcess()

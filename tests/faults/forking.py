@@ -35,7 +35,7 @@ class Child:
             pid = fork()
             sys.setswitchinterval(usual)
             if pid == 0:
-                thread = threading.Thread(target=time.sleep, args=(0.001,))
+                thread = threading.Thread(target=int)
                 thread.start()
                 thread.join()
                 os.write(proof, b"!")

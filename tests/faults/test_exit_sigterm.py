@@ -28,9 +28,9 @@ def count(times=100):
     for _ in range(times):
         reporter.increment("orders")
 """
-READY = "count()\nprint('ready', flush=True)\n"
+READY = "count()\nos.write(1, b'ready\\n')\n"  # in one step: the signal's handler may print as well
 RUNS = {
-    "sleeps": READY + "time.sleep(60)",
+    "sleeps": READY + "threading.Event().wait(60)",
     "computes": READY + "while True: pass",
     "counts and flushes": "def churn():\n    while True: reporter.gauge('g', 1); reporter.flush()\n"
     "threading.Thread(target=churn, daemon=True).start()\n" + READY + "while True: reporter.flush(); reporter.stats",
@@ -51,9 +51,9 @@ def test_what_was_counted_arrives_and_the_program_ends_by_the_signal(doing: str,
 def test_a_server_that_raises_the_signal_again_after_its_shutdown_loses_nothing(agent: DogStatsDReceiver) -> None:
     """It catches it with a handler of its own, puts the former one back and raises it, as ASGI servers do."""
     server = (
-        "caught, former = [], signal.signal(signal.SIGTERM, lambda *_: caught.append(1))\n"
+        "caught = threading.Event()\nformer = signal.signal(signal.SIGTERM, lambda *_: caught.set())\n"
         "print('ready', flush=True)\n"
-        "while not caught: time.sleep(0.01)\n"
+        "caught.wait(60)\n"
         "count()\nsignal.signal(signal.SIGTERM, former)\nsignal.raise_signal(signal.SIGTERM)"
     )
     with Program(agent, "-c", START + "ws.end_on_sigterm()\n" + server) as program:
@@ -76,11 +76,11 @@ def test_plain_statsd_loses_nothing_either_nor_does_a_forked_child(agent: DogSta
         "ready, tell = os.pipe()\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
-        "    work()\n    os.write(tell, b'!')\n    time.sleep(60)\n"
+        "    work()\n    os.write(tell, b'!')\n    threading.Event().wait(60)\n"
         "work()\nos.read(ready, 1)\nos.kill(pid, signal.SIGTERM)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)\n"
     )
-    with Program(agent, "-c", plain + script + "print('ready', flush=True)\ntime.sleep(60)") as program:
+    with Program(agent, "-c", plain + script + "print('ready', flush=True)\nthreading.Event().wait(60)") as program:
         program.wait_for("ready")
         ended = program.end(signal.SIGTERM)
     assert agent.wait_for(lambda r: r.count("orders") == 200 and len(r.metrics("latency")) == 200), agent.counts()
@@ -152,9 +152,10 @@ def test_an_agent_that_reads_nothing_holds_the_end_for_the_time_given(tmp_path: 
 def test_a_child_that_is_terminated_ships_its_own_and_nothing_of_its_parent(agent: DogStatsDReceiver) -> None:
     """The handler is inherited; what the parent counted before the fork is the parent's."""
     script = (
-        "ws.end_on_sigterm()\ncount(7)\npid = os.fork()\n"
-        "if not pid:\n    count(20)\n    print('counted', flush=True)\n    time.sleep(60)\n"
-        "time.sleep(0.5)\nos.kill(pid, signal.SIGTERM)\n"
+        "ws.end_on_sigterm()\ncount(7)\nready, tell = os.pipe()\npid = os.fork()\n"
+        "if not pid:\n    count(20)\n    print('counted', flush=True)\n"
+        "    os.write(tell, b'!')\n    threading.Event().wait(60)\n"
+        "os.read(ready, 1)\nos.kill(pid, signal.SIGTERM)\n"
         "status = os.waitpid(pid, 0)[1]\nprint(os.WTERMSIG(status), flush=True)\n"
     )
     with Program(agent, "-c", START + script) as program:

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -268,10 +267,8 @@ with WebSocketServer(echo) as server:
     for _ in range(2):
         if not os.fork():
             if not os.fork():
-                time.sleep(1.0)
-                os._exit(0)
-            time.sleep(1.0)
-            assert client.state is ws.State.CONNECTED
+                os._exit(not connected(client))
+            assert connected(client)
             assert [one.state.name for one in others] == ["IDLE", "FORKED"]
             client.close(1.0)
             os._exit(0)
@@ -294,7 +291,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 def look():
-    time.sleep(0.6)
+    until(lambda: client.state is not ws.State.FORKED, 0.6)
     return client.state.name
 
 def work(results):
@@ -326,7 +323,7 @@ def test_a_child_that_starts_its_client_itself_has_one_link() -> None:
         child = Child(os.fork)
         if child.pid == 0:
             client.start(3.0)
-            time.sleep(0.5)
+            until(lambda: other.state is not ws.State.FORKED, 0.5)
             child.tell(client.state.name, other.state.name)
             client.close(1.0)
             child.end()
@@ -345,7 +342,7 @@ def test_a_call_in_a_child_need_not_wait_for_the_start_that_is_to_come() -> None
             other.close()
             client.send({"n": 1}, wait=3.0)
             child.tell(client.receive(3.0))
-            time.sleep(0.5)
+            until(lambda: other.state is not ws.State.FORKED, 0.5)
             child.tell(other.state.name)
             client.close(1.0)
             child.end()

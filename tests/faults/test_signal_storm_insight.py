@@ -6,6 +6,7 @@ from tests.faults.support import run_script
 _SCRIPT = """
 import signal, time
 import wsnova_statsd as ws
+from tests.support import until
 from wsnova_statsd.insight.alerts import Alerts
 
 
@@ -49,9 +50,7 @@ while time.monotonic() < end:
     tracker.report("a")
 signal.setitimer(signal.ITIMER_REAL, 0)
 
-deadline = time.monotonic() + 20
-while alerts.figures.open and time.monotonic() < deadline:
-    time.sleep(0.01)  # the clock's thread tells what the last cool-down held back, and that it is over
+until(lambda: not alerts.figures.open, 20)  # the clock's thread tells what the last cool-down held back
 alerts.stop(20)
 slow = sum(alert.count for alert in told if alert.alert_type == "warning")
 messages = next(row.n for row in tracker.report() if row.key == "throughput_per_s")

@@ -183,9 +183,8 @@ def _storm(act: Callable[[], object], work: Callable[[], object], seconds: float
     over = threading.Event()
 
     def send() -> None:
-        while not over.is_set():
+        while not over.wait(0.0005):
             os.kill(os.getpid(), signal.SIGUSR1)
-            time.sleep(0.0005)
 
     before = signal.signal(signal.SIGUSR1, on_signal)
     sender = threading.Thread(target=send)

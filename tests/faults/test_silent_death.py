@@ -222,7 +222,7 @@ def test_a_fault_while_reading_costs_the_link_only(
         client.send({"n": 1})
         if on_message is None:
             threading.Thread(target=lambda: list(client), daemon=True).start()
-        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS, timeout=20.0)
         assert ["recv_into" in str(one) for one in told] == [True]
         assert sum("the connection is made again" in one.getMessage() for one in caplog.records) == 1
         client.close()
@@ -257,7 +257,7 @@ def test_a_fault_while_a_link_is_dropped_is_logged(
         server.drop_all()
         if on_message is None:
             threading.Thread(target=lambda: list(client), daemon=True).start()
-        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
+        assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS, timeout=20.0)
         assert sum("dropped" in one.getMessage() for one in caplog.records) == 1
         client.close()
         assert client.state is ws.State.CLOSED

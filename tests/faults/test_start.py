@@ -9,7 +9,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.support import QUICK
-from tests.support import until
+from tests.support import stands_still, until
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
 from wsnova_statsd.testing.tcp import LoopbackPort, TcpServer, refuses
@@ -152,7 +152,7 @@ def test_close_ends_it_at_once(on_message: Callable[[Any], object] | None) -> No
         assert client.wait(1.0)
         assert client.state is ws.State.CLOSED
         dialled = server.connections
-        time.sleep(0.2)
+        assert stands_still(lambda: server.connections)
         assert server.connections == dialled
 
 

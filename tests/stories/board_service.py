@@ -30,7 +30,8 @@ from wsnova_statsd.reporters.shipping import Shipper
 from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
-PROFILE = ws.FINANCIAL.replace(retry_base=0.01, retry_cap=0.02, max_attempts=3, ping_interval=60.0, stable_after=0.0)
+# What a run has no time for: retries come in quick succession, the third one raises the alarm, no ping is due.
+HASTE = {"first_retry": 0.0, "retry_base": 0.01, "retry_cap": 0.02, "max_attempts": 3, "stable_after": 0.0}
 TAGS = ["env:test", "service:feeds"]
 S = 1_000_000_000  # nanoseconds
 # So that each rule has its occasion within a minute of the fake clock.
@@ -91,11 +92,11 @@ class Telling(Shipper):
 class Link:
     """One client with a server of its own."""
 
-    def __init__(self, bus: ws.Bus, client_id: str) -> None:
+    def __init__(self, bus: ws.Bus, client_id: str, profile: ws.Profile) -> None:
         self.server = WebSocketServer(_serve)
         self.server.start()
         auth = ws.MessageAuth({"type": "login"}, lambda message: True if message.get("type") == "welcome" else None)
-        options: dict[str, Any] = {"profile": PROFILE, "protocol": Feed(), "auth": auth, "on_error": lambda error: None}
+        options: dict[str, Any] = {"profile": profile, "protocol": Feed(), "auth": auth, "on_error": lambda error: None}
         self.client = ws.Client(self.server.url, client_id=client_id, on_message=_handle, bus=bus, **options)
 
     def end(self) -> None:
@@ -107,27 +108,35 @@ class Worker:
     """A process of the service: a bus, a reporter, KPIs, alerts and samples of its own, and its clients."""
 
     def __init__(
-        self, name: str, agent: DatadogAgent, clock: FakeClock, work: Clockwork, made: list[Telling], *clients: str
+        self,
+        name: str,
+        profile: ws.Profile,
+        agent: DatadogAgent,
+        clock: FakeClock,
+        work: Clockwork,
+        made: list[Telling],
+        *clients: str,
     ) -> None:
         self.name = name
         self._agent = agent
         self.happened: list[Happened] = []
         self.alerted: list[Alert] = []
+        self._messages = {"received": 0, "sent": 0}
         self.bus = bus = ws.Bus()
         self.reporter = ws.StatsdReporter(
             host="127.0.0.1", port=agent.port, bus=bus, worker=name, flush_interval=10, tags=TAGS
         )
         made[-1].figures = lambda: self.reporter.stats
         self.reporter.start()
-        self.kpis = ws.KpiTracker(PROFILE, bus, self.reporter, clock=clock.ns).start()
+        self.kpis = ws.KpiTracker(profile, bus, self.reporter, clock=clock.ns).start()
         delivered = lambda alert, seconds: self.kpis.alerted(alert.client, round(seconds * S))  # noqa: E731
         self.alerts = Alerts(
-            RULES, self.reporter, [self.alerted.append], PROFILE, bus, delivered, clock=clock, timers=work
+            RULES, self.reporter, [self.alerted.append], profile, bus, delivered, clock=clock, timers=work
         )
         self.alerts.start()
         self.system = SystemSampler(bus=bus, worker=name, clock=work).start()
         bus.attach_many("story", [*events.CATALOGUE, *events.UNLISTED], self._hear)  # the last: the others have it
-        self.links = {client_id: Link(bus, client_id) for client_id in clients}
+        self.links = {client_id: Link(bus, client_id, profile) for client_id in clients}
 
     def _hear(self, event: str, measurements: Any, metadata: Any, config: Any) -> None:
         self.happened.append(Happened(self.name, self._agent.window, event, dict(measurements), dict(metadata)))
@@ -140,8 +149,12 @@ class Worker:
         self.bus.execute(event, measurements, {"client_id": next(iter(self.links)), **metadata})
 
     def connect(self) -> None:
-        for link in self.links.values():
+        """All clients connect, log in, and subscribe for a moment."""
+        for client_id, link in self.links.items():
             link.client.start(timeout=20)
+            link.client.subscribe(f"trades.{client_id}")
+            link.client.unsubscribe(f"trades.{client_id}")
+            self._sum_up(received=3, sent=3)
 
     def lose(self, client_id: str, *, alarm: bool = False) -> None:
         """The server is gone, and the client knows; with an alarm it has given up hope."""
@@ -157,24 +170,29 @@ class Worker:
         link.server.start()
         assert until(lambda: link.client.state is ws.State.CONNECTED)
         assert until(lambda: len(self.of(events.ERROR_HANDLED)) > handled)
+        self._sum_up(received=1, sent=1)
 
     def receive(self, client_id: str, *messages: dict[str, Any] | str) -> None:
-        """These messages come, and their sums leave with the next beat."""
-        wanted = self._summed() + len(messages)
+        """These messages come."""
         for message in messages:
             timed = message if isinstance(message, str) else json.dumps({**message, "at": time.time()})
             self.links[client_id].server.send_all(timed)
-        assert until(lambda: self._summed() == wanted)
-
-    def _summed(self) -> int:
-        sums = self.of(events.MESSAGE_BATCH_PROCESSED)
-        return sum(one.measurements["count"] for one in sums if one.metadata["direction"] == "received")
+        self._sum_up(received=len(messages))
 
     def send(self, client_id: str, number: int) -> None:
-        sums = len(self.of(events.MESSAGE_BATCH_PROCESSED))
         for _ in range(number):
             self.links[client_id].client.send({"type": "trade"})
-        assert until(lambda: len(self.of(events.MESSAGE_BATCH_PROCESSED)) > sums)
+        self._sum_up(sent=number)
+
+    def _sum_up(self, **more: int) -> None:
+        """So many messages more are in the sums, which leave with the next beat."""
+        for direction, number in more.items():
+            self._messages[direction] += number
+            assert until(lambda direction=direction: self._summed(direction) == self._messages[direction], 20)  # type: ignore[misc]
+
+    def _summed(self, direction: str) -> int:
+        sums = self.of(events.MESSAGE_BATCH_PROCESSED)
+        return sum(one.measurements["count"] for one in sums if one.metadata["direction"] == direction)
 
     def end(self) -> None:
         for link in self.links.values():
@@ -188,7 +206,8 @@ class Worker:
 class Service:
     """Both workers, the Agent of their host, and the seconds that pass."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, profile: ws.Profile = ws.FINANCIAL) -> None:
+        self.profile = profile = profile.replace(ping_interval=60.0, **HASTE)
         self._clock = clock = FakeClock(1_000_000_000.0)
         self._clockwork = Clockwork()
         made: list[Telling] = []
@@ -202,8 +221,8 @@ class Service:
         monkeypatch.setattr(kpi, "CLOCK", self._clockwork)
         monkeypatch.setattr(clocks, "BEAT_NS", 20_000_000)
         self.agent = DatadogAgent(clock)
-        self.a = Worker("a", self.agent, clock, self._clockwork, made, "md-1")
-        self.b = Worker("b", self.agent, clock, self._clockwork, made, "md-1", "md-2")
+        self.a = Worker("a", profile, self.agent, clock, self._clockwork, made, "md-1")
+        self.b = Worker("b", profile, self.agent, clock, self._clockwork, made, "md-1", "md-2")
         self.workers = (self.a, self.b)
         # What each tracker says at the end of each window, by client and worker.
         self.kpis: dict[tuple[str, str], list[dict[str, float | None]]] = {}
@@ -233,9 +252,6 @@ class Service:
         """Both connect; a has a short outage, b one that raises the alarm; what happens by hand; six quiet minutes."""
         for worker in self.workers:
             worker.connect()
-            for client_id, link in worker.links.items():
-                link.client.subscribe(f"trades.{client_id}")
-                link.client.unsubscribe(f"trades.{client_id}")
         self.run(2)
         trades: list[dict[str, Any] | str] = [{"type": "trade", "n": number} for number in range(20)]
         self.a.receive("md-1", *trades, {"type": "quote"}, "{", {"type": "trade", "bad": True})

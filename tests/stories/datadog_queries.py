@@ -49,10 +49,10 @@ class Query:
     def takes(self, tags: frozenset[str]) -> bool:
         return self.has <= tags and not self.lacks & tags
 
-    def group(self, tags: frozenset[str]) -> Group | None:
-        """The values of the tags that are grouped by; a series without one of them is in no group."""
+    def group(self, tags: frozenset[str]) -> Group:
+        """The values of the tags that are grouped by; Datadog shows `N/A` for a series without one of them."""
         values = {key: value for key, _, value in (tag.partition(":") for tag in tags)}
-        return tuple(values[key] for key in self.by) if set(self.by) <= values.keys() else None
+        return tuple(values.get(key, "N/A") for key in self.by)
 
 
 def parse(text: str, variables: Mapping[str, str]) -> Query:
@@ -87,7 +87,7 @@ def answer(agent: DatadogAgent, query: Query) -> Answer:
     groups: dict[Group, list[list[Any]]] = defaultdict(list)
     for tags, windows in agent.series_of(query.name):
         group = query.group(tags)
-        if query.takes(tags) and group is not None:
+        if query.takes(tags):
             groups[group].append(list(windows))
     found: Answer = {}
     for group, series in groups.items():
@@ -120,7 +120,7 @@ def whole(agent: DatadogAgent, query: Query) -> dict[Group, float]:
     groups: dict[Group, list[float]] = defaultdict(list)
     for tags, windows in agent.series_of(query.name):
         group = query.group(tags)
-        if query.takes(tags) and group is not None:
+        if query.takes(tags):
             groups[group] += [value for values in windows if isinstance(values, list) for value in values]
     return {group: joined(query.space, values) for group, values in groups.items()}
 

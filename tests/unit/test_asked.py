@@ -93,7 +93,7 @@ def test_what_can_be_read_as_neither_is_refused(text: str, sentence: str) -> Non
 
 
 def test_a_document_asks_by_the_nearest_title() -> None:
-    """Boards, old and new, monitors and SLOs; a query of logs or of a check is no question."""
+    """Boards, old and new, monitors, SLOs and rules; a query of logs or of a check is no question."""
     metric = {"queries": [{"data_source": "metrics", "name": "query1", "query": "avg:a{*}"}]}
     board = {
         "title": "Board",
@@ -106,10 +106,13 @@ def test_a_document_asks_by_the_nearest_title() -> None:
     }
     monitor = {"name": "Monitor", "query": "max(last_5m):max:f{*} > 1", "type": "query alert"}
     check = {"name": "Check", "query": '"websocket.health".over("*").last(2).count_by_status()'}
+    rules = {
+        "groups": [{"name": "Group", "rules": [{"alert": "Alert", "expr": "i > 1"}, {"record": "r", "expr": "j"}]}]
+    }
     slo = {"name": "SLO", "query": {"numerator": "sum:g{*}.as_count()", "denominator": "sum:h{*}.as_count()"}}
     found = [
         (question.place, *(one.metric for one in question.asked))
-        for question in of_document("here", [board, monitor, check, slo])
+        for question in of_document("here", [board, monitor, check, slo, rules])
     ]
     assert found == [
         ("New", "a"),
@@ -119,4 +122,6 @@ def test_a_document_asks_by_the_nearest_title() -> None:
         ("Monitor", "f"),
         ("SLO", "g"),
         ("SLO", "h"),
+        ("Alert", "i"),
+        ("r", "j"),
     ]

@@ -20,7 +20,7 @@ class Shop:
     METRICS = [ws.counter("shop.errors", ws.events.ERROR_OCCURRED, tags=["error"])]
 
 def made():
-    return [*Shop.METRICS, "sum:shop.error{*}", {"title": "a\\x1b[2J\\nb", "requests": [{"q": "sum:shop.eror{*}"}]}]
+    return [*Shop.METRICS, "sum:shop.error{*}", {"title": "a\\x1b[2J\\nb", "requests": [{"q": "sum:shop.err{*}"}]}]
 
 def failing():
     raise RuntimeError("no\\nluck")

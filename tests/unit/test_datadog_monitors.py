@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from datadog_api_client.v1.model.metric_metadata import MetricMetadata
@@ -192,3 +193,68 @@ def test_an_unknown_profile_is_bad_input(capsys: pytest.CaptureFixture[str]) -> 
         main(["monitors", "--profile", "finacial"])
     assert ended.value.code == 2
     assert "'finacial'; allowed: financial, standard, lightweight" in capsys.readouterr().err
+
+
+OWN = """
+import wsnova_statsd as ws
+METRICS = [ws.counter("shop.orders", "shop.order", ["venue"])]
+RULES = [ws.alerts.When("Orders late", "shop.order", lambda measurements, metadata: True)]
+MIXED = [*METRICS, "sum:shop.orders{*}"]
+def broken():
+    raise KeyError("venue")
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of a user's, in the folder where the command runs."""
+    (tmp_path / "boards_shop.py").write_text(OWN)
+    (tmp_path / "boards_bad.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("own")
+def test_lists_of_ones_own_take_the_place_of_the_default_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """Definitions for the board and the metadata, rules for the monitors."""
+    assert main(["metadata", "--metrics", "boards_shop:METRICS"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert "shop.orders" in described
+    assert "websocket.message.received" not in described
+    assert main(["monitors", "--rules", "boards_shop:RULES"]) == 0
+    assert "{rule:orders_late}" in json.loads(capsys.readouterr().out)[0]["query"]
+    both = ["--metrics", "boards_shop:METRICS", "--rules", "boards_shop:RULES"]
+    assert main(["dashboards", "datadog", "--all", *both]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert "shop.orders" in _titles(made["dashboard"])
+    assert "shop.orders" in made["metadata"]
+    assert "Orders late" in made["monitors"][0]["name"]
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["metadata", "--metrics", "boards_bad:METRICS"], "importing boards_bad raises ZeroDivisionError"),
+        (["metadata", "--metrics", "boards_shop:broken"], "boards_shop:broken raises KeyError"),
+        (
+            ["metadata", "--metrics", "boards_shop:MIXED"],
+            "an entry of --metrics boards_shop:MIXED must be an object such as ws.counter(...), got 'sum:shop",
+        ),
+        (
+            ["monitors", "--rules", "boards_shop:METRICS"],
+            "an entry of --rules boards_shop:METRICS must be an object such as ws.alerts",
+        ),
+        (["monitors", "--rules", "boards_shop"], "MODULE:NAME must be a module and a name in it"),
+        (["monitors", "--rules", "boards_shop:OWN"], "boards_shop has no 'OWN'"),
+    ],
+)
+def test_a_module_that_has_no_such_list_is_bad_input(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    """One sentence, status 2, nothing printed."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1

@@ -3,7 +3,7 @@
 import pytest
 
 import wsnova_statsd as ws
-from wsnova_statsd.environment import read
+from wsnova_statsd.environment import read, switched_on
 
 
 def test_every_variable_becomes_an_argument() -> None:
@@ -97,3 +97,12 @@ def test_what_cannot_be_read_is_told_in_one_sentence(name: str, text: str, told:
         read({f"WSNOVA_STATSD_{name}": text})
     assert str(raised.value).startswith(told)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "on"), [("on", True), (" TRUE ", True), ("off", False), ("", False), ("maybe", False)]
+)
+def test_a_switch_can_be_asked_for_alone(text: str, on: bool) -> None:
+    """By what runs before anything may be refused: a word that is none is off."""
+    assert switched_on({"WSNOVA_STATSD_LOG": text}, "LOG") is on
+    assert switched_on({}, "LOG") is False

@@ -16,6 +16,7 @@ from wsnova_statsd.errors import (
     RequestRejected,
     WsnovaError,
     known_keys,
+    nearest,
     one_of,
 )
 
@@ -188,6 +189,13 @@ def test_a_value_outside_a_closed_set_is_told_with_the_allowed_ones() -> None:
     error = one_of("a colour", "mauve", ("red", "green", None))
     assert isinstance(error, ConfigurationError)
     assert str(error) == "a colour is 'mauve'; allowed: red, green, None"
+
+
+def test_a_value_that_is_nearly_an_allowed_one_is_told_with_that() -> None:
+    """What is no text is near nothing."""
+    assert str(one_of("a colour", "gren", ("red", "green"))).endswith("allowed: red, green; did you mean 'green'?")
+    assert str(one_of("a colour", 5, ("5", "6"))) == "a colour is 5; allowed: 5, 6"
+    assert (nearest("x", ["red"]), nearest("reed", ["red"])) == ("", "; did you mean 'red'?")
 
 
 def test_an_unknown_key_is_told_with_the_known_ones() -> None:

@@ -14,7 +14,7 @@ from wsnova_statsd.metrics.definitions import Definition
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 PROFILES = [ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT]
 PREFIX = "websockex_nova."
-URI = "tag uri has no bound: each new uri is one more series for good; leave it out"
+URI = "tag uri has no bound: each new uri adds a series; leave it out"
 Found = tuple[str, str, str]  # rule, subject, text
 GUIDE: list[Found] = [
     ("unbounded tag", f"{PREFIX}connection.started.count", URI),
@@ -27,19 +27,19 @@ GUIDE: list[Found] = [
     (
         "unbounded tag",
         f"{PREFIX}subscription.subscribe.completed.count",
-        "tag channel has no bound: each new channel is one more series for good; leave it out",
+        "tag channel has no bound: each new channel adds a series; leave it out",
     ),
     (
         "unknown metric",
         "Connection Success Rate",
-        "nobody defines websockex_nova_connection_completed_count; did you mean "
+        "no metric is called websockex_nova_connection_completed_count; did you mean "
         "'websockex_nova_connection_started_count'?",
     ),
     (
         "average of averages",
         "Average Connection Time",
-        "it averages the means of websockex_nova_connection_completed_duration_milliseconds, so that one value weighs "
-        "as much as a thousand; divide a sum by a sum",
+        "it averages the means of websockex_nova_connection_completed_duration_milliseconds: each counts once, however "
+        "many values it has; divide sum by sum",
     ),
 ]
 
@@ -168,11 +168,11 @@ def test_queries_alone_are_asked_of_the_default_lists() -> None:
     """Of Datadog's and of Prometheus's."""
     good = ["sum:websocket.connection.started{*}", *guide.QUERIES.values()]
     assert [rule for rule, *_ in _found(good)] == ["average of averages"]
-    assert _found("sum:websocket.connection.startet{*}") == [
+    assert _found("sum:websocket.connection.starts{*}") == [
         (
             "unknown metric",
             "the query",
-            "nobody defines websocket.connection.startet; did you mean 'websocket.connection.started'?",
+            "no metric is called websocket.connection.starts; did you mean 'websocket.connection.started'?",
         )
     ]
 
@@ -193,9 +193,22 @@ def test_nothing_to_judge_is_refused(given: object) -> None:
         lint(given)
 
 
+def test_a_default_metric_in_a_list_of_ones_own_is_a_note_until_a_query_asks_for_it() -> None:
+    """A metric of one's own that the profile switches off is a fault at once, and its query says nothing new."""
+    own = ws.counter("shop.received", ws.events.MESSAGE_RECEIVED)
+    report = lint([*ws.statsd_metrics(), own], ws.STANDARD)
+    notes = len(ws.statsd_metrics()) - len(ws.statsd_metrics("standard"))
+    assert [one.subject for one in report.findings if one.fault] == ["shop.received"]
+    assert len(report.findings) == notes + 1
+    queries = ["sum:shop.received{*}", "sum:websocket.message.received{*}"]
+    asked = lint([*ws.statsd_metrics(), own, queries], ws.STANDARD)
+    assert [one.subject for one in asked.findings if one.fault] == ["shop.received", "query 2"]
+    assert lint(ws.prometheus_metrics(), ws.STANDARD).faults == lint(ws.prometheus_metrics()).faults
+
+
 def test_a_profile_is_named_or_given() -> None:
     """An unknown name is refused with the known ones."""
-    received = ws.counter("websockex_nova.message.received.count")
+    received = ws.counter("shop.received", ws.events.MESSAGE_RECEIVED)
     assert lint(received, "standard") == lint(received, ws.STANDARD)
     assert [one.rule for one in lint(received, "standard").findings] == ["never fires"]
     with pytest.raises(ws.errors.ConfigurationError, match="financial, standard, lightweight"):

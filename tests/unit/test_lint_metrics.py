@@ -20,7 +20,7 @@ NANOSECONDS = "measured in nanoseconds; convert from 'native' or 'nanosecond'"
 def _found(metrics: Iterable[Definition] | Definition, profile: Profile | None = None) -> list[tuple[str, str, str]]:
     """Rule, metric and text of each."""
     listed = [metrics] if isinstance(metrics, Definition) else metrics
-    found = list(of_metrics(listed, profile, own=True))
+    found = list(of_metrics(listed, profile, ()))
     assert all(one.fault for one in found)
     return [(one.rule, one.subject, one.text) for one in found]
 
@@ -34,11 +34,11 @@ def _rule(metrics: Iterable[Definition] | Definition) -> list[str]:
 
 def test_an_event_that_there_is_not_is_found_with_the_nearest_one() -> None:
     """Under our prefix; other events are the application's own."""
-    assert _found(ws.counter("a.b", "websockex_nova.message.recieved")) == [
+    assert _found(ws.counter("a.b", "websockex_nova.message.receives")) == [
         (
             "unknown event",
             "a.b",
-            "no event is called websockex_nova.message.recieved; did you mean 'websockex_nova.message.received'?",
+            "no event is called websockex_nova.message.receives; did you mean 'websockex_nova.message.received'?",
         )
     ]
     assert _rule(ws.counter("a.b", SHOP)) == []
@@ -47,15 +47,15 @@ def test_an_event_that_there_is_not_is_found_with_the_nearest_one() -> None:
 
 def test_a_measurement_that_the_event_lacks_is_found() -> None:
     """With those it has; a constant and a counter read none."""
-    assert _found(ws.gauge("a.b", events.MESSAGE_SENT, "sise")) == [
+    assert _found(ws.gauge("a.b", events.MESSAGE_SENT, "sizes")) == [
         (
             "unknown measurement",
             "a.b",
-            "websockex_nova.message.sent has no measurement 'sise'; it has size, system_time; did you mean 'size'?",
+            "websockex_nova.message.sent has no measurement 'sizes'; it has size, system_time; did you mean 'size'?",
         )
     ]
     assert _rule(ws.gauge("a.b", events.MESSAGE_SENT, 1)) == []
-    assert _rule(ws.gauge("a.b", SHOP, "sise")) == []
+    assert _rule(ws.gauge("a.b", SHOP, "sizes")) == []
 
 
 def test_a_tag_that_the_event_lacks_is_found() -> None:
@@ -88,11 +88,11 @@ def test_a_tag_that_the_event_lacks_is_found() -> None:
     ],
 )
 def test_an_event_that_the_profile_switches_off_is_found(event: str, profile: Profile, why: str) -> None:
-    """With the switch, or the level; for a list that everybody gets it is no fault."""
+    """With the switch, or the level; of a list that everybody gets it is no fault."""
     one = ws.counter("a.b", event)
     text = why.format(event)
     assert _found(one, profile) == [("never fires", "a.b", f"{text}; leave the metric out, or choose another profile")]
-    (note,) = of_metrics([one], profile, own=False)
+    (note,) = of_metrics([one], profile, [one])
     assert (note.fault, note.rule, note.text) == (False, "never fires", text)
     assert _rule(one) == []
 
@@ -202,6 +202,7 @@ def test_a_distribution_without_buckets_is_found_where_prometheus_reads_the_list
     ]
     assert _rule([bare, ws.counter("websockex_nova.message.sent.count")]) == ["no buckets"]
     assert _rule(with_buckets) == []
+    assert _rule([*ws.statsd_metrics(), with_buckets]) == []
     assert not for_prometheus(ws.statsd_metrics())
     assert for_prometheus(ws.prometheus_metrics())
 
@@ -237,7 +238,7 @@ def test_what_prometheus_would_refuse_is_found() -> None:
 )
 def test_a_tag_without_a_bound_is_found(event: str, key: str) -> None:
     """Whatever the tag is called, and if an application's own event carries it, too."""
-    text = f"tag what has no bound: each new {key} is one more series for good; leave it out"
+    text = f"tag what has no bound: each new {key} adds a series; leave it out"
     assert _found(ws.counter("a.b", event, {"what": key})) == [("unbounded tag", "a.b", text)]
 
 

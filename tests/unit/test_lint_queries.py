@@ -48,10 +48,13 @@ def test_a_metric_that_is_defined_or_leaves_anyway_may_be_asked_for(text: str) -
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("sum:shop.order{*}", "nobody defines shop.order; did you mean 'shop.orders'?"),
-        ("sum:shop.orders.count{*}", "nobody defines shop.orders.count; did you mean 'shop.orders'?"),
-        ("shop_orders_total", "nobody defines shop_orders_total; did you mean 'shop_orders'?"),
-        ("sum:websocket.heartbeat.missed{*}", "nobody defines websocket.heartbeat.missed; ws.statsd_metrics() has it"),
+        ("sum:shop.order{*}", "no metric is called shop.order; did you mean 'shop.orders'?"),
+        ("sum:shop.orders.count{*}", "no metric is called shop.orders.count; did you mean 'shop.orders'?"),
+        ("shop_orders_total", "no metric is called shop_orders_total; did you mean 'shop_orders'?"),
+        (
+            "sum:websocket.heartbeat.missed{*}",
+            "no metric is called websocket.heartbeat.missed; the default list has it",
+        ),
     ],
 )
 def test_a_metric_that_nobody_defines_is_found(text: str, what: str) -> None:
@@ -127,8 +130,8 @@ def test_tags_of_states_of_the_agent_and_of_clients_may_be_asked_for(text: str) 
     ("text", "what"),
     [
         (
-            "sum:websocket.message.batch.count{direction:recieved}",
-            "direction of websocket.message.batch.count is never 'recieved'; it is one of received, sent",
+            "sum:websocket.message.batch.count{direction:receives}",
+            "direction of websocket.message.batch.count is never 'receives'; it is one of received, sent",
         ),
         (
             "sum:websocket.connection.reconnect.failed{final:True}",
@@ -152,7 +155,7 @@ def test_a_value_that_a_tag_never_has_is_found(text: str, what: str) -> None:
 
 def test_a_value_that_is_open_or_left_out_is_no_fault() -> None:
     """Patterns, exclusions, and what the server decides."""
-    for where in ("direction:rec*", "!direction:recieved", "NOT direction:recieved"):
+    for where in ("direction:rec*", "!direction:receives", "NOT direction:receives"):
         assert _found(f"sum:websocket.message.batch.count{{{where}}}") == []
     assert _found("sum:websocket.connection.disconnected{reason:close_4321}") == []
 
@@ -165,7 +168,7 @@ def test_the_average_of_a_mean_is_found_in_promql() -> None:
     name = "websockex_nova_connection_completed_duration_milliseconds"
     ((rule, text),) = _found(f"avg({name}_sum / {name}_count)")
     assert rule == "average of averages"
-    assert text.startswith(f"it averages the means of {name}, ")
+    assert text.startswith(f"it averages the means of {name}: ")
     assert _found(f"sum(rate({name}_sum[5m])) / sum(rate({name}_count[5m]))") == []
 
 
@@ -230,3 +233,4 @@ def test_a_query_of_what_the_profile_never_emits_is_found() -> None:
         "websockex_nova.message.received: its message_events are off"
     )
     assert list(of_question(question, known(DEFAULT), ws.FINANCIAL)) == []
+    assert list(of_question(question, known(DEFAULT), ws.STANDARD, {"websockex_nova.message.received.count"})) == []

@@ -54,7 +54,7 @@ def test_a_name_of_two_types_is_found() -> None:
 def test_a_tag_of_many_values_is_found() -> None:
     """More than a hundred of one name, whatever the other tags are; fewer for who wants to know sooner."""
     series = [_of("a.b", tags=(f"user:{number}", f"shard:{number % 7}")) for number in range(101)]
-    text = "tag user has 101 values: each is one more series, and is paid for; leave it out"
+    text = "tag user has 101 values: each adds a series, which is billed; leave the tag out"
     assert _found(*series) == [("many tag values", "a.b", text)]
     assert [one.text.split()[1] for one in of_series(series, many=5)] == ["user", "shard"]
     apart = [_of(f"a.{number % 2}", tags=(f"user:{number}",)) for number in range(200)]

@@ -6,7 +6,7 @@ import pytest
 
 import wsnova_statsd as ws
 from wsnova_statsd.dashboards.datadog import board
-from wsnova_statsd.dashboards.marks import Mark, digest, edits, mark_of, marked, unchanged_since, unmarked
+from wsnova_statsd.dashboards.marks import Mark, digest, edits, mark_name, mark_of, marked, unchanged_since, unmarked
 
 DOCUMENT = {
     "title": "T",
@@ -34,6 +34,17 @@ def test_what_is_no_mark_is_none(description: str | None) -> None:
     """Only the last line counts, whole."""
     assert mark_of({"description": description}, by_tag=False) is None
     assert mark_of({"tags": None}, by_tag=True) is None
+
+
+def test_a_name_is_one_that_a_tag_can_hold() -> None:
+    """Whatever a rule is called: cut, if need be, so that no two become one."""
+    assert mark_name("alert-late", "financial", "Feeds") == "alert-late-financial-feeds"
+    odd, long, longer = (mark_name("alert", name) for name in ("größe: 3", "x" * 300, "x" * 301))
+    for name in (odd, long, longer):
+        sent = marked(name, MONITOR, by_tag=True)
+        assert mark_of(sent, by_tag=True) == Mark(name, digest(MONITOR))
+        assert len(sent["tags"][-1]) <= 200
+    assert long != longer
 
 
 def test_the_hash_is_of_what_is_said_not_of_how() -> None:

@@ -11,6 +11,8 @@ from tests.datadog_api import API_KEY, APP_KEY, DatadogApi
 from wsnova_statsd import FINANCIAL
 from wsnova_statsd.cli.main import main
 from wsnova_statsd.dashboards.metadata import metadata
+from wsnova_statsd.dashboards.push import Api
+from wsnova_statsd.dashboards.pushing import PushFailed
 
 MONITORS = 17
 
@@ -93,6 +95,11 @@ def test_a_metric_that_datadog_has_not_seen_is_for_later(api: DatadogApi, capsys
     assert f"{late}: Datadog has not seen it yet" in run.out
     assert "1 later" in run.out.splitlines()[-1]
     assert api.metrics["websocket.connection.started"]["statsd_interval"] == 10
+    api.metrics["websocket.auth.started"]["unit"] = None
+    api.requests.clear()
+    assert Run(capsys, "metadata", "--push").words.count("updated") == 1
+    assert api.writes == ["PUT metrics/websocket.auth.started"]
+    assert api.bodies[-1] == {"unit": "occurrence"}  # what is right already is not sent again
     api.seen(late)
     assert Run(capsys, "metadata", "--push").words.count("updated") == 1
 
@@ -164,6 +171,26 @@ def test_another_version_updates_what_nobody_changed(api: DatadogApi, capsys: py
     _only(api.objects["dashboard"])["widgets"][1]["definition"]["title"] = "Mine"
     run = Run(capsys, "dashboards", "datadog", "--push")
     assert (run.status, run.words) == (1, ["refused"])
+    assert "or made by another version: widgets[0].definition.title, widgets[1].definition.title, " in run.out
+
+
+def test_no_answer_is_waited_for_a_while_and_told(api: DatadogApi) -> None:
+    """With what was asked; the next request is made all the same."""
+    api.seen("websocket.connection.up")
+    asked = Api(timeout=0.2)
+    api.fail("hang", "GET", "metrics")
+    with pytest.raises(PushFailed, match=r"no answer to GET .*/metrics/websocket\.connection\.up within 0\.2 s; run"):
+        asked.metadata("websocket.connection.up")
+    api.fails = lambda *asked: None
+    assert asked.metadata("websocket.connection.up") is not None
+
+
+def test_only_a_metric_that_is_not_there_is_for_later(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else Datadog answers is a failure."""
+    api.fail(403, "GET", "metrics")
+    run = Run(capsys, "metadata", "--push")
+    assert (run.status, run.words) == (1, [])
+    assert "with 403" in run.err
 
 
 def test_two_objects_with_one_mark_are_both_named(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +201,7 @@ def test_two_objects_with_one_mark_are_both_named(api: DatadogApi, capsys: pytes
     api.requests.clear()
     run = Run(capsys, "dashboards", "datadog", "--push", "--force")
     assert (run.status, run.words, api.writes) == (1, ["refused"], [])
-    assert all(one in run.out for one in api.objects["dashboard"])
+    assert all(f"{one['title']} ({name})" in run.out for name, one in api.objects["dashboard"].items())
 
 
 def test_a_title_that_is_taken_is_no_board_of_ours(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,9 +259,9 @@ def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_co
     api.fail(how, "POST", "slo", after=1)
     run = Run(capsys, "dashboards", "datadog", "--all", "--push")
     assert run.status == 1
-    assert re.fullmatch(
-        rf"wsnova-statsd dashboards: .*{told}.*{MONITORS + 1} done, .* nothing after that was sent\n", run.err
-    )
+    said = r"wsnova-statsd dashboards: slo WebSocket clients \(financial\): Reconnects in time: "
+    so_far = rf"\. {MONITORS + 1} done, .* later: .*, and nothing after that was sent\n"
+    assert re.fullmatch(f"{said}.*{told}.*{so_far}", run.err)
     assert run.words.count("created") == MONITORS + 1
     assert (len(api.objects["slo"]), len(api.objects["dashboard"])) == (1, 0)
     api.fails = lambda *asked: None

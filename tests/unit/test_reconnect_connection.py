@@ -44,7 +44,9 @@ class _FakeLink:
         self.unclaimed: list[bytes] = []
         self.seen: list[object] = []
         self.loss: Loss | None = None
-        self.session = SimpleNamespace(notices=[], last_byte=clock(), loss=None)
+        self.session = SimpleNamespace(notices=[], loss=None, arrived=0)
+        self.last_byte = clock()
+        self.writer = SimpleNamespace(sent=0)
         self._clock = clock
         self._lives = lives
         self._ended = False
@@ -59,6 +61,9 @@ class _FakeLink:
     def end(self, _who: object) -> bool:
         self._ended, first = True, not self._ended
         return first
+
+    def unend(self, _who: object) -> None:
+        self._ended = False
 
     def send_close(self, *_given: object) -> None:
         pass

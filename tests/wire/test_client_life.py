@@ -7,7 +7,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.support import until
-from wsnova_statsd.client.client import announce
+from wsnova_statsd.client.living import announce
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.metrics import capture_metrics
 from wsnova_statsd.testing.server import WebSocketServer, echo, silent

@@ -10,10 +10,10 @@ import pytest
 import wsnova_statsd as ws
 from tests.support import until
 from wsnova_statsd.client.health import Health
-from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages, silent
+from wsnova_statsd.testing.server import WebSocketServer, closes, echo, send_messages, silent
 
 QUICK = ws.STANDARD.replace(first_retry=0.0, retry_base=0.05, retry_cap=0.05)
-NOTHING = {"connected_since": None, "disconnected_since": None, "last_message_at": None}
+NOTHING = dict.fromkeys(("connected_since", "disconnected_since", "error", "last_message_at"))
 NONE_YET = {"received": 0, "sent": 0, "reconnects": 0, "waiting": 0, "behind": 0.0}
 
 
@@ -74,6 +74,7 @@ def test_a_lost_link_is_told_with_its_time_and_the_next_one_goes_on_counting(bus
         until(lambda: client.health()["disconnected_since"] is not None)
         lost = client.health()
         assert (lost["status"], lost["connected_since"], lost["received"]) == ("degraded", None, 1)
+        assert lost["error"]
         assert _since(lost["disconnected_since"], first["connected_since"] or 0)
         assert lost["last_message_at"] == pytest.approx(first["last_message_at"], abs=0.05)
         server.start()
@@ -81,7 +82,7 @@ def test_a_lost_link_is_told_with_its_time_and_the_next_one_goes_on_counting(bus
         client.send({"n": 2})
         until(lambda: len(got) == 2)
         again = client.health()
-        assert (again["received"], again["sent"], again["reconnects"]) == (2, 2, 1)
+        assert (again["received"], again["sent"], again["reconnects"], again["error"]) == (2, 2, 1, None)
         assert _since(again["connected_since"], lost["disconnected_since"] or 0)
         client.close()
         restarted = client.start(timeout=5).health()
@@ -118,6 +119,30 @@ def test_a_fast_handler_without_a_listener_is_never_behind(bus: ws.Bus) -> None:
         while time.monotonic() < stop - 0.2:
             assert client.health()["behind"] < 1.0
             time.sleep(0.02)
+
+
+def test_why_a_client_ended_by_itself_is_told_without_secrets_and_a_close_is_no_error(bus: ws.Bus) -> None:
+    """A try that was refused for good, a link without reconnect, a handler that exits; then close()."""
+
+    def leave(message: object) -> None:
+        raise SystemExit(3)
+
+    with WebSocketServer(closes(4000, "token=S3cret")) as server, WebSocketServer(send_messages(["{}"])) as other:
+        refused = ws.Client(f"{server.url}/?token=S3cret", unix_socket="/nowhere", reconnect=False, bus=bus)
+        with pytest.raises(ws.errors.ConnectionFailed):
+            refused.start(timeout=5)
+        once = ws.Client(server.url, on_message=print, reconnect=False, bus=bus).start(timeout=5)
+        exits = ws.Client(other.url, on_message=leave, bus=bus).start(timeout=5)
+        closed = ws.Client(other.url, on_message=lambda _: None, bus=bus).start(timeout=5)
+        closed.close()
+        for client in (once, exits):
+            assert client.wait(5)
+    told = [client.health()["error"] or "" for client in (refused, once, exits)]
+    assert "/nowhere" in told[0]
+    assert "close_4000" in told[1]
+    assert "SystemExit" in told[2]
+    assert not any("S3cret" in one for one in told)
+    assert closed.health()["error"] is None
 
 
 def test_a_forked_child_tells_that_it_is_one(bus: ws.Bus) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from wsnova_statsd.monitor import init_from_env
 from wsnova_statsd.testing import DogStatsDReceiver
 
 CONNECTED = {"duration": 12_000_000}
@@ -57,6 +58,27 @@ def _arguments(bus: ws.Bus) -> dict[str, Any]:
         "alert_sinks": [print],
         "bus": bus,
     }
+
+
+def test_what_the_environment_had_made_gives_way_to_the_programs_own_init_once(
+    agent: DogStatsDReceiver, made: list[ws.Monitor]
+) -> None:
+    """Equal arguments make it the program's own; others take its place, and what is counted arrives once."""
+    variables = {"WSNOVA_STATSD_PROFILE": "financial", "WSNOVA_STATSD_TAGS": "by:variable"}
+    made.append(init_from_env(variables))
+    assert (made[0].profile.name, init_from_env(variables)) == ("financial", made[0])
+    made.append(ws.init("standard"))
+    assert [monitor.running for monitor in made] == [False, True]
+    _count(ws.telemetry.DEFAULT)
+    made[1].stop()
+    assert agent.wait_for(lambda r: r.count(COMPLETED) == 1)
+    assert agent.metrics(COMPLETED)[0].tags == ("client:md-1",)
+    made.append(init_from_env({}))
+    assert ws.init("standard") is made[2]
+    with pytest.raises(ws.errors.ConfigurationError, match=r"ws\.init was called with profile="):
+        ws.init("financial")
+    with pytest.raises(ws.errors.ConfigurationError, match="did you mean 'PROFILE'"):
+        init_from_env({"WSNOVA_STATSD_PROFIL": "x"})
 
 
 def test_called_again_with_equal_arguments_it_is_the_same_monitor_which_runs(
@@ -155,7 +177,7 @@ def test_in_a_forked_child_it_makes_a_new_one_which_takes_the_place_of_the_paren
 
 def test_an_argument_that_it_does_not_have_is_told(bus: ws.Bus) -> None:
     with pytest.raises(ws.errors.ConfigurationError, match=r"^ws\.init has no 'kpi'; it has: profile, reporter, "):
-        ws.init(kpi=True, bus=bus)
+        ws.init(kpi=True, bus=bus)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(("value", "profile"), [("financial", ws.FINANCIAL), (" ", ws.STANDARD), (None, ws.STANDARD)])

@@ -208,7 +208,7 @@ def test_a_program_that_ends_with_something_pending_says_so(use: str, told: str 
     """What nobody will send any more is named with its number; what was flushed, by hand or at exit, is not."""
     with DogStatsDReceiver() as receiver:
         command = [sys.executable, "-c", PROGRAM.format(use=use), str(receiver.port)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=LATE, check=True)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=10 * LATE, check=True)
         assert ("unsent" in ended.stderr) == (told is not None)
         assert told is None or told in ended.stderr
         assert (receiver.count("orders") == 0) == (told is not None or not use)
@@ -218,7 +218,7 @@ def test_a_program_whose_agent_was_away_at_the_end_says_why() -> None:
     """It did call stop(); what it could not send is named with the fault of the way."""
     use = "with reporter: reporter.increment('orders')"
     command = [sys.executable, "-c", PROGRAM.format(use=use), str(free_port())]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=LATE, check=True)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=10 * LATE, check=True)
     assert "ends with 1 counts, sums and samples and 0 events and checks unsent: refused: Connection refused" in (
         ended.stderr
     )

@@ -8,18 +8,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .. import checks
 from ..errors import ConfigurationError
+from ..insight.rules import Rule
+from ..metrics.definitions import Definition
 from ..profiles import PROFILES, Profile
 from ..reporters import settings
+from .named import load
 from .parser import DONE, FAILED, Parser, checked_by, choice
 
 if TYPE_CHECKING:
     from ..dashboards.pushing import Push
 
 _DEFAULT: Final = "financial"
+_EXAMPLE: Final = "shop.metrics:METRICS"
+_Kind = TypeVar("_Kind")
 STATUSES: Final = {
     DONE: "printed, or all of it is in Datadog now",
     FAILED: "Datadog was not reached or refused, or something of somebody else's was left alone",
@@ -31,8 +37,10 @@ PUSHING: Final = (
 )
 
 
-def add_arguments(parser: Parser) -> None:
-    """The arguments of each of these commands."""
+def add_arguments(parser: Parser, *own: str) -> None:
+    """The arguments of each of these commands, and those by which `own` lists take the place of the default ones."""
+    for name in own:
+        parser.add_argument(f"--{name}", metavar="MODULE:NAME", help=f"your own list of {name}, for the default one")
     parser.add_argument(
         "--profile",
         type=choice("the profile", PROFILES),
@@ -59,6 +67,31 @@ def profile_of(args: argparse.Namespace) -> Profile:
     return PROFILES[args.profile]
 
 
+def metrics_of(args: argparse.Namespace) -> list[Definition] | None:
+    """The definitions that were given, None for the default list. Raises ConfigurationError for what are none."""
+    return None if args.metrics is None else _listed("--metrics", args.metrics, Definition, "ws.counter(...)")
+
+
+def rules_of(args: argparse.Namespace) -> list[Rule] | None:
+    """The alert rules that were given, as they hold under the profile, None for those that fit it. Raises
+    ConfigurationError for what are none."""
+    if args.rules is None:
+        return None
+    given = _listed("--rules", args.rules, Rule, "ws.alerts.SlowProcessing()")
+    return [rule.fitted(PROFILES[args.profile]) for rule in given]
+
+
+def _listed(option: str, name: str, kind: type[_Kind], example: str) -> list[_Kind]:
+    found = load(name, _EXAMPLE)
+    if not isinstance(found, Iterable) or isinstance(found, str):
+        raise checks.refused(f"{option} {name}", found, f"a list of objects such as {example}")
+    listed = list(found)
+    for one in listed:
+        if not isinstance(one, kind):
+            raise checks.refused(f"an entry of {option} {name}", one, f"an object such as {example}")
+    return listed
+
+
 def print_json(document: Any) -> int:
     """One JSON document and nothing else."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -67,14 +100,16 @@ def print_json(document: Any) -> int:
 
 def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, Any]:
     """The documents under the names of their marks: one push of each profile and namespace is one set of objects."""
-    suffix = "".join(f"-{one}" for one in (args.profile, args.namespace.strip(".").lower()) if one)
-    return {f"{name}{suffix}": document for name, document in documents.items()}
+    from ..dashboards.marks import mark_name
+
+    parts = (args.profile, args.namespace.strip("."))
+    return {mark_name(name, *filter(None, parts)): document for name, document in documents.items()}
 
 
 def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
     """Send what these steps bring. Raises ConfigurationError without keys, PushFailed if Datadog does not take it."""
-    from ..dashboards.push import Api, PushFailed
-    from ..dashboards.pushing import Push
+    from ..dashboards.push import Api
+    from ..dashboards.pushing import Push, PushFailed
 
     def tell(line: str) -> None:
         print(line, flush=True)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, Final
 
-from ..dashboards.datadog import board, need_percentiles
-from ..dashboards.metadata import metadata
-from ..dashboards.monitors import monitors, slos
 from ..errors import ConfigurationError
-from .boards import PUSHING, STATUSES, add_arguments, names, print_json, profile_of, push
+from .boards import PUSHING, STATUSES, add_arguments, metrics_of, names, print_json, profile_of, push, rules_of
 from .parser import add_command, choice
 
 if TYPE_CHECKING:
@@ -24,11 +21,12 @@ def register(subparsers: Any) -> None:
         subparsers,
         "dashboards",
         "a board for Datadog, made from the metric definitions, as JSON",
-        "Prints one board: overview, KPIs against their targets, connections, messages, errors and alerts, "
+        "Prints one board: an overview with KPIs against their targets, connections, messages, errors and alerts, "
         "subscriptions and login, system, and the reporter itself, without what the profile never fills." + PUSHING,
         examples={
             "wsnova-statsd dashboards datadog": "print the board, for a file or for Import dashboard JSON",
             "wsnova-statsd dashboards datadog --push": "send the board",
+            "wsnova-statsd dashboards datadog --metrics shop.metrics:METRICS": "the board for a list of your own",
             "wsnova-statsd dashboards datadog --all --push": "metadata, monitors, SLOs and the board, in this order",
         },
         statuses=STATUSES,
@@ -38,21 +36,26 @@ def register(subparsers: Any) -> None:
         "system", nargs="?", type=choice("the board", _FOR), metavar="datadog", help="whose board it is"
     )
     parser.add_argument("--all", action="store_true", help="metadata, monitors and SLOs too")
-    add_arguments(parser)
+    add_arguments(parser, "metrics", "rules")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or send. Raises ConfigurationError if it is not said for whom."""
+    from ..dashboards.datadog import board, need_percentiles
+    from ..dashboards.metadata import metadata
+    from ..dashboards.monitors import monitors, slos
+
     if args.system is None:
         raise ConfigurationError(f"no board is named; allowed: {', '.join(_FOR)}")
     profile, namespace = profile_of(args), args.namespace
-    made = board(profile, namespace=namespace)
-    wanted = need_percentiles(profile, namespace=namespace)
+    metrics, rules = metrics_of(args), rules_of(args)
+    made = board(profile, metrics, namespace)
+    wanted = need_percentiles(profile, metrics, namespace)
     if not args.all:
         if not (args.push or args.dry_run):
             return print_json(made)
         return push(args, lambda one: _send_board(args, one, made, wanted))
-    described, watched = metadata(profile, namespace=namespace), monitors(profile, namespace=namespace)
+    described, watched = metadata(profile, metrics, namespace), monitors(profile, rules, namespace)
     objectives = slos(profile, namespace)
     if not (args.push or args.dry_run):
         lists = {"monitors": list(watched.values()), "slos": list(objectives.values())}

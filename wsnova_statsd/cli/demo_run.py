@@ -37,7 +37,9 @@ class BusCounts:
     """What the events on the bus say, where a real Agent takes the metrics and does not tell."""
 
     def __init__(self, bus: Bus) -> None:
-        self.messages = self.reconnects = self.slow = 0
+        self.messages: int = 0
+        self.reconnects: int = 0
+        self.slow: int = 0
         self.types: set[str] = set()
         heard = (events.MESSAGE_BATCH_PROCESSED, events.CONNECTION_RECONNECT_SUCCESS, events.MESSAGE_PROCESS_SLOW)
         bus.attach_many("demo", heard, self._count)
@@ -57,8 +59,8 @@ class Demo:
     """The parts of one run. `agent` is where StatsdReporter is to ship; None: a receiver of our own, `watched`."""
 
     def __init__(self, seconds: float, profile: Profile, agent: Mapping[str, Any] | None) -> None:
-        self.watched = Session(Given(port=0))
-        self.duration = 0.0
+        self.watched: Session = Session(Given(port=0))
+        self.duration: float = 0.0
         self._seconds = seconds
         self._profile = profile
         self._agent = agent

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..dashboards.metadata import metadata
-from .boards import PUSHING, STATUSES, add_arguments, print_json, profile_of, push
+from .boards import PUSHING, STATUSES, add_arguments, metrics_of, print_json, profile_of, push
 from .parser import add_command
 
 
@@ -24,12 +23,14 @@ def register(subparsers: Any) -> None:
         },
         statuses=STATUSES,
     )
-    add_arguments(parser)
+    add_arguments(parser, "metrics")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or send."""
-    made = metadata(profile_of(args), namespace=args.namespace)
+    from ..dashboards.metadata import metadata
+
+    made = metadata(profile_of(args), metrics_of(args), args.namespace)
     if not (args.push or args.dry_run):
         return print_json(made)
     return push(args, lambda one: one.metadata(made))

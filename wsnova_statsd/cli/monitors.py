@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..dashboards.monitors import monitors
-from .boards import PUSHING, STATUSES, add_arguments, names, print_json, profile_of, push
+from .boards import PUSHING, STATUSES, add_arguments, names, print_json, profile_of, push, rules_of
 from .parser import add_command
 
 
@@ -25,12 +24,14 @@ def register(subparsers: Any) -> None:
         },
         statuses=STATUSES,
     )
-    add_arguments(parser)
+    add_arguments(parser, "rules")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or send."""
-    made = monitors(profile_of(args), namespace=args.namespace)
+    from ..dashboards.monitors import monitors
+
+    made = monitors(profile_of(args), rules_of(args), args.namespace)
     if not (args.push or args.dry_run):
         return print_json(list(made.values()))
     from ..dashboards.push import MONITOR

@@ -1,6 +1,6 @@
 """MODULE:NAME of a command line: imports the module, as `python -m` would find it, and looks the name up.
 
-What the module raises is the user's, and told in one sentence. No thread.
+What the module raises is reported in one sentence. No thread.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..dashboards.monitors import slos
 from .boards import PUSHING, STATUSES, add_arguments, names, print_json, profile_of, push
 from .parser import add_command
 
@@ -26,6 +25,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or send."""
+    from ..dashboards.monitors import slos
+
     made = slos(profile_of(args), args.namespace)
     if not (args.push or args.dry_run):
         return print_json(list(made.values()))

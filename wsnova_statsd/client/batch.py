@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from ..clock import CLOCK
@@ -27,7 +28,7 @@ class Batch:
     def __init__(self) -> None:
         self.counts: deque[Counts] = deque()
         self._began = 0
-        self.due = 0
+        self.due: int = 0
 
     def open(self, now_ns: int) -> bool:
         """A message is under way: the sums are due with the next beat. True if that begins a window."""
@@ -78,6 +79,51 @@ class Batch:
             "process_time_max": longest,
             "window": now_ns - began,
         }
+
+
+class ClockedBatch(Batch):
+    """Sums that wsnova-clock emits when they are due, by `flush`: those of messages that no thread waits for."""
+
+    __slots__ = ("_flush", "flushed_at")
+
+    def __init__(self, flush: Callable[[], object]) -> None:
+        super().__init__()
+        self._flush = flush
+        self.flushed_at: int = -1  # the end of the window that the clock was asked for last
+
+    def count(self, counts: Counts) -> None:
+        """Count messages, and have them emitted in time."""
+        self.counts.append(counts)
+        if self.due != self.flushed_at or len(self.counts) >= MANY:
+            self.plan()
+
+    def plan(self) -> None:
+        """Have the sums emitted in time. Set after the call: a timer too many does no harm, one that an interrupt
+        prevented is made by the next message."""
+        self.counted()
+        due = self.due
+        if due and due != self.flushed_at:
+            CLOCK.call_later((due - time.monotonic_ns()) / 1e9, self._flush)
+            self.flushed_at = due
+
+
+class Behind:
+    """How far a reader is behind its feed, in ns: what waits, by what it handles while it does not wait for input."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last: int = 0  # as it was reckoned last
+
+    def reckon(self, waiting: int, handled: int, busy: int, window: int) -> int:
+        """At the end of a window of so many ns, of which it was busy for some: bytes that wait, and that it handled."""
+        if not waiting:
+            self.last = 0
+        elif handled:
+            self.last = waiting * busy // handled
+        else:
+            self.last += window
+        return self.last
 
 
 def _sum(taken: list[Counts]) -> Counts:

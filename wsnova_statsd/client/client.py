@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
-from typing import Any, Final, Generic, Literal
+from typing import Any, Final, Generic, Literal, cast
 
 from .. import checks, process, profiles, telemetry
 from ..dial.headers import Headers
@@ -28,23 +28,25 @@ from ..errors import ClientIdInUse, ConfigurationError, Forked, NotConnected
 from ..link.link import Link
 from ..profiles import Profile, ProfileName
 from ..redaction import log_fault, one_line
+from . import living
 from .auth import Auth
 from .emitter import opened
 from .health import Health, health
 from .ids import IDS
 from .lifecycle import Lifecycle
 from .options import Options
-from .pending import emit_pending
+from .pending import OfLifecycle
 from .protocol import JsonProtocol, Message, Protocol
 from .rate_limit import RateLimit
 from .state import Phase, State
 
 _log = logging.getLogger(__name__)
-_living: weakref.WeakSet[Client] = weakref.WeakSet()
 _ALIVE: Final = process.ALIVE
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
 _POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
+# JsonProtocol() when it is made. By its type a checker knows what on_message gets where no protocol is given: anything.
+_JSON: Final = cast("Protocol[Any] | None", None)
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
 
@@ -96,7 +98,7 @@ class Client(Generic[Message]):
         *,
         client_id: str | None = None,
         profile: ProfileName | Profile | None = None,
-        protocol: Protocol[Message] | None = None,
+        protocol: Protocol[Message] | None = _JSON,
         on_message: Callable[[Message], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
         headers: Headers | Callable[[], Headers] = None,
@@ -125,6 +127,7 @@ class Client(Generic[Message]):
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "bus")}
         process.refuse_late_patch()
+        self._presence = _Presence(self)
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
         self._said_forked = self._starts_here = False  # in a child: it was to be connected there, and is not yet
@@ -136,9 +139,10 @@ class Client(Generic[Message]):
             if not isinstance(given[name], str):  # Options refuses a string
                 given[name] = tuple(given[name])
         with _naming:
-            given["client_id"] = _free_id(url) if client_id is None else client_id
+            if client_id is None:
+                given["client_id"] = living.free_id(target(url).host if isinstance(url, str) else "client")
             self._options = Options(**given, follows=profile is None)
-            _living.add(self)
+            living.add(self._presence)
         process.at_exit(self, process.CLIENT)
         process.on_fork(self)
         opened(self._bus, self._options.whose, self._options.uri, started=False)
@@ -147,6 +151,11 @@ class Client(Generic[Message]):
     def client_id(self) -> str:
         """The id that tags everything this client emits."""
         return self._options.client_id
+
+    @property
+    def on_message(self) -> Callable[[Message], object] | None:
+        """What is called with each message; None for a client that is iterated."""
+        return self._options.on_message
 
     @property
     def profile(self) -> Profile:
@@ -162,6 +171,7 @@ class Client(Generic[Message]):
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
+    @checks.by_name
     def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 
@@ -327,9 +337,9 @@ class Client(Generic[Message]):
         """Where the client stands, in figures ready for JSON: for a health check, a log line or a status page.
 
         `client_id`; `state`; `status`, "ok" if there is a link and the client is less than a second behind the feed,
-        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch, None
-        for what does not hold; `received` (those that wait included), `sent` and `reconnects` since the start;
-        `waiting` messages; `behind` in seconds. Any thread.
+        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch;
+        `error`, why there is no link; each of these None if it does not apply; `received` (those that wait included),
+        `sent` and `reconnects` since the start; `waiting` messages; `behind` in seconds. Any thread.
         """
         lifecycle = self._own()
         return health(self.client_id, self._state_of(lifecycle).value, lifecycle)
@@ -422,11 +432,59 @@ class Client(Generic[Message]):
         return self._running()
 
 
+class _Presence:
+    """A client as reporters and Monitors see it: see Living."""
+
+    def __init__(self, client: Client[Any]) -> None:
+        self._client = weakref.ref(client)
+
+    @property
+    def client(self) -> Client[Any] | None:
+        """The client; None if it is being collected."""
+        return self._client()
+
+    @property
+    def client_id(self) -> str:
+        client = self.client
+        return "" if client is None else client.client_id
+
+    @property
+    def bus(self) -> telemetry.Bus | None:
+        client = self.client
+        return None if client is None else client._bus
+
+    @property
+    def closed(self) -> bool:
+        client = self.client
+        return client is None or client._state_of(client._lifecycle) is State.CLOSED
+
+    def announce(self) -> None:
+        client = self.client
+        lifecycle = None if client is None else client._own()
+        started = lifecycle is not None and not lifecycle.over
+        if client is not None and (started or lifecycle is None):
+            opened(client._bus, client._options.whose, client._options.uri, started=started)
+
+    def asked_by(self, profile: Profile) -> bool:
+        client = self.client
+        lifecycle = None if client is None else client._own()
+        if client is None or lifecycle is None or not lifecycle.launched or lifecycle.over:
+            return False
+        lifecycle.connection.emit.tell_state()
+        return client._options.follows and lifecycle.connection.options.profile != profile
+
+    def pending(self) -> OfLifecycle | None:
+        client = self.client
+        lifecycle = None if client is None else client._lifecycle
+        return None if lifecycle is None else OfLifecycle(lifecycle)
+
+
 def running(bus: telemetry.Bus) -> Iterator[tuple[Client, Lifecycle]]:
     """The clients of this process on this bus that were started and are not closed. Any thread."""
-    for client in _all_living():
-        lifecycle = client._own() if client._bus is bus else None
-        if lifecycle is not None and lifecycle.launched and not lifecycle.over:
+    for one in living.everyone():
+        client = one.client if isinstance(one, _Presence) and one.bus is bus else None
+        lifecycle = None if client is None else client._own()
+        if client is not None and lifecycle is not None and lifecycle.launched and not lifecycle.over:
             yield client, lifecycle
 
 
@@ -437,53 +495,8 @@ def links(bus: telemetry.Bus) -> Iterator[tuple[telemetry.Metadata, Link | None]
         yield lifecycle.connection.emit.whose, link if link is not None and link.loss is None else None
 
 
-def ask_clients(bus: telemetry.Bus, profile: Profile) -> list[str]:
-    """A Monitor begins on this bus: its clients emit their state. Returns the ids of those that take the profile of
-    their Monitor, and keep another one until they are started anew."""
-    keep = []
-    for client, lifecycle in running(bus):
-        lifecycle.connection.emit.tell_state()
-        if client._options.follows and lifecycle.connection.options.profile != profile:
-            keep.append(client.client_id)
-    return sorted(keep)
-
-
-def announce(bus: telemetry.Bus) -> None:
-    """Have each client on this bus emit that it is there: for a reporter that starts after them. Any thread."""
-    for client in _all_living():
-        lifecycle = client._own() if client._bus is bus else None
-        started = lifecycle is not None and not lifecycle.over
-        if client._bus is bus and (started or lifecycle is None):
-            opened(bus, client._options.whose, client._options.uri, started=started)
-
-
-def emit_sums(bus: telemetry.Bus, *, overdue: bool = False) -> None:
-    """Have the clients on this bus emit what they have summed up: for a reporter that is about to flush. Any thread."""
-    lifecycles = (one._lifecycle for one in _all_living() if one._bus is bus)
-    emit_pending((one for one in lifecycles if one is not None), overdue=overdue)
-
-
 def _forked_by_a_pool(frame: FrameType | None) -> bool:
     """Whether the fork hook that runs in this frame was called by the fork of a child of multiprocessing."""
     while frame is not None and frame.f_globals.get("__name__") == process.__name__:
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") in _POOLS
-
-
-def _all_living() -> list[Client]:
-    """Without _naming: a fork that comes while the clock holds it would leave it locked in a child without clients."""
-    while True:
-        try:
-            return list(_living)
-        except RuntimeError:  # one was made meanwhile
-            pass
-
-
-def _free_id(url: str | Callable[[], str]) -> str:
-    """The host and the lowest number that no living client has; under _naming."""
-    host = target(url).host if isinstance(url, str) else "client"
-    taken = {client.client_id for client in _all_living() if client._state_of(client._lifecycle) is not State.CLOSED}
-    number = 1
-    while f"{host}-{number}" in taken:
-        number += 1
-    return f"{host}-{number}"

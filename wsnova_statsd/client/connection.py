@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from .. import events
 from ..dial.target import Target
-from ..errors import ConnectionFailed, Forked, HandshakeRefused, NotConnected
+from ..errors import ConnectionFailed, Forked, NotConnected
 from ..link.flag import Changes, Flag
 from ..link.frames import NORMAL, Received
 from ..link.keeper import KEEPER, Kept
@@ -25,7 +24,7 @@ from .connection_events import ConnectionEvents
 from .dialer import Dialer
 from .downtime import Downtime
 from .emitter import Emitter
-from .faults import Faults
+from .faults import Faults, lost
 from .health import Tally
 from .login import Login
 from .options import Options
@@ -51,15 +50,15 @@ class Connection:
         self.options = options
         self.emit = emitter
         self.faults = faults
-        self.connection_events = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
-        self.downtime = Downtime(emitter.down)
-        self.tally = Tally()
-        self.closing = Flag()
-        self.changed = Changes()
+        self.connection_events: ConnectionEvents = ConnectionEvents(emitter, faults, options.max_buffered_bytes)
+        self.downtime: Downtime = Downtime(emitter.down)
+        self.tally: Tally = Tally()
+        self.closing: Flag = Flag()
+        self.changed: Changes = Changes()
         self.link: Link | None = None
         self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
-        self.last_failure: ConnectionFailed | None = None  # of a dial
-        self.reason = "local"  # of the disconnected event of a close on purpose
+        self.last_failure: ConnectionFailed | None = None  # of a dial, or of the last link
+        self.reason: str = "local"  # of the disconnected event of a close on purpose
         self.until: float | None = None  # when the time for the first link is up, on time.monotonic()
         self.patient = False
         self._state = State.IDLE
@@ -158,17 +157,15 @@ class Connection:
         if on_purpose:
             raise Stopped
         self.downtime.begins()
-        error = ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
+        error = lost(loss)
+        self.last_failure = error if loss.fault else None
         retrying = self.options.reconnect or not loss.fault  # redial() asked for it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
         final = retrying and not stable and self._policy.unstable()
         over = retrying and not stable and self._policy.alarmed and self.options.profile.give_up
         if loss.fault:
-            kind = "protocol" if loss.reason == "protocol_error" else "connection"
-            polite = loss.reason == f"close_{NORMAL}" and not retrying
-            severity = "warning" if polite else "error" if retrying and not final else "critical"
-            fault = self.faults.occurred(error, kind, severity, raised=over and self.faults.end_is_raised)
-            self.faults.outage(fault, None if polite else error)
+            raised = over and self.faults.end_is_raised
+            self.faults.lost(error, retrying=retrying, final=final, raised=raised)
         if not retrying:
             raise Stopped
         self._outage = error, lost_ns
@@ -251,7 +248,7 @@ class Connection:
 
     def _dial(self, target: Target, retry: bool) -> Link:
         """An upgraded link. Raises ConnectionFailed, AuthRejected."""
-        self.emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=target.uri, reconnect=retry)
+        self.connection_events.started(target.uri, reconnect=retry)
         self._login.before_dial()
         self._dialled_ns = time.monotonic_ns()
         try:
@@ -269,8 +266,8 @@ class Connection:
     def _log_in(self, link: Link, retry: bool) -> None:
         """Until the login succeeds only the owner may use the link; a login that fails ends it."""
         try:
-            lasted = {"duration": link.opened_ns - self._dialled_ns}
-            self.emit(events.CONNECTION_COMPLETED, lasted, uri=link.announce(), reconnect=retry)
+            lasted = link.opened_ns - self._dialled_ns
+            self.connection_events.completed(link.announce(), lasted, reconnect=retry)
             self.downtime.ends()
             link.inherit(self._unread)
             self.tally.follow(link)
@@ -309,15 +306,11 @@ class Connection:
             KEEPER.ask(kept)
 
     def _connected(self, link: Link, target: Target, began: int | None) -> Link:
-        self.link, self._new = link, None
+        self.link, self._new, self.last_failure = link, None, None
         self._set(State.CONNECTED)
         if began is not None:
             self.tally.reconnects += 1
-            self.emit(
-                events.CONNECTION_RECONNECT_SUCCESS,
-                {"attempt": self._policy.retries, "duration": time.monotonic_ns() - began},
-                uri=target.uri,
-            )
+            self.connection_events.success(self._policy.retries, target.uri, time.monotonic_ns() - began)
         self.faults.restored()
         self._policy.linked()
         self._wake.clear()  # a redial() in the midst of this dial asked for what is here now
@@ -335,13 +328,9 @@ class Connection:
         self.last_failure = error.with_traceback(None)
         final = self._policy.failed()
         self._gave_up = over = self._gives_up(error)
-        refused, given_up = isinstance(error, HandshakeRefused), self._first and over
-        kind = "handshake" if refused or error.cause == "handshake" else "connection"
-        kind = "timeout" if error.cause == "timeout" else kind
-        kind = "auth" if error.cause.startswith("auth") else kind
-        severity = "critical" if final or over or kind == "auth" else "error" if refused else "warning"
+        given_up = self._first and over
         raised = given_up or (over and self.faults.end_is_raised)
-        self.faults.outage(self.faults.occurred(error, kind, severity, raised=raised), None if given_up else error)
+        self.faults.failed(error, final=final or over, raised=raised, logs=not given_up)
         if retry or final:
             duration = 0 if began is None else time.monotonic_ns() - began
             self.connection_events.failed(self._policy.retries, uri, error.cause, duration, final=final)

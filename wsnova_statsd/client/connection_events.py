@@ -7,6 +7,7 @@ thread at a time emits what a link saw, in order; another one that comes meanwhi
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
 from .. import events
 from ..errors import BufferFull
@@ -15,6 +16,23 @@ from ..link.link import Link
 from ..link.session import Loss
 from .emitter import Emitter
 from .faults import Faults
+
+
+class Ending(Protocol):
+    """What the end of a connection says of it. `end` is True for the one caller that is to emit it."""
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def opened_ns(self) -> int: ...
+
+    @property
+    def last_byte(self) -> float: ...
+
+    def end(self, who: object) -> bool: ...
+
+    def unend(self, who: object) -> None: ...
 
 
 class ConnectionEvents:
@@ -29,6 +47,18 @@ class ConnectionEvents:
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the turn."""
         self._turn = Turn()
+
+    def started(self, uri: str, *, reconnect: bool) -> None:
+        """connection.started."""
+        self._emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=uri, reconnect=reconnect)
+
+    def completed(self, uri: str, duration: int, *, reconnect: bool) -> None:
+        """connection.completed; `duration` in nanoseconds."""
+        self._emit(events.CONNECTION_COMPLETED, {"duration": duration}, uri=uri, reconnect=reconnect)
+
+    def success(self, attempt: int, uri: str, duration: int) -> None:
+        """connection.reconnect.success; `duration` in nanoseconds, from the loss."""
+        self._emit(events.CONNECTION_RECONNECT_SUCCESS, {"attempt": attempt, "duration": duration}, uri=uri)
 
     def attempt(self, attempt: int, uri: str, waited: float, cause: str) -> None:
         """connection.reconnect.attempt; `waited` in seconds."""
@@ -74,20 +104,21 @@ class ConnectionEvents:
             event = events.HEARTBEAT_SENT if word == "sent" else events.HEARTBEAT_MISSED
             self._emit(event, {"system_time": time.time_ns()})
 
-    def ended(self, link: Link, loss: Loss) -> None:
-        """connection.disconnected, once per link whose completion was emitted, by whichever thread comes first. What a
-        signal's handler raises before that leaves it to the next one."""
+    def ended(self, link: Ending, loss: Loss) -> bool:
+        """connection.disconnected, once per link whose completion was emitted, by whichever thread comes first: True
+        for that one. What a signal's handler raises before that leaves it to the next one."""
         me, begun = object(), False
         try:
             if link.end(me):
                 measured = {
                     "system_time": time.time_ns(),
                     "duration": time.monotonic_ns() - link.opened_ns,
-                    "silent": round((time.monotonic() - link.session.last_byte) * 1e9),
+                    "silent": round((time.monotonic() - link.last_byte) * 1e9),
                 }
                 named = {"uri": link.uri, "reason": loss.reason, "detail": loss.detail}
                 begun = True
                 self._emit(events.CONNECTION_DISCONNECTED, measured, **named)
+            return begun
         except BaseException:
             if not begun:
                 link.unend(me)

@@ -25,6 +25,11 @@ class Downtime:
         self._turn = Turn()
 
     @property
+    def runs(self) -> bool:
+        """Whether there is no link."""
+        return self._at[1] is not None
+
+    @property
     def since(self) -> int | None:
         """When the link was lost, in ns of the clock; None while there is one."""
         return self._at[1]

@@ -20,6 +20,7 @@ from ..events import (
     CONNECTION_COMPLETED,
     CONNECTION_DISCONNECTED,
     CONNECTION_DOWN,
+    EMITS,
     FREE_TEXTS,
     TAGS,
 )
@@ -98,9 +99,9 @@ class Emitter:
         self.client_id = client_id
         self._own: Metadata = {TAGS: tags} if tags else _NO_TAGS
         self.whose: Metadata = {"client_id": client_id, **self._own}
-        self.up = 0  # 1 while there is a link
-        self.live = True  # the client is not closed
-        self.silent = EventSlot(bus, "")  # never attached to
+        self.up: int = 0  # 1 while there is a link
+        self.live: bool = True  # the client is not closed
+        self.silent: EventSlot = EventSlot(bus, "")  # never attached to
         self._muted = False
         self._lets = profile  # what leaves is this one's
         self._slots: dict[str, EventSlot] = {}  # of the events that came up; most clients know few
@@ -185,9 +186,11 @@ class Emitter:
         self._slots = {}
 
 
-def opened(bus: Bus, whose: Metadata, uri: str | None, *, started: bool) -> None:
-    """There is such a client; `uri` is None where it is not always the same."""
+def opened(bus: Bus, whose: Metadata, uri: str | None, *, started: bool, emits: Metadata | None = None) -> None:
+    """There is such a client; `uri` is None where it is not always the same. `emits`: the events that it can emit, each
+    with the values of its keys that are not all of them; None for every event."""
     metadata = {**whose, "started": started} | ({} if uri is None else {"uri": uri})
+    metadata |= {} if emits is None else {EMITS: emits}
     bus.execute(CLIENT_OPENED, {"system_time": time.time_ns()}, metadata)
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from .. import wire
-from ..errors import ConnectionFailed, WsnovaError
+from ..errors import ConnectionFailed, HandshakeRefused, WsnovaError
 from ..events import ERROR_HANDLED, ERROR_OCCURRED
+from ..link.frames import NORMAL
+from ..link.session import Loss
 from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import describe_error, log_fault, one_line
 from .emitter import Emitter
@@ -22,6 +24,11 @@ from .emitter import Emitter
 _log = logging.getLogger(__name__)
 _OPEN: Final = 1000  # faults of one outage that are not handled yet
 _numbers = itertools.count(1)
+
+
+def lost(loss: Loss) -> ConnectionFailed:
+    """A lost link as an error, whose cause is the reason."""
+    return ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,24 @@ class Faults:
             action=action,
             error_id=fault.error_id,
         )
+
+    def failed(self, error: ConnectionFailed, *, final: bool, raised: bool = False, logs: bool = True) -> None:
+        """A try to connect failed: one error, handled when the link is back. `final`: that raises the alarm, or ends
+        the client."""
+        refused = isinstance(error, HandshakeRefused)
+        kind = "handshake" if refused or error.cause == "handshake" else "connection"
+        kind = "timeout" if error.cause == "timeout" else kind
+        kind = "auth" if error.cause.startswith("auth") else kind
+        severity = "critical" if final or kind == "auth" else "error" if refused else "warning"
+        self.outage(self.occurred(error, kind, severity, raised=raised), error if logs else None)
+
+    def lost(self, error: ConnectionFailed, *, retrying: bool, final: bool, raised: bool = False) -> None:
+        """A link was lost: one error, handled when it is back. That a server said goodbye to a client that does not
+        come back is a warning, and not logged."""
+        kind = "protocol" if error.cause == "protocol_error" else "connection"
+        polite = error.cause == f"close_{NORMAL}" and not retrying
+        severity = "warning" if polite else "error" if retrying and not final else "critical"
+        self.outage(self.occurred(error, kind, severity, raised=raised), None if polite else error)
 
     def outage(self, fault: Fault, lost: ConnectionFailed | None = None) -> None:
         """A fault that is handled when the link is back. `lost`, a lost link or a failed try, is logged once a minute

@@ -10,12 +10,19 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from ..link.link import Link
+from ..redaction import redact_text
 from .state import Phase
 
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
 _TOO_FAR: Final = 1.0  # seconds behind the feed, from which the alert FallingBehind counts too
+
+# By the reason of a close that nobody asked for; `local` and the end of the process are no errors.
+_ENDS: Final = {
+    "handler_exit": "a handler raised SystemExit or the like, which ended the client",
+    "error": "the client's thread met a fault, which was logged and ended it",
+}
 
 
 class Health(TypedDict):
@@ -26,6 +33,7 @@ class Health(TypedDict):
     state: str  # the value of the client's ws.State
     connected_since: float | None  # None while there is no link
     disconnected_since: float | None  # since when a client that was started has no link
+    error: str | None  # why there is no link, in one redacted line; None while there is one, and after close()
     last_message_at: float | None
     received: int  # messages, those that still wait included
     sent: int
@@ -40,7 +48,7 @@ class Tally:
     __slots__ = ("_counted", "reconnects")
 
     def __init__(self) -> None:
-        self.reconnects = 0
+        self.reconnects: int = 0
         # Messages received and sent, and the time of the last (time.monotonic()), before this link; and the link.
         self._counted: tuple[int, int, float, Link | None] = 0, 0, 0.0, None
 
@@ -66,6 +74,7 @@ def health(client_id: str, state: str, lifecycle: Lifecycle | None) -> Health:
         state=state,
         connected_since=None,
         disconnected_since=None,
+        error=None,
         last_message_at=None,
         received=0,
         sent=0,
@@ -88,4 +97,14 @@ def health(client_id: str, state: str, lifecycle: Lifecycle | None) -> Health:
     if link is not None and link.loss is None and not lifecycle.over:
         figures["connected_since"] = epoch + link.opened_ns / 1e9
         figures["status"] = "ok" if behind < _TOO_FAR else "degraded"
+    else:
+        figures["error"] = _error(lifecycle)
     return figures
+
+
+def _error(lifecycle: Lifecycle) -> str | None:
+    connection = lifecycle.connection
+    if connection.failure is None and connection.closing.is_set():
+        return _ENDS.get(connection.reason)
+    error = connection.failure or connection.last_failure
+    return None if error is None else redact_text(str(error))

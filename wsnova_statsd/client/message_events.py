@@ -19,7 +19,7 @@ from .. import events
 from ..checks import is_number
 from ..errors import DecodeError
 from ..link.frames import INVALID_DATA, TEXT, Received, Violation, is_text
-from ..telemetry import EventSlot, Recorder
+from ..telemetry import Bus, EventSlot, Recorder
 from .emitter import Emitter
 from .faults import Faults
 from .message_types import INVALID, UNKNOWN, MessageTypes
@@ -27,6 +27,7 @@ from .protocol import Protocol
 
 OK: Final = "ok"
 ERROR: Final = "error"
+IGNORED: Final = "ignored"  # no function handles messages
 NOTHING: Final = object()  # in place of a message that could not be decoded
 BREACH: Final = object()  # the same, and nothing behind it may be processed
 _MAX_RAW: Final = 100  # characters of a type that is remembered,
@@ -51,7 +52,138 @@ UNHEARD: Final = Recorders("", None, None, None, None)
 FAILED: Final = Recorders(INVALID, None, None, None, None)  # of what could not be decoded
 
 
-class MessageEvents:
+class TypedMessages:
+    """The events of one direction's messages by their type: the recorders of a thread, and what is emitted of one that
+    took long or failed. `events` are those that the fields of Recorders are for, in their order; "" for none."""
+
+    def __init__(
+        self,
+        slow_ns: int,
+        emit: Emitter,
+        faults: Faults,
+        types: MessageTypes,
+        type_of: Callable[[Any], Any],
+        typed: tuple[str, str, str, str],
+    ) -> None:
+        self.emit = emit
+        self.slow_ns = slow_ns
+        self._client_id = emit.client_id
+        self.bus: Bus = emit.bus
+        self._faults = faults
+        self._types = types
+        self._type_of = type_of
+        self._typed = typed
+        self._muted = False
+        # Made anew by `attend`. All events of a message are emitted by what was made before it: pairs stay whole.
+        self.version: int = -1
+        self.thread: int | None = None
+        self._slots: list[EventSlot] = []
+        self._known: dict[str, Recorders] = {}
+        self._periods = types.periods
+        self._heard = False  # an event of each type of message has handlers
+
+    # -- recorders ----------------------------------------------------------------------------------------------------
+
+    def attend(self) -> bool:
+        """Look up the recorders of the calling thread, if they may have changed; True if they had."""
+        if self.version == self.bus.version and self.thread == threading.get_ident():
+            return False
+        self.version = self.bus.version
+        self.thread = threading.get_ident()
+        self._slots = [self.emit.slot(event) if event else self.emit.silent for event in self._typed]
+        self._heard = not self._muted and any(one.handlers for one in self._slots)
+        self._known = {}
+        return True
+
+    def of(self, message: Any) -> Recorders:
+        """The recorders for this message's type."""
+        raw: Any = NOTHING
+        try:
+            return self._known[raw := self._type_of(message)] if self._heard else UNHEARD
+        except Exception as error:
+            return self._recorders(raw, error)
+
+    def _recorders(self, raw: Any, error: Exception) -> Recorders:
+        """Those of a message's type, which came up first. NOTHING if the protocol raised this error instead of telling
+        it, or a text with methods of its own raises: that is `unknown`, like what is no text."""
+        try:
+            if raw is NOTHING:
+                raise error
+            kind = self._types(raw)
+        except Exception as fault:
+            self._unreadable("message_type", fault)
+            raw, kind = None, UNKNOWN
+        self.tidy()
+        typed = {"client_id": self._client_id, "type": kind}
+        fine = {**typed, "result": OK}
+        decoded, received, started, completed = self._slots
+        made = Recorders(
+            kind,
+            decoded.recorder(("duration", "size"), fine),
+            received.recorder(("size", "system_time"), typed),
+            started.recorder(("system_time",), typed),
+            completed.recorder(("duration",), fine),
+        )
+        if type(raw) is str and len(raw) < _MAX_RAW and len(self._known) < _MAX_KNOWN:
+            self._known[raw] = made
+        return made
+
+    def tidy(self) -> None:
+        """Every few minutes let go of all recorders: types that still come up get theirs again, the others expire."""
+        self._types.tidy()
+        if self._periods != self._types.periods:
+            self._periods = self._types.periods
+            self._known.clear()
+
+    def _unreadable(self, hook: str, error: Exception) -> None:
+        """A hook of the protocol raised, or gave what it must not, for a message that is delivered all the same."""
+        self._faults.log(f"the protocol's {hook} raised", error)
+        self._faults.handled(self._faults.occurred(error, "protocol", "error"), "delivered")
+
+    # -- processing ---------------------------------------------------------------------------------------------------
+
+    def failed(self, message: Any, recorders: Recorders, took: int) -> None:
+        """A message whose handler raised was processed, in error."""
+        self._processed(self._slots[3], message, recorders, took, ERROR)
+
+    def ignored(self, message: Any, recorders: Recorders) -> None:
+        """A message that nothing handles."""
+        if recorders.started is not None:
+            recorders.started(_wall())
+        self._processed(self._slots[3], message, recorders, 0, IGNORED)
+
+    def slow(self, message: Any, recorders: Recorders, took: int, result: str = OK) -> None:
+        """A message took longer than the profile's slow_after."""
+        self._processed(self.emit.slot(events.MESSAGE_PROCESS_SLOW), message, recorders, took, result)
+
+    def _processed(self, slot: EventSlot, message: Any, recorders: Recorders, took: int, result: str) -> None:
+        if slot.handlers and not self._muted:
+            kind = recorders.kind or self.kind_of(message)
+            slot.emit({"duration": took}, {"client_id": self._client_id, "type": kind, "result": result})
+
+    def raised(self, error: Exception) -> None:
+        """The handler raised; the client goes on."""
+        self._faults.log("on_message raised", error)
+        self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
+
+    def kind_of(self, message: Any) -> str:
+        """Any thread: the type of a message."""
+        try:
+            return self._types(self._type_of(message))
+        except Exception:  # `read` emits that where types are heard of
+            return UNKNOWN
+
+    def forget(self) -> None:
+        """The client is closed, in the midst of a message perhaps, whose events leave yet: no more types come up."""
+        self._known.clear()
+
+    def mute(self) -> None:
+        """In a forked child: nothing is emitted of the parent's connection any more."""
+        self._muted = True
+        self.version = -1
+
+
+class MessageEvents(TypedMessages):
     """The events of one client's received messages."""
 
     def __init__(
@@ -62,56 +194,36 @@ class MessageEvents:
         faults: Faults,
         types: MessageTypes,
     ) -> None:
-        self.emit = emit
-        self.slow_ns = slow_ns
-        self._client_id = emit.client_id
-        self.bus = emit.bus
-        self._faults = faults
-        self._types = types
+        super().__init__(slow_ns, emit, faults, types, protocol.message_type, _TYPED)
         self.breach: Callable[[Violation], None] = lambda violation: None  # the receiver's; ends the link
         self._decode_binary = protocol.decode
         self._decode_text = protocol.text_decoder()
         self._strict = protocol.text_errors == "strict"
-        self._type_of = protocol.message_type
         self._sent_at = protocol.sent_at if type(protocol).sent_at is not Protocol.sent_at else None
         has_heartbeats = type(protocol).heartbeat_answer is not Protocol.heartbeat_answer
         self._heartbeat = protocol.heartbeat_answer if has_heartbeats else None
         self.beat: Any = None  # what to answer, if the message read last is an application heartbeat
         self._aged: Recorder | None = None  # of the lag of each message
         self.lags: deque[int] = deque()  # ns, since the sums left last
-        self._muted = False
-        # Made anew by `attend`. All events of a message are emitted by what was made before it: pairs stay whole.
-        self.version = -1
-        self.thread: int | None = None
-        self._slots: list[EventSlot] = []
-        self._known: dict[str, Recorders] = {}
-        self._periods = types.periods
-        self.quiet = False  # nothing is emitted of single messages, and nothing looked for in them but answers
-        self.timed = False  # the sums have handlers, or a slow message has
+        # Made anew by `attend`.
+        self.quiet: bool = False  # nothing is emitted of single messages, and nothing looked for in them but answers
+        self.timed: bool = False  # the sums have handlers, or a slow message has
         self._begun: Recorder | None = None  # of the decoding of each message
-        self._heard = False  # an event of each type of message has handlers
         self.read: Callable[[Received], Read] = self._reader(None, heard=False)
-
-    # -- recorders ----------------------------------------------------------------------------------------------------
 
     def attend(self) -> bool:
         """Look up the recorders of the calling thread, if they may have changed; True if they had."""
-        if self.version == self.bus.version and self.thread == threading.get_ident():
+        if not super().attend():
             return False
-        self.version = self.bus.version
-        self.thread = threading.get_ident()
-        slot = self.emit.slot
-        self._slots = [slot(event) for event in _TYPED]
-        heard = not self._muted and any(one.handlers for one in self._slots)
+        slot, heard = self.emit.slot, self._heard
         started = slot(events.MESSAGE_DECODE_STARTED)
         begun = None if self._muted else started.recorder(("system_time", "size"), {"client_id": self._client_id})
-        self._known = {}
         self.quiet = begun is None and not heard and self._sent_at is None and self._heartbeat is None
         self.timed = not self._muted and any(slot(event).handlers for event in _SUMMED)
         # In every profile, and outside the catalogue: the slot is the bus's own.
         age = self.emit.unlisted(events.MESSAGE_LAG) if self._sent_at is not None and not self._muted else None
         self._aged = None if age is None else age.recorder(("lag",), {"client_id": self._client_id, **_RECEIVED})
-        self._begun, self._heard = begun, heard
+        self._begun = begun
         self.read = self._reader(begun, heard=heard)
         return True
 
@@ -161,11 +273,7 @@ class MessageEvents:
             self._begun(now - ended + began, size)
         if self._sent_at is not None:
             self._lag(message)
-        raw: Any = NOTHING
-        try:
-            recorders = self._known[raw := self._type_of(message)] if self._heard else UNHEARD
-        except Exception as error:
-            recorders = self._recorders(raw, error)
+        recorders = self.of(message)
         if recorders.decoded is not None:
             recorders.decoded(ended - began, size)
         if recorders.received is not None:
@@ -189,43 +297,6 @@ class MessageEvents:
     def misread(self, error: Exception) -> None:
         """The protocol raised instead of saying whether a message is an answer: it is delivered."""
         self._faults.handled(self._faults.occurred(error, "decode", "warning"), "delivered")
-
-    def _recorders(self, raw: Any, error: Exception) -> Recorders:
-        """Those of a message's type, which came up first. NOTHING if the protocol raised this error instead of telling
-        it, or a text with methods of its own raises: that is `unknown`, like what is no text."""
-        try:
-            if raw is NOTHING:
-                raise error
-            kind = self._types(raw)
-        except Exception as fault:
-            self._unreadable("message_type", fault)
-            raw, kind = None, UNKNOWN
-        self.tidy()
-        typed = {"client_id": self._client_id, "type": kind}
-        fine = {**typed, "result": OK}
-        decoded, received, started, completed = self._slots
-        made = Recorders(
-            kind,
-            decoded.recorder(("duration", "size"), fine),
-            received.recorder(("size", "system_time"), typed),
-            started.recorder(("system_time",), typed),
-            completed.recorder(("duration",), fine),
-        )
-        if type(raw) is str and len(raw) < _MAX_RAW and len(self._known) < _MAX_KNOWN:
-            self._known[raw] = made
-        return made
-
-    def tidy(self) -> None:
-        """Every few minutes let go of all recorders: types that still come up get theirs again, the others expire."""
-        self._types.tidy()
-        if self._periods != self._types.periods:
-            self._periods = self._types.periods
-            self._known.clear()
-
-    def _unreadable(self, hook: str, error: Exception) -> None:
-        """A hook of the protocol raised, or gave what it must not, for a message that is delivered all the same."""
-        self._faults.log(f"the protocol's {hook} raised", error)
-        self._faults.handled(self._faults.occurred(error, "protocol", "error"), "delivered")
 
     def _lag(self, message: Any) -> None:
         """Note how long ago the server sent a message, by its own word; below 0 counts as 0 ns."""
@@ -263,48 +334,12 @@ class MessageEvents:
         self._faults.handled(self._faults.occurred(wrapped, "decode", "warning"), "skipped")
         return NOTHING
 
-    # -- processing ---------------------------------------------------------------------------------------------------
-
-    def failed(self, message: Any, recorders: Recorders, took: int) -> None:
-        """A message whose handler raised was processed, in error."""
-        self._processed(self._slots[3], message, recorders, took, ERROR)
-
-    def slow(self, message: Any, recorders: Recorders, took: int, result: str = OK) -> None:
-        """A message took longer than the profile's slow_after."""
-        self._processed(self.emit.slot(events.MESSAGE_PROCESS_SLOW), message, recorders, took, result)
-
-    def _processed(self, slot: EventSlot, message: Any, recorders: Recorders, took: int, result: str) -> None:
-        if slot.handlers and not self._muted:
-            kind = recorders.kind or self.kind_of(message)
-            slot.emit({"duration": took}, {"client_id": self._client_id, "type": kind, "result": result})
-
-    def raised(self, error: Exception) -> None:
-        """The handler raised; the client goes on."""
-        self._faults.log("on_message raised", error)
-        self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
-
-    def kind_of(self, message: Any) -> str:
-        """Any thread: the type of a message."""
-        try:
-            return self._types(self._type_of(message))
-        except Exception:  # `read` emits that where types are heard of
-            return UNKNOWN
-
     def taken_lags(self) -> dict[str, int]:
         """The sum and the highest of the lags since it was called last; nothing if none is known."""
         lags: list[int] = []
         while self.lags:
             lags.append(self.lags.popleft())
         return {"lag": sum(lags), "lag_max": max(lags)} if lags else {}
-
-    def forget(self) -> None:
-        """The client is closed, in the midst of a message perhaps, whose events leave yet: no more types come up."""
-        self._known.clear()
-
-    def mute(self) -> None:
-        """In a forked child: nothing is emitted of the parent's connection any more."""
-        self._muted = True
-        self.version = -1
 
 
 _RECEIVED: Final = {"direction": "received"}

@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, one_of
 from ..events import TAGS
 from ..link.handshake import Offer
 from ..link.session import Limits
-from ..profiles import STANDARD, Profile
+from ..profiles import Profile
 from ..telemetry import Bus, Metadata
 from .auth import Auth, HeaderAuth, check_auth
 from .protocol import Protocol, check_channel, check_methods, check_protocol
@@ -66,8 +66,7 @@ class Options:
             checks.function("url", self.url)
         else:
             target(self.url)
-        if not isinstance(self.client_id, str) or not self.client_id or len(self.client_id) > 200:
-            raise ConfigurationError(f"client_id is {self.client_id!r}; give 1 to 200 characters")
+        check_client_id(self.client_id)
         check_protocol(self.protocol)
         check_methods(self.protocol)
         for name, *arguments in (("on_message", "message"), ("on_error", "error"), ("on_reconnect",)):
@@ -85,6 +84,8 @@ class Options:
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
                 raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
+        if len({*self.subprotocols}) < len(self.subprotocols):
+            raise ConfigurationError(f"subprotocols is {self.subprotocols!r}; offer each once (RFC 6455, section 4.1)")
         if checks.flag("require_subprotocol", self.require_subprotocol) and not self.subprotocols:
             raise ConfigurationError("require_subprotocol is True and subprotocols is empty; give those to choose from")
         if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
@@ -98,6 +99,8 @@ class Options:
         if self.idle_timeout is not None:
             checks.seconds("idle_timeout", self.idle_timeout)
         check_auth(self.auth)
+        if not self.asks_anew:  # headers= and HeaderAuth together
+            self.header_pairs(target(self.url))
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; give ws.RateLimit(per_second, burst) or None")
         if self.compression not in (None, "deflate"):
@@ -135,7 +138,7 @@ class Options:
     def on(self, bus: Bus) -> Options:
         """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the
         first Monitor that runs there, else the standard one."""
-        profile = next(iter(bus.profiles.copy().values()), STANDARD) if self.follows else self.profile
+        profile = bus.followed() if self.follows else self.profile
         if profile is self.profile:
             return self
         same = copy(self)
@@ -202,6 +205,12 @@ def _server_hostname(given: object) -> str:
     except ValueError:
         pass
     raise checks.refused("server_hostname", given, "a host name or an IP address, such as 'feed.example', or None")
+
+
+def check_client_id(given: object) -> None:
+    """Raises ConfigurationError for what is no id of a client."""
+    if not isinstance(given, str) or not given or len(given) > 200:
+        raise ConfigurationError(f"client_id is {checks.shown(given)}; give 1 to 200 characters")
 
 
 def own_tags(given: object) -> Mapping[str, str]:

@@ -18,7 +18,8 @@ from typing import Any, Final, Protocol
 from .. import events, process
 from ..link.frames import Received, Violation
 from ..link.link import Driver, Link
-from .batch import MANY, Batch
+from .batch import MANY, Batch, Behind
+from .emitter import Emitter
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
@@ -51,11 +52,11 @@ class Receiver:
     ) -> None:
         self.events = messages
         messages.breach = self._breach
-        self.emit = messages.emit
-        self.kind_of = messages.kind_of
-        self.batch = Batch()
+        self.emit: Emitter = messages.emit
+        self.kind_of: Callable[[Any], str] = messages.kind_of
+        self.batch: Batch = Batch()
         # When something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
-        self.due = 0
+        self.due: int = 0
         self._handler = handler
         self._replies = replies
         self._connection = connection
@@ -65,7 +66,7 @@ class Receiver:
         self._rest: Iterator[Any] = iter(())  # what is decoded of it and not handed out,
         self._behind = 0  # and how many are not decoded
         self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
-        self._late = 0  # ns behind the feed, then
+        self._late = Behind()
         self._unsummed = 0  # bytes, about, that were handed out since and are in no sum, as nothing is timed
 
     # -- handing out --------------------------------------------------------------------------------------------------
@@ -325,7 +326,7 @@ class Receiver:
         if link is None or not any(link.waiting()):
             return 0
         first = next(iter(link.inbox.copy()), None)
-        return max(self._late, 0 if first is None else now_ns - first[2])
+        return max(self._late.last, 0 if first is None else now_ns - first[2])
 
     def flush(self) -> None:
         """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or the closing
@@ -359,13 +360,8 @@ class Receiver:
         waited = round(link.idle * 1e9)
         idle = min(waited - before if opened == link.opened_ns else waited, window)
         self._idle = (link.opened_ns, waited)
-        if not size:
-            self._late = 0
-        elif handled:
-            self._late = size * (window - idle) // handled
-        else:
-            self._late += window
-        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": self._late}
+        late = self._late.reckon(size, handled, window - idle, window)
+        return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": late}
 
 
 def _nothing() -> Hand:

@@ -13,14 +13,13 @@ import time
 from typing import Any, Final, NamedTuple, Protocol
 
 from .. import events, process
-from ..clock import CLOCK
 from ..errors import EncodeError, NotConnected, RateLimited
 from ..link.deflate import Deflate
 from ..link.flag import Flag
 from ..link.frames import BINARY, TEXT
 from ..link.link import Link
 from ..telemetry import Recorder
-from .batch import MANY, Batch
+from .batch import MANY, ClockedBatch
 from .emitter import Emitter
 from .faults import Faults
 from .message_types import UNKNOWN, MessageTypes
@@ -159,8 +158,7 @@ class Sender:
         self._bucket = TokenBucket(limit, time.monotonic()) if limit is not None else None
         self._bus = emit.bus
         self._here = _Here()
-        self._batch = Batch()
-        self._flushed_at = -1  # the end of the window that the clock was asked for last
+        self._batch = ClockedBatch(self.flush)
 
     def send(self, message: Any, wait: float, *, urgent: bool = False) -> Link:
         """Encode and send; the link it went out on. Raises EncodeError, NotConnected, RateLimited.
@@ -273,13 +271,13 @@ class Sender:
             if not free:
                 raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
             link.writer.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
-            if batch.due != self._flushed_at or len(batch.counts) >= MANY:
-                self._plan()
+            if batch.due != batch.flushed_at or len(batch.counts) >= MANY:
+                batch.plan()
         except NotConnected:
             self._unsent()
             raise
         except BaseException:  # a signal's handler: what is out was counted
-            self._plan()
+            batch.plan()
             raise
         finally:
             if free:
@@ -304,17 +302,7 @@ class Sender:
 
     def _unsent(self) -> None:
         """Count a message in error."""
-        self._batch.add((1, 0, 1, 0, 0, 0))
-        self._plan()
-
-    def _plan(self) -> None:
-        """Have the sums emitted in time. Set after the call: a timer too many does no harm, one that an interrupt
-        prevented is made by the next message."""
-        self._batch.counted()
-        due = self._batch.due
-        if due and due != self._flushed_at:
-            CLOCK.call_later((due - _clock()) / 1e9, self.flush)
-            self._flushed_at = due
+        self._batch.count((1, 0, 1, 0, 0, 0))
 
     @property
     def due(self) -> int:

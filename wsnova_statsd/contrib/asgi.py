@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from .. import checks, process
 
+__all__ = ["Application", "Message", "Receive", "Send", "lifespan"]
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

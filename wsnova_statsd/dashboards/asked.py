@@ -20,8 +20,10 @@ _DATADOG: Final = re.compile(
     r"\b(?P<space>avg|sum|min|max|count|p\d\d(?:\.\d+)?):(?P<metric>[A-Za-z][\w.]*)\{(?P<where>[^}]*)\}"
     r"(?:\s*by\s*\{(?P<by>[^}]*)\})?"
 )
-_IN_JSON: Final = ("q", "query", "numerator", "denominator")  # the keys of queries in dashboards, monitors and SLOs
-_TITLES: Final = ("title", "name")
+# The keys of queries in boards, monitors and SLOs, and in Grafana's boards and the rules of Prometheus.
+_IN_JSON: Final = ("q", "query", "numerator", "denominator")
+_PROMQL_IN_JSON: Final = "expr"
+_TITLES: Final = ("title", "name", "alert", "record")
 _TAG: Final = re.compile(r"[^\s,()]+")
 _FILTER: Final = re.compile(r"(?:NOT\s+|!\s*)?[^\s,()!$:]+:[^\s,()]+|[^\s,()!$:]+(?=\s+(?:NOT\s+)?IN\b)")
 
@@ -86,8 +88,8 @@ def _filter(text: str) -> tuple[str, str | None]:
 
 
 def of_document(place: str, document: object) -> Iterator[Question]:
-    """The questions of a board, monitor or SLO as JSON, each by the nearest title around it. A query of another source
-    than metrics, such as logs, is no question."""
+    """The questions of a board, monitor, SLO or rule as JSON, each by the nearest title around it. A query of another
+    source than metrics, such as logs, is no question."""
     if isinstance(document, Mapping):
         titles = _TITLES if "data_source" not in document else ()  # that one's name is its place in a formula
         place = next((str(document[key]) for key in titles if document.get(key)), place)
@@ -95,6 +97,8 @@ def of_document(place: str, document: object) -> Iterator[Question]:
             if key in _IN_JSON and isinstance(value, str):
                 if _DATADOG.search(value):
                     yield of_text(place, value)
+            elif key == _PROMQL_IN_JSON and isinstance(value, str):
+                yield of_text(place, value)
             else:
                 yield from of_document(place, value)
     elif isinstance(document, list | tuple):

@@ -63,7 +63,7 @@ class Bill:
         lines = [f"profile {self.profile}, {shape}; for each host", _row(width, "metric", "type", *_HEAD)]
         lines += (_row(width, one.name, one.kind, *_numbers(one)) for one in self.costs)
         lines.append(_row(width, "all", "", *self.total))
-        lines += ["", "the dearest, and how to drop each:"]
+        lines += ["", "the five dearest names, and how to drop each:"]
         lines += (f"{name}: {told}" for name, told in self.drops.items())
         return [*lines, "", f"no series in this shape: {', '.join(self.absent)}"]
 
@@ -132,7 +132,7 @@ def _drop(name: str, there: Mapping[str, Shipped]) -> str:
     if name.startswith(KPI_PREFIX):
         return "ws.Monitor(kpis=False)"
     if name.startswith(figures.PREFIX):
-        return "it stays, as what it says of losses is worth more"
+        return "it cannot be dropped: the reporter's own figures tell of losses"
     if name + COMPANION in there and name != GUIDE_LINE:
         return "ws.StatsdReporter(ws.statsd_metrics(lean=True))"
     every = ", or distributions=False for all of them" if there[name].kind == "distribution" else ""

@@ -1,8 +1,8 @@
-"""The life of a client by which costs are told: what it emits from start to end, and so which series there are.
+"""The life of a client from which costs are computed: what it emits from start to end, and so which series there are.
 
-It dials and subscribes, receives messages of so many types and sends others, each handled without a fault, loses its
-link once, is back with the first try, and is closed. What only happens to some clients - logins, failed tries, slow or
-stuck messages, other errors, ages of messages - is left out. Pure data and functions, no thread.
+It dials and subscribes, receives messages of several types and sends others, all handled without a fault, loses its
+link once, reconnects with the first try, and is closed. What only happens to some clients - logins, failed tries, slow
+or stuck messages, other errors, ages of messages - is left out. Pure data and functions, no thread.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _MOST: Final = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """So many clients, each in every one of `workers` processes of a host, as they are behind a prefork server: one
-    name means one client. Each receives messages of `types` and sends some of `sent_types`."""
+    """How many clients there are, and how many processes of a host run all of them, as a prefork server does; how many
+    types of messages each client receives and sends."""
 
     clients: int = 1
     types: int = 10

@@ -30,7 +30,15 @@ def lint(given: object, profile: ProfileName | Profile | None = None) -> Report:
     Queries without a definition beside them are asked of the default lists. Raises ConfigurationError for anything
     else, and for a text that is no query.
     """
-    under = None if profile is None else resolve(profile)
+    return _judge(given, None if profile is None else resolve(profile), frozenset(_defaults()))
+
+
+def lint_guide(profile: Profile | None = None) -> Report:
+    """Judge the guide's own definitions and queries, as if they were anybody's."""
+    return _judge([*guide.DEFINITIONS, guide.QUERIES], profile, frozenset())
+
+
+def _judge(given: object, profile: Profile | None, default: frozenset[Definition]) -> Report:
     listed: list[Definition] = []
     asked: list[Question] = []
     for one in _parts("the query", given):
@@ -40,16 +48,16 @@ def lint(given: object, profile: ProfileName | Profile | None = None) -> Report:
             asked.append(one)
     if not listed and not asked:
         raise ConfigurationError("there is nothing to judge: neither a metric definition nor a query")
-    there = known(listed or [*statsd_metrics(), *prometheus_metrics()])
-    found = list(of_metrics(listed, under, own=True))
+    there = known(listed or _defaults())
+    told = {one.name for one in listed if one not in default}
+    found = list(of_metrics(listed, profile, default))
     for question in asked:
-        found += of_question(question, there, None if listed else under)
+        found += of_question(question, there, profile, told)
     return _report(found, listed, len(asked))
 
 
-def lint_guide(profile: Profile | None = None) -> Report:
-    """Judge the guide's own definitions and queries."""
-    return lint([*guide.DEFINITIONS, guide.QUERIES], profile)
+def _defaults() -> list[Definition]:
+    return [*statsd_metrics(), *prometheus_metrics()]
 
 
 def lint_shipped(profile: Profile | None = None) -> Report:
@@ -59,7 +67,7 @@ def lint_shipped(profile: Profile | None = None) -> Report:
     """
     listed = statsd_metrics()
     there = known(listed)
-    found = list(of_metrics(listed, profile, own=False))
+    found = list(of_metrics(listed, profile, listed))
     queries = 0
     for one in PROFILES.values() if profile is None else (profile,):
         for question in _made_for(one):

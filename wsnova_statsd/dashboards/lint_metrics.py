@@ -1,12 +1,11 @@
 """Judges definitions, one by one and side by side: what can never have data, or costs without an end.
 
-The catalogue says what an event carries. Of an event that is not in there, an application's own, nothing is known but
-what the definition says of itself. Pure functions, no thread.
+The catalogue says what an event carries. Of an application's own events nothing is known. Pure functions, no thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from .. import events
@@ -24,21 +23,24 @@ from .shipped import fills
 _UNITS: Final[Mapping[str, tuple[str, ...]]] = {"nanoseconds": ("native", "nanosecond"), "bytes": ("byte",)}
 
 
-def of_metrics(metrics: Iterable[Definition], profile: Profile | None, *, own: bool) -> Iterator[Finding]:
-    """What is wrong with these definitions, under a profile if one is given. `own`: who is told chose the list, so that
-    a metric the profile switches off is a fault of it."""
-    listed = list(metrics)
-    first = {one.name: one for one in reversed([*statsd_metrics(), *listed])}
+def of_metrics(
+    metrics: Iterable[Definition], profile: Profile | None, default: Container[Definition]
+) -> Iterator[Finding]:
+    """What is wrong with these definitions, under a profile if one is given. It is a fault if the profile switches one
+    off, and a note for the `default` ones, which are the same for every profile."""
+    listed, statsd = list(metrics), statsd_metrics()
+    first = {one.name: one for one in reversed([*statsd, *listed])}
     prometheus = for_prometheus(listed)
     for one in listed:
         yield from _of_event(one)
         if profile is not None and not fills(profile, one.event):
-            to_do = "; leave the metric out, or choose another profile" if own else ""
-            yield Finding("never fires", one.name, f"{silence(profile, one.event)}{to_do}", own)
+            chosen = one not in default
+            to_do = "; leave the metric out, or choose another profile" if chosen else ""
+            yield Finding("never fires", one.name, f"{silence(profile, one.event)}{to_do}", chosen)
         yield from _of_tags(one)
         yield from _of_unit(one)
         yield from _of_type(one, first[one.name])
-        if prometheus and one.kind == "distribution" and one.buckets is None:
+        if prometheus and one.kind == "distribution" and one.buckets is None and one not in statsd:
             text = "it has no buckets, so Prometheus gets default ones; give buckets= that hold your limits"
             yield Finding("no buckets", one.name, text)
     if prometheus:
@@ -84,12 +86,11 @@ def _of_tags(one: Definition) -> Iterator[Finding]:
             text = f"tag {tag} never has a value: {one.event} has no {key!r}; it has {', '.join(spec.metadata)}"
             yield Finding("unknown tag", one.name, text + nearest(key, spec.metadata))
         elif key in UNBOUNDED:
-            text = f"tag {tag} has no bound: each new {key} is one more series for good; leave it out"
+            text = f"tag {tag} has no bound: each new {key} adds a series; leave it out"
             yield Finding("unbounded tag", one.name, text)
         elif spec is None and is_sensitive(key):
-            yield Finding(
-                "unknown tag", one.name, f"tag {tag} never has a value: {key!r} names a secret, which is dropped"
-            )
+            text = f"tag {tag} never has a value: {key!r} names a secret, which is dropped"
+            yield Finding("unknown tag", one.name, text)
 
 
 def _of_unit(one: Definition) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ client's own tags. Pure functions, no thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,9 +43,9 @@ _FROM_PROMETHEUS: Final = frozenset({"le", "quantile"})
 
 @dataclass(slots=True)
 class Known:
-    """A metric that can be asked for: its tags, each with its values if there is a list of them, and the event that it
-    is made of, if it is one. `averaged`: its values are means already; `whole` is the distribution that has all values
-    of a gauge which keeps the last one."""
+    """A metric that can be asked for, by the name of its definition: its tags, each with its values if there is a list
+    of them, and the event that it is made of, if it is one. `averaged`: its values are means already; `whole` is the
+    distribution that has all values of a gauge which keeps the last one."""
 
     name: str
     tags: dict[str, frozenset[str] | None]
@@ -70,11 +70,11 @@ def known(metrics: Iterable[Definition]) -> dict[str, Known]:
             metric.whole = one.name + COMPANION
         if one.kind == "summary":
             for last in _OF_HISTOGRAM:
-                name = f"{one.name}.{last}"
-                found.setdefault(name, Known(name, metric.tags, one.event, last in _MEANS_OF_HISTOGRAM))
+                averaged = last in _MEANS_OF_HISTOGRAM
+                found.setdefault(f"{one.name}.{last}", Known(one.name, metric.tags, one.event, averaged))
         for name, labels in _in_prometheus(one):
             tags = {label: metric.tags.get(label) for label in labels}
-            found.setdefault(name, Known(name, tags, one.event))
+            found.setdefault(name, Known(one.name, tags, one.event))
     return found
 
 
@@ -95,22 +95,25 @@ def _in_prometheus(one: Definition) -> Iterator[tuple[str, frozenset[str]]]:
         yield name, family.labels | _FROM_PROMETHEUS
 
 
-def of_question(question: Question, metrics: Mapping[str, Known], profile: Profile | None) -> Iterator[Finding]:
-    """What is wrong with one query, under a profile if one is given."""
+def of_question(
+    question: Question, metrics: Mapping[str, Known], profile: Profile | None, told: Container[str] = ()
+) -> Iterator[Finding]:
+    """What is wrong with one query, under a profile if one is given. `told` are the names of metrics of which it is a
+    fault already that the profile switches them off."""
     rooms = {_room(name) for name in metrics}
     for asked in question.asked:
         metric = _find(asked.metric, metrics)
         if metric is not None:
             yield from _of_known(question.place, asked, metric)
-            if profile is not None and metric.event is not None and not fills(profile, metric.event):
-                text = f"{asked.metric} has no data: {silence(profile, metric.event)}"
-                yield Finding("never fires", question.place, text)
+            event = metric.event if metric.name not in told else None
+            if profile is not None and event is not None and not fills(profile, event):
+                yield Finding("never fires", question.place, f"{asked.metric} has no data: {silence(profile, event)}")
         elif _room(asked.metric) in rooms:
-            default = "; ws.statsd_metrics() has it" if asked.metric in _DEFAULT else ""
-            text = f"nobody defines {asked.metric}{default or nearest(asked.metric, metrics)}"
+            default = "; the default list has it" if asked.metric in _DEFAULT else ""
+            text = f"no metric is called {asked.metric}{default or nearest(asked.metric, metrics)}"
             yield Finding("unknown metric", question.place, text)
     for name in question.averages:
-        text = f"it averages the means of {name}, so that one value weighs as much as a thousand; divide a sum by a sum"
+        text = f"it averages the means of {name}: each counts once, however many values it has; divide sum by sum"
         yield Finding("average of averages", question.place, text)
 
 

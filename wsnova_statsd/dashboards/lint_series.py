@@ -62,9 +62,10 @@ def _of_tags(name: str, members: Iterable[Received], many: int) -> Iterator[Find
         more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         text = f"tag {_cut(bad[0])!r}{more}: a tag holds letters, digits and _ - : . /, and has {wire.MAX_TAG} at most"
         yield Finding("bad tag", name, text)
-    for key, values in Counter(tag.partition(":")[0] for tag in tags).items():
+    keys = Counter(tag.partition(":")[0] for tag in tags)
+    for key, values in sorted(keys.items(), key=lambda one: (-one[1], one[0])):
         if values > many:
-            text = f"tag {_cut(key)} has {values} values: each is one more series, and is paid for; leave it out"
+            text = f"tag {_cut(key)} has {values} values: each adds a series, which is billed; leave the tag out"
             yield Finding("many tag values", name, text)
 
 

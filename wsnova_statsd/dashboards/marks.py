@@ -18,6 +18,8 @@ from .datadog import Json
 
 _PREFIX: Final = "wsnova-statsd"
 _MARK: Final = re.compile(rf"{_PREFIX}:([a-z0-9_.-]+):([0-9a-f]{{16}})\Z")
+_NOT_NAME: Final = re.compile(r"[^a-z0-9_.-]")
+_LONGEST: Final = 120  # characters of a name: a tag has 200 in all
 _SAME: Final = {"metric alert": "query alert"}  # two words of Datadog's for one thing
 
 
@@ -30,6 +32,13 @@ class Mark:
 
     def __str__(self) -> str:
         return f"{_PREFIX}:{self.name}:{self.digest}"
+
+
+def mark_name(*parts: str) -> str:
+    """The name of a mark made of these parts: what no tag may hold is replaced, and what is too long for one is cut."""
+    name = "-".join(parts)
+    clean = _NOT_NAME.sub("-", name.lower())
+    return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 17]}-{digest(name)}"
 
 
 def digest(document: Any) -> str:

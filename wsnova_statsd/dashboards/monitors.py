@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from ..insight.rules import Rule
 from ..profiles import Profile
-from .datadog import Json, formula, text
+from .datadog import TITLE, Json, formula, text
 from .queries import Line
 from .watches import CheckWatch, Objective, Watch, check_watches, objectives, watches
 
-_TITLE: Final = "WebSocket clients: "
 _DAYS: Final = "30d"
 _SLICE: Final = 300  # seconds of a slice of an objective
 
@@ -53,7 +52,7 @@ def _monitor(
 ) -> Json:
     """`{{client.name}}` in a message is the value of a group's tag, which Datadog fills in."""
     return {
-        "name": f"{_TITLE}{title}",
+        "name": f"{TITLE} ({profile.name}): {title}",
         "type": kind,
         "query": query,
         "message": f"Client {{{{client.name}}}}: {advice}",
@@ -64,7 +63,7 @@ def _monitor(
 
 def _slo(one: Objective, profile: Profile, namespace: str) -> Json:
     document: Json = {
-        "name": f"{_TITLE}{one.title}",
+        "name": f"{TITLE} ({profile.name}): {one.title}",
         "description": f"{one.told} Made by wsnova-statsd for profile {profile.name}.",
         "tags": _tags(profile),
         "thresholds": [{"timeframe": _DAYS, "target": one.target, "warning": one.warning}],

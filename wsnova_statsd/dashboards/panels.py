@@ -266,11 +266,8 @@ def sections(profile: Profile, metrics: Iterable[Definition] | None = None) -> t
     """The board for a list of definitions (None: the default one) under a profile."""
     given = list(statsd_metrics() if metrics is None else metrics)
     known = shipped(given, profile)
-    targets = profile.kpi_targets
-    kpis = (Panel(key, "line", (kpi_line(key),), target=targets.get(key)) for key in (*KPI_KEYS, BLIND))
     every = (
         Section("Overview", _overview(profile)),
-        Section("KPIs and their targets", tuple(kpis)),
         Section("Connections", _CONNECTIONS),
         Section("Messages", _MESSAGES),
         Section("Errors and alerts", _ERRORS),
@@ -283,14 +280,15 @@ def sections(profile: Profile, metrics: Iterable[Definition] | None = None) -> t
 
 
 def _overview(profile: Profile) -> tuple[Panel, ...]:
-    """The overview, with what the profile wants of the figures that are KPIs too."""
+    """The overview, with the KPIs, and what the profile wants of them."""
     targets = profile.kpi_targets
+    kpis = (Panel(key, "line", (kpi_line(key),), target=targets.get(key)) for key in (*KPI_KEYS, BLIND))
     success, time = targets.get("connection_success_rate"), targets.get("connection_time_ms")
     wanted = {
         "Connection success rate": None if success is None else (success[0], percent(success[1])),
         "Average connection time": time,
     }
-    return tuple(replace(panel, target=wanted.get(panel.title)) for panel in _OVERVIEW)
+    return (*(replace(panel, target=wanted.get(panel.title)) for panel in _OVERVIEW), *kpis)
 
 
 def percent(share: float) -> float:

@@ -17,13 +17,14 @@ import datadog
 from datadog.api.api_client import APIClient
 from datadog.api.exceptions import ClientError, HTTPError, HttpTimeout, ProxyError
 
-from ..errors import ConfigurationError, WsnovaError
+from ..errors import ConfigurationError
 from .datadog import Json
+from .pushing import PushFailed
 
 _SITE: Final = "datadoghq.com"
 _PAGE: Final = 100  # objects
 _MOST: Final = 1000  # pages
-_TIMEOUT: Final = 20  # seconds
+_TIMEOUT: Final = 20.0  # seconds
 _NOT_FOUND: Final = 404
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 # The package raises for these, without the status; here it returns them.
@@ -31,10 +32,6 @@ _ANSWERED: Final = [200, 201, 202, 204, 400, 401, 403, 404, 409, 429]
 _STATUS: Final = re.compile(r"code: (\d{3})")
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")
 _SCOPES: Final = "dashboards_write, monitors_write, slos_write and metrics_metadata_write"
-
-
-class PushFailed(WsnovaError):
-    """Datadog did not take a request, or was not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +62,11 @@ DASHBOARD: Final = Kind("dashboard", "dashboard", "title", False, "dashboards", 
 class Api:
     """The API of one organisation, found by DD_API_KEY, DD_APP_KEY, DD_SITE and DATADOG_HOST, which wins.
 
-    Raises ConfigurationError for a key that is missing and a site that is none.
+    A request may take `timeout` seconds. Raises ConfigurationError for a key that is missing and a site that is none.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ, timeout: float = _TIMEOUT) -> None:
+        self._timeout = timeout
         keys = {name: environ.get(name, "").strip() for name in ("DD_API_KEY", "DD_APP_KEY")}
         missing = [name for name, key in keys.items() if not key]
         if missing:
@@ -85,7 +83,7 @@ class Api:
             hostname_from_config=False,
             return_raw_response=True,
             mute=False,
-            timeout=_TIMEOUT,
+            timeout=timeout,
         )
 
     def all_of(self, kind: Kind) -> Iterator[Json]:
@@ -145,7 +143,7 @@ class Api:
         except (ClientError, ProxyError) as error:
             raise PushFailed(f"{self.host} is not reached: {_cause(error)}; check DD_SITE and the network") from None
         except HttpTimeout:
-            raise PushFailed(f"no answer to {asked} within {_TIMEOUT} s; run the same command again") from None
+            raise PushFailed(f"no answer to {asked} within {self._timeout:g} s; run the same command again") from None
         except Exception as error:  # what `requests` raises that the package does not know: an answer that breaks off
             raise PushFailed(f"no whole answer to {asked}: {_cause(error)}; run the same command again") from None
         status_code: int = response.status_code

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ..errors import WsnovaError
 from .datadog import Json
 from .marks import Mark, digest, edits, mark_of, marked, unchanged_since, unmarked
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from .push import Api, Kind
 
 _SHOWN: Final = 3  # keys that were changed; the rest is counted
+
+
+class PushFailed(WsnovaError):
+    """Datadog did not take a request, or was not reached."""
 
 
 @dataclass(slots=True)
@@ -41,15 +46,15 @@ class Push:
                 self.later.append(metric)
                 self.tell(_line("later", "metadata", f"{metric}: Datadog has not seen it yet"))
                 continue
-            written = {key: found[key] for key in document if found.get(key) not in (None, "")}
-            changed = list(edits({key: document[key] for key in written}, written))
-            if not changed and len(written) == len(document):
+            missing = [key for key in document if found.get(key) in (None, "")]
+            changed = [key for key in edits(document, found) if key not in missing]
+            if not changed and not missing:
                 self._told("unchanged", "metadata", metric)
             elif changed and not self.force:
                 self._refuse("metadata", metric, f"has another {_named(changed)}; --force overwrites it")
             else:
                 if not self.dry:
-                    self.api.describe(metric, document)
+                    self.api.describe(metric, {key: document[key] for key in (*missing, *changed)})
                 self._told("overwritten" if changed else "updated", "metadata", metric)
 
     def objects(self, kind: Kind, documents: Mapping[str, Json]) -> None:
@@ -63,13 +68,17 @@ class Push:
             else:
                 titles[str(one.get(kind.title))].append(one)
         for name, document in documents.items():
-            self._object(kind, name, document, known[name], titles[document[kind.title]])
+            title = document[kind.title]
+            try:
+                self._object(kind, name, document, known[name], titles[title])
+            except PushFailed as error:
+                raise PushFailed(f"{kind.name} {title}: {error}") from None
 
     def _object(self, kind: Kind, name: str, document: Json, ours: list[Json], others: list[Json]) -> None:
         title = document[kind.title]
         if len(ours) > 1:
-            ids = " and ".join(str(one["id"]) for one in ours)
-            self._refuse(kind.name, title, f"is there more than once, {ids} have the mark {name}; delete one of them")
+            named = " and ".join(f"{one.get(kind.title)} ({one['id']})" for one in ours)
+            self._refuse(kind.name, title, f"is there more than once: {named} have the mark {name}; delete one of them")
         elif ours:
             self._known(kind, name, document, ours[0])
         elif others:
@@ -85,17 +94,15 @@ class Push:
         found = self.api.read(kind, listed)
         mark = mark_of(found, by_tag=kind.by_tag) or Mark(name, "")
         plain, title, object_id = unmarked(found, by_tag=kind.by_tag), document[kind.title], found["id"]
-        current = mark.digest == digest(document)
-        changed = list(edits(document, plain)) if current else []
+        current, changed = mark.digest == digest(document), list(edits(document, plain))
         if current and not changed:
             self._told("unchanged", kind.name, title, object_id)
             return
-        foreign = bool(changed) or not unchanged_since(mark.digest, plain, document)
+        foreign = bool(changed) and (current or not unchanged_since(mark.digest, plain, document))
         if foreign and not self.force:
-            what = _named(changed) if changed else "it"
-            self._refuse(
-                kind.name, f"{title} ({object_id})", f"was changed by somebody else: {what}; --force overwrites that"
-            )
+            whose = "" if current else ", or made by another version"
+            why = f"was changed by somebody else{whose}: {_named(changed)}; --force overwrites that"
+            self._refuse(kind.name, f"{title} ({object_id})", why)
             return
         if not self.dry:
             self.api.update(kind, object_id, marked(name, document, by_tag=kind.by_tag))

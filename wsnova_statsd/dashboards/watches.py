@@ -111,7 +111,7 @@ _GONE: Final = (
     "purpose; then resolve this alert by hand."
 )
 _MISSED: Final = (
-    "Look at the section of KPIs: the message of the check names the one that misses its target by more than a tenth."
+    "Look at the overview: the message of the check names the KPI that misses its target by more than a tenth."
 )
 
 

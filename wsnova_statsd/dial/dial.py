@@ -117,7 +117,7 @@ class Dial:
             selector.close()
             for sock in waiting:
                 sock.close()
-        raise _failed(fault, f"{host} port {port}")
+        raise unreachable(fault, f"{host} port {port}")
 
     def connect_unix(self, path: str) -> socket.socket:
         """A connected Unix stream socket. It connects at once or not at all: a full queue is a refusal."""
@@ -196,8 +196,9 @@ class Dial:
             relay.start()
             self._made.remove(sock)  # the relay's now
             sock = relay.near
+        name = host.partition("%")[0]  # no certificate has the zone of an address
         try:
-            self._made.append(secured := context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False))
+            self._made.append(secured := context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False))
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError | ValueError):
@@ -276,7 +277,8 @@ def _alternate(addresses: list[_Address]) -> list[_Address]:
     return [one for pair in itertools.zip_longest(first, second) for one in pair if one is not None]
 
 
-def _failed(fault: OSError | None, where: str) -> ConnectionFailed:
+def unreachable(fault: OSError | None, where: str) -> ConnectionFailed:
+    """The error for an address that could not be connected to."""
     if fault is not None and fault.errno == errno.ECONNREFUSED:
         text = f"nothing listens at {where}; check host and port, and that the server runs"
         return ConnectionFailed(text, cause="refused")

@@ -24,6 +24,7 @@ class Relay:
 
     def __init__(self, proxy: ssl.SSLSocket) -> None:
         self._proxy = proxy
+        self.near: socket.socket
         self.near, self._far = socket.socketpair()
         self.near.setblocking(False)
         self._far.setblocking(False)

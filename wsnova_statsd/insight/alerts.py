@@ -99,6 +99,7 @@ class Alerts:
     ConfigurationError at once. Every method from any thread.
     """
 
+    @checks.by_name
     def __init__(
         self,
         rules: Iterable[Rule] | None,

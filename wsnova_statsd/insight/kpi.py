@@ -111,7 +111,7 @@ class KpiTracker:
         self._left: Left = {}
         self._ticks = 0
         self._due = time.monotonic()  # of the last tick
-        self.skipped = 0  # events and alerts whose measurements are missing or absurd
+        self.skipped: int = 0  # events and alerts whose measurements are missing or absurd
 
     def _window(self) -> Window:
         return Window(self._slice_ns, self._slice_count)

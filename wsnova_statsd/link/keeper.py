@@ -24,7 +24,8 @@ from ..redaction import log_fault
 from .link import Driver, Link
 from .transport import polling
 
-AWAY: Final = 0.25
+AWAY: Final = 0.25  # seconds, and between two looks
+_CALM: Final = 1.0  # seconds between two looks while all owners read
 _LONGEST: Final = 3600.0  # seconds of one wait, with no link to keep
 _LONG: Final = 1.0  # seconds after which another thread emits what the owner should
 _log = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ class Kept:
     __slots__ = ("asked_at", "link", "on_data", "on_long", "registered", "selector")
 
     def __init__(self, link: Link, on_data: Callable[[], None], on_long: Callable[[], None]) -> None:
-        self.link = link
-        self.on_data = on_data
-        self.on_long = on_long
-        self.registered = -1  # the descriptor in the selector
+        self.link: Link = link
+        self.on_data: Callable[[], None] = on_data
+        self.on_long: Callable[[], None] = on_long
+        self.registered: int = -1  # the descriptor in the selector
         self.selector: selectors.BaseSelector | None = None
-        self.asked_at = 0.0  # when others were last asked to stand in
+        self.asked_at: float = 0.0  # when others were last asked to stand in
 
 
 class Keeper:
@@ -120,7 +121,7 @@ class Keeper:
         selector = selectors.DefaultSelector()
         selector.register(woken, selectors.EVENT_READ)
         wait = polling(woken)  # takes a tenth of the selector's time, which matters where nothing else is done
-        next_round = time.monotonic() + AWAY
+        pause, next_round = AWAY, 0.0
         while self._waker is waker:
             left = max(0.0, next_round - time.monotonic()) if links else _LONGEST
             if self._registered or self._posts or wait(math.ceil(left * 1e3)):
@@ -132,13 +133,15 @@ class Keeper:
                         self._post(selector, links, *self._posts.popleft())
             now = time.monotonic()
             if now >= next_round:
-                next_round = now + AWAY
                 away = [kept for link, kept in links.items() if link.disposed or link.driver is not _OWNER]
-                if away or self._registered:  # nearly all owners read
+                busy = bool(away or self._registered)  # nearly all owners read
+                pause = AWAY if busy else min(2 * pause, _CALM)
+                next_round = now + pause
+                if busy:
                     self._round(selector, links, away, now)
 
     def _round(self, selector: selectors.BaseSelector, links: dict[Link, Kept], away: list[Kept], now: float) -> None:
-        """Four times a second: what is to be done for owners who are away, and for links that ended."""
+        """What is to be done for owners who are away, and for links that ended; four times a second while there are."""
         for kept in self._registered.union(away):
             with _GUARD:
                 if kept.link.disposed:  # by what came before it was watched

@@ -95,7 +95,7 @@ class Transport:
         self._buffer: mmap.mmap | None = None  # what the last long read went into,
         self._lent: Lent | None = None  # until it was taken
         self._size = SMALL  # of the next read; FLOOD while reads are full
-        self.ready = True  # bytes may be here that no poll would show, or the last read left some
+        self.ready: bool = True  # bytes may be here that no poll would show, or the last read left some
         self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
         self._recv: Callable[[int, int], bytes] = sock.recv
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
@@ -104,9 +104,9 @@ class Transport:
         self._send: Callable[..., int] = sock.send
         # Writes what goes at once, with `flags`; returns how many bytes that were. On TLS always none, and `send` does.
         self.write: Callable[[bytes, int], int] = sock.send if self._tls is None else lambda _data, _flags: 0
-        self.flags = (self._at_once,)
+        self.flags: tuple[int] = (self._at_once,)
         self._poll = polling(sock)  # the reader's: until bytes are there, so many ms
-        self.lively = False  # more may come at once; the reader says when not
+        self.lively: bool = False  # more may come at once; the reader says when not
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -117,18 +117,11 @@ class Transport:
 
     def unread(self) -> int:
         """Bytes that wait in the kernel to be read; ciphertext on TLS. Any thread; 0 where that cannot be asked."""
-        return self._asked("FIONREAD")
+        return asked(self._sock, "FIONREAD")
 
     def unsent(self) -> int:
         """Bytes that were written and that the peer has not taken yet. Any thread; 0 where that cannot be asked."""
-        return self._asked("TIOCOUTQ")
-
-    def _asked(self, request: str) -> int:
-        try:
-            answer = fcntl.ioctl(self._sock.fileno(), getattr(termios, request), b"\0\0\0\0")
-            return int(struct.unpack("i", answer)[0])
-        except (OSError, ValueError, AttributeError):
-            return 0
+        return asked(self._sock, "TIOCOUTQ")
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -312,6 +305,15 @@ class Transport:
         """Give the descriptor back; by the thread that reads."""
         with contextlib.suppress(OSError):
             self._sock.close()
+
+
+def asked(sock: Stream, request: str) -> int:
+    """What the kernel answers: the bytes of FIONREAD or TIOCOUTQ. Any thread; 0 where that cannot be asked."""
+    try:
+        answer = fcntl.ioctl(sock.fileno(), getattr(termios, request), b"\0\0\0\0")
+        return int(struct.unpack("i", answer)[0])
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def loss_of(error: Exception) -> Loss:

@@ -73,7 +73,7 @@ class Packer:
         self._tags = tags
         self._suffix = suffix
         self._limit = limit
-        self.delivery = delivery if delivery is not None else DeliveryStats()
+        self.delivery: DeliveryStats = delivery if delivery is not None else DeliveryStats()
         self._lock = lock if lock is not None else threading.Lock()
         self._clock = clock
         self._now = clock()  # of the flush under way

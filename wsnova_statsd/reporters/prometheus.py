@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import checks, process, telemetry
-from ..client.client import announce, emit_sums
+from ..client.living import announce, emit_sums
 from ..errors import ConfigurationError, MissingExtra, one_of
 from ..metrics.catalogue import histogram_bounds, prometheus_metrics
 from ..metrics.definitions import Definition, listed
@@ -151,6 +151,7 @@ class PrometheusReporter:
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
+    @checks.by_name
     def start(self, port: int | None = PORT, address: str = ADDRESS) -> PrometheusReporter:
         """Attach to the bus and serve the metrics over HTTP. Started already: nothing happens.
 

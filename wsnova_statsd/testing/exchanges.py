@@ -1,4 +1,4 @@
-"""Two scripted exchanges on a WebSocketServer: one speaks JSON-RPC, one ops and events. Needs the `test` extra.
+"""Two scripted exchanges on a WebSocketServer: one speaks JSON-RPC, one ops and events. Needs the `testing` extra.
 
     with JsonRpcExchange() as exchange, ws.Client(exchange.url, protocol=ws.JsonRpcProtocol()) as client:
         client.subscribe("ticker.BTC-PERPETUAL")
@@ -16,6 +16,17 @@ from typing import Any, ClassVar, Final
 
 from wsnova_statsd.checks import is_number
 from wsnova_statsd.testing._exchange import Exchange, Session
+
+__all__ = [
+    "BAD_REQUEST",
+    "INVALID_CREDENTIALS",
+    "INVALID_PARAMS",
+    "METHOD_NOT_FOUND",
+    "PARSE_ERROR",
+    "UNAUTHORIZED",
+    "JsonRpcExchange",
+    "OpFeed",
+]
 
 INVALID_CREDENTIALS: Final = (13004, "invalid_credentials")  # Deribit's codes and words
 UNAUTHORIZED: Final = (13009, "unauthorized")

@@ -1,0 +1,52 @@
+"""`wsnova-statsd run SCRIPT` before it becomes the program: what it refuses, and which variables the program gets."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wsnova_statsd.cli.main import main
+from wsnova_statsd.cli.program import STARTUP, environment
+
+
+def test_the_folder_of_our_sitecustomize_stands_first_and_once() -> None:
+    """What else stands on PYTHONPATH stays, empty parts too, which mean the current folder; so do other variables."""
+    assert sorted(os.listdir(STARTUP)) in (["sitecustomize.py"], ["__pycache__", "sitecustomize.py"])
+    for before, after in (
+        (None, STARTUP),
+        ("", STARTUP),
+        ("/a::/b", f"{STARTUP}:/a::/b"),
+        (f"{STARTUP}:/a", f"{STARTUP}:/a"),
+        (f"/a:{STARTUP}", f"{STARTUP}:/a:{STARTUP}"),
+    ):
+        given = {"HOME": "/root"} | ({} if before is None else {"PYTHONPATH": before})
+        assert environment(given) == {"HOME": "/root", "PYTHONPATH": after}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nope.py"], "there is no script 'nope.py'; give the path of one, -m MODULE or -- COMMAND"),
+        (["feeds.live"], "and for clients of your own MODULE:NAME"),
+        (["--", "nope-nope"], "there is no command 'nope-nope' on the PATH; for a script leave out the --"),
+        (["--", "./broken"], "'./broken' cannot be run: Exec format error"),
+        (["--helth-file", "x", "y.py"], "did you mean '--health-file'?"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence_and_status_2(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    told: str,
+) -> None:
+    """Before this process is another program."""
+    monkeypatch.chdir(tmp_path)
+    Path("broken").write_bytes(b"\0")
+    Path("broken").chmod(0o755)
+    with pytest.raises(SystemExit) as refused:
+        main(["run", *arguments])
+    out, err = capsys.readouterr()
+    assert (refused.value.code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("wsnova-statsd run: ")
+    assert told in err

@@ -1,0 +1,560 @@
+"""An instrumented WebSocketApp against real servers: its events, and that the program behaves as it did."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import websocket
+
+import wsnova_statsd as ws
+from tests.support import until
+from wsnova_statsd import events
+from wsnova_statsd.contrib import websocket_app
+from wsnova_statsd.errors import ClientIdInUse, ConfigurationError
+from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
+from wsnova_statsd.testing.tcp import BINARY, CONTINUATION, TEXT, Connection, TcpServer, refuses, server_frame
+
+App = websocket.WebSocketApp
+# The library leaves the socket of a link that the server has closed to be collected.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """What it leaves is collected within the test, whose filter knows of it."""
+    yield
+    gc.collect()
+
+
+@contextmanager
+def instrumented(app: App, bus: ws.Bus, **options: Any) -> Iterator[tuple[App, EventLog]]:
+    """The app under the financial profile, with all that it emits."""
+    with capture_events(bus=bus) as log:
+        websocket_app.instrument(app, **{"client_id": "md-1", "profile": "financial", "bus": bus, **options})
+        try:
+            yield app, log
+        finally:
+            app.close(timeout=0.1)
+            with suppress(ConfigurationError):
+                websocket_app.uninstrument(app)
+
+
+def _app(url: str, until_message: str = "last", **callbacks: Any) -> App:
+    """An app that closes itself at its last message."""
+    own = callbacks.pop("on_message", lambda app, message: None)
+
+    def on_message(app: App, message: str) -> None:
+        try:
+            own(app, message)
+        finally:
+            if message == until_message:
+                app.close(timeout=0.5)
+
+    return App(url, on_message=on_message, **callbacks)
+
+
+def _names(log: EventLog, of: str = "") -> list[str]:
+    names = [one.event.removeprefix(events.PREFIX) for one in log if "batch" not in one.event]
+    return [one for one in names if one.startswith(of)]
+
+
+def _sums(log: EventLog, direction: str) -> list[dict[str, Any]]:
+    return [
+        one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED) if one.metadata["direction"] == direction
+    ]
+
+
+def _raw(*frames: bytes) -> TcpServer:
+    """A server that writes these frames, then a text `last`, and answers the close frame."""
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        for frame in (*frames, server_frame(TEXT, b"last")):
+            connection.send(frame)
+        with suppress(EOFError, OSError):
+            while connection.read_frame()[0] != 8:
+                pass
+
+    return TcpServer(script)
+
+
+# -- processing --------------------------------------------------------------------------------------------------------
+
+
+def test_an_app_emits_each_message_from_its_arrival_to_the_end_of_its_callbacks(bus: ws.Bus) -> None:
+    """Received with the payload's bytes before process.started; completed after the last callback."""
+    order: list[str] = []
+    with WebSocketServer(send_messages(["ä", b"abc", "last"])) as server:
+        app = _app(server.url, on_data=lambda app, data, kind, whole: order.append("data"))
+        with instrumented(app, bus) as (app, log):
+            app.run_forever()
+    received = log.of(events.MESSAGE_RECEIVED)
+    assert [(one.measurements["size"], one.metadata["type"]) for one in received] == [
+        (2, "text"),
+        (3, "binary"),
+        (4, "text"),
+    ]
+    assert _names(log, "message")[:3] == ["message.received", "message.process.started", "message.process.completed"]
+    assert log.count(events.MESSAGE_PROCESS_COMPLETED) == log.count(events.MESSAGE_PROCESS_STARTED) == 3
+    assert order == ["data"] * 3
+    assert {one.metadata["client_id"] for one in log} == {"md-1"}
+
+
+def test_processing_runs_from_the_first_callback_to_the_end_of_the_last(bus: ws.Bus) -> None:
+    """on_data and on_message of one message are one processing, and both count."""
+    with WebSocketServer(send_messages(["last"])) as server:
+        app = _app(
+            server.url,
+            on_data=lambda *given: time.sleep(0.03),
+            on_message=lambda *given: time.sleep(0.04),
+        )
+        with instrumented(app, bus) as (app, log):
+            app.run_forever()
+    (completed,) = log.of(events.MESSAGE_PROCESS_COMPLETED)
+    assert completed.measurements["duration"] >= 70e6
+
+
+def test_on_data_alone_is_the_whole_processing(bus: ws.Bus) -> None:
+    """Nothing waits for an on_message that is not set."""
+    with WebSocketServer(send_messages(["last"])) as server:
+        app = App(server.url, on_data=lambda app, *given: app.close(timeout=0.5))
+        with instrumented(app, bus) as (app, log):
+            app.run_forever()
+    assert [one.metadata["result"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)] == ["ok"]
+
+
+def test_without_a_callback_for_messages_the_result_is_ignored(bus: ws.Bus) -> None:
+    """on_open, on_ping and on_pong handle no messages."""
+    with WebSocketServer(send_messages(["a", "b"], then="close")) as server:
+        app = App(server.url, on_open=lambda app: None, on_ping=lambda *given: None, on_pong=lambda *given: None)
+        with instrumented(app, bus) as (app, log):
+            app.run_forever()
+            assert until(lambda: log.count(events.MESSAGE_BATCH_PROCESSED) > 0)
+    assert [one.metadata["result"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)] == ["ignored", "ignored"]
+    sums = _sums(log, "received")
+    assert [sum(one[key] for one in sums) for key in ("count", "processed")] == [2, 0]
+
+
+def test_fragments_for_on_cont_message_are_one_message_at_its_end(bus: ws.Bus) -> None:
+    """One received with the size of all, one processing of what the callbacks took together."""
+    pieces: list[bytes] = []
+    frames = (
+        server_frame(BINARY, b"ab", fin=False),
+        server_frame(CONTINUATION, b"cde", fin=False),
+        server_frame(CONTINUATION, b"f"),
+    )
+
+    def on_piece(app: App, data: bytes, whole: int) -> None:
+        time.sleep(0.02)
+        pieces.append(data)
+
+    with _raw(*frames) as server:
+        app = _app(server.url, on_cont_message=on_piece)
+        with instrumented(app, bus, message_type=lambda payload: payload.decode()) as (app, log):
+            app.run_forever()
+    assert pieces == [b"cde", b"f"]  # the library gives the first one to on_message
+    received = [(one.metadata["type"], one.measurements["size"]) for one in log.of(events.MESSAGE_RECEIVED)]
+    assert received == [("abcdef", 6), ("last", 4)]
+    first, _ = log.of(events.MESSAGE_PROCESS_COMPLETED)
+    assert first.metadata["type"] == "abcdef"
+    assert first.measurements["duration"] >= 40e6
+
+
+def test_fragments_that_the_library_joins_are_one_message(bus: ws.Bus) -> None:
+    """Without on_cont_message they come as one."""
+    with (
+        _raw(server_frame(TEXT, b"ab", fin=False), server_frame(CONTINUATION, b"c")) as server,
+        instrumented(_app(server.url), bus) as (app, log),
+    ):
+        app.run_forever()
+    assert [one.measurements["size"] for one in log.of(events.MESSAGE_RECEIVED)] == [3, 4]
+
+
+# -- message_type ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message_type", "kinds"),
+    [
+        (None, ["text", "text", "binary", "text"]),
+        ("json", ["trade", "invalid", "binary", "invalid"]),
+        (lambda payload: f"n{len(payload)}", ["n16", "n4", "n1", "n4"]),
+    ],
+)
+def test_the_type_of_a_message(bus: ws.Bus, message_type: Any, kinds: list[str]) -> None:
+    """By opcode, by JsonProtocol's rule, or by a function of the payload."""
+    with (
+        WebSocketServer(send_messages(['{"type":"trade"}', "pong", b"x", "last"])) as server,
+        instrumented(_app(server.url), bus, message_type=message_type) as (app, log),
+    ):
+        app.run_forever()
+    assert [one.metadata["type"] for one in log.of(events.MESSAGE_RECEIVED)] == kinds
+    assert log.count(events.ERROR_OCCURRED) == 0
+
+
+def test_a_message_type_that_raises_gives_unknown_and_the_message_goes_on(bus: ws.Bus) -> None:
+    """One error of type protocol for each, and the callback has the message."""
+    seen: list[str] = []
+
+    def message_type(payload: bytes) -> str:
+        raise KeyError(payload)
+
+    with WebSocketServer(send_messages(["a", "last"])) as server:
+        app = _app(server.url, on_message=lambda app, message: seen.append(message))
+        with instrumented(app, bus, message_type=message_type) as (app, log):
+            app.run_forever()
+    assert seen == ["a", "last"]
+    assert {one.metadata["type"] for one in log.of(events.MESSAGE_RECEIVED)} == {"unknown"}
+    assert [one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)] == ["protocol", "protocol"]
+
+
+# -- what callbacks raise ----------------------------------------------------------------------------------------------
+
+
+def test_what_on_message_raises_reaches_on_error_as_it_did_and_is_one_error(bus: ws.Bus) -> None:
+    """Result error, one error of type handler; the same exception, without a frame of ours, and no connection error."""
+    errors: list[Exception] = []
+    boom = ValueError("boom")
+
+    def on_message(app: App, message: str) -> None:
+        if message == "bad":
+            raise boom
+
+    with WebSocketServer(send_messages(["bad", "last"])) as server:
+        app = _app(server.url, on_message=on_message, on_error=lambda app, error: errors.append(error))
+        with instrumented(app, bus) as (app, log):
+            app.run_forever()
+    assert errors == [boom]
+    files = [frame.filename for frame in traceback.extract_tb(boom.__traceback__)]
+    assert not [file for file in files if "contrib" in file], files
+    assert [one.metadata["result"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)] == ["error", "ok"]
+    assert [one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)] == ["handler"]
+    assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["local"]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_program_passes_through(bus: ws.Bus, kind: type[BaseException]) -> None:
+    """It leaves run_forever as it leaves that of the bare app."""
+
+    def on_message(app: App, message: str) -> None:
+        raise kind
+
+    raised = []
+    for bare in (True, False):
+        with WebSocketServer(send_messages(["a"], then="wait")) as server:
+            app = App(server.url, on_message=on_message)
+            if bare:
+                raised.append(_raised(app.run_forever))
+                continue
+            with instrumented(app, bus) as (app, log):
+                raised.append(_raised(app.run_forever))
+    assert raised[0] is raised[1]
+    assert log.count(events.ERROR_OCCURRED) == 0
+    assert log.count(events.CONNECTION_DISCONNECTED) == 1
+
+
+def _raised(call: Callable[[], object]) -> type[BaseException] | None:
+    try:
+        call()
+    except BaseException as error:
+        return type(error)
+    return None
+
+
+def test_a_link_that_is_lost_in_a_message_has_its_end_after_the_message(bus: ws.Bus) -> None:
+    """app.close() in on_message: disconnected at once, the message's end, and then the client is closed."""
+    with WebSocketServer(send_messages(["last"])) as server, instrumented(_app(server.url), bus) as (app, log):
+        bus.attach("closed", events.CLIENT_CLOSED, lambda *given: order.append("closed"))
+        order: list[str] = []
+        bus.attach("end", events.MESSAGE_PROCESS_COMPLETED, lambda *given: order.append("completed"))
+        app.run_forever()
+        assert order == ["completed", "closed"]
+    assert _names(log)[-2:] == ["connection.disconnected", "message.process.completed"]
+
+
+# -- callbacks and classes ---------------------------------------------------------------------------------------------
+
+
+def test_a_callback_reads_back_as_the_same_object_and_may_be_set_at_any_time(bus: ws.Bus) -> None:
+    """The library compares them by identity; one that is set while the app runs is timed as well."""
+    seen: list[str] = []
+
+    def second(app: App, message: str) -> None:
+        seen.append(message)
+        app.close(timeout=0.5)
+
+    def first(app: App, message: str) -> None:
+        app.on_message = second
+
+    with (
+        WebSocketServer(send_messages(["a", "b"])) as server,
+        instrumented(App(server.url, on_message=first), bus) as (app, log),
+    ):
+        assert app.on_message is app.on_message
+        before = app.on_message
+        app.on_message = before
+        assert app.on_message is before
+        assert app.on_error is None
+        app.run_forever()
+    assert seen == ["b"]
+    assert log.count(events.MESSAGE_PROCESS_COMPLETED) == 2
+
+
+class _Own(App):
+    """A program's own class."""
+
+    sent: list[str]
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, on_message=self.handle)
+        self.sent = []
+        self.closed = self.ran = 0
+
+    def handle(self, app: App, message: str) -> None:
+        self.send("answer")
+        self.close(timeout=0.5)
+
+    def send(self, data: Any, *more: Any) -> None:
+        self.sent.append(data)
+        super().send(data, *more)
+
+    def close(self, **given: Any) -> None:
+        self.closed += 1
+        super().close(**given)
+
+    def run_forever(self, **given: Any) -> bool:  # type: ignore[override]
+        self.ran += 1
+        return super().run_forever(**given)
+
+
+def test_a_subclass_keeps_its_kind_and_its_methods(bus: ws.Bus) -> None:
+    """isinstance, name and overrides of send, close and run_forever are what they were."""
+    with WebSocketServer(send_messages(["a"], then="wait")) as server:
+        own = _Own(server.url)
+        with instrumented(own, bus) as (app, log):
+            assert isinstance(app, _Own)
+            assert (type(app).__name__, type(app).__module__) == ("_Own", __name__)
+            app.run_forever()
+            assert (own.sent, own.closed, own.ran) == (["answer"], 1, 1)
+    assert log.count(events.MESSAGE_SENT) == 1
+
+
+def test_uninstrument_leaves_no_trace(bus: ws.Bus) -> None:
+    """The class, every attribute and the methods of its socket are those of before; nothing is emitted any more."""
+    with WebSocketServer(echo) as server:
+        app = App(server.url, on_message=print, on_close=print)
+        before = dict(vars(app))
+        with capture_events(bus=bus) as log:
+            websocket_app.instrument(app, bus=bus)
+            assert app.on_message is not print
+            websocket_app.uninstrument(app)
+            assert (vars(app), type(app)) == (before, App)
+            connection: Any = websocket.WebSocket()
+            untouched = set(vars(connection))
+            websocket_app.instrument_connection(connection, bus=bus)
+            assert set(vars(connection)) > untouched
+            websocket_app.uninstrument(connection)
+            connection.connect(server.url)
+            connection.send("x")
+            assert (connection.recv(), set(vars(connection))) == ("x", untouched)
+            connection.close()
+        assert not log
+
+
+def test_an_app_that_runs_is_uninstrumented_and_goes_on(bus: ws.Bus) -> None:
+    """Its client is closed, its link stands."""
+    seen: list[str] = []
+    with WebSocketServer(echo) as server:
+        app = App(server.url, on_message=lambda app, message: seen.append(message))
+        with capture_events(bus=bus) as log:
+            websocket_app.instrument(app, bus=bus, profile="financial")
+            thread = threading.Thread(target=app.run_forever, daemon=True)
+            thread.start()
+            assert until(lambda: log.count(events.CONNECTION_COMPLETED) == 1)
+            closed: list[Any] = []
+            bus.attach("closed", events.CLIENT_CLOSED, lambda *given: closed.append(given))
+            websocket_app.uninstrument(app)
+            count = len(log)
+            app.send("x")
+            assert until(lambda: seen == ["x"])
+            assert (len(log), len(closed)) == (count, 1)
+            app.close()
+            thread.join(0.2)  # the library looks every ten seconds
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_instrumented_is_refused_with_a_sentence(bus: ws.Bus) -> None:
+    """What is no app, one that is instrumented, one that runs, and options that cannot be meant."""
+    app: Any = App("ws://127.0.0.1:1/")
+    instrument: Any = websocket_app.instrument
+    for given, sentence in (
+        (object(), "app is a object; give a websocket.WebSocketApp"),
+        (websocket.WebSocket(), "app is a WebSocket; give"),
+    ):
+        with pytest.raises(ConfigurationError, match=sentence):
+            instrument(given, bus=bus)
+    for options, sentence in (
+        ({"profile": "finacial"}, "profile is 'finacial'; allowed"),
+        ({"message_type": "xml"}, "message_type is 'xml'; allowed: None, 'json'"),
+        ({"client_id": ""}, "client_id is ''; give 1 to 200 characters"),
+        ({"tags": {"client": "x"}}, "'client', which is not a client's own"),
+        ({"bus": 1}, "bus is 1; give a ws.Bus"),
+        ({"clientid": "x"}, "clientid"),
+    ):
+        with pytest.raises(ConfigurationError, match=sentence):
+            instrument(app, **{"bus": bus, **options})
+    instrument(app, bus=bus)
+    with pytest.raises(ConfigurationError, match="instrumented already; call uninstrument"):
+        instrument(app, bus=bus)
+    websocket_app.uninstrument(app)
+    with pytest.raises(ConfigurationError, match="is not instrumented"):
+        websocket_app.uninstrument(app)
+    app.keep_running = True
+    with pytest.raises(ConfigurationError, match="runs already; instrument it before run_forever"):
+        instrument(app, bus=bus)
+    with pytest.raises(ConfigurationError, match="ws is a WebSocketApp; give a"):
+        websocket_app.instrument_connection(app, bus=bus)
+
+
+def test_two_live_clients_with_one_id_are_refused(bus: ws.Bus) -> None:
+    """An app beside another one, an app beside a Client, and a Client beside an app."""
+    with WebSocketServer(send_messages(["a"], then="wait")) as server:
+        app = App(server.url, on_message=lambda app, message: None)
+        with instrumented(app, bus) as (app, log):
+            with pytest.raises(ClientIdInUse, match="'md-1'"):
+                websocket_app.instrument(App(server.url), client_id="md-1", bus=bus)
+            thread = threading.Thread(target=app.run_forever, daemon=True)
+            thread.start()
+            assert until(lambda: log.count(events.MESSAGE_RECEIVED) == 1)
+            with pytest.raises(ClientIdInUse, match="connected"):
+                websocket_app.instrument(App(server.url), client_id="md-1", bus=bus)
+            with pytest.raises(ClientIdInUse, match="connected"):
+                ws.Client(server.url, client_id="md-1", bus=bus).start(1)
+            app.close(timeout=0.5)
+            thread.join(0.2)  # the library looks every ten seconds
+        with ws.Client(server.url, client_id="md-1", bus=bus), pytest.raises(ClientIdInUse):
+            websocket_app.instrument(App(server.url), client_id="md-1", bus=bus)
+
+
+def test_where_nothing_listens_one_record_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """At the first dial, once for a bus; the app runs as ever."""
+    bus = ws.Bus()
+    with WebSocketServer(send_messages(["last"])) as server:
+        for _ in range(2):
+            app = websocket_app.instrument(_app(server.url), bus=bus)
+            app.run_forever()
+    records = [one.message for one in caplog.records if "nothing listens on its bus" in one.message]
+    assert len(records) == 1
+    assert "call wsnova_statsd.init()" in records[0]
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "cause", "kind"), [(401, "http_401", "handshake"), (503, "http_503", "handshake")])
+def test_a_refused_upgrade_is_a_failed_dial(bus: ws.Bus, status: int, cause: str, kind: str) -> None:
+    """One error with its kind; the next try is a retry with the cause."""
+    with TcpServer(refuses(status)) as server, instrumented(App(server.url), bus) as (app, log):
+        app.run_forever()
+        app.run_forever()
+    assert _names(log) == [
+        "connection.started",
+        "error.occurred",
+        "connection.reconnect.attempt",
+        "connection.started",
+        "error.occurred",
+        "connection.reconnect.failed",
+    ]
+    assert {one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)} == {kind}
+    assert log.of(events.CONNECTION_RECONNECT_ATTEMPT)[0].metadata["cause"] == cause
+    assert [one.metadata["reconnect"] for one in log.of(events.CONNECTION_STARTED)] == [False, True]
+
+
+def test_a_uri_has_no_secrets(bus: ws.Bus) -> None:
+    """Neither query nor user-info leave, in no event."""
+    with WebSocketServer(send_messages(["last"])) as server:
+        url = server.url.replace("ws://", "ws://user:hunter2@") + "/feed?token=hunter2"
+        with instrumented(_app(url), bus) as (app, log):
+            app.run_forever()
+    assert "hunter2" not in repr(list(log))
+    assert log.of(events.CONNECTION_COMPLETED)[0].metadata["uri"] == server.url.rstrip("/") + "/feed"
+
+
+def test_pings_of_the_app_are_heartbeats(bus: ws.Bus) -> None:
+    """Sent when it is written, received with its round trip."""
+    with WebSocketServer(echo) as server, instrumented(App(server.url), bus) as (app, log):
+        thread = threading.Thread(target=lambda: app.run_forever(ping_interval=0.1), daemon=True)
+        thread.start()
+        assert until(lambda: log.count(events.HEARTBEAT_RECEIVED) >= 1)
+        app.close(timeout=0.5)
+        thread.join(0.2)  # the library looks every ten seconds
+    assert 0 < log.of(events.HEARTBEAT_RECEIVED)[0].measurements["rtt"] < 10e9
+    assert log.count(events.MESSAGE_RECEIVED) == log.count(events.MESSAGE_SENT) == 0
+
+
+def test_what_is_sent_counts_in_bytes_and_a_send_that_fails_is_an_error(bus: ws.Bus) -> None:
+    """Pings, pongs and close frames are no messages."""
+    with (
+        WebSocketServer(echo) as server,
+        instrumented(App(server.url), bus, message_type=lambda payload: payload.decode()) as (app, log),
+    ):
+        thread = threading.Thread(target=app.run_forever, daemon=True)
+        thread.start()
+        assert until(lambda: log.count(events.CONNECTION_COMPLETED) == 1)
+        connection: Any = app.sock
+        app.send("ä")
+        app.send("xyz", websocket.ABNF.OPCODE_BINARY)
+        connection.ping("p")
+        connection.sock.close()
+        with pytest.raises((OSError, websocket.WebSocketException), match=r"closed|descriptor"):
+            connection.send("lost")
+        app.close(timeout=0.1)
+        thread.join(0.2)  # the library looks every ten seconds
+    sent = [(one.metadata["type"], one.measurements["size"]) for one in log.of(events.MESSAGE_SENT)]
+    assert sent == [("_", 2), ("xyz", 3)]
+    sums = _sums(log, "sent")
+    assert [sum(one[key] for one in sums) for key in ("count", "total_size", "errors")] == [3, 5, 1]
+
+
+def test_what_waits_and_how_far_behind_is_emitted_with_the_sums(bus: ws.Bus) -> None:
+    """A handler that is slower than the feed: bytes in the kernel, and by them the time; `waiting` is left out."""
+    flood = ["x" * 1000] * 400
+
+    def on_message(app: App, message: str) -> None:
+        time.sleep(0.005)
+
+    with (
+        WebSocketServer(send_messages([*flood, "last"])) as server,
+        instrumented(_app(server.url, on_message=on_message), bus) as (app, log),
+    ):
+        app.run_forever()
+    sums = [
+        one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED) if one.metadata["direction"] == "received"
+    ]
+    assert max(one.get("waiting_bytes", 0) for one in sums) > 10_000
+    assert max(one.get("behind", 0) for one in sums) > 50e6
+    assert all("waiting" not in one for one in sums)
+    assert sum(one["count"] for one in sums) == 401
+
+
+def test_a_connection_that_nothing_holds_has_its_end(bus: ws.Bus) -> None:
+    """A WebSocket that was dropped without a close: reason collected, by the clock."""
+    with WebSocketServer(echo) as server, capture_events(bus=bus) as log:
+        connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), bus=bus, client_id="gone")
+        connection.connect(server.url)
+        del connection
+        gc.collect()  # the library's own objects refer to each other
+        assert until(lambda: log.count(events.CONNECTION_DISCONNECTED) == 1)
+    assert log.of(events.CONNECTION_DISCONNECTED)[0].metadata["reason"] == "collected"

@@ -1,0 +1,62 @@
+"""`wsnova-statsd run`: a program that knows nothing of this library, instrumented; or our own clients as a worker.
+
+This page is the command: what of the two is asked for. Threads: the main thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, Final
+
+from ..errors import ConfigurationError
+from . import program, worker
+from .parser import DONE, FAILED, add_command
+
+_REFERENCE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def register(subparsers: Any) -> None:
+    """Add the command's parser."""
+    parser = add_command(
+        subparsers,
+        "run",
+        "run a program with its WebSocket clients measured, or your own clients as a worker",
+        "Runs a Python program unchanged, and measures the clients of websocket-client and websockets that it makes: "
+        "this process becomes the program, and all that follows it are its own arguments. Or runs the clients of a "
+        "module of yours (MODULE:NAME, a ws.Client, a list of them, or a function that returns either) until SIGTERM "
+        "or Ctrl-C. The variables DD_* say where the Agent is, WSNOVA_STATSD_* all other settings.",
+        usage="[--health-file PATH] MODULE:NAME | SCRIPT [ARGS] | -m MODULE [ARGS] | -- COMMAND [ARGS]",
+        examples={
+            "wsnova-statsd run feed.py --port 80": "python feed.py --port 80, instrumented",
+            "wsnova-statsd run -m feeds.main": "python -m feeds.main, instrumented",
+            "wsnova-statsd run -- gunicorn shop:app": "any command that runs Python, with its children, instrumented",
+            "wsnova-statsd run --health-file /tmp/alive feeds.live:client": "your own clients, in the foreground",
+        },
+        statuses={
+            DONE: "your own clients ended by SIGTERM or their close(); a program has its own status",
+            FAILED: "one of your own clients ended by itself; the last line says why",
+        },
+    )
+    parser.add_argument("-m", dest="as_module", action="store_true", help="what follows is a module, as for python -m")
+    parser.add_argument(
+        "--health-file", metavar="PATH", help="for your own clients: touched every 5 s while their threads live"
+    )
+    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="...", help="the program and its arguments")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Become the program, or run the clients; their status. Raises ConfigurationError for what cannot be run."""
+    given = args.program
+    if not given or given == ["--"]:
+        args.parser.refuse_nothing("--help tells more")
+    if not args.as_module and _REFERENCE.fullmatch(given[0]):
+        if given[1:]:
+            raise ConfigurationError(
+                f"{given[0]} names clients, which take no arguments, got {' '.join(given[1:])!r}; put -- before a "
+                "command of that name"
+            )
+        return worker.run(given[0], args.health_file)
+    if args.health_file is not None:
+        raise ConfigurationError("--health-file is for your own clients, MODULE:NAME; a program answers for itself")
+    return program.become(given, as_module=args.as_module)

@@ -1,0 +1,70 @@
+"""What `wsnova-statsd run` has happen in a program that knows nothing of this library.
+
+The libraries that it has imported are instrumented, and the first of its clients that dials starts a Monitor made of
+the environment - not before: a process that has no client gets no thread. The program's output stays its own: records
+go to the logging that it configures, or with WSNOVA_STATSD_LOG to stderr. In any thread that imports, or dials.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+from .. import environment, telemetry
+from ..events import CLIENT_OPENED
+from ..monitor import init_from_env
+from ..redaction import describe_error
+
+# A library that is instrumented, and what does it.
+_WAYS: Final = {"websocket": "websocket_app", "websockets.sync.client": "websockets_sync"}
+_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_HANDLER: Final = ("wsnova_statsd", "autostart")
+_log = logging.getLogger(__name__)
+_done: Final[dict[str, object]] = {}
+
+
+def instrument() -> None:
+    """Instrument what of the libraries is imported, each once."""
+    me = object()
+    if _done.setdefault("", me) is me:
+        _write_records()
+        telemetry.attach(_HANDLER, CLIENT_OPENED, _start)
+    for library, way in _WAYS.items():
+        if library in sys.modules and _done.setdefault(library, me) is me:
+            try:
+                import_module(f".{way}", __package__).instrument_all(profile=environment.profile(os.environ))
+            except Exception as error:
+                _log.error("the clients of %s are not instrumented: %s", library, describe_error(error))
+
+
+def _write_records() -> None:
+    """To stderr if the program has them written nowhere, and this is asked for; without it never there."""
+    package = logging.getLogger(__name__.partition(".")[0])
+    handler: logging.Handler = logging.NullHandler()
+    if environment.switched_on(os.environ, "LOG"):
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.addFilter(lambda record: not logging.getLogger().handlers)
+        package.setLevel(package.level or logging.INFO)
+    package.addHandler(handler)
+
+
+def _start(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: object) -> None:
+    """A client begins. If it is the first of another library, and the program has not set up telemetry itself: start
+    a Monitor, and let it hear of this client too."""
+    me = object()
+    if "emits" not in metadata or _done.setdefault(CLIENT_OPENED, me) is not me:
+        return
+    telemetry.detach(_HANDLER)
+    if telemetry.list_handlers():
+        return
+    try:
+        init_from_env()
+    except Exception as error:
+        _log.error("nothing is measured: %s", describe_error(error))
+    else:
+        telemetry.execute(event, measurements, metadata)

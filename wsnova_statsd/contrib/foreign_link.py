@@ -1,0 +1,89 @@
+"""One connection of a foreign client: what it is called, why a dial failed, why a link ended.
+
+Plain objects, any thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ..dial.dial import unreachable
+from ..dial.target import target
+from ..dial.tls import tls_fault
+from ..errors import ConfigurationError, ConnectionFailed
+from ..link.flag import Turn
+from ..link.frames import Violation, parse_close
+from ..link.session import Loss, cut
+from ..redaction import redact_url
+
+
+def uri_of(url: object) -> tuple[str, str]:
+    """A URL's host, and what may be shown of it; for one that is none of a WebSocket "client", and what is left."""
+    try:
+        where = target(url)
+    except ConfigurationError:
+        return "client", redact_url(str(url))
+    return where.host, where.uri
+
+
+def failure(error: BaseException, url: object) -> ConnectionFailed:
+    """What a failed dial raised as the error that it is here; a library's own errors its instrumentation knows."""
+    if isinstance(error, ConnectionFailed):
+        return error
+    host, uri = uri_of(url)
+    if isinstance(error, ssl.SSLError):
+        return _because(tls_fault(host, error), error)
+    if isinstance(error, TimeoutError):
+        return _because(ConnectionFailed(f"{host} did not answer in time: {error}", cause="timeout"), error)
+    if isinstance(error, socket.gaierror):
+        return _because(ConnectionFailed(f"the name {host!r} cannot be resolved: {error}", cause="dns"), error)
+    if isinstance(error, OSError):
+        return _because(unreachable(error, uri), error)
+    return _because(ConnectionFailed(f"the try failed: {type(error).__name__}: {error}", cause="error"), error)
+
+
+def _because(failed: ConnectionFailed, error: BaseException) -> ConnectionFailed:
+    failed.__cause__ = error
+    return failed
+
+
+def closed_by(payload: bytes) -> Loss:
+    """The loss that a close frame of the server makes, by its payload."""
+    parsed = parse_close(payload)
+    if isinstance(parsed, Violation):
+        return Loss("protocol_error", parsed.reason)
+    return Loss(f"close_{parsed[0]}", parsed[1])
+
+
+LOCAL: Final = Loss("local", "", fault=False)
+CUT: Final = cut()
+
+
+class Link:
+    """One connection of a Foreign. `heard` is when something last arrived, in ns of the monotonic clock."""
+
+    __slots__ = ("_ending", "heard", "opened_ns", "uri", "waiting")
+
+    def __init__(self, uri: str, waiting: Callable[[], int]) -> None:
+        self.uri: str = uri
+        self.waiting: Callable[[], int] = waiting
+        self.opened_ns: int = time.monotonic_ns()
+        self.heard: int = self.opened_ns
+        self._ending = Turn()
+
+    @property
+    def last_byte(self) -> float:
+        """When something last arrived, on time.monotonic()."""
+        return self.heard / 1e9
+
+    def end(self, who: object) -> bool:
+        """True for the one caller that is to emit the end."""
+        return self._ending.take(who)
+
+    def unend(self, who: object) -> None:
+        """This caller was interrupted before it did: the next one does."""
+        self._ending.give_back(who)

@@ -1,0 +1,447 @@
+"""Instruments what a program has of websocket-client: a WebSocketApp, or a bare WebSocket. Nothing of it is rewritten.
+
+    from wsnova_statsd.contrib import websocket_app
+    websocket_app.instrument(app, client_id="md-1")
+
+What happened is read at the socket: see `websocket_connection`. An app's class becomes one of the same name that is
+told of each attribute that is set: a new `sock` is wrapped, and each callback that handles messages is timed. The app
+goes on as it did: same callbacks in the same order, same exceptions, same tracebacks.
+
+Threads: any. Written for websocket-client 1.6.4 and later, by its public names.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import websocket
+
+from .. import checks
+from ..dial.dial import Stream
+from ..errors import ConfigurationError, ConnectionFailed, HandshakeRefused
+from ..link.session import Loss, cut
+from ..link.transport import loss_of
+from ..profiles import Profile, ProfileName
+from ..redaction import one_line
+from ..telemetry import Bus
+from .foreign_link import failure
+from .given import Given, MessageType
+from .roster import ROSTER
+from .websocket_connection import Connection, Library, Owner, without_us
+
+__all__ = ["instrument", "instrument_all", "instrument_connection", "uninstrument", "uninstrument_all"]
+
+_A = TypeVar("_A", bound=websocket.WebSocketApp)
+_Socket = TypeVar("_Socket", bound=websocket.WebSocket)
+_log = logging.getLogger(__name__)
+_KEY: Final = "_wsnova_statsd"  # of an instance's attribute: what instruments it
+_HANDLERS: Final = ("on_data", "on_message", "on_cont_message")  # callbacks that handle messages, in their order
+_ENDINGS: Final = ("on_error", "on_close")
+_SET: Final = frozenset((*_HANDLERS, *_ENDINGS, "sock", "last_ping_tm"))  # attributes whose setting is told
+
+
+# -- what a program calls ----------------------------------------------------------------------------------------------
+
+
+@checks.by_name
+def instrument(
+    app: _A,
+    *,
+    client_id: str | None = None,
+    profile: ProfileName | Profile | None = None,
+    message_type: MessageType = None,
+    tags: Mapping[str, object] | None = None,
+    bus: Bus | None = None,
+) -> _A:
+    """Have a WebSocketApp that does not run yet emit its telemetry; returns it.
+
+    Raises ConfigurationError for what is no WebSocketApp, runs already or is instrumented already, and ClientIdInUse.
+
+    Args:
+        app: The app; one of a subclass keeps its methods.
+        client_id: The tag of all it emits. Default: the host and the lowest number that is free. An app, or the next
+            one to the same host, goes on under it after the link was lost.
+        profile: "financial", "standard", "lightweight" or a ws.Profile. Default: that of the Monitor on the bus.
+        message_type: What names a message: None gives `text` or `binary` and parses nothing; "json" decodes it once
+            more, by JsonProtocol's rule; or a function of the payload, bytes. Default: None.
+        tags: Tags of its own on all its metrics. Default: none.
+        bus: The ws.Bus to emit on. Default: that of ws.telemetry.
+    """
+    given = Given(client_id, profile, message_type, tags or {}, bus)
+    if not isinstance(app, websocket.WebSocketApp):
+        raise ConfigurationError(f"app is a {type(app).__name__}; give a websocket.WebSocketApp")
+    before = vars(app).get(_KEY)
+    if before is not None and not before.automatic:
+        raise ConfigurationError("this app is instrumented already; call uninstrument(app) first")
+    if app.sock is not None or app.keep_running:
+        raise ConfigurationError("this app runs already; instrument it before run_forever")
+    if before is not None:
+        before.undo(app)
+    watched = _Watched(app, given)
+    ROSTER.reserve(given, watched)
+    watched.begin(app)
+    return app
+
+
+@checks.by_name
+def instrument_connection(
+    ws: _Socket,
+    *,
+    client_id: str | None = None,
+    profile: ProfileName | Profile | None = None,
+    message_type: MessageType = None,
+    tags: Mapping[str, object] | None = None,
+    bus: Bus | None = None,
+    url: str | None = None,
+) -> _Socket:
+    """Have a websocket.WebSocket emit its telemetry; returns it. Processing is not timed.
+
+    One that is connected already, as create_connection returns it, emits no started and no completed for that; `url`
+    says where it leads, as the library does not know any more: else that is the peer's address. The other arguments,
+    and what is raised, are as in `instrument`.
+    """
+    given = Given(client_id, profile, message_type, tags or {}, bus)
+    if not isinstance(ws, websocket.WebSocket):
+        raise ConfigurationError(f"ws is a {type(ws).__name__}; give a websocket.WebSocket")
+    before = vars(ws).get(_KEY)
+    if before is not None and not before.owner.automatic:
+        raise ConfigurationError("this connection is instrumented already; call uninstrument(ws) first")
+    if before is not None:
+        uninstrument(ws)
+    owner = Owner(given)
+    ROSTER.reserve(given, owner)
+    connection = _wrap(ws, owner)
+    if ws.connected and ws.sock is not None:
+        connection.adopt(url if url is not None else _peer(ws.sock))
+    return ws
+
+
+def uninstrument(thing: Any) -> None:
+    """Make an app or a connection what it was; its client is closed. ConfigurationError if it is not instrumented."""
+    watched = vars(thing).get(_KEY) if hasattr(thing, "__dict__") else None
+    if isinstance(watched, _Watched):
+        watched.undo(thing)
+    elif isinstance(watched, Connection):
+        _unwrap(thing)
+        watched.owner.close()
+    else:
+        raise ConfigurationError(f"this {type(thing).__name__} is not instrumented")
+
+
+@checks.by_name
+def instrument_all(
+    *,
+    profile: ProfileName | Profile | None = None,
+    message_type: MessageType = None,
+    tags: Mapping[str, object] | None = None,
+    bus: Bus | None = None,
+) -> None:
+    """Instrument every WebSocketApp and WebSocket that is made from now on, as `instrument` and `instrument_connection`
+    do; to call those for one of them replaces what was given here. Raises ConfigurationError if they are already."""
+    given = Given(None, profile, message_type, tags or {}, bus)
+    if _ALL:
+        raise ConfigurationError("all apps and connections are instrumented already; call uninstrument_all() first")
+    for kind, made in ((websocket.WebSocketApp, _app_made), (websocket.WebSocket, _connection_made)):
+        _ALL[kind] = vars(kind)["__init__"]
+        setattr(kind, "__init__", _initializer(_ALL[kind], given, made))  # noqa: B010  # mypy refuses the short form
+
+
+def uninstrument_all() -> None:
+    """Instrument what is made from now on no more; what was made goes on. Raises ConfigurationError if none is."""
+    if not _ALL:
+        raise ConfigurationError("instrument_all was not called")
+    while _ALL:
+        kind, before = _ALL.popitem()
+        setattr(kind, "__init__", before)  # noqa: B010
+
+
+_ALL: Final[dict[type, Callable[..., None]]] = {}  # the initializers that were replaced
+
+
+def _initializer(before: Callable[..., None], given: Given, made: Callable[[Any, Given], None]) -> Callable[..., None]:
+    @functools.wraps(before)
+    def initialize(self: Any, *arguments: Any, **named: Any) -> None:
+        try:
+            before(self, *arguments, **named)
+        except BaseException as error:
+            without_us(error)
+            raise
+        made(self, given)
+
+    return initialize
+
+
+def _app_made(app: websocket.WebSocketApp, given: Given) -> None:
+    if _KEY not in vars(app):
+        watched = _Watched(app, given)
+        watched.automatic = True
+        try:
+            watched.begin(app)
+        except ConfigurationError as error:  # the program did not ask for it
+            _log.warning("an app is not instrumented: %s", one_line(str(error)))
+
+
+def _connection_made(ws: websocket.WebSocket, given: Given) -> None:
+    if _KEY not in vars(ws):
+        owner = Owner(given)
+        owner.automatic = True
+        _wrap(ws, owner)
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+def _wrap(ws: websocket.WebSocket, owner: Owner) -> Connection:
+    """Put the methods of a connection in the place of its own. One that is wrapped already gets another owner."""
+    connection = vars(ws).get(_KEY)
+    if isinstance(connection, Connection):
+        connection.give_to(owner)
+        return connection
+    connection = Connection(ws, owner, _LIBRARY)
+    vars(ws).update(connection.methods(ws), **{_KEY: connection})
+    return connection
+
+
+def _unwrap(ws: websocket.WebSocket) -> None:
+    connection = vars(ws).pop(_KEY, None)
+    if isinstance(connection, Connection):
+        connection.undo(ws)
+
+
+def _peer(sock: Stream) -> str:
+    """The address of an open socket as a URL."""
+    name = getattr(sock, "server_hostname", None)
+    scheme = "ws" if name is None and not hasattr(sock, "pending") else "wss"
+    try:
+        host, port = sock.getpeername()[:2]
+    except (OSError, ValueError):  # gone already, or no TCP
+        return f"{scheme}://unknown"
+    return f"{scheme}://{name or (f'[{host}]' if ':' in host else host)}:{port}"
+
+
+def _failure(error: Exception, url: object) -> ConnectionFailed:
+    """A failed dial as the error that it is here."""
+    failed: ConnectionFailed | None = None
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, websocket.WebSocketBadStatusException):
+        failed = HandshakeRefused(int(getattr(error, "status_code", 0) or 0))
+    elif isinstance(error, ValueError) and not isinstance(error, OSError):
+        failed = ConnectionFailed(f"the URL cannot be used: {text}", cause="url")
+    else:
+        for kind, cause in _CAUSES:
+            if isinstance(error, kind):
+                failed = ConnectionFailed(text, cause=cause)
+                break
+    if failed is None:
+        return failure(error, url)
+    failed.__cause__ = error
+    return failed
+
+
+def _loss(error: Exception) -> Loss:
+    """What a read that raised makes of the link."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, websocket.WebSocketConnectionClosedException):
+        return cut(text)
+    if isinstance(error, _BREACHES):
+        return Loss("protocol_error", text)
+    return loss_of(error)
+
+
+_CAUSES: Final = (
+    (websocket.WebSocketTimeoutException, "timeout"),
+    (websocket.WebSocketAddressException, "dns"),
+    (websocket.WebSocketProxyException, "proxy"),
+    (websocket.WebSocketException, "handshake"),
+)
+_BREACHES: Final = (websocket.WebSocketProtocolException, websocket.WebSocketPayloadException, UnicodeDecodeError)
+_LIBRARY: Final = Library(_failure, _loss, (websocket.WebSocketTimeoutException, TimeoutError), _BREACHES)
+
+
+# -- apps --------------------------------------------------------------------------------------------------------------
+
+
+class _Watched(Owner):
+    """What instruments one app: the seat of its client, and the owner of its connections."""
+
+    def __init__(self, app: websocket.WebSocketApp, given: Given) -> None:
+        super().__init__(given)
+        self._app = weakref.ref(app)
+        self._expired = False  # a ping had got no pong in time when the library stopped its pings
+        self._ending = 0  # the thread that is in on_error or on_close
+        self._inside = False  # a callback that handles messages runs
+        self._kind: type = type(app)
+
+    def busy(self) -> bool:
+        """Whether it has a link, dials, or may dial again by itself."""
+        app = self._app()
+        return super().busy() or (app is not None and bool(app.keep_running))
+
+    def begin(self, app: websocket.WebSocketApp) -> None:
+        """Put a class that tells of what is set in the place of the app's own."""
+        try:
+            app.__class__ = _telling(self._kind)
+        except TypeError as error:
+            raise ConfigurationError(f"{self._kind.__name__} cannot be instrumented: {error}") from error
+        vars(app)[_KEY] = self
+        for name in (*_HANDLERS, *_ENDINGS):
+            setattr(app, name, getattr(app, name, None))
+
+    def undo(self, app: websocket.WebSocketApp) -> None:
+        """Make it what it was."""
+        ws = app.sock
+        originals = {name: getattr(getattr(app, name, None), "original", None) for name in (*_HANDLERS, *_ENDINGS)}
+        del vars(app)[_KEY]
+        app.__class__ = self._kind
+        for name, original in originals.items():
+            if original is not None:
+                setattr(app, name, original)
+        if ws is not None:
+            _unwrap(ws)
+        self.close()
+
+    # -- attributes ---------------------------------------------------------------------------------------------------
+
+    def setting(self, name: str, value: Any) -> Any:
+        """An attribute of the app is about to be set: the value to set."""
+        if name == "sock":
+            if isinstance(value, websocket.WebSocket):
+                self._expired = False
+                _wrap(value, self)
+        elif name == "last_ping_tm":  # the library forgets its pings before it closes, in some ways twice
+            self._expired = self._expired or (not value and self._pong_is_late())
+        elif callable(value) and getattr(value, "of", None) is not self:
+            return self._wrapped(name, value)
+        return value
+
+    def _wrapped(self, name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
+        called = self._handling(name, callback) if name in _HANDLERS else self._ends(callback)
+        vars(called).update(original=callback, of=self)
+        return called
+
+    # -- callbacks ----------------------------------------------------------------------------------------------------
+
+    def _ends(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(callback, updated=())
+        def called(*arguments: Any, **named: Any) -> Any:
+            before, self._ending = self._ending, threading.get_ident()
+            try:
+                return callback(*arguments, **named)
+            except BaseException as error:
+                without_us(error)
+                raise
+            finally:
+                self._ending = before
+
+        return called
+
+    def _handling(self, name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
+        first = name == "on_data"
+
+        @functools.wraps(callback, updated=())
+        def called(*arguments: Any, **named: Any) -> Any:
+            """In the thread that reads: a message is handled, or a fragment of one."""
+            connection = self._reading()
+            if connection is None:
+                return callback(*arguments, **named)
+            self._inside, fault = True, None
+            connection.begin()
+            try:
+                return callback(*arguments, **named)
+            except BaseException as error:
+                without_us(error)
+                fault = error
+                raise
+            finally:
+                self._inside = False
+                last = not first or not self._follows(connection.continued)
+                connection.handled(failed=fault is not None, last=last)
+                if isinstance(fault, Exception) and self.foreign is not None:
+                    self.foreign.raised(fault)
+                fault = None  # its traceback holds this frame
+
+        return called
+
+    def _reading(self) -> Connection | None:
+        """The connection whose message a callback is given; None if the program itself calls it, in another one say."""
+        app = self._app()
+        ws = None if app is None or self._inside else app.sock
+        return None if ws is None else vars(ws).get(_KEY)
+
+    def _follows(self, continued: bool) -> bool:
+        """Whether another callback handles a message beside on_data, or a fragment that continues one."""
+        app = self._app()
+        return app is not None and (app.on_cont_message if continued else app.on_message) is not None
+
+    def handled(self, continued: bool) -> bool:
+        """Whether any callback handles it."""
+        app = self._app()
+        return app is not None and (app.on_data is not None or self._follows(continued))
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def why(self) -> Loss | None:
+        """Why the library closes the connection, if not because the program does."""
+        if self._expired or self._pong_is_late():
+            if self.foreign is not None:
+                self.foreign.missed()
+            return Loss("ping_timeout", "no pong within ping_timeout")
+        return None
+
+    def _pong_is_late(self) -> bool:
+        """As the library itself judges it."""
+        app = self._app()
+        if app is None or not app.ping_timeout or not app.last_ping_tm:
+            return False
+        after = app.last_pong_tm - app.last_ping_tm
+        return time.time() - app.last_ping_tm > app.ping_timeout and (after < 0 or after > app.ping_timeout)
+
+    def left(self) -> None:
+        """The library, or the program, has closed the connection, and may dial again."""
+
+    def closing(self) -> bool:
+        """The program closes the app. True if that ends the client: not in on_error or on_close, once the link is lost,
+        where it cleans up."""
+        ends = self._ending != threading.get_ident() or self.live()
+        for connection in list(self.connections):
+            connection.local = True
+        return ends
+
+
+def _telling(kind: Any) -> Any:
+    """A subclass of an app's class, of the same name, that tells of what is set and of `close`."""
+    known = _TELLING.get(kind)
+    if known is not None:
+        return known
+
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        watched = vars(self).get(_KEY)
+        if watched is not None and name in _SET:
+            value = watched.setting(name, value)
+        kind.__setattr__(self, name, value)
+
+    def close(self: Any, *arguments: Any, **named: Any) -> Any:
+        watched = vars(self).get(_KEY)
+        ends = watched is not None and watched.closing()
+        try:
+            return kind.close(self, *arguments, **named)
+        except BaseException as error:
+            without_us(error)
+            raise
+        finally:
+            if ends:
+                watched.close()
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    made = type(kind)(kind.__name__, (kind,), {**names, "__setattr__": set_attribute, "close": close})
+    _TELLING[kind] = made
+    return made
+
+
+_TELLING: Final[weakref.WeakValueDictionary[type, type]] = weakref.WeakValueDictionary()

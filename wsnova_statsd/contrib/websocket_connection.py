@@ -1,0 +1,373 @@
+"""One websocket.WebSocket, watched: its public methods are wrapped on the instance, and tell a foreign client what
+happened at the socket.
+
+`connect` tells of dials; `recv_data_frame`, through which recv, recv_data and iteration all go, of messages, pongs, the
+server's close frame and what a read raises; `send_frame`, through which all that is sent goes, of messages and pings;
+`close`, `shutdown` and `abort` of the end. The connection is not kept alive by what watches it.
+
+Threads: those of the program; one reads at a time, as the library asks for.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import compress, tee
+from pathlib import Path
+from typing import Any, Final
+
+from ..clock import CLOCK
+from ..errors import ConnectionFailed
+from ..link.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from ..link.session import Loss
+from ..link.transport import asked
+from .foreign import Foreign, Span
+from .foreign_link import LOCAL, Link, closed_by
+from .given import Given
+from .roster import ROSTER
+
+_DATA: Final = (TEXT, BINARY, CONTINUATION)
+_COLLECTED: Final = Loss("collected", "", fault=False)
+_HERE: Final = str(Path(__file__).parent)
+_clock = time.monotonic_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What is known of the library's errors."""
+
+    failure: Callable[[Exception, object], ConnectionFailed]  # of a dial
+    loss: Callable[[Exception], Loss]  # of a read
+    timeouts: tuple[type[Exception], ...]  # of a read or write that may be tried again
+    breaches: tuple[type[Exception], ...]  # of a message that cannot be read, after which the next one may be
+
+
+def without_us(error: BaseException) -> None:
+    """Take our own frames, the outermost of what is raised, out of its traceback: a program's stay what they were. For
+    what goes on by a bare `raise`."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    error.__traceback__ = trace
+
+
+class Owner:
+    """Whose a connection is: the seat of its client. This one is a bare connection's own."""
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.automatic = False  # by instrument_all
+        self.foreign: Foreign | None = None
+        self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    def live(self) -> bool:
+        """Whether it has a link. Any thread."""
+        return any(one.link is not None for one in list(self.connections))
+
+    def busy(self) -> bool:
+        """Whether it has a link, dials, or may dial again by itself. Any thread."""
+        return any(one.link is not None or one.dialling for one in list(self.connections))
+
+    def handled(self, continued: bool) -> bool | None:
+        """Whether a callback handles a message, or a fragment that continues one; None if that cannot be seen."""
+        return None
+
+    def why(self) -> Loss | None:
+        """Why the connection is closed, if not because the program wants to."""
+        return None
+
+    def left(self) -> None:
+        """The program has closed the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """The client is closed."""
+        foreign, self.foreign = self.foreign, None
+        if foreign is not None:
+            foreign.close()
+
+
+class _Part:
+    """Fragments of a message that is not whole yet."""
+
+    __slots__ = ("opcode", "pieces", "size", "spent")
+
+    def __init__(self, opcode: int) -> None:
+        self.opcode = opcode
+        self.size = 0
+        self.spent = 0  # ns that callbacks took for them
+        self.pieces: list[bytes] = []
+
+    def add(self, payload: bytes, keep: bool) -> None:
+        """One more; what names a message by its payload needs all of them."""
+        self.size += len(payload)
+        if keep:
+            self.pieces.append(payload)
+
+
+class Connection:
+    """What is known of one connection. `link` is the foreign client's while there is one."""
+
+    def __init__(self, ws: Any, owner: Owner, library: Library) -> None:
+        self._ws = weakref.ref(ws)
+        self._library = library
+        self.owner: Owner = owner
+        self._foreign: Foreign | None = None
+        self.link: Link | None = None
+        self.dialling: bool = False
+        self.local: bool = False  # the program closes the app
+        self._leaving: Loss | None = None  # the connection is being closed, for this reason
+        self._pending: Loss | None = None  # what a read or write that raised would make of the link
+        self._span: Span | None = None  # the message that was read last, until it is processed
+        self._part: _Part | None = None  # the fragments that were read
+        self._out: _Part | None = None  # those that were sent
+        self.continued: bool = False  # what was read last continues a message
+        self._began = self._ended = 0  # of its callbacks, ns
+        self._failed = False  # one of them raised
+        self._idle_since = 0  # when the last one returned; 0 for a bare connection
+        self._buffered: Callable[[], int] | None = None  # of TLS; asked for by the thread that reads
+        self._unread = 0  # what it gave
+        self._own = {name: vars(ws)[name] for name in _AROUND if name in vars(ws)}  # the program's
+        self._finalizer = weakref.finalize(ws, self._collected)
+        self._finalizer.atexit = False
+        owner.connections.add(self)
+
+    def give_to(self, owner: Owner) -> None:
+        """Another owner, before the first dial."""
+        self.owner.connections.discard(self)
+        self.owner = owner
+        owner.connections.add(self)
+
+    def methods(self, ws: Any) -> dict[str, Callable[..., Any]]:
+        """What takes the place of the connection's methods."""
+        return {name: self._method(ws, name) for name in _AROUND if hasattr(ws, name)}
+
+    def _method(self, ws: Any, name: str) -> Callable[..., Any]:
+        own, function, weak = self._own.get(name), getattr(type(ws), name), self._ws
+        around = partial(_AROUND[name], self)
+
+        def original(*arguments: Any, **named: Any) -> Any:
+            return function(weak(), *arguments, **named)
+
+        before = original if own is None else own
+
+        def method(*arguments: Any, **named: Any) -> Any:
+            try:
+                return around(before, arguments, named)
+            except BaseException as error:
+                without_us(error)
+                raise
+
+        return method
+
+    def undo(self, ws: Any) -> None:
+        """Make it what it was."""
+        self._finalizer.detach()
+        for name in _AROUND:
+            vars(ws).pop(name, None)
+        vars(ws).update(self._own)
+        self.link = None
+
+    # -- the link -----------------------------------------------------------------------------------------------------
+
+    def _take(self, url: object) -> Foreign | None:
+        self._foreign = self.owner.foreign = foreign = ROSTER.take(self.owner.given, str(url), self.owner)
+        return foreign
+
+    def _connect(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
+        url = arguments[0] if arguments else named.get("url")
+        self._end(self._pending or LOCAL)  # one that was left open
+        self.local, self._leaving, self._pending, self._part, self._out = False, None, None, None, None
+        self.dialling = True
+        try:
+            foreign = self._take(url)
+            if foreign is None:
+                return original(*arguments, **named)
+            foreign.connecting(str(url))
+            try:
+                result = original(*arguments, **named)
+            except Exception as error:
+                foreign.failed(self._library.failure(error, url))
+                raise
+            except BaseException:
+                foreign.cancelled()
+                raise
+            self.link = foreign.connected(self._waiting())
+            return result
+        finally:
+            self.dialling = False
+
+    def adopt(self, url: str) -> None:
+        """It is open already."""
+        foreign = self._take(url)
+        if foreign is not None:
+            self.link = foreign.adopted(url, self._waiting())
+
+    def _waiting(self) -> Callable[[], int]:
+        """What gives the bytes that wait to be read. Any thread; it does not keep the socket."""
+        ws = self._ws()
+        sock = None if ws is None else ws.sock
+        if sock is None:
+            return int
+        self._buffered = getattr(sock, "pending", None)
+        self._unread, weak = 0, weakref.ref(sock)
+
+        def waiting() -> int:
+            sock = weak()
+            return 0 if sock is None else asked(sock, "FIONREAD") + self._unread
+
+        return waiting
+
+    def _end(self, loss: Loss) -> None:
+        """The link is over; the first one who says so counts."""
+        link, self._buffered = self.link, None
+        if link is not None and self._foreign is not None:
+            self._foreign.ended(link, self._leaving or (LOCAL if self.local else loss))
+            self.link = None
+
+    def _close(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
+        """close, shutdown, abort: by the program, or by the library once it gives the connection up."""
+        if self.link is None or self._leaving is not None:
+            return original(*arguments, **named)
+        self._leaving = loss = self.owner.why() or (None if self.local else self._pending) or LOCAL
+        if loss is not LOCAL:  # it is over; that the library says goodbye may take seconds
+            self._end(loss)
+        try:
+            return original(*arguments, **named)
+        finally:
+            if loss is LOCAL:
+                self._end(loss)
+                self.owner.left()
+
+    def _collected(self) -> None:
+        """Nothing holds the connection any more. Waits for nothing, calls no code of the program: the clock emits."""
+        link, foreign = self.link, self._foreign
+        if link is not None and foreign is not None:
+            CLOCK.call_later(0.0, partial(foreign.ended, link, self._pending or _COLLECTED))
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def _recv(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
+        if self._began or self._span is not None:
+            self._settle()
+        since = self._idle_since or _clock()
+        try:
+            result = original(*arguments, **named)
+        except Exception as error:
+            self._raised(error)
+            raise
+        opcode, frame = result
+        foreign = self._foreign
+        if self.link is not None and foreign is not None:
+            if self._buffered is not None:
+                self._unread = self._buffered()
+            if opcode in _DATA:
+                self._pending = None
+                self._data(foreign, opcode, frame, _clock() - since)
+            elif opcode == PONG:
+                foreign.ponged()
+            elif opcode == CLOSE:
+                self._end(closed_by(bytes(frame.data)))
+        return result
+
+    def _raised(self, error: Exception) -> None:
+        """A read raised. A timeout is no end, nor is a message that cannot be read to a program that reads on; to an
+        app everything is."""
+        if self.link is None:
+            return
+        loss, app = self._library.loss(error), self.owner.handled(False) is not None
+        if isinstance(error, self._library.timeouts):
+            if app:
+                self._pending = Loss("error", loss.detail)
+        elif app or not isinstance(error, self._library.breaches):
+            self._end(loss)
+        else:
+            self._pending = loss
+
+    def _data(self, foreign: Foreign, opcode: int, frame: Any, waited: int) -> None:
+        """A message, or a fragment of one, was read: they come alone only to an app with on_cont_message."""
+        payload, part = frame.data, self._part
+        span: Span | None = None
+        if part is None and frame.fin:
+            span = foreign.received(payload, opcode, waited)
+        else:
+            part = self._part = part or _Part(opcode)
+            part.add(payload, foreign.given.message_type is not None)
+            if frame.fin:
+                span = foreign.received(b"".join(part.pieces), part.opcode, waited, part.size)
+        self.continued = opcode == CONTINUATION
+        handled = self.owner.handled(self.continued)
+        if handled:
+            self._span = span
+        elif span is not None:
+            self._part = None
+            if handled is not None:
+                foreign.ignored(span)
+                self._idle_since = _clock()
+
+    def begin(self) -> None:
+        """A callback begins, in the thread that reads."""
+        if not self._began:
+            if self._span is not None and self._foreign is not None:
+                self._foreign.begin(self._span)
+            self._began = _clock()
+
+    def handled(self, *, failed: bool, last: bool) -> None:
+        """It returned, or raised; `last`: none is to follow."""
+        self._ended = _clock()
+        self._failed = self._failed or failed
+        if last:
+            self._settle()
+
+    def _settle(self) -> None:
+        """What was read last is processed."""
+        span, part, took, failed = self._span, self._part, self._ended - self._began, self._failed
+        began, self._began, self._span, self._failed = self._began, 0, None, False
+        self._idle_since = self._ended
+        if part is not None:
+            part.spent += took if began else 0
+        if span is not None:
+            self._part = None
+            if began and self._foreign is not None:
+                self._foreign.processed(span, took if part is None else part.spent, failed=failed)
+
+    def _send(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
+        frame = arguments[0] if arguments else named["frame"]
+        foreign, opcode = self._foreign, frame.opcode
+        if foreign is None or opcode not in _DATA:
+            result = original(frame)
+            if foreign is not None and opcode == PING and self.link is not None:
+                foreign.pinged()
+            return result
+        payload = frame.data.encode() if isinstance(frame.data, str) else bytes(frame.data)
+        out, whole = self._out, frame.fin
+        if out is not None or not whole:
+            out = out or _Part(opcode)
+            out.add(payload, foreign.given.message_type is not None)
+            self._out = None if whole else out
+        size = len(payload) if out is None else out.size
+        # Booked in the step in which it is sent: a signal's handler comes before or after both.
+        sent, lengths = tee(map(original, (frame,)))
+        try:
+            if whole:
+                foreign.booking(compress(((1, size, 0, 0, 0, 0),), sent))
+            length = next(lengths)
+        except Exception as error:
+            foreign.unsent()
+            if self.link is not None and not isinstance(error, self._library.timeouts):
+                self._pending = self._pending or self._library.loss(error)
+            raise
+        if whole:
+            foreign.sent(payload if out is None else b"".join(out.pieces), opcode if out is None else out.opcode, size)
+        return length
+
+
+_AROUND: Final[dict[str, Callable[..., Any]]] = {
+    "connect": Connection._connect,
+    "recv_data_frame": Connection._recv,
+    "send_frame": Connection._send,
+    **dict.fromkeys(("close", "shutdown", "abort"), Connection._close),
+}
