@@ -26,8 +26,8 @@ try:
     from textual.strip import Strip
     from textual.widget import Widget
     from textual.widgets import Input
-except ImportError as error:
-    raise MissingExtra("textual", "watch") from error
+except ImportError as _missing:
+    raise MissingExtra("textual", "watch") from _missing
 
 _EVERY: Final = 1.0  # seconds between two snapshots
 _SOON: Final = 0.2  # seconds until the first one
@@ -113,8 +113,8 @@ class Board(App[None]):
 
     def __init__(self, source: Source, targets: KpiTargets, over: Callable[[], bool] | None = None) -> None:
         super().__init__()
-        self.title = "wsnova-statsd watch"
-        self.view = View(targets, time.monotonic)
+        self.title: str = "wsnova-statsd watch"
+        self.view: View = View(targets, time.monotonic)
         self._source = source
         self._over = over
         self._lines = Lines(self.view)

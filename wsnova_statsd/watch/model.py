@@ -51,7 +51,9 @@ class Model:
         self._clock = clock
         self._wall = wall
         self._lock = threading.Lock()  # guards all that follows; nobody waits while holding it
-        self.lines = self.datagrams = self.bytes = 0  # since the start; written under the lock
+        self.lines: int = 0  # since the start; written under the lock, as the next
+        self.datagrams: int = 0
+        self.bytes: int = 0
         self._event_count = 0
         self._forget()
 

@@ -43,8 +43,11 @@ class Receiver:
     """
 
     def __init__(self, sink: Sink, host: str = "127.0.0.1", port: int = 0, path: str | None = None) -> None:
-        self.host, self.port, self.path = host, port, path
-        self.behind = self.most_behind = 0.0  # seconds; written by the thread, as the next
+        self.host: str = host
+        self.port: int = port
+        self.path: str | None = path
+        self.behind: float = 0.0  # seconds; written by the thread, as the next
+        self.most_behind: float = 0.0
         self.error: Exception | None = None
         self._sink = sink
         self._socket: socket.socket | None = None

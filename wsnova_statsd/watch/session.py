@@ -51,8 +51,8 @@ class Session:
     """A source of snapshots. A context manager: entering it raises ConfigurationError for what cannot be had."""
 
     def __init__(self, given: Given, command: Command | None = None) -> None:
-        self.model = Model()
-        self.ended = threading.Event()  # the recording is over
+        self.model: Model = Model()
+        self.ended: threading.Event = threading.Event()  # the recording is over
         self._given = given
         self._command = command
         self._receiver = Receiver(self._take, given.host, given.port, given.socket_path)

@@ -27,10 +27,10 @@ class View:
     """What the board shows. `targets` are those that KPIs are held against, `clock` is monotonic seconds."""
 
     def __init__(self, targets: KpiTargets, clock: Callable[[], float]) -> None:
-        self.screen = "metrics"
-        self.needle = ""
-        self.sort = metrics_screen.SORTS[0]
-        self.paused = False
+        self.screen: str = "metrics"
+        self.needle: str = ""
+        self.sort: str = metrics_screen.SORTS[0]
+        self.paused: bool = False
         self._targets = targets
         self._clock = clock
         self._snapshot: Snapshot | None = None
