@@ -50,7 +50,7 @@ _STYLES: Final = {
 class Lines(Widget, can_focus=True):
     """Puts the view's lines up."""
 
-    DEFAULT_CSS = "Lines { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS: ClassVar[str] = "Lines { width: 1fr; height: 1fr; }"
 
     def __init__(self, view: View) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ def _style(names: str) -> Style:
 class Board(App[None]):
     """The application. `source` gives the snapshots; `over`, asked now and then, ends it when it returns True."""
 
-    ENABLE_COMMAND_PALETTE = False
-    CSS = f"""
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
+    CSS: ClassVar[str] = f"""
     Screen {{ background: {_BACKGROUND}; }}
     Input {{ height: 1; border: none; dock: bottom; display: none; }}
     """
