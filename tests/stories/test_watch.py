@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -20,6 +22,8 @@ from tests.stories.test_examples import ROOT, environment
 from tests.support import until
 from tests.terminals import Terminal
 from tests.unit.watching import labels_of
+from wsnova_statsd.cli.main import build_parser
+from wsnova_statsd.testing.server import WebSocketServer, send_messages
 from wsnova_statsd.watch import recording
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -166,7 +170,55 @@ def test_a_program_in_a_pipe_keeps_its_output_apart_and_gives_its_status() -> No
     )
 
 
+# -- its page
+
+
+def _page() -> str:
+    return (CWD / "watch.md").read_text(encoding="utf-8")
+
+
+def test_every_command_line_of_the_page_is_accepted_and_what_it_names_is_there() -> None:
+    """By the command's own parser."""
+    lines = re.findall(r"^wsnova-statsd .*$", _page(), re.MULTILINE)
+    assert len(lines) == 9
+    for line in lines:
+        args, unknown = build_parser().parse_known_args(shlex.split(line)[1:])
+        assert (args.command, unknown) == ("watch", [])
+    assert all((CWD / name).exists() for name in re.findall(r"\]\((\S+)\)", _page()))
+
+
+def test_the_pages_block_replays_its_recording() -> None:
+    [block] = re.findall(r"```python\n(.*?)```", _page(), re.DOTALL)
+    assert _run([sys.executable, "-c", block]).stderr == ""
+
+
+def test_what_follows_the_dashes_is_the_commands_own() -> None:
+    """Dashes among it too."""
+    parse = build_parser().parse_args
+    assert parse(["watch", "--", "wsnova-statsd", "run", "--", "gunicorn", "--plain"]).argv[:4] == [
+        "wsnova-statsd",
+        "run",
+        "--",
+        "gunicorn",
+    ]
+    assert parse(["watch", "--plain"]).argv == []
+
+
 # -- the terminal
+
+
+def test_a_program_that_knows_nothing_of_this_library_is_watched_unchanged() -> None:
+    """The whole way from install to a live board: its client is on the screen of clients."""
+    ticks = [json.dumps({"type": "trade", "price": 100})] * 20
+    with WebSocketServer(send_messages(ticks)) as server:
+        program = [*COMMAND, "run", str(CWD / "ticker.py"), server.url, "1"]
+        with Terminal([*WATCH, "--", *program], environment(), 80, 24, CWD) as terminal:
+            assert terminal.wait_for("websocket.connection"), terminal.text
+            terminal.type("2")
+            assert terminal.wait_for("connected"), terminal.text
+            assert "127.0.0.1" in terminal.text
+            terminal.type("q")
+            assert "\x1b[?1049l" in terminal.end()[1]
 
 
 def test_from_install_to_a_live_board_in_one_line() -> None:
