@@ -189,7 +189,7 @@ class Remote:
                 for line in lines:
                     self._latest = from_json(line)
                     self._arrived.set()
-        except (OSError, ValueError):  # it was closed, or broken off within a line
+        except (OSError, ValueError, TypeError, KeyError):  # it was closed, or what came is no document of this version
             pass
         finally:
             self.ended.set()
