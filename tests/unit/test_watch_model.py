@@ -96,9 +96,9 @@ def test_a_distributions_figures_are_those_of_the_last_minute() -> None:
 
 def test_a_line_that_cannot_be_read_harms_none_of_its_neighbours() -> None:
     model = _model(FakeClock(), b"a:1|c\nrubbish\nb:nan|g\nc:1e999|g\nd:1.2.3|c\na:2|c\n\n\xff\xfe:1|c")
-    model.take([b"c:1e999|g\nd:1.2.3|c"])
+    model.take([b"c:1e999|g\na:1.2.3|c\na:3|c"])
     rows = _rows(model)
-    assert rows["a#"].value == 3.0
+    assert rows["a#"].value == 6.0
     assert "b#" not in rows
     _, _, rejected, _ = model.seen()
     assert {one.reason.partition(":")[0]: one.count for one in rejected} == {

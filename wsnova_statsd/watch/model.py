@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from .datagrams import AGENT_READS, Check, Event, Metric, Rejected, printable, read_line
+from .datagrams import AGENT_READS, NOT_A_NUMBER, Check, Event, Metric, Rejected, printable, read_line
 from .series import Members, Series, make
 from .snapshot import Rejection, Row, SeenCheck, SeenEvent
 
@@ -26,6 +26,7 @@ _MOST_EVENTS: Final = 500
 _MOST_CHECKS: Final = 500
 _SILENT: Final = 60.0  # seconds after which a series may make room for another
 _LONGEST_GAP: Final = 120  # seconds that are entered into the histories one by one
+_OUT_OF_RANGE: Final = "a value beyond a float's range: the Agent drops the line without a word"
 _MANY_BYTES: Final = "a datagram of more than 8192 bytes, of which the Agent reads no more"
 
 # A whole line whose values are plain numbers: what precedes the value, the values, what follows. All else goes the
@@ -208,12 +209,12 @@ class Model:
             try:
                 values = list(map(float, packed.split(b":")))
             except ValueError:
-                self._reject(Rejected("a value that is not a number: the Agent drops the line", printable(packed)))
+                self._reject(Rejected(NOT_A_NUMBER, printable(packed)))
                 continue
             if all(map(math.isfinite, values)):
                 found += values
             else:
-                self._reject(Rejected("a value beyond a float's range: the Agent drops the line", printable(packed)))
+                self._reject(Rejected(_OUT_OF_RANGE, printable(packed)))
         return found
 
     # -- what there is to show ----------------------------------------------------------------------------------------
