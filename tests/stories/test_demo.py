@@ -147,6 +147,7 @@ def test_in_a_terminal_the_demo_opens_the_live_view_within_three_seconds_and_q_e
         assert terminal.wait_for("1 metrics", 3.0), terminal.text
         assert time.monotonic() - began < 3
         assert terminal.wait_for("websocket.connection"), terminal.text
+        terminal.type("c")  # clears nothing: the summary is of the whole run
         terminal.type("q")
         status, text = terminal.end()
     drawn, _, left = text.rpartition("\x1b[?1049l")

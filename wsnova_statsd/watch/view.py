@@ -142,7 +142,10 @@ class View:
         if chosen.detail is None:
             return []
         rule: Line = [("─" * width, "dim")]
-        return [rule, *chosen.detail(width)][: max(0, int(room * _SHARE))]
+        lines, most = [rule, *chosen.detail(width)], max(0, int(room * _SHARE))
+        if len(lines) <= most:
+            return lines
+        return [*lines[: most - 1], [("... and more on a higher terminal", "dim")]] if most else []
 
     def _list(self, page: Page, room: int) -> list[Line]:
         """The items around the chosen one, as many as there is room for."""
