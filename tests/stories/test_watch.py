@@ -113,7 +113,6 @@ def test_plain_prints_what_is_new_and_flushes_it_and_ctrl_c_is_status_0() -> Non
             time.sleep(0.05)
         os.set_blocking(process.stdout.fileno(), True)
         _send(port, "_e{4,1}:slow|x|t:warning")
-        time.sleep(0.2)
         status, out, err = _end(process)
     assert line.split()[1:3] == ["shop.orders", "count"]
     assert line.split()[-1] == "shop:one"
@@ -129,7 +128,6 @@ def test_json_prints_a_document_a_second_each_on_one_line(number: signal.Signals
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         _send(port, *SENT)
-        time.sleep(0.2)
         status, out, err = _end(process, number)
     assert (status, err) == (0, "")
     assert (first["source"], first["rows"]) == (f"udp 127.0.0.1:{port}", [])
@@ -345,7 +343,6 @@ def test_rubbish_ends_nothing_and_is_a_row_of_lint() -> None:
             for number in range(200):
                 sender.sendto(os.urandom(number * 7), ("127.0.0.1", port))
         _send(port, "shop.orders:3|c")
-        time.sleep(0.3)
         status, out, _ = _end(process)
     last = json.loads(out.splitlines()[-1])
     assert status == 0

@@ -88,32 +88,27 @@ def _trouble(snapshot: Snapshot) -> str:
     return f"watch: {'; '.join(parts)}" if parts else ""
 
 
-def print_all(
-    source: Source,
-    out: TextIO | None = None,
-    *,
-    document: bool = False,
-    needle: str = "",
-    over: Callable[[], bool] = lambda: False,
-    sleep: Callable[[float], object] = time.sleep,
-) -> None:
-    """Print until `over()` is True or Ctrl-C comes; what arrived in the last part of a second comes before the end."""
-    out = sys.stdout if out is None else out
-    lines = Lines(needle)
+class Printer:
+    """Prints what a source shows: lines with these words, or documents."""
 
-    def told() -> Iterator[str]:
-        snapshot = source.snapshot()
-        return iter([to_json(snapshot, history=False)]) if document else lines.of(snapshot)
+    def __init__(self, source: Source, out: TextIO | None = None, *, document: bool = False, needle: str = "") -> None:
+        self._source = source
+        self._out = sys.stdout if out is None else out
+        self._document = document
+        self._lines = Lines(needle)
 
-    try:
-        while not over():
-            sleep(EVERY)
-            _print(told(), out)
-    except KeyboardInterrupt:
-        pass
-    _print(told(), out)
+    def run(self, over: Callable[[], bool], sleep: Callable[[float], object] = time.sleep) -> None:
+        """Print once a second until `over()` is True or Ctrl-C comes."""
+        try:
+            while not over():
+                sleep(EVERY)
+                self.tell()
+        except KeyboardInterrupt:
+            pass
 
-
-def _print(lines: Iterator[str], out: TextIO) -> None:
-    for line in lines:
-        print(printable(line, out), file=out, flush=True)
+    def tell(self) -> None:
+        """Print what is new, each line flushed."""
+        snapshot = self._source.snapshot()
+        lines = [to_json(snapshot, history=False)] if self._document else self._lines.of(snapshot)
+        for line in lines:
+            print(printable(line, self._out), file=self._out, flush=True)
