@@ -21,6 +21,7 @@ from .snapshot import Rejection, Row, SeenCheck, SeenEvent
 
 MOST_SERIES: Final = 5_000
 _MOST_SHAPES: Final = 20_000  # lines that differ in more than their value
+_LONGEST_SHAPE: Final = 1000  # bytes of them; longer ones are not remembered
 _MOST_WAITING: Final = 50_000  # values that are not added up yet
 _MOST_EVENTS: Final = 500
 _MOST_CHECKS: Final = 500
@@ -90,6 +91,7 @@ class Model:
         self.bytes += len(data)
         if len(data) > AGENT_READS:
             self._reject(Rejected(_MANY_BYTES, printable(data[:300])))
+            data = data[:AGENT_READS]
         plain, known = _PLAIN.findall(data), self._known
         lines = data.count(b"\n") + (not data.endswith(b"\n"))
         self.lines += lines
@@ -116,6 +118,10 @@ class Model:
             return
         series = self._series_of(found)
         if series is None:
+            return
+        if len(head) + len(tail) > _LONGEST_SHAPE:
+            if numbers := self._numbers([values]):
+                series.add(numbers, found.weight, self._taken_at)
             return
         if len(self._shapes) >= _MOST_SHAPES:
             self._add_up()

@@ -40,8 +40,10 @@ class Lines:
         for check in snapshot.checks:
             if self._changed(check):
                 yield from self._kept(at, "check", STATUSES[check.status][0], check.name, check.message, *check.tags)
+        before, self._totals = self._totals, {(row.name, row.kind, row.tags): row.total for row in snapshot.rows}
         for row in sorted(snapshot.rows, key=lambda row: (row.name, row.kind, row.tags)):
-            if self._arrived(row):
+            # A count's 0 is no new value: it says only that there is such a series.
+            if before.get((row.name, row.kind, row.tags)) != row.total:
                 yield from self._kept(at, _metric(row), *row.tags)
         told = _trouble(snapshot)
         if told and told != self._told:
@@ -56,12 +58,6 @@ class Lines:
         key, stands = (check.name, check.tags), (check.status, check.message)
         before, self._checks[key] = self._checks.get(key), stands
         return before != stands
-
-    def _arrived(self, row: Row) -> bool:
-        """Whether it has had a value since; a count's 0 is none, as it says only that there is such a series."""
-        key = (row.name, row.kind, row.tags)
-        before, self._totals[key] = self._totals.get(key), row.total
-        return before != row.total
 
 
 def _metric(row: Row) -> str:
