@@ -57,7 +57,7 @@ class ForeignMessages:
         self.given: Given = given
         self.profile = profile
         self.bus: Bus = given.on
-        self.emit: Emitter = Emitter(self.bus, profile, client_id, given.tags)
+        self.emit: Emitter = Emitter(self.bus, profile, client_id, given.tags or {})
         self.over: bool = False  # closed, or of a parent process
         self._faults = Faults(self.emit, client_id, profile.metadata_filter is not False, None)
         self._link: Link | None = None
