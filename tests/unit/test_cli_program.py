@@ -47,6 +47,7 @@ def test_what_is_not_there_is_one_sentence_and_status_2(
     Path("broken").chmod(0o755)
     with pytest.raises(SystemExit) as refused:
         main(["run", *arguments])
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN  # still this Python, as it was
     out, err = capsys.readouterr()
     assert (refused.value.code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("wsnova-statsd run: ")

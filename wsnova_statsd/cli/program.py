@@ -38,6 +38,9 @@ def become(given: Sequence[str], *, as_module: bool) -> NoReturn:
         for number in ignored:  # this process goes on: a peer that closed must not end it
             signal.signal(number, signal.SIG_IGN)
         raise ConfigurationError(f"{command[0]!r} cannot be run: {error.strerror}") from error
+    finally:  # still this program
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def environment(before: Mapping[str, str]) -> dict[str, str]:
