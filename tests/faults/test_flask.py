@@ -84,7 +84,8 @@ def _disconnected(agent: DogStatsDReceiver, number: int) -> bool:
 def test_a_server_and_its_reloader_have_each_client_once(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str, server: list[str]
 ) -> None:
-    """The process that only reloads has none; Ctrl-C ends both soon, with all that was counted."""
+    """The process that only reloads has none; Ctrl-C ends both soon. It kills the one that serves after a quarter of a
+    second, so that what was counted just before may be lost."""
     with _site(agent, folder, where, feed.url, "-m", *server) as site:
         site.wait_for(f"{ALL} in shop", times=2)
         page = site.get("/health")
@@ -99,7 +100,6 @@ def test_a_server_and_its_reloader_have_each_client_once(
     assert {frozenset(one) for one in page["clients"]} == {frozenset(Health.__annotations__)}
     assert ended.took < HELD
     assert "Traceback" not in ended.errors
-    assert _disconnected(agent, 2)
 
 
 @each_version

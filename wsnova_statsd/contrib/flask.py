@@ -24,8 +24,8 @@ try:
     import flask
     import flask.cli
     import flask.helpers
-except ImportError as error:
-    raise MissingExtra("flask", "flask") from error
+except ImportError as _missing:
+    raise MissingExtra("flask", "flask") from _missing
 
 _NAME: Final = "wsnova_statsd"  # of the extension and of the blueprint
 
