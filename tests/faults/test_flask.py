@@ -25,7 +25,7 @@ wsnova = WSNova()
 @wsnova.on_message("md-1")
 def store(message):
     if message["n"] == 100:
-        print("stored 100 in", flask.current_app.name, flush=True)
+        print(f"stored 100 in {flask.current_app.name}\\n", end="", flush=True)  # in one piece, of two threads
 
 def make():
     return ws.Client(os.environ["FEED"], client_id="md-2", on_message=store)
