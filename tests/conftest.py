@@ -14,6 +14,7 @@ from hypothesis import settings
 
 import wsnova_statsd as ws
 from tests.support import Contexts, tls_contexts
+from wsnova_statsd.testing.capture import EventLog, capture_events
 
 for _name in [one for one in os.environ if one.startswith(("DD_", "DATADOG_", "WSNOVA_STATSD_"))]:
     del os.environ[_name]
@@ -48,6 +49,13 @@ def _no_client_lives_on() -> Iterator[None]:
 def bus() -> ws.Bus:
     """An isolated one."""
     return ws.Bus()
+
+
+@pytest.fixture
+def log(bus: ws.Bus) -> Iterator[EventLog]:
+    """All events of that bus."""
+    with capture_events(bus=bus) as log:
+        yield log
 
 
 @pytest.fixture(params=["plain", "tls"])

@@ -344,7 +344,25 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
 
 
-def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Monitor:
+@overload
+def init(
+    profile: ProfileName | Profile | None = ..., *, kpis: Literal[True] = ..., **arguments: Unpack[MonitorOptions]
+) -> Monitor[KpiTracker]: ...
+
+
+@overload
+def init(
+    profile: ProfileName | Profile | None = ..., *, kpis: Literal[False], **arguments: Unpack[MonitorOptions]
+) -> Monitor[None]: ...
+
+
+@overload
+def init(
+    profile: ProfileName | Profile | None = ..., *, kpis: bool, **arguments: Unpack[MonitorOptions]
+) -> Monitor[KpiTracker | None]: ...
+
+
+def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Monitor[Any]:
     """The process's one Monitor, started; the arguments are those of Monitor. Any thread.
 
     Called again with equal arguments it returns the same one, with others it raises ConfigurationError. After `stop()`,

@@ -222,8 +222,8 @@ class Bus:
         self._attachments: dict[Hashable, _Attachment] = {}
         self._versions = itertools.count(1)
         self.profiles: dict[object, Profile] = {}  # by the Monitor that runs on it, the first one first
-        self.handler_errors = 0
-        self.version = 0  # another number whenever other handlers may be called for an event
+        self.handler_errors: int = 0
+        self.version: int = 0  # another number whenever other handlers may be called for an event
         process.on_fork(self)
 
     def after_fork(self) -> None:
@@ -237,6 +237,7 @@ class Bus:
     def _slot(self, event: str) -> EventSlot:
         return self._slots.get(event) or self._slots.setdefault(event, EventSlot(self, event))
 
+    @checks.by_name
     def attach(
         self,
         handler_id: Hashable,
@@ -254,6 +255,7 @@ class Bus:
         """
         self.attach_many(handler_id, (event,), function, config, bind=bind)
 
+    @checks.by_name
     def attach_many(
         self,
         handler_id: Hashable,

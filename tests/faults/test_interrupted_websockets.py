@@ -2,7 +2,7 @@
 their calls. It raises, or closes the connection."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import wsnova_statsd as ws
 from tests.faults.interrupting import lines_of, raising, re_entering
 from tests.support import until
 from wsnova_statsd.contrib import websockets_sync
-from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.capture import EventLog
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
 events = ws.events
@@ -21,12 +21,6 @@ events = ws.events
 
 class _Mine(BaseException):
     """What the handler raises; like KeyboardInterrupt nothing that isolates faults takes it for one."""
-
-
-@pytest.fixture
-def log(bus: ws.Bus) -> Iterator[EventLog]:
-    with capture_events(bus=bus) as log:
-        yield log
 
 
 def _counted(log: EventLog, direction: str) -> int:

@@ -295,6 +295,21 @@ def test_a_sitecustomize_that_was_there_goes_first_and_is_the_programs(
 
 
 @pytest.mark.usefixtures("here")
+def test_a_library_that_was_imported_before_is_instrumented_too(agent: DogStatsDReceiver) -> None:
+    """As by a .pth file, which comes before any sitecustomize."""
+    Path("early.py").write_text(
+        "import runpy, sys, websocket\n"
+        "try:\n    runpy.run_path(sys.argv[1])\nexcept ModuleNotFoundError:\n    pass\n"
+        "ws = websocket.create_connection(sys.argv[2])\nprint(ws.recv())\nws.close()\n"
+    )
+    startup = Path(os.environ[SITE], "wsnova_statsd", "contrib", "startup", "sitecustomize.py")
+    with WebSocketServer(send_messages(["tick"])) as server:
+        done = _end([sys.executable, "early.py", str(startup), server.url], None, b"")
+    assert done == (b"tick\n", b"", 0)
+    assert agent.wait_for(lambda r: r.count("websocket.message.received") == 1)
+
+
+@pytest.mark.usefixtures("here")
 def test_a_child_is_instrumented_too(agent: DogStatsDReceiver) -> None:
     """A Python that the program starts."""
     Path("parent.py").write_text(

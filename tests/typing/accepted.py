@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import ssl as tls
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, assert_type
 
 import wsnova_statsd as ws
 from wsnova_statsd.insight.kpi import KpiTracker
-from wsnova_statsd.testing import WebSocketServer, capture_events
+from wsnova_statsd.insight.kpi_report import KpiReport
+from wsnova_statsd.testing import FakeClock, WebSocketServer, capture_events
 
 URL = "wss://feed.example/ws"
 
@@ -56,6 +60,14 @@ def what_a_protocol_decodes_is_what_a_client_gives() -> None:
 def handle_tick(tick: Tick) -> None: ...
 
 
+def the_keys_of_health_are_known() -> None:
+    health = ws.Client(URL, client_id="md-1").health()
+    assert_type(health["received"], int)
+    assert_type(health["connected_since"], float | None)
+    if health["status"] == "degraded":
+        print(health["error"])
+
+
 def without_a_protocol_messages_are_what_json_holds() -> None:
     assert_type(ws.Client(URL), ws.Client[Any])
     assert_type(ws.Client(URL, protocol=ws.JsonRpcProtocol()), ws.Client[Any])
@@ -65,6 +77,60 @@ def without_a_protocol_messages_are_what_json_holds() -> None:
 
 def of_any_client(client: ws.Client) -> Iterator[str]:
     yield client.client_id
+    assert_type(client.state, ws.State)
+    assert_type(client.profile, ws.Profile)
+    assert_type(client.subprotocol, str | None)
+    assert_type(client.waiting, int)
+    assert_type(client.wait(timeout=1.0), bool)
+    if client.state is ws.State.CONNECTED:
+        print(client.request({"op": "time"}, timeout=2.0)["time"])
+
+
+def every_option_by_its_name() -> None:
+    ws.Client(
+        "WSS://b\xfccher.example/feed;v=2",
+        client_id="md-1",
+        on_error=logging.exception,
+        subprotocols=["v2.feed", "v1.feed"],
+        require_subprotocol=True,
+        ssl=tls.create_default_context(),
+        subscriptions={"trades.BTC", "trades.ETH"},
+        proxy="socks5://me:pw@proxy.example:1080",
+        connect_timeout=5,
+        rate_limit=ws.RateLimit(5, burst=10),
+        idle_timeout=60.0,
+        on_reconnect=lambda: None,
+        tags={"desk": "rates", "shard": 3},
+        server_hostname="feed.example",
+        source_address=("192.0.2.7", 0),
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, 25, b"eth0")],
+        unix_socket=Path("/run/feed.sock"),
+        follow_redirects=True,
+    )
+
+
+def headers_in_each_form() -> None:
+    own: dict[str, str | bytes | None] = {"Host": "virtual.example", "Origin": None, "X-Name": b"gr\xc3\xbc\xc3\x9f"}
+    ws.Client(URL, headers=own)
+    ws.Client(URL, headers={"X-Key": "k"})
+    ws.Client(URL, headers={"Origin": None})
+    ws.Client(URL, headers=["X-Key: a", "X-Key: b"])
+    ws.Client(URL, headers=[("X-Key", "a"), ("X-Key", "b")])
+    ws.Client(URL, headers=lambda: {"X-Key": "k"})
+    ws.Client(lambda: URL, headers=lambda: own)
+
+
+def what_a_failed_dial_says(client: ws.Client) -> None:
+    try:
+        client.start(timeout=10)
+    except ws.errors.HandshakeRefused as refused:
+        assert_type(refused.status, int)
+        assert_type((refused.location, refused.origin), tuple[str | None, str | None])
+        assert_type(refused.retry_after, float | None)
+    except ws.errors.ConnectionFailed as failed:
+        assert_type(failed.cause, str)
+    except ws.errors.WsnovaError:
+        pass
 
 
 class Token:
@@ -88,7 +154,6 @@ def words_of_a_closed_set() -> None:
     reporter = ws.StatsdReporter(dialect="statsd", tag_format="influx", cardinality="low")
     reporter.event("title", "text", alert_type="success", priority="low", tags={"a": 1})
     reporter.increment("orders", tags=["side:buy"])
-    ws.alerts.When("Far", ws.gauge("rtt", "feed.pong", "ms"), lambda ms: ms > 200, alert_type="error")
 
 
 def parts_that_were_asked_for_need_no_check() -> None:
@@ -114,6 +179,56 @@ def an_event_of_mine() -> None:
     bus.detach("mine")
 
 
+def a_span_of_mine(bus: ws.Bus) -> None:
+    with bus.span("app.order", {"side": "buy"}) as metadata:
+        assert_type(metadata, dict[str, Any])
+        metadata["size"] = 7
+
+
+@dataclass(frozen=True)
+class Wide(ws.alerts.Rule):
+    """A spread above `limit`."""
+
+    limit: float = 2.0
+
+    hears = ("feed.quote",)
+    alert_type = "error"
+
+    def judge(self, seen: ws.alerts.Seen, memory: Any) -> ws.alerts.Breach | ws.alerts.Calm | None:
+        spread = seen.number("spread")
+        return ws.alerts.Breach("wide", "The spread is wide.", spread) if spread > self.limit else ws.alerts.CALM
+
+
+def is_late(measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    return bool(measurements["age"] > 5)
+
+
+def rules_of_mine() -> None:
+    far = ws.alerts.When("Far", ws.gauge("rtt", "feed.pong", "ms"), (200.0).__lt__, alert_type="error")
+    assert_type(ws.alerts.When("late", "feed.quote", is_late, by=["venue"]), ws.alerts.When)
+    assert_type(Wide(limit=3, cool_down=60), Wide)
+    assert_type(ws.alerts.SlowProcessing(50.0), ws.alerts.SlowProcessing)
+    ws.Monitor(alerts=[Wide(), far])
+
+
+def figures(reporter: ws.StatsdReporter, report: KpiReport) -> None:
+    assert_type(reporter.stats.lost.get("queue", 0), float)
+    assert_type(reporter.flush(timeout=0.5), bool)
+    for row in report:
+        assert_type(row.value, float | None)
+        assert_type(row.target, tuple[str, float] | None)
+
+
+def a_page_for_prometheus() -> None:
+    page = ws.PrometheusReporter(ws.prometheus_metrics()).start(9568, address="0.0.0.0")
+    assert_type(page.render(), str)
+    with ws.Monitor(prometheus_port=9568, prometheus_address="::1") as monitor:
+        assert_type(monitor.running, bool)
+    registry = ws.HandlerRegistry([ws.sum_("app.order.size", tags={"side": "side"})])
+    registry.attach(ws.Bus())
+    assert_type(len(registry.handlers["app.order"]), int)
+
+
 def sink(alert: ws.alerts.Alert) -> None:
     print(alert.title, alert.alert_type)
 
@@ -129,6 +244,9 @@ def tests_of_mine() -> None:
     with WebSocketServer() as server, capture_events() as log, ws.Client(server.url) as client:
         client.send({"type": "trade"})
         log.assert_count(ws.events.MESSAGE_SENT, 1)
+    clock = FakeClock()
+    clock.advance(0.5)
+    assert_type(clock(), float)
     try:
         ws.Client("nonsense")
     except ws.errors.ConfigurationError as error:

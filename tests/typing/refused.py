@@ -34,6 +34,7 @@ ws.errors.NotConected  # refused: attr-defined
 ws.events.MESSAGE_RECIEVED  # refused: attr-defined
 
 ws.Client(URL, "md-1")  # refused: call-arg
+ws.Client(URL).health()["arrived"]  # refused: typeddict-item
 ws.Monitor("standard", ws.StatsdReporter())  # refused: call-overload
 ws.StatsdReporter(None, "localhost")  # refused: call-arg
 ws.PrometheusReporter(None, ws.Bus())  # refused: call-arg
@@ -55,6 +56,32 @@ ws.StatsdReporter(cardinality="some")  # refused: arg-type
 ws.StatsdReporter().event("title", "text", alert_type="fatal")  # refused: arg-type
 ws.StatsdReporter().event("title", "text", priority="high")  # refused: arg-type
 ws.alerts.When("title", "a.b", lambda *_: True, alert_type="loud")  # refused: arg-type
+ws.Client(URL, source_address="192.0.2.7")  # refused: arg-type
+ws.Client(URL, socket_options=[("TCP_NODELAY", 1)])  # refused: list-item
+ws.Client(URL, unix_socket=b"/run/feed.sock")  # refused: arg-type
+ws.Client(URL, headers={"X-Retries": 3})  # refused: arg-type
+ws.Client(URL, rate_limit=5)  # refused: arg-type
+ws.Client(URL, follow_redirects="yes")  # refused: arg-type
+ws.Client(lambda: None)  # refused: arg-type, return-value
+ws.Client(URL).start("5")  # refused: arg-type
+ws.Client(URL).stat  # refused: attr-defined
+ws.Client(URL).client_id = "md-2"  # refused: misc
+ws.FINANCIAL.ping_interval = 5.0  # refused: misc
+ws.StatsdReporter().stats.packets = 0  # refused: misc
+ws.StatsdReporter().incremnt("orders")  # refused: attr-defined
+ws.PrometheusReporter().start("9568")  # refused: arg-type
+ws.Monitor("standrad")  # refused: call-overload
+ws.Monitor(prometheus_adress="::1")  # refused: call-overload
+ws.Monitor(bus=ws.Bus()).kpi  # refused: attr-defined
+ws.init("standard", True)  # refused: call-overload
+ws.init(kpis=False).kpis.report()  # refused: attr-defined
+ws.alerts.SlowProcessing(treshold_ms=5)  # refused: call-arg
+ws.alerts.SlowProcessing("5")  # refused: arg-type
+ws.RateLimit("5", 1)  # refused: arg-type
+ws.gauge("a.b", unit="ms", buckets=(1,))  # refused: call-arg
+ws.Bus().attached("mine", "a.b", print)  # refused: attr-defined
+for number in ws.Client(URL, protocol=Numbers()):
+    number.upper()  # refused: attr-defined
 ws.telemetry.attach("mine", "a.b", lambda event: None)  # refused: arg-type
 ws.Monitor(kpis=False).kpis.report()  # refused: attr-defined
 ws.Monitor.from_env().kpis.report()  # refused: union-attr

@@ -1,12 +1,14 @@
-"""What a strict checker says of programs that use the package: nothing of good ones, and of each fault where it is."""
+"""What two strict checkers say of programs that use the package: nothing of good ones, of faults where they are."""
 
 import inspect
+import json
 import os
 import re
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +19,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 _SAID = re.compile(r"(?P<file>\w+)\.py:(?P<line>\d+): error: .*\[(?P<code>[a-z-]+)\]$", re.MULTILINE)
 _REFUSED = re.compile(r"# refused: (.*)")
+_PROGRAMS = ("accepted.py", "refused.py")
 
 Told = dict[int, set[str]]
+pytestmark = pytest.mark.timeout(180)  # checkers read all of the package, beside other tests
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +30,32 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     """The codes of mypy's errors by file and line."""
     cache = tmp_path_factory.mktemp("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(cache)]
-    command += ["--follow-imports=silent", "--python-version=3.11", str(HERE / "accepted.py"), str(HERE / "refused.py")]
+    command += ["--follow-imports=silent", "--python-version=3.11", *(str(HERE / name) for name in _PROGRAMS)]
     environ = {**os.environ, "MYPYPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cache, env=environ, timeout=55)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cache, env=environ, timeout=170)
     assert done.returncode == 1, done.stdout + done.stderr
     found: dict[str, Told] = {"accepted": defaultdict(set), "refused": defaultdict(set)}
     for one in _SAID.finditer(done.stdout):
         found[one["file"]][int(one["line"])].add(one["code"])
     return found
+
+
+def _pyright(folder: Path, *arguments: str) -> dict[str, Any]:
+    """What pyright answers, as it comes with basedpyright: its Node.js is part of the wheel, and nothing is fetched."""
+    first = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(ROOT)}  # by which it finds this interpreter's
+    environ = {**os.environ, **{key: os.pathsep.join([one, os.environ.get(key, "")]) for key, one in first.items()}}
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environ, timeout=170)
+    answer = json.loads(done.stdout or "{}")
+    assert isinstance(answer, dict)
+    assert answer, done.stderr
+    return answer
+
+
+def _marked() -> dict[int, set[str]]:
+    """What mypy is to say of the lines of the programs that have to be refused."""
+    lines = enumerate((HERE / "refused.py").read_text(encoding="utf-8").splitlines(), 1)
+    return {number: set(found[1].split(", ")) for number, line in lines if (found := _REFUSED.search(line))}
 
 
 def test_a_program_that_uses_the_package_well_passes(told: dict[str, Told]) -> None:
@@ -43,10 +65,27 @@ def test_a_program_that_uses_the_package_well_passes(told: dict[str, Told]) -> N
 
 def test_every_fault_is_found_in_its_line(told: dict[str, Told]) -> None:
     """A typo, a word outside a closed set, an argument by position, a handler of other arguments; nothing else."""
-    lines = (HERE / "refused.py").read_text(encoding="utf-8").splitlines()
-    marked = {number: found[1] for number, line in enumerate(lines, 1) if (found := _REFUSED.search(line))}
-    assert len(marked) > 30
-    assert dict(told["refused"]) == {number: set(codes.split(", ")) for number, codes in marked.items()}
+    assert len(_marked()) > 55
+    assert dict(told["refused"]) == _marked()
+
+
+def test_pyright_says_the_same(tmp_path: Path) -> None:
+    """It is what most editors show. Its lines are those of mypy, in other words."""
+    programs = [str(HERE / name) for name in _PROGRAMS]
+    settings = {"typeCheckingMode": "strict", "include": programs, "pythonVersion": "3.11"}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    told = _pyright(tmp_path)["generalDiagnostics"]
+    places = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in told}
+    assert places == {("refused.py", number) for number in _marked()}
+
+
+def test_the_types_of_the_package_are_complete(tmp_path: Path) -> None:
+    """Every name that a user's checker may meet says its type, so that no checker has to infer it in its own way."""
+    told = _pyright(tmp_path, "--verifytypes", "wsnova_statsd", "--ignoreexternal")["typeCompleteness"]
+    assert [one["name"] for one in told["symbols"] if one["isExported"] and not one["isTypeKnown"]] == []
+    assert told["completenessScore"] == 1
+    assert told["exportedSymbolCounts"]["withKnownType"] > 2000
+    assert Path(told["pyTypedPath"]) == ROOT / "wsnova_statsd" / "py.typed"
 
 
 def test_the_options_of_a_monitor_that_a_checker_knows_are_all_that_it_takes() -> None:

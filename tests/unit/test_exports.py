@@ -2,9 +2,12 @@
 
 import ast
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,74 @@ def test_each_public_module_lists_its_names_in_order(module: types.ModuleType) -
     names = list(module.__all__)
     assert names == sorted(set(names), key=_kind_then_name)
     assert [name for name in names if not hasattr(module, name)] == []
+
+
+def test_a_module_that_the_readme_sends_users_to_lists_its_names() -> None:
+    """All that stand below `testing` and `contrib`; logger names are no modules for users."""
+    readme = (Path(ws.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = readme.replace("from wsnova_statsd.contrib import ", "wsnova_statsd.contrib.")
+    names = set(re.findall(r"\bwsnova_statsd\.(?:contrib|testing)(?:\.[a-z_]+)*", readme))
+    assert {"wsnova_statsd.contrib.asgi", "wsnova_statsd.testing.exchanges"} <= names
+    for module in map(importlib.import_module, names):
+        assert [name for name in module.__all__ if not hasattr(module, name)] == [], module
+        assert list(module.__all__) == sorted(module.__all__, key=_kind_then_name), module
+
+
+_POSITIONS = {
+    ws.Bus: "",
+    ws.Bus.attach: "handler_id event function config",
+    ws.Bus.attach_many: "handler_id events function config",
+    ws.Bus.detach: "handler_id",
+    ws.Bus.execute: "event measurements metadata",
+    ws.Bus.list_handlers: "prefix",
+    ws.Bus.span: "prefix metadata",
+    ws.Client: "url",
+    ws.Client.start: "timeout wait",
+    ws.Client.send: "message wait",
+    ws.Client.send_text: "text wait",
+    ws.Client.send_binary: "data wait",
+    ws.Client.request: "message timeout",
+    ws.Client.subscribe: "channel timeout",
+    ws.Client.unsubscribe: "channel timeout",
+    ws.Client.receive: "timeout",
+    ws.Client.close: "timeout",
+    ws.Client.wait: "timeout",
+    ws.RateLimit: "per_second burst",
+    ws.HeaderAuth: "headers",
+    ws.MessageAuth: "message accepted",
+    ws.counter: "name event tags keep",
+    ws.sum_: "name event measurement tags unit keep",
+    ws.gauge: "name event measurement tags unit keep",
+    ws.summary: "name event measurement tags unit keep",
+    ws.distribution: "name event measurement tags unit keep buckets",
+    ws.statsd_metrics: "profile",
+    ws.prometheus_metrics: "",
+    ws.HandlerRegistry: "metrics",
+    ws.StatsdReporter: "metrics",
+    ws.StatsdReporter.flush: "timeout",
+    ws.StatsdReporter.stop: "timeout",
+    ws.StatsdReporter.increment: "name value tags",
+    ws.StatsdReporter.gauge: "name value tags",
+    ws.StatsdReporter.distribution: "name value tags",
+    ws.StatsdReporter.event: "title text alert_type tags aggregation_key",
+    ws.StatsdReporter.service_check: "name status tags message",
+    ws.PrometheusReporter: "metrics",
+    ws.PrometheusReporter.start: "port address",
+    ws.LogReporter: "logger level bus",
+    ws.Monitor: "profile",
+    ws.init: "profile",
+    ws.alerts.SlowProcessing: "threshold_ms",
+    ws.KpiTracker: "profile bus",
+    ws.KpiTracker.report: "client",
+}
+
+
+@pytest.mark.parametrize(("function", "names"), _POSITIONS.items(), ids=lambda one: getattr(one, "__qualname__", ""))
+def test_arguments_keep_their_positions(function: Callable[..., object], names: str) -> None:
+    """What users wrote without names goes on working: new arguments come behind these, or by keyword."""
+    parameters = inspect.signature(function).parameters.values()
+    by_position = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
+    assert by_position[: len(names.split())] == names.split()
 
 
 def test_no_event_error_or_name_of_the_bus_is_left_out_of_its_list() -> None:

@@ -11,7 +11,7 @@ from wsnova_statsd.dial.headers import header_pairs
 from wsnova_statsd.dial.target import target
 from wsnova_statsd.errors import ConnectionFailed, HandshakeRefused
 from wsnova_statsd.link.deflate import OFFER, Deflate
-from wsnova_statsd.link.handshake import Offer, agreed, refusal, request
+from wsnova_statsd.link.handshake import Offer, agreed, redirected, refusal, request
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, section 1.3, as is what follows from it
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -40,6 +40,40 @@ def test_a_request_byte_for_byte() -> None:
         b"User-Agent: wsnova-statsd\r\n"
         b"\r\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "host", "origin"),
+    [
+        ("ws://h", "/", "h", "http://h"),
+        ("ws://h/", "/", "h", "http://h"),
+        ("ws://h?a=1", "/?a=1", "h", "http://h"),
+        ("ws://h#f", "/", "h", "http://h"),
+        ("ws://h/?", "/?", "h", "http://h"),
+        ("ws://h//a/../b/.", "//a/../b/.", "h", "http://h"),
+        ("ws://h/a;b=1;c?d;e", "/a;b=1;c?d;e", "h", "http://h"),
+        ("ws://h/%2F%zz%20+", "/%2F%zz%20+", "h", "http://h"),
+        ("ws://h/\xfc?\u20ac#x", "/%C3%BC?%E2%82%AC", "h", "http://h"),
+        ('ws://h/{"a":[1]}', "/%7B%22a%22:[1]%7D", "h", "http://h"),
+        ("ws://h/a\\b", "/a%5Cb", "h", "http://h"),
+        ("ws://h:80/", "/", "h", "http://h"),
+        ("ws://h:443/", "/", "h:443", "http://h:443"),
+        ("ws://h:/", "/", "h", "http://h"),
+        ("wss://h:443/", "/", "h", "https://h"),
+        ("wss://h:80/", "/", "h:80", "https://h:80"),
+        ("WSS://H.Example/A", "/A", "h.example", "https://h.example"),
+        ("ws://h.example./", "/", "h.example.", "http://h.example."),
+        ("ws://me:pw@h/", "/", "h", "http://h"),
+        ("ws://[::1]/", "/", "[::1]", "http://[::1]"),
+        ("ws://[fe80::1%25eth0]:81/", "/", "[fe80::1]:81", "http://[fe80::1]:81"),
+        ("ws://b\xfccher.example:81/", "/", "xn--bcher-kva.example:81", "http://xn--bcher-kva.example:81"),
+    ],
+)
+def test_the_request_is_what_the_url_says(url: str, line: str, host: str, origin: str) -> None:
+    """Path and query, Host and Origin, in ASCII; of user-info, zone and fragment nothing stands there."""
+    lines = _request(url)
+    assert [lines[0], lines[1], lines[6]] == [f"GET {line} HTTP/1.1", f"Host: {host}", f"Origin: {origin}"]
+    assert len(lines) == 8
 
 
 @pytest.mark.parametrize(
@@ -237,6 +271,8 @@ def _refused(
         ("https://other.example/feed", "https://other.example/feed"),
         ("/feed/v2", "wss://feed.example/feed/v2"),
         ("v2", "wss://feed.example/a/v2"),
+        ("/s\xc3\xa3o?x", "wss://feed.example/s%C3%A3o"),
+        ("/%41%zz", "wss://feed.example/%41%zz"),
         ("//other.example/x", "wss://other.example/x"),
         ("https://me:hunter2@other.example/login?key=hunter2#hunter2", "https://other.example/login"),
         ("", None),
@@ -335,14 +371,17 @@ def _outcome(pieces: list[bytes]) -> str:
         assert subprotocol in (None, "v1")
         assert deflate is None or 8 <= deflate.server_bits <= 15
         return "upgraded"
-    error = refusal(answer, target("ws://feed.example/a"), [])
+    where = target("ws://[::1]:9/a")
+    further = redirected(answer, where)
+    assert further is None or (further.origin, further.authorization) == (where.origin, None)
+    error = refusal(answer, where, [])
     assert str(error).isprintable()
     assert 0.0 <= (error.retry_after or 0.0) <= 300.0
-    return "refused"
+    return "refused" if further is None else "redirected"
 
 
 def test_no_mutated_answer_raises_what_is_not_ours() -> None:
-    """20,000 of them, the same in each run: an upgrade, a refusal or ConnectionFailed, and some of each."""
+    """20,000 of them, the same in each run: an upgrade, a redirect, a refusal or ConnectionFailed, and some of each."""
     chance, outcomes = random.Random(6455), Counter[str]()
     failures: list[ConnectionFailed] = []
     for _ in range(20_000):
@@ -353,3 +392,4 @@ def test_no_mutated_answer_raises_what_is_not_ours() -> None:
     assert {failed.cause for failed in failures} == {"handshake"}
     assert all(str(failed).isprintable() for failed in failures)
     assert min(outcomes["upgraded"], outcomes["refused"], len(failures)) > 500
+    assert outcomes["redirected"] > 100

@@ -85,8 +85,8 @@ def test_a_header_of_the_handshake_is_refused(name: str, told: str) -> None:
     assert _refused({name: "x"}) == f"header {name!r} belongs to the handshake, which the client writes; {told}"
 
 
-@pytest.mark.parametrize("name", ["Host", "Origin", "User-Agent"])
-def test_one_of_our_own_headers_is_given_once(name: str) -> None:
+@pytest.mark.parametrize("name", ["Host", "Origin", "User-Agent", "Authorization"])
+def test_what_a_request_has_one_of_is_given_once(name: str) -> None:
     """In whatever letters."""
     assert "given twice" in _refused([(name, "a"), (name.upper(), "b")])
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wsnova_statsd.client.auth import HeaderAuth
 from wsnova_statsd.client.client import Client
 from wsnova_statsd.client.options import Options
 from wsnova_statsd.client.protocol import JsonProtocol
@@ -183,6 +184,20 @@ def test_a_client_id_ends_at_200_characters() -> None:
 def test_a_subprotocol_is_a_token(name: object) -> None:
     """RFC 6455 section 4.1; the message names it."""
     assert repr(name) in _refused(subprotocols=("v1.feed", name))
+
+
+def test_a_subprotocol_is_offered_once() -> None:
+    """RFC 6455 section 4.1: all of them are unique."""
+    assert "offer each once" in _refused(subprotocols=("v1.feed", "v2.feed", "v1.feed"))
+
+
+@pytest.mark.parametrize("name", ["Authorization", "HOST", "Origin", "User-Agent"])
+def test_what_a_request_has_once_is_given_once_by_headers_and_credentials(name: str) -> None:
+    """Where both are constants it is told at once, as no attempt could succeed; other headers may come twice."""
+    auth = HeaderAuth({name: "a", "X-Key": "a"})
+    assert f"header {name!r} is given twice" in _refused(headers={name.lower(): "b"}, auth=auth)
+    assert _options(headers={"X-Key": "b"}, auth=auth).auth is auth
+    _options(headers=lambda: {name: "b"}, auth=auth)
 
 
 def test_a_subprotocol_is_required_only_of_those_that_are_offered() -> None:

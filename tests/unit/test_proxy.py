@@ -36,6 +36,13 @@ def test_a_proxy_is_host_port_and_credentials(url: str, proxy: Proxy) -> None:
     assert parse_proxy(url) == proxy
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "x"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    """None is left out in silence, for the scheme's own to take its place."""
+    with pytest.raises(ConfigurationError, match=r"^proxy is .*; allowed: None, 'env', or http://"):
+        parse_proxy(f"http://proxy.example:{port}")
+
+
 def test_credentials_are_in_no_text() -> None:
     """Neither in the repr nor in the error for a URL that is none."""
     assert _BASIC not in repr(parse_proxy(f"http://me:{SECRET}@proxy.example"))
@@ -147,6 +154,7 @@ def _through(dial: _ScriptedDial, host: str = "feed.example", authorization: str
     [
         ("feed.example", None, b"CONNECT feed.example:9443 HTTP/1.1\r\nHost: feed.example:9443\r\n\r\n"),
         ("::1", None, b"CONNECT [::1]:9443 HTTP/1.1\r\nHost: [::1]:9443\r\n\r\n"),
+        ("fe80::1%eth0", None, b"CONNECT [fe80::1]:9443 HTTP/1.1\r\nHost: [fe80::1]:9443\r\n\r\n"),
         (
             "feed.example",
             _BASIC,
@@ -195,7 +203,10 @@ _PORT = "check that the port is the right one"
             b"HTTP/1.1 400 Bad\r\n\r\n",
             f"{_NAMED} answered CONNECT with HTTP 400; check proxy=, or whether the proxy is needed",
         ),
-        (b"HTTP/1.1\r\n\r\n", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
+        (
+            b"HTTP/1.1 200\r\n\r\n",
+            f"{_NAMED}'s answer to CONNECT begins with no status line of HTTP/1.1; look for what writes it so",
+        ),
         (b"\r\n\r\n", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
         (b"\x15\x03\x03", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
         (

@@ -8,6 +8,7 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 import wsnova_statsd
+from wsnova_statsd import testing
 from wsnova_statsd.errors import ConfigurationError
 
 ws: Any = wsnova_statsd  # a checker would refuse most of what stands here
@@ -164,6 +165,16 @@ def test_metrics_that_are_no_list_are_refused(make: Callable[[Any], object], giv
         ("per_secnd", "per_second", ws.RateLimit),
         ("header", "headers", ws.HeaderAuth),
         ("timout", "timeout", ws.MessageAuth),
+        ("timout", "timeout", lambda **more: ws.Client(URL).start(**more)),
+        ("confg", "config", lambda **more: ws.Bus().attach("x", "a.b", print, **more)),
+        ("event", "events", lambda **more: ws.Bus().attach_many("x", function=print, **more)),
+        ("metric", "metrics", ws.HandlerRegistry),
+        ("adress", "address", lambda **more: ws.PrometheusReporter(bus=ws.Bus()).start(**more)),
+        ("sink", "sinks", ws.alerts.Alerts),
+        ("loger", "logger", ws.alerts.ToLog),
+        ("treshold_ms", "threshold_ms", ws.alerts.SlowProcessing),
+        ("max_datagrams", "max_datagram", testing.DogStatsDReceiver),
+        ("ping_intervall", "ping_interval", testing.WebSocketServer),
     ],
 )
 def test_a_keyword_that_there_is_not_is_told_with_the_nearest(

@@ -83,8 +83,11 @@ def test_host_names_a_port_that_is_not_the_schemes_own(url: str, authority: str,
 
 
 def test_user_and_password_become_a_header() -> None:
-    """Percent signs are decoded before Basic is formed; without a user there is none."""
-    assert target("ws://feed.example").authorization is None
+    """Percent signs are decoded before Basic is formed; without any of the two there is none."""
+    for url in ("ws://feed.example", "ws://@feed.example", "ws://:@feed.example"):
+        assert target(url).authorization is None
+    assert target("ws://me@feed.example").authorization == "Basic bWU6"
+    assert target("ws://:secret@feed.example").authorization == "Basic OnNlY3JldA=="
     assert target("ws://Aladdin:open%20sesame@feed.example").authorization == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
 
 
@@ -103,6 +106,12 @@ def test_user_and_password_become_a_header() -> None:
         ("ws://[::1%25]/", "a host name"),
         ("ws://[nothex]/", "a host name"),
         ("ws:feed.example", "a host name"),
+        ("ws://a..example/", "a host name"),
+        ("ws://.example/", "a host name"),
+        (f"ws://{'a' * 64}.example/", "a host name"),
+        ("ws://[::1]x/", "a host name"),
+        ("ws://x[::1]/", "a host name"),
+        ("ws://[::1]x:80/", "a host name"),
         ("ws://feed.example/\udc80", "a host name"),
         ("ws://m\udc80:x@feed.example/", "percent-encoded"),
     ],

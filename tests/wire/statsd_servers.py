@@ -21,6 +21,7 @@ import pytest
 
 from tests.benchmarks.agent import free_port
 from tests.support import until
+from tests.wire.programs import unpacked
 
 DEADLINE: Final = 20.0
 
@@ -155,14 +156,6 @@ class Npm(Server):
         return self.count("statsd.bad_lines_seen")
 
 
-def _home(variable: str, program: str) -> Path:
-    """The folder under which a Debian package was unpacked, or that of the machine where it is installed."""
-    home = Path(os.environ.get(variable, "/"))
-    if not (home / "usr/sbin" / program).is_file():
-        pytest.skip(f"{program} is not installed, and {variable} does not name the folder of its unpacked package")
-    return home
-
-
 COLLECTD: Final = """
 Hostname "here"
 Interval 0.3
@@ -200,7 +193,7 @@ class Collectd(Server):
     """Debian's collectd: its plugins statsd and write_graphite. Of a timer it reads whole milliseconds, and no zero."""
 
     def __init__(self, folder: Path) -> None:
-        home = _home("WSNOVA_COLLECTD", "collectd")
+        home = unpacked("WSNOVA_COLLECTD", "collectd")
         self.graphite, port = Graphite(), free_port(socket.SOCK_DGRAM)
         config = COLLECTD.format(home=home, folder=folder, port=port, graphite=self.graphite.port)
         (folder / "collectd.conf").write_text(config)
@@ -285,7 +278,7 @@ class Netdata(Server):
     negative_counters = False
 
     def __init__(self, folder: Path) -> None:
-        home = _home("WSNOVA_NETDATA", "netdata")
+        home = unpacked("WSNOVA_NETDATA", "netdata")
         self._web, port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
         config = NETDATA.format(home=home, folder=folder, port=port, web=self._web, user=getpass.getuser())
         (folder / "netdata.conf").write_text(config)

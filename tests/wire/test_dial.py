@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.support import LATE, tls_contexts
 from wsnova_statsd.dial.dial import Dial, Stream
@@ -291,6 +292,18 @@ def test_a_certificate_for_another_name_is_refused(tls_server: TcpServer, trusti
         error = _fails(lambda: _secure(dial, tls_server, trusting, name))
     assert error.cause == "tls"
     assert name in str(error)
+
+
+def test_the_zone_of_an_address_is_no_part_of_a_certificate() -> None:
+    """It says by which of this machine's interfaces the address is reached."""
+    authority, serving, trusting = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("::1").configure_cert(serving)
+    authority.configure_trust(trusting)
+    with TcpServer(never_answers, ssl=serving, host="::1") as server, _dialling() as dial:
+        found = target(f"wss://[::1%251]:{server.port}/")
+        assert (found.host, found.authority) == ("::1%1", f"[::1]:{server.port}")
+        with dial.secure(dial.connect(found.host, found.port), trusting, found.host) as sock:
+            assert sock.version() is not None
 
 
 def test_a_stranger_s_certificate_is_refused(tls_server: TcpServer) -> None:

@@ -177,7 +177,7 @@ def test_in_a_forked_child_it_makes_a_new_one_which_takes_the_place_of_the_paren
 
 def test_an_argument_that_it_does_not_have_is_told(bus: ws.Bus) -> None:
     with pytest.raises(ws.errors.ConfigurationError, match=r"^ws\.init has no 'kpi'; it has: profile, reporter, "):
-        ws.init(kpi=True, bus=bus)
+        ws.init(kpi=True, bus=bus)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(("value", "profile"), [("financial", ws.FINANCIAL), (" ", ws.STANDARD), (None, ws.STANDARD)])

@@ -4,22 +4,20 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from tests.benchmarks.agent import free_port
-from tests.support import authority, tls_contexts, until
+from tests.support import authority, tls_contexts
+from tests.wire.programs import program, running
 from wsnova_statsd import Bus, Client
 from wsnova_statsd.errors import HandshakeRefused
 from wsnova_statsd.testing.server import WebSocketServer, echo
 from wsnova_statsd.testing.tcp import LoopbackPort
 
-_DEADLINE: Final = 15.0
 # Tells what it was asked for, then sends back what comes; /refused is refused, /none gets no subprotocol.
 _SCRIPT: Final = """
 const { WebSocketServer } = require(process.argv[2]);
@@ -61,23 +59,6 @@ http {{
 """
 
 
-@contextmanager
-def _running(command: list[str], port: int) -> Iterator[None]:
-    """A program that listens on this port."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-
-        def listens() -> bool:
-            with socket.socket() as sock:
-                return sock.connect_ex(("127.0.0.1", port)) == 0
-
-        try:
-            assert until(listens, _DEADLINE), f"{command[0]} does not listen: {process.poll()}"
-            yield
-        finally:
-            process.terminate()
-            process.wait(_DEADLINE)
-
-
 def _client(url: str, **options: Any) -> Client:
     return Client(url, reconnect=False, bus=Bus(), connect_timeout=5.0, **options)
 
@@ -93,7 +74,7 @@ def npm(tmp_path: Path) -> Iterator[str]:
         pytest.skip("no node, or WSNOVA_NPM_WS does not name the folder of the npm package ws")
     (tmp_path / "server.js").write_text(_SCRIPT)
     port = free_port(socket.SOCK_STREAM)
-    with _running(["node", str(tmp_path / "server.js"), home, str(port)], port):
+    with running(["node", str(tmp_path / "server.js"), home, str(port)], port):
         yield f"ws://127.0.0.1:{port}"
 
 
@@ -133,9 +114,7 @@ def test_npm_ws_may_choose_no_subprotocol_and_refuse(npm: str) -> None:
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[tuple[int, int]]:
     """The ports of an nginx before an echoing feed: plain, and TLS that asks for a client certificate."""
-    program = os.environ.get("WSNOVA_NGINX") or shutil.which("nginx")
-    if program is None:
-        pytest.skip("no nginx: WSNOVA_NGINX names its program, as in the Debian package nginx")
+    nginx_program = program("WSNOVA_NGINX", "nginx")
     port, secure, nobody = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM), LoopbackPort()
     authority().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     authority().cert_pem.write_to_path(str(tmp_path / "known.pem"))
@@ -143,7 +122,7 @@ def nginx(tmp_path: Path) -> Iterator[tuple[int, int]]:
         ports = {"port": port, "secure": secure, "feed": feed.port, "nobody": nobody.port}
         configuration = tmp_path / "nginx.conf"
         configuration.write_text(_CONFIGURATION.format(folder=tmp_path, **ports))
-        with _running([program, "-p", str(tmp_path), "-c", str(configuration)], port):
+        with running([nginx_program, "-p", str(tmp_path), "-c", str(configuration)], port):
             yield port, secure
 
 

@@ -99,3 +99,20 @@ def test_each_release_is_told_alike(release: str) -> None:
     assert done.returncode == 0, done.stderr
     lines = [" ".join(one) for one in json.loads(done.stdout)]
     assert lines == EXPECTED.strip().splitlines(), "\n".join(lines)
+
+
+@pytest.mark.parametrize("release", RELEASES[:2])
+def test_a_release_without_reconnect_is_told_apart(release: str) -> None:
+    """In one sentence, at the call."""
+    code = "from wsnova_statsd.contrib import websockets_sync as it; it.reconnect('ws://127.0.0.1:1')"
+    done = subprocess.run(
+        [interpreter(release), "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1].startswith(
+        "wsnova_statsd.errors.ConfigurationError: this release of websockets"
+    )

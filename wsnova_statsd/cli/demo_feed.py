@@ -19,8 +19,8 @@ from ..errors import MissingExtra
 
 try:
     from ..testing.server import ScriptedConnection, WebSocketServer, silent
-except MissingExtra as error:  # the server is part of the test kit, which names its own extra
-    raise MissingExtra(error.library, "demo") from error
+except MissingExtra as _error:  # the server is part of the test kit, which names its own extra
+    raise MissingExtra(_error.library, "demo") from _error
 
 RATE: Final = 300  # messages per second
 _BURST: Final = 6
@@ -33,11 +33,11 @@ class Feed:
     """A feed for `seconds` seconds; `received` tells how many messages the client has got. A context manager."""
 
     def __init__(self, seconds: float, received: Callable[[], int]) -> None:
-        self.drop_at = seconds * _DROP_AT
-        self.slow_at = seconds * _SLOW_AT
-        self.sent = 0  # written by the one script that runs
-        self.drops = 0
-        self.slow_sent = 0
+        self.drop_at: float = seconds * _DROP_AT
+        self.slow_at: float = seconds * _SLOW_AT
+        self.sent: int = 0  # written by the one script that runs
+        self.drops: int = 0
+        self.slow_sent: int = 0
         self._received = received
         self._began: float | None = None  # the first connection
         self._ending = threading.Event()

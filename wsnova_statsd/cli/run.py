@@ -29,10 +29,10 @@ def register(subparsers: Any) -> None:
         subparsers,
         "run",
         "run a program with its WebSocket clients measured, or your own clients as a worker",
-        "Runs a Python program unchanged, with the clients of websocket-client and websockets that it makes measured; "
-        "this process becomes the program, whose arguments are all that follow it. Or runs the clients of a module "
-        "of yours (MODULE:NAME, a ws.Client, a list of them, or a function that returns either) until SIGTERM or "
-        "Ctrl-C. Where the Agent is, and all other settings, say the variables DD_* and WSNOVA_STATSD_*.",
+        "Runs a Python program unchanged, and measures the clients of websocket-client and websockets that it makes: "
+        "this process becomes the program, and all that follows it are its own arguments. Or runs the clients of a "
+        "module of yours (MODULE:NAME, a ws.Client, a list of them, or a function that returns either) until SIGTERM "
+        "or Ctrl-C. The variables DD_* say where the Agent is, WSNOVA_STATSD_* all other settings.",
         usage="[--health-file PATH] MODULE:NAME | SCRIPT [ARGS] | -m MODULE [ARGS] | -- COMMAND [ARGS]",
         examples={
             "wsnova-statsd run feed.py --port 80": "python feed.py --port 80, instrumented",
@@ -41,8 +41,8 @@ def register(subparsers: Any) -> None:
             "wsnova-statsd run --health-file /tmp/alive feeds.live:client": "your own clients, in the foreground",
         },
         statuses={
-            DONE: "of your own clients: SIGTERM, or closed by themselves with close(); of a program its own status",
-            FAILED: "one of your own clients ended, which says why",
+            DONE: "your own clients ended by SIGTERM or their close(); a program has its own status",
+            FAILED: "one of your own clients ended by itself; the last line says why",
         },
     )
     parser.add_argument("-m", dest="as_module", action="store_true", help="what follows is a module, as for python -m")

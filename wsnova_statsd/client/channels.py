@@ -29,7 +29,7 @@ class ChannelTable:
         self._retries: dict[Hashable, tuple[float, float]] = {}  # channel: due, pause
         self._faults: dict[Hashable, list[Fault]] = {}  # emitted, and not handled yet
         self._alone: set[Hashable] = set()  # to be asked for in a message of their own, until they are made
-        self.links = 0  # how many links were lost; a confirmation counts for its own link only
+        self.links: int = 0  # how many links were lost; a confirmation counts for its own link only
 
     @property
     def wanted(self) -> list[Hashable]:

@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final, Generic, Literal
+from typing import Any, Final, Generic, Literal, cast
 
 from .. import checks, process, profiles, telemetry
 from ..dial.headers import Headers
@@ -44,6 +44,8 @@ _log = logging.getLogger(__name__)
 _ALIVE: Final = process.ALIVE
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
+# JsonProtocol() when it is made. By its type a checker knows what on_message gets where no protocol is given: anything.
+_JSON: Final = cast("Protocol[Any] | None", None)
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
 
@@ -95,7 +97,7 @@ class Client(Generic[Message]):
         *,
         client_id: str | None = None,
         profile: ProfileName | Profile | None = None,
-        protocol: Protocol[Message] | None = None,
+        protocol: Protocol[Message] | None = _JSON,
         on_message: Callable[[Message], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
         headers: Headers | Callable[[], Headers] = None,
@@ -173,6 +175,7 @@ class Client(Generic[Message]):
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
+    @checks.by_name
     def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
         """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
 
@@ -182,6 +185,7 @@ class Client(Generic[Message]):
         whatever the answer; failures are logged and passed to on_error. Raises ClientIdInUse while another client of
         this id runs on the bus.
         """
+        process.refuse_late_patch()
         checks.flag("wait", wait)
         if timeout is not None:
             checks.seconds("timeout", timeout, zero=True, endless=True)
@@ -211,12 +215,9 @@ class Client(Generic[Message]):
         return lifecycle
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread.
-
-        In a forked child nothing is done: the connection is the parent's.
-        """
-        lifecycle = self._used()
-        self._starts_here = False
+        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread. In a
+        forked child nothing is done: the connection is the parent's."""
+        lifecycle, self._starts_here = self._used(), False
         if lifecycle is not None:
             lifecycle.close(timeout, "local")
 

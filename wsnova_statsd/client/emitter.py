@@ -99,9 +99,9 @@ class Emitter:
         self.client_id = client_id
         self._own: Metadata = {TAGS: tags} if tags else _NO_TAGS
         self.whose: Metadata = {"client_id": client_id, **self._own}
-        self.up = 0  # 1 while there is a link
-        self.live = True  # the client is not closed
-        self.silent = EventSlot(bus, "")  # never attached to
+        self.up: int = 0  # 1 while there is a link
+        self.live: bool = True  # the client is not closed
+        self.silent: EventSlot = EventSlot(bus, "")  # never attached to
         self._muted = False
         self._lets = profile  # what leaves is this one's
         self._slots: dict[str, EventSlot] = {}  # of the events that came up; most clients know few

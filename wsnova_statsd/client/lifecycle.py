@@ -60,20 +60,20 @@ class Lifecycle(Progress):
         self._emit = emit = Emitter(bus, profile, options.client_id, options.tags)
         redacts, loops = profile.metadata_filter is not False, options.on_message is None
         self._faults = faults = Faults(emit, options.client_id, redacts, options.on_error, end_is_raised=loops)
-        types = MessageTypes()
-        self.replies = replies = Replies(protocol, self._lower)
-        self._ownership = Ownership(lambda: self.connection.closing.is_set())
-        self.is_owner = is_owner = self._ownership.mine
-        self.client = weakref.ref(client)
+        types, replies = MessageTypes(), Replies(protocol, self._lower)
+        self.replies: Replies = replies
+        self._ownership = owner = Ownership(lambda: self.connection.closing.is_set())
+        self.client: weakref.ref[object] = weakref.ref(client)
         self._login = Login(options.auth, emit, faults, self.client, self._refused_for_good)
-        calls = Calls(is_owner, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
-        self.connection = connection = Connection(options, emit, faults, self._login, calls)
-        self.sender = Sender(options, emit, faults, types, connection)
-        up, settle = connection.up, self._settle
-        self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, connection.attend, settle)
-        self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
+        calls = Calls(owner.mine, self._linked, self._unlinked, weakly(replies.wake), weakly(self._neglected))
+        self.connection: Connection = Connection(options, emit, faults, self._login, calls)
+        self.sender: Sender = Sender(options, emit, faults, types, self.connection)
+        up, attend, sender = self.connection.up, self.connection.attend, self.sender
+        self.requests: Requests = Requests(protocol, faults, sender, replies, owner, up, attend, self._settle)
+        ask, answer = self.requests, self.requests.answer_heartbeat
+        self.subscriptions: Subscriptions = Subscriptions(protocol, emit, faults, sender, replies, ask, up, self._lower)
         events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
-        self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
+        self.receiver: Receiver = Receiver(options.on_message, events, replies, self.connection, answer)
         self.requests.answered = self.receiver.answered
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
         self._launch = Turn()
@@ -121,7 +121,7 @@ class Lifecycle(Progress):
     def await_first(self, timeout: float | None) -> None:
         """Until the first link stands. Raises ConnectionFailed if it does not, within `timeout` seconds."""
         until = None if timeout is None else time.monotonic() + timeout
-        if self.is_owner() and self.phase is Phase.STARTING:
+        if self._ownership.mine() and self.phase is Phase.STARTING:
             raise ConfigurationError("start() was called by what the client itself calls while it connects")
         callback, patient = self._options.on_message is not None, self.connection.patient
         if patient and not callback and self.phase is Phase.STARTING:
@@ -164,7 +164,7 @@ class Lifecycle(Progress):
 
     def bounded(self, timeout: float) -> float:
         """The timeout of a question, which within a login ends with the time for the first link."""
-        return self.connection.bounded(timeout) if self.connection.until is not None and self.is_owner() else timeout
+        return self.connection.bounded(timeout) if self._ownership.mine() else timeout
 
     # -- the owner ----------------------------------------------------------------------------------------------------
 
@@ -467,7 +467,7 @@ class Lifecycle(Progress):
             self.connection.force_end(link)
             self._finish(owned=False)
             return
-        if self.is_owner():  # from on_message or a loop body: no other thread will end it
+        if self._ownership.mine():  # from on_message or a loop body: no other thread will end it
             end()
             return
         if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or not any more

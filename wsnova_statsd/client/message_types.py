@@ -31,7 +31,7 @@ class MessageTypes:
     """Raw type to tag: lower-case `[a-z0-9_.:-]`, at most 64 characters, at most 100 distinct ones, then `other`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.periods = 0
+        self.periods: int = 0
         self._clock = clock
         self._ending = threading.Lock()  # held by the one thread that ends a period; no thread waits for it
         self._due = clock() + PERIOD

@@ -94,8 +94,8 @@ class Protocol(Generic[Message]):
     `backslashreplace`, as bytes.decode does; or unless a `decode` of a subclass can read it.
     """
 
-    text_errors = "strict"
-    channels_per_message = 1
+    text_errors: str = "strict"
+    channels_per_message: int = 1
 
     @checks.by_name
     def __init__(self, *, text_errors: str | None = None) -> None:
@@ -373,7 +373,7 @@ class JsonRpcProtocol(JsonProtocol[Message]):
     `id`; that reply is not delivered.
     """
 
-    channels_per_message = 50
+    channels_per_message: int = 50
 
     @checks.by_name
     def __init__(

@@ -19,6 +19,7 @@ from .. import events, process
 from ..link.frames import Received, Violation
 from ..link.link import Driver, Link
 from .batch import MANY, Batch, Behind
+from .emitter import Emitter
 from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, Recorders
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
@@ -51,11 +52,11 @@ class Receiver:
     ) -> None:
         self.events = messages
         messages.breach = self._breach
-        self.emit = messages.emit
-        self.kind_of = messages.kind_of
-        self.batch = Batch()
+        self.emit: Emitter = messages.emit
+        self.kind_of: Callable[[Any], str] = messages.kind_of
+        self.batch: Batch = Batch()
         # When something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
-        self.due = 0
+        self.due: int = 0
         self._handler = handler
         self._replies = replies
         self._connection = connection

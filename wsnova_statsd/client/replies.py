@@ -37,15 +37,17 @@ class Pending(Changes):
         read: Callable[[Any], bool | None] | None = None,
         on_done: Callable[[Pending], None] | None = None,
     ) -> None:
-        self.key = key
-        self.deadline = deadline  # on time.monotonic()
-        self.read = read  # for answers without a key: True, False, or None for "not the answer"
-        self.on_done = on_done  # for answers that no thread waits for
+        self.key: Hashable = key
+        self.deadline: float = deadline  # on time.monotonic()
+        self.read: Callable[[Any], bool | None] | None = (
+            read  # for answers without a key: True, False, or None for "not the answer"
+        )
+        self.on_done: Callable[[Pending], None] | None = on_done  # for answers that no thread waits for
         self._waiting = []  # as Changes says, without another call
-        self.done = False
+        self.done: bool = False
         self.result: Result = "timeout"
         self.answer: Any = None
-        self.detail = ""
+        self.detail: str = ""
         self.fault: Exception | None = None  # the last thing that `read` raised
 
 
@@ -64,8 +66,8 @@ class Replies:
         # Entries that a waiting thread matched before their owner came to them; any, is seen without the lock.
         self.awaiting: dict[int, Received] = {}
         self._numbers = itertools.count(1)
-        self.active = False  # read without the lock
-        self.late = 0  # answers that came after their deadline; not delivered
+        self.active: bool = False  # read without the lock
+        self.late: int = 0  # answers that came after their deadline; not delivered
 
     def number(self) -> int:
         """A number for a request, unique for this client and not the id of one that is under way."""

@@ -46,11 +46,11 @@ class Asked:
     __slots__ = ("hold", "last", "link", "pending", "scanned")
 
     def __init__(self, pending: Pending, link: Link, scanned: int = 0, last: Received | None = None) -> None:
-        self.pending = pending
-        self.link = link
-        self.scanned = scanned
+        self.pending: Pending = pending
+        self.link: Link = link
+        self.scanned: int = scanned
         self.last = last
-        self.hold = _NO_HOLD  # of the ownership, while this thread borrows it
+        self.hold: Hold = _NO_HOLD  # of the ownership, while this thread borrows it
 
     def sent_on(self, link: Link) -> None:
         """The question went out on this link: perhaps the one that was made since."""

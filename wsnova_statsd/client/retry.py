@@ -57,9 +57,9 @@ class RetryPolicy(wait_base):
     def __init__(self, profile: Profile, uniform: _Random = random.uniform) -> None:
         self._profile = profile
         self._uniform = uniform
-        self.retries = 0  # since the link was last stable
-        self.tries = 0  # retries, and a first dial that failed
-        self.alarmed = False  # since the link was last stable
+        self.retries: int = 0  # since the link was last stable
+        self.tries: int = 0  # retries, and a first dial that failed
+        self.alarmed: bool = False  # since the link was last stable
         self._refusals = 0  # that no other outcome came between
         self._refused_at = 0.0  # when the first of them came
         self._at_once = False  # the next try follows without a wait: a function may give something else

@@ -35,7 +35,7 @@ class Progress:
     """The phase of a lifecycle. It moves forward only, whichever threads and signal handlers reach one at once."""
 
     def __init__(self) -> None:
-        self.phase = Phase.STARTING
+        self.phase: Phase = Phase.STARTING
         self._reached = [Phase.STARTING]  # only appended to
         self._changed = Changes()  # of the phase
 

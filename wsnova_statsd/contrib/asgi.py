@@ -18,6 +18,8 @@ from ..client.client import Client
 from ..errors import ConfigurationError
 from . import serving
 
+__all__ = ["Application", "Message", "Receive", "Send", "lifespan"]
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -24,8 +24,8 @@ try:
     import flask
     import flask.cli
     import flask.helpers
-except ImportError as error:
-    raise MissingExtra("flask", "flask") from error
+except ImportError as _missing:
+    raise MissingExtra("flask", "flask") from _missing
 
 _NAME: Final = "wsnova_statsd"  # of the extension and of the blueprint
 
@@ -58,6 +58,7 @@ class WSNova:
         app.cli.add_command(_commands(site))
         if settings.automatic and not app.testing:
             if _served():
+                serving.end_in_order()
                 site.start()
             else:
                 app.before_request(functools.partial(_start_with_first_request, app, site, []))
@@ -106,10 +107,7 @@ def _served() -> bool:
     """Whether a server is loading the application, in the process that will serve it."""
     context = click.get_current_context(silent=True)
     if context is not None and isinstance(context.find_root().command, flask.cli.FlaskGroup):
-        runs = context.command is flask.cli.run_command and _serves(context)
-        if runs:
-            serving.end_in_order()
-        return runs
+        return context.command is flask.cli.run_command and _serves(context)
     return os.environ.get("WERKZEUG_RUN_MAIN") == "true" or serving.loaded_by_server()
 
 

@@ -28,23 +28,20 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
-from .. import events, process
+from .. import process
 from ..client import living
-from ..client.batch import Behind, ClockedBatch, Counts
 from ..client.connection_events import ConnectionEvents
 from ..client.detail import DETAILS
 from ..client.downtime import Downtime
-from ..client.emitter import Emitter, opened
-from ..client.faults import Faults, lost
+from ..client.emitter import opened
+from ..client.faults import lost
 from ..client.ids import IDS
-from ..client.message_events import ERROR, OK, UNHEARD, Recorders, TypedMessages
-from ..client.message_types import MessageTypes
 from ..client.retry import RetryPolicy
 from ..client.state import State
-from ..client.stuck import WATCHDOG, Hand
+from ..client.stuck import WATCHDOG
 from ..clock import CLOCK
 from ..errors import ConnectionFailed
 from ..link.flag import Changes, Turn
@@ -54,17 +51,16 @@ from ..profiles import Profile
 from ..redaction import one_line
 from ..telemetry import Bus
 from .foreign_link import Link, uri_of
+from .foreign_messages import ForeignMessages, Span
 from .given import Given
+
+__all__ = ["Foreign", "Seat", "Span"]
 
 _log = logging.getLogger(__name__)
 _alive = process.ALIVE
 _clock = time.monotonic_ns
 _wall = time.time_ns
-_READING: Final = 1_000_000  # ns: a shorter wait for a message may be the reading itself
 _POLITE: Final = f"close_{NORMAL}"
-
-_RECEIVED: Final = ("", events.MESSAGE_RECEIVED, events.MESSAGE_PROCESS_STARTED, events.MESSAGE_PROCESS_COMPLETED)
-_SENT: Final = ("", events.MESSAGE_SENT, "", "")
 
 
 class Seat(Protocol):
@@ -74,71 +70,33 @@ class Seat(Protocol):
         """Whether it has a link, dials, or may dial again by itself. Any thread."""
 
 
-class Span:
-    """A received message, from its arrival to the end of its processing."""
-
-    __slots__ = ("began", "message", "recorders")
-
-    def __init__(self, message: tuple[int, bytes], recorders: Recorders) -> None:
-        self.message = message
-        self.recorders = recorders
-        self.began = 0  # when its processing began, ns of the monotonic clock
-
-
-class _Here(threading.local):
-    """The calling thread's recorders."""
-
-    def __init__(self, make: Callable[[tuple[str, str, str, str]], TypedMessages]) -> None:
-        self.received = make(_RECEIVED)
-        self.sent = make(_SENT)
-
-
-class Foreign:
+class Foreign(ForeignMessages):
     """One client of another library, under one id."""
 
+    given: Given
+    over: bool
+
     def __init__(self, given: Given, profile: Profile, client_id: str, url: str) -> None:
-        self.given = given
-        self.profile = profile
+        super().__init__(given, profile, client_id)
         self.client_id = client_id
-        self.bus = given.on
+        self.host: str
+        self.uri: str
         self.host, self.uri = uri_of(url)
-        self.thread = threading.get_ident()  # that dialled last
+        self.thread: int = threading.get_ident()  # that dialled last
         self.seat: Callable[[], Seat | None] = lambda: None
-        self.emit = emit = Emitter(self.bus, profile, client_id, given.tags)
-        self._faults = Faults(emit, client_id, profile.metadata_filter is not False, None)
-        self._events = ConnectionEvents(emit, self._faults, 0)
+        self._events = ConnectionEvents(self.emit, self._faults, 0)
         self._policy = RetryPolicy(profile)
-        self._downtime = Downtime(emit.down)
-        self._types = MessageTypes()
-        self._type_of = given.type_of()
-        self._here = _Here(self._messages)
-        self._received = ClockedBatch(self._flush_received)
-        self._sent = ClockedBatch(self._flush_sent)
-        self._behind = Behind()
-        self._idle = 0  # ns that the reader waited for messages, since the sums left last
-        self._hand: Hand = (0, 0, None)
-        self._number = 0  # of messages in hand
+        self._downtime = Downtime(self.emit.down)
         self._begun = False
-        self._link: Link | None = None
         self._dialled_ns = 0
         self._lost_ns = 0  # since when there is no link, or the first dial failed
-        self._since_ns = 0  # the last loss or failure
+        self.since_ns: int = 0  # the last loss or failure
         self._cause = ""
-        self._pinged_ns = 0  # of a ping without a pong
-        self._closing = False
         self._closed = Turn()
         self._changed = Changes()
-        self.over = False  # closed, or of a parent process
-        self.state = State.IDLE
+        self.state: State = State.IDLE
         process.on_fork(self)
         process.at_exit(self, process.CLIENT)
-
-    def _messages(self, typed: tuple[str, str, str, str]) -> TypedMessages:
-        slow_ns = round(self.profile.slow_after * 1e9)
-        return TypedMessages(slow_ns, self.emit, self._faults, self._types, self._name, typed)
-
-    def _name(self, message: tuple[int, bytes]) -> Any:
-        return self._type_of(message)
 
     # -- what holds an id; what reporters and Monitors ask -------------------------------------------------------------
 
@@ -189,6 +147,7 @@ class Foreign:
     def hold(self) -> None:
         """Hold the id. Raises ClientIdInUse."""
         IDS.hold(self.bus, self.client_id, self)
+        living.add(self)
 
     def follows(self, given: Given, profile: Profile) -> bool:
         """Whether it can go on for what was given now."""
@@ -212,7 +171,6 @@ class Foreign:
         if not up:
             self._downtime.begins()
         DETAILS.join(self.emit)
-        living.add(self)
         self.emit.tell_state()
         CLOCK.start()
 
@@ -228,7 +186,7 @@ class Foreign:
         policy.tries += 1
         if self._lost_ns:
             policy.retries += 1
-            self._events.attempt(policy.retries, self.uri, (self._dialled_ns - self._since_ns) / 1e9, self._cause)
+            self._events.attempt(policy.retries, self.uri, (self._dialled_ns - self.since_ns) / 1e9, self._cause)
         self._events.started(self.uri, reconnect=bool(self._lost_ns))
 
     def connected(self, waiting: Callable[[], int]) -> Link:
@@ -300,153 +258,7 @@ class Foreign:
 
     def _missing(self, cause: str, since_ns: int, now: int) -> None:
         self.state = State.WAITING
-        self._cause, self._lost_ns, self._since_ns = cause, since_ns, now
-
-    # -- messages -----------------------------------------------------------------------------------------------------
-
-    def received(self, payload: bytes, opcode: int, waited: int = 0, size: int | None = None) -> Span:
-        """A whole data message is here, by the thread that reads; it waited so many ns for it. `size` in bytes, for a
-        payload that is not given whole."""
-        size = len(payload) if size is None else size
-        message = (opcode, payload)
-        if not _alive[0]:
-            process.in_child()
-        if self.over:
-            return Span(message, UNHEARD)
-        messages, batch = self._here.received, self._received
-        if messages.version != self.bus.version and messages.attend():
-            WATCHDOG.watch(self)
-        if not batch.due:
-            messages.tidy()
-        recorders = messages.of(message)
-        if recorders.received is not None:
-            recorders.received(size, _wall())
-        batch.counts.append((1, size, 0, 0, 0, 0))
-        if batch.due != batch.flushed_at:
-            batch.plan()
-        if waited >= _READING:
-            self._idle += waited
-        link = self._link
-        if link is not None:
-            link.heard = _clock()
-        return Span(message, recorders)
-
-    def begin(self, span: Span) -> None:
-        """Its processing begins, in the same thread."""
-        if span.recorders.started is not None:
-            span.recorders.started(_wall())
-        self._number += 1
-        span.began = began = _clock()
-        self._hand = (began, self._number, span.message)
-
-    def processed(self, span: Span, took: int, *, failed: bool = False) -> None:
-        """Its processing is over, after so many ns; `failed`: it raised."""
-        self._hand = (0, 0, None)
-        messages, recorders = self._here.received, span.recorders
-        if failed:
-            messages.failed(span.message, recorders, took)
-        elif recorders.completed is not None:
-            recorders.completed(took)
-        if took > messages.slow_ns:
-            messages.slow(span.message, recorders, took, ERROR if failed else OK)
-        if not self.over:
-            self._received.count((0, 0, int(failed), 1, took, took))
-        if self._closing:
-            self._finish()
-
-    def raised(self, error: Exception) -> None:
-        """What handled a message raised; the library goes on."""
-        if not self._gone():
-            self._here.received.raised(error)
-
-    def ignored(self, span: Span) -> None:
-        """Nothing handles it."""
-        if not self.over:
-            self._here.received.ignored(span.message, span.recorders)
-
-    @property
-    def sending(self) -> Callable[[Counts], None]:
-        """What books a message as sent, in the step in which it is: appends its counts, and nothing else."""
-        return self._sent.counts.append
-
-    @property
-    def booking(self) -> Callable[[Iterable[Counts]], None]:
-        """The same for an iterable that sends as it is read."""
-        return self._sent.counts.extend
-
-    def sent(self, payload: bytes, opcode: int, size: int | None = None) -> None:
-        """A data message was written, and booked."""
-        if self._gone():
-            return
-        messages = self._here.sent
-        if messages.version != self.bus.version:
-            messages.attend()
-        recorders = messages.of((opcode, payload))
-        if recorders.received is not None:
-            recorders.received(len(payload) if size is None else size, _wall())
-        self._sent.plan()
-
-    def unsent(self) -> None:
-        """A data message could not be written."""
-        if not self._gone():
-            self._sent.count((1, 0, 1, 0, 0, 0))
-
-    def pinged(self) -> None:
-        """A ping was written."""
-        if self._gone():
-            return
-        self.missed()
-        self._pinged_ns = _clock()
-        self.emit(events.HEARTBEAT_SENT, {"system_time": _wall()})
-
-    def ponged(self, rtt: int | None = None) -> None:
-        """The pong to the last ping is here; the round trip in ns, by the clock if the library does not say."""
-        link = self._link
-        if link is not None:
-            link.heard = _clock()
-        pinged, self._pinged_ns = self._pinged_ns, 0
-        if pinged and not self._gone():
-            self.emit(events.HEARTBEAT_RECEIVED, {"rtt": _clock() - pinged if rtt is None else rtt})
-
-    def missed(self) -> None:
-        """The last ping has got no pong in time."""
-        pinged, self._pinged_ns = self._pinged_ns, 0
-        if pinged and not self._gone():
-            self.emit(events.HEARTBEAT_MISSED, {"system_time": _wall()})
-
-    # -- the watchdog for stuck handlers ------------------------------------------------------------------------------
-
-    def in_hand(self) -> Hand:
-        """Any thread: what is handed out right now."""
-        return self._hand
-
-    def kind_of(self, message: Any) -> str:
-        """Any thread: the type of a message."""
-        return self._here.received.kind_of(message)
-
-    def look(self, now_ns: int) -> None:
-        """wsnova-clock: nothing is overdue, the clock emits all sums."""
-
-    # -- sums ---------------------------------------------------------------------------------------------------------
-
-    def _flush_received(self) -> None:
-        sums, link = self._received.take(), self._link
-        if sums is None:
-            return
-        idle, self._idle = min(self._idle, sums["window"]), 0
-        if link is not None:
-            waiting, window = link.waiting(), sums["window"]
-            late = self._behind.reckon(waiting, sums["total_size"], window - idle, window)
-            sums |= {"waiting_bytes": waiting, "idle": idle, "behind": late}
-        self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
-        if self._hand[0] and not self.over:  # what waits meanwhile is emitted too
-            self._received.open(_clock())
-            self._received.plan()
-
-    def _flush_sent(self) -> None:
-        sums = self._sent.take()
-        if sums is not None:
-            self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="sent")
+        self._cause, self._lost_ns, self.since_ns = cause, since_ns, now
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -482,11 +294,6 @@ class Foreign:
         self.over = True
         self.state = State.FORKED
         self._link = None
-
-    def _gone(self) -> bool:
-        if not _alive[0]:
-            process.in_child()
-        return self.over
 
 
 def _say_unheard(bus: Bus, client_id: str) -> None:

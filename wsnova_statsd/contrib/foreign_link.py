@@ -34,7 +34,7 @@ def failure(error: BaseException, url: object) -> ConnectionFailed:
     """What a failed dial raised as the error that it is here; a library's own errors its instrumentation knows."""
     if isinstance(error, ConnectionFailed):
         return error
-    host, _ = uri_of(url)
+    host, uri = uri_of(url)
     if isinstance(error, ssl.SSLError):
         return _because(tls_fault(host, error), error)
     if isinstance(error, TimeoutError):
@@ -42,7 +42,7 @@ def failure(error: BaseException, url: object) -> ConnectionFailed:
     if isinstance(error, socket.gaierror):
         return _because(ConnectionFailed(f"the name {host!r} cannot be resolved: {error}", cause="dns"), error)
     if isinstance(error, OSError):
-        return _because(unreachable(error, host), error)
+        return _because(unreachable(error, uri), error)
     return _because(ConnectionFailed(f"the try failed: {type(error).__name__}: {error}", cause="error"), error)
 
 
@@ -69,9 +69,10 @@ class Link:
     __slots__ = ("_ending", "heard", "opened_ns", "uri", "waiting")
 
     def __init__(self, uri: str, waiting: Callable[[], int]) -> None:
-        self.uri = uri
-        self.waiting = waiting
-        self.opened_ns = self.heard = time.monotonic_ns()
+        self.uri: str = uri
+        self.waiting: Callable[[], int] = waiting
+        self.opened_ns: int = time.monotonic_ns()
+        self.heard: int = self.opened_ns
         self._ending = Turn()
 
     @property

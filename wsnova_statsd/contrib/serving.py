@@ -87,9 +87,10 @@ def release() -> None:
 
 
 def end_in_order() -> None:
-    """Have SIGTERM end this process in order, if nothing else handles it: the server of a framework, for development,
-    has no handler of its own. Main thread; elsewhere nothing happens."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    """Have SIGTERM end this process in order, if nothing else handles it: waitress and the servers of frameworks, for
+    development, have no handler of their own. Main thread; elsewhere, and under uWSGI, nothing happens."""
+    here = threading.current_thread() is threading.main_thread() and not uwsgi.serves()
+    if here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         process.end_on_sigterm()
 
 

@@ -41,7 +41,9 @@ class Clients:
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock. Clients are there to be started anew."""
-        self.lock = threading.RLock()  # guards `made`; a signal's handler may come in the midst of any line
+        self.lock: threading.RLock = (
+            threading.RLock()
+        )  # guards `made`; a signal's handler may come in the midst of any line
 
 
 _PROCESS: Final = Clients()

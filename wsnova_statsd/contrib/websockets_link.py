@@ -61,21 +61,21 @@ class Connection:
         self.client = client
         self.former: type[Any] = type(connection)
         self.closing = False  # the program has called close()
-        self.over = False
-        self.warns = hasattr(connection, "maybe_raise_legacy_warning")
+        self.over: bool = False
+        self.warns: bool = hasattr(connection, "maybe_raise_legacy_warning")
         self.span: Span | None = None  # of the message that was received last
-        self.waited = 0  # ns that the program waited for messages, and that the client was not told of yet
+        self.waited: int = 0  # ns that the program waited for messages, and that the client was not told of yet
         self._connection = connection
         self._place = place
         self._link: Link | None = None
         self._named = client.given.message_type is not None  # by what is in it
         self._pings: deque[_Ping] = deque(maxlen=_PINGS)
         self._ending = threading.RLock()  # held while an end is emitted; again by a signal's handler
-        place.connection = self
 
     def stands(self, link: Link) -> None:
         """The upgrade is accepted."""
         self._link = link
+        self._place.connection = self
         LOOKOUT.add(self)
 
     def release(self) -> None:
@@ -151,23 +151,18 @@ class Connection:
 
     # -- heartbeats ---------------------------------------------------------------------------------------------------
 
-    def pinged(self, pong: threading.Event, *, set_on_close: bool) -> None:
-        """A ping was written, by the program or by the library itself."""
+    def pinged(self, pong: threading.Event, sent_ns: int) -> None:
+        """A ping was written, by the program or by the library itself, at this time of the monotonic clock."""
         self._look_at_pings()
-        self._pings.append(_Ping(pong, self._latency(), set_on_close=set_on_close))
+        self._pings.append(_Ping(pong, sent_ns, self._is_closed))
         if not self.client.over:
             self.client.emit(events.HEARTBEAT_SENT, {"system_time": time.time_ns()})
 
-    def _latency(self) -> float | None:
-        """The last round trip in seconds, as far as the library measures it."""
-        found: float | None = getattr(self._connection, "latency", None)
-        return found
-
     def _look_at_pings(self) -> None:
         """Any thread: emit the pongs that are here, and those that did not come in time, each once."""
-        answered, now, link = [], _clock(), self._link
+        answered, now = list[_Ping](), _clock()
         for ping in tuple(self._pings):
-            if self._is_answered(ping):
+            if ping.answered:
                 try:
                     self._pings.remove(ping)
                 except ValueError:  # another thread has seen it
@@ -177,17 +172,13 @@ class Connection:
                 self._missed(ping)
         if not answered or self.client.over:
             return
-        if link is not None:
-            link.heard = now
-        latency = self._latency()
+        if self._link is not None:
+            self._link.heard = answered[-1].set_ns
+        # The library measures the last round trip, from release 15 on.
+        latency = round(getattr(self._connection, "latency", 0.0) * 1e9)
         for ping in answered:
-            known = latency is not None and ping is answered[-1]  # of the last one only
-            self.client.emit(events.HEARTBEAT_RECEIVED, {"rtt": round((latency or 0.0) * 1e9)} if known else {})
-
-    def _is_answered(self, ping: _Ping) -> bool:
-        if not ping.pong.is_set():
-            return False
-        return not (ping.set_on_close and self._is_closed()) or ping.latency_before != self._latency()
+            rtt = latency if latency and ping is answered[-1] else max(0, ping.set_ns - ping.sent_ns)
+            self.client.emit(events.HEARTBEAT_RECEIVED, {"rtt": rtt})
 
     def _missed(self, ping: _Ping) -> None:
         if ping.unmissed and not self.client.over:
@@ -253,8 +244,9 @@ class Gathered:
     """The fragments of one message on their way; `count`, `size` and `opcode` are those of what has passed."""
 
     def __init__(self, source: Iterable[Any], text: bool | None, *, keeps: bool) -> None:
-        self.count = self.size = 0
-        self.opcode = BINARY
+        self.count: int = 0
+        self.size: int = 0
+        self.opcode: int = BINARY
         self._source = source
         self._text = text
         self._keeps = keeps
@@ -282,16 +274,32 @@ class Gathered:
 
 
 class _Ping:
-    """A ping without a pong: the library's event for it, and when it left."""
+    """A ping, and the library's event for its pong, which notes when it is set; the library sets some at the end too.
 
-    __slots__ = ("latency_before", "pong", "sent_ns", "set_on_close", "unmissed")
+    The library's own thread sets it, with a lock of the library's that a handler of ours could ask for.
+    """
 
-    def __init__(self, pong: threading.Event, latency: float | None, *, set_on_close: bool) -> None:
-        self.pong = pong
-        self.latency_before = latency
-        self.set_on_close = set_on_close  # the event is set by the end of the connection too
-        self.sent_ns = _clock()
+    __slots__ = ("_by_end", "_pong", "sent_ns", "set_ns", "unmissed")
+
+    def __init__(self, pong: threading.Event, sent_ns: int, closed: Callable[[], bool]) -> None:
+        self.sent_ns = sent_ns
         self.unmissed = [True]  # taken by the thread that tells that it was missed
+        self._pong = pong
+        self._by_end = False
+        set_it = pong.set
+
+        def note_and_set() -> None:
+            self.set_ns = _clock()
+            self._by_end = closed()
+            set_it()
+
+        pong.set = note_and_set  # type: ignore[method-assign]
+        self.set_ns = _clock()  # if it was set already
+
+    @property
+    def answered(self) -> bool:
+        """Whether the pong is here."""
+        return self._pong.is_set() and not self._by_end
 
 
 class _Lookout:

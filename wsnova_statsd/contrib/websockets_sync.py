@@ -37,8 +37,8 @@ try:
     from websockets import exceptions
     from websockets.sync import client as library
     from websockets.sync.client import ClientConnection
-except ImportError as error:
-    raise MissingExtra("websockets", "websockets") from error
+except ImportError as _missing:
+    raise MissingExtra("websockets", "websockets") from _missing
 
 __all__ = ["connect", "instrument", "instrument_all", "reconnect", "uninstrument", "uninstrument_all"]
 
@@ -168,9 +168,9 @@ def instrument_all(
     TLS stand, and one that fails before is not.
     """
     given = Given(None, profile, message_type, tags or {}, bus)
-    if _everything.given is not None:
+    if _all:
         raise ConfigurationError("all connections are instrumented already; call uninstrument_all() first")
-    _everything.given = given
+    _all.append(given)
     ClientConnection.handshake = _instrumented_handshake  # type: ignore[method-assign]
     if _Loop is not None:
         _Loop.connect = _instrumented_connect
@@ -178,9 +178,9 @@ def instrument_all(
 
 def uninstrument_all() -> None:
     """Connections that are dialled from now on are the library's own again."""
-    if _everything.given is None:
+    if not _all:
         raise ConfigurationError("not all connections are instrumented; call instrument_all() first")
-    _everything.given = None
+    _all.clear()
     ClientConnection.handshake = _handshake  # type: ignore[method-assign]
     if _Loop is not None:
         _Loop.connect = _loop_connect
@@ -195,11 +195,25 @@ def _dial(given: Given, uri: str, place: Place, make: Callable[[], ClientConnect
     if client is None:
         return make()
     place.client = client
+    place.dialling = True
+    try:
+        client.connecting(uri)
+        connection = _made(client, uri, place, make)
+        known = _known(connection)
+        if known is None:
+            client.cancelled()
+        else:
+            known.stands(client.connected(known.waiting))
+    finally:
+        place.dialling = False
+    return connection
+
+
+def _made(client: Foreign, uri: str, place: Place, make: Callable[[], ClientConnection]) -> ClientConnection:
     outer = _here.dial
     try:
-        _here.dial, place.dialling = (client, place), True
-        client.connecting(uri)
-        connection = make()
+        _here.dial = client, place
+        return make()
     except BaseException as error:
         if isinstance(error, Exception):
             client.failed(_failure(error, uri))
@@ -207,13 +221,7 @@ def _dial(given: Given, uri: str, place: Place, make: Callable[[], ClientConnect
             client.cancelled()
         raise
     finally:
-        _here.dial, place.dialling = outer, False
-    known = _known(connection)
-    if known is None:
-        client.cancelled()
-    else:
-        known.stands(client.connected(known.waiting))
-    return connection
+        _here.dial = outer
 
 
 def _dressing(make: Callable[..., ClientConnection] | None) -> Callable[..., ClientConnection]:
@@ -269,18 +277,12 @@ def _uri_of(connection: ClientConnection) -> str:
 # -- all connections, in place ----------------------------------------------------------------------------------------
 
 
-class _Everything:
-    """What all connections are instrumented with, None while they are not."""
-
-    given: Given | None = None
-
-
-_everything = _Everything()
+_all: Final[list[Given]] = []  # what all connections are instrumented with; empty while they are not
 
 
 def _instrumented_handshake(self: ClientConnection, *arguments: Any, **options: Any) -> None:
     """ClientConnection.handshake, in its place: the first method of a connection that the library calls."""
-    given = _everything.given
+    given = next(iter(_all), None)
 
     def shake() -> ClientConnection:
         if _here.dial is not None and _known(self) is None:
@@ -303,7 +305,7 @@ def _instrumented_handshake(self: ClientConnection, *arguments: Any, **options: 
 
 def _instrumented_connect(self: Any) -> Any:
     """reconnect.connect, in its place."""
-    given = _everything.given
+    given = next(iter(_all), None)
     if given is None or _here.dial is not None:
         return _loop_connect(self)
     place = vars(self).setdefault(_MARK, Place())  # of all turns of a loop
@@ -445,12 +447,13 @@ class _Instrumented(ClientConnection):
         if known.warns:
             known.warns = False
             self.maybe_raise_legacy_warning()
+        began = _clock()
         try:
             pong = _ping(self, *arguments, **options)
         except BaseException as error:
             known.met(error)
             raise
-        known.pinged(pong, set_on_close=bool(options.get("ack_on_close", len(arguments) > 1 and arguments[1])))
+        known.pinged(pong, began)
         return pong
 
     def close(self, *arguments: Any, **options: Any) -> None:
@@ -468,6 +471,10 @@ class _Instrumented(ClientConnection):
             known.met(error)
             raise
         known.look()
+
+
+for _method in (_recv, _recv_streaming, _iterate, _send, _ping, _close):  # name, signature and docstring are theirs
+    functools.update_wrapper(vars(_Instrumented)[_method.__name__], _method)
 
 
 def _timed(messages: Iterator[Any], known: Connection) -> Iterator[Any]:

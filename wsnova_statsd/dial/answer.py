@@ -18,7 +18,7 @@ _MOST: Final = 262144  # bytes of the heads of an answer
 _BEGIN: Final = b"HTTP/1."
 _END: Final = re.compile(rb"\r?\n\r?\n")
 _LINE_END: Final = re.compile(rb"\r?\n")
-_STATUS: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\Z")
+_STATUS: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2}) [\t\x20-\x7e\x80-\xff]*\Z")  # RFC 9112, section 4
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)\Z")
 _FOLDED: Final = re.compile(rb"[ \t][\t\x20-\x7e\x80-\xff]*\Z")
 _BLANK: Final = " \t"
@@ -89,7 +89,9 @@ def read_answer(recv: Callable[[], bytes], peer: Peer) -> Answer:
                 return _ended(data, peer, peer.failed(too_long, _CHECK_PORT))
         answer = parse(bytes(data[: end.start()]), bytes(data[end.end() :]))
         if answer is None:
-            raise _no_http(peer)
+            _check_begin(bytes(data[: len(_BEGIN)]), peer)
+            text = f"{peer.who}'s answer to {peer.asked} begins with no status line of HTTP/1.1"
+            raise peer.failed(text, "look for what writes it so")
         if answer.status >= 200 or answer.status == 101:
             return answer
         del data[: end.end()]
@@ -136,11 +138,7 @@ def _check_begin(begin: bytes, peer: Peer) -> None:
     if begin.startswith(_TLS) and peer.cause == "handshake":
         raise peer.failed(f"{peer.who} speaks TLS on this port", "use wss:// in the place of ws://")
     if not _BEGIN.startswith(begin):
-        raise _no_http(peer)
-
-
-def _no_http(peer: Peer) -> ConnectionFailed:
-    return peer.failed(f"{peer.who}'s answer to {peer.asked} is no HTTP/1.1", _CHECK_PORT)
+        raise peer.failed(f"{peer.who}'s answer to {peer.asked} is no HTTP/1.1", _CHECK_PORT)
 
 
 def _cut(data: bytearray, peer: Peer, why: str) -> ConnectionFailed:

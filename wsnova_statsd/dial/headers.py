@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ..errors import ConfigurationError
 
 Value = str | bytes | None
-Headers = Mapping[str, Value] | Iterable[str] | Iterable[tuple[str, Value]] | None
+# Lines are no Iterable[str]: a mapping is one, whatever its values are.
+Headers = Mapping[str, Value] | Sequence[str] | Iterator[str] | Iterable[tuple[str, Value]] | None
 Pair = tuple[str, str | None]
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110, section 5.6.2
 # Sent by the client unless given; None leaves one out.
 OWN: Final = frozenset({"host", "origin", "user-agent"})
+_ONCE: Final = OWN | {"authorization"}
 _FRAMING: Final = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "expect", "trailer", "te"})
 _HANDSHAKE: Final = "sec-websocket-"
 _INSTEAD: Final = {
@@ -48,7 +50,7 @@ def header_pairs(headers: Headers) -> list[Pair]:
         if lower in _FRAMING or lower.startswith(_HANDSHAKE):
             instead = _INSTEAD.get(lower, "leave it out")
             raise ConfigurationError(f"header {name!r} belongs to the handshake, which the client writes; {instead}")
-        if lower in OWN and lower in seen:
+        if lower in _ONCE and lower in seen:
             raise ConfigurationError(f"header {name!r} is given twice; a request has one of it")
         seen.add(lower)
         pairs.append((name, _value(name, value)))

@@ -67,7 +67,7 @@ def parse_proxy(url: str, source: str = "proxy=") -> Proxy:
         raise ConfigurationError(f"{what} is {url!r}; allowed: {allowed}")
     try:
         parts = urlsplit(url)
-        if parts.scheme in _PORTS:
+        if parts.scheme in _PORTS and parts.port != 0:
             host, port = ascii_host(parts.hostname or ""), parts.port or _PORTS[parts.scheme]
             user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
             if parts.scheme.startswith("socks"):
@@ -134,7 +134,8 @@ def tunnel(dial: Dial, proxy: Proxy, host: str, port: int, context: Callable[[],
 
 def _connect(dial: Dial, sock: Stream, proxy: Proxy, host: str, port: int) -> None:
     """HTTP's way (RFC 9110, section 9.3.6)."""
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = host.partition("%")[0]  # its zone is of this machine
+    target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.authorization is not None:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")

@@ -14,7 +14,9 @@ from ..redaction import redact_url
 from .headers import CONTROL
 
 _PORTS: Final = {"ws": 80, "wss": 443}
-_NAME: Final = re.compile(r"[a-z0-9._-]{1,253}\Z")  # an underscore is no host name's, but many a container's
+# Labels of 1 to 63 characters; an underscore is no host name's, but many a container's.
+_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?\Z")
+_BRACKETS: Final = re.compile(r"[^\[\]]*\Z|\[[^\[\]]*\](?::[0-9]*)?\Z")  # no more than a port behind an address
 _ZONE: Final = re.compile(r"[A-Za-z0-9._~-]+\Z")
 _URI: Final = "%/?:@!$&'()*+,;=[]"  # beside letters and digits, what a URI may hold (RFC 3986, section 2)
 
@@ -52,9 +54,9 @@ def target(url: object) -> Target:
         rest = url.partition("://")[2][len(parts.netloc) :].partition("#")[0]
         resource = quote(rest, _URI)
         authorization = None
-        if parts.username is not None:
-            authorization = basic(parts.username, parts.password)
-        if given == 0:
+        if parts.username or parts.password:
+            authorization = basic(parts.username or "", parts.password)
+        if given == 0 or not _BRACKETS.match(parts.netloc.rpartition("@")[2]):
             raise ValueError
     except ConfigurationError:
         raise

@@ -62,8 +62,8 @@ class Delivery:
         self._lock = threading.RLock()  # guards the fields below; an append to the queue is atomic
         self._queue: deque[tuple[Alert, Iterator[Sink]]] = deque()  # with the outlets that an alert has yet to pass
         self._turn: list[int] | None = None  # of the call that hands out, with its thread
-        self.log_limit = LogLimit(self._clock)
-        self.failures = 0
+        self.log_limit: LogLimit = LogLimit(self._clock)
+        self.failures: int = 0
         self.last_seconds: float | None = None
         self.worst_seconds: float | None = None
         for function in self._functions:

@@ -28,7 +28,7 @@ class Tally:
     __slots__ = ("_step", "_values", "count", "highest", "worst")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self.highest: float | None = None
         self.worst: Breach | None = None
         self._values = array("d")
@@ -86,7 +86,8 @@ class Incidents:
         self._rule = rule
         self._tell = tell
         self._open: dict[_Key, _Incident] = {}
-        self.told = self.recovered = 0
+        self.told: int = 0
+        self.recovered: int = 0
 
     @property
     def open(self) -> int:

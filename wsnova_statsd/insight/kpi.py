@@ -28,7 +28,7 @@ from .turns import Turns
 from .window import Window
 
 OVERALL: Final = ("scope:all",)  # so that an average over clients does not mix the overall figures in
-_MAX_CLIENTS: Final = 1000
+MAX_CLIENTS: Final = 1000  # with figures of their own
 _SLICES: Final = 30
 _TICK: Final = 1.0  # seconds; the shortest flush interval
 # Seconds between two of a gauge that does not change: with every fifth tick, which leaves two in each window of the
@@ -111,7 +111,7 @@ class KpiTracker:
         self._left: Left = {}
         self._ticks = 0
         self._due = time.monotonic()  # of the last tick
-        self.skipped = 0  # events and alerts whose measurements are missing or absurd
+        self.skipped: int = 0  # events and alerts whose measurements are missing or absurd
 
     def _window(self) -> Window:
         return Window(self._slice_ns, self._slice_count)
@@ -124,6 +124,7 @@ class KpiTracker:
 
     def start(self) -> KpiTracker:
         """Begin anew: attach to the bus and, with a reporter, ship. Started already: nothing happens."""
+        process.refuse_late_patch()
         with self._lock:
             if self._running:
                 return self
@@ -226,7 +227,7 @@ class KpiTracker:
             raise Absurd("client_id")
         history = self._clients.get(client_id)
         if history is None:
-            if len(self._clients) >= _MAX_CLIENTS:
+            if len(self._clients) >= MAX_CLIENTS:
                 if not self._closed:
                     return self._beyond
                 self._forget_locked(next(iter(self._closed)))

@@ -62,10 +62,10 @@ class History:
         *,
         shared: bool = False,
     ) -> None:
-        self.tags = tags
+        self.tags: tuple[str, ...] = tags
         self.number = number
         self.first_ns = now_ns
-        self.window = windows[0]
+        self.window: Window = windows[0]
         self._windows = windows
         self._stable_ns = stable_ns
         self._shared = shared
@@ -77,7 +77,8 @@ class History:
         self._errors: dict[str, int] = {}  # when an error occurred that may still be handled, by its id; oldest first
         self.up: bool | None = None  # there is a working connection; None while nothing is known
         self.blind_since_ns: int | None = None
-        self.closed = self.ended = False  # the client is closed; that was shipped, too
+        self.closed: bool = False  # the client is closed,
+        self.ended: bool = False  # and that was shipped, too
         self.told: bool | None = None  # the value of `up` that was shipped last
         self.left: Left = {}
         self._sketch: Sketch | None = None  # of process durations, in profiles with message events

@@ -100,6 +100,7 @@ class ToDatadog:
         self.reporter.event(alert.title, alert.text, alert_type=kind, tags=alert.tags, aggregation_key=key, **more)
 
 
+@checks.named_fields
 @dataclass(frozen=True, slots=True)
 class ToLog:
     """A log record for each alert, `wsnova_statsd.alerts` unless another logger is given; a recovery is INFO."""

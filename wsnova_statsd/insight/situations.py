@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from .. import events
 from ..errors import ConfigurationError
 from ..metrics.reading import number
 from ..profiles import Profile
 from ..redaction import redact_text, redact_url
+from ..wire import AlertType
 from .kpi_history import ON_PURPOSE
 from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, exact, rounded
 from .window import Drift, Errors
@@ -26,7 +27,7 @@ class SlowProcessing(Rule):
 
     threshold_ms: float = 100.0
 
-    hears = (events.MESSAGE_PROCESS_SLOW,)
+    hears: ClassVar[tuple[str, ...]] = (events.MESSAGE_PROCESS_SLOW,)
     subject = "slow message processing"
     noun = "slow messages"
     unit = "ms"
@@ -61,8 +62,12 @@ class SlowProcessing(Rule):
 class StuckHandler(Rule):
     """`message.process.stuck`: a handler still runs. Over when the message is counted among those dealt with."""
 
-    hears = (events.MESSAGE_PROCESS_STUCK, events.MESSAGE_PROCESS_SLOW, events.MESSAGE_BATCH_PROCESSED)
-    alert_type = "error"
+    hears: ClassVar[tuple[str, ...]] = (
+        events.MESSAGE_PROCESS_STUCK,
+        events.MESSAGE_PROCESS_SLOW,
+        events.MESSAGE_BATCH_PROCESSED,
+    )
+    alert_type: ClassVar[AlertType] = "error"
     subject = "stuck handler"
     noun = "stuck messages"
     unit = "s"
@@ -113,13 +118,13 @@ class RetriesExhausted(Rule):
 
     stable_s: float | None = None
 
-    hears = (
+    hears: ClassVar[tuple[str, ...]] = (
         events.CONNECTION_RECONNECT_FAILED,
         events.CONNECTION_RECONNECT_SUCCESS,
         events.CONNECTION_COMPLETED,
         events.CONNECTION_DISCONNECTED,
     )
-    alert_type = "error"
+    alert_type: ClassVar[AlertType] = "error"
     subject = "lost connection"
     noun = "alarms"
     unit = "s"
@@ -156,14 +161,14 @@ class RetriesExhausted(Rule):
 class AuthFailed(Rule):
     """`auth.failed`. Over when a login is accepted, as far as the profile emits that."""
 
-    hears = (
+    hears: ClassVar[tuple[str, ...]] = (
         events.AUTH_FAILED,
         events.AUTH_COMPLETED,
         events.AUTH_REFRESH_COMPLETED,
         events.CONNECTION_RECONNECT_SUCCESS,
         events.ERROR_HANDLED,
     )
-    alert_type = "error"
+    alert_type: ClassVar[AlertType] = "error"
     subject = "failed login"
     noun = "failed logins"
     unit = "s"
@@ -188,8 +193,8 @@ class ErrorRate(Rule):
     limit: float | None = None
     at_least: int = 100
 
-    hears = (events.MESSAGE_BATCH_PROCESSED,)
-    alert_type = "error"
+    hears: ClassVar[tuple[str, ...]] = (events.MESSAGE_BATCH_PROCESSED,)
+    alert_type: ClassVar[AlertType] = "error"
     subject = "error rate"
     noun = "readings"
     unit = "%"
@@ -237,7 +242,7 @@ class LatencyDrift(Rule):
     factor: float = 3.0
     at_least: int = 200
 
-    hears = (events.MESSAGE_BATCH_PROCESSED,)
+    hears: ClassVar[tuple[str, ...]] = (events.MESSAGE_BATCH_PROCESSED,)
     subject = "latency drift"
     noun = "readings"
     unit = "ms"
@@ -274,7 +279,7 @@ class _Stretch:
 
     def __init__(self) -> None:
         self.since: float | None = None
-        self.until = 0.0
+        self.until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -286,7 +291,7 @@ class FallingBehind(Rule):
     behind_ms: float = 1000.0
     for_s: float = 10.0
 
-    hears = (events.MESSAGE_BATCH_PROCESSED,)
+    hears: ClassVar[tuple[str, ...]] = (events.MESSAGE_BATCH_PROCESSED,)
     subject = "falling behind"
     noun = "readings"
     unit = "ms"

@@ -111,8 +111,8 @@ class SystemSampler:
             raise ConfigurationError(f"worker is {worker!r}; give a name, or None for that of its reporter")
         self._psutil = _psutil()
         self.every: float = every
-        self.failed = 0
-        self.skipped = 0
+        self.failed: int = 0
+        self.skipped: int = 0
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._given_worker = worker
         self._timers = clock
@@ -133,6 +133,7 @@ class SystemSampler:
 
     def start(self) -> SystemSampler:
         """Attach to the bus and sample, first after `every` seconds. Started already: nothing happens."""
+        process.refuse_late_patch()
         with self._own_lock():
             if not self._running:
                 self._running = True

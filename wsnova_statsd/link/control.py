@@ -21,5 +21,5 @@ def control_frame(opcode: int, payload: bytes) -> bytes:
     section 5.5). `format` would do the same, and check what cannot be otherwise in a third of the time of a ping."""
     frame = websocket.ABNF.create_frame(payload, _OPCODES[opcode])
     key = os.urandom(4)
-    masked: bytes = websocket.ABNF.mask(key, payload)  # by the class: before 1.8 a frame has a number of that name
+    masked: bytes = websocket.ABNF.mask(key, payload)  # by the class: in 1.6 a frame has a number of that name
     return bytes((frame.fin << 7 | frame.opcode, 0x80 | len(payload))) + key + masked

@@ -76,11 +76,11 @@ class FrameReader:
         self._expect(TEXT)  # the kind of the last whole message; the next is expected to be of the same
         self._inflate = inflate
         self._deflated = False  # the message under way is
-        self.inflated_bytes = 0  # by how much deflated messages ever outgrew what was read
+        self.inflated_bytes: int = 0  # by how much deflated messages ever outgrew what was read
         self._fragments = bytearray()
         self._opcode = CONTINUATION  # of the fragmented message under way; CONTINUATION: none is
         self._closed = False
-        self.others = 0  # frames so far that were not the usual kind of message: control frames, fragments
+        self.others: int = 0  # frames so far that were not the usual kind of message: control frames, fragments
         self.violation: Violation | None = None
 
     def feed(self, data: bytes | memoryview, stamp: int = 0, bulk: list[bytes] | None = None) -> list[Received]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from hashlib import sha1
 from typing import Final
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 from ..dial.answer import Answer, Peer, read_answer
 from ..dial.dial import Dial, Stream
@@ -31,6 +31,7 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _USER_AGENT: Final = "wsnova-statsd"
 _SERVER: Final = Peer()
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
+_WRITTEN: Final = "".join(map(chr, range(0x20, 0x7F)))  # what a Location may hold as it is
 _SOCKET_SCHEMES: Final = {"http": "ws", "https": "wss"}  # a Location names either (RFC 6455, section 3)
 
 
@@ -193,6 +194,7 @@ def redirected(answer: Answer, target: Target) -> Target | None:
 
 def _seen_from(target: Target, location: str) -> str:
     """A Location as an absolute address. Raises ValueError for an address in brackets that is none."""
+    location = quote(location.encode("latin-1"), _WRITTEN)  # its bytes beyond ASCII as they are
     return urljoin(f"{'wss' if target.secure else 'ws'}://{target.authority}{target.resource}", location)
 
 

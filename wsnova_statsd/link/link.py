@@ -73,26 +73,26 @@ class Link:
     ) -> None:
         self.uri = uri
         self.subprotocol = subprotocol
-        self.opened_ns = time.monotonic_ns()
-        self.reading = threading.RLock()  # guards the session and driver
+        self.opened_ns: int = time.monotonic_ns()
+        self.reading: threading.RLock = threading.RLock()  # guards the session and driver
         inflate = Inflater(deflate, limits.max_message_bytes).inflate if deflate is not None else None
-        self.session = session = Session(limits, _monotonic(), inflate)
-        self.inbox = session.inbox  # appended under reading, taken by the owner
+        self.session: Session = Session(limits, _monotonic(), inflate)
+        self.inbox: deque[Received] = self.session.inbox  # appended under reading, taken by the owner
         self.deflate = deflate
         self.driver: Driver = _AWAY  # written under reading
-        self.away_since = _monotonic()
-        self.kind = 0  # the opcode of the last run,
-        self.stamp = 0  # and when it was read, ns since the epoch
+        self.away_since: float = _monotonic()
+        self.kind: int = 0  # the opcode of the last run,
+        self.stamp: int = 0  # and when it was read, ns since the epoch
         self.unclaimed: list[bytes] = []  # the last run, until its owner has it where no interrupt loses it
-        self.idle = 0.0  # seconds that the owner waited for input in all
+        self.idle: float = 0.0  # seconds that the owner waited for input in all
         self.notes_heartbeats = notes_heartbeats
         self._transport = transport
-        self.writer = FrameWriter(session, transport)
-        self.sending = self.writer.sending
-        self.disposed = False  # the descriptor is to be given back
+        self.writer: FrameWriter = FrameWriter(self.session, transport)
+        self.sending: threading.RLock = self.writer.sending
+        self.disposed: bool = False  # the descriptor is to be given back
         self._ending = Turn()  # of the one that emits the end
         self._announced = False  # there is an end to be emitted
-        self.ended = False
+        self.ended: bool = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

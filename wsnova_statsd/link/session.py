@@ -63,19 +63,19 @@ class Session:
         self._interval = limits.ping_interval if limits.ping_interval is not None else NEVER
         self._timeout = limits.pong_timeout
         self._idle_timeout = limits.idle_timeout if limits.idle_timeout is not None else NEVER
-        self.reader = FrameReader(limits.max_message_bytes, inflate, limits.max_buffered_bytes)
+        self.reader: FrameReader = FrameReader(limits.max_message_bytes, inflate, limits.max_buffered_bytes)
         self.inbox: deque[Received] = deque()  # received, and not handed out yet
-        self.buffer = BufferLimit(self.inbox, limits.max_buffered_bytes)
-        self.arrived = 0  # messages ever received
-        self.arrived_bytes = 0  # bytes ever received
+        self.buffer: BufferLimit = BufferLimit(self.inbox, limits.max_buffered_bytes)
+        self.arrived: int = 0  # messages ever received
+        self.arrived_bytes: int = 0  # bytes ever received
         self._last_byte = now  # of other reads than one usual message
-        self.last_message = now  # when a whole data message last arrived
-        self.stirred = True  # something may have to be said, judged or emitted; the reader takes it back
-        self.unfinished = False  # bytes are left of what was read: `receive` goes on without new ones
+        self.last_message: float = now  # when a whole data message last arrived
+        self.stirred: bool = True  # something may have to be said, judged or emitted; the reader takes it back
+        self.unfinished: bool = False  # bytes are left of what was read: `receive` goes on without new ones
         self.notices: list[tuple[str, int]] = []  # sent, received with its rtt, missed, full with its weight
         self.loss: Loss | None = None
         self.pongs_owed: deque[bytes] = deque(maxlen=_PONGS)  # payloads; the latest will do (section 5.5.3)
-        self.ping_due = False
+        self.ping_due: bool = False
         self.close_owed: bytes | None = None
         self.close_sent = False
         self.write_fault: Loss | None = None  # of a write that failed: nothing may be sent any more
@@ -87,7 +87,7 @@ class Session:
         self._last_life = now
         self._life_mark = 0  # of arrived_bytes
         self._last_pong = now
-        self.due = NEVER  # when `tick` has something to do; lowered by a thread that brings it forward
+        self.due: float = NEVER  # when `tick` has something to do; lowered by a thread that brings it forward
         self._plan()
 
     # -- bytes in -----------------------------------------------------------------------------------------------------
@@ -292,11 +292,11 @@ class BufferLimit:
     def __init__(self, inbox: deque[Received], limit: int) -> None:
         self._inbox = inbox
         self._limit = limit
-        self.full = False
-        self.weight = 0  # when it was weighed last,
+        self.full: bool = False
+        self.weight: int = 0  # when it was weighed last,
         self._count = 0  # of how many messages,
         self._at = 0  # and what had arrived by then
-        self.noticed = False  # it was full, since the owner caught up last
+        self.noticed: bool = False  # it was full, since the owner caught up last
 
     def allows(self, messages: int, size: int) -> bool:
         """Whether more may be read, after so many messages of `size` bytes in all since the link began."""

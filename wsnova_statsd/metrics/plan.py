@@ -32,9 +32,9 @@ class Plan:
 
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
-        self.definitions = tuple(definitions)
-        self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))
-        self.measurements = tuple(
+        self.definitions: tuple[Definition, ...] = tuple(definitions)
+        self.keys: tuple[str, ...] = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))
+        self.measurements: tuple[str | float, ...] = tuple(
             dict.fromkeys(one.measurement for one in self.definitions if one.measurement is not None)
         )
         self._event = self.definitions[0].event

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from .. import process
+from .. import checks, process
 from ..errors import ConfigurationError
 from ..telemetry import Bus
 from .definitions import Definition
@@ -25,6 +25,7 @@ class HandlerRegistry:
     Raises ConfigurationError for a metric name of two kinds or units, and for the same definition twice.
     """
 
+    @checks.by_name
     def __init__(self, metrics: Iterable[Definition] = (), store: Store | None = None) -> None:
         self.store: Store = store if store is not None else Store()
         self._lock = threading.RLock()  # guards the fields below; never held while a handler runs

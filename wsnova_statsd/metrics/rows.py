@@ -29,12 +29,13 @@ class Row:
     __slots__ = ("n", "bad", "counters", "folded", "bad_folded", "heard", "refused")  # noqa: RUF023  # by owner
 
     def __init__(self, counters: tuple[Series, ...] = (), *, refused: bool = False) -> None:
-        self.n = 0  # occurrences; raised after everything else of one is written, in one statement without a call
-        self.bad = 0  # values that are no numbers
-        self.counters = counters
-        self.folded = self.bad_folded = 0
-        self.heard = True  # written since the store last looked for what is idle
-        self.refused = refused  # counted as invalid: its name is unusable, or of another kind
+        self.n: int = 0  # occurrences; raised after everything else of one is written, in one statement without a call
+        self.bad: int = 0  # values that are no numbers
+        self.counters: tuple[Series, ...] = counters
+        self.folded: int = 0
+        self.bad_folded: int = 0
+        self.heard: bool = True  # written since the store last looked for what is idle
+        self.refused: bool = refused  # counted as invalid: its name is unusable, or of another kind
 
     def series(self) -> tuple[Series, ...]:
         """Every series this row counts for."""
@@ -65,7 +66,7 @@ class _Fan:
     __slots__ = ("gauges",)
 
     def __init__(self, gauges: tuple[Series, ...]) -> None:
-        self.gauges = gauges
+        self.gauges: tuple[Series, ...] = gauges
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "gauges":
@@ -95,14 +96,15 @@ class Valued(Row):
     ) -> None:
         super().__init__(counters, refused=refused)
         self.last: Series | _Fan = gauges[0] if len(gauges) == 1 else _Fan(gauges) if gauges else _NOWHERE
-        self.total = 0  # of what were integers
-        self.fine = 0  # of what were floats, as `fixed` makes them: both add up exactly, in one step
-        self.miss = 0  # occurrences without a usable value
+        self.total: int = 0  # of what were integers
+        self.fine: int = 0  # of what were floats, as `fixed` makes them: both add up exactly, in one step
+        self.miss: int = 0  # occurrences without a usable value
         self.more: tuple[Valued, ...] = ()
-        self.gauges = gauges
-        self.summed = summed
-        self.missed = 0
-        self.total_folded = self.fine_folded = 0
+        self.gauges: tuple[Series, ...] = gauges
+        self.summed: tuple[Series, ...] = summed
+        self.missed: int = 0
+        self.total_folded: int = 0
+        self.fine_folded: int = 0
 
     def series(self) -> tuple[Series, ...]:
         return (*self.counters, *self.gauges, *self.summed)
@@ -149,11 +151,15 @@ class Sampled(Valued):
     ) -> None:
         super().__init__(counters, gauges, summed)
         self.samples: list[float] = []
-        self.every, self.full, self.due = 1, 0, 0  # the folder's, too
-        self.limit = limit  # of samples between two folds; set by the folder
-        self.sampled = sampled
-        self.carry = self.old = self.latest = _NONE  # latest: of the samples that were folded
-        self.old_used = 0
+        self.every: int = 1  # the folder's, too, as are the two below
+        self.full: int = 0
+        self.due: int = 0
+        self.limit: int = limit  # of samples between two folds; set by the folder
+        self.sampled: tuple[Series, ...] = sampled
+        self.carry: list[float] = _NONE
+        self.old: list[float] = _NONE
+        self.latest: list[float] = _NONE  # of the samples that were folded
+        self.old_used: int = 0
 
     def keep(self, value: float) -> None:
         """Writer, before the occurrence is counted: append its value and see how many more fit. If none, keep one
@@ -205,11 +211,12 @@ class Members(Row):
     def __init__(self, series: Series, limit: int) -> None:
         super().__init__()
         self.members: dict[str, None] = {}
-        self.dropped = 0  # occurrences for whose member there was no place
-        self.limit = limit
-        self.set = series
+        self.dropped: int = 0  # occurrences for whose member there was no place
+        self.limit: int = limit
+        self.set: Series = series
         self.old: dict[str, None] = {}
-        self.old_used = self.dropped_folded = 0
+        self.old_used: int = 0
+        self.dropped_folded: int = 0
 
     def series(self) -> tuple[Series, ...]:
         return (self.set,)

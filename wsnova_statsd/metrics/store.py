@@ -52,7 +52,7 @@ class Shard:
     __slots__ = ("maps", "rows", "token")
 
     def __init__(self, token: weakref.ref[_Token]) -> None:
-        self.token = token
+        self.token: weakref.ref[_Token] = token
         self.rows: list[Row] = []
         self.maps: list[dict[Hashable, Any]] = []
 
@@ -111,9 +111,10 @@ class Store:
         self._writers.add(writer)
 
     def _reset(self) -> None:
-        self.lock = threading.Lock()  # guards what is folded; taken by who folds, expires and packs, never to count
-        self.invalid = 0  # values that are no numbers, folded
-        self.overflowed = 0  # roughly how often a combination of tags had no place of its own
+        # Guards what is folded; taken by who folds, expires and packs, never to count.
+        self.lock: threading.Lock = threading.Lock()
+        self.invalid: int = 0  # values that are no numbers, folded
+        self.overflowed: int = 0  # roughly how often a combination of tags had no place of its own
         self.expired: defaultdict[Kind, Sums] = defaultdict(Sums)
         # Written by any thread, each in one step: series by name and tags, and rows that are not folded yet.
         self._by_name: dict[str, dict[tuple[str, ...], Series]] = {}

@@ -32,9 +32,9 @@ class Tally:
     __slots__ = ("bounds", "counts", "created", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.created = time.time()
-        self.counts = [0] * len(bounds)
+        self.bounds: tuple[float, ...] = bounds
+        self.created: float = time.time()
+        self.counts: list[int] = [0] * len(bounds)
         self.total: float = 0
 
 
@@ -50,6 +50,9 @@ class Tallied(Sampled):
     """A measurement whose values are counted. `counted` and the list of what came after it change as one."""
 
     __slots__ = ("counted", "told")
+    samples: list[float]
+    full: int
+    due: int
 
     def __init__(
         self,
@@ -61,8 +64,8 @@ class Tallied(Sampled):
     ) -> None:
         super().__init__(counters, gauges, summed, sampled, limit)
         nothing = _Counted(0, 0, (0,) * sum(len(one.wire.bounds) for one in sampled))
-        self.counted = (nothing, self.samples)  # the writer's, read by the folder
-        self.told = nothing  # the folder's
+        self.counted: tuple[_Counted, list[float]] = (nothing, self.samples)  # the writer's, read by the folder
+        self.told: _Counted = nothing  # the folder's
 
     def keep(self, value: float) -> None:
         """Writer, when the list is full: count it and begin another."""

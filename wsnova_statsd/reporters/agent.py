@@ -39,7 +39,7 @@ class Agent:
         connect: Callable[[float], Any] | None = None,
     ) -> None:
         self.last_error: str | None = None
-        self.size = 0  # bytes of the last packet that was accepted
+        self.size: int = 0  # bytes of the last packet that was accepted
         self._address = address
         self._client = client
         self._client.constant_tags = []  # settled in settings, once
@@ -48,7 +48,7 @@ class Agent:
         self._connect = connect if connect is not None else self._open
         self._refresh_at = 0.0  # on the clock
         self._file: tuple[int, int] | None = None  # device and inode of the Unix socket that is open
-        self.suffix = added_bytes(client)
+        self.suffix: int = added_bytes(client)
         silence_warnings()
 
     def prepare(self) -> None:

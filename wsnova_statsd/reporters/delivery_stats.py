@@ -66,7 +66,8 @@ class DeliveryStats:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards all below, and `delivered` and `lost` of every series
-        self.packets = self.bytes = 0
+        self.packets: int = 0
+        self.bytes: int = 0
         self._delivered: dict[str, float] = dict.fromkeys(BOOKS, 0)
         self._lost: dict[str, dict[str, float]] = {book: {} for book in (*BOOKS, "gauge")}
 

@@ -30,13 +30,13 @@ class Flusher:
         self._interval = interval
         self._flush = flush
         self._urgent = urgent
-        self.wanted = False  # whether the thread should run; set before `ensure`
+        self.wanted: bool = False  # whether the thread should run; set before `ensure`
         self._wake: SimpleQueue[None] = SimpleQueue()  # of the current thread; another one has to end
         self._thread: threading.Thread | None = None
         self._log_limit = LogLimit()
-        self.errors = 0
+        self.errors: int = 0
         self.last_error: str | None = None
-        self.restarts = 0
+        self.restarts: int = 0
 
     def ensure(self) -> None:
         """Start the thread if it should run and does not. If two start one at once, the first one ends."""

@@ -33,10 +33,10 @@ class BookingSocket:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
-        self.family = sock.family
+        self.family: Any = sock.family
         self.error: OSError | None = None
         self.taken: list[int | None] = []  # an entry for each send; the sender's own list for each packet
-        self.size = 0  # bytes of what was tried
+        self.size: int = 0  # bytes of what was tried
 
     def begin(self, taken: list[int | None]) -> None:
         """The next packet."""

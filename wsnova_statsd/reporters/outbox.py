@@ -198,8 +198,7 @@ class Outbox:
     def clear(self) -> None:
         """At the start, and in a child, where what waits is the parent's."""
         self._queue: deque[Message] = deque()
-        self._lock = (
-            threading.RLock()
-        )  # guards the two below, each in one statement; again for what a signal's handler puts
-        self.lost = 0  # too many, or too old
-        self.left_out = 0  # what the dialect has no word for
+        # Guards the two below, each in one statement; taken again for what a signal's handler puts.
+        self._lock = threading.RLock()
+        self.lost: int = 0  # too many, or too old
+        self.left_out: int = 0  # what the dialect has no word for

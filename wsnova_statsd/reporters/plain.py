@@ -12,7 +12,7 @@ import contextlib
 import logging
 import re
 import socket
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -76,7 +76,7 @@ def exact_weights(weight: int) -> list[int]:
 class PlainPacker(Packer):
     """Turns series into lines that any StatsD server reads."""
 
-    types = TYPES
+    types: Mapping[str, str] = TYPES
 
     def __init__(self, tag_format: TagFormat | None, *args: Any) -> None:
         super().__init__(*args)

@@ -17,7 +17,7 @@ class _Lookup:
     """One question, and what came of it once `done` is set."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        self.done: threading.Event = threading.Event()
         self.error: OSError | None = None
 
 
@@ -27,7 +27,7 @@ class Resolver:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self.literal = _is_address(host)
+        self.literal: bool = _is_address(host)
         self.known: tuple[str, ...] = (host,) if self.literal else ()  # the last good answer; replaced as a whole
         self.reset()
 

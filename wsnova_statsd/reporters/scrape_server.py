@@ -42,7 +42,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         if address == "":  # would be every interface
             raise ValueError("an empty address is none")
         family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        self.address_family = family
+        self.address_family: int = family
         self.silence = silence
         self._requests: dict[Any, threading.Thread] = {}  # by socket; written in single steps
         super().__init__((str(place[0]), port), _Handler)

@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -69,8 +70,8 @@ class Shipper:
         self._outbox = outbox
         self._to = destination
         self._clock = clock
-        self.delivery = DeliveryStats()
-        self.lock = threading.Lock()  # one flush at a time: guards everything below
+        self.delivery: DeliveryStats = DeliveryStats()
+        self.lock: threading.Lock = threading.Lock()  # one flush at a time: guards everything below
         self._over_by = math.inf  # for the flush under way, if a caller is in a hurry
         self.last_error: str | None = None
         self._agent: Agent | None = None
@@ -80,8 +81,8 @@ class Shipper:
         self._own = SelfReport()
         self._invalid_logged = False
         self._tell_at: float | None = None  # when the own figures are due; None: never sent
-        self.states = ClientStates(store, definitions)
-        self.flush_ms = 0.0
+        self.states: ClientStates = ClientStates(store, definitions)
+        self.flush_ms: float = 0.0
 
     def begin(self) -> None:
         """Before the first flush of a thread that goes on: make the client, expect regular flushes."""
@@ -271,4 +272,5 @@ class Shipper:
             flush_ms=self.flush_ms,
             flush_errors=flush_errors,
             handler_errors=handler_errors,
+            series_by_metric=MappingProxyType(dict(Counter(one.name for one in all_series if not one.empty))),
         )

@@ -97,6 +97,8 @@ class StatsdReporter(ApplicationMetrics):
         worker: Names this process in state gauges and service checks. Default: WSNOVA_STATSD_WORKER, a free number.
     """
 
+    given: dict[str, Any]  # the arguments, by name: two reporters are the same if these are
+
     @checks.by_name
     def __init__(
         self,
@@ -142,7 +144,7 @@ class StatsdReporter(ApplicationMetrics):
         self._bus = bus if bus is not None else telemetry.DEFAULT
         chosen = statsd_metrics() if metrics is None else settings.metrics(metrics)
         settings.check_names(self._prefix, chosen)
-        self.given = {**given, "metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
+        self.given = given | {"metrics": chosen, "tags": self._tags, "bus": self._bus, "host": self.address}
         self._store = Store(max_series, max_samples)
         self._definitions = [one for one in chosen if distributions or one.kind != "distribution"]
         self._registry = HandlerRegistry(self._definitions, self._store)

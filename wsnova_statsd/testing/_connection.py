@@ -30,9 +30,9 @@ class Connection:
     """One accepted connection, in the hands of its script."""
 
     def __init__(self, sock: socket.socket, stopping: threading.Event) -> None:
-        self.socket = sock
+        self.socket: socket.socket = sock
         self.stopping = stopping
-        self.request = b""
+        self.request: bytes = b""
         self._buffer = bytearray()
 
     def start_tls(self, context: tls.SSLContext) -> None:

@@ -27,10 +27,10 @@ class Session:
 
     def __init__(self, connection: ScriptedConnection, interval: float) -> None:
         self.connection = connection
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.channels: set[str] = set()
-        self.login_until = 0.0  # on time.monotonic()
-        self.unanswered = False  # a heartbeat
+        self.login_until: float = 0.0  # on time.monotonic()
+        self.unanswered: bool = False  # a heartbeat
         self.asked: list[float] = []  # when, where requests are limited; also on time.monotonic()
         self.beat_every(interval)
 
@@ -42,8 +42,9 @@ class Session:
 
     def beat_every(self, interval: float) -> None:
         """Heartbeats from now on; 0 for none."""
-        self.interval, self.unanswered = interval, False
-        self.due = time.monotonic() + interval
+        self.interval: float = interval
+        self.unanswered = False
+        self.due: float = time.monotonic() + interval
 
     def hear(self) -> Message | None:
         """What the client says next, None when a heartbeat is due before."""

@@ -74,7 +74,7 @@ class LoopbackServer:
     def __init__(self, ssl: tls.SSLContext | None, host: str, port: int) -> None:
         self.ssl = ssl
         self.host = host
-        self.stopping = threading.Event()
+        self.stopping: threading.Event = threading.Event()
         self._wanted_port = port
         self._port: LoopbackPort | None = None
         self._changed = threading.Condition()  # reentrant, so that predicates may use properties

@@ -23,6 +23,21 @@ from wsnova_statsd.checks import is_number
 from wsnova_statsd.testing._exchange import Exchange, Session
 from wsnova_statsd.testing.server import Message
 
+__all__ = [
+    "BAD_REQUEST",
+    "GATEWAY_DATA",
+    "INVALID_CREDENTIALS",
+    "INVALID_PARAMS",
+    "METHOD_NOT_FOUND",
+    "PARSE_ERROR",
+    "PER_SECOND",
+    "UNAUTHORIZED",
+    "BinaryGateway",
+    "CombinedStreams",
+    "JsonRpcExchange",
+    "OpFeed",
+]
+
 INVALID_CREDENTIALS: Final = (13004, "invalid_credentials")  # Deribit's codes and words
 UNAUTHORIZED: Final = (13009, "unauthorized")
 BAD_REQUEST: Final = (11050, "bad_request")

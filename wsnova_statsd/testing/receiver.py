@@ -18,6 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Self, TypeVar
 
+from wsnova_statsd import checks
+
 from .dogstatsd import MAX_DATAGRAM, DatagramError, Message, parse_datagram
 from .questions import MessageLog
 
@@ -36,6 +38,7 @@ class DogStatsDReceiver(MessageLog):
     0: `on_message` alone sees them). `on_message(message)` runs in the receiver's thread, outside its lock.
     """
 
+    @checks.by_name
     def __init__(
         self,
         path: str | None = None,

@@ -1,4 +1,4 @@
-"""A real WebSocket server on the loopback interface, with a script for what it says. Needs the `test` extra.
+"""A real WebSocket server on the loopback interface, with a script for what it says. Needs the `testing` extra.
 
     with WebSocketServer(send_messages(['{"n": 1}'])) as server, ws.Client(server.url) as client: ...
 
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from wsnova_statsd import checks
 from wsnova_statsd.errors import MissingExtra
 from wsnova_statsd.testing._connection import Ending
 from wsnova_statsd.testing._loopback import TLS_SECONDS, LockedTls, LoopbackServer, cut
@@ -31,8 +32,8 @@ try:
     from websockets.protocol import Event, State
     from websockets.sync.server import Server, ServerConnection, serve
     from websockets.typing import Subprotocol
-except ImportError as error:
-    raise MissingExtra("websockets", "testing") from error
+except ImportError as _error:
+    raise MissingExtra("websockets", "testing") from _error
 
 _CLOSE_SECONDS: Final = 0.5  # a loopback peer that has not answered a close frame by then is not going to
 
@@ -49,7 +50,7 @@ class ScriptedConnection(ServerConnection):
     ) -> None:
         self.owner: WebSocketServer = owner
         self.raw: socket.socket = sock
-        self.ready = False  # until then it has no state yet
+        self.ready: bool = False  # until then it has no state yet
         self._fragments: list[bytes] = []
         self._text = True
         name = owner._register(self)  # before the TLS handshake, so that stop() can cut that short too
@@ -110,6 +111,7 @@ class WebSocketServer(LoopbackServer):
     and keeps it over `stop()` and `start()`. Counts and records go on over both.
     """
 
+    @checks.by_name
     def __init__(
         self,
         script: Script | None = None,

@@ -11,8 +11,8 @@ from ...errors import ConfigurationError, MissingExtra
 
 try:
     import django
-except ImportError as error:
-    raise MissingExtra("django", "django") from error
+except ImportError as _missing:
+    raise MissingExtra("django", "django") from _missing
 
 if django.VERSION < (4, 2):
     raise ConfigurationError(

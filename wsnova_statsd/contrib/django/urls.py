@@ -20,4 +20,4 @@ def health(request: Any, *, live: bool = False) -> Any:
 
 app_name = "wsnova_statsd"
 _view = require_safe(never_cache(health))
-urlpatterns = [path("", _view, name="health"), path("live", _view, {"live": True}, name="live")]
+urlpatterns: list[Any] = [path("", _view, name="health"), path("live", _view, {"live": True}, name="live")]

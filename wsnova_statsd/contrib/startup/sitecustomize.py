@@ -68,6 +68,8 @@ try:
         # The frames of Python's importer are left out of tracebacks and warnings; they are known by their file.
         _hidden.__code__ = _hidden.__code__.replace(co_filename="<frozen importlib._bootstrap_external>")
     sys.meta_path.insert(0, _Finder())
+    if any(name in sys.modules for name in _WATCHED):  # by a .pth file
+        _instrument()
 except Exception:  # a Python that is too old
     pass
 sys.path[:] = [one for one in sys.path if one != _FOLDER]

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from .....errors import ConfigurationError, WsnovaError
 from ...clients import site
 
+if TYPE_CHECKING:
+    BaseCommand = object  # Django has no types
+else:
+    from django.core.management.base import BaseCommand
 
-class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
+
+class Command(BaseCommand):
     """Runs until SIGTERM or Ctrl-C."""
 
-    help = (
+    help: str = (
         "Runs clients of WSNOVA_STATSD_CLIENTS, all without a name, until SIGTERM (status 0) or Ctrl-C (130). A client "
         "that ends by itself ends the command with status 1; a setting or a name that is not usable is status 2."
     )
