@@ -54,7 +54,8 @@ class DatadogApi:
         self.metrics |= {name: {"type": None, "description": None, "unit": None, "per_unit": None} for name in metrics}
 
     def fail(self, how: int | str, method: str, path: str, after: int = 0) -> None:
-        """Answer requests of this kind, but for the first `after`, with this status, `break` off, or `hang`."""
+        """Answer requests of this kind, but for the first `after`, with this status, `break` off, `hang`, or with this
+        text as the body of a 200."""
         left = itertools.count(-after)
         self.fails = lambda *asked: how if asked == (method, path) and next(left) >= 0 else None
 
@@ -176,6 +177,8 @@ class DatadogApi:
                     api.hanging.wait(10)
                 elif how == "break":
                     self._send(200, b'{"id": 1', declared=100)
+                elif isinstance(how, str):
+                    self._send(200, how.encode())
                 elif isinstance(how, int):
                     self._send(how, json.dumps({"errors": ["Too many requests" if how == 429 else "Failed"]}).encode())
                 elif not right:

@@ -1,7 +1,9 @@
 """--push against a stand-in for Datadog's API: what is created, updated, left alone, and what is told when it fails."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -250,6 +252,10 @@ def test_every_page_of_a_list_is_read(api: DatadogApi, capsys: pytest.CaptureFix
         (500, r"Datadog answered 500 to .*its side failed"),
         (503, r"Datadog answered 503 to"),
         ("break", r"no whole answer to POST .*/api/v1/slo: "),
+        (413, r"refused .*/api/v1/slo with 413 \(no reason given\)"),
+        ("<html>Sign in</html>", r"no whole answer to POST .*Sign in.*check DD_SITE, DATADOG_HOST and the proxy"),
+        ('{"errors": ["No such thing"]}', r"refused .*/api/v1/slo with 200 \(No such thing\)"),
+        ('{"data": [{}]}', r"the answer to POST .*/slo is not one of Datadog's: {'data': \[{}\]}; check DD_SITE"),
     ],
 )
 def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_completes_it(
@@ -267,6 +273,48 @@ def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_co
     api.fails = lambda *asked: None
     again = Run(capsys, "dashboards", "datadog", "--all", "--push")
     assert (again.status, again.words.count("unchanged"), again.words.count("created")) == (0, MONITORS + 1, 2)
+
+
+_ODD = ("", "null", "[null]", "7", '"a"')  # for whatever is asked
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "body"),
+    [
+        *(("dashboards datadog", "dashboard", body) for body in (*_ODD, "[]", "{}", '{"dashboards": [{}]}')),
+        *(("slos", "slo", body) for body in (*_ODD, "[]", "{}", '{"data": {}}')),
+        *(("monitors", "monitor", body) for body in (*_ODD, "{}", "[{}]")),
+        *(("metadata", "metrics", body) for body in (*_ODD, "[]")),
+    ],
+)
+def test_an_answer_that_is_not_one_of_datadogs_is_one_sentence(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], command: str, kind: str, body: str
+) -> None:
+    """Another program may stand where the API is looked for: nothing is taken for an empty list, or for done."""
+    api.fail(body, "GET", kind)
+    run = Run(capsys, *command.split(), "--push")
+    assert (run.status, run.out, api.writes) == (1, "", [])
+    assert f"/api/v1/{kind}" in run.err
+    assert "is not one of Datadog's: " in run.err
+    assert run.err.endswith("; check DD_SITE, DATADOG_HOST and the proxy. 0 done, and nothing after that was sent\n")
+    assert run.err.count("\n") == 1
+
+
+def test_a_push_that_is_interrupted_says_how_far_it_came(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """By Ctrl-C while Datadog is asked for the second SLO: one was made, and a second push makes the other."""
+
+    def interrupted(method: str, path: str) -> str | None:
+        if (method, path) == ("POST", "slo") and api.objects["slo"]:
+            os.kill(os.getpid(), signal.SIGINT)
+            return "hang"
+        return None
+
+    api.fails = interrupted
+    run = Run(capsys, "slos", "--push")
+    assert (run.status, run.words) == (130, ["created"])
+    assert run.err == "wsnova-statsd slos: cut short. 1 done; run it again to go on\n"
+    api.fails = lambda *asked: None
+    assert Run(capsys, "slos", "--push").words == ["unchanged", "created"]
 
 
 @pytest.mark.parametrize("missing", ["DD_API_KEY", "DD_APP_KEY"])

@@ -119,6 +119,9 @@ def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
         steps(run)
     except PushFailed as error:
         raise PushFailed(f"{error}. {_so_far(run)}, and nothing after that was sent") from None
+    except BaseException:  # Ctrl-C, a reader of our output that has left
+        print(f"{args.parser.prog}: cut short. {_so_far(run)}; run it again to go on", file=sys.stderr)
+        raise
     print(f"{_so_far(run)}.", flush=True)
     sys.stdout.flush()
     return FAILED if run.refused else DONE
