@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..metrics.definitions import Definition
 from ..profiles import Profile
 from .panels import Panel, Section, Target, sections
-from .queries import VARIABLES, Line, Query, percentiles
+from .queries import CHECKED_BY, CONSTANT, VARIABLES, Line, Query, percentiles
 
 Json = dict[str, Any]
 TITLE: Final = "WebSocket clients"
@@ -101,8 +101,8 @@ def _check(panel: Panel, namespace: str) -> Json:
         "title": panel.title,
         "check": f"{namespace}{panel.check}",
         "grouping": "cluster",
-        "group_by": ["client", "worker"],
-        "tags": ["$env", "$service", "$client", "$worker"],
+        "group_by": list(CHECKED_BY),
+        "tags": [f"${name}" for name in (*CONSTANT, *CHECKED_BY)],
     }
 
 

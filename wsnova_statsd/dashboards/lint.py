@@ -14,12 +14,13 @@ from ..metrics import guide
 from ..metrics.catalogue import prometheus_metrics, statsd_metrics
 from ..metrics.definitions import Definition
 from ..profiles import PROFILES, Profile, ProfileName, resolve
-from .asked import Question, of_document, of_lines, of_text
+from .asked import Question, of_check, of_document, of_lines, of_text
 from .findings import Finding, Report
 from .lint_metrics import of_metrics
 from .lint_queries import known, of_question
-from .panels import sections
-from .watches import objectives, watches
+from .panels import Panel, Section, drawn, sections
+from .queries import CHECKED_BY
+from .watches import check_watches, objectives, watches
 
 _ALLOWED = "metric definitions and queries: ws.counter(...) and the like, texts, boards as JSON, or lists of these"
 
@@ -70,6 +71,8 @@ def lint_shipped(profile: Profile | None = None) -> Report:
     found = list(of_metrics(listed, profile, listed))
     queries = 0
     for one in PROFILES.values() if profile is None else (profile,):
+        for panel in _panels(drawn(one)):  # a misspelled line is not on the board: nobody ships what it asks for
+            found += of_question(_of_panel(panel), there, None)
         for question in _made_for(one):
             found += of_question(question, there, one)
             queries += 1
@@ -82,11 +85,22 @@ def _report(found: Iterable[Finding], listed: Iterable[Definition], queries: int
 
 def _made_for(profile: Profile) -> Iterator[Question]:
     """What the board, the monitors and the SLOs of a profile ask."""
-    for section in sections(profile):
-        yield from (of_lines(f"board, {panel.title}", panel.lines) for panel in section.panels if panel.lines)
+    yield from map(_of_panel, _panels(sections(profile)))
     yield from (of_lines(f"monitor, {watch.title}", [watch.line]) for watch in watches(profile))
+    for check in check_watches(profile):
+        yield of_check(f"monitor, {check.title}", check.check, check.by, check.without)
     for one in objectives(profile):
         yield of_lines(f"SLO, {one.title}", filter(None, (one.good, one.all_)))
+
+
+def _panels(of: Iterable[Section]) -> list[Panel]:
+    """Those that ask for metrics or for a check."""
+    return [panel for section in of for panel in section.panels if panel.lines or panel.check]
+
+
+def _of_panel(panel: Panel) -> Question:
+    place = f"board, {panel.title}"
+    return of_check(place, panel.check, CHECKED_BY) if panel.check else of_lines(place, panel.lines)
 
 
 def _parts(place: str, given: object) -> Iterator[Definition | Question]:

@@ -20,7 +20,7 @@ from ..reporters.families import families, sample_names
 from .asked import Asked, Question
 from .findings import Finding
 from .lint_metrics import silence
-from .shipped import KPI_PREFIX, fills, shipped
+from .shipped import CHECKS, KPI_PREFIX, fills, shipped
 
 # What the Agent makes of a histogram, by default and with all its aggregations on.
 _OF_HISTOGRAM: Final = ("avg", "count", "median", "max", "95percentile", "min", "sum")
@@ -78,6 +78,9 @@ def known(metrics: Iterable[Definition]) -> dict[str, Known]:
     return found
 
 
+_CHECKS: Final = {name: Known(name, dict.fromkeys(tags), event) for name, (event, tags) in CHECKS.items()}
+
+
 def _values(event: str, key: str) -> frozenset[str] | None:
     """The values of a tag, as they are written, if the catalogue lists them."""
     spec = CATALOGUE.get(event)
@@ -112,9 +115,23 @@ def of_question(
             default = "; the default list has it" if asked.metric in _DEFAULT else ""
             text = f"no metric is called {asked.metric}{default or nearest(asked.metric, metrics)}"
             yield Finding("unknown metric", question.place, text)
+    for asked in question.checks:
+        yield from _of_check(question.place, asked, profile)
     for name in question.averages:
         text = f"it averages the means of {name}: each counts once, however many values it has; divide sum by sum"
         yield Finding("average of averages", question.place, text)
+
+
+def _of_check(place: str, asked: Asked, profile: Profile | None) -> Iterator[Finding]:
+    """Whether there is such a service check, with these tags."""
+    check = _find(asked.metric, _CHECKS)
+    if check is not None:
+        yield from _of_known(place, asked, check)
+        if profile is not None and check.event is not None and not fills(profile, check.event):
+            yield Finding("never fires", place, f"{asked.metric} has no data: {silence(profile, check.event)}")
+    elif _room(asked.metric) in map(_room, _CHECKS):
+        text = f"no service check is called {asked.metric}{nearest(asked.metric, _CHECKS)}"
+        yield Finding("unknown check", place, text)
 
 
 def _room(name: str) -> str:

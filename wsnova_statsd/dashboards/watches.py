@@ -16,8 +16,8 @@ from ..insight.rules import Rule
 from ..insight.situations import default_rules
 from ..profiles import HIGH_IS_GOOD, Profile
 from .panels import kpi_line, percent
-from .queries import Line, Query
-from .shipped import CAN_CONNECT, HEALTH, KPI_PREFIX, OVERALL, fills, shipped
+from .queries import CHECKED_BY, Line, Query
+from .shipped import CAN_CONNECT, CHECKS, HEALTH, KPI_PREFIX, OVERALL, fills, shipped
 
 _TENTH: Final = 0.1  # of a target's distance: a KPI is well again once it is so much better than its limit
 _MINUTES: Final = 5
@@ -53,7 +53,7 @@ class CheckWatch:
     advice: str
     bad: int = 3
     good: int = 2
-    by: tuple[str, ...] = ("client", "worker")
+    by: tuple[str, ...] = CHECKED_BY
     without: tuple[str, ...] = ()
     silent: int | None = None
 
@@ -148,9 +148,8 @@ def _of_targets(profile: Profile) -> Iterator[Watch]:
 def check_watches(profile: Profile) -> tuple[CheckWatch, ...]:
     """The checks of each client in each process."""
     health = CheckWatch("check-health", "A client misses its KPI targets", HEALTH, _MISSED, without=(OVERALL,))
-    if not profile.connection_events:
-        return (health,)
-    return CheckWatch("check-can_connect", "A client cannot connect", CAN_CONNECT, _GONE, silent=10), health
+    link = CheckWatch("check-can_connect", "A client cannot connect", CAN_CONNECT, _GONE, silent=10)
+    return tuple(one for one in (link, health) if fills(profile, CHECKS[one.check][0]))
 
 
 def objectives(profile: Profile) -> tuple[Objective, ...]:
