@@ -18,7 +18,7 @@ from wsnova_statsd.dashboards.metadata import metadata
 from wsnova_statsd.dashboards.monitors import monitors, slos
 from wsnova_statsd.insight.situations import default_rules
 from wsnova_statsd.metrics.catalogue import statsd_metrics
-from wsnova_statsd.profiles import PROFILES
+from wsnova_statsd.profiles import KPI_KEYS, PROFILES
 
 EVERY = pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 
@@ -94,6 +94,27 @@ def test_a_kpi_monitor_has_the_limit_of_its_target_and_recovers_on_the_good_side
         assert "{!scope:all} by {client,worker}" in one["query"]
 
 
+@EVERY
+def test_a_message_names_each_tag_by_which_its_monitor_is_grouped(profile: ws.Profile) -> None:
+    """Whoever is woken knows which client it is and, where they differ, in which process."""
+    for one in monitors(profile).values():
+        grouped = re.search(r"by ?[{(](.*?)[})]", one["query"])
+        assert grouped
+        named = re.findall(r"{{(\w+)\.name}}", one["message"].split(": ")[0])
+        assert named == grouped[1].replace('"', "").split(",")
+
+
+@EVERY
+def test_a_figure_that_is_not_told_any_more_does_not_alert_for_ever(profile: ws.Profile) -> None:
+    """A KPI of what happens rarely has values for five minutes: no window of them is full, and then there is none."""
+    rare = {key for key in KPI_KEYS if not key.startswith(("processing", "throughput", "message"))}
+    for name, one in monitors(profile).items():
+        kind, _, key = name.partition("-")
+        options = one["options"]
+        assert options.get("timeout_h") == (1 if kind == "kpi" else None), name
+        assert options.get("require_full_window", False) is (kind == "kpi" and key not in rare), name
+
+
 def test_checks_are_watched_by_client_and_worker() -> None:
     """A client that cannot connect, or tells nothing any more; the health of each, not of all together."""
     made = monitors(ws.FINANCIAL)
@@ -118,7 +139,7 @@ def test_each_message_says_what_to_do_first(profile: ws.Profile) -> None:
     messages = [one["message"] for one in monitors(profile).values()]
     assert len(set(messages)) == len(messages)
     for message in messages:
-        assert message.startswith("Client {{client.name}}: ")
+        assert re.match(r"Client {{client\.name}}(, worker {{worker\.name}})?: ", message)
         assert re.search(r"\b(Look|Read|Run)\b", message)
         assert set(re.findall(r'"(.*?)"', message)) <= _titles(board(profile))
 

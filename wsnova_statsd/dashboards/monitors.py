@@ -14,6 +14,7 @@ from .datadog import TITLE, Json, formula, text
 from .queries import Line
 from .watches import CheckWatch, Objective, Watch, check_watches, objectives, watches
 
+_FORGOTTEN: Final = 1  # hours without a value after which what is not told any more is well again
 _DAYS: Final = "30d"
 _SLICE: Final = 300  # seconds of a slice of an objective
 
@@ -32,8 +33,12 @@ def slos(profile: Profile, namespace: str = "") -> dict[str, Json]:
 def _query_alert(watch: Watch, profile: Profile, namespace: str) -> Json:
     query = f"{watch.how}(last_{watch.minutes}m):{_over(watch.line, namespace)} {watch.sign} {_number(watch.limit)}"
     thresholds = {"critical": watch.limit, "critical_recovery": watch.recovery}
-    state = watch.how != "sum"  # it is told all the time: a window that has just begun is no verdict
-    return _monitor(watch.title, "query alert", query, watch.advice, thresholds, profile, require_full_window=state)
+    # What is told all the time: a window that has just begun is no verdict. Else Datadog would skip most of them.
+    more: Json = {"require_full_window": not watch.rare}
+    if watch.how != "sum":  # a state that ends while it is bad would alert for ever; a sum is 0 then
+        more["timeout_h"] = _FORGOTTEN
+    by = watch.line.queries[0].by
+    return _monitor(watch.title, "query alert", query, watch.advice, thresholds, profile, by, **more)
 
 
 def _service_check(watch: CheckWatch, profile: Profile, namespace: str) -> Json:
@@ -44,18 +49,26 @@ def _service_check(watch: CheckWatch, profile: Profile, namespace: str) -> Json:
     thresholds = {"critical": watch.bad, "warning": watch.bad, "ok": watch.good}
     silent = {} if watch.silent is None else {"no_data_timeframe": watch.silent}
     more = {"notify_no_data": watch.silent is not None, **silent}
-    return _monitor(watch.title, "service check", query, watch.advice, thresholds, profile, **more)
+    return _monitor(watch.title, "service check", query, watch.advice, thresholds, profile, watch.by, **more)
 
 
 def _monitor(
-    title: str, kind: str, query: str, advice: str, thresholds: Json, profile: Profile, **options: Any
+    title: str,
+    kind: str,
+    query: str,
+    advice: str,
+    thresholds: Json,
+    profile: Profile,
+    by: Iterable[str],
+    **options: Any,
 ) -> Json:
-    """`{{client.name}}` in a message is the value of a group's tag, which Datadog fills in."""
+    """`{{client.name}}` in a message is the value of a group's tag, which Datadog fills in: of whom it tells."""
+    whom = ", ".join(f"{tag} {{{{{tag}.name}}}}" for tag in by)
     return {
         "name": f"{TITLE} ({profile.name}): {title}",
         "type": kind,
         "query": query,
-        "message": f"Client {{{{client.name}}}}: {advice}",
+        "message": f"{whom[:1].upper()}{whom[1:]}: {advice}",
         "tags": _tags(profile),
         "options": {"thresholds": thresholds, "notify_no_data": False, "include_tags": True, **options},
     }
