@@ -202,6 +202,14 @@ def test_a_namespace_stands_before_every_name() -> None:
     assert all(name.startswith("feeds.") for name in need_percentiles(ws.FINANCIAL, namespace="feeds."))
 
 
+def test_the_board_of_one_env_shows_that_one_first() -> None:
+    """By its variable, which somebody may set to another; its title is its own."""
+    one, every = board(ws.FINANCIAL, env="prod"), board(ws.FINANCIAL)
+    assert one["title"] == "WebSocket clients (financial, prod)"
+    assert [variable["defaults"] for variable in one["template_variables"]] == [["prod"], ["*"], ["*"], ["*"], ["*"]]
+    assert one["widgets"] == every["widgets"]
+
+
 @EVERY
 def test_widgets_have_places_of_their_own(profile: ws.Profile) -> None:
     """On twelve columns, none over another."""

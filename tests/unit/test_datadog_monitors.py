@@ -159,6 +159,26 @@ def test_slos_are_of_dials_and_of_reconnects() -> None:
     assert slos(ws.STANDARD)["slo-time_to_reconnect"]["sli_specification"]["time_slice"]["threshold"] == 5000
 
 
+@EVERY
+def test_those_of_one_env_ask_for_nothing_else(profile: ws.Profile) -> None:
+    """Each query is filtered by it, each title and tag names it, and nothing else is another."""
+    of_one, of_all = ({**monitors(profile, env=env), **slos(profile, env=env)} for env in ("prod", None))
+    assert of_one.keys() == of_all.keys()
+    for name, one in of_one.items():
+        assert faults(Monitor if "message" in one else ServiceLevelObjectiveRequest, one) == []
+        assert one["name"].startswith(f"WebSocket clients ({profile.name}, prod): ")
+        assert "env:prod" in one["tags"]
+        asked, asked_of_all = (
+            json.dumps({key: value for key, value in each.items() if key not in ("name", "tags")})
+            for each in (one, of_all[name])
+        )
+        queries = len(re.findall(r"(?:sum|min|max):websocket|.over\(", asked))
+        assert asked.count("env:prod") == queries >= 1
+        for filtered, every in ((",env:prod}", "}"), ("{env:prod}", "{*}"), ('over(\\"env:prod\\")', 'over(\\"*\\")')):
+            asked = asked.replace(filtered, every)
+        assert asked == asked_of_all
+
+
 def test_a_profile_without_targets_or_connections_has_none_of_them() -> None:
     """Nothing is watched that never has data."""
     blind = ws.STANDARD.replace(connection_events=False)
@@ -206,6 +226,28 @@ def test_all_of_it_in_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     """With --all: in the order in which it is sent."""
     assert main(["dashboards", "datadog", "--all"]) == 0
     assert [*json.loads(capsys.readouterr().out)] == ["metadata", "monitors", "slos", "dashboard"]
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ("Prod", "got 'Prod'; give prod"),
+        ("a b", "got 'a b'; give a_b"),
+        ("prod*", "got 'prod*'; give prod_"),
+        ('x"),y', "give x___y"),
+        ("", "got ''"),
+        (":", "got ':'"),
+    ],
+)
+def test_an_env_that_is_no_tag_is_bad_input(capsys: pytest.CaptureFixture[str], env: str, told: str) -> None:
+    """In one sentence, with what it would be: no query is made of anything else."""
+    with pytest.raises(SystemExit) as ended:
+        main(["slos", "--env", env])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert "env must be the value of the tag env as Datadog stores it, " in err
+    assert err.endswith(f"{told}\n")
+    assert err.count("\n") == 1
 
 
 def test_an_unknown_profile_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,11 +215,14 @@ def test_a_title_that_is_taken_is_no_board_of_ours(api: DatadogApi, capsys: pyte
     assert "which is not ours" in run.out
 
 
-def test_profiles_and_namespaces_have_objects_of_their_own(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second profile does not take the place of the first."""
-    for more in ([], ["--profile", "standard"], ["--profile", "standard", "--namespace", "Feeds"]):
-        Run(capsys, "slos", "--push", *more)
-    assert len(api.objects["slo"]) == 6
+def test_profiles_namespaces_and_envs_have_objects_of_their_own(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second profile does not take the place of the first; a namespace may have the name of an env."""
+    standard = ["--profile", "standard"]
+    for more in ([], standard, [*standard, "--namespace", "Feeds"], [*standard, "--env", "feeds"]):
+        assert Run(capsys, "slos", "--push", *more).words == ["created"] * 2
+    assert len(api.objects["slo"]) == 8
     numerators = [one["query"]["numerator"] for one in api.objects["slo"].values() if "query" in one]
     assert numerators[2] == "sum:Feeds.websocket.connection.completed{*}.as_count()"
 

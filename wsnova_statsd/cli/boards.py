@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .. import checks
+from .. import checks, wire
 from ..errors import ConfigurationError
 from ..insight.rules import Rule
 from ..metrics.definitions import Definition
@@ -37,8 +37,9 @@ PUSHING: Final = (
 )
 
 
-def add_arguments(parser: Parser, *own: str) -> None:
-    """The arguments of each of these commands, and those by which `own` lists take the place of the default ones."""
+def add_arguments(parser: Parser, *own: str, asks: bool = True) -> None:
+    """The arguments of each of these commands, and those by which `own` lists take the place of the default ones.
+    `asks`: what is made asks queries, which may be those of one env."""
     for name in own:
         parser.add_argument(f"--{name}", metavar="MODULE:NAME", help=f"your own list of {name}, for the default one")
     parser.add_argument(
@@ -55,9 +56,22 @@ def add_arguments(parser: Parser, *own: str) -> None:
         metavar="N",
         help="what the reporter puts before every name, as its namespace=",
     )
+    if asks:
+        told = "only of what has the tag env:E: a set of objects of its own"
+        parser.add_argument("--env", type=checked_by(_env), metavar="E", help=told)
     parser.add_argument("--push", action="store_true", help="send it to Datadog, telling each object as it is done")
     parser.add_argument("--dry-run", action="store_true", help="only tell what --push would do")
     parser.add_argument("--force", action="store_true", help="with --push: overwrite what somebody else has changed")
+
+
+def _env(value: str) -> str:
+    """The value of a tag as Datadog stores it. Raises ConfigurationError."""
+    tag = wire.clean_tag(f"env:{value}").lower()
+    if tag != f"env:{value}":
+        better = tag.removeprefix("env:")
+        hint = "" if better == "env" else f"give {better}"
+        raise checks.refused("env", value, "the value of the tag env as Datadog stores it", hint)
+    return value
 
 
 def profile_of(args: argparse.Namespace) -> Profile:
@@ -99,10 +113,10 @@ def print_json(document: Any) -> int:
 
 
 def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, Any]:
-    """The documents under the names of their marks: one push of each profile and namespace is one set of objects."""
+    """The documents under the names of their marks: one push of each profile, namespace and env is one set."""
     from ..dashboards.marks import mark_name
 
-    parts = (args.profile, args.namespace.strip("."))
+    parts = (args.profile, args.namespace.strip("."), args.env and f"env-{args.env}")
     return {mark_name(name, *filter(None, parts)): document for name, document in documents.items()}
 
 
