@@ -209,6 +209,16 @@ def test_every_metric_is_described() -> None:
     assert "websocket.message.received" not in metadata(ws.STANDARD)
 
 
+def test_units_are_words_that_datadog_has() -> None:
+    """Of its page "Metrics Units": metadata with another word would be refused."""
+    known = {
+        *("byte", "nanosecond", "microsecond", "millisecond", "second", "percent", "fraction", "connection", "packet"),
+        *("segment", "message", "thread", "file", "error", "occurrence", "event", "garbage collection", "sample"),
+        "attempt",
+    }
+    assert {one["unit"] for one in metadata().values() if "unit" in one} <= known
+
+
 @pytest.mark.parametrize("command", ["monitors", "slos", "metadata"])
 def test_the_commands_print_them(capsys: pytest.CaptureFixture[str], command: str) -> None:
     """One JSON document: a list of what the API takes, or an object by metric."""

@@ -1,5 +1,6 @@
 """--push against a stand-in for Datadog's API: what is created, updated, left alone, and what is told when it fails."""
 
+import itertools
 import json
 import os
 import re
@@ -320,6 +321,29 @@ def test_a_push_that_is_interrupted_says_how_far_it_came(api: DatadogApi, capsys
     assert Run(capsys, "slos", "--push").words == ["unchanged", "created"]
 
 
+@pytest.mark.parametrize(("method", "kind"), [("PUT", "metrics"), ("POST", "monitor"), ("POST", "slo")])
+def test_a_document_that_datadog_does_not_take_holds_nothing_else_up(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], method: str, kind: str
+) -> None:
+    """It is named with Datadog's reason, the others are sent, and the status is 1: no second try would help."""
+    api.seen(*metadata(FINANCIAL))
+    numbers = itertools.count()
+    api.fails = lambda *asked: 400 if asked == (method, kind) and next(numbers) == 1 else None
+    run = Run(capsys, "dashboards", "datadog", "--all", "--push")
+    assert (run.status, run.err) == (1, "")
+    (line,) = [line for line in run.out.splitlines() if line.startswith("refused")]
+    assert re.search(rf" was not taken: Datadog refused {method} .*/api/v1/{kind}.* with 400 \(Failed\)$", line)
+    made = {"monitor": MONITORS, "slo": 2, "dashboard": 1}
+    assert {name: len(known) for name, known in api.objects.items()} == {
+        name: number - (name == kind) for name, number in made.items()
+    }
+    assert run.out.splitlines()[-1] == f"{len(metadata(FINANCIAL)) + MONITORS + 2} done, 1 refused."
+    api.fails = lambda *asked: None
+    assert Run(capsys, "dashboards", "datadog", "--all", "--push").words.count("unchanged") == run.words.count(
+        "created"
+    ) + run.words.count("updated")
+
+
 @pytest.mark.parametrize("missing", ["DD_API_KEY", "DD_APP_KEY"])
 def test_a_missing_key_is_bad_input(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str
@@ -355,6 +379,15 @@ def test_a_site_that_does_not_exist(
     assert run.err.startswith("wsnova-statsd slos: https://api.nowhere.invalid is not reached: ")
     assert run.err.count("\n") == 1
     assert "check DD_SITE" in run.err
+
+
+def test_the_host_that_is_named_wins_over_the_site(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site is not even looked up."""
+    monkeypatch.setenv("DD_SITE", "nowhere.invalid")
+    assert Run(capsys, "slos", "--push").words == ["created"] * 2
+    assert len(api.objects["slo"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,13 @@ from datadog.api.exceptions import ClientError, HTTPError, HttpTimeout, ProxyErr
 
 from ..errors import ConfigurationError
 from .datadog import Json
-from .pushing import PushFailed
+from .pushing import NotTaken, PushFailed
 
 _SITE: Final = "datadoghq.com"
 _PAGE: Final = 100  # objects
 _MOST: Final = 1000  # pages
 _TIMEOUT: Final = 20.0  # seconds
+_BAD_DOCUMENT: Final = 400
 _NOT_FOUND: Final = 404
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 # The package raises for these, without the status; here it returns them.
@@ -148,7 +149,8 @@ class Api:
         if status == _NOT_FOUND and may_lack:
             return None
         if status >= 300 or (isinstance(answer, Mapping) and answer.get("errors")):
-            raise PushFailed(self._refused(status, answer, headers, asked))
+            failure = NotTaken if status == _BAD_DOCUMENT and body is not None else PushFailed
+            raise failure(self._refused(status, answer, headers, asked))
         try:
             return read(answer)
         except (TypeError, LookupError, AttributeError):
