@@ -92,6 +92,13 @@ def test_what_can_be_read_as_neither_is_refused(text: str, sentence: str) -> Non
     assert str(refused.value) == sentence
 
 
+@pytest.mark.parametrize("tags", [None, 5, "client", {"client": 1}, [None, 7]])
+def test_a_widget_whose_tags_are_no_list_asks_by_none(tags: object) -> None:
+    """Its check is judged all the same."""
+    (question,) = of_document("here", {"type": "check_status", "check": "a.b", "group_by": tags, "tags": tags})
+    assert question.checks == (Asked("a.b"),)
+
+
 def test_a_document_asks_by_the_nearest_title() -> None:
     """Boards, old and new, monitors, SLOs and rules; a query of logs is no question."""
     metric = {"queries": [{"data_source": "metrics", "name": "query1", "query": "avg:a{*}"}]}

@@ -275,6 +275,10 @@ RULES = [ws.alerts.When("Orders late", "shop.order", lambda measurements, metada
 MIXED = [*METRICS, "sum:shop.orders{*}"]
 def broken():
     raise KeyError("venue")
+class Raising:
+    def __iter__(self):
+        raise RuntimeError("not now")
+UNREADABLE = Raising()
 """
 
 
@@ -309,6 +313,7 @@ def test_lists_of_ones_own_take_the_place_of_the_default_ones(capsys: pytest.Cap
     [
         (["metadata", "--metrics", "boards_bad:METRICS"], "importing boards_bad raises ZeroDivisionError"),
         (["metadata", "--metrics", "boards_shop:broken"], "boards_shop:broken raises KeyError"),
+        (["metadata", "--metrics", "boards_shop:UNREADABLE"], "boards_shop:UNREADABLE raises RuntimeError: not now"),
         (
             ["metadata", "--metrics", "boards_shop:MIXED"],
             "an entry of --metrics boards_shop:MIXED must be an object such as ws.counter(...), got 'sum:shop",

@@ -16,6 +16,7 @@ from ..errors import ConfigurationError
 from ..insight.rules import Rule
 from ..metrics.definitions import Definition
 from ..profiles import PROFILES, Profile
+from ..redaction import one_line
 from ..reporters import settings
 from .named import load
 from .parser import DONE, FAILED, Parser, checked_by, choice
@@ -99,7 +100,11 @@ def _listed(option: str, name: str, kind: type[_Kind], example: str) -> list[_Ki
     found = load(name, _EXAMPLE)
     if not isinstance(found, Iterable) or isinstance(found, str):
         raise checks.refused(f"{option} {name}", found, f"a list of objects such as {example}")
-    listed = list(found)
+    try:
+        listed = list(found)
+    except Exception as error:
+        told = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"{option} {name} raises {told} when it is read") from error
     for one in listed:
         if not isinstance(one, kind):
             raise checks.refused(f"an entry of {option} {name}", one, f"an object such as {example}")

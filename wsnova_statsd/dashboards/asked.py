@@ -66,6 +66,10 @@ def of_check(place: str, check: str, by: Iterable[str] = (), filters: Iterable[s
     return Question(place, (), checks=(asked,))
 
 
+def _texts(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
+
+
 def _of_query(query: Query) -> Asked:
     where = (*map(_filter, query.where), *((name, None) for name in query.variables))
     return Asked(query.metric, query.space, frozenset(query.by), where)
@@ -111,8 +115,7 @@ def of_document(place: str, document: object) -> Iterator[Question]:
         titles = _TITLES if "data_source" not in document else ()  # that one's name is its place in a formula
         place = next((str(document[key]) for key in titles if document.get(key)), place)
         if document.get("type") == "check_status" and isinstance(document.get("check"), str):
-            by, filters = (map(str, document.get(key) or ()) for key in ("group_by", "tags"))
-            yield of_check(place, document["check"], by, filters)
+            yield of_check(place, document["check"], *(_texts(document.get(key)) for key in ("group_by", "tags")))
         for key, value in document.items():
             if key in _IN_JSON and isinstance(value, str):
                 if _DATADOG.search(value) or _CHECK.match(value):

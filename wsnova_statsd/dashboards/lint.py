@@ -14,6 +14,7 @@ from ..metrics import guide
 from ..metrics.catalogue import prometheus_metrics, statsd_metrics
 from ..metrics.definitions import Definition
 from ..profiles import PROFILES, Profile, ProfileName, resolve
+from ..redaction import one_line
 from .asked import Question, of_check, of_document, of_lines, of_text
 from .findings import Finding, Report
 from .lint_metrics import of_metrics
@@ -42,7 +43,7 @@ def lint_guide(profile: Profile | None = None) -> Report:
 def _judge(given: object, profile: Profile | None, default: frozenset[Definition]) -> Report:
     listed: list[Definition] = []
     asked: list[Question] = []
-    for one in _parts("the query", given):
+    for one in _read(given):
         if isinstance(one, Definition):
             listed.append(one)
         else:
@@ -101,6 +102,17 @@ def _panels(of: Iterable[Section]) -> list[Panel]:
 def _of_panel(panel: Panel) -> Question:
     place = f"board, {panel.title}"
     return of_check(place, panel.check, CHECKED_BY) if panel.check else of_lines(place, panel.lines)
+
+
+def _read(given: object) -> list[Definition | Question]:
+    """All parts, at once. Raises ConfigurationError too for what cannot be read, such as a list that holds itself."""
+    try:
+        return list(_parts("the query", given))
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        told = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"what lint judges raises {told} when it is read; give {_ALLOWED}") from error
 
 
 def _parts(place: str, given: object) -> Iterator[Definition | Question]:
