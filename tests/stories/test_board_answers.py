@@ -341,6 +341,31 @@ def test_each_check_monitor_has_the_statuses_of_each_client_and_worker(service: 
     assert {one["check"] for one in titles} == {"websocket.health", "websocket.can_connect"}
 
 
+def test_monitors_and_slos_of_an_env_are_of_what_has_its_tag(service: Service) -> None:
+    """That of the service has the same numbers as all there are; another one has none but the 0 of no alerts."""
+    every, of_one, of_other = (
+        {**monitors(service.profile, RULES, env=env), **slos(service.profile, env=env)}
+        for env in (None, "test", "staging")
+    )
+    for name, document in every.items():
+        values = _numbers(service, document)
+        assert values, name
+        assert _numbers(service, of_one[name]) == values, name
+        assert not any(group or value for group, value in _numbers(service, of_other[name])), name
+
+
+def _numbers(service: Service, document: dict[str, Any]) -> list[tuple[Group, object]]:
+    """What a monitor or an SLO has of each of its groups."""
+    if document["type"] == "service check":
+        return [*check(service.agent, document["query"]).items()]
+    if document["type"] == "query alert":
+        monitor, windows = Monitor.of(document["query"]), range(service.agent.window)
+        return [value for window in windows for value in monitor.values(service.agent, window).items()]
+    queries = document.get("query") or document["sli_specification"]["time_slice"]["query"]["queries"][0]
+    texts = [text for text in queries.values() if "{" in text]
+    return [found for text in texts for found in inline(service.agent, text).items()]
+
+
 def _in_a_row(statuses: list[float | None]) -> int:
     """The most CRITICALs without another status between them."""
     told = [status for status in statuses if status is not None]
