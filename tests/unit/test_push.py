@@ -368,6 +368,28 @@ def test_a_wrong_key_is_told_and_never_shown(
     assert run.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("key", ["SECRET\nMORE", "SECRET\rMORE", "SECRETЮ", "SECRET MORE", "SECRET\x7f"])
+def test_a_key_that_is_none_is_bad_input_and_never_shown(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """What a header does not take would be told by the error of the library that refuses it."""
+    monkeypatch.setenv("DD_APP_KEY", key)
+    run = Run(capsys, "monitors", "--push")
+    assert (run.status, run.out, api.requests) == (2, "", [])
+    assert run.err == "wsnova-statsd monitors: DD_APP_KEY holds a character that no key has; copy the key once more\n"
+
+
+def test_a_password_in_the_url_of_the_api_is_never_shown(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, as the URL stands in each error."""
+    monkeypatch.setenv("DATADOG_HOST", "http://ops:hunter2@proxy.example/dd")
+    run = Run(capsys, "monitors", "--push")
+    assert (run.status, run.out) == (2, "")
+    assert "DATADOG_HOST is 'proxy.example/dd'; give a URL such as" in run.err
+    assert "hunter2" not in run.err
+
+
 def test_a_site_that_does_not_exist(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,7 +413,14 @@ def test_the_host_that_is_named_wins_over_the_site(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("DD_SITE", "https://app.datadoghq.eu"), ("DD_SITE", "eu"), ("DATADOG_HOST", "localhost:80")]
+    ("name", "value"),
+    [
+        *(("DD_SITE", value) for value in ("https://app.datadoghq.eu", "eu", "a..eu", ".eu", "-a.eu", "a b.eu")),
+        *(
+            ("DATADOG_HOST", value)
+            for value in ("localhost:80", "https://", "http://[::1", "http://a:99999", "ftp://a")
+        ),
+    ],
 )
 def test_a_site_that_is_none_is_bad_input(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import datadog
 from datadog.api.api_client import APIClient
@@ -31,7 +32,9 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 # The package raises for these, without the status; here it returns them.
 _ANSWERED: Final = [200, 201, 202, 204, 400, 401, 403, 404, 409, 429]
 _STATUS: Final = re.compile(r"code: (\d{3})")
-_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_HOST: Final = re.compile(rf"({_LABEL}\.)+{_LABEL}\Z")
+_KEY: Final = re.compile(r"[!-~]+\Z")  # what a header takes, and would be told of in the error if it did not
 _SCOPES: Final = "dashboards_write, monitors_write, slos_write and metrics_metadata_write"
 _WHERE: Final = "check DD_SITE, DATADOG_HOST and the proxy"
 _SHOWN: Final = 80  # characters of an answer
@@ -88,6 +91,9 @@ class Api:
                 f"{' and '.join(missing)} not set; --push needs both keys of the organisation (Organization Settings, "
                 "API Keys and Application Keys)"
             )
+        odd = [name for name, key in keys.items() if not _KEY.match(key)]
+        if odd:
+            raise ConfigurationError(f"{' and '.join(odd)} holds a character that no key has; copy the key once more")
         self.host: str = _host(environ)
         datadog.initialize(
             api_key=keys["DD_API_KEY"],
@@ -214,15 +220,26 @@ def _host(environ: Mapping[str, str]) -> str:
     """Where the API is. Raises ConfigurationError."""
     given = environ.get("DATADOG_HOST", "").strip()
     if given:
-        if not given.startswith(("https://", "http://")):
-            raise ConfigurationError(f"DATADOG_HOST is {given!r}; give a URL such as https://api.datadoghq.eu")
+        if not _is_url(given):
+            shown = given.rpartition("@")[2]  # what stands before it may be a password
+            raise ConfigurationError(f"DATADOG_HOST is {shown!r}; give a URL such as https://api.datadoghq.eu")
         return given.rstrip("/")
     site = environ.get("DD_SITE", "").strip() or _SITE
-    if not _HOST.match(site) or "." not in site:
+    if not _HOST.match(site):
         raise ConfigurationError(
             f"DD_SITE is {site!r}; give a site such as datadoghq.com, datadoghq.eu or us5.datadoghq.com"
         )
     return f"https://api.{site}"
+
+
+def _is_url(text: str) -> bool:
+    """Whether it names a host, and nothing secret."""
+    try:
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and parts.port != 0  # a port that is none raises
+    except ValueError:
+        return False
+    return named and parts.scheme in ("http", "https") and not (parts.username or parts.query or parts.fragment)
 
 
 def _cause(error: Exception) -> str:
