@@ -191,6 +191,12 @@ def test_a_metric_of_ones_own_has_a_panel_and_one_that_is_left_out_has_none() ->
     assert "Heartbeats" not in _titles(document)
 
 
+@EVERY
+def test_one_board_fits_the_lean_list_and_the_whole(profile: ws.Profile) -> None:
+    """To the letter."""
+    assert board(profile, statsd_metrics(lean=True)) == board(profile)
+
+
 def test_a_namespace_stands_before_every_name() -> None:
     """Of metrics and of checks."""
     document = board(ws.FINANCIAL, namespace="feeds.")

@@ -231,6 +231,25 @@ def test_queries_alone_are_asked_of_the_default_lists() -> None:
     ]
 
 
+def test_a_misspelled_name_is_found_behind_a_namespace_too() -> None:
+    """Of which other queries tell; somebody else's metrics, with such a word in their names, are not judged."""
+    others = ["sum:nginx.websocket.conections{*}", '"nginx.websocket.helth".over("*").last(2).count_by_status()']
+    assert _found(["sum:feeds.websocket.connection.started{*}", *others]) == []
+    wrong = ["sum:feeds.websocket.connection.startd{*}", '"feeds.websocket.helth".over("*").last(2).count_by_status()']
+    assert _found(["sum:feeds.websocket.connection.completed{*}", *others, *wrong]) == [
+        (
+            "unknown metric",
+            "query 4",
+            "no metric is called feeds.websocket.connection.startd; did you mean 'websocket.connection.started'?",
+        ),
+        (
+            "unknown check",
+            "query 5",
+            "no service check is called feeds.websocket.helth; did you mean 'websocket.health'?",
+        ),
+    ]
+
+
 @pytest.mark.parametrize("given", [7, None, b"sum:a{*}", object(), [ws.counter("a.b"), 7]])
 def test_what_is_neither_is_refused(given: object) -> None:
     """In a sentence that says what may be given."""

@@ -18,7 +18,7 @@ from ..redaction import one_line
 from .asked import Question, of_check, of_document, of_lines, of_text
 from .findings import Finding, Report
 from .lint_metrics import of_metrics
-from .lint_queries import known, of_question
+from .lint_queries import known, namespaces, of_question
 from .panels import Panel, Section, drawn, sections
 from .queries import CHECKED_BY
 from .watches import check_watches, objectives, watches
@@ -53,8 +53,9 @@ def _judge(given: object, profile: Profile | None, default: frozenset[Definition
     there = known(listed or _defaults())
     told = {one.name for one in listed if one not in default}
     found = list(of_metrics(listed, profile, default))
+    before = namespaces(asked, there)
     for question in asked:
-        found += of_question(question, there, profile, told)
+        found += of_question(question, there, profile, told, before)
     return _report(found, listed, len(asked))
 
 
