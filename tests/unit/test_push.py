@@ -321,6 +321,19 @@ def test_a_push_that_is_interrupted_says_how_far_it_came(api: DatadogApi, capsys
     assert Run(capsys, "slos", "--push").words == ["unchanged", "created"]
 
 
+def test_what_was_made_though_its_answer_was_lost_is_not_made_again(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The push says that it got no answer; the next one finds the object by its mark."""
+    api.fail("lose", "POST", "slo", after=1)
+    run = Run(capsys, "slos", "--push")
+    assert (run.status, run.words, len(api.objects["slo"])) == (1, ["created"], 2)
+    assert "no whole answer to POST" in run.err
+    api.fails = lambda *asked: None
+    assert Run(capsys, "slos", "--push").words == ["unchanged"] * 2
+    assert len(api.objects["slo"]) == 2
+
+
 @pytest.mark.parametrize(("method", "kind"), [("PUT", "metrics"), ("POST", "monitor"), ("POST", "slo")])
 def test_a_document_that_datadog_does_not_take_holds_nothing_else_up(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], method: str, kind: str
@@ -399,6 +412,7 @@ def test_a_site_that_does_not_exist(
     run = Run(capsys, "slos", "--push")
     assert run.status == 1
     assert run.err.startswith("wsnova-statsd slos: https://api.nowhere.invalid is not reached: ")
+    assert not re.search("HTTPS?Connection|Max retries|object at|Caused", run.err)  # what libraries wrap around it
     assert run.err.count("\n") == 1
     assert "check DD_SITE" in run.err
 

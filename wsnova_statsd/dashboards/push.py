@@ -35,6 +35,8 @@ _STATUS: Final = re.compile(r"code: (\d{3})")
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _HOST: Final = re.compile(rf"({_LABEL}\.)+{_LABEL}\Z")
 _KEY: Final = re.compile(r"[!-~]+\Z")  # what a header takes, and would be told of in the error if it did not
+# `(Caused by NewConnectionError("HTTPConnection(host='a', port=9): what went wrong"))`, or `<... object at 0x1>: what`
+_CAUSED: Final = re.compile(r"Caused by \w+\(['\"]?(?:<?[\w.]+(?:\([^)]*\)| object at \w+>): )?(.*?)['\"]?\)\)")
 _SCOPES: Final = "dashboards_write, monitors_write, slos_write and metrics_metadata_write"
 _WHERE: Final = "check DD_SITE, DATADOG_HOST and the proxy"
 _SHOWN: Final = 80  # characters of an answer
@@ -243,9 +245,11 @@ def _is_url(text: str) -> bool:
 
 
 def _cause(error: Exception) -> str:
-    """What went wrong, in one line, without the advice of the package."""
+    """What went wrong, in one line, without what the packages have wrapped around it."""
     text = str(error).partition(". Please check the network")[0]
-    return _line(re.sub(r"^Could not request \S+ \S+: ", "", text)) or type(error).__name__
+    text = re.sub(r"^Could not request \S+ \S+: ", "", text)
+    caused = _CAUSED.search(text)
+    return _line(caused[1] if caused else text).rstrip(".") or type(error).__name__
 
 
 def _line(text: str, most: int = 300) -> str:
