@@ -156,6 +156,13 @@ def test_a_gauge_with_a_distribution_is_dropped_by_the_lean_list() -> None:
     assert drops["websocket.message.sent.size"] == "ws.StatsdReporter(ws.statsd_metrics(lean=True))"
 
 
+def test_the_figures_of_the_reporter_cannot_be_dropped() -> None:
+    """Which is what is told, if nothing else is dearer."""
+    silent = ws.LIGHTWEIGHT.replace(connection_events=False, error_events=False)
+    drops = cost(silent, Shape(workers=3), [ws.counter("shop.orders", "shop.order")]).drops
+    assert drops["websocket.reporter.series"] == "it cannot be dropped: the reporter's own figures tell of losses"
+
+
 def test_a_metric_of_ones_own_is_dropped_where_it_is_listed() -> None:
     """Though there is one with its name and `.distribution`: the default lists have neither."""
     own = [

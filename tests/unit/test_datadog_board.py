@@ -191,6 +191,19 @@ def test_a_metric_of_ones_own_has_a_panel_and_one_that_is_left_out_has_none() ->
     assert "Heartbeats" not in _titles(document)
 
 
+def test_a_state_of_ones_own_has_a_panel_at_its_worst_and_a_gauge_of_samples_has_none() -> None:
+    """By its tags, and by the process that tells it; a summary becomes metrics of other names."""
+    own = [
+        ws.gauge("shop.open", "shop.order", "open", ["venue"], state=True),
+        ws.gauge("shop.last", "shop.order", "last", ["venue"]),
+        ws.summary("shop.time", "shop.order", "time", ["venue"]),
+    ]
+    document = board(ws.FINANCIAL, own)
+    assert faults(Dashboard, document) == []
+    assert {one for one in metrics_of(document) if one.startswith("shop.")} == {"shop.open"}
+    assert "max:shop.open{$env,$service,$worker} by {venue,worker}.rollup(max)" in queries(document)
+
+
 @EVERY
 def test_one_board_fits_the_lean_list_and_the_whole(profile: ws.Profile) -> None:
     """To the letter."""
