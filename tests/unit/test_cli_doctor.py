@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from wsnova_statsd.cli import doctor, doctor_holders, doctor_hops
+from wsnova_statsd.cli import doctor, doctor_hops
 from wsnova_statsd.cli.doctor_hops import Hop, udp_hops, within
 from wsnova_statsd.cli.main import main
 from wsnova_statsd.reporters import settings
 from wsnova_statsd.reporters.settings import Address
+from wsnova_statsd.watch import holders
 
 
 @pytest.fixture(autouse=True)
@@ -222,15 +223,15 @@ def test_the_kernels_table_tells_who_takes_datagrams(
 ) -> None:
     """By address or for every address; a socket that is connected elsewhere takes none."""
     lines = [line.split() for line in UDP.format(drops=0).splitlines()[1:]]
-    monkeypatch.setattr(doctor_holders, "_table", lambda path: iter(lines if path.endswith("udp") else []))
-    assert doctor_holders.udp_holder(ipaddress.ip_address(target), port) == told
+    monkeypatch.setattr(holders, "_table", lambda path: iter(lines if path.endswith("udp") else []))
+    assert holders.udp_holder(ipaddress.ip_address(target), port) == told
 
 
 def test_a_holder_that_loses_datagrams_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel counts them."""
     lines = [line.split() for line in UDP.format(drops=34).splitlines()[1:]]
-    monkeypatch.setattr(doctor_holders, "_table", lambda _: iter(lines))
-    told = doctor_holders.udp_holder(ipaddress.ip_address("127.0.0.1"), 8125)
+    monkeypatch.setattr(holders, "_table", lambda _: iter(lines))
+    told = holders.udp_holder(ipaddress.ip_address("127.0.0.1"), 8125)
     assert told is not None
     assert "has lost 34 datagrams" in told
 
@@ -241,6 +242,6 @@ def test_where_there_is_no_table_nobody_knows(monkeypatch: pytest.MonkeyPatch) -
     def absent(*_: object, **__: object) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(doctor_holders, "open", absent, raising=False)
-    assert doctor_holders.udp_holder(ipaddress.ip_address("127.0.0.1"), 8125) is None
-    assert doctor_holders.unix_holder("/s") is None
+    monkeypatch.setattr(holders, "open", absent, raising=False)
+    assert holders.udp_holder(ipaddress.ip_address("127.0.0.1"), 8125) is None
+    assert holders.unix_holder("/s") is None

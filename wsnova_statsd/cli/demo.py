@@ -10,29 +10,28 @@ import argparse
 import json
 import math
 import os
-import shutil
 import signal
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from .. import __version__
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MissingExtra
 from ..profiles import PROFILES
 from ..reporters import settings
+from ..watch.text import printable
+from .addresses import agents_socket, host_and_port
+from .demo_lines import Lines
 from .parser import DONE, FAILED, add_command, choice
 
 if TYPE_CHECKING:
-    from .demo_run import Session
+    from .demo_run import Demo
     from .demo_summary import Summary
 
 _SHORTEST: Final = 5.0  # seconds in which both incidents happen with any profile
 _LONGEST: Final = 86_400.0
-_TABLE: Final = 16  # lines of the table that stays on the terminal
 
 
 def register(subparsers: Any) -> None:
@@ -54,8 +53,8 @@ def register(subparsers: Any) -> None:
     profile = choice("the profile", PROFILES)
     parser.add_argument("--profile", type=profile, default="financial", metavar="P", help=", ".join(PROFILES))
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--to", type=_host_and_port, metavar="HOST:PORT", help="ship to a real Agent by UDP")
-    where.add_argument("--socket", type=_socket_path, metavar="PATH", help="ship to a real Agent by its Unix socket")
+    where.add_argument("--to", type=_address, metavar="HOST:PORT", help="ship to a real Agent by UDP")
+    where.add_argument("--socket", type=_socket, metavar="PATH", help="ship to a real Agent by its Unix socket")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
@@ -64,17 +63,63 @@ def run(args: argparse.Namespace) -> int:
     if settings.disabled():
         given = os.environ["DD_DOGSTATSD_DISABLE"]
         raise ConfigurationError(f"DD_DOGSTATSD_DISABLE is {given!r}, which turns the reporter off; unset it")
-    from .demo_run import Session
-    from .demo_screen import screen_for
+    from .demo_run import Demo
 
-    session = Session(args.seconds, PROFILES[args.profile], args.to or args.socket)
+    demo = Demo(args.seconds, PROFILES[args.profile], args.to or args.socket)
     with _interruptible() as interrupted:
-        summary = session.run(screen_for(sys.stdout, args.json), interrupted)
+        if args.json:
+            summary = demo.run(lambda _: None, interrupted)
+        elif args.to or args.socket or not _shows_views():
+            summary = demo.run(Lines(sys.stdout).show, interrupted)
+        else:
+            summary = _with_view(demo, args.profile, interrupted)
     if args.json:
-        print(json.dumps(_document(args, session, summary), indent=2))
+        print(json.dumps(_document(args, demo, summary), indent=2))
     else:
-        _print_end(session, summary)
+        print("\n".join(printable(line, sys.stdout) for line in summary.lines()))
     return DONE if summary.adds_up else FAILED
+
+
+def _shows_views() -> bool:
+    """Whether there is a terminal, and the extra for a live view in it."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    try:
+        from ..watch import board
+    except MissingExtra as missing:
+        print(f"no live view: {missing}")
+        return False
+    return bool(board)
+
+
+def _with_view(demo: Demo, profile: str, interrupted: Callable[[], bool]) -> Summary:
+    """Run it in the thread `wsnova-demo`, as a view has to be in the main thread; leaving the view ends the demo."""
+    from ..watch import board
+    from .demo_run import event_line
+
+    left, over = threading.Event(), threading.Event()
+    ended: list[Summary | BaseException] = []
+
+    def run() -> None:
+        try:
+            ended.append(demo.run(lambda _: None, lambda: left.is_set() or interrupted()))
+        except BaseException as error:  # raised again in the main thread
+            ended.append(error)
+        finally:
+            over.set()
+
+    thread = threading.Thread(target=run, name="wsnova-demo", daemon=True)
+    thread.start()
+    try:
+        board.run(demo.watched, PROFILES[profile].kpi_targets, over.is_set)
+    finally:
+        left.set()
+        thread.join()
+    (found,) = ended
+    if isinstance(found, BaseException):
+        raise found
+    print("\n".join(printable(event_line(event), sys.stdout) for event in demo.events()))
+    return found
 
 
 @contextmanager
@@ -97,11 +142,11 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _document(args: argparse.Namespace, session: Session, summary: Summary) -> dict[str, Any]:
+def _document(args: argparse.Namespace, demo: Demo, summary: Summary) -> dict[str, Any]:
     return {
         "version": __version__,
         "profile": args.profile,
-        "seconds": round(session.duration, 3),
+        "seconds": round(demo.duration, 3),
         "series": [
             {
                 "metric": row.name,
@@ -109,9 +154,9 @@ def _document(args: argparse.Namespace, session: Session, summary: Summary) -> d
                 "tags": list(row.tags),
                 "value": row.value,
                 "count": row.total,
-                "rate": row.rate,
+                "rate": None if row.kind == "gauge" else row.total / max(demo.duration, 1.0),
             }
-            for row in session.rows()
+            for row in demo.rows()
         ],
         "events": [
             {
@@ -121,23 +166,10 @@ def _document(args: argparse.Namespace, session: Session, summary: Summary) -> d
                 "tags": list(event.tags),
                 "aggregation_key": event.aggregation_key,
             }
-            for event in session.tally.events()[1]
+            for event in demo.events()
         ],
         "summary": summary.figures,
     }
-
-
-def _print_end(session: Session, summary: Summary) -> None:
-    """What stays on the terminal."""
-    from .demo_screen import printable, table
-
-    lines = summary.lines()
-    if sys.stdout.isatty():
-        size = shutil.get_terminal_size()
-        view = session.view(session.duration)
-        rows = table(session.rows(), size.columns - 1, min(_TABLE, size.lines - len(lines) - 4)) if view.rows else []
-        lines = [view.title, *rows, *(f"event: {event}" for event in view.events), *lines]
-    print("\n".join(printable(line, sys.stdout) for line in lines))
 
 
 # -- arguments: each sentence names the value and what is allowed -----------------------------------------------------
@@ -156,27 +188,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _host_and_port(text: str) -> dict[str, Any]:
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or not port or parts.path or "@" in text:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address; allowed: HOST:PORT with a port from 1 to 65535, such as localhost:8125"
-        )
-    return {"host": host, "port": port}
+def _address(text: str) -> dict[str, Any]:
+    return dict(zip(("host", "port"), host_and_port(text), strict=True))
 
 
-def _socket_path(text: str) -> dict[str, Any]:
-    path = text.partition("://")[2] if text.startswith(("unix://", "unixgram://", "unixstream://")) else text
-    try:
-        found = stat.S_ISSOCK(os.stat(path).st_mode)
-    except (OSError, ValueError):
-        found = False
-    if not found:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no socket; allowed: the path of the Agent's Unix socket, such as {settings.DEFAULT_SOCKET}"
-        )
-    return {"socket_path": text.removeprefix("unix://")}
+def _socket(text: str) -> dict[str, Any]:
+    return {"socket_path": agents_socket(text)}

@@ -1,6 +1,6 @@
 """One run of the demo: feed, client, monitor and receiver, put together as an application would.
 
-Threads: `Session.run` in the caller's; the client's own thread calls `_on_message`; the receiver's adds to the tally.
+Threads: `Demo.run` in the caller's; the client's own thread calls `_on_message`; the receiver's adds up what arrives.
 Everything is on a bus of its own, and nothing of it is left when `run` returns.
 """
 
@@ -17,11 +17,11 @@ from ..monitor import Monitor
 from ..profiles import Profile
 from ..reporters.statsd import StatsdReporter
 from ..telemetry import Bus
-from ..testing.dogstatsd import Event
+from ..watch.session import Given, Session
+from ..watch.snapshot import Row, SeenEvent
 from .demo_feed import Feed
-from .demo_screen import Screen, View
+from .demo_lines import Moment
 from .demo_summary import Arrived, Counted, Staged, Summary, slow_alerts, summarize
-from .demo_tally import CountingReceiver, Row, Tally
 
 _FRAME: Final = 0.2  # seconds between two frames
 _GRACE: Final = 15.0  # more seconds for both incidents, on a machine that is busy with something else
@@ -55,11 +55,11 @@ class BusCounts:
             self.messages += measurements["count"]
 
 
-class Session:
-    """The parts of one run. `agent` is where StatsdReporter is to ship; None: a receiver of our own."""
+class Demo:
+    """The parts of one run. `agent` is where StatsdReporter is to ship; None: a receiver of our own, `watched`."""
 
     def __init__(self, seconds: float, profile: Profile, agent: Mapping[str, Any] | None) -> None:
-        self.tally: Tally = Tally()
+        self.watched: Session = Session(Given(port=0))
         self.duration: float = 0.0
         self._seconds = seconds
         self._profile = profile
@@ -68,15 +68,13 @@ class Session:
         self._reconnected = 0
         self._bus = Bus()
         self._counts = BusCounts(self._bus)
-        self._receiver = CountingReceiver(self.tally)
         self._feed = Feed(seconds, lambda: self._received)
 
-    def run(self, screen: Screen, interrupted: Callable[[], bool]) -> Summary:
+    def run(self, show: Callable[[Moment], object], interrupted: Callable[[], bool]) -> Summary:
         """Until the time is over or `interrupted()`; then bring everything home and add it up."""
         with ExitStack() as stack:
-            stack.callback(screen.end)
             if self._agent is None:
-                stack.enter_context(self._receiver)
+                stack.enter_context(self.watched)
             self._reporter = StatsdReporter(bus=self._bus, **self._where())
             monitor = stack.enter_context(Monitor(self._profile, reporter=self._reporter, bus=self._bus))
             stack.enter_context(self._feed)
@@ -90,22 +88,22 @@ class Session:
             )
             with self._client:
                 self._client.send({"type": "hello"})
-                self._watch(screen, interrupted)
+                self._watch(show, interrupted)
                 self._feed.finish()
                 _wait(lambda: self._reconnected >= self._feed.drops)
             self.duration = self._feed.elapsed
             flushed = monitor.stop()
             stats = self._reporter.stats
             if self._agent is None:
-                _wait(lambda: self._receiver.arrived >= stats.packets)
-                self._receiver.stop()
-            screen.show(self.view(self.duration))
+                _wait(lambda: self.watched.model.datagrams >= stats.packets)
+            show(self.moment(self.duration))
             return summarize(self._staged(), self._counted(), stats, flushed, self._arrived())
 
     def _where(self) -> Mapping[str, Any]:
         if self._agent is not None:
             return self._agent
-        return {"host": self._receiver.host, "port": self._receiver.port}
+        host, port = self.watched.address
+        return {"host": host, "port": port}
 
     def _on_message(self, message: Any) -> None:
         """In the client's thread: what an application would do with a trade, and once far too slowly."""
@@ -117,29 +115,25 @@ class Session:
         self._reconnected += 1
         self._client.send({"type": "hello"})
 
-    def _watch(self, screen: Screen, interrupted: Callable[[], bool]) -> None:
+    def _watch(self, show: Callable[[Moment], object], interrupted: Callable[[], bool]) -> None:
         feed = self._feed
         while not interrupted() and feed.elapsed < self._seconds + _GRACE:
             if feed.elapsed >= self._seconds and feed.staged and self._reconnected >= feed.drops:
                 return
-            screen.show(self.view())
+            show(self.moment())
             time.sleep(_FRAME)
 
     # -- what there is to see -----------------------------------------------------------------------------------------
 
-    def view(self, over: float | None = None) -> View:
-        """The present moment; rates over the whole time of `over` seconds, if given."""
-        count, last = self.tally.events()
-        return View(
+    def moment(self, elapsed: float | None = None) -> Moment:
+        """The present one."""
+        return Moment(
             "What Datadog would get from a client that loses its link once and is slow once"
             if self._agent is None
             else f"Shipping to {self._reporter.address}: a client that loses its link once and is slow once",
-            self._feed.elapsed if over is None else over,
-            self._seconds,
+            self._feed.elapsed if elapsed is None else elapsed,
             self._status(),
-            self.tally.rows(over),
-            [event_line(event) for event in last],
-            count,
+            [event_line(event) for event in self.events()],
         )
 
     def _status(self) -> str:
@@ -153,8 +147,12 @@ class Session:
         return f"{text}  link {self._reconnected + 1} {self._client.state.value}"
 
     def rows(self) -> list[Row]:
-        """Every series, with its rate over the whole run."""
-        return self.tally.rows(max(self.duration, 1.0))
+        """Every series so far, by name and tags."""
+        return sorted(self.watched.model.rows(), key=lambda row: (row.name, row.tags))
+
+    def events(self) -> tuple[SeenEvent, ...]:
+        """Those that arrived."""
+        return self.watched.model.seen()[0]
 
     # -- what has to add up -------------------------------------------------------------------------------------------
 
@@ -168,23 +166,30 @@ class Session:
             return Counted(
                 "the sums on the bus", counts.messages, counts.reconnects, counts.slow, frozenset(counts.types)
             )
-        tally, slow = self.tally, "websocket.message.process.slow"
+        rows, slow = self.rows(), "websocket.message.process.slow"
         single = self._profile.emits(events.CATALOGUE[events.MESSAGE_RECEIVED])
         return Counted(
             _RECEIVED if single else _BY_BATCH,
-            tally.total(_RECEIVED) if single else tally.total(_BATCH, "direction:received"),
-            tally.total("websocket.connection.reconnect.success"),
-            tally.total(slow),
-            frozenset(tally.types(slow)),
+            _total(rows, _RECEIVED) if single else _total(rows, _BATCH, "direction:received"),
+            _total(rows, "websocket.connection.reconnect.success"),
+            _total(rows, slow),
+            frozenset(tag for row in rows if row.name == slow for tag in row.tags if tag.startswith("type:")),
         )
 
     def _arrived(self) -> Arrived | None:
         if self._agent is not None:
             return None
-        return Arrived(self._receiver.arrived, self._receiver.broken, *slow_alerts(self.tally.events()[1]))
+        model = self.watched.model
+        malformed = sum(one.count for one in model.seen()[2])
+        return Arrived(model.datagrams, malformed, *slow_alerts(self.events()))
 
 
-def event_line(event: Event) -> str:
+def _total(rows: list[Row], name: str, tag: str | None = None) -> int:
+    """The total of all series of this name, with this tag if one is given."""
+    return round(sum(row.total for row in rows if row.name == name and (tag is None or tag in row.tags)))
+
+
+def event_line(event: SeenEvent) -> str:
     """An event as one line."""
     return f"{event.alert_type}: {event.title}  {' '.join(event.tags)}"
 

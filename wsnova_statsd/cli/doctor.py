@@ -131,7 +131,7 @@ def _tags(limit: int) -> Hop | None:
 
 
 def _print(line: str) -> None:
-    from .demo_screen import printable
+    from ..watch.text import printable
 
     print(printable(line, sys.stdout), flush=True)
 

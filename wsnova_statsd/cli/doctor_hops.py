@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 from ..reporters.settings import Address
 from ..reporters.statsd import StatsdReporter
 from ..telemetry import Bus
-from .doctor_holders import udp_holder, unix_holder
+from ..watch.holders import udp_holder, unix_holder
 
 NAME: Final = "websocket.doctor"  # of the test metric and the service check
 OK, UNSURE, FAILED = "ok", "unsure", "failed"

@@ -45,7 +45,7 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge; DONE without a fault, else FAILED. Raises ConfigurationError for what cannot be judged."""
     from ..dashboards.lint import lint, lint_guide, lint_shipped
-    from .demo_screen import printable
+    from ..watch.text import printable
 
     if args.guide and args.of is not None:
         raise ConfigurationError(f"--guide is given beside {args.of}; give one of the two")

@@ -15,7 +15,7 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, run, slos
+from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, run, slos, watch
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
 COMMANDS: Final = {
@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "metadata": metadata,
     "lint": lint,
     "cost": cost,
+    "watch": watch,
     "help": help,
 }
 

@@ -75,6 +75,11 @@ def quantile_of_bins(bins: Mapping[int, int], share: float) -> float | None:
     for one in sorted(bins):
         seen += bins[one]
         if seen >= rank:
-            exponent, step = divmod(one, _STEPS)
-            return math.ldexp((step + 0.5) / _STEPS, exponent)
+            return middle_of(one)
     return None
+
+
+def middle_of(one: int) -> float:
+    """The number in the middle of a bin, which stands for all that the bin holds."""
+    exponent, step = divmod(one, _STEPS)
+    return math.ldexp((step + 0.5) / _STEPS, exponent)

@@ -1,4 +1,4 @@
-"""Who holds a socket of this machine, as Linux tells in /proc; elsewhere, and where it may not be seen, nobody knows.
+"""Who holds a socket of this machine, and what it has lost, as Linux tells in /proc; elsewhere nobody knows.
 
 Only reads files. Any thread.
 """
@@ -25,6 +25,14 @@ def udp_holder(target: _Address, port: int) -> str | None:
         dropped = int(fields[12])
         lost = f", and has lost {dropped} datagrams: it reads too slowly" if dropped else ""
         return f"{_process(fields[9]) or f'a process of user {fields[7]}'} holds {bound} port {port}{lost}"
+    return None
+
+
+def dropped_by_kernel(inode: int) -> int | None:
+    """Datagrams for the UDP socket of this inode that found its buffer full; None if that cannot be known."""
+    for fields in (*_table("/proc/net/udp"), *_table("/proc/net/udp6")):
+        if fields[9] == str(inode):
+            return int(fields[12])
     return None
 
 

@@ -1,0 +1,72 @@
+"""Recordings: what was written reads back byte for byte, a person's edits are taken, and faults name their line."""
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.watch.recording import HEAD, Recorder, read
+
+
+def _written(datagrams: list[bytes]) -> str:
+    file = io.StringIO()
+    recorder = Recorder(file, 100.0)
+    for number, data in enumerate(datagrams):
+        recorder.write([data], 100.0 + number / 4)
+    return file.getvalue()
+
+
+@given(st.lists(st.binary(max_size=60) | st.text(max_size=30).map(str.encode)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_was_recorded_reads_back_byte_for_byte(tmp_path: Path, datagrams: list[bytes]) -> None:
+    path = tmp_path / "recording"
+    path.write_text(_written(datagrams), encoding="utf-8", newline="")
+    found = list(read(path))
+    assert [data for _, data in found] == datagrams
+    assert [at for at, _ in found] == [number / 4 for number in range(len(datagrams))]
+
+
+def test_a_recording_is_text_that_a_person_can_read() -> None:
+    text = _written([b"a.b:1|c|#x:\xc3\xbc\nc:2|g", b"_e{1,4}:t|a\\nb", b"\x1b\xff"])
+    assert text.splitlines() == [
+        HEAD,
+        "0.000000 a.b:1|c|#x:\u00fc",
+        "+ c:2|g",
+        r"0.250000 _e{1,4}:t|a\\nb",
+        r"0.500000 \x1b\xff",
+    ]
+
+
+def test_a_recording_written_by_hand_is_taken(tmp_path: Path) -> None:
+    """Comments, empty lines, whole seconds, a backslash that escapes nothing, and line ends of another system."""
+    path = tmp_path / "recording"
+    path.write_bytes(b"# mine\n\n0 a:1|c\r\n+ b:1|c\n2 c:\\d|s\n")
+    assert list(read(path)) == [(0.0, b"a:1|c\nb:1|c"), (2.0, b"c:\\d|s")]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("soon a:1|c\n", "line 1 of .* begins with 'soon'"),
+        ("1 a:1|c\n0.5 a:1|c\n", "line 2 of .* begins with '0.5'"),
+        ("nan a:1|c\n", "line 1 of .* begins with 'nan'"),
+        ("inf a:1|c\n", "line 1 of .* begins with 'inf'"),
+        ("# here\n+ a:1|c\n", "line 2 of .* joins a datagram"),
+        ("0 " + "x" * 70_000, "line 1 of .* more than 65507 bytes"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "recording"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=told):
+        list(read(path))
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path, told in (("none", "No such file"), ("", "Is a directory"), ("binary", "no text in UTF-8")):
+        with pytest.raises(ConfigurationError, match=told):
+            list(read(tmp_path / path))

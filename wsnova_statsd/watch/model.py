@@ -1,0 +1,243 @@
+"""What arrived, added up by series: fast for the lines that come again and again, bounded whatever comes.
+
+`take` runs in the thread that receives, `snapshot` and `clear` in any other; one lock guards everything. A line that
+was seen before costs a match, a look-up and an append of its value; the values are added up once a second, or when many
+wait. The caps are on series, names of lines, events and checks; what finds no room is counted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from .datagrams import AGENT_READS, Check, Event, Metric, Rejected, printable, read_line
+from .series import Members, Series, make
+from .snapshot import Rejection, Row, SeenCheck, SeenEvent
+
+MOST_SERIES: Final = 5_000
+_MOST_SHAPES: Final = 20_000  # lines that differ in more than their value
+_MOST_WAITING: Final = 50_000  # values that are not added up yet
+_MOST_EVENTS: Final = 500
+_MOST_CHECKS: Final = 500
+_SILENT: Final = 60.0  # seconds after which a series may make room for another
+_LONGEST_GAP: Final = 120  # seconds that are entered into the histories one by one
+_MANY_BYTES: Final = "a datagram of more than 8192 bytes, of which the Agent reads no more"
+
+# A whole line whose values are plain numbers: what precedes the value, the values, what follows. All else goes the
+# slow way.
+_PLAIN: Final = re.compile(rb"^([^:|\n]+):([0-9eE+.:-]+)\|([^\n]+)$", re.MULTILINE)
+
+
+class _Shape:
+    """Lines that differ in their value only, and the values that are not added up yet."""
+
+    __slots__ = ("series", "waiting", "weight")
+
+    def __init__(self, series: Series, weight: float) -> None:
+        self.series = series
+        self.weight = weight
+        self.waiting: list[bytes] = []
+
+
+class Model:
+    """Series, events, checks and rejected lines. `clock` is monotonic, `wall` in seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._lock = threading.Lock()  # guards all that follows; nobody waits while holding it
+        self.lines = self.datagrams = self.bytes = 0  # since the start; written under the lock
+        self._event_count = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._series: dict[tuple[str, str, tuple[str, ...]], Series] = {}
+        self._known: dict[tuple[bytes, bytes], Callable[[bytes], None]] = {}  # the append of a shape's waiting values
+        self._shapes: list[_Shape] = []
+        self._events: deque[SeenEvent] = deque(maxlen=_MOST_EVENTS)
+        self._checks: dict[tuple[str, tuple[str, ...]], SeenCheck] = {}
+        self._rejected: dict[str, Rejection] = {}
+        self._crowded = 0
+        self._waiting_since = self.lines  # lines that had come when the values were added up last
+        self._began = self._second_from = self._taken_at = self._clock()
+        self._lines_before, self._rates = self.lines, deque[int](maxlen=5)
+
+    def clear(self) -> None:
+        """Begin anew; what arrived in all goes on counting."""
+        with self._lock:
+            self._forget()
+
+    def take(self, datagrams: Iterable[bytes]) -> None:
+        """Add up what these hold. Raises nothing, whatever they hold."""
+        with self._lock:
+            self._advance()
+            self._taken_at = self._clock()
+            for data in datagrams:
+                self._take(data)
+            if self.lines - self._waiting_since > _MOST_WAITING:
+                self._add_up()
+
+    def _take(self, data: bytes) -> None:
+        self.datagrams += 1
+        self.bytes += len(data)
+        if len(data) > AGENT_READS:
+            self._reject(Rejected(_MANY_BYTES, printable(data[:300])))
+        plain, known = _PLAIN.findall(data), self._known
+        lines = data.count(b"\n") + (not data.endswith(b"\n"))
+        self.lines += lines
+        if len(plain) != lines:
+            plain = []
+            for line in data.split(b"\n"):
+                if found := _PLAIN.fullmatch(line):
+                    plain.append(found.groups())
+                elif line:
+                    self._other(line)
+        for head, values, tail in plain:
+            wait = known.get((head, tail))
+            if wait is None:
+                self._first(head, values, tail)
+            else:
+                wait(values)
+
+    def _first(self, head: bytes, values: bytes, tail: bytes) -> None:
+        """A shape that is not known: a new one, or no metric."""
+        line = b"%b:%b|%b" % (head, values, tail)
+        found = read_line(line)
+        if not isinstance(found, Metric) or found.kind == "set":
+            self._other(line)
+            return
+        series = self._series_of(found)
+        if series is None:
+            return
+        if len(self._shapes) >= _MOST_SHAPES:
+            self._add_up()
+            self._known.clear()
+            self._shapes.clear()
+        shape = _Shape(series, found.weight)
+        shape.waiting.append(values)
+        self._shapes.append(shape)
+        self._known[head, tail] = shape.waiting.append
+
+    def _other(self, line: bytes) -> None:
+        """A set, an event, a check, or none of these."""
+        found, at = read_line(line), self._wall()
+        if isinstance(found, Metric):
+            series = self._series_of(found)
+            if isinstance(series, Members):
+                series.add_member(found.values[0], self._clock())
+        elif isinstance(found, Event):
+            self._event_count += 1
+            told = (found.title, found.text, found.alert_type, found.tags, found.aggregation_key)
+            self._events.append(SeenEvent(self._event_count, at, *told))
+        elif isinstance(found, Check):
+            key = (found.name, found.tags)
+            if key in self._checks or len(self._checks) < _MOST_CHECKS:
+                self._checks[key] = SeenCheck(at, found.name, found.status, found.message, found.tags)
+            else:
+                self._crowded += 1
+        else:
+            self._reject(found)
+
+    def _series_of(self, metric: Metric) -> Series | None:
+        key = (metric.name, metric.kind, metric.tags)
+        series = self._series.get(key)
+        if series is None:
+            if len(self._series) >= MOST_SERIES and not self._make_room():
+                self._crowded += 1
+                return None
+            series = self._series[key] = make(metric.name, metric.kind, metric.tags, self._clock())
+        return series
+
+    def _make_room(self) -> bool:
+        """Drop the series that have been silent for a minute; True if there were any."""
+        self._add_up()
+        since = self._clock() - _SILENT
+        silent = [key for key, one in self._series.items() if one.changed < since]
+        for key in silent:
+            del self._series[key]
+        if silent:  # a shape would go on filling a series that is gone
+            self._known.clear()
+            self._shapes.clear()
+        return bool(silent)
+
+    def _reject(self, found: Rejected) -> None:
+        before = self._rejected.get(found.reason)
+        self._rejected[found.reason] = Rejection(found.reason, 1 + (before.count if before else 0), found.line)
+
+    def _advance(self) -> None:
+        """Close the seconds that are over."""
+        now = self._clock()
+        over = int(now - self._second_from)
+        if over < 1:
+            return
+        self._add_up()
+        self._rates.append((self.lines - self._lines_before) // over)
+        self._lines_before = self.lines
+        for _ in range(min(over, _LONGEST_GAP)):
+            for series in self._series.values():
+                series.close_second()
+        self._second_from += over
+
+    def _add_up(self) -> None:
+        """Bring the waiting values into their series; they came when something came last, or little before."""
+        for shape in self._shapes:
+            if shape.waiting:
+                values = self._numbers(shape.waiting)
+                shape.waiting.clear()
+                if values:
+                    shape.series.add(values, shape.weight, self._taken_at)
+        self._waiting_since = self.lines
+
+    def _numbers(self, waiting: list[bytes]) -> list[float]:
+        """All values at once; one by one if any of them is no number, which rejects its line."""
+        try:
+            values = list(map(float, b":".join(waiting).split(b":")))
+            if math.isfinite(sum(values)):
+                return values
+        except ValueError:
+            pass
+        found: list[float] = []
+        for packed in waiting:
+            try:
+                values = list(map(float, packed.split(b":")))
+            except ValueError:
+                self._reject(Rejected("a value that is not a number: the Agent drops the line", printable(packed)))
+                continue
+            if all(map(math.isfinite, values)):
+                found += values
+            else:
+                self._reject(Rejected("a value beyond a float's range: the Agent drops the line", printable(packed)))
+        return found
+
+    # -- what there is to show ----------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        """Every series as it stands."""
+        with self._lock:
+            self._advance()
+            self._add_up()
+            now = self._clock()
+            return [series.row(now) for series in self._series.values()]
+
+    def seen(self) -> tuple[tuple[SeenEvent, ...], tuple[SeenCheck, ...], tuple[Rejection, ...], int]:
+        """Events, checks, rejected lines, and how many lines found no room."""
+        with self._lock:
+            return tuple(self._events), tuple(self._checks.values()), tuple(self._rejected.values()), self._crowded
+
+    @property
+    def lines_per_s(self) -> float:
+        """Over the last few seconds."""
+        with self._lock:
+            self._advance()
+            return sum(self._rates) / len(self._rates) if self._rates else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, or the last clear."""
+        with self._lock:
+            return self._clock() - self._began

@@ -1,0 +1,106 @@
+"""Recordings of `watch`: datagrams and when they came, as text that a person can read and edit.
+
+One line for each line of a datagram: the seconds since the beginning, a space, the text; `+` for the seconds joins a
+line to the datagram above. A backslash is written twice, a byte that is no printable text as `\\xNN`. Lines that begin
+with `#` and empty ones are passed over. `read` is all that a test needs to replay one. Files only; no thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+from ..errors import ConfigurationError
+
+HEAD: Final = "# wsnova-statsd recording 1: seconds, then a line of a datagram; + joins it to the datagram above"
+_BYTE: Final = re.compile(r"\\(\\|x[0-9a-fA-F]{2})")
+_JOIN: Final = "+"
+_LONGEST: Final = 65_507  # bytes of the largest datagram there is
+
+
+class Recorder:
+    """Writes one recording, flushed datagram by datagram. Used by one thread."""
+
+    def __init__(self, file: TextIO, began: float) -> None:
+        self._file = file
+        self._began = began  # on the clock that `write` is told
+        print(HEAD, file=file, flush=True)
+
+    def write(self, datagrams: list[bytes], now: float) -> None:
+        """Enter datagrams that came at this moment. Raises OSError if the disk is full."""
+        lines = []
+        for data in datagrams:
+            at = f"{now - self._began:.6f}"
+            for line in data.split(b"\n"):
+                lines.append(f"{at} {_written(line)}\n")
+                at = _JOIN
+        self._file.write("".join(lines))
+        self._file.flush()
+
+
+def read(path: str | Path) -> Iterator[tuple[float, bytes]]:
+    """The datagrams of a recording with their seconds since its beginning, in order.
+
+    Raises ConfigurationError, which names the line, for a file that cannot be read or is no recording.
+    """
+    at, lines = 0.0, list[bytes]()
+    for number, text in _lines(path):
+        moment, _, line = text.partition(" ")
+        if moment != _JOIN:
+            if lines:
+                yield at, b"\n".join(lines)
+            lines = []
+            try:
+                given = float(moment)
+            except ValueError:
+                given = -1.0
+            if not at <= given < float("inf"):
+                raise ConfigurationError(
+                    f"line {number} of {path} begins with {moment[:40]!r}; give seconds that do not run backwards, or +"
+                )
+            at = given
+        elif not lines:
+            raise ConfigurationError(f"line {number} of {path} joins a datagram, and there is none above it")
+        lines.append(_bytes(line))
+        if sum(map(len, lines)) > _LONGEST:
+            raise ConfigurationError(f"line {number} of {path} makes a datagram of more than {_LONGEST} bytes")
+    if lines:
+        yield at, b"\n".join(lines)
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            for number, text in enumerate(file, 1):
+                text = text.removesuffix("\n").removesuffix("\r")
+                if text and not text.startswith("#"):
+                    yield number, text
+    except (OSError, ValueError) as error:  # UnicodeDecodeError is one of the latter
+        told = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise ConfigurationError(f"cannot read the recording {path}: {told}") from error
+
+
+def _written(line: bytes) -> str:
+    text = line.decode("utf-8", "surrogateescape").replace("\\", r"\\")
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in one.encode("utf-8", "surrogateescape"))
+
+
+def _bytes(text: str) -> bytes:
+    """What was written, as bytes; a backslash that escapes nothing is one."""
+    parts, last = [], 0
+    for found in _BYTE.finditer(text):
+        parts += [text[last : found.start()].encode(), _byte(found[1])]
+        last = found.end()
+    return b"".join([*parts, text[last:].encode()])
+
+
+def _byte(escape: str) -> bytes:
+    return b"\\" if escape == "\\" else bytes.fromhex(escape[1:])

@@ -1,0 +1,196 @@
+"""One receiver for several tabs: snapshots over a private Unix socket, from the process that listens to those of tabs.
+
+`Share` gives the same document to each tab once a second, in the thread `wsnova-watch-share`; a tab that reads slowly
+misses some. `Remote` is the tab's end, a source like any other; its thread is `wsnova-watch-remote`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from typing import Final, Self
+
+from ..errors import ConfigurationError
+from .session import Source
+from .snapshot import Snapshot, from_json, to_json
+
+MOST_TABS: Final = 4
+_EVERY: Final = 1.0  # seconds
+_CLEAR: Final = b"clear\n"
+_FIRST: Final = 5.0  # seconds that a tab waits for its first document
+_logger = logging.getLogger("wsnova_statsd")
+
+
+class _Tab:
+    """The parent's end of one tab's connection, and what it has not taken yet."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.left = b""
+
+    def send(self) -> None:
+        """Send what it takes now. Raises OSError if it has left."""
+        try:
+            while self.left:
+                self.left = self.left[self.sock.send(self.left) :]
+        except BlockingIOError:
+            pass
+
+
+class Share:
+    """Serves `source`. A context manager; `path` is the socket's, in a folder that is nobody else's."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._folder = ""
+        self.path = ""
+        self._tabs: dict[int, _Tab] = {}  # the thread's, by descriptor
+        self._thread: threading.Thread | None = None
+        self._wake: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.mkdtemp(prefix="wsnova-watch-")  # mode 0700
+        self.path = os.path.join(self._folder, "snapshots")
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(self.path)
+        os.chmod(self.path, 0o600)
+        listening.listen(MOST_TABS)
+        listening.setblocking(False)
+        self._wake, woken = socket.socketpair()
+        self._thread = threading.Thread(
+            target=self._run, args=(listening, woken), name="wsnova-watch-share", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let the tabs go, which end with that. Again: nothing."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._wake is not None:
+            self._wake.close()
+            thread.join(2.0)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    # -- the thread wsnova-watch-share --------------------------------------------------------------------------------
+
+    def _run(self, listening: socket.socket, woken: socket.socket) -> None:
+        with listening, woken, selectors.DefaultSelector() as selector:
+            selector.register(listening, selectors.EVENT_READ)
+            selector.register(woken, selectors.EVENT_READ)
+            due = 0.0
+            while True:
+                ready = [key.fileobj for key, _ in selector.select(max(0.0, due - time.monotonic()))]
+                if woken in ready:
+                    break
+                if listening in ready:
+                    self._accept(listening, selector)
+                    due = 0.0  # a new tab waits for its first document
+                for tab in list(self._tabs.values()):
+                    if tab.sock in ready:
+                        self._hear(tab, selector)
+                if time.monotonic() >= due:
+                    due = time.monotonic() + _EVERY
+                    self._tell(selector)
+            for tab in self._tabs.values():
+                tab.sock.close()
+
+    def _accept(self, listening: socket.socket, selector: selectors.BaseSelector) -> None:
+        try:
+            sock = listening.accept()[0]
+        except OSError:  # it has left already
+            return
+        if len(self._tabs) >= MOST_TABS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._tabs[sock.fileno()] = _Tab(sock)
+        selector.register(sock, selectors.EVENT_READ)
+
+    def _hear(self, tab: _Tab, selector: selectors.BaseSelector) -> None:
+        try:
+            data = tab.sock.recv(1024)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(tab, selector)
+        elif _CLEAR.strip() in data:
+            self._source.clear()
+
+    def _tell(self, selector: selectors.BaseSelector) -> None:
+        if not self._tabs:
+            return
+        try:
+            document = to_json(self._source.snapshot()).encode() + b"\n"
+        except Exception:  # the thread goes on; the log says what is wrong
+            _logger.exception("watch: there is no snapshot for the tabs")
+            return
+        for tab in list(self._tabs.values()):
+            tab.left = tab.left or document
+            try:
+                tab.send()
+            except OSError:
+                self._drop(tab, selector)
+
+    def _drop(self, tab: _Tab, selector: selectors.BaseSelector) -> None:
+        selector.unregister(tab.sock)
+        del self._tabs[tab.sock.fileno()]
+        tab.sock.close()
+
+
+class Remote:
+    """A tab's source: the snapshots of the process that listens."""
+
+    def __init__(self, path: str) -> None:
+        self.ended = threading.Event()  # the other process has left
+        self._latest: Snapshot | None = None  # written by the thread
+        self._arrived = threading.Event()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise ConfigurationError(f"no watch shares its figures at {path}: {error.strerror}") from error
+        threading.Thread(target=self._read, name="wsnova-watch-remote", daemon=True).start()
+
+    def snapshot(self) -> Snapshot:
+        """The latest that came."""
+        self._arrived.wait(_FIRST)
+        return self._latest if self._latest is not None else Snapshot("no figures yet", time.time(), 0.0)
+
+    def clear(self) -> None:
+        """Begin anew, for all tabs."""
+        try:
+            self._socket.sendall(_CLEAR)
+        except OSError:
+            self.ended.set()
+
+    def close(self) -> None:
+        """Leave."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, which closes it
+        except OSError:  # the other process has left before
+            pass
+
+    def _read(self) -> None:
+        """In the thread wsnova-watch-remote."""
+        try:
+            with self._socket, self._socket.makefile("rb") as lines:
+                for line in lines:
+                    self._latest = from_json(line)
+                    self._arrived.set()
+        except (OSError, ValueError):  # it was closed, or broken off within a line
+            pass
+        finally:
+            self.ended.set()
+            self._arrived.set()
