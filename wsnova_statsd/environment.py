@@ -37,6 +37,7 @@ _MONITOR: Final[Mapping[str, _Reading]] = {
     "PROMETHEUS_PORT": ("prometheus_port", int, "a whole number, 0 for a free port"),
     "PROMETHEUS_ADDRESS": ("prometheus_address", str, "an address, 0.0.0.0 for every interface"),
     "LOG": ("log", _switch, _WORD),
+    "CONSOLE": ("console", _seconds, f"{_WORD}, or the seconds between two tables"),
 }
 _REPORTER: Final[Mapping[str, _Reading]] = {
     "HOST": ("host", str, "a name or an address"),

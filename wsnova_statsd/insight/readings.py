@@ -6,21 +6,24 @@ Agent takes what is sent changes nothing. One thread at a time, never the main t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..metrics.definitions import Kind
 from ..metrics.reading import converted, plain
 from ..metrics.series import SAMPLED, Series
 from ..metrics.store import Store
+from .numbers import unit_by_name
 from .spread import Figures, Spread
 
 _COMPANION = ".distribution"  # of a gauge, with the same values
+_UNITS = {1e3: "microsecond", 1e6: "millisecond", 1e9: "second"}  # by what nanoseconds are divided by
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One series since the last look, or since the start. `gained` is what it counted, or how many values there were;
-    `value` a gauge's last value."""
+    `value` a gauge's last value; `unit` what values are in, '' if that is not known."""
 
     name: str
     kind: Kind
@@ -28,6 +31,7 @@ class Reading:
     gained: float
     value: float | None
     figures: Figures | None
+    unit: str
 
 
 class _Samples:
@@ -39,7 +43,7 @@ class _Samples:
         self.before = Spread()
         self.now = Spread()
 
-    def add(self, values: list[float], weight: float) -> None:
+    def add(self, values: Sequence[float], weight: float) -> None:
         self.now.add(values, weight)
 
 
@@ -63,7 +67,9 @@ class Readings:
             found = [self._read_locked(one, seen.get(id(one)), whole) for one in self._store.series]
         return _joined([one for one in found if one is not None])
 
-    def _read_locked(self, series: Series, before: tuple[Series, float, float | None] | None, whole: bool) -> Reading | None:
+    def _read_locked(
+        self, series: Series, before: tuple[Series, float, float | None] | None, whole: bool
+    ) -> Reading | None:
         total, value = converted(plain(series.total), series.divisor if series.kind == "sum" else None), series.value
         self._seen[id(series)] = (series, total, value)
         samples = series.hears
@@ -78,11 +84,20 @@ class Readings:
         if series.kind == "gauge":
             if value is None or value == last:
                 return None
-            return Reading(series.name, "gauge", series.tags, 0, converted(value, series.divisor), None)
+            return Reading(series.name, "gauge", series.tags, 0, converted(value, series.divisor), None, _unit(series))
         if total == told:
             return None
         figures = None if spread is None else spread.figures(series.divisor)
-        return Reading(series.name, series.kind, series.tags, total - told, None, figures)
+        return Reading(series.name, series.kind, series.tags, total - told, None, figures, _unit(series))
+
+
+def _unit(series: Series) -> str:
+    """As the definition converts it, else as the name says."""
+    if series.divisor in _UNITS:
+        return _UNITS[series.divisor]
+    if series.name.endswith(".size"):
+        return "bytes"
+    return "millisecond" if series.kind == "timing" else unit_by_name(series.name)
 
 
 def _joined(found: list[Reading]) -> list[Reading]:
@@ -93,6 +108,6 @@ def _joined(found: list[Reading]) -> list[Reading]:
         if one.name.endswith(_COMPANION) and one.kind == "distribution":
             gauge = by_key.pop((one.name.removesuffix(_COMPANION), one.tags), None)
             name, value = one.name.removesuffix(_COMPANION), None if gauge is None else gauge.value
-            joined.append(Reading(name, "gauge", one.tags, one.gained, value, one.figures))
+            joined.append(Reading(name, "gauge", one.tags, one.gained, value, one.figures, one.unit))
             by_key.pop((one.name, one.tags))
     return [*by_key.values(), *joined]
