@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TextIO
 
@@ -45,33 +45,34 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """What is said of an event: its style, a text with its fields, and the field whose value must be this one."""
+    """What is said of an event whose fields are as `only` says: a style, and a text with its fields, '' for nothing."""
 
     style: str
     text: str
-    only: tuple[str, object] | None = None
+    only: Mapping[str, object] = field(default_factory=dict)
 
 
+# The first line that fits. What another event says as well is not said twice.
 LINES: Final[Mapping[str, tuple[_Line, ...]]] = {
-    events.CONNECTION_COMPLETED: (_Line("good", "connected to {uri} after {duration}"),),
+    events.CONNECTION_COMPLETED: (_Line("good", "connected to {uri} after {duration}", {"reconnect": False}),),
     events.CONNECTION_DISCONNECTED: (
-        _Line("", "closed the connection, which stood for {duration}", ("reason", "local")),
+        _Line("", "closed the connection, which stood for {duration}", {"reason": "local"}),
         _Line("warn", "lost the connection: {reason} {detail}; it stood for {duration}"),
     ),
     events.CONNECTION_RECONNECT_SUCCESS: (_Line("good", "is back, {duration} after the loss, attempt {attempt}"),),
     events.CONNECTION_RECONNECT_FAILED: (
-        _Line(
-            "bad", "gave the alarm: not back {duration} after the loss, attempt {attempt}: {reason}", ("final", True)
-        ),
-        _Line("warn", "is not back, {duration} after the loss, attempt {attempt}: {reason}"),
+        _Line("bad", "is still not back, {duration} after the loss, attempt {attempt}: {reason}", {"final": True}),
     ),
     events.SUBSCRIPTION_SUBSCRIBE_COMPLETED: (
-        _Line("good", "subscribed to {channel}", ("result", "ok")),
+        _Line("good", "subscribed to {channel}", {"result": "ok"}),
         _Line("bad", "is not subscribed to {channel}: {result}"),
     ),
     events.AUTH_COMPLETED: (_Line("good", "is logged in after {duration}"),),
     events.AUTH_FAILED: (_Line("bad", "is not logged in: {reason}"),),
-    events.ERROR_OCCURRED: (_Line("severity", "{error_type}: {error}"),),
+    events.ERROR_OCCURRED: (
+        _Line("", "", {"error_type": "connection", "severity": "error"}),  # a loss
+        _Line("severity", "{error_type}: {error}"),
+    ),
 }
 
 
@@ -221,6 +222,8 @@ class Console:
     def _print_event(self, one: _Printed) -> None:
         """One line, unless it was printed since the last table or there were too many."""
         text, style = line = one.line()
+        if not text:
+            return
         if line in self._lines or len(self._lines) >= _MOST_LINES:
             self._unsaid += 1
             return
@@ -266,13 +269,15 @@ class _Printed:
     alert: Alert | None = None
 
     def line(self) -> StyledLine:
-        """The text and its style, without secrets; a field that is missing is '?'."""
+        """The text, '' for none, and its style, without secrets; a field that is missing is '?'."""
         client = self.fields.get("client_id")
         who = f"{client} " if isinstance(client, str) else ""
         if self.alert is not None:
             return f"{who}alert: {self.alert.title}"[:_LONGEST], _ALERTS.get(self.alert.alert_type, "")
         shown = _Shown(filter_metadata(self.fields))
-        line = next(one for one in LINES[self.event] if one.only is None or self.fields.get(one.only[0]) == one.only[1])
+        line = next((one for one in LINES[self.event] if one.only.items() <= self.fields.items()), None)
+        if line is None or not line.text:
+            return "", ""
         style = _SEVERITIES.get(str(shown["severity"]), "") if line.style == "severity" else line.style
         return f"{who}{line.text.format_map(shown)}"[:_LONGEST], style
 

@@ -20,6 +20,18 @@ _MOST = 40  # rows; the rest is counted
 _OURS = "websocket."
 _STATES = (f"{_OURS}kpi.", PREFIX, f"{_OURS}connection.up", f"{_OURS}message.waiting", f"{_OURS}message.behind")
 _WORKER = "worker:"
+# Of our own metrics those that say what another row says: a `completed`, a size, messages one by one, a KPI.
+_SAID_ALREADY = (
+    ".started",
+    ".bytes",
+    ".handled",
+    ".reconnect.attempt",
+    ".reconnect.delay",
+    ".recovery.duration",
+    ".down_ms",
+)
+_SUMS = f"{_OURS}message.batch."
+_SINGLE = f"{_OURS}message.received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +55,22 @@ def table(moment: Moment, at: float) -> list[StyledLine]:
     lines: list[StyledLine] = [(f"{when} {moment.title}: {over}", "bold"), _agent(moment)]
     if moment.kpis is not None:
         lines += _kpis(moment.kpis)
-    shown = [one for one in moment.readings if not one.name.startswith(_STATES)]
+    shown = _telling(moment.readings)
     return lines + (_series(shown, moment.seconds) if shown else [("  nothing was counted", "dim")])
+
+
+def _telling(readings: Sequence[Reading]) -> list[Reading]:
+    """Those that say something which no other row, and no KPI, says."""
+    single = any(one.name == _SINGLE for one in readings)
+    found = []
+    for one in readings:
+        said = (
+            one.name.endswith(_SAID_ALREADY) or one.name.startswith(_STATES) or (single and one.name.startswith(_SUMS))
+        )
+        told_by_duration = one.name.endswith(".completed") and "result:ok" in one.tags
+        if not (one.name.startswith(_OURS) and (said or told_by_duration)):
+            found.append(one)
+    return found
 
 
 def _agent(moment: Moment) -> StyledLine:
@@ -68,9 +94,13 @@ def _kpis(report: Iterable[Kpi]) -> list[StyledLine]:
 
 
 def _kpi_value(kpi: Kpi) -> str:
-    unit = "millisecond" if kpi.key.endswith("_ms") else "second" if kpi.key.endswith("_s") else ""
-    if kpi.key.endswith("_per_s"):
-        unit = ""
+    unit = (
+        "millisecond"
+        if kpi.key.endswith("_ms")
+        else "second"
+        if kpi.key.endswith("_s") and kpi.key != "throughput_per_s"
+        else ""
+    )
     return figure(kpi.value, unit)
 
 
