@@ -54,6 +54,7 @@ class _Line:
 
 # The first line that fits. What another event says as well is not said twice.
 LINES: Final[Mapping[str, tuple[_Line, ...]]] = {
+    events.CONNECTION_STARTED: (_Line("dim", "connects to {uri}", {"reconnect": False}),),
     events.CONNECTION_COMPLETED: (_Line("good", "connected to {uri} after {duration}", {"reconnect": False}),),
     events.CONNECTION_DISCONNECTED: (
         _Line("", "closed the connection, which stood for {duration}", {"reason": "local"}),

@@ -51,7 +51,7 @@ class Moment:
 def table(moment: Moment, at: float) -> list[StyledLine]:
     """The lines, at a time in seconds since the epoch."""
     when = time.strftime("%H:%M:%S", time.localtime(at))
-    over = f"in all, {time_of(round(moment.seconds))}" if moment.end else f"the last {time_of(round(moment.seconds))}"
+    over = f"{'in all,' if moment.end else 'the last'} {time_of(round(moment.seconds, 1))}"
     lines: list[StyledLine] = [(f"{when} {moment.title}: {over}", "bold"), _agent(moment)]
     if moment.kpis is not None:
         lines += _kpis(moment.kpis)
@@ -79,7 +79,10 @@ def _agent(moment: Moment) -> StyledLine:
     if stats.last_error is not None and not moment.sent:
         return f"  {moment.agent} takes nothing: {stats.last_error}; the figures below are counted all the same", "warn"
     lost = ", ".join(f"{number(amount)} lost ({cause})" for cause, amount in stats.lost.items())
-    return f"  {moment.agent}: {number(moment.sent)} datagrams sent{', ' if lost else ''}{lost}", "dim"
+    return (
+        f"  {moment.agent}: {number(moment.sent)} datagrams sent{' so far' if moment.end else ''}{', ' if lost else ''}{lost}",
+        "dim",
+    )
 
 
 def _kpis(report: Iterable[Kpi]) -> list[StyledLine]:
