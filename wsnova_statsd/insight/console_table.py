@@ -79,10 +79,8 @@ def _agent(moment: Moment) -> StyledLine:
     if stats.last_error is not None and not moment.sent:
         return f"  {moment.agent} takes nothing: {stats.last_error}; the figures below are counted all the same", "warn"
     lost = ", ".join(f"{number(amount)} lost ({cause})" for cause, amount in stats.lost.items())
-    return (
-        f"  {moment.agent}: {number(moment.sent)} datagrams sent{' so far' if moment.end else ''}{', ' if lost else ''}{lost}",
-        "dim",
-    )
+    told = f"{number(moment.sent)} datagrams sent{' so far' if moment.end else ''}"
+    return f"  {moment.agent}: {told}{', ' if lost else ''}{lost}", "dim"
 
 
 def _kpis(report: Iterable[Kpi]) -> list[StyledLine]:
