@@ -49,6 +49,7 @@ def register(subparsers: Any) -> None:
         "stderr. Lines that are typed or piped in are sent, each as a text message. A connection that is lost is made "
         "again. Metrics leave as the variables DD_* say, or for --to; without an Agent the table counts all the same. "
         "The end of the input ends nothing but with --eof-wait. SSL_CERT_FILE names the authorities that are trusted.",
+        usage="URL [OPTIONS]",
         examples={
             "wsnova-statsd listen wss://feed.example/ws": "all it sends, until Ctrl-C",
             "wsnova-statsd listen wss://feed.example/ws --subscribe trades.BTC --count 10": "ten messages of a channel",
@@ -60,7 +61,7 @@ def register(subparsers: Any) -> None:
             FAILED: "there was no connection, which the last line says",
         },
     )
-    parser.add_argument("url", metavar="URL", help="ws:// or wss://")
+    parser.add_argument("url", nargs="?", metavar="URL", help="ws:// or wss://")
     add_feed_arguments(parser)
     profile = choice("the profile", PROFILES)
     told = f"{', '.join(PROFILES)}; default: WSNOVA_STATSD_PROFILE, else standard"
@@ -76,6 +77,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listen until it is to end. Raises ConfigurationError, ConnectionFailed, and BrokenPipeError if nobody reads."""
+    if args.url is None:
+        args.parser.refuse_nothing("--help tells more")
     options = connection(args)
     options["protocol"] = Keeping(options["protocol"])
     with Signals() as signals:

@@ -35,7 +35,7 @@ class Keeping(Protocol[Heard]):
 
     def __init__(self, inner: Protocol[Any]) -> None:
         super().__init__(text_errors=inner.text_errors)
-        self.channels_per_message = channels_per_message(inner)
+        self.channels_per_message: int = channels_per_message(inner)
         self._inner = inner
 
     def encode(self, message: Any) -> str | bytes:
