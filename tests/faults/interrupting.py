@@ -77,15 +77,16 @@ def _traced(work: Act, at_line: Callable[[FrameType], object]) -> None:
         sys.settrace(before)
 
 
+def files_of(work: Act) -> list[str]:
+    """The file of each line of the package that `work` runs."""
+    seen: list[str] = []
+    _traced(work, lambda frame: seen.append(frame.f_code.co_filename))
+    return seen
+
+
 def lines_of(work: Act) -> int:
     """How many lines of the package `work` runs."""
-    seen = [0]
-
-    def count(frame: FrameType) -> None:
-        seen[0] += 1
-
-    _traced(work, count)
-    return seen[0]
+    return len(files_of(work))
 
 
 def re_entering(work: Act, act: Act, line: int) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults.interrupting import re_entering
-from wsnova_statsd.client.batch import Batch, Counts
+from wsnova_statsd.client.batch import MANY, Batch, Behind, ClockedBatch, Counts
 from wsnova_statsd.clock import BEAT_NS, CLOCK
 from wsnova_statsd.events import CATALOGUE, MESSAGE_BATCH_PROCESSED
 from wsnova_statsd.testing.clock import FakeClock
@@ -259,3 +259,35 @@ def test_what_is_counted_in_the_midst_of_counting_and_taking_is_kept(line: int) 
         while batch.due:
             take()
         assert sum(taken) == 511 + inner_takes + (entered and not inner_takes) * 512
+
+
+def test_the_clock_emits_the_sums_of_messages_that_no_thread_waits_for(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job for each window, however many are counted in it; what an interrupt kept from being planned is planned by
+    the next one."""
+    jobs: list[tuple[float, Any]] = []
+    fake = SimpleNamespace(beat=CLOCK.beat, call_later=lambda seconds, work: jobs.append((seconds, work)))
+    monkeypatch.setattr("wsnova_statsd.client.batch.CLOCK", fake)
+    taken: list[Any] = []
+    batch = ClockedBatch(lambda: taken.append(batch.take()))
+    for _ in range(MANY + 10):
+        batch.count(_one(2))
+    ((seconds, work),) = jobs
+    assert 0 < seconds <= 1.01
+    clock.advance(seconds)
+    work()
+    batch.counts.append(_one(3))
+    batch.count(_one(3))
+    assert len(jobs) == 2
+    jobs[1][1]()
+    assert [(one["count"], one["total_size"]) for one in taken] == [(MANY + 10, 2 * (MANY + 10)), (2, 6)]
+
+
+def test_behind_is_what_waits_by_what_is_handled_while_the_reader_is_busy() -> None:
+    """Nothing waits: not behind. Nothing was handled: as long again as the window."""
+    behind = Behind()
+    assert behind.reckon(100, 50, 10, 40) == 20
+    assert behind.reckon(100, 0, 40, 40) == 60
+    assert behind.reckon(0, 0, 40, 40) == 0
+    assert behind.reckon(1, 0, 40, 40) == 40

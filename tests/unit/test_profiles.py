@@ -77,7 +77,8 @@ def test_a_profile_is_found_by_its_name() -> None:
 @pytest.mark.parametrize("unknown", ["Financial", "", "debug", None, 3, ["standard"]], ids=repr)
 def test_an_unknown_profile_is_told_with_the_known_ones(unknown: Any) -> None:
     """Names are exact; the message gives the three and the way to one's own."""
-    told = f"profile is {unknown!r}; allowed: financial, standard, lightweight, a ws.Profile"
+    nearest = "; did you mean 'financial'?" if unknown == "Financial" else ""
+    told = f"profile is {unknown!r}; allowed: financial, standard, lightweight, a ws.Profile{nearest}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
         resolve(unknown)
 
@@ -130,7 +131,8 @@ def test_a_name_is_a_non_empty_string(name: Any) -> None:
 @pytest.mark.parametrize("level", ["verbose", "Detailed", "any", None, 2], ids=repr)
 def test_a_level_is_one_of_three(level: Any) -> None:
     """The message shows what was given and the three levels."""
-    told = f"a profile's level is {level!r}; allowed: minimal, standard, detailed"
+    nearest = "; did you mean 'detailed'?" if level == "Detailed" else ""
+    told = f"a profile's level is {level!r}; allowed: minimal, standard, detailed{nearest}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
         STANDARD.replace(level=level)
 

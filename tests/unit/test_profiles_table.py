@@ -166,7 +166,8 @@ def test_a_profile_is_taken_by_its_name_and_as_it_is(taker: str, profile: Profil
 @pytest.mark.parametrize("taker", TAKERS)
 @pytest.mark.parametrize("wrong", ["Financial", "", "fast", 3, ["standard"], b"standard", True], ids=repr)
 def test_another_name_is_refused_at_once_with_the_known_ones(taker: str, wrong: Any) -> None:
-    told = f"profile is {wrong!r}; allowed: financial, standard, lightweight, a ws.Profile"
+    nearest = "; did you mean 'financial'?" if wrong == "Financial" else ""
+    told = f"profile is {wrong!r}; allowed: financial, standard, lightweight, a ws.Profile{nearest}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
         TAKERS[taker](wrong)
 

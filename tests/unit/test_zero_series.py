@@ -47,6 +47,15 @@ class Bench:
         return {name: same for name, same in found.items() if same}
 
 
+def test_a_client_that_cannot_emit_an_event_has_no_zeros_of_it() -> None:
+    """Nor with values of a tag that it never has: a program's own client decodes, and logs in, by itself."""
+    bench = Bench()
+    bench.opened(emits={events.CONNECTION_STARTED: {}, events.ERROR_OCCURRED: {"error_type": ("handler", "timeout")}})
+    found = bench.read()
+    assert set(found) == {STARTED, ERRORS}
+    assert {dict(labels)["error_type"] for labels in found[ERRORS]} == {"handler", "timeout"}
+
+
 def test_a_client_has_its_series_at_0_as_soon_as_it_is_there() -> None:
     """Counts whose tags are known, one for every type of error; none for types of messages, which the server names."""
     bench = Bench()

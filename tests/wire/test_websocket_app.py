@@ -7,7 +7,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -15,14 +14,13 @@ import websocket
 
 import wsnova_statsd as ws
 from tests.support import until
+from tests.wire.instrumenting import App, an_app, instrumented, names, raw, sums
 from wsnova_statsd import events
 from wsnova_statsd.contrib import websocket_app
-from wsnova_statsd.errors import ClientIdInUse, ConfigurationError
-from wsnova_statsd.testing.capture import EventLog, capture_events
+from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
-from wsnova_statsd.testing.tcp import BINARY, CONTINUATION, TEXT, Connection, TcpServer, refuses, server_frame
+from wsnova_statsd.testing.tcp import BINARY, CONTINUATION, TEXT, server_frame
 
-App = websocket.WebSocketApp
 # The library leaves the socket of a link that the server has closed to be collected.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
@@ -36,58 +34,6 @@ def _collected() -> Iterator[None]:
     gc.collect()
 
 
-@contextmanager
-def instrumented(app: App, bus: ws.Bus, **options: Any) -> Iterator[tuple[App, EventLog]]:
-    """The app under the financial profile, with all that it emits."""
-    with capture_events(bus=bus) as log:
-        websocket_app.instrument(app, **{"client_id": "md-1", "profile": "financial", "bus": bus, **options})
-        try:
-            yield app, log
-        finally:
-            app.close(timeout=0.1)
-            with suppress(ConfigurationError):
-                websocket_app.uninstrument(app)
-
-
-def _app(url: str, until_message: str = "last", **callbacks: Any) -> App:
-    """An app that closes itself at its last message."""
-    own = callbacks.pop("on_message", lambda app, message: None)
-
-    def on_message(app: App, message: str) -> None:
-        try:
-            own(app, message)
-        finally:
-            if message == until_message:
-                app.close(timeout=0.5)
-
-    return App(url, on_message=on_message, **callbacks)
-
-
-def _names(log: EventLog, of: str = "") -> list[str]:
-    names = [one.event.removeprefix(events.PREFIX) for one in log if "batch" not in one.event]
-    return [one for one in names if one.startswith(of)]
-
-
-def _sums(log: EventLog, direction: str) -> list[dict[str, Any]]:
-    return [
-        one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED) if one.metadata["direction"] == direction
-    ]
-
-
-def _raw(*frames: bytes) -> TcpServer:
-    """A server that writes these frames, then a text `last`, and answers the close frame."""
-
-    def script(connection: Connection) -> None:
-        connection.accept_upgrade()
-        for frame in (*frames, server_frame(TEXT, b"last")):
-            connection.send(frame)
-        with suppress(EOFError, OSError):
-            while connection.read_frame()[0] != 8:
-                pass
-
-    return TcpServer(script)
-
-
 # -- processing --------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +41,7 @@ def test_an_app_emits_each_message_from_its_arrival_to_the_end_of_its_callbacks(
     """Received with the payload's bytes before process.started; completed after the last callback."""
     order: list[str] = []
     with WebSocketServer(send_messages(["ä", b"abc", "last"])) as server:
-        app = _app(server.url, on_data=lambda app, data, kind, whole: order.append("data"))
+        app = an_app(server.url, on_data=lambda app, data, kind, whole: order.append("data"))
         with instrumented(app, bus) as (app, log):
             app.run_forever()
     received = log.of(events.MESSAGE_RECEIVED)
@@ -104,7 +50,7 @@ def test_an_app_emits_each_message_from_its_arrival_to_the_end_of_its_callbacks(
         (3, "binary"),
         (4, "text"),
     ]
-    assert _names(log, "message")[:3] == ["message.received", "message.process.started", "message.process.completed"]
+    assert names(log, "message")[:3] == ["message.received", "message.process.started", "message.process.completed"]
     assert log.count(events.MESSAGE_PROCESS_COMPLETED) == log.count(events.MESSAGE_PROCESS_STARTED) == 3
     assert order == ["data"] * 3
     assert {one.metadata["client_id"] for one in log} == {"md-1"}
@@ -113,7 +59,7 @@ def test_an_app_emits_each_message_from_its_arrival_to_the_end_of_its_callbacks(
 def test_processing_runs_from_the_first_callback_to_the_end_of_the_last(bus: ws.Bus) -> None:
     """on_data and on_message of one message are one processing, and both count."""
     with WebSocketServer(send_messages(["last"])) as server:
-        app = _app(
+        app = an_app(
             server.url,
             on_data=lambda *given: time.sleep(0.03),
             on_message=lambda *given: time.sleep(0.04),
@@ -141,8 +87,8 @@ def test_without_a_callback_for_messages_the_result_is_ignored(bus: ws.Bus) -> N
             app.run_forever()
             assert until(lambda: log.count(events.MESSAGE_BATCH_PROCESSED) > 0)
     assert [one.metadata["result"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)] == ["ignored", "ignored"]
-    sums = _sums(log, "received")
-    assert [sum(one[key] for one in sums) for key in ("count", "processed")] == [2, 0]
+    counted = sums(log, "received")
+    assert [sum(one[key] for one in counted) for key in ("count", "processed")] == [2, 0]
 
 
 def test_fragments_for_on_cont_message_are_one_message_at_its_end(bus: ws.Bus) -> None:
@@ -158,8 +104,8 @@ def test_fragments_for_on_cont_message_are_one_message_at_its_end(bus: ws.Bus) -
         time.sleep(0.02)
         pieces.append(data)
 
-    with _raw(*frames) as server:
-        app = _app(server.url, on_cont_message=on_piece)
+    with raw(*frames) as server:
+        app = an_app(server.url, on_cont_message=on_piece)
         with instrumented(app, bus, message_type=lambda payload: payload.decode()) as (app, log):
             app.run_forever()
     assert pieces == [b"cde", b"f"]  # the library gives the first one to on_message
@@ -173,8 +119,8 @@ def test_fragments_for_on_cont_message_are_one_message_at_its_end(bus: ws.Bus) -
 def test_fragments_that_the_library_joins_are_one_message(bus: ws.Bus) -> None:
     """Without on_cont_message they come as one."""
     with (
-        _raw(server_frame(TEXT, b"ab", fin=False), server_frame(CONTINUATION, b"c")) as server,
-        instrumented(_app(server.url), bus) as (app, log),
+        raw(server_frame(TEXT, b"ab", fin=False), server_frame(CONTINUATION, b"c")) as server,
+        instrumented(an_app(server.url), bus) as (app, log),
     ):
         app.run_forever()
     assert [one.measurements["size"] for one in log.of(events.MESSAGE_RECEIVED)] == [3, 4]
@@ -195,7 +141,7 @@ def test_the_type_of_a_message(bus: ws.Bus, message_type: Any, kinds: list[str])
     """By opcode, by JsonProtocol's rule, or by a function of the payload."""
     with (
         WebSocketServer(send_messages(['{"type":"trade"}', "pong", b"x", "last"])) as server,
-        instrumented(_app(server.url), bus, message_type=message_type) as (app, log),
+        instrumented(an_app(server.url), bus, message_type=message_type) as (app, log),
     ):
         app.run_forever()
     assert [one.metadata["type"] for one in log.of(events.MESSAGE_RECEIVED)] == kinds
@@ -210,7 +156,7 @@ def test_a_message_type_that_raises_gives_unknown_and_the_message_goes_on(bus: w
         raise KeyError(payload)
 
     with WebSocketServer(send_messages(["a", "last"])) as server:
-        app = _app(server.url, on_message=lambda app, message: seen.append(message))
+        app = an_app(server.url, on_message=lambda app, message: seen.append(message))
         with instrumented(app, bus, message_type=message_type) as (app, log):
             app.run_forever()
     assert seen == ["a", "last"]
@@ -231,7 +177,7 @@ def test_what_on_message_raises_reaches_on_error_as_it_did_and_is_one_error(bus:
             raise boom
 
     with WebSocketServer(send_messages(["bad", "last"])) as server:
-        app = _app(server.url, on_message=on_message, on_error=lambda app, error: errors.append(error))
+        app = an_app(server.url, on_message=on_message, on_error=lambda app, error: errors.append(error))
         with instrumented(app, bus) as (app, log):
             app.run_forever()
     assert errors == [boom]
@@ -273,13 +219,13 @@ def _raised(call: Callable[[], object]) -> type[BaseException] | None:
 
 def test_a_link_that_is_lost_in_a_message_has_its_end_after_the_message(bus: ws.Bus) -> None:
     """app.close() in on_message: disconnected at once, the message's end, and then the client is closed."""
-    with WebSocketServer(send_messages(["last"])) as server, instrumented(_app(server.url), bus) as (app, log):
+    with WebSocketServer(send_messages(["last"])) as server, instrumented(an_app(server.url), bus) as (app, log):
         bus.attach("closed", events.CLIENT_CLOSED, lambda *given: order.append("closed"))
         order: list[str] = []
         bus.attach("end", events.MESSAGE_PROCESS_COMPLETED, lambda *given: order.append("completed"))
         app.run_forever()
         assert order == ["completed", "closed"]
-    assert _names(log)[-2:] == ["connection.disconnected", "message.process.completed"]
+    assert names(log)[-2:] == ["connection.disconnected", "message.process.completed"]
 
 
 # -- callbacks and classes ---------------------------------------------------------------------------------------------
@@ -390,171 +336,3 @@ def test_an_app_that_runs_is_uninstrumented_and_goes_on(bus: ws.Bus) -> None:
             assert (len(log), len(closed)) == (count, 1)
             app.close()
             thread.join(0.2)  # the library looks every ten seconds
-
-
-# -- refusals ----------------------------------------------------------------------------------------------------------
-
-
-def test_what_cannot_be_instrumented_is_refused_with_a_sentence(bus: ws.Bus) -> None:
-    """What is no app, one that is instrumented, one that runs, and options that cannot be meant."""
-    app: Any = App("ws://127.0.0.1:1/")
-    instrument: Any = websocket_app.instrument
-    for given, sentence in (
-        (object(), "app is a object; give a websocket.WebSocketApp"),
-        (websocket.WebSocket(), "app is a WebSocket; give"),
-    ):
-        with pytest.raises(ConfigurationError, match=sentence):
-            instrument(given, bus=bus)
-    for options, sentence in (
-        ({"profile": "finacial"}, "profile is 'finacial'; allowed"),
-        ({"message_type": "xml"}, "message_type is 'xml'; allowed: None, 'json'"),
-        ({"client_id": ""}, "client_id is ''; give 1 to 200 characters"),
-        ({"tags": {"client": "x"}}, "'client', which is not a client's own"),
-        ({"bus": 1}, "bus is 1; give a ws.Bus"),
-        ({"clientid": "x"}, "clientid"),
-    ):
-        with pytest.raises(ConfigurationError, match=sentence):
-            instrument(app, **{"bus": bus, **options})
-    instrument(app, bus=bus)
-    with pytest.raises(ConfigurationError, match="instrumented already; call uninstrument"):
-        instrument(app, bus=bus)
-    websocket_app.uninstrument(app)
-    with pytest.raises(ConfigurationError, match="is not instrumented"):
-        websocket_app.uninstrument(app)
-    app.keep_running = True
-    with pytest.raises(ConfigurationError, match="runs already; instrument it before run_forever"):
-        instrument(app, bus=bus)
-    with pytest.raises(ConfigurationError, match="ws is a WebSocketApp; give a"):
-        websocket_app.instrument_connection(app, bus=bus)
-
-
-def test_two_live_clients_with_one_id_are_refused(bus: ws.Bus) -> None:
-    """An app beside another one, an app beside a Client, and a Client beside an app."""
-    with WebSocketServer(send_messages(["a"], then="wait")) as server:
-        app = App(server.url, on_message=lambda app, message: None)
-        with instrumented(app, bus) as (app, log):
-            with pytest.raises(ClientIdInUse, match="'md-1'"):
-                websocket_app.instrument(App(server.url), client_id="md-1", bus=bus)
-            thread = threading.Thread(target=app.run_forever, daemon=True)
-            thread.start()
-            assert until(lambda: log.count(events.MESSAGE_RECEIVED) == 1)
-            with pytest.raises(ClientIdInUse, match="connected"):
-                websocket_app.instrument(App(server.url), client_id="md-1", bus=bus)
-            with pytest.raises(ClientIdInUse, match="connected"):
-                ws.Client(server.url, client_id="md-1", bus=bus).start(1)
-            app.close(timeout=0.5)
-            thread.join(0.2)  # the library looks every ten seconds
-        with ws.Client(server.url, client_id="md-1", bus=bus), pytest.raises(ClientIdInUse):
-            websocket_app.instrument(App(server.url), client_id="md-1", bus=bus)
-
-
-def test_where_nothing_listens_one_record_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    """At the first dial, once for a bus; the app runs as ever."""
-    bus = ws.Bus()
-    with WebSocketServer(send_messages(["last"])) as server:
-        for _ in range(2):
-            app = websocket_app.instrument(_app(server.url), bus=bus)
-            app.run_forever()
-    records = [one.message for one in caplog.records if "nothing listens on its bus" in one.message]
-    assert len(records) == 1
-    assert "call wsnova_statsd.init()" in records[0]
-
-
-# -- connections -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("status", "cause", "kind"), [(401, "http_401", "handshake"), (503, "http_503", "handshake")])
-def test_a_refused_upgrade_is_a_failed_dial(bus: ws.Bus, status: int, cause: str, kind: str) -> None:
-    """One error with its kind; the next try is a retry with the cause."""
-    with TcpServer(refuses(status)) as server, instrumented(App(server.url), bus) as (app, log):
-        app.run_forever()
-        app.run_forever()
-    assert _names(log) == [
-        "connection.started",
-        "error.occurred",
-        "connection.reconnect.attempt",
-        "connection.started",
-        "error.occurred",
-        "connection.reconnect.failed",
-    ]
-    assert {one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)} == {kind}
-    assert log.of(events.CONNECTION_RECONNECT_ATTEMPT)[0].metadata["cause"] == cause
-    assert [one.metadata["reconnect"] for one in log.of(events.CONNECTION_STARTED)] == [False, True]
-
-
-def test_a_uri_has_no_secrets(bus: ws.Bus) -> None:
-    """Neither query nor user-info leave, in no event."""
-    with WebSocketServer(send_messages(["last"])) as server:
-        url = server.url.replace("ws://", "ws://user:hunter2@") + "/feed?token=hunter2"
-        with instrumented(_app(url), bus) as (app, log):
-            app.run_forever()
-    assert "hunter2" not in repr(list(log))
-    assert log.of(events.CONNECTION_COMPLETED)[0].metadata["uri"] == server.url.rstrip("/") + "/feed"
-
-
-def test_pings_of_the_app_are_heartbeats(bus: ws.Bus) -> None:
-    """Sent when it is written, received with its round trip."""
-    with WebSocketServer(echo) as server, instrumented(App(server.url), bus) as (app, log):
-        thread = threading.Thread(target=lambda: app.run_forever(ping_interval=0.1), daemon=True)
-        thread.start()
-        assert until(lambda: log.count(events.HEARTBEAT_RECEIVED) >= 1)
-        app.close(timeout=0.5)
-        thread.join(0.2)  # the library looks every ten seconds
-    assert 0 < log.of(events.HEARTBEAT_RECEIVED)[0].measurements["rtt"] < 10e9
-    assert log.count(events.MESSAGE_RECEIVED) == log.count(events.MESSAGE_SENT) == 0
-
-
-def test_what_is_sent_counts_in_bytes_and_a_send_that_fails_is_an_error(bus: ws.Bus) -> None:
-    """Pings, pongs and close frames are no messages."""
-    with (
-        WebSocketServer(echo) as server,
-        instrumented(App(server.url), bus, message_type=lambda payload: payload.decode()) as (app, log),
-    ):
-        thread = threading.Thread(target=app.run_forever, daemon=True)
-        thread.start()
-        assert until(lambda: log.count(events.CONNECTION_COMPLETED) == 1)
-        connection: Any = app.sock
-        app.send("ä")
-        app.send("xyz", websocket.ABNF.OPCODE_BINARY)
-        connection.ping("p")
-        connection.sock.close()
-        with pytest.raises((OSError, websocket.WebSocketException), match=r"closed|descriptor"):
-            connection.send("lost")
-        app.close(timeout=0.1)
-        thread.join(0.2)  # the library looks every ten seconds
-    sent = [(one.metadata["type"], one.measurements["size"]) for one in log.of(events.MESSAGE_SENT)]
-    assert sent == [("_", 2), ("xyz", 3)]
-    sums = _sums(log, "sent")
-    assert [sum(one[key] for one in sums) for key in ("count", "total_size", "errors")] == [3, 5, 1]
-
-
-def test_what_waits_and_how_far_behind_is_emitted_with_the_sums(bus: ws.Bus) -> None:
-    """A handler that is slower than the feed: bytes in the kernel, and by them the time; `waiting` is left out."""
-    flood = ["x" * 1000] * 400
-
-    def on_message(app: App, message: str) -> None:
-        time.sleep(0.005)
-
-    with (
-        WebSocketServer(send_messages([*flood, "last"])) as server,
-        instrumented(_app(server.url, on_message=on_message), bus) as (app, log),
-    ):
-        app.run_forever()
-    sums = [
-        one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED) if one.metadata["direction"] == "received"
-    ]
-    assert max(one.get("waiting_bytes", 0) for one in sums) > 10_000
-    assert max(one.get("behind", 0) for one in sums) > 50e6
-    assert all("waiting" not in one for one in sums)
-    assert sum(one["count"] for one in sums) == 401
-
-
-def test_a_connection_that_nothing_holds_has_its_end(bus: ws.Bus) -> None:
-    """A WebSocket that was dropped without a close: reason collected, by the clock."""
-    with WebSocketServer(echo) as server, capture_events(bus=bus) as log:
-        connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), bus=bus, client_id="gone")
-        connection.connect(server.url)
-        del connection
-        gc.collect()  # the library's own objects refer to each other
-        assert until(lambda: log.count(events.CONNECTION_DISCONNECTED) == 1)
-    assert log.of(events.CONNECTION_DISCONNECTED)[0].metadata["reason"] == "collected"

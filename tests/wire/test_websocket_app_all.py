@@ -17,7 +17,7 @@ import wsnova_statsd as ws
 from tests.support import ROOT, Contexts
 from wsnova_statsd import events
 from wsnova_statsd.contrib import websocket_app
-from wsnova_statsd.errors import ConfigurationError
+from wsnova_statsd.errors import ClientIdInUse, ConfigurationError
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
@@ -71,8 +71,14 @@ def test_to_instrument_one_of_all_replaces_what_was_given(everything: EventLog, 
         connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), client_id="md-2", bus=bus)
         connection.connect(server.url)
         connection.close()
+        other = websocket_app.instrument(WebSocketApp(server.url), client_id="md-3", bus=bus)
+        refused = WebSocketApp(server.url, on_message=lambda app, message: app.close(timeout=0.5))
+        with pytest.raises(ClientIdInUse):
+            websocket_app.instrument(refused, client_id="md-3", bus=bus)
+        refused.run_forever()  # what it was before
+        websocket_app.uninstrument(other)
     started = [one.metadata["client_id"] for one in everything.of(events.CONNECTION_STARTED)]
-    assert started == ["md-1", "md-2"]
+    assert started == ["md-1", "md-2", "127.0.0.1-1"]
 
 
 def test_uninstrument_all_makes_the_library_what_it_was(bus: ws.Bus) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -251,3 +252,35 @@ def test_up_is_zero_between_the_turns_until_the_client_is_closed() -> None:
 def _last_up(agent: DogStatsDReceiver) -> float | None:
     found = agent.metrics("websocket.connection.up")
     return found[-1].values[-1] if found else None
+
+
+def test_what_a_connection_raises_has_the_traceback_that_it_has_without_us(bus: ws.Bus) -> None:
+    """Of a dial, a read, a write, and a call that cannot be meant: no frame of ours."""
+    calls: list[Callable[[Any], object]] = [
+        lambda connection: connection.connect(f"ws://127.0.0.1:{LoopbackPort().port}"),
+        lambda connection: connection.recv(),
+        lambda connection: connection.send(5),
+        lambda connection: connection.close(status=-1),
+        lambda connection: connection.connect(),
+    ]
+
+    def frames(call: Callable[[Any], object], connection: Any) -> list[tuple[str, str]]:
+        try:
+            call(connection)
+        except Exception as error:
+            return [(frame.filename, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+        return []
+
+    with WebSocketServer(DROPS) as server:
+        for call in calls:
+            seen = []
+            for is_ours in (False, True):
+                connection: Any = websocket.WebSocket()
+                if is_ours:
+                    websocket_app.instrument_connection(connection, client_id="md-1", bus=bus)
+                connection.connect(server.url)
+                connection.recv()
+                seen.append(frames(call, connection))
+                connection.shutdown()
+            assert seen[0] == seen[1]
+            assert seen[0]

@@ -89,7 +89,7 @@ class ClockedBatch(Batch):
     def __init__(self, flush: Callable[[], object]) -> None:
         super().__init__()
         self._flush = flush
-        self.flushed_at = -1  # the end of the window that the clock was asked for last
+        self.flushed_at: int = -1  # the end of the window that the clock was asked for last
 
     def count(self, counts: Counts) -> None:
         """Count messages, and have them emitted in time."""
@@ -113,7 +113,7 @@ class Behind:
     __slots__ = ("last",)
 
     def __init__(self) -> None:
-        self.last = 0  # as it was reckoned last
+        self.last: int = 0  # as it was reckoned last
 
     def reckon(self, waiting: int, handled: int, busy: int, window: int) -> int:
         """At the end of a window of so many ns, of which it was busy for some: bytes that wait, and that it handled."""

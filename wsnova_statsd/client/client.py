@@ -210,10 +210,8 @@ class Client(Generic[Message]):
         return lifecycle
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread.
-
-        In a forked child nothing is done: the connection is the parent's.
-        """
+        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread. In a
+        forked child nothing is done: the connection is the parent's."""
         lifecycle = self._used()
         self._starts_here = False
         if lifecycle is not None:

@@ -48,7 +48,7 @@ class Tally:
     __slots__ = ("_counted", "reconnects")
 
     def __init__(self) -> None:
-        self.reconnects = 0
+        self.reconnects: int = 0
         # Messages received and sent, and the time of the last (time.monotonic()), before this link; and the link.
         self._counted: tuple[int, int, float, Link | None] = 0, 0, 0.0, None
 

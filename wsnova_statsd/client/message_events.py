@@ -19,7 +19,7 @@ from .. import events
 from ..checks import is_number
 from ..errors import DecodeError
 from ..link.frames import INVALID_DATA, TEXT, Received, Violation, is_text
-from ..telemetry import EventSlot, Recorder
+from ..telemetry import Bus, EventSlot, Recorder
 from .emitter import Emitter
 from .faults import Faults
 from .message_types import INVALID, UNKNOWN, MessageTypes
@@ -68,14 +68,14 @@ class TypedMessages:
         self.emit = emit
         self.slow_ns = slow_ns
         self._client_id = emit.client_id
-        self.bus = emit.bus
+        self.bus: Bus = emit.bus
         self._faults = faults
         self._types = types
         self._type_of = type_of
         self._typed = typed
         self._muted = False
         # Made anew by `attend`. All events of a message are emitted by what was made before it: pairs stay whole.
-        self.version = -1
+        self.version: int = -1
         self.thread: int | None = None
         self._slots: list[EventSlot] = []
         self._known: dict[str, Recorders] = {}
@@ -206,8 +206,8 @@ class MessageEvents(TypedMessages):
         self._aged: Recorder | None = None  # of the lag of each message
         self.lags: deque[int] = deque()  # ns, since the sums left last
         # Made anew by `attend`.
-        self.quiet = False  # nothing is emitted of single messages, and nothing looked for in them but answers
-        self.timed = False  # the sums have handlers, or a slow message has
+        self.quiet: bool = False  # nothing is emitted of single messages, and nothing looked for in them but answers
+        self.timed: bool = False  # the sums have handlers, or a slow message has
         self._begun: Recorder | None = None  # of the decoding of each message
         self.read: Callable[[Received], Read] = self._reader(None, heard=False)
 

@@ -73,11 +73,16 @@ class Seat(Protocol):
 class Foreign(ForeignMessages):
     """One client of another library, under one id."""
 
+    given: Given
+    over: bool
+
     def __init__(self, given: Given, profile: Profile, client_id: str, url: str) -> None:
         super().__init__(given, profile, client_id)
         self.client_id = client_id
+        self.host: str
+        self.uri: str
         self.host, self.uri = uri_of(url)
-        self.thread = threading.get_ident()  # that dialled last
+        self.thread: int = threading.get_ident()  # that dialled last
         self.seat: Callable[[], Seat | None] = lambda: None
         self._events = ConnectionEvents(self.emit, self._faults, 0)
         self._policy = RetryPolicy(profile)
@@ -85,11 +90,11 @@ class Foreign(ForeignMessages):
         self._begun = False
         self._dialled_ns = 0
         self._lost_ns = 0  # since when there is no link, or the first dial failed
-        self._since_ns = 0  # the last loss or failure
+        self.since_ns: int = 0  # the last loss or failure
         self._cause = ""
         self._closed = Turn()
         self._changed = Changes()
-        self.state = State.IDLE
+        self.state: State = State.IDLE
         process.on_fork(self)
         process.at_exit(self, process.CLIENT)
 
@@ -142,6 +147,7 @@ class Foreign(ForeignMessages):
     def hold(self) -> None:
         """Hold the id. Raises ClientIdInUse."""
         IDS.hold(self.bus, self.client_id, self)
+        living.add(self)
 
     def follows(self, given: Given, profile: Profile) -> bool:
         """Whether it can go on for what was given now."""
@@ -165,7 +171,6 @@ class Foreign(ForeignMessages):
         if not up:
             self._downtime.begins()
         DETAILS.join(self.emit)
-        living.add(self)
         self.emit.tell_state()
         CLOCK.start()
 
@@ -181,7 +186,7 @@ class Foreign(ForeignMessages):
         policy.tries += 1
         if self._lost_ns:
             policy.retries += 1
-            self._events.attempt(policy.retries, self.uri, (self._dialled_ns - self._since_ns) / 1e9, self._cause)
+            self._events.attempt(policy.retries, self.uri, (self._dialled_ns - self.since_ns) / 1e9, self._cause)
         self._events.started(self.uri, reconnect=bool(self._lost_ns))
 
     def connected(self, waiting: Callable[[], int]) -> Link:
@@ -253,7 +258,7 @@ class Foreign(ForeignMessages):
 
     def _missing(self, cause: str, since_ns: int, now: int) -> None:
         self.state = State.WAITING
-        self._cause, self._lost_ns, self._since_ns = cause, since_ns, now
+        self._cause, self._lost_ns, self.since_ns = cause, since_ns, now
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

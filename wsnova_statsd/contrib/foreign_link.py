@@ -69,9 +69,10 @@ class Link:
     __slots__ = ("_ending", "heard", "opened_ns", "uri", "waiting")
 
     def __init__(self, uri: str, waiting: Callable[[], int]) -> None:
-        self.uri = uri
-        self.waiting = waiting
-        self.opened_ns = self.heard = time.monotonic_ns()
+        self.uri: str = uri
+        self.waiting: Callable[[], int] = waiting
+        self.opened_ns: int = time.monotonic_ns()
+        self.heard: int = self.opened_ns
         self._ending = Turn()
 
     @property

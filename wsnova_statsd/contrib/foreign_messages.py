@@ -19,6 +19,7 @@ from ..client.message_events import ERROR, OK, UNHEARD, Recorders, TypedMessages
 from ..client.message_types import MessageTypes
 from ..client.stuck import WATCHDOG, Hand
 from ..profiles import Profile
+from ..telemetry import Bus
 from .foreign_link import Link
 from .given import Given
 
@@ -36,9 +37,9 @@ class Span:
     __slots__ = ("began", "message", "recorders")
 
     def __init__(self, message: tuple[int, bytes], recorders: Recorders) -> None:
-        self.message = message
-        self.recorders = recorders
-        self.began = 0  # when its processing began, ns of the monotonic clock
+        self.message: tuple[int, bytes] = message
+        self.recorders: Recorders = recorders
+        self.began: int = 0  # when its processing began, ns of the monotonic clock
 
 
 class _Here(threading.local):
@@ -53,11 +54,11 @@ class ForeignMessages:
     """What a foreign client reads and writes."""
 
     def __init__(self, given: Given, profile: Profile, client_id: str) -> None:
-        self.given = given
+        self.given: Given = given
         self.profile = profile
-        self.bus = given.on
-        self.emit = Emitter(self.bus, profile, client_id, given.tags)
-        self.over = False  # closed, or of a parent process
+        self.bus: Bus = given.on
+        self.emit: Emitter = Emitter(self.bus, profile, client_id, given.tags or {})
+        self.over: bool = False  # closed, or of a parent process
         self._faults = Faults(self.emit, client_id, profile.metadata_filter is not False, None)
         self._link: Link | None = None
         self._closing = False  # once the message in hand is processed

@@ -62,7 +62,7 @@ class Given:
     client_id: str | None = None
     profile: ProfileName | Profile | None = None
     message_type: MessageType = None
-    tags: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, Any] | None = None
     bus: Bus | None = None
     emits: Emits = field(default_factory=lambda: EMITS)
 

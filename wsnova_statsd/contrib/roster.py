@@ -26,6 +26,7 @@ from .foreign_link import uri_of
 from .given import Given
 
 _log = logging.getLogger(__name__)
+_MOST: Final = 1000  # clients that are kept for a next connection: a program may call many hosts once
 
 
 class Roster:
@@ -76,6 +77,12 @@ class Roster:
             self._reserved.pop((given.on, foreign.client_id), None)
             return foreign
 
+    def clients(self) -> list[Foreign]:
+        """Those that are not closed."""
+        with self._own_lock():
+            self._tidy()
+            return list(self._clients.values())
+
     def _own(self, given: Given, profile: Profile, url: str, seat: Seat) -> Foreign | None:
         """That which the seat dialled for last, or has an id for."""
         mine = [one for one in self._clients.values() if one.seat() is seat and one.bus is given.on]
@@ -117,10 +124,15 @@ class Roster:
         return foreign
 
     def _tidy(self) -> None:
-        """Let go of those that are closed, and of seats that are gone."""
+        """Let go of those that are closed, and of seats that are gone; of very many close those that ended first."""
         for key, foreign in list(self._clients.items()):
             if foreign.over:
                 del self._clients[key]
+        if len(self._clients) >= _MOST:
+            ended = sorted((one for one in self._clients.values() if not one.busy()), key=lambda one: one.since_ns)
+            for foreign in ended[: len(self._clients) - _MOST + 1]:
+                foreign.close()
+                del self._clients[foreign.bus, foreign.client_id]
         for key, seat in list(self._reserved.items()):
             if seat() is None:
                 del self._reserved[key]

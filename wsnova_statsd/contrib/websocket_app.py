@@ -73,7 +73,7 @@ def instrument(
         tags: Tags of its own on all its metrics. Default: none.
         bus: The ws.Bus to emit on. Default: that of ws.telemetry.
     """
-    given = Given(client_id, profile, message_type, tags or {}, bus)
+    given = Given(client_id, profile, message_type, tags, bus)
     if not isinstance(app, websocket.WebSocketApp):
         raise ConfigurationError(f"app is a {type(app).__name__}; give a websocket.WebSocketApp")
     before = vars(app).get(_KEY)
@@ -81,10 +81,10 @@ def instrument(
         raise ConfigurationError("this app is instrumented already; call uninstrument(app) first")
     if app.sock is not None or app.keep_running:
         raise ConfigurationError("this app runs already; instrument it before run_forever")
-    if before is not None:
-        before.undo(app)
     watched = _Watched(app, given)
     ROSTER.reserve(given, watched)
+    if before is not None:
+        before.undo(app)
     watched.begin(app)
     return app
 
@@ -106,16 +106,16 @@ def instrument_connection(
     says where it leads, as the library does not know any more: else that is the peer's address. The other arguments,
     and what is raised, are as in `instrument`.
     """
-    given = Given(client_id, profile, message_type, tags or {}, bus)
+    given = Given(client_id, profile, message_type, tags, bus)
     if not isinstance(ws, websocket.WebSocket):
         raise ConfigurationError(f"ws is a {type(ws).__name__}; give a websocket.WebSocket")
     before = vars(ws).get(_KEY)
     if before is not None and not before.owner.automatic:
         raise ConfigurationError("this connection is instrumented already; call uninstrument(ws) first")
-    if before is not None:
-        uninstrument(ws)
     owner = Owner(given)
     ROSTER.reserve(given, owner)
+    if before is not None:
+        uninstrument(ws)
     connection = _wrap(ws, owner)
     if ws.connected and ws.sock is not None:
         connection.adopt(url if url is not None else _peer(ws.sock))
@@ -144,7 +144,7 @@ def instrument_all(
 ) -> None:
     """Instrument every WebSocketApp and WebSocket that is made from now on, as `instrument` and `instrument_connection`
     do; to call those for one of them replaces what was given here. Raises ConfigurationError if they are already."""
-    given = Given(None, profile, message_type, tags or {}, bus)
+    given = Given(None, profile, message_type, tags, bus)
     if _ALL:
         raise ConfigurationError("all apps and connections are instrumented already; call uninstrument_all() first")
     for kind, made in ((websocket.WebSocketApp, _app_made), (websocket.WebSocket, _connection_made)):
@@ -276,7 +276,8 @@ class _Watched(Owner):
         self._expired = False  # a ping had got no pong in time when the library stopped its pings
         self._ending = 0  # the thread that is in on_error or on_close
         self._inside = False  # a callback that handles messages runs
-        self._kind: type = type(app)
+        self._has = dict.fromkeys(_HANDLERS, False)  # which of them are set
+        self._kind: type = type(app)  # its own class
 
     def busy(self) -> bool:
         """Whether it has a link, dials, or may dial again by itself."""
@@ -285,6 +286,7 @@ class _Watched(Owner):
 
     def begin(self, app: websocket.WebSocketApp) -> None:
         """Put a class that tells of what is set in the place of the app's own."""
+        self._kind = type(app)
         try:
             app.__class__ = _telling(self._kind)
         except TypeError as error:
@@ -316,8 +318,11 @@ class _Watched(Owner):
                 _wrap(value, self)
         elif name == "last_ping_tm":  # the library forgets its pings before it closes, in some ways twice
             self._expired = self._expired or (not value and self._pong_is_late())
-        elif callable(value) and getattr(value, "of", None) is not self:
-            return self._wrapped(name, value)
+        else:
+            if name in _HANDLERS:
+                self._has[name] = value is not None
+            if callable(value) and getattr(value, "of", None) is not self:
+                return self._wrapped(name, value)
         return value
 
     def _wrapped(self, name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -347,12 +352,13 @@ class _Watched(Owner):
         @functools.wraps(callback, updated=())
         def called(*arguments: Any, **named: Any) -> Any:
             """In the thread that reads: a message is handled, or a fragment of one."""
-            connection = self._reading()
-            if connection is None:
+            connection = self.reading
+            if connection is None or self._inside:  # the program itself calls it, in another one say
                 return callback(*arguments, **named)
-            self._inside, fault = True, None
-            connection.begin()
+            fault = None
             try:
+                self._inside = True
+                connection.begin()
                 return callback(*arguments, **named)
             except BaseException as error:
                 without_us(error)
@@ -360,7 +366,7 @@ class _Watched(Owner):
                 raise
             finally:
                 self._inside = False
-                last = not first or not self._follows(connection.continued)
+                last = not first or not self._has["on_cont_message" if connection.continued else "on_message"]
                 connection.handled(failed=fault is not None, last=last)
                 if isinstance(fault, Exception) and self.foreign is not None:
                     self.foreign.raised(fault)
@@ -368,21 +374,9 @@ class _Watched(Owner):
 
         return called
 
-    def _reading(self) -> Connection | None:
-        """The connection whose message a callback is given; None if the program itself calls it, in another one say."""
-        app = self._app()
-        ws = None if app is None or self._inside else app.sock
-        return None if ws is None else vars(ws).get(_KEY)
-
-    def _follows(self, continued: bool) -> bool:
-        """Whether another callback handles a message beside on_data, or a fragment that continues one."""
-        app = self._app()
-        return app is not None and (app.on_cont_message if continued else app.on_message) is not None
-
     def handled(self, continued: bool) -> bool:
         """Whether any callback handles it."""
-        app = self._app()
-        return app is not None and (app.on_data is not None or self._follows(continued))
+        return self._has["on_data"] or self._has["on_cont_message" if continued else "on_message"]
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -409,7 +403,7 @@ class _Watched(Owner):
         """The program closes the app. True if that ends the client: not in on_error or on_close, once the link is lost,
         where it cleans up."""
         ends = self._ending != threading.get_ident() or self.live()
-        for connection in list(self.connections):
+        for connection in self.connections:
             connection.local = True
         return ends
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress, tee
 from pathlib import Path
+from types import MethodType
 from typing import Any, Final
 
 from ..clock import CLOCK
@@ -61,15 +62,25 @@ class Owner:
         self.given = given
         self.automatic = False  # by instrument_all
         self.foreign: Foreign | None = None
-        self.connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._connections: tuple[weakref.ref[Connection], ...] = ()  # replaced as a whole: any thread may look
+        self.reading: Connection | None = None  # whose message callbacks are given
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are not collected. Any thread."""
+        return [one for one in (weak() for weak in self._connections) if one is not None]
+
+    def add(self, connection: Connection) -> None:
+        """It has this one too."""
+        self._connections = tuple(map(weakref.ref, (*self.connections, connection)))
 
     def live(self) -> bool:
         """Whether it has a link. Any thread."""
-        return any(one.link is not None for one in list(self.connections))
+        return any(one.link is not None for one in self.connections)
 
     def busy(self) -> bool:
         """Whether it has a link, dials, or may dial again by itself. Any thread."""
-        return any(one.link is not None or one.dialling for one in list(self.connections))
+        return any(one.link is not None or one.dialling for one in self.connections)
 
     def handled(self, continued: bool) -> bool | None:
         """Whether a callback handles a message, or a fragment that continues one; None if that cannot be seen."""
@@ -114,17 +125,17 @@ class Connection:
     def __init__(self, ws: Any, owner: Owner, library: Library) -> None:
         self._ws = weakref.ref(ws)
         self._library = library
-        self.owner = owner
+        self.owner: Owner = owner
         self._foreign: Foreign | None = None
         self.link: Link | None = None
-        self.dialling = False
-        self.local = False  # the program closes the app
+        self.dialling: bool = False
+        self.local: bool = False  # the program closes the app
         self._leaving: Loss | None = None  # the connection is being closed, for this reason
         self._pending: Loss | None = None  # what a read or write that raised would make of the link
         self._span: Span | None = None  # the message that was read last, until it is processed
         self._part: _Part | None = None  # the fragments that were read
         self._out: _Part | None = None  # those that were sent
-        self.continued = False  # what was read last continues a message
+        self.continued: bool = False  # what was read last continues a message
         self._began = self._ended = 0  # of its callbacks, ns
         self._failed = False  # one of them raised
         self._idle_since = 0  # when the last one returned; 0 for a bare connection
@@ -133,13 +144,12 @@ class Connection:
         self._own = {name: vars(ws)[name] for name in _AROUND if name in vars(ws)}  # the program's
         self._finalizer = weakref.finalize(ws, self._collected)
         self._finalizer.atexit = False
-        owner.connections.add(self)
+        owner.add(self)
 
     def give_to(self, owner: Owner) -> None:
         """Another owner, before the first dial."""
-        self.owner.connections.discard(self)
         self.owner = owner
-        owner.connections.add(self)
+        owner.add(self)
 
     def methods(self, ws: Any) -> dict[str, Callable[..., Any]]:
         """What takes the place of the connection's methods."""
@@ -147,20 +157,16 @@ class Connection:
 
     def _method(self, ws: Any, name: str) -> Callable[..., Any]:
         own, function, weak = self._own.get(name), getattr(type(ws), name), self._ws
-        around = partial(_AROUND[name], self)
-
-        def original(*arguments: Any, **named: Any) -> Any:
-            return function(weak(), *arguments, **named)
-
-        before = original if own is None else own
+        around = MethodType(_AROUND[name], self)
 
         def method(*arguments: Any, **named: Any) -> Any:
             try:
-                return around(before, arguments, named)
+                return around(MethodType(function, weak()) if own is None else own, arguments, named)
             except BaseException as error:
                 without_us(error)
                 raise
 
+        method.__name__, method.__doc__ = name, function.__doc__
         return method
 
     def undo(self, ws: Any) -> None:
@@ -229,18 +235,23 @@ class Connection:
             self.link = None
 
     def _close(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
-        """close, shutdown, abort: by the program, or by the library once it gives the connection up."""
-        if self.link is None or self._leaving is not None:
+        """close, shutdown, abort: by the program, or by the library once it gives the connection up. One that is
+        interrupted before it has done anything is none."""
+        if self.link is None:
             return original(*arguments, **named)
-        self._leaving = loss = self.owner.why() or (None if self.local else self._pending) or LOCAL
-        if loss is not LOCAL:  # it is over; that the library says goodbye may take seconds
-            self._end(loss)
+        before, done, loss = self._leaving, False, LOCAL
         try:
-            return original(*arguments, **named)
+            self._leaving = loss = before or self.owner.why() or (None if self.local else self._pending) or LOCAL
+            if loss is not LOCAL:  # it is over; that the library says goodbye may take seconds
+                self._end(loss)
+            result = original(*arguments, **named)
+            done = True
+            return result
         finally:
-            if loss is LOCAL:
+            if loss is LOCAL and (done or not getattr(self._ws(), "connected", False)):
                 self._end(loss)
                 self.owner.left()
+            self._leaving = before
 
     def _collected(self) -> None:
         """Nothing holds the connection any more. Waits for nothing, calls no code of the program: the clock emits."""
@@ -301,7 +312,7 @@ class Connection:
         self.continued = opcode == CONTINUATION
         handled = self.owner.handled(self.continued)
         if handled:
-            self._span = span
+            self._span, self.owner.reading = span, self
         elif span is not None:
             self._part = None
             if handled is not None:
@@ -326,7 +337,7 @@ class Connection:
         """What was read last is processed."""
         span, part, took, failed = self._span, self._part, self._ended - self._began, self._failed
         began, self._began, self._span, self._failed = self._began, 0, None, False
-        self._idle_since = self._ended
+        self._idle_since, self.owner.reading = self._ended, None
         if part is not None:
             part.spent += took if began else 0
         if span is not None:

@@ -61,10 +61,10 @@ class Connection:
         self.client = client
         self.former: type[Any] = type(connection)
         self.closing = False  # the program has called close()
-        self.over = False
-        self.warns = hasattr(connection, "maybe_raise_legacy_warning")
+        self.over: bool = False
+        self.warns: bool = hasattr(connection, "maybe_raise_legacy_warning")
         self.span: Span | None = None  # of the message that was received last
-        self.waited = 0  # ns that the program waited for messages, and that the client was not told of yet
+        self.waited: int = 0  # ns that the program waited for messages, and that the client was not told of yet
         self._connection = connection
         self._place = place
         self._link: Link | None = None
@@ -244,8 +244,9 @@ class Gathered:
     """The fragments of one message on their way; `count`, `size` and `opcode` are those of what has passed."""
 
     def __init__(self, source: Iterable[Any], text: bool | None, *, keeps: bool) -> None:
-        self.count = self.size = 0
-        self.opcode = BINARY
+        self.count: int = 0
+        self.size: int = 0
+        self.opcode: int = BINARY
         self._source = source
         self._text = text
         self._keeps = keeps

@@ -37,8 +37,8 @@ try:
     from websockets import exceptions
     from websockets.sync import client as library
     from websockets.sync.client import ClientConnection
-except ImportError as error:
-    raise MissingExtra("websockets", "websockets") from error
+except ImportError as _missing:
+    raise MissingExtra("websockets", "websockets") from _missing
 
 __all__ = ["connect", "instrument", "instrument_all", "reconnect", "uninstrument", "uninstrument_all"]
 

@@ -33,11 +33,11 @@ class FrameWriter:
         self._session = session
         self._transport = transport
         self._rest = b""  # of a control frame that did not go out whole; goes before anything else
-        self.busy = False  # whoever holds `sending` is in the midst of a frame
-        self.over = False  # the link has ended: nothing more goes out
-        self.retry_at = NEVER  # when a control frame that did not go out is tried again
-        self.sent = 0  # data frames that are out
-        self.unsent = 0  # bytes that the peer had not taken at the last look
+        self.busy: bool = False  # whoever holds `sending` is in the midst of a frame
+        self.over: bool = False  # the link has ended: nothing more goes out
+        self.retry_at: float = NEVER  # when a control frame that did not go out is tried again
+        self.sent: int = 0  # data frames that are out
+        self.unsent: int = 0  # bytes that the peer had not taken at the last look
 
     def look(self) -> int:
         """How many bytes the peer has not taken yet."""
