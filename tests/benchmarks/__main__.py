@@ -38,6 +38,7 @@ from . import (
     receive_only,
     reconnect,
     table,
+    watch,
 )
 from .harness import BENCHMARKS, Row, Run
 
@@ -58,6 +59,7 @@ MODULES = (
     instrumented,
     instrumented_websockets,
     import_time,
+    watch,
     growth,
 )
 ORDER = [name for module in MODULES for name, run in BENCHMARKS.items() if run.__module__ == module.__name__]

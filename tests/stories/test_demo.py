@@ -1,21 +1,18 @@
 """The demo as users start it: its numbers add up with every profile, to a receiver, in a terminal and interrupted."""
 
-import fcntl
 import json
-import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.stories.test_examples import ROOT, environment
+from tests.terminals import Terminal
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -24,7 +21,6 @@ CWD = ROOT / "examples"  # python -m looks here first: no place that has the pac
 DEMO = [sys.executable, "-m", "wsnova_statsd", "demo"]
 PROFILES = ("financial", "standard", "lightweight")
 ALERT = re.compile(r"Slow message processing: \d+\.\d+ms for trade")
-ROWS, COLUMNS = 24, 80
 
 Run = subprocess.CompletedProcess[str]
 
@@ -50,10 +46,10 @@ def agent() -> Iterator[DogStatsDReceiver]:
 
 @pytest.fixture(scope="module")
 def runs(agent: DogStatsDReceiver) -> dict[str, Run]:
-    """All at once: each takes five seconds."""
+    """All at once: each takes five seconds, but the one with nothing given."""
     started = {profile: _start("--seconds", "5", "--json", "--profile", profile) for profile in PROFILES}
     started["to"] = _start("--seconds", "5", "--json", "--to", f"127.0.0.1:{agent.port}")
-    started["lines"] = _start("--seconds", "5")
+    started["lines"] = _start()
     return {name: _end(process) for name, process in started.items()}
 
 
@@ -110,7 +106,7 @@ def test_without_a_terminal_the_demo_prints_a_line_a_second_and_the_event(runs: 
     assert (run.returncode, run.stderr) == (0, "")
     assert "\x1b" not in run.stdout
     lines = run.stdout.splitlines()
-    assert [line.split()[0] for line in lines if re.match(r" +\d+ s ", line)] == [str(second) for second in range(6)]
+    assert [line.split()[0] for line in lines if re.match(r" +\d+ s ", line)] == [str(second) for second in range(16)]
     assert any(line.strip().startswith("event: warning: Slow message processing: ") for line in lines)
     assert "The numbers add up:" in lines
 
@@ -138,45 +134,55 @@ def test_an_agent_that_is_not_there_is_told_and_ends_in_status_1() -> None:
     assert re.search(r"!! reporter .* pending; last error: refused", run.stdout)
 
 
-def test_in_a_terminal_the_demo_draws_in_place_and_ctrl_c_ends_it_with_the_summary() -> None:
-    """No frame is larger than the terminal, and the cursor and the screen are given back."""
-    text, status = _in_terminal(until="1/15 s")
+def _in_terminal(command: list[str]) -> Terminal:
+    environ = {**environment(), "PYTHONWARNINGS": "default"}  # what the view's libraries warn of is theirs to mend
+    return Terminal(command, environ, 80, 24, CWD)
+
+
+@pytest.mark.alone
+def test_in_a_terminal_the_demo_opens_the_live_view_within_three_seconds_and_q_ends_it_with_the_summary() -> None:
+    """The terminal is given back as it was; nothing is drawn after it."""
+    began = time.monotonic()
+    with _in_terminal(DEMO) as terminal:
+        assert terminal.wait_for("1 metrics", 3.0), terminal.text
+        assert time.monotonic() - began < 3
+        assert terminal.wait_for("websocket.connection"), terminal.text
+        terminal.type("c")  # clears nothing: the summary is of the whole run
+        terminal.type("q")
+        status, text = terminal.end()
+    drawn, _, left = text.rpartition("\x1b[?1049l")
+    assert "\x1b[?1049h" in drawn
     assert status == 0
-    drawn, _, left = text.rpartition("\x1b[?25h\x1b[?1049l")
-    assert drawn.startswith("\x1b[?1049h\x1b[?25l")
-    frames = [frame.replace("\x1b[K", "").replace("\x1b[J", "") for frame in drawn.split("\x1b[H")[1:]]
-    assert len(frames) <= 20
-    for frame in frames:
-        lines = frame.split("\r\n")
-        assert len(lines) <= ROWS
-        assert max(map(len, lines)) <= COLUMNS
-    assert "websocket.message.received" in frames[-1]
-    assert "\x1b" not in left
     assert "The numbers add up:" in left
 
 
-def _in_terminal(until: str) -> tuple[str, int]:
-    """Run the demo in a pseudo-terminal, interrupt it when it has written this; what it wrote, and its status."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    sized = {name: value for name, value in environment().items() if name not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(
-        DEMO, cwd=CWD, env={**sized, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+def test_when_its_time_is_over_the_view_gives_way_to_the_alert_and_the_summary() -> None:
+    with _in_terminal([*DEMO, "--seconds", "5"]) as terminal:
+        status, text = terminal.end(30)
+    left = text.rpartition("\x1b[?1049l")[2]
+    assert status == 0
+    assert re.search(r"warning: Slow message processing: \S+ms for trade", left)
+    assert "The numbers add up:" in left
+
+
+def test_sigterm_ends_the_view_in_order() -> None:
+    with _in_terminal(DEMO) as terminal:
+        assert terminal.wait_for("1 metrics"), terminal.text
+        terminal.process.send_signal(signal.SIGTERM)
+        status, text = terminal.end()
+    assert status == 0
+    assert "The numbers add up:" in text.rpartition("\x1b[?1049l")[2]
+
+
+def test_without_the_extra_a_terminal_gets_plain_lines_and_is_told_how_to_see_more() -> None:
+    code = "import sys; sys.modules['textual'] = None; from wsnova_statsd.cli.main import main; "
+    code += "sys.exit(main(['demo', '--seconds', '5']))"
+    with _in_terminal([sys.executable, "-c", code]) as terminal:
+        status, text = terminal.end(30)
+    assert status == 0
+    assert "\x1b" not in text
+    assert text.startswith(
+        "no live view: textual is not installed; install it with: pip install 'wsnova-statsd[watch]'"
     )
-    os.close(theirs)
-    written = b""
-    told = False
-    try:
-        while True:
-            try:
-                chunk = os.read(ours, 65_536)
-            except OSError:  # how Linux tells that the other end is closed
-                break
-            written += chunk
-            if not told and until.encode() in written:
-                told = True
-                process.send_signal(signal.SIGINT)
-        return written.replace(b"^C", b"").decode(), process.wait(10)
-    finally:
-        process.kill()
-        os.close(ours)
+    assert "  1 s sent " in text
+    assert "The numbers add up:" in text

@@ -28,7 +28,8 @@ def test_the_wheel_has_the_package_its_plugin_and_nothing_else(installed: Path) 
     """The plugin lies at the top, where pytest finds it without importing the package."""
     plugin = "wsnova_statsd/testing/plugin/wsnova_statsd_pytest.py"
     files = {name for name in _files(installed) if not re.match(r"wsnova_statsd-[^/]*\.dist-info/|bin/", name)}
-    wanted = _sources("wsnova_statsd") - {plugin} | {"wsnova_statsd/py.typed", "wsnova_statsd_pytest.py"}
+    data = {"wsnova_statsd/py.typed", "wsnova_statsd/watch/templates/app_index.html"}
+    wanted = _sources("wsnova_statsd") - {plugin} | data | {"wsnova_statsd_pytest.py"}
     assert files - {plugin} == wanted
 
 

@@ -149,6 +149,9 @@ def test_two_tabs_show_the_same_and_four_are_the_most() -> None:
         tabs = [page.tab() for _ in range(4)]
         for tab in tabs[:2]:
             assert _shows(tab, "orders")
+        processes = [pid for pid in _descendants(page.process.pid) if "watch.tab" in _read(pid, "cmdline")]
+        assert len(processes) >= 4
+        assert {inode for pid in processes for inode in _sockets(pid)}.isdisjoint(_bound())
         with pytest.raises(websocket.WebSocketBadStatusException) as refused:
             page.tab()
         assert refused.value.status_code == 503
@@ -172,7 +175,8 @@ def _shows(tab: websocket.WebSocket, text: str) -> bool:
     deadline = time.monotonic() + 20
     seen = b""
     while time.monotonic() < deadline:
-        seen += bytes(tab.recv_frame().data)
+        data = tab.recv()
+        seen += data if isinstance(data, bytes) else data.encode()
         if text.encode() in seen:
             return True
     return False
@@ -203,6 +207,23 @@ def _descendants(pid: int) -> list[int]:
     """It, and whatever it has started."""
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     return [pid, *(one for child in children.stdout.split() for one in _descendants(int(child)))]
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inodes of the sockets that a process has open."""
+    links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
+def _bound() -> set[str]:
+    """The inodes of all sockets that have an address of their own."""
+    found = set()
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        found |= {line.split()[9] for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]}
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        found |= {line.split()[6]} if len(line.split()) > 7 else set()  # the path comes last
+    assert found
+    return found
 
 
 def _read(pid: int, name: str) -> str:

@@ -83,6 +83,18 @@ def test_where_to_ship_is_handed_on_as_the_reporter_takes_it(tmp_path: Path) -> 
         assert parse(["demo", "--socket", f"unix://{path}"]).socket == {"socket_path": path}
 
 
+def test_where_to_forward_is_a_host_and_a_port_or_a_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path has a slash in it; a stream takes no datagrams."""
+    path = str(tmp_path / "dsd")
+    parse = build_parser().parse_args
+    assert parse(["watch", "--forward", "[::1]:8125"]).forward == ("::1", 8125)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(path)
+        for given in (path, f"unix://{path}", f"unixgram://{path}"):
+            assert parse(["watch", "--forward", given]).forward == path
+    assert "is a stream" in _refused(capsys, "watch", "--forward", f"unixstream://{path}")
+
+
 def test_unless_told_otherwise_the_demo_takes_15_seconds_of_the_financial_profile() -> None:
     args = build_parser().parse_args(["demo"])
     assert (args.seconds, args.profile, args.to, args.socket, args.json) == (15.0, "financial", None, None, False)

@@ -96,9 +96,9 @@ def test_a_distributions_figures_are_those_of_the_last_minute() -> None:
 
 def test_a_line_that_cannot_be_read_harms_none_of_its_neighbours() -> None:
     model = _model(FakeClock(), b"a:1|c\nrubbish\nb:nan|g\nc:1e999|g\nd:1.2.3|c\na:2|c\n\n\xff\xfe:1|c")
-    model.take([b"c:1e999|g\nd:1.2.3|c"])
+    model.take([b"c:1e999|g\na:1.2.3|c\na:3|c"])
     rows = _rows(model)
-    assert rows["a#"].value == 3.0
+    assert rows["a#"].value == 6.0
     assert "b#" not in rows
     _, _, rejected, _ = model.seen()
     assert {one.reason.partition(":")[0]: one.count for one in rejected} == {
@@ -109,10 +109,22 @@ def test_a_line_that_cannot_be_read_harms_none_of_its_neighbours() -> None:
     }
 
 
-def test_a_datagram_that_the_agent_would_cut_is_told() -> None:
+def test_a_datagram_that_the_agent_would_cut_is_cut_and_told() -> None:
+    """The line that is cut in half counts nowhere."""
     model = _model(FakeClock(), b"a:1|c\n" * 2000)
-    assert [(one.count, one.reason[:27]) for one in model.seen()[2]] == [(1, "a datagram of more than 819")]
-    assert _rows(model)["a#"].value == 2000
+    told = [(one.count, one.reason.partition(":")[0]) for one in model.seen()[2]]
+    cut = "a datagram of more than 8192 bytes, of which the Agent reads no more"
+    assert told == [(1, cut), (1, "no type that there is")]
+    assert _rows(model)["a#"].value == 8192 // 6
+
+
+def test_long_lines_are_added_up_too_and_not_remembered() -> None:
+    """Twenty thousand of them would be much to remember."""
+    tag = "x" * 4000
+    model = _model(FakeClock(), *(f"c:{number}|c|#{tag}".encode() for number in range(5)))
+    model.take([f"d:1:2|d|#{tag}".encode(), f"d:1e999|d|#{tag}".encode()])
+    assert [row.value for row in model.rows()] == [10.0, 1.5]
+    assert [one.count for one in model.seen()[2]] == [1]
 
 
 def test_events_and_checks_are_kept_in_order_and_bounded() -> None:

@@ -4,7 +4,7 @@ import io
 import json
 
 from tests.unit.watching import snapshot
-from wsnova_statsd.watch.plain import Lines, print_all
+from wsnova_statsd.watch.plain import Lines, Printer
 from wsnova_statsd.watch.snapshot import Snapshot, Traffic, from_json, to_json
 
 SHOWN = snapshot(
@@ -73,20 +73,22 @@ class _Out(io.StringIO):
         self.flushed += 1
 
 
-def test_it_prints_until_it_is_over_and_once_more_and_flushes_each_line() -> None:
-    source, out = _Source(), _Out()
-    slept = list[float]()
-    print_all(source, out, document=True, over=lambda: len(slept) == 2, sleep=slept.append)
+def test_it_prints_a_document_a_second_until_it_is_over_and_flushes_each() -> None:
+    out, slept = _Out(), list[float]()
+    Printer(_Source(), out, document=True).run(lambda: len(slept) == 2, slept.append)
     documents = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [document["rows"][0]["value"] for document in documents] == [1.0, 2.0, 3.0]
+    assert [document["rows"][0]["value"] for document in documents] == [1.0, 2.0]
     assert slept == [1.0, 1.0]
-    assert out.flushed >= 3
+    assert out.flushed >= 2
 
 
-def test_ctrl_c_ends_it_with_what_has_come_since() -> None:
+def test_ctrl_c_ends_it_and_what_has_come_since_can_be_told() -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
     out = io.StringIO()
-    print_all(_Source(), out, sleep=interrupt)
+    printer = Printer(_Source(), out)
+    printer.run(lambda: False, interrupt)
+    assert out.getvalue() == ""
+    printer.tell()
     assert out.getvalue().split()[1] == "a"

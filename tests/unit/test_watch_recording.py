@@ -1,6 +1,5 @@
 """Recordings: what was written reads back byte for byte, a person's edits are taken, and faults name their line."""
 
-import io
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,27 @@ from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.watch.recording import HEAD, Recorder, read
 
 
-def _written(datagrams: list[bytes]) -> str:
-    file = io.StringIO()
-    recorder = Recorder(file, 100.0)
+def _write(path: Path, datagrams: list[bytes]) -> None:
+    recorder = Recorder(path, 100.0)
     for number, data in enumerate(datagrams):
         recorder.write([data], 100.0 + number / 4)
-    return file.getvalue()
+    recorder.close()
 
 
 @given(st.lists(st.binary(max_size=60) | st.text(max_size=30).map(str.encode)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_was_recorded_reads_back_byte_for_byte(tmp_path: Path, datagrams: list[bytes]) -> None:
     path = tmp_path / "recording"
-    path.write_text(_written(datagrams), encoding="utf-8", newline="")
+    _write(path, datagrams)
     found = list(read(path))
     assert [data for _, data in found] == datagrams
     assert [at for at, _ in found] == [number / 4 for number in range(len(datagrams))]
 
 
-def test_a_recording_is_text_that_a_person_can_read() -> None:
-    text = _written([b"a.b:1|c|#x:\xc3\xbc\nc:2|g", b"_e{1,4}:t|a\\nb", b"\x1b\xff"])
-    assert text.splitlines() == [
+def test_a_recording_is_text_that_a_person_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "recording"
+    _write(path, [b"a.b:1|c|#x:\xc3\xbc\nc:2|g", b"_e{1,4}:t|a\\nb", b"\x1b\xff"])
+    assert path.read_text(encoding="utf-8").splitlines() == [
         HEAD,
         "0.000000 a.b:1|c|#x:\u00fc",
         "+ c:2|g",

@@ -66,10 +66,38 @@ def test_leaving_ends_a_long_replay_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
-def test_a_disk_that_is_full_ends_the_recording_and_is_told() -> None:
-    """What arrives is shown all the same. The head of the recording is refused already."""
-    with pytest.raises(OSError, match="No space left"), Session(Given(port=0, record="/dev/full")):
+def test_a_disk_that_is_full_from_the_beginning_is_told_at_once() -> None:
+    session = Session(Given(port=0, record="/dev/full"))
+    with pytest.raises(ConfigurationError, match="cannot write the recording /dev/full: No space left"), session:
         pass
+
+
+def test_a_recording_that_cannot_go_on_is_told_and_what_arrives_is_shown_all_the_same(tmp_path: Path) -> None:
+    """Written to a pipe whose reader leaves."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    session = Session(Given(port=0, record=str(path)))
+    with session, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        os.close(reader)
+        for number in (1, 2):
+            sender.sendto(b"a:1|c", session.address)
+            assert until(partial(_has, session, number))
+        shown = session.snapshot()
+    assert shown.note == "the recording ends here: [Errno 32] Broken pipe"
+    assert shown.rows[0].value == 2.0
+
+
+def test_a_recording_that_is_spoilt_while_it_is_replayed_ends_there_and_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "feed.txt"
+    path.write_text("0 a:1|c\n" * 20_000 + "0.5 a:1|c\n" * 20_000, encoding="utf-8")
+    with Session(Given(replay=str(path))) as session:
+        assert until(lambda: session.model.lines == 20_000)
+        with path.open("r+b") as file:
+            file.seek(-8, os.SEEK_END)
+            file.write(b"\nrubbish")
+        assert session.ended.wait(10)
+        assert "the replay has ended: line 40000 of" in session.snapshot().note
 
 
 SENDER = """
@@ -100,6 +128,14 @@ def test_leaving_ends_the_program_and_what_it_started() -> None:
     with session:
         assert until(lambda: session.model.lines == 1)
     assert session.status == 128 + 15
+
+
+def test_a_program_that_does_not_heed_sigterm_is_killed() -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
+    session = Session(Given(port=0), Command([sys.executable, "-c", code], patience=0.1))
+    with session:
+        assert until(lambda: session.snapshot().output == ("on",))
+    assert session.status == 128 + 9
 
 
 def test_a_program_that_cannot_be_started_is_told_and_nothing_stays_open() -> None:

@@ -111,14 +111,15 @@ def _with_view(demo: Demo, profile: str, interrupted: Callable[[], bool]) -> Sum
     thread = threading.Thread(target=run, name="wsnova-demo", daemon=True)
     thread.start()
     try:
-        board.run(demo.watched, PROFILES[profile].kpi_targets, over.is_set)
+        board.run(demo, PROFILES[profile].kpi_targets, over.is_set)
     finally:
         left.set()
         thread.join()
     (found,) = ended
     if isinstance(found, BaseException):
         raise found
-    print("\n".join(printable(event_line(event), sys.stdout) for event in demo.events()))
+    for event in demo.events():
+        print(printable(event_line(event), sys.stdout))
     return found
 
 

@@ -18,7 +18,7 @@ from ..profiles import Profile
 from ..reporters.statsd import StatsdReporter
 from ..telemetry import Bus
 from ..watch.session import Given, Session
-from ..watch.snapshot import Row, SeenEvent
+from ..watch.snapshot import Row, SeenEvent, Snapshot
 from .demo_feed import Feed
 from .demo_lines import Moment
 from .demo_summary import Arrived, Counted, Staged, Summary, slow_alerts, summarize
@@ -122,6 +122,13 @@ class Demo:
                 return
             show(self.moment())
             time.sleep(_FRAME)
+
+    def snapshot(self) -> Snapshot:
+        """What a view shows."""
+        return self.watched.snapshot()
+
+    def clear(self) -> None:
+        """Nothing: in the end the figures have to be those of the whole run."""
 
     # -- what there is to see -----------------------------------------------------------------------------------------
 

@@ -87,11 +87,15 @@ def run(args: argparse.Namespace) -> int:
         with _session(args) as session:
             serve(session, args.web, profile)
     elif args.plain or args.json:
-        from ..watch.plain import print_all
+        from ..watch.plain import Printer
 
-        with _ended_by_sigterm(), _session(args) as session:
-            print_all(session, document=args.json, needle=args.filter, over=lambda: _is_over(session))
-            return _status(session)
+        session = _session(args)
+        printer = Printer(session, document=args.json, needle=args.filter)
+        with _ended_by_sigterm(), session:
+            printer.run(lambda: _is_over(session))
+            status = _status(session)
+        printer.tell()  # stopped by now: all that had arrived is in it
+        return status
     else:
         from ..watch.board import run as show
 

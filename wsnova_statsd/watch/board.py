@@ -26,8 +26,8 @@ try:
     from textual.strip import Strip
     from textual.widget import Widget
     from textual.widgets import Input
-except ImportError as error:
-    raise MissingExtra("textual", "watch") from error
+except ImportError as _missing:
+    raise MissingExtra("textual", "watch") from _missing
 
 _EVERY: Final = 1.0  # seconds between two snapshots
 _SOON: Final = 0.2  # seconds until the first one
@@ -50,7 +50,7 @@ _STYLES: Final = {
 class Lines(Widget, can_focus=True):
     """Puts the view's lines up."""
 
-    DEFAULT_CSS = "Lines { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS: ClassVar[str] = "Lines { width: 1fr; height: 1fr; }"
 
     def __init__(self, view: View) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ def _style(names: str) -> Style:
 class Board(App[None]):
     """The application. `source` gives the snapshots; `over`, asked now and then, ends it when it returns True."""
 
-    ENABLE_COMMAND_PALETTE = False
-    CSS = f"""
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
+    CSS: ClassVar[str] = f"""
     Screen {{ background: {_BACKGROUND}; }}
     Input {{ height: 1; border: none; dock: bottom; display: none; }}
     """
@@ -113,8 +113,8 @@ class Board(App[None]):
 
     def __init__(self, source: Source, targets: KpiTargets, over: Callable[[], bool] | None = None) -> None:
         super().__init__()
-        self.title = "wsnova-statsd watch"
-        self.view = View(targets, time.monotonic)
+        self.title: str = "wsnova-statsd watch"
+        self.view: View = View(targets, time.monotonic)
         self._source = source
         self._over = over
         self._lines = Lines(self.view)

@@ -58,9 +58,9 @@ def _style(judged: list[Judged]) -> str:
 
 
 def _kpis(client: ClientView, width: int) -> list[Line]:
-    """Each KPI with its value, its target and the verdict."""
+    """Each KPI with its value, its target and the verdict, those that are missed first."""
     lines: list[Line] = [[(f"KPIs of {client.name}", "bold")]]
-    for one in client.kpis:
+    for one in sorted(client.kpis, key=lambda one: one.kpi.ok is not False):
         kpi = one.kpi
         target = "" if kpi.target is None else f"{kpi.target[0]} {kpi.target[1]:g}"
         verdict: Span = ("", "") if kpi.status is None else STATUSES[kpi.status]

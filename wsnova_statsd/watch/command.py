@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -20,17 +19,18 @@ from .datagrams import printable
 
 _KEPT: Final = 1000  # lines of output
 _LONGEST: Final = 2000  # characters of one of them
-_PATIENCE: Final = 5.0  # seconds from SIGTERM to SIGKILL
 # What would send the metrics elsewhere than to DD_AGENT_HOST and DD_DOGSTATSD_PORT.
 _ELSEWHERE: Final = ("DD_DOGSTATSD_URL", "DD_DOGSTATSD_SOCKET", "WSNOVA_STATSD_SOCKET_PATH")
 
 
 class Command:
-    """Starts `argv`. With `through`, its output is passed through to there and not kept."""
+    """Starts `argv`. With `through`, its output is passed through to there and not kept. In the end it has `patience`
+    seconds from SIGTERM to SIGKILL."""
 
-    def __init__(self, argv: Sequence[str], through: IO[str] | None = None) -> None:
+    def __init__(self, argv: Sequence[str], through: IO[str] | None = None, patience: float = 5.0) -> None:
         self._argv = list(argv)
         self._through = through
+        self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._lines: deque[str] = deque(maxlen=_KEPT)  # appended by the thread
@@ -62,7 +62,7 @@ class Command:
         if process.poll() is None:
             self._tell(signal.SIGTERM)
             try:
-                process.wait(_PATIENCE)
+                process.wait(self._patience)
             except subprocess.TimeoutExpired:
                 self._tell(signal.SIGKILL)
                 process.wait()
@@ -101,8 +101,3 @@ def environment(environ: Mapping[str, str], host: str, port: int) -> dict[str, s
     """What the program is given: these variables, without those that would send its metrics elsewhere."""
     kept = {key: value for key, value in environ.items() if key not in _ELSEWHERE}
     return {**kept, "DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-
-
-def through(kept: bool) -> IO[str] | None:
-    """Where a program's output goes if there is no tab for it: to stderr, as stdout is ours."""
-    return None if kept else sys.stderr

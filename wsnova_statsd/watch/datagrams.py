@@ -20,6 +20,8 @@ KINDS: Final = {
     "s": "set",
 }
 SAMPLES: Final = frozenset({"distribution", "histogram", "timer"})
+NOT_A_NUMBER: Final = "a value that is not a number: the Agent drops the line without a word"
+NOT_FINITE: Final = "a value that is NaN or infinite: the Agent drops the line without a word"
 AGENT_READS: Final = 8192  # bytes of a datagram
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -99,8 +101,7 @@ def _metric(line: str) -> Metric | str:
     values = (packed,) if kind == "set" else tuple(packed.split(":"))
     for value in values:
         if kind != "set" and _NUMBER.fullmatch(value) is None:
-            broken = "NaN or infinite" if _NO_NUMBER.fullmatch(value) else "not a number"
-            return f"a value that is {broken}: the Agent drops the line without a word"
+            return NOT_FINITE if _NO_NUMBER.fullmatch(value) else NOT_A_NUMBER
     weight, tags = 1.0, ""
     for section in sections[1:]:
         if section.startswith("@"):

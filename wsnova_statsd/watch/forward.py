@@ -21,8 +21,8 @@ class Forwarder:
     """Sends to `target`: host and port, or the path of a Unix socket."""
 
     def __init__(self, target: tuple[str, int] | str) -> None:
-        self.sent = 0  # datagrams; written by the receiving thread, as the next
-        self.lost = 0
+        self.sent: int = 0  # datagrams; written by the receiving thread, as the next
+        self.lost: int = 0
         self._target = target
         self._socket: socket.socket | None = None
         self._next_try = 0.0

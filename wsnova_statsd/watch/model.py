@@ -15,17 +15,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from .datagrams import AGENT_READS, Check, Event, Metric, Rejected, printable, read_line
+from .datagrams import AGENT_READS, NOT_A_NUMBER, Check, Event, Metric, Rejected, printable, read_line
 from .series import Members, Series, make
 from .snapshot import Rejection, Row, SeenCheck, SeenEvent
 
 MOST_SERIES: Final = 5_000
 _MOST_SHAPES: Final = 20_000  # lines that differ in more than their value
+_LONGEST_SHAPE: Final = 1000  # bytes of them; longer ones are not remembered
 _MOST_WAITING: Final = 50_000  # values that are not added up yet
 _MOST_EVENTS: Final = 500
 _MOST_CHECKS: Final = 500
 _SILENT: Final = 60.0  # seconds after which a series may make room for another
 _LONGEST_GAP: Final = 120  # seconds that are entered into the histories one by one
+_OUT_OF_RANGE: Final = "a value beyond a float's range: the Agent drops the line without a word"
 _MANY_BYTES: Final = "a datagram of more than 8192 bytes, of which the Agent reads no more"
 
 # A whole line whose values are plain numbers: what precedes the value, the values, what follows. All else goes the
@@ -51,7 +53,9 @@ class Model:
         self._clock = clock
         self._wall = wall
         self._lock = threading.Lock()  # guards all that follows; nobody waits while holding it
-        self.lines = self.datagrams = self.bytes = 0  # since the start; written under the lock
+        self.lines: int = 0  # since the start; written under the lock, as the next
+        self.datagrams: int = 0
+        self.bytes: int = 0
         self._event_count = 0
         self._forget()
 
@@ -87,6 +91,7 @@ class Model:
         self.bytes += len(data)
         if len(data) > AGENT_READS:
             self._reject(Rejected(_MANY_BYTES, printable(data[:300])))
+            data = data[:AGENT_READS]
         plain, known = _PLAIN.findall(data), self._known
         lines = data.count(b"\n") + (not data.endswith(b"\n"))
         self.lines += lines
@@ -113,6 +118,10 @@ class Model:
             return
         series = self._series_of(found)
         if series is None:
+            return
+        if len(head) + len(tail) > _LONGEST_SHAPE:
+            if numbers := self._numbers([values]):
+                series.add(numbers, found.weight, self._taken_at)
             return
         if len(self._shapes) >= _MOST_SHAPES:
             self._add_up()
@@ -206,12 +215,12 @@ class Model:
             try:
                 values = list(map(float, packed.split(b":")))
             except ValueError:
-                self._reject(Rejected("a value that is not a number: the Agent drops the line", printable(packed)))
+                self._reject(Rejected(NOT_A_NUMBER, printable(packed)))
                 continue
             if all(map(math.isfinite, values)):
                 found += values
             else:
-                self._reject(Rejected("a value beyond a float's range: the Agent drops the line", printable(packed)))
+                self._reject(Rejected(_OUT_OF_RANGE, printable(packed)))
         return found
 
     # -- what there is to show ----------------------------------------------------------------------------------------

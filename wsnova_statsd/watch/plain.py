@@ -40,8 +40,10 @@ class Lines:
         for check in snapshot.checks:
             if self._changed(check):
                 yield from self._kept(at, "check", STATUSES[check.status][0], check.name, check.message, *check.tags)
+        before, self._totals = self._totals, {(row.name, row.kind, row.tags): row.total for row in snapshot.rows}
         for row in sorted(snapshot.rows, key=lambda row: (row.name, row.kind, row.tags)):
-            if self._arrived(row):
+            # A count's 0 is no new value: it says only that there is such a series.
+            if before.get((row.name, row.kind, row.tags)) != row.total:
                 yield from self._kept(at, _metric(row), *row.tags)
         told = _trouble(snapshot)
         if told and told != self._told:
@@ -56,12 +58,6 @@ class Lines:
         key, stands = (check.name, check.tags), (check.status, check.message)
         before, self._checks[key] = self._checks.get(key), stands
         return before != stands
-
-    def _arrived(self, row: Row) -> bool:
-        """Whether it has had a value since; a count's 0 is none, as it says only that there is such a series."""
-        key = (row.name, row.kind, row.tags)
-        before, self._totals[key] = self._totals.get(key), row.total
-        return before != row.total
 
 
 def _metric(row: Row) -> str:
@@ -88,32 +84,27 @@ def _trouble(snapshot: Snapshot) -> str:
     return f"watch: {'; '.join(parts)}" if parts else ""
 
 
-def print_all(
-    source: Source,
-    out: TextIO | None = None,
-    *,
-    document: bool = False,
-    needle: str = "",
-    over: Callable[[], bool] = lambda: False,
-    sleep: Callable[[float], object] = time.sleep,
-) -> None:
-    """Print until `over()` is True or Ctrl-C comes; what arrived in the last part of a second comes before the end."""
-    out = sys.stdout if out is None else out
-    lines = Lines(needle)
+class Printer:
+    """Prints what a source shows: lines with these words, or documents."""
 
-    def told() -> Iterator[str]:
-        snapshot = source.snapshot()
-        return iter([to_json(snapshot, history=False)]) if document else lines.of(snapshot)
+    def __init__(self, source: Source, out: TextIO | None = None, *, document: bool = False, needle: str = "") -> None:
+        self._source = source
+        self._out = sys.stdout if out is None else out
+        self._document = document
+        self._lines = Lines(needle)
 
-    try:
-        while not over():
-            sleep(EVERY)
-            _print(told(), out)
-    except KeyboardInterrupt:
-        pass
-    _print(told(), out)
+    def run(self, over: Callable[[], bool], sleep: Callable[[float], object] = time.sleep) -> None:
+        """Print once a second until `over()` is True or Ctrl-C comes."""
+        try:
+            while not over():
+                sleep(EVERY)
+                self.tell()
+        except KeyboardInterrupt:
+            pass
 
-
-def _print(lines: Iterator[str], out: TextIO) -> None:
-    for line in lines:
-        print(printable(line, out), file=out, flush=True)
+    def tell(self) -> None:
+        """Print what is new, each line flushed."""
+        snapshot = self._source.snapshot()
+        lines = [to_json(snapshot, history=False)] if self._document else self._lines.of(snapshot)
+        for line in lines:
+            print(printable(line, self._out), file=self._out, flush=True)

@@ -28,6 +28,7 @@ _BATCH: Final = 64  # datagrams between two looks at the stop signal
 _BUFFER: Final = 8 * 2**20  # bytes asked for; the kernel grants what net.core.rmem_max allows
 _SO_TIMESTAMPNS: Final = 35  # Linux, <asm-generic/socket.h>: the kernel's own time of arrival
 _TIMESPEC: Final = struct.Struct("@ll")
+_PAUSE: Final = 0.1  # seconds after an error of the socket
 _LAST_LOOK: Final = 0.5  # seconds in which what has arrived is read after stop()
 _OPEN_TO_USER: Final = 0o722  # as the Agent makes its own socket: anybody may send, one may read
 
@@ -43,8 +44,11 @@ class Receiver:
     """
 
     def __init__(self, sink: Sink, host: str = "127.0.0.1", port: int = 0, path: str | None = None) -> None:
-        self.host, self.port, self.path = host, port, path
-        self.behind = self.most_behind = 0.0  # seconds; written by the thread, as the next
+        self.host: str = host
+        self.port: int = port
+        self.path: str | None = path
+        self.behind: float = 0.0  # seconds; written by the thread, as the next
+        self.most_behind: float = 0.0
         self.error: Exception | None = None
         self._sink = sink
         self._socket: socket.socket | None = None
@@ -181,17 +185,24 @@ class Receiver:
                 batch.append(sock.recv(_READ))
         except (BlockingIOError, ConnectionResetError, InterruptedError):
             pass
+        except OSError as error:
+            self._failed(error)
+            time.sleep(_PAUSE)  # it may last
         if batch:
             try:
                 self._sink(batch)
-            except Exception as error:  # what has to go on is the reading; the screens show the error
-                if self.error is None:
-                    _logger.exception("watch: what was received could not be worked on")
-                self.error = error
+            except Exception as error:
+                self._failed(error)
         if arrived is not None:
             self.behind = max(0.0, time.time() - arrived)
             self.most_behind = max(self.most_behind, self.behind)
         return len(batch) == _BATCH
+
+    def _failed(self, error: Exception) -> None:
+        """What has to go on is the reading; the screens show the error, and the log tells the first one."""
+        if self.error is None:
+            _logger.error("watch: what was received could not be worked on", exc_info=error)
+        self.error = error
 
 
 def _arrival(extra: list[tuple[int, int, bytes]]) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 from ..errors import ConfigurationError
 
@@ -21,12 +21,20 @@ _LONGEST: Final = 65_507  # bytes of the largest datagram there is
 
 
 class Recorder:
-    """Writes one recording, flushed datagram by datagram. Used by one thread."""
+    """Writes one recording to a file of this path, flushed batch by batch. Used by one thread at a time."""
 
-    def __init__(self, file: TextIO, began: float) -> None:
-        self._file = file
-        self._began = began  # on the clock that `write` is told
-        print(HEAD, file=file, flush=True)
+    def __init__(self, path: str | Path, began: float) -> None:
+        """Raises ConfigurationError for a file that cannot be written. `began` is on the clock that `write` is told."""
+        self._began = began
+        try:
+            self._file = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
+        except (OSError, ValueError) as error:
+            raise _not_written(path, error) from error
+        try:
+            print(HEAD, file=self._file, flush=True)
+        except OSError as error:
+            self.close()
+            raise _not_written(path, error) from error
 
     def write(self, datagrams: list[bytes], now: float) -> None:
         """Enter datagrams that came at this moment. Raises OSError if the disk is full."""
@@ -38,6 +46,18 @@ class Recorder:
                 at = _JOIN
         self._file.write("".join(lines))
         self._file.flush()
+
+    def close(self) -> None:
+        """Give the file back; what could not be written was raised before."""
+        try:
+            self._file.close()
+        except OSError:
+            pass
+
+
+def _not_written(path: str | Path, error: OSError | ValueError) -> ConfigurationError:
+    told = error.strerror if isinstance(error, OSError) else error
+    return ConfigurationError(f"cannot write the recording {path}: {told}")
 
 
 def read(path: str | Path) -> Iterator[tuple[float, bytes]]:

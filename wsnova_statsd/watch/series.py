@@ -27,11 +27,11 @@ class Series:
     __slots__ = ("_history", "changed", "kind", "name", "tags", "total")
 
     def __init__(self, name: str, kind: str, tags: tuple[str, ...], now: float) -> None:
-        self.name = name
-        self.kind = kind
-        self.tags = tags
-        self.total = 0.0  # a count's sum, else the number of values, weighted by their rate
-        self.changed = now  # monotonic
+        self.name: str = name
+        self.kind: str = kind
+        self.tags: tuple[str, ...] = tags
+        self.total: float = 0.0  # a count's sum, else the number of values, weighted by their rate
+        self.changed: float = now  # monotonic
         self._history: deque[float | None] = deque(maxlen=_SECONDS)
 
     def add(self, values: Sequence[float], weight: float, now: float) -> None:
@@ -45,6 +45,10 @@ class Series:
     def row(self, now: float) -> Row:
         """The figures as they are shown."""
         return self._row(now, None, None, None)
+
+    def _arrived(self, amount: float, now: float) -> None:
+        self.total += amount
+        self.changed = now
 
     def _row(self, now: float, value: float | None, rate: float | None, figures: Figures | None) -> Row:
         age = max(0.0, now - self.changed)
@@ -62,10 +66,9 @@ class Count(Series):
 
     def add(self, values: Sequence[float], weight: float, now: float) -> None:
         amount = math.fsum(values) * weight
-        self.total += amount
         self._second += amount
         if amount:  # a 0 says that the series is there, and no more
-            self.changed = now
+            self._arrived(amount, now)
 
     def close_second(self) -> None:
         self._history.append(self._second)
@@ -86,8 +89,7 @@ class Gauge(Series):
 
     def add(self, values: Sequence[float], weight: float, now: float) -> None:
         self._last = values[-1]
-        self.total += len(values)
-        self.changed = now
+        self._arrived(len(values), now)
 
     def close_second(self) -> None:
         self._history.append(self._last)
@@ -111,9 +113,8 @@ class Samples(Series):
     def add(self, values: Sequence[float], weight: float, now: float) -> None:
         many, total = len(values) * weight, math.fsum(values) * weight
         self._now.add(values, weight)
-        self.total += many
         self._second = (self._second[0] + many, self._second[1] + total)
-        self.changed = now
+        self._arrived(many, now)
 
     def close_second(self) -> None:
         many, total = self._second
@@ -142,8 +143,7 @@ class Members(Series):
         """Take one member."""
         if len(self._members) < _MEMBERS:
             self._members.add(member[:100])
-        self.total += 1
-        self.changed = now
+        self._arrived(1, now)
 
     def close_second(self) -> None:
         self._history.append(float(len(self._members)))

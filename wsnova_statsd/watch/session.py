@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol, Self, TextIO
+from typing import Protocol, Self
 
 from ..errors import ConfigurationError
 from . import recording
@@ -51,8 +51,8 @@ class Session:
     """A source of snapshots. A context manager: entering it raises ConfigurationError for what cannot be had."""
 
     def __init__(self, given: Given, command: Command | None = None) -> None:
-        self.model = Model()
-        self.ended = threading.Event()  # the recording is over
+        self.model: Model = Model()
+        self.ended: threading.Event = threading.Event()  # the recording is over
         self._given = given
         self._command = command
         self._receiver = Receiver(self._take, given.host, given.port, given.socket_path)
@@ -68,14 +68,14 @@ class Session:
                 stack.callback(self._forwarder.close)
                 self._forwarder.open()
             if self._given.record is not None:
-                file = stack.enter_context(_created(self._given.record))
-                self._recorder = recording.Recorder(file, time.monotonic())
+                self._recorder = recording.Recorder(self._given.record, time.monotonic())
+                stack.callback(self._recorder.close)
             if self._given.replay is not None:
                 self._start_replay(stack, self._given.replay)
             else:
                 self._receiver.start()
                 stack.callback(self._receiver.stop)
-                self._refuse_a_circle()
+                self._refuse_a_loop()
             if self._command is not None:
                 self._command.start(self._receiver.host, self._receiver.port)
                 stack.callback(self._command.stop)
@@ -172,8 +172,8 @@ class Session:
             self._note = f"the recording ends here: {error}"
             _logger.warning("watch: %s", self._note)
 
-    def _refuse_a_circle(self) -> None:
-        """What is forwarded to where it is received would go round for ever."""
+    def _refuse_a_loop(self) -> None:
+        """What is forwarded to where it is received would arrive again without end."""
         receiver, forwarder = self._receiver, self._forwarder
         if forwarder is None:
             return
@@ -204,11 +204,3 @@ class Session:
             _logger.exception("watch: the replay has ended")
         finally:
             self.ended.set()
-
-
-def _created(path: str) -> TextIO:
-    try:
-        return open(path, "w", encoding="utf-8", newline="\n")
-    except (OSError, ValueError) as error:
-        told = error.strerror if isinstance(error, OSError) else error
-        raise ConfigurationError(f"cannot write the recording {path}: {told}") from error

@@ -49,7 +49,7 @@ class Share:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._folder = ""
-        self.path = ""
+        self.path: str = ""
         self._tabs: dict[int, _Tab] = {}  # the thread's, by descriptor
         self._thread: threading.Thread | None = None
         self._wake: socket.socket | None = None
@@ -152,7 +152,7 @@ class Remote:
     """A tab's source: the snapshots of the process that listens."""
 
     def __init__(self, path: str) -> None:
-        self.ended = threading.Event()  # the other process has left
+        self.ended: threading.Event = threading.Event()  # the other process has left
         self._latest: Snapshot | None = None  # written by the thread
         self._arrived = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -189,7 +189,7 @@ class Remote:
                 for line in lines:
                     self._latest = from_json(line)
                     self._arrived.set()
-        except (OSError, ValueError):  # it was closed, or broken off within a line
+        except (OSError, ValueError, TypeError, KeyError):  # it was closed, or what came is no document of this version
             pass
         finally:
             self.ended.set()

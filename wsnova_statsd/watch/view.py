@@ -27,10 +27,10 @@ class View:
     """What the board shows. `targets` are those that KPIs are held against, `clock` is monotonic seconds."""
 
     def __init__(self, targets: KpiTargets, clock: Callable[[], float]) -> None:
-        self.screen = "metrics"
-        self.needle = ""
-        self.sort = metrics_screen.SORTS[0]
-        self.paused = False
+        self.screen: str = "metrics"
+        self.needle: str = ""
+        self.sort: str = metrics_screen.SORTS[0]
+        self.paused: bool = False
         self._targets = targets
         self._clock = clock
         self._snapshot: Snapshot | None = None
@@ -142,7 +142,10 @@ class View:
         if chosen.detail is None:
             return []
         rule: Line = [("─" * width, "dim")]
-        return [rule, *chosen.detail(width)][: max(0, int(room * _SHARE))]
+        lines, most = [rule, *chosen.detail(width)], max(0, int(room * _SHARE))
+        if len(lines) <= most:
+            return lines
+        return [*lines[: most - 1], [("... and more on a higher terminal", "dim")]] if most else []
 
     def _list(self, page: Page, room: int) -> list[Line]:
         """The items around the chosen one, as many as there is room for."""

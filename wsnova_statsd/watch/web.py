@@ -24,8 +24,8 @@ from .share import MOST_TABS, Share
 try:
     from aiohttp import web
     from textual_serve.server import Server
-except ImportError as error:
-    raise MissingExtra("textual-serve", "watch") from error
+except ImportError as _missing:
+    raise MissingExtra("textual-serve", "watch") from _missing
 
 LOOPBACK: Final = "127.0.0.1"
 _NAMES: Final = (LOOPBACK, "localhost")

@@ -1,0 +1,35 @@
+"""The live view under load, its screen of metrics open: nothing is lost unsaid, and it keeps up.
+
+The figures of a longer run are told by `python -m tests.benchmarks --only watch`.
+"""
+
+import pytest
+
+from tests.benchmarks.watch import SERIES, datagrams, load
+
+
+def test_the_load_is_full_datagrams_in_which_every_series_comes() -> None:
+    prepared = datagrams()
+    assert {len(data) > 1300 and len(data) <= 1432 for data in prepared} == {True}
+    lines = b"\n".join(prepared).split(b"\n")
+    assert len({(line.partition(b":")[0], line.partition(b"|")[2]) for line in lines}) == SERIES
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("forward", [False, True])
+def test_at_100_000_lines_a_second_it_is_never_a_second_behind_and_tells_what_was_dropped(forward: bool) -> None:
+    """Received plus dropped equals sent, to the datagram; what was received was passed on."""
+    found = load(100_000, 4.0, forward=forward)
+    assert found.datagrams + found.dropped == found.sent
+    assert found.lines > 0.9 * 100_000 * 4.0
+    assert found.most_behind < 1.0
+    assert found.forwarded == (found.datagrams if forward else 0)
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(120)
+def test_at_1_000_lines_a_second_it_takes_less_than_a_twentieth_of_a_core() -> None:
+    found = load(1_000, 8.0, forward=False)
+    assert found.datagrams + found.dropped == found.sent
+    assert found.core < 0.05
