@@ -214,7 +214,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         if prometheus is not None:
             yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
         if (console := self.console) is not None:
-            yield console.start, console.stop
+            yield console.start, lambda left: console.stop(left / 2)  # the rest is for the flush
         for part in (self.log, self.kpis):
             if part is not None:
                 yield part.start, lambda _, stop=part.stop: stop()  # type: ignore[misc]

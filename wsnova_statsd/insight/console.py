@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TextIO
 
@@ -143,7 +144,9 @@ class Console:
         with contextlib.suppress(HandlerNotFound):
             self._bus.detach((__name__, id(self)))
         thread = self._thread
-        if thread is not None and thread.is_alive():
+        if thread is None:  # a child in which nothing happened
+            return
+        if thread.is_alive():
             self._queue.put(None)
             if thread is not threading.current_thread():
                 thread.join(max(0.0, timeout))
@@ -155,8 +158,8 @@ class Console:
         self.stop(deadline - time.monotonic())
 
     def _ensure(self) -> None:
-        """Start the thread, unless it runs. Any thread, and a signal's handler: if two are started, the queue feeds
-        either."""
+        """Start the thread, unless it runs. Any thread, and a signal's handler: if two are started, the first one ends
+        after its next line."""
         thread = self._thread
         if thread is not None and thread.is_alive():
             return
@@ -176,17 +179,19 @@ class Console:
         self._put(_Printed(time.time(), "", {"client_id": alert.client}, alert))
 
     def _put(self, one: _Printed) -> None:
-        if self._queue.qsize() >= _MOST_WAITING:
+        if not self._running:  # an alert that was still on its way
+            process.unsignalled(partial(self._print_event, one), _END_SECONDS, None)
+        elif self._queue.qsize() >= _MOST_WAITING:
             self._dropped = next(self._drops)
-            return
-        self._queue.put(one)
-        self._ensure()
+        else:
+            self._queue.put(one)
+            self._ensure()
 
     # -- in wsnova-console --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         """Print until it is stopped. Whatever happens, the next line is tried."""
-        while True:
+        while self._thread is threading.current_thread():
             try:
                 if self._step():
                     return
