@@ -115,7 +115,7 @@ class Console:
 
     def after_fork(self) -> None:
         """In a child: what waits is the parent's to print, and so is what it counted."""
-        self._queue: SimpleQueue[_Printed | None] = SimpleQueue()  # its methods may be re-entered; None: it is over
+        self._queue: SimpleQueue[_Printed | None] = SimpleQueue()  # of this run; its methods may be re-entered
         self._thread: threading.Thread | None = None
         self._drops = itertools.count(1)
         self._dropped = 0  # events that found the queue full
@@ -133,7 +133,10 @@ class Console:
             self._running = True
             self._since = self._began = time.monotonic()
             self._bus.attach_many((__name__, id(self)), [*LINES], self._hear)
-            self._ensure()
+            if self._running:
+                self._ensure()
+            else:  # a signal's handler stopped it meanwhile
+                self._detach()
         return self
 
     def stop(self, timeout: float = _END_SECONDS) -> None:
@@ -141,29 +144,35 @@ class Console:
         if not self._running:
             return
         self._running = False
-        with contextlib.suppress(HandlerNotFound):
-            self._bus.detach((__name__, id(self)))
-        thread = self._thread
+        self._detach()
+        thread, queue = self._thread, self._queue
         if thread is None:  # a child in which nothing happened
             return
         if thread.is_alive():
-            self._queue.put(None)
+            self._queue = SimpleQueue()
+            queue.put(None)
             if thread is not threading.current_thread():
                 thread.join(max(0.0, timeout))
         else:
-            process.unsignalled(self._finish, max(0.0, timeout), None)
+            process.unsignalled(partial(self._finish, queue), max(0.0, timeout), None)
+
+    def _detach(self) -> None:
+        with contextlib.suppress(HandlerNotFound):
+            self._bus.detach((__name__, id(self)))
 
     def at_exit(self, deadline: float) -> None:
         """At interpreter exit: the last table."""
         self.stop(deadline - time.monotonic())
 
     def _ensure(self) -> None:
-        """Start the thread, unless it runs. Any thread, and a signal's handler: if two are started, the first one ends
-        after its next line."""
+        """Start the thread, unless it runs. Any thread, and a signal's handler: if two are started, one of them makes
+        the tables."""
         thread = self._thread
         if thread is not None and thread.is_alive():
             return
-        self._thread = thread = threading.Thread(target=self._run, name=process.thread_name("console"), daemon=True)
+        self._thread = thread = threading.Thread(
+            target=self._run, args=(self._queue,), name=process.thread_name("console"), daemon=True
+        )
         with contextlib.suppress(RuntimeError):  # the interpreter is ending; the exit hook prints what waits
             thread.start()
 
@@ -189,36 +198,40 @@ class Console:
 
     # -- in wsnova-console --------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, queue: SimpleQueue[_Printed | None]) -> None:
         """Print until it is stopped. Whatever happens, the next line is tried."""
-        while self._thread is threading.current_thread():
+        going_on = True
+        while going_on:
             try:
-                if self._step():
-                    return
+                going_on = self._step(queue)
             except BaseException as error:  # SystemExit too: it must not end this thread
                 if self._log_limit.due(error=error):
                     log_fault(
                         _log, error, "the console cannot print; further faults are not logged for %d s", LOG_EVERY
                     )
 
-    def _step(self) -> bool:
-        """Wait for one event or for the next table, and print it. True when it is over."""
+    def _step(self, queue: SimpleQueue[_Printed | None]) -> bool:
+        """Wait for one event or for the next table, and print it. False when it is over."""
         try:
-            one = self._queue.get(timeout=max(0.0, self._since + self._every - time.monotonic()))
+            one = queue.get(timeout=max(0.0, self._since + self._every - time.monotonic()))
         except Empty:
+            if self._thread is not threading.current_thread():
+                return False
             self._table(end=False)
-            return False
-        if one is None:
-            self._finish()
             return True
-        self._print_event(one)
+        if one is not None:
+            self._print_event(one)
+            return True
+        if self._thread is threading.current_thread():
+            self._finish(queue)
+        queue.put(None)  # for another thread of this run
         return False
 
-    def _finish(self) -> None:
+    def _finish(self, queue: SimpleQueue[_Printed | None]) -> None:
         """Print what waits, and the last table."""
         while True:
             try:
-                one = self._queue.get_nowait()
+                one = queue.get_nowait()
             except Empty:
                 break
             if one is not None:
