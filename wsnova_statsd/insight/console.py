@@ -121,7 +121,7 @@ class Console:
         self._dropped = 0  # events that found the queue full
         self._told = 0  # of those, by the last table
         self._since = self._began = time.monotonic()
-        self._packets = self._first_packets = 0
+        self._packets = 0  # that the reporter had sent by the last table
         self._lines: set[StyledLine] = set()  # printed since the last table
         self._unsaid = 0  # events since then that were not, for they were like these or too many
 
@@ -200,32 +200,28 @@ class Console:
 
     def _run(self, queue: SimpleQueue[_Printed | None]) -> None:
         """Print until it is stopped. Whatever happens, the next line is tried."""
-        going_on = True
-        while going_on:
+        while True:
             try:
-                going_on = self._step(queue)
-            except BaseException as error:  # SystemExit too: it must not end this thread
-                if self._log_limit.due(error=error):
-                    log_fault(
-                        _log, error, "the console cannot print; further faults are not logged for %d s", LOG_EVERY
-                    )
+                one = queue.get(timeout=max(0.0, self._since + self._every - time.monotonic()))
+            except Empty:
+                if self._thread is not threading.current_thread():
+                    return
+                self._safely(partial(self._table, end=False))
+                continue
+            if one is None:
+                if self._thread is threading.current_thread():
+                    self._safely(partial(self._finish, queue))
+                queue.put(None)  # for another thread of this run
+                return
+            self._safely(partial(self._print_event, one))
 
-    def _step(self, queue: SimpleQueue[_Printed | None]) -> bool:
-        """Wait for one event or for the next table, and print it. False when it is over."""
+    def _safely(self, work: Callable[[], object]) -> None:
         try:
-            one = queue.get(timeout=max(0.0, self._since + self._every - time.monotonic()))
-        except Empty:
-            if self._thread is not threading.current_thread():
-                return False
-            self._table(end=False)
-            return True
-        if one is not None:
-            self._print_event(one)
-            return True
-        if self._thread is threading.current_thread():
-            self._finish(queue)
-        queue.put(None)  # for another thread of this run
-        return False
+            work()
+        except BaseException as error:  # SystemExit too: it must not end this thread
+            if self._log_limit.due(error=error):
+                told = "the console cannot print; further faults are not logged for %d s"
+                log_fault(_log, error, told, LOG_EVERY)
 
     def _finish(self, queue: SimpleQueue[_Printed | None]) -> None:
         """Print what waits, and the last table."""
@@ -251,9 +247,10 @@ class Console:
 
     def _table(self, *, end: bool) -> None:
         """What is new since the last one; at the `end` all there was."""
-        now, stats = time.monotonic(), self._reporter.stats
-        since, packets = (self._began, self._first_packets) if end else (self._since, self._packets)
-        self._since, self._packets = now, stats.packets
+        now, since = time.monotonic(), self._began if end else self._since
+        self._since = now  # before anything can fail: the next one is as far away
+        stats = self._reporter.stats
+        packets, self._packets = 0 if end else self._packets, stats.packets
         kpis = None if self._kpis is None else self._kpis.report()
         readings = self._readings.take(whole=end)
         agent = f"Agent at {self._reporter.address}"
@@ -271,9 +268,9 @@ class Console:
         out = self._out()
         if out is None:
             return
-        coloured = terminal.takes_colour(out)
-        shown = [(terminal.printable(text, out), style if coloured else "") for text, style in lines]
         with contextlib.suppress(OSError, ValueError):  # whoever read it has gone, or the program has closed it
+            coloured = terminal.takes_colour(out)
+            shown = [(terminal.printable(text, out), style if coloured else "") for text, style in lines]
             out.write("".join(f"{terminal.painted(text, style)}\n" for text, style in shown))
             out.flush()
 
