@@ -66,6 +66,13 @@ def profile(environ: Mapping[str, str]) -> str:
     return name or _DEFAULT_PROFILE
 
 
+def console(environ: Mapping[str, str]) -> bool | float:
+    """The console of a Monitor that is told nothing of one. Raises ConfigurationError for a text that cannot be read."""
+    text = environ.get(f"{PREFIX}CONSOLE", "").strip()
+    found: bool | float = _arguments({"CONSOLE": _MONITOR["CONSOLE"]}, {"CONSOLE": text}).get("console", False)
+    return found
+
+
 def switched_on(environ: Mapping[str, str], key: str) -> bool:
     """Whether `WSNOVA_STATSD_<key>` is a word for on; what is no such word is another's to refuse."""
     return _WORDS.get(environ.get(f"{PREFIX}{key}", "").strip().lower(), False)

@@ -59,7 +59,7 @@ class MonitorOptions(TypedDict, total=False):
     prometheus_port: int | None
     prometheus_address: str
     log: bool | logging.Logger
-    console: bool | float
+    console: bool | float | None
     bus: Bus | None
     alert_sinks: Iterable[Sink]
     datadog: bool
@@ -82,7 +82,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         prometheus_address: On which address; "0.0.0.0" is every interface. Default: "127.0.0.1", this machine alone.
         log: True, or a logging.Logger, writes events as log records. Default: False.
         console: For development: True prints events and alerts as they come, and every 10 s what was counted, to
-            stderr; a number every so many seconds, from 1. Default: False.
+            stderr; a number every so many seconds, from 1. Default: None, that of WSNOVA_STATSD_CONSOLE, else False.
         bus: The ws.Bus to listen to. Default: that of ws.telemetry.
         alert_sinks: Where alerts go besides Datadog: ws.alerts.ToLog(), functions of an alert, and reporters, one of
             which takes the place of `reporter`. Default: none.
@@ -128,7 +128,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         prometheus_port: int | None = None,
         prometheus_address: str = ADDRESS,
         log: bool | logging.Logger = False,
-        console: bool | float = False,
+        console: bool | float | None = None,
         bus: Bus | None = None,
         alert_sinks: Iterable[Sink] = (),
         datadog: bool = True,
@@ -150,6 +150,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         self.writers: Writers = self.reporter.writers
         self.kpis: Kpis = cast(Kpis, KpiTracker(self.profile, self._bus, self.reporter) if kpis else None)
         self.console: Console | None = None
+        console = environment.console(os.environ) if console is None else console
         if console is not False:
             from .insight.console import Console  # nobody else needs it
 
@@ -397,6 +398,7 @@ def _filled(arguments: Mapping[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {**_DEFAULTS, **arguments}
     profile = given["profile"]
     given["profile"] = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
+    given["console"] = environment.console(os.environ) if given["console"] is None else given["console"]
     for name in ("alerts", "alert_sinks"):
         if isinstance(given[name], Iterable) and not isinstance(given[name], str):
             given[name] = tuple(given[name])

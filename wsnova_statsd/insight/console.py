@@ -154,7 +154,7 @@ class Console:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, timeout))
         else:
-            process.unsignalled(partial(self._finish, queue), max(0.0, timeout), None)
+            process.unsignalled(partial(self._safely, partial(self._finish, queue)), max(0.0, timeout), None)
 
     def _detach(self) -> None:
         with contextlib.suppress(HandlerNotFound):
@@ -189,7 +189,7 @@ class Console:
 
     def _put(self, one: _Printed) -> None:
         if not self._running:  # an alert that was still on its way
-            process.unsignalled(partial(self._print_event, one), _END_SECONDS, None)
+            process.unsignalled(partial(self._safely, partial(self._print_event, one)), _END_SECONDS, None)
         elif self._queue.qsize() >= _MOST_WAITING:
             self._dropped = next(self._drops)
         else:

@@ -55,10 +55,6 @@ class Readings:
         self._seen: dict[int, tuple[Series, float, float | None]] = {}  # by identity: total and value at the last look
         store.hears = _Samples
 
-    def begin(self) -> None:
-        """Count from here on: what there was before is not new."""
-        self.take()
-
     def take(self, *, whole: bool = False) -> list[Reading]:
         """The series that gained something since the last look, or with `whole` all that ever had a value."""
         self._store.fold()
