@@ -67,7 +67,7 @@ def profile(environ: Mapping[str, str]) -> str:
 
 
 def console(environ: Mapping[str, str]) -> bool | float:
-    """The console of a Monitor that is told nothing of one. Raises ConfigurationError for a text that cannot be read."""
+    """The console of a Monitor that is given none. Raises ConfigurationError for a text that cannot be read."""
     text = environ.get(f"{PREFIX}CONSOLE", "").strip()
     found: bool | float = _arguments({"CONSOLE": _MONITOR["CONSOLE"]}, {"CONSOLE": text}).get("console", False)
     return found

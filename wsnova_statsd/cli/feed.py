@@ -56,7 +56,7 @@ def connection(args: argparse.Namespace) -> dict[str, Any]:
     protocol = _protocol(args.protocol)
     if args.subscribe and type(protocol).subscribe_message is Protocol.subscribe_message:
         raise ConfigurationError(
-            f"--subscribe is given, and {type(protocol).__name__} knows no message for it; give --protocol json or "
+            f"--subscribe is given, and --protocol {args.protocol} knows no message for it; give --protocol json or "
             "jsonrpc, or send the feed's own message as a line"
         )
     return {

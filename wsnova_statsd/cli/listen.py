@@ -102,6 +102,8 @@ def _until_the_end(client: Client[Heard], listening: Listening, signals: Signals
                 return INTERRUPTED if number == signal.SIGINT else DONE
             if listening.fault is not None:
                 raise listening.fault
+            if listening.printer.forsaken():
+                raise BrokenPipeError
             if listening.done:
                 return DONE
             if listening.started and typed is None:
@@ -136,7 +138,7 @@ class Listening:
         eof_wait: float | None,
         wake: Callable[[], object],
     ) -> None:
-        self._printer = printer
+        self.printer: Printer = printer
         self._shown = shown
         self._left = count
         self._eof_wait = eof_wait
@@ -162,7 +164,7 @@ class Listening:
         if self._shown is not None and not self._shown(heard.message, line_of(heard)):
             return
         try:
-            self._printer.show(heard)
+            self.printer.show(heard)
         except (OSError, ValueError) as error:  # ValueError: stdout is closed
             self.fault = error
             self._wake()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
@@ -157,3 +158,9 @@ class Printer:
         line = line_of(heard)
         out.write(encodable(coloured(line) if self._coloured else line, out) + "\n")
         out.flush()
+
+    def forsaken(self) -> bool:
+        """Whether whoever read it has gone, though nothing is written: a feed may be silent for long."""
+        poll = select.poll()
+        poll.register(self._out.fileno(), 0)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))

@@ -57,8 +57,8 @@ class TypedLines:
         if descriptor is None:
             return b""
         try:
-            if os.isatty(descriptor) and os.tcgetpgrp(descriptor) != os.getpgrp():
-                self._stopping.wait(_LOOK_EVERY)  # to read it now would stop this program
+            if not _in_front(descriptor):
+                self._stopping.wait(_LOOK_EVERY)
                 return None
             if not select.select([descriptor], [], [], _LOOK_EVERY)[0]:
                 return None
@@ -67,3 +67,11 @@ class TypedLines:
             return None
         except (OSError, ValueError):  # closed, or a terminal that has gone
             return b""
+
+
+def _in_front(descriptor: int) -> bool:
+    """False for this program's own terminal while another one is in front: to read it would stop this program."""
+    try:
+        return not os.isatty(descriptor) or os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:  # not its own
+        return True
