@@ -38,6 +38,16 @@ _ENOUGH: Final = 5  # messages whose age tells of the clocks
 _RENEW_DAYS: Final = 14
 _APART: Final = 1.0  # seconds by which two clocks may differ
 _MOST_BYTES: Final = 64 * 2**20
+_AS_A_CLIENT: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("on_message", "on_error", "on_reconnect", "ssl")),
+    "client_id": "doctor",
+    "profile": STANDARD,
+    "subprotocols": (),
+    "connect_timeout": _DIAL_SECONDS,
+    "max_message_bytes": _MOST_BYTES,
+    "max_buffered_bytes": _MOST_BYTES,
+    "reconnect": False,
+}
 _GIVEN_IN_CODE: Final = "give ssl=ssl.create_default_context(cafile=...)"
 _GIVEN_HERE: Final = f"name its file in SSL_CERT_FILE; in a program {_GIVEN_IN_CODE}"
 _DAY: Final = 86_400.0
@@ -45,20 +55,7 @@ _DAY: Final = 86_400.0
 
 def feed_options(connection: Mapping[str, Any]) -> Options:
     """What a client would be given, checked. Raises ConfigurationError."""
-    return Options(
-        **connection,
-        client_id="doctor",
-        profile=STANDARD,
-        on_message=None,
-        on_error=None,
-        on_reconnect=None,
-        subprotocols=(),
-        ssl=None,
-        connect_timeout=_DIAL_SECONDS,
-        max_message_bytes=_MOST_BYTES,
-        max_buffered_bytes=_MOST_BYTES,
-        reconnect=False,
-    )
+    return Options(**{**_AS_A_CLIENT, **connection})
 
 
 def feed_hops(options: Options) -> Iterator[Hop]:
@@ -198,7 +195,10 @@ def _messages(link: Link, options: Options) -> Iterator[Hop]:
     try:
         _ask(link, protocol, options.subscriptions)
         heard = _Heard(link, protocol)
-        yield _timed(heard.first_message(asked=bool(options.subscriptions)), began)
+        first = heard.first_message(asked=bool(options.subscriptions))
+        yield _timed(first, began)
+        if first.result == FAILED:
+            return
         yield heard.ping()
         clock = heard.clock()
         if clock is not None:
