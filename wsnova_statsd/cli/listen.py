@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from .. import environment
 from ..client.client import Client
 from ..client.state import State
 from ..errors import NotConnected, WsnovaError
@@ -35,6 +37,7 @@ _TOGETHER: Final = 60.0
 _LOOK_EVERY: Final = 0.5  # whether the client has ended by itself
 _WAIT_FOR_LINK: Final = 0.5  # for a line that was typed while there is no link, again and again
 _LONGEST: Final = 86_400.0  # seconds
+_PLACES: Final = ("host", "port", "socket_path")  # of the Agent
 _DIGITS: Final = 15
 _SHOWN: Final = 80  # characters
 
@@ -123,7 +126,8 @@ def _monitor(args: argparse.Namespace) -> Monitor[Any]:
     if args.profile is not None:
         given["profile"] = args.profile
     if args.to is not None:
-        given["reporter"] = StatsdReporter(**args.to)
+        others = {name: one for name, one in environment.read(os.environ)[1].items() if name not in _PLACES}
+        given["reporter"] = StatsdReporter(**others, **args.to)
     return Monitor.from_env(**given)
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ..reporters.figures import PREFIX, Stats
 from .kpi_report import Kpi, KpiReport
-from .numbers import figure, number, time_of
+from .numbers import figure, number, time_of, unit_by_name
 from .readings import Reading
 
 StyledLine = tuple[str, str]
-_MOST = 40  # rows; the rest is counted
-_OURS = "websocket."
-_STATES = (f"{_OURS}kpi.", PREFIX, f"{_OURS}connection.up", f"{_OURS}message.waiting", f"{_OURS}message.behind")
-_WORKER = "worker:"
+_MOST: Final = 40  # rows; the rest is counted
+_OURS: Final = "websocket."
+_STATES: Final = (f"{_OURS}kpi.", PREFIX, f"{_OURS}connection.up", f"{_OURS}message.waiting", f"{_OURS}message.behind")
+_WORKER: Final = "worker:"
 # Of our own metrics those that say what another row says: a `completed`, a size, messages one by one, a KPI.
-_SAID_ALREADY = (
+_SAID_ALREADY: Final = (
     ".started",
     ".bytes",
     ".handled",
@@ -30,8 +31,8 @@ _SAID_ALREADY = (
     ".recovery.duration",
     ".down_ms",
 )
-_SUMS = f"{_OURS}message.batch."
-_SINGLE = f"{_OURS}message.received"
+_SUMS: Final = f"{_OURS}message.batch."
+_SINGLE: Final = f"{_OURS}message.received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ def _agent(moment: Moment) -> StyledLine:
 def _kpis(report: Iterable[Kpi]) -> list[StyledLine]:
     """Those that have a value."""
     rows = [one for one in report if one.value is not None]
+    if not rows:
+        return []
     cells = [
         (one.key, _kpi_value(one), "" if one.target is None else f"{one.target[0]} {one.target[1]:g}") for one in rows
     ]
@@ -95,14 +98,7 @@ def _kpis(report: Iterable[Kpi]) -> list[StyledLine]:
 
 
 def _kpi_value(kpi: Kpi) -> str:
-    unit = (
-        "millisecond"
-        if kpi.key.endswith("_ms")
-        else "second"
-        if kpi.key.endswith("_s") and kpi.key != "throughput_per_s"
-        else ""
-    )
-    return figure(kpi.value, unit)
+    return figure(kpi.value, "" if kpi.key.endswith("_per_s") else unit_by_name(kpi.key))
 
 
 def _series(readings: Sequence[Reading], seconds: float) -> list[StyledLine]:

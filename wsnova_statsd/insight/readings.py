@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ..metrics.definitions import Kind
 from ..metrics.reading import converted, plain
@@ -16,8 +17,8 @@ from ..metrics.store import Store
 from .numbers import unit_by_name
 from .spread import Figures, Spread
 
-_COMPANION = ".distribution"  # of a gauge, with the same values
-_UNITS = {1e3: "microsecond", 1e6: "millisecond", 1e9: "second"}  # by what nanoseconds are divided by
+_COMPANION: Final = ".distribution"  # of a gauge, with the same values
+_UNITS: Final = {1e3: "microsecond", 1e6: "millisecond", 1e9: "second"}  # by what nanoseconds are divided by
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class _Samples:
     __slots__ = ("before", "now")
 
     def __init__(self) -> None:
-        self.before = Spread()
-        self.now = Spread()
+        self.before: Spread = Spread()
+        self.now: Spread = Spread()
 
     def add(self, values: Sequence[float], weight: float) -> None:
         self.now.add(values, weight)
