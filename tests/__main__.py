@@ -1,7 +1,8 @@
 """`python -m tests`: style, spelling, types, rooms, then the tests with coverage; stops at the first failure.
 
-The tests run in two passes: those that share the machine in several processes, then those marked `alone` in one.
-Coverage is that of both. Arguments are handed to pytest. Every tool runs under this interpreter, so any virtual
+The tests run in two passes: those that share the machine in several processes, then those marked `alone` in one. What
+fails in the first is run again by itself, which tells a fault from a machine that was too busy; both are printed.
+Coverage is that of all. Arguments are handed to pytest. Every tool runs under this interpreter, so any virtual
 environment will do.
 """
 
@@ -31,7 +32,8 @@ PASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests", ("-m", "pytest", "--cov", "--alone=without", *_TOGETHER)),
     ("tests alone", ("-m", "pytest", "--cov", "--alone=only", "--cov-append")),
 )
-_NOTHING_SELECTED = 5  # pytest's exit code
+_FAILED, _NOTHING_SELECTED = 1, 5  # pytest's exit codes
+_AGAIN = ("-m", "pytest", "--cov", "--cov-append", "--cov-fail-under=0", "--cov-report=", "--lf", "--lfnf=none", "-x")
 
 
 def main(pytest_arguments: list[str]) -> int:
@@ -41,7 +43,10 @@ def main(pytest_arguments: list[str]) -> int:
             return _failed(name, code)
     codes = []
     for name, arguments in PASSES:
-        codes.append(_run(name, (*arguments, *pytest_arguments)))
+        code = _run(name, (*arguments, *pytest_arguments))
+        if code == _FAILED and name == "tests":
+            code = _run("what failed, by itself", _AGAIN)
+        codes.append(code)
         if codes[-1] not in (0, _NOTHING_SELECTED):
             return _failed(name, codes[-1])
     return min(codes)  # arguments that select tests of one pass only leave the other without any

@@ -9,9 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.faults.ending import PATIENCE, Program
@@ -141,8 +141,9 @@ def test_an_agent_that_reads_nothing_holds_the_end_for_the_time_given(tmp_path: 
         deaf.bind(path)
         with Program(path, "-c", START + script + RUNS["sleeps"]) as program:
             program.wait_for("ready")
+            threads = psutil.Process(program.pid).num_threads()
             program.signal(signal.SIGTERM)
-            time.sleep(0.1)
+            assert until(lambda: psutil.Process(program.pid).num_threads() > threads)  # one flushes, aside
             ended = program.end(signal.SIGTERM)
     assert ended.code == -signal.SIGTERM
     assert "Traceback" not in ended.errors

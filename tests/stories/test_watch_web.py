@@ -86,8 +86,11 @@ def _page() -> Iterator[Page]:
         assert found is not None, line
         yield Page(process, found[1], port)
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()  # it takes its folder and its tabs with it
+        try:
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

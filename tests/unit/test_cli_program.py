@@ -1,6 +1,7 @@
 """`wsnova-statsd run SCRIPT` before it becomes the program: what it refuses, and which variables the program gets."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,15 @@ def test_what_is_not_there_is_one_sentence_and_status_2(
     arguments: list[str],
     told: str,
 ) -> None:
-    """Before this process is another program."""
+    """Before this process is another program; one that stays what it was still ignores what Python does."""
     monkeypatch.chdir(tmp_path)
     Path("broken").write_bytes(b"\0")
     Path("broken").chmod(0o755)
     with pytest.raises(SystemExit) as refused:
         main(["run", *arguments])
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN  # still this Python, as it was
     out, err = capsys.readouterr()
     assert (refused.value.code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("wsnova-statsd run: ")
     assert told in err
+    assert (signal.getsignal(signal.SIGPIPE), signal.getsignal(signal.SIGXFSZ)) == (signal.SIG_IGN, signal.SIG_IGN)

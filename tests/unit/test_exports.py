@@ -120,6 +120,7 @@ def test_each_public_module_lists_its_names_in_order(module: types.ModuleType) -
 def test_a_module_that_the_readme_sends_users_to_lists_its_names() -> None:
     """All that stand below `testing` and `contrib`; logger names are no modules for users."""
     readme = (Path(ws.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = readme.replace("from wsnova_statsd.contrib import ", "wsnova_statsd.contrib.")
     names = set(re.findall(r"\bwsnova_statsd\.(?:contrib|testing)(?:\.[a-z_]+)*", readme))
     assert {"wsnova_statsd.contrib.asgi", "wsnova_statsd.testing.exchanges"} <= names
     for module in map(importlib.import_module, names):

@@ -3,9 +3,12 @@
 import ast
 import os
 import re
+import shlex
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
+
+from tests.__main__ import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "wsnova_statsd"
@@ -96,9 +99,26 @@ def test_the_contributing_page_gives_the_same_test_command() -> None:
     assert TEST_COMMAND in _lines("CONTRIBUTING.md")
 
 
-def test_ci_ends_with_the_readmes_test_command_and_can_be_executed() -> None:
-    assert _lines(".ci/run")[-1] == TEST_COMMAND
+def test_ci_runs_the_readmes_test_command_and_can_be_executed() -> None:
+    assert TEST_COMMAND in _lines(".ci/run")
     assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_ci_names_every_python_that_the_package_says_it_runs_on() -> None:
+    """And the newest one without the GIL, of which the import warns."""
+    said = re.findall(r"Python :: (3\.\d+)$", "\n".join(_lines("setup.cfg")), re.MULTILINE)
+    (named,) = [found[1] for line in _lines(".ci/run") if (found := re.match(r"for version in (.*); do", line))]
+    assert named.split() == [*said, f"{said[-1]}t"]
+
+
+def test_a_commit_is_checked_by_the_quick_steps_of_the_test_command() -> None:
+    """The same tools by the same names; the two of ruff mend what they can."""
+    steps = {name: shlex.join(("python", *arguments)) for name, arguments in CHECKS}
+    text = "\n".join(_lines(".pre-commit-config.yaml"))
+    hooks = dict(re.findall(r"- id: (\w+)\n.*\n +entry: (.*)", text))
+    assert set(hooks) == set(steps) - {"rooms"}
+    for name, entry in hooks.items():
+        assert steps[name].startswith(entry.removesuffix(" --fix"))
 
 
 def test_the_topmost_version_of_the_changelog_is_the_packages_version() -> None:

@@ -1,5 +1,6 @@
 """Plain StatsD as other people's servers read it: npm's statsd, and Debian's collectd and netdata, say what we say."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,34 @@ def npm(tmp_path: Path) -> Iterator[Npm]:
 def _reporter(server: Server, bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
     options = {"metrics": (), "namespace": "app", "dialect": "statsd", "flush_interval": 10, **options}
     return ws.StatsdReporter(host="127.0.0.1", port=server.port, bus=bus or ws.Bus(), **options)
+
+
+@pytest.mark.parametrize("scheme", ["unixgram", "unixstream"])
+def test_lines_end_alike_on_datagrams_and_on_a_stream(scheme: str, tmp_path: Path) -> None:
+    """A stream has no lengths before packets, unlike the Agent's: each line ends with a newline. Thinned timers have
+    their rate, negative ones are lost by cause."""
+    path, stream = str(tmp_path / "statsd"), scheme == "unixstream"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        if stream:
+            server.listen()
+        options: dict[str, Any] = {"namespace": "app", "dialect": "statsd", "flush_interval": 10, "max_samples": 100}
+        with ws.StatsdReporter(socket_path=f"{scheme}://{path}", metrics=(), bus=ws.Bus(), **options) as reporter:
+            reporter.increment("orders", 3)
+            reporter.gauge("depth", -2)
+            for _ in range(200):
+                reporter.timing("latency", 1.5)
+                reporter.timing("ahead", -1)
+            assert reporter.flush()
+            assert reporter.stats.lost == {"unsendable": 200}
+        if stream:
+            server, _ = server.accept()
+        lines = server.recv(65536).decode().split("\n")
+        server.close()
+    assert lines.count("") == stream
+    assert {"app.orders:3|c", "app.depth:0|g", "app.depth:-2|g"} <= set(lines)
+    rates = [float(line.partition("|ms|@")[2]) for line in lines if line.startswith("app.latency:1.5|ms|@")]
+    assert round(sum(1 / rate for rate in rates)) == 200
 
 
 def test_every_kind_is_read_as_it_was_meant(server: Server) -> None:

@@ -14,7 +14,7 @@ import pytest
 import trustme
 from websockets.sync.server import ServerConnection, unix_serve
 
-from tests.support import tls_contexts
+from tests.support import authority, tls_contexts
 from wsnova_statsd import Bus, Client
 from wsnova_statsd.errors import ConnectionFailed
 from wsnova_statsd.testing.server import WebSocketServer, echo
@@ -26,6 +26,22 @@ def _answer(url: str, **options: Any) -> Any:
     with Client(url, reconnect=False, bus=Bus(), **options) as client:
         client.send({"n": 1})
         return client.receive(5.0)
+
+
+def test_a_context_of_ones_own_class_wraps_the_socket_itself() -> None:
+    """As those do that ask the system whom to trust."""
+    wrapped = list[Any]()
+
+    class Context(ssl.SSLContext):
+        def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+            wrapped.append(options["server_hostname"])
+            return super().wrap_socket(sock, *arguments, **options)
+
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)
+    authority().configure_trust(context)
+    with WebSocketServer(echo, ssl=tls_contexts()[0]) as server:
+        assert _answer(server.url, ssl=context) == {"n": 1}
+    assert wrapped == ["localhost"]
 
 
 def _told(url: str, **options: Any) -> tuple[str, str]:

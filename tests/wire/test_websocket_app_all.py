@@ -135,7 +135,8 @@ def test_over_tls_it_is_the_same(bus: ws.Bus, tls: Contexts) -> None:
 
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        # Forking beside live threads is what it is about; Python 3.12 and later warn of it.
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", program, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

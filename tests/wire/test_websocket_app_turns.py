@@ -27,6 +27,7 @@ LIFE = (events.CLIENT_OPENED, events.CLIENT_STATE, events.CLIENT_CLOSED)
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
 )
+HOST = "127.0.0.7"  # ids have numbers by host, and clients of other tests may still live
 DROPS = send_messages(["a"], then="drop")
 
 
@@ -69,13 +70,13 @@ def _turn(url: str, bus: ws.Bus, **options: Any) -> App:
 
 def test_a_thousand_turns_make_one_client(bus: ws.Bus, life: list[str]) -> None:
     """One id, one beginning; each turn but the first is a retry that succeeds with the time since the loss."""
-    with WebSocketServer(DROPS) as server, capture_events(bus=bus) as log:
+    with WebSocketServer(DROPS, host=HOST) as server, capture_events(bus=bus) as log:
         for _ in range(1_000):
             app = _turn(server.url, bus)
-        assert life == ["opened 127.0.0.1-1"]
+        assert life == [f"opened {HOST}-1"]
         app.close()
-        assert life == ["opened 127.0.0.1-1", "closed 127.0.0.1-1"]
-    assert _ids(log) == {"127.0.0.1-1"}
+        assert life == [f"opened {HOST}-1", f"closed {HOST}-1"]
+    assert _ids(log) == {f"{HOST}-1"}
     counts = (events.CONNECTION_STARTED, events.CONNECTION_COMPLETED, events.CONNECTION_DISCONNECTED)
     assert [log.count(event) for event in counts] == [1_000] * 3
     assert log.count(events.CONNECTION_RECONNECT_ATTEMPT) == log.count(events.CONNECTION_RECONNECT_SUCCESS) == 999
@@ -87,7 +88,7 @@ def test_a_thousand_turns_make_one_client(bus: ws.Bus, life: list[str]) -> None:
 
 def test_the_same_app_goes_on_and_failed_tries_between_are_its_own(bus: ws.Bus, life: list[str]) -> None:
     """Lost, refused, back: attempt and failed with the time since the loss, then success."""
-    server = WebSocketServer(DROPS)
+    server = WebSocketServer(DROPS, host=HOST)
     server.start()
     with capture_events(bus=bus) as log:
         app = App(server.url, on_message=lambda app, message: None)
@@ -115,7 +116,7 @@ def test_the_same_app_goes_on_and_failed_tries_between_are_its_own(bus: ws.Bus, 
 
 def test_two_apps_at_once_have_numbers_of_their_own_and_keep_them(bus: ws.Bus) -> None:
     """The lowest free number; a later app takes up the client of the same address whose link has ended."""
-    with WebSocketServer(send_messages(["a"])) as server, capture_events(bus=bus) as log:
+    with WebSocketServer(send_messages(["a"]), host=HOST) as server, capture_events(bus=bus) as log:
         apps: list[App] = []
         for path in ("/trades", "/book"):
             app = App(server.url + path, on_message=lambda app, message: None)
@@ -134,10 +135,10 @@ def test_two_apps_at_once_have_numbers_of_their_own_and_keep_them(bus: ws.Bus) -
         (one.metadata["uri"].rpartition("/")[2], one.metadata["client_id"]) for one in log.of(events.CONNECTION_STARTED)
     ]
     assert where == [
-        ("trades", "127.0.0.1-1"),
-        ("book", "127.0.0.1-2"),
-        ("book", "127.0.0.1-2"),
-        ("trades", "127.0.0.1-1"),
+        ("trades", f"{HOST}-1"),
+        ("book", f"{HOST}-2"),
+        ("book", f"{HOST}-2"),
+        ("trades", f"{HOST}-1"),
     ]
 
 
@@ -147,12 +148,12 @@ def test_close_ends_the_client_and_a_later_run_is_another_life(bus: ws.Bus, life
     def on_message(app: App, message: str) -> None:
         app.close(timeout=0.5)
 
-    with WebSocketServer(send_messages(["a"])) as server, capture_events(bus=bus) as log:
+    with WebSocketServer(send_messages(["a"]), host=HOST) as server, capture_events(bus=bus) as log:
         app = App(server.url, on_message=on_message)
         websocket_app.instrument(app, bus=bus)
         for _ in range(2):
             app.run_forever()
-    assert life == ["opened 127.0.0.1-1", "closed 127.0.0.1-1"] * 2
+    assert life == [f"opened {HOST}-1", f"closed {HOST}-1"] * 2
     assert [one.metadata["reconnect"] for one in log.of(events.CONNECTION_STARTED)] == [False, False]
     assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["local", "local"]
 
@@ -160,10 +161,10 @@ def test_close_ends_the_client_and_a_later_run_is_another_life(bus: ws.Bus, life
 @pytest.mark.parametrize("callback", ["on_error", "on_close"])
 def test_a_close_that_cleans_up_a_lost_link_ends_nothing(bus: ws.Bus, life: list[str], callback: str) -> None:
     """Many programs call close() in on_error or on_close, and run again: the same client goes on."""
-    with WebSocketServer(DROPS) as server, capture_events(bus=bus) as log:
+    with WebSocketServer(DROPS, host=HOST) as server, capture_events(bus=bus) as log:
         for _ in range(2):
             app = _turn(server.url, bus, **{callback: lambda app, *given: app.close()})
-        assert life == ["opened 127.0.0.1-1"]
+        assert life == [f"opened {HOST}-1"]
         app.close()
     assert log.count(events.CONNECTION_RECONNECT_SUCCESS) == 1
     assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["close_1006"] * 2
@@ -171,17 +172,17 @@ def test_a_close_that_cleans_up_a_lost_link_ends_nothing(bus: ws.Bus, life: list
 
 def test_bare_connections_one_after_the_other_are_one_client(bus: ws.Bus, life: list[str]) -> None:
     """Dialled by connect, each time by another object; to close a lost one only cleans up."""
-    with WebSocketServer(DROPS) as server, capture_events(bus=bus) as log:
+    with WebSocketServer(DROPS, host=HOST) as server, capture_events(bus=bus) as log:
         for _ in range(3):
             connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), profile="financial", bus=bus)
             connection.connect(server.url)
             _read_to_the_end(connection)
             connection.close()
-        assert life == ["opened 127.0.0.1-1"]
+        assert life == [f"opened {HOST}-1"]
         server.script = send_messages(["a"])
         connection.connect(server.url)
         connection.close()
-        assert life == ["opened 127.0.0.1-1", "closed 127.0.0.1-1"]
+        assert life == [f"opened {HOST}-1", f"closed {HOST}-1"]
     assert log.count(events.CONNECTION_RECONNECT_SUCCESS) == 3
     assert log.count(events.MESSAGE_RECEIVED) == 3
     assert log.count(events.MESSAGE_PROCESS_COMPLETED) == 0
@@ -192,7 +193,7 @@ def test_a_connection_that_was_open_emits_only_that_it_is_up(bus: ws.Bus) -> Non
     """As create_connection returns it: no started, no completed; its end, and the next one's success."""
     states: list[int] = []
     bus.attach("state", events.CLIENT_STATE, lambda event, measured, *more: states.append(measured["up"]))
-    with WebSocketServer(DROPS) as server, capture_events(bus=bus) as log:
+    with WebSocketServer(DROPS, host=HOST) as server, capture_events(bus=bus) as log:
         for _ in range(2):
             connection: Any = websocket.create_connection(server.url)
             websocket_app.instrument_connection(connection, client_id="md-1", bus=bus, url=server.url + "/feed?key=1")
@@ -205,10 +206,11 @@ def test_a_connection_that_was_open_emits_only_that_it_is_up(bus: ws.Bus) -> Non
 
 def test_a_timeout_of_a_read_is_no_end_and_no_message(bus: ws.Bus) -> None:
     """A program that polls."""
-    with WebSocketServer(send_messages(["a"])) as server, capture_events(bus=bus) as log:
+    with WebSocketServer(send_messages(["a"]), host=HOST) as server, capture_events(bus=bus) as log:
         connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), profile="financial", bus=bus)
-        connection.connect(server.url, timeout=0.05)
+        connection.connect(server.url)
         assert connection.recv() == "a"
+        connection.settimeout(0.05)
         for _ in range(2):
             with pytest.raises(websocket.WebSocketTimeoutException):
                 connection.recv()
@@ -221,13 +223,13 @@ def test_a_timeout_of_a_read_is_no_end_and_no_message(bus: ws.Bus) -> None:
 def test_up_is_zero_between_the_turns_until_the_client_is_closed() -> None:
     """At the Agent: 1 with a link, 0 without, and a state that ends with close()."""
     bus = ws.Bus()
-    port = LoopbackPort()
+    port = LoopbackPort(HOST)
     with (
         DogStatsDReceiver() as agent,
         ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus) as reporter,
         ws.Monitor("financial", reporter=reporter, bus=bus),
     ):
-        with WebSocketServer(send_messages(["a"]), port=port.port) as server:
+        with WebSocketServer(send_messages(["a"]), host=HOST, port=port.port) as server:
             app = App(server.url, on_message=lambda app, message: app.send("got it"))
             websocket_app.instrument(app, client_id="md-1", bus=bus)
             thread = threading.Thread(target=app.run_forever, daemon=True)
@@ -271,7 +273,7 @@ def test_what_a_connection_raises_has_the_traceback_that_it_has_without_us(bus: 
             return [(frame.filename, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
         return []
 
-    with WebSocketServer(DROPS) as server:
+    with WebSocketServer(DROPS, host=HOST) as server:
         for call in calls:
             seen = []
             for is_ours in (False, True):

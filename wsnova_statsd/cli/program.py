@@ -29,13 +29,18 @@ def become(given: Sequence[str], *, as_module: bool) -> NoReturn:
     Monitor.from_env()  # raises for a setting that the program would meet in silence
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    for number in _IGNORED:
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    ignored = [number for number in _IGNORED if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execve(command[0], command[1:], environment(os.environ))
     except OSError as error:
+        for number in ignored:  # this process goes on: a peer that closed must not end it
+            signal.signal(number, signal.SIG_IGN)
         raise ConfigurationError(f"{command[0]!r} cannot be run: {error.strerror}") from error
+    finally:  # still this program
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def environment(before: Mapping[str, str]) -> dict[str, str]:

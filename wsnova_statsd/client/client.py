@@ -181,6 +181,7 @@ class Client(Generic[Message]):
         whatever the answer; failures are logged and passed to on_error. Raises ClientIdInUse while another client of
         this id runs on the bus.
         """
+        process.refuse_late_patch()
         checks.flag("wait", wait)
         if timeout is not None:
             checks.seconds("timeout", timeout, zero=True, endless=True)
@@ -212,8 +213,7 @@ class Client(Generic[Message]):
     def close(self, timeout: float = 5.0) -> None:
         """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread. In a
         forked child nothing is done: the connection is the parent's."""
-        lifecycle = self._used()
-        self._starts_here = False
+        lifecycle, self._starts_here = self._used(), False
         if lifecycle is not None:
             lifecycle.close(timeout, "local")
 

@@ -16,6 +16,7 @@ from ..dial.headers import TOKEN, Headers, Pair, header_pairs
 from ..dial.proxy import parse_proxy
 from ..dial.sockets import SocketOption, Sockets, check_socket_options, check_source_address, check_unix_socket
 from ..dial.target import Target, ascii_host, target
+from ..dial.tls import is_context
 from ..errors import ConfigurationError, one_of
 from ..events import TAGS
 from ..link.handshake import Offer
@@ -88,7 +89,7 @@ class Options:
             raise ConfigurationError(f"subprotocols is {self.subprotocols!r}; offer each once (RFC 6455, section 4.1)")
         if checks.flag("require_subprotocol", self.require_subprotocol) and not self.subprotocols:
             raise ConfigurationError("require_subprotocol is True and subprotocols is empty; give those to choose from")
-        if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
+        if self.ssl is not None and not is_context(self.ssl):
             raise ConfigurationError(f"ssl is {self.ssl!r}; give an ssl.SSLContext or None")
         if self.ssl is not None and self.ssl.protocol == tls.PROTOCOL_TLS_SERVER:
             raise ConfigurationError("ssl is a server's context; give a client's, such as ssl.create_default_context()")

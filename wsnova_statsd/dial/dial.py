@@ -26,7 +26,7 @@ from .. import process
 from ..errors import ConnectionFailed
 from .relay import Relay
 from .sockets import Sockets
-from .tls import tls_fault
+from .tls import tls_fault, wrap
 
 _STAGGER: Final = 0.25
 _READ: Final = selectors.EVENT_READ
@@ -198,7 +198,7 @@ class Dial:
             sock = relay.near
         name = host.partition("%")[0]  # no certificate has the zone of an address
         try:
-            self._made.append(secured := context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False))
+            self._made.append(secured := wrap(context, sock, name))
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError | ValueError):

@@ -14,8 +14,11 @@ import threading
 from typing import Final
 
 from .. import process
+from .tls import below_tls
 
 _MOST: Final = 65536
+_KINDS: Final = (getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4))
+_SILENCE: Final = 0.5  # seconds after which a link that has sent its last is taken for closed
 _GONE: Final = getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
 
 
@@ -51,7 +54,7 @@ class Relay:
         finally:
             for sock in (self._far, self._proxy):
                 with contextlib.suppress(OSError):  # also where a child still has a copy of the descriptor
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                    below_tls(sock, "shutdown")(socket.SHUT_RDWR)
                 sock.close()
 
     def _carry(self) -> bool:
@@ -77,6 +80,9 @@ class Relay:
         return moved or self._wait(awaited)
 
     def _wait(self, awaited: dict[ssl.SSLSocket | socket.socket, int]) -> bool:
+        if not hasattr(select, "poll"):  # eventlet takes it away; without it nothing tells that the link is closed
+            readers, writers = ([sock for sock, events in awaited.items() if events & kind] for kind in _KINDS)
+            return any(select.select(readers, writers, (), None if self._sends else _SILENCE))
         poll = select.poll()
         for sock, events in awaited.items():
             # The end of the link is told without being asked for; while its last bytes wait, it changes nothing
@@ -105,7 +111,7 @@ class Relay:
         self._outbound = self._far.recv(_MOST)
         if not self._outbound:
             self._sends = False
-            socket.socket.shutdown(self._proxy, socket.SHUT_WR)
+            below_tls(self._proxy, "shutdown")(socket.SHUT_WR)
         return True
 
     def _give_out(self) -> bool:

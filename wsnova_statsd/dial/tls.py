@@ -1,9 +1,12 @@
-"""What a fault of TLS means: OpenSSL's word for it, as a sentence with what to do. Pure."""
+"""TLS: contexts and sockets as gevent and eventlet have them, and what a fault means, OpenSSL's word for it, as a
+sentence with what to do. Waits for nothing."""
 
 from __future__ import annotations
 
+import socket
 import ssl
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from ..errors import ConnectionFailed
 
@@ -34,6 +37,34 @@ _EXPIRED: Final = 10  # OpenSSL's X509_V_ERR_...
 _NOT_YET_VALID: Final = 9
 _OTHER_NAMES: Final = (62, 63, 64)
 _UNKNOWN_SIGNER: Final = (2, 18, 19, 20, 21, 27)
+
+# The last class that knows TLS; below it is a plain socket. Eventlet's is made of the standard library's.
+_LOWEST: Final = [kind for kind in ssl.SSLSocket.__mro__ if kind.__name__.endswith("SSLSocket")][-1]
+
+
+def is_context(value: Any) -> bool:
+    """Whether it is an SSLContext. gevent and eventlet put a subclass of it in its place: one that was made before they
+    did is of the class above."""
+    return isinstance(value, ssl.SSLContext.__mro__[:-1])
+
+
+def wrap(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
+    """The socket under TLS, before the handshake. A context that was made before gevent or eventlet patched ssl would
+    give one that holds up all greenlets while it waits: the class that they put there makes another of it."""
+    if isinstance(context, ssl.SSLContext):
+        return context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    before, context.sslsocket_class = context.sslsocket_class, ssl.SSLSocket
+    try:
+        return ssl.SSLContext.wrap_socket(context, sock, server_hostname=host, do_handshake_on_connect=False)
+    finally:
+        context.sslsocket_class = before
+
+
+def below_tls(sock: socket.socket | ssl.SSLSocket, name: str) -> Callable[..., Any]:
+    """A method of the plain socket under TLS; the TLS one's own may lose what was received. Under eventlet a socket is
+    none of socket.socket, so that its own class tells."""
+    method: Callable[..., Any] = getattr(super(_LOWEST, sock) if isinstance(sock, _LOWEST) else sock, name)
+    return method
 
 
 def tls_fault(host: str, error: OSError | ValueError) -> ConnectionFailed:

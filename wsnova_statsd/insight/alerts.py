@@ -140,6 +140,7 @@ class Alerts:
 
     def start(self) -> Alerts:
         """Attach to the bus. Started already: nothing happens."""
+        process.refuse_late_patch()
         with self._lock:
             if not self._started:
                 self._started = True

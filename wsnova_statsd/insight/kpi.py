@@ -124,6 +124,7 @@ class KpiTracker:
 
     def start(self) -> KpiTracker:
         """Begin anew: attach to the bus and, with a reporter, ship. Started already: nothing happens."""
+        process.refuse_late_patch()
         with self._lock:
             if self._running:
                 return self

@@ -133,6 +133,7 @@ class SystemSampler:
 
     def start(self) -> SystemSampler:
         """Attach to the bus and sample, first after `every` seconds. Started already: nothing happens."""
+        process.refuse_late_patch()
         with self._own_lock():
             if not self._running:
                 self._running = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import select
 import selectors
 import socket
 import threading
@@ -28,6 +29,9 @@ AWAY: Final = 0.25  # seconds, and between two looks
 _CALM: Final = 1.0  # seconds between two looks while all owners read
 _LONGEST: Final = 3600.0  # seconds of one wait, with no link to keep
 _LONG: Final = 1.0  # seconds after which another thread emits what the owner should
+# Whether two threads may wait for one descriptor. Eventlet lets one greenlet at a time, and takes poll away.
+_TOGETHER: Final = hasattr(select, "poll")
+_OFTEN: Final = 0.02  # seconds between two looks at the links of owners who are away, where not
 _log = logging.getLogger(__name__)
 _OWNER: Final = Driver.OWNER
 
@@ -62,7 +66,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._starting: dict[str, object] = {}  # the first to enter itself starts the thread
         self._posts: deque[tuple[str, Kept]] = deque()  # what other threads ask for
-        self._registered: set[Kept] = set()  # those in the selector
+        self._registered: set[Kept] = set()  # those in the selector, whose owners are away
         self._waker: socket.socket | None = None
 
     def watch(self, kept: Kept) -> None:
@@ -150,8 +154,12 @@ class Keeper:
                     self._look(selector, kept, now)
 
     def _readable(self, selector: selectors.BaseSelector, woken: socket.socket, timeout: float) -> list[Kept]:
-        """Wait for links to be readable, so many seconds or until a thread posts something."""
+        """Wait for links to be readable, so many seconds or until a thread posts something. Where an owner who returns
+        could not wait for the same descriptor: all links, after a brief wait."""
         ready: list[Kept] = []
+        if self._registered and not _TOGETHER:
+            ready.extend(self._registered)
+            timeout = min(timeout, _OFTEN)
         with _GUARD:
             for key, _ in selector.select(0.0 if self._posts else timeout):
                 if key.data is not None:
@@ -218,7 +226,8 @@ class Keeper:
             with contextlib.suppress(ValueError, OSError):
                 if descriptor in selector.get_map():  # a closed link's, whose number was given out again
                     selector.unregister(descriptor)
-                selector.register(descriptor, selectors.EVENT_READ, kept)
+                if _TOGETHER:
+                    selector.register(descriptor, selectors.EVENT_READ, kept)
                 kept.registered, kept.selector = descriptor, selector
                 self._registered.add(kept)
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ..dial.dial import Stream
+from ..dial.tls import below_tls
 from ..errors import NotConnected
 from .read_buffers import BUFFERS, FLOOD, Lent
 from .session import Loss, cut
@@ -278,10 +279,10 @@ class Transport:
         bytes the kernel would reset the connection, and the peer lose the close frame. By the thread that reads."""
         deadline = time.monotonic() + _LINGER
         with contextlib.suppress(OSError, ValueError):
-            self._raw("shutdown")(socket.SHUT_WR)
+            below_tls(self._sock, "shutdown")(socket.SHUT_WR)
             while (remaining := deadline - time.monotonic()) > 0:
                 try:
-                    if not self._raw("recv")(READ, self._at_once):
+                    if not below_tls(self._sock, "recv")(READ, self._at_once):
                         return
                 except BlockingIOError:
                     self._poll(math.ceil(remaining * 1e3))
@@ -291,15 +292,7 @@ class Transport:
         stays until close. On the raw socket: the TLS object's own shutdown would drop it, and the next read return
         ciphertext."""
         with contextlib.suppress(OSError, ValueError):
-            self._raw("shutdown")(socket.SHUT_RDWR)
-
-    def _raw(self, name: str) -> Callable[..., Any]:
-        """A method below TLS. Under eventlet `socket.socket` is no base of the socket, so its own class tells."""
-        sock = self._sock
-        method: Callable[..., Any] = getattr(
-            super(ssl.SSLSocket, sock) if isinstance(sock, ssl.SSLSocket) else sock, name
-        )
-        return method
+            below_tls(self._sock, "shutdown")(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the descriptor back; by the thread that reads."""

@@ -161,6 +161,7 @@ class PrometheusReporter:
         """
         if port is not None:
             checks.port("port", port, zero="any free one", hint="None is for no server")
+        process.refuse_late_patch()
         process.in_child()
         process.unsignalled(partial(self._start, port, address), _PATIENCE, None)
         return self

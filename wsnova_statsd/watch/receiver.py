@@ -106,8 +106,11 @@ class Receiver:
     def dropped(self) -> int | None:
         """Datagrams that the kernel threw away; None if it does not say. A Unix socket has its senders wait instead."""
         sock = self._socket
-        if sock is not None:
-            self._dropped = 0 if self.path is not None else dropped_by_kernel(os.fstat(sock.fileno()).st_ino)
+        if sock is not None and self.path is None:
+            try:
+                self._dropped = dropped_by_kernel(os.fstat(sock.fileno()).st_ino)
+            except OSError:  # another thread has closed it; what was known last holds
+                pass
         return self._dropped
 
     # -- binding ------------------------------------------------------------------------------------------------------
