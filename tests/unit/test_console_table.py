@@ -109,16 +109,20 @@ def test_kpis_stand_against_their_targets() -> None:
         [
             Kpi("connection_time_ms", 3.25, ("<", 500.0), True, 4),
             Kpi("connection_success_rate", 0.5, (">", 0.99), False, 4),
+            Kpi("time_to_reconnect_s", 0.25, ("<", 2.0), True, 4),
             Kpi("throughput_per_s", 12.0, None, None, 4),
             Kpi("error_to_alert_s", None, ("<", 5.0), None, 0),
         ]
     )
     moment = Moment("t", 10.0, "Agent", STATS, 0, report, [])
-    lines = table(moment, 0)[2:6]
+    lines = table(moment, 0)[2:7]
     assert [text.split() for text, _ in lines] == [
         ["KPI", "VALUE", "TARGET"],
         ["connection_time_ms", "3.25", "ms", "<", "500"],
         ["connection_success_rate", "0.500", ">", "0.99"],
+        ["time_to_reconnect_s", "250", "ms", "<", "2"],
         ["throughput_per_s", "12"],
     ]
-    assert [style for _, style in lines] == ["dim", "", "bad", ""]
+    assert [style for _, style in lines] == ["dim", "", "bad", "", ""]
+    silent = Moment("t", 10.0, "Agent", STATS, 0, KpiReport([Kpi("blind_s", None, None, None, 0)]), [])
+    assert [text for text, _ in table(silent, 0)[2:]] == ["  nothing was counted"]

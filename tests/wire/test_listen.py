@@ -116,6 +116,16 @@ def test_messages_go_to_stdout_and_everything_else_to_stderr(listen: Listen, age
     assert agent.count("websocket.message.batch.count", tags=("direction:received",)) == 10
 
 
+def test_where_metrics_go_is_all_that_to_changes(listen: Listen, agent: DogStatsDReceiver) -> None:
+    """Names and tags are still those of the variables."""
+    elsewhere = {"WSNOVA_STATSD_HOST": "10.0.0.1", "DD_DOGSTATSD_URL": "udp://10.0.0.1:1"}
+    own = {"WSNOVA_STATSD_NAMESPACE": "feeds", "WSNOVA_STATSD_TAGS": "team:md"}
+    with WebSocketServer(send_messages(TRADES)) as server:
+        listener = listen(server.url, "--count", "10", "--to", f"{agent.host}:{agent.port}", **elsewhere, **own)
+        assert listener.ended() == 0
+    assert agent.count("feeds.websocket.connection.completed", tags=("team:md",)) == 1
+
+
 def test_without_an_agent_the_table_counts_all_the_same(listen: Listen, agent: DogStatsDReceiver) -> None:
     """What is said of the Agent stands in the table, once in each; the DD_* variables name it, and SIGTERM ends it."""
     agent.stop()
