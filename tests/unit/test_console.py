@@ -284,6 +284,11 @@ def test_a_signal_may_come_before_each_of_its_lines() -> None:
         benches.append(bench)
         return bench.console.start, lambda: bench.emit(events.AUTH_FAILED, reason="signal")
 
+    def stopping() -> Made:
+        bench = _Bench()
+        benches.append(bench)
+        return bench.console.start, bench.console.stop
+
     def both_told(line: int) -> None:
         assert sorted(benches[-1].told()) == ["md-1 is not logged in: call", "md-1 is not logged in: signal"]
 
@@ -291,7 +296,14 @@ def test_a_signal_may_come_before_each_of_its_lines() -> None:
         assert benches[-1].told() in ([], ["md-1 is not logged in: signal"])
 
     assert at_every_line("wsnova_statsd/insight/console.py", emitting, both_told) > 5
+
+    def hears_nothing(line: int) -> None:
+        bench = benches[-1]
+        bench.console.stop()  # where it came before the start had begun
+        assert bench.bus.list_handlers(events.PREFIX) == []
+
     assert at_every_line("wsnova_statsd/insight/console.py", starting, told_if_heard) > 5
+    assert at_every_line("wsnova_statsd/insight/console.py", stopping, hears_nothing) > 5
     for bench in benches:
         bench.console.stop()  # the last ones were not interrupted
     assert until(lambda: not [one for one in threading.enumerate() if one.name == "wsnova-console"])

@@ -56,12 +56,12 @@ def register(subparsers: Any) -> None:
         examples={
             "wsnova-statsd listen wss://feed.example/ws": "all it sends, until Ctrl-C",
             "wsnova-statsd listen wss://feed.example/ws --subscribe trades.BTC --count 10": "ten messages of a channel",
-            "wsnova-statsd listen wss://feed.example/ws --filter 'type=trade price>100' --to localhost:8125": "dear "
-            "trades; all are counted, at this Agent",
+            "wsnova-statsd listen wss://feed.example/ws --filter 'type=trade price>100' --to localhost:8125": "those "
+            "above 100; all are counted, at this Agent",
         },
         statuses={
             DONE: "--count messages were printed, the time after the end of the input was over, or SIGTERM",
-            FAILED: "there was no connection, which the last line says",
+            FAILED: "there was no connection, which the last line says; or nobody reads the output any more",
         },
     )
     parser.add_argument("url", nargs="?", metavar="URL", help="ws:// or wss://")
@@ -70,7 +70,9 @@ def register(subparsers: Any) -> None:
     told = f"{', '.join(PROFILES)}; default: WSNOVA_STATSD_PROFILE, else standard"
     parser.add_argument("--profile", type=profile, metavar="P", help=told)
     parser.add_argument("--to", type=_agent, metavar="HOST:PORT|PATH", help="the Agent that metrics go to")
-    parser.add_argument("--raw", action="store_true", help="messages as they came, nothing escaped or in colour")
+    parser.add_argument(
+        "--raw", action="store_true", help="messages byte for byte as they came; to a terminal without colour"
+    )
     parser.add_argument("--count", type=_count, metavar="N", help="end when so many messages were printed")
     parser.add_argument("--filter", type=checked_by(parse), metavar="EXPR", help=f"{TOLD}; all messages are counted")
     parser.add_argument(

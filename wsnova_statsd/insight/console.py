@@ -130,13 +130,14 @@ class Console:
     def start(self) -> Console:
         """Attach to the bus and start the thread. Started already: nothing happens."""
         if not self._running:
+            self._queue = SimpleQueue()
             self._running = True
             self._since = self._began = time.monotonic()
             self._bus.attach_many((__name__, id(self)), [*LINES], self._hear)
-            if self._running:
-                self._ensure()
-            else:  # a signal's handler stopped it meanwhile
+            self._ensure()
+            if not self._running:  # a signal's handler stopped it meanwhile
                 self._detach()
+                self._queue.put(None)
         return self
 
     def stop(self, timeout: float = _END_SECONDS) -> None:
@@ -149,7 +150,6 @@ class Console:
         if thread is None:  # a child in which nothing happened
             return
         if thread.is_alive():
-            self._queue = SimpleQueue()
             queue.put(None)
             if thread is not threading.current_thread():
                 thread.join(max(0.0, timeout))
