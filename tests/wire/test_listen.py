@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -333,13 +334,15 @@ def test_a_reader_that_leaves_ends_it(tmp_path: Path) -> None:
 class Terminal:
     """The command on a terminal of its own, of which it is the master; what is seen is in `seen`."""
 
-    def __init__(self, *arguments: str, **variables: str) -> None:
+    def __init__(self, *arguments: str, behind: str | None = None, **variables: str) -> None:
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", **variables}
         environ.pop("NO_COLOR", None) if "NO_COLOR" not in variables else None
         self.pid, self.master = pty.fork()
         if not self.pid:
             command = [sys.executable, "-m", "wsnova_statsd", "listen", *arguments]
-            os.execve(sys.executable, command, environ)
+            if behind is not None:  # a shell is in front, and runs this meanwhile
+                command = ["/bin/sh", "-mc", f"{shlex.join(command)} & {behind}"]
+            os.execve(command[0], command, environ)
         attributes = termios.tcgetattr(self.master)
         attributes[3] &= ~termios.ECHO
         termios.tcsetattr(self.master, termios.TCSANOW, attributes)
@@ -389,3 +392,18 @@ def test_on_a_terminal_lines_are_typed_and_messages_are_in_colour(no_colour: boo
         assert server.received == ['{"price": 5}']
     assert "in all," in terminal.seen
     assert ("\x1b" in terminal.seen) is not no_colour
+
+
+def test_in_the_background_of_a_terminal_it_reads_nothing_and_goes_on() -> None:
+    """What is typed is the shell's."""
+    with WebSocketServer(echo) as server:
+        terminal = Terminal(server.url, behind='read line; echo "shell: $line"; read line; kill %1; wait', NO_COLOR="1")
+        assert terminal.shows("connected to")
+        os.write(terminal.master, b"typed\n")
+        assert terminal.shows("shell: typed")
+        server.send_all("a message")
+        assert terminal.shows("a message")
+        os.write(terminal.master, b"end\n")
+        assert terminal.shows("in all,")
+        terminal.ended()
+        assert server.received == []
