@@ -394,16 +394,20 @@ def test_on_a_terminal_lines_are_typed_and_messages_are_in_colour(no_colour: boo
     assert ("\x1b" in terminal.seen) is not no_colour
 
 
-def test_in_the_background_of_a_terminal_it_reads_nothing_and_goes_on() -> None:
+def test_in_the_background_of_a_terminal_it_reads_nothing_and_goes_on(tmp_path: Path) -> None:
     """What is typed is the shell's."""
     with WebSocketServer(echo) as server:
-        terminal = Terminal(server.url, behind='read line; echo "shell: $line"; read line; kill %1; wait', NO_COLOR="1")
+        front = (
+            f'while ! test -e {shlex.quote(str(tmp_path / "go"))}; do sleep 0.1; done; read line; echo "shell: $line"'
+        )
+        terminal = Terminal(server.url, behind=f"{front}; kill %1; wait", NO_COLOR="1")
         assert terminal.shows("connected to")
         os.write(terminal.master, b"typed\n")
-        assert terminal.shows("shell: typed")
+        time.sleep(1.5)  # it has looked at its input since, and nobody else has
         server.send_all("a message")
         assert terminal.shows("a message")
-        os.write(terminal.master, b"end\n")
+        (tmp_path / "go").touch()
+        assert terminal.shows("shell: typed")
         assert terminal.shows("in all,")
         terminal.ended()
         assert server.received == []
