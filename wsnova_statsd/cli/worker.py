@@ -7,18 +7,13 @@ there were no handler. What has to leave in the end - close frames, sums, alerts
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import select
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, ModuleType
 from typing import Any, Final
 
 from .. import checks, process, telemetry
@@ -28,6 +23,8 @@ from ..client.state import State
 from ..errors import ConfigurationError, WsnovaError, nearest
 from ..redaction import describe_error, one_line
 from .parser import DONE, INTERRUPTED
+from .references import called, imported
+from .signals import Signals
 
 STATUS_EVERY: Final = 60.0  # seconds
 TOUCH_EVERY: Final = 5.0
@@ -51,10 +48,10 @@ def run(reference: str, health_file: str | None) -> int:
         from ..monitor import init_from_env  # not needed, and slow, where nothing is to be sent
 
         init_from_env()
-    with _signals() as wait:
+    with Signals() as signals:
         for client in clients:
             client.start(wait=False)
-        return Worker(clients, health).run(wait)
+        return Worker(clients, health).run(signals.wait)
 
 
 class Worker:
@@ -124,35 +121,6 @@ class Worker:
         return told if health["error"] is None else f"{told}; {health['error']}"
 
 
-@contextmanager
-def _signals() -> Iterator[Callable[[float], int | None]]:
-    """SIGTERM and SIGINT are noted; what is yielded waits so many seconds for one, and returns its number."""
-    told: list[int] = []
-    reading, writing = os.pipe()
-    for end in (reading, writing):
-        os.set_blocking(end, False)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    def wait(seconds: float) -> int | None:
-        if not told and select.select([reading], [], [], seconds)[0]:
-            os.read(reading, 1024)
-        return told[0] if told else None
-
-    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield wait
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(woken)
-        os.close(reading)
-        os.close(writing)
-
-
 # -- what is to be run ------------------------------------------------------------------------------------------------
 
 
@@ -167,18 +135,12 @@ def checked_path(given: str) -> Path:
 def load(reference: str) -> list[AnyClient]:
     """The clients that `module:name` leads to. Raises ConfigurationError."""
     module_name, _, name = reference.partition(":")
-    module = _import(module_name)
+    module = imported(module_name)
     if not hasattr(module, name):
         there = [key for key, value in vars(module).items() if isinstance(value, Client)]
         told = f"its clients: {', '.join(there) or 'none'}{nearest(name, vars(module))}"
         raise ConfigurationError(f"{module_name} has no {name!r}; {told}")
-    found = getattr(module, name)
-    if callable(found):
-        checks.function(reference, found)
-        try:
-            found = found()
-        except (Exception, SystemExit) as error:
-            raise ConfigurationError(f"{reference} raised {describe_error(error)}") from error
+    found: Any = called(reference, getattr(module, name))
     clients: list[AnyClient] = [*found] if isinstance(found, list | tuple) else [found]
     for client in clients:
         if not isinstance(client, Client):
@@ -196,16 +158,3 @@ def load(reference: str) -> list[AnyClient]:
         told = f"has the ids {', '.join(ids)}, of which one comes twice" if ids else "gives an empty list"
         raise ConfigurationError(f"{reference} {told}; give at least one client, each with an id of its own")
     return clients
-
-
-def _import(name: str) -> ModuleType:
-    if sys.path[:1] != [os.getcwd()]:
-        sys.path.insert(0, os.getcwd())  # where python -m looks, too
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigurationError(
-                f"there is no module {error.name!r} in {os.getcwd()} or where this Python looks for modules"
-            ) from error
-        raise ConfigurationError(f"{name} cannot be imported: {describe_error(error)}") from error
