@@ -233,14 +233,14 @@ def test_queries_alone_are_asked_of_the_default_lists() -> None:
 
 def test_a_misspelled_name_is_found_behind_a_namespace_too() -> None:
     """Of which other queries tell; somebody else's metrics, with such a word in their names, are not judged."""
-    others = ["sum:nginx.websocket.conections{*}", '"nginx.websocket.helth".over("*").last(2).count_by_status()']
+    others = ["sum:nginx.websocket.konnections{*}", '"nginx.websocket.helth".over("*").last(2).count_by_status()']
     assert _found(["sum:feeds.websocket.connection.started{*}", *others]) == []
-    wrong = ["sum:feeds.websocket.connection.startd{*}", '"feeds.websocket.helth".over("*").last(2).count_by_status()']
+    wrong = ["sum:feeds.websocket.connection.starded{*}", '"feeds.websocket.helth".over("*").last(2).count_by_status()']
     assert _found(["sum:feeds.websocket.connection.completed{*}", *others, *wrong]) == [
         (
             "unknown metric",
             "query 4",
-            "no metric is called feeds.websocket.connection.startd; did you mean 'websocket.connection.started'?",
+            "no metric is called feeds.websocket.connection.starded; did you mean 'websocket.connection.started'?",
         ),
         (
             "unknown check",
