@@ -115,7 +115,7 @@ def test_a_panel_that_asks_for_what_nobody_ships_is_a_fault(monkeypatch: pytest.
     """Though the board that is made leaves its line out, as it does for what a list of one's own lacks."""
     lines = tuple(
         Line(last, (Query(f"websocket.connection.{last}", "sum", ("client", by)),))
-        for last, by in (("startd", "client"), ("completed", "result"))
+        for last, by in (("starts", "client"), ("completed", "result"))
     )
     drawn_wrong = (Section("Overview", (Panel("Dials", "bars", lines),)),)
     monkeypatch.setattr("wsnova_statsd.dashboards.lint.drawn", lambda profile: drawn_wrong)
@@ -235,12 +235,12 @@ def test_a_misspelled_name_is_found_behind_a_namespace_too() -> None:
     """Of which other queries tell; somebody else's metrics, with such a word in their names, are not judged."""
     others = ["sum:nginx.websocket.konnections{*}", '"nginx.websocket.helth".over("*").last(2).count_by_status()']
     assert _found(["sum:feeds.websocket.connection.started{*}", *others]) == []
-    wrong = ["sum:feeds.websocket.connection.starded{*}", '"feeds.websocket.helth".over("*").last(2).count_by_status()']
+    wrong = ["sum:feeds.websocket.connection.starts{*}", '"feeds.websocket.helth".over("*").last(2).count_by_status()']
     assert _found(["sum:feeds.websocket.connection.completed{*}", *others, *wrong]) == [
         (
             "unknown metric",
             "query 4",
-            "no metric is called feeds.websocket.connection.starded; did you mean 'websocket.connection.started'?",
+            "no metric is called feeds.websocket.connection.starts; did you mean 'websocket.connection.started'?",
         ),
         (
             "unknown check",
