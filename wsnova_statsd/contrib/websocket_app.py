@@ -30,10 +30,10 @@ from ..link.transport import loss_of
 from ..profiles import Profile, ProfileName
 from ..redaction import one_line
 from ..telemetry import Bus
-from .foreign_link import failure
+from .foreign_link import failure, without_us
 from .given import Given, MessageType
 from .roster import ROSTER
-from .websocket_connection import Connection, Library, Owner, without_us
+from .websocket_connection import Connection, Library, Owner
 
 __all__ = ["instrument", "instrument_all", "instrument_connection", "uninstrument", "uninstrument_all"]
 

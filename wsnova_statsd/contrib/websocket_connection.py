@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress, tee
-from pathlib import Path
 from types import MethodType
 from typing import Any, Final
 
@@ -26,13 +25,12 @@ from ..link.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from ..link.session import Loss
 from ..link.transport import asked
 from .foreign import Foreign, Span
-from .foreign_link import LOCAL, Link, closed_by
+from .foreign_link import LOCAL, Link, closed_by, without_us
 from .given import Given
 from .roster import ROSTER
 
 _DATA: Final = (TEXT, BINARY, CONTINUATION)
 _COLLECTED: Final = Loss("collected", "", fault=False)
-_HERE: Final = str(Path(__file__).parent)
 _clock = time.monotonic_ns
 
 
@@ -44,15 +42,6 @@ class Library:
     loss: Callable[[Exception], Loss]  # of a read
     timeouts: tuple[type[Exception], ...]  # of a read or write that may be tried again
     breaches: tuple[type[Exception], ...]  # of a message that cannot be read, after which the next one may be
-
-
-def without_us(error: BaseException) -> None:
-    """Take our own frames, the outermost of what is raised, out of its traceback: a program's stay what they were. For
-    what goes on by a bare `raise`."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
-        trace = trace.tb_next
-    error.__traceback__ = trace
 
 
 class Owner:

@@ -24,8 +24,7 @@ from ..link.session import Loss, cut
 from ..link.transport import asked
 from ..redaction import log_fault
 from .foreign import Foreign, Span
-from .foreign_link import LOCAL, Link
-from .websocket_connection import without_us
+from .foreign_link import LOCAL, Link, without_us
 
 LOOK_EVERY: Final = 0.5  # seconds between two looks at what no call has met
 BYTES_LIKE: Final = (bytes, bytearray, memoryview)
