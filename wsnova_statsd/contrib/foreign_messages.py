@@ -26,7 +26,6 @@ from .given import Given
 _alive = process.ALIVE
 _clock = time.monotonic_ns
 _wall = time.time_ns
-_READING: Final = 1_000_000  # ns: a shorter wait for a message may be the reading itself
 _RECEIVED: Final = ("", events.MESSAGE_RECEIVED, events.MESSAGE_PROCESS_STARTED, events.MESSAGE_PROCESS_COMPLETED)
 _SENT: Final = ("", events.MESSAGE_SENT, "", "")
 
@@ -91,8 +90,8 @@ class ForeignMessages:
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def received(self, payload: bytes, opcode: int, waited: int = 0, size: int | None = None) -> Span:
-        """A whole data message is here, by the thread that reads; it waited so many ns for it. `size` in bytes, for a
-        payload that is not given whole."""
+        """A whole data message is here, by the thread that reads; it waited so many ns for it, the reading left out.
+        `size` in bytes, for a payload that is not given whole."""
         size = len(payload) if size is None else size
         message = (opcode, payload)
         if not _alive[0]:
@@ -110,8 +109,7 @@ class ForeignMessages:
         batch.counts.append((1, size, 0, 0, 0, 0))
         if batch.due != batch.flushed_at:
             batch.plan()
-        if waited >= _READING:
-            self._idle += waited
+        self._idle += waited
         link = self._link
         if link is not None:
             link.heard = _clock()

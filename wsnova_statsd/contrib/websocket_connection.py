@@ -31,6 +31,8 @@ from .roster import ROSTER
 
 _DATA: Final = (TEXT, BINARY, CONTINUATION)
 _COLLECTED: Final = Loss("collected", "", fault=False)
+_WAIT: Final = 1_000_000  # ns: a shorter wait for a message may be the reading itself, unless nothing was there
+_LOOK_EVERY: Final = 10_000_000  # ns between two looks whether anything is: they are system calls
 _clock = time.monotonic_ns
 
 
@@ -130,6 +132,8 @@ class Connection:
         self._idle_since = 0  # when the last one returned; 0 for a bare connection
         self._buffered: Callable[[], int] | None = None  # of TLS; asked for by the thread that reads
         self._unread = 0  # what it gave
+        self._looked = 0  # when it was last looked whether anything waits to be read, ns
+        self._drained = False  # nothing did, before the read that comes next
         self._own = {name: vars(ws)[name] for name in _AROUND if name in vars(ws)}  # the program's
         self._finalizer = weakref.finalize(ws, self._collected)
         self._finalizer.atexit = False
@@ -253,7 +257,7 @@ class Connection:
     def _recv(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
         if self._began or self._span is not None:
             self._settle()
-        since = self._idle_since or _clock()
+        since = self._idle_since or self._waits(_clock())
         try:
             result = original(*arguments, **named)
         except Exception as error:
@@ -266,7 +270,9 @@ class Connection:
                 self._unread = self._buffered()
             if opcode in _DATA:
                 self._pending = None
-                self._data(foreign, opcode, frame, _clock() - since)
+                waited, drained = _clock() - since, self._drained
+                self._drained = False
+                self._data(foreign, opcode, frame, waited if drained or waited >= _WAIT else 0)
             elif opcode == PONG:
                 foreign.ponged()
             elif opcode == CLOSE:
@@ -306,7 +312,15 @@ class Connection:
             self._part = None
             if handled is not None:
                 foreign.ignored(span)
-                self._idle_since = _clock()
+                self._idle_since = self._waits(_clock())
+
+    def _waits(self, now: int) -> int:
+        """The reader waits for what comes next from now on; the same time. Looks now and then whether it has to: at a
+        fast feed each wait is as short as a read, and only a reader that keeps up finds nothing there."""
+        link = self.link
+        if link is not None and now - self._looked >= _LOOK_EVERY:
+            self._looked, self._drained = now, not link.waiting()
+        return now
 
     def begin(self) -> None:
         """A callback begins, in the thread that reads."""
@@ -326,7 +340,7 @@ class Connection:
         """What was read last is processed."""
         span, part, took, failed = self._span, self._part, self._ended - self._began, self._failed
         began, self._began, self._span, self._failed = self._began, 0, None, False
-        self._idle_since, self.owner.reading = self._ended, None
+        self._idle_since, self.owner.reading = self._waits(self._ended), None
         if part is not None:
             part.spent += took if began else 0
         if span is not None:
