@@ -317,6 +317,30 @@ def test_uninstrument_leaves_no_trace(bus: ws.Bus) -> None:
         assert not log
 
 
+def test_a_callback_that_is_a_method_of_the_class_is_timed_and_left_to_the_class(bus: ws.Bus) -> None:
+    """Unless the program has set another one meanwhile."""
+
+    class Own(App):
+        def __init__(self, url: str) -> None:
+            super().__init__(url)
+            del self.on_message, self.on_data
+
+        def on_message(self, app: App, message: str) -> None:
+            self.close(timeout=0.5)
+
+    with WebSocketServer(send_messages(["a"])) as server:
+        own = Own(server.url)
+        before = set(vars(own))
+        with capture_events(bus=bus) as log:
+            websocket_app.instrument(own, bus=bus, profile="financial")
+            own.run_forever()
+        assert [one.metadata["result"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)] == ["ok"]
+        own.on_data = print
+        websocket_app.uninstrument(own)
+        assert set(vars(own)) == before | {"on_data"}
+        assert own.on_data is print
+
+
 def test_an_app_that_runs_is_uninstrumented_and_goes_on(bus: ws.Bus) -> None:
     """Its client is closed, its link stands."""
     seen: list[str] = []

@@ -227,6 +227,10 @@ class Connection:
             self._foreign.ended(link, self._leaving or (LOCAL if self.local else loss))
             self.link = None
 
+    def give_up(self, loss: Loss) -> None:
+        """The library has given it up, and will not close it. Any thread."""
+        self._end(loss)
+
     def _close(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
         """close, shutdown, abort: by the program, or by the library once it gives the connection up. One that is
         interrupted before it has done anything is none."""
