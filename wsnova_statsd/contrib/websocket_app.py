@@ -283,7 +283,7 @@ class _Watched(Owner):
         self._inside = False  # a callback that handles messages runs
         self._has = dict.fromkeys(_HANDLERS, False)  # which of them are set
         self._kind: type = type(app)  # its own class
-        self._inherited: set[str] = set()  # callbacks that are methods of it, and were not set on the app
+        self._inherited: set[str] = set()  # callbacks that its class has, as methods say, and it itself had not
 
     def busy(self) -> bool:
         """Whether it has a link, dials, or may dial again by itself."""
@@ -312,7 +312,7 @@ class _Watched(Owner):
         del vars(app)[_KEY]
         app.__class__ = self._kind
         for name, original in originals.items():
-            if name in self._inherited:
+            if name in self._inherited and name in vars(app):
                 delattr(app, name)
             elif original is not None:
                 setattr(app, name, original)
