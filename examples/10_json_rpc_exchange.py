@@ -1,11 +1,12 @@
-"""A JSON-RPC exchange in the shape of Deribit's public API: login, heartbeats, requests, subscriptions; scripted."""
+"""A JSON-RPC exchange in the shape of Deribit's public API: login, heartbeats, subscriptions in batches; scripted."""
 
 import os
 
 import wsnova_statsd as ws
 from wsnova_statsd.testing.exchanges import JsonRpcExchange
+from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
-TICKER = "ticker.BTC-PERPETUAL.100ms"
+TICKERS = [f"ticker.BTC-{strike}-C.100ms" for strike in range(60_000, 72_000, 100)]  # 120 options
 
 
 class Exchange(ws.JsonRpcProtocol):
@@ -18,8 +19,8 @@ class Exchange(ws.JsonRpcProtocol):
 
 
 def login():  # asked for every login, so that a rotated secret is picked up
-    params = {"client_id": "demo", "client_secret": os.environ.get("EXCHANGE_SECRET", "demo")}
-    params["grant_type"] = "client_credentials"
+    secret = os.environ.get("EXCHANGE_SECRET", "demo")
+    params = {"grant_type": "client_credentials", "client_id": "demo", "client_secret": secret}
     return {"jsonrpc": "2.0", "id": "login", "method": "public/auth", "params": params}
 
 
@@ -29,12 +30,11 @@ def accepted(message):  # how many seconds the login holds; it is renewed before
     return message["result"]["expires_in"] if "result" in message else False
 
 
-with JsonRpcExchange(credentials={"demo": "demo"}) as exchange:
-    auth = ws.MessageAuth(login, accepted)
-    with ws.Client(exchange.url, client_id="md-1", protocol=Exchange(), auth=auth, subscriptions=[TICKER]) as client:
-        print("clock:", client.request({"method": "public/get_time"})["result"] > 0)
-        exchange.publish(TICKER, {"last_price": 64000.5})
-        for message in client:
-            if message.get("method") == "subscription":
-                print("price:", message["params"]["data"]["last_price"])
-                break
+with JsonRpcExchange(credentials={"demo": "demo"}) as exchange, DogStatsDReceiver() as agent:
+    reporter = ws.StatsdReporter(host=agent.host, port=agent.port)
+    options = {"protocol": Exchange(), "auth": ws.MessageAuth(login, accepted), "subscriptions": TICKERS}
+    with ws.Monitor("financial", reporter=reporter), ws.Client(exchange.url, client_id="options", **options) as client:
+        exchange.publish(TICKERS[0], {"mark_price": 0.0415})
+        print("price:", client.receive(timeout=5)["params"]["data"]["mark_price"])
+print("subscribed:", agent.count("websocket.subscription.subscribe.completed", tags=["result:ok"]))
+print("by requests:", len(exchange.calls("public/subscribe")))

@@ -1,4 +1,5 @@
-"""The variables `WSNOVA_STATSD_*`, as arguments of a Monitor and of its StatsdReporter. Pure, no thread.
+"""The variables `WSNOVA_STATSD_*`, and settings of these names, as arguments of a Monitor and of its StatsdReporter.
+Pure, no thread.
 
 `DD_*` variables are none of these: where the Agent is and what tags every line carries, a StatsdReporter reads itself.
 """
@@ -56,6 +57,7 @@ _REPORTER: Final[Mapping[str, _Reading]] = {
     "PACKET_SIZE": ("packet_size", int, "a whole number of bytes"),
     "CONTAINER_ID": ("container_id", _switch, _WORD),
 }
+NAMES: Final = (*_MONITOR, *_REPORTER)
 
 
 def profile(environ: Mapping[str, str]) -> str:
@@ -83,19 +85,26 @@ def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises ConfigurationError for an unknown variable and for a text that cannot be read.
     """
-    texts = {key.removeprefix(PREFIX): text.strip() for key, text in environ.items() if key.startswith(PREFIX)}
-    known_keys(f"the environment, under {PREFIX},", texts, (*_MONITOR, *_REPORTER))
-    return _arguments(_MONITOR, texts), _arguments(_REPORTER, texts)
+    return read_settings({key.removeprefix(PREFIX): text for key, text in environ.items() if key.startswith(PREFIX)})
 
 
-def _arguments(readings: Mapping[str, _Reading], texts: Mapping[str, str]) -> dict[str, Any]:
+def read_settings(settings: Mapping[str, Any], where: str = "the environment") -> tuple[dict[str, Any], dict[str, Any]]:
+    """As read, of settings by their names without the prefix. What is no text is taken as it is, but for None."""
+    known_keys(f"{where}, under {PREFIX},", settings, NAMES)
+    given = {key: value.strip() if isinstance(value, str) else value for key, value in settings.items()}
+    return _arguments(_MONITOR, given), _arguments(_REPORTER, given)
+
+
+def _arguments(readings: Mapping[str, _Reading], given: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {}
     for key, (argument, reading, allowed) in readings.items():
-        if texts.get(key):
-            try:
-                arguments[argument] = reading(texts[key])
-            except ConfigurationError:
-                raise
-            except (KeyError, ValueError):
-                raise ConfigurationError(f"{PREFIX}{key} is {texts[key]!r}; give {allowed}") from None
+        value = given.get(key)
+        if value is None or value == "":
+            continue
+        try:
+            arguments[argument] = reading(value) if isinstance(value, str) else value
+        except ConfigurationError:
+            raise
+        except (KeyError, ValueError):
+            raise ConfigurationError(f"{PREFIX}{key} is {value!r}; give {allowed}") from None
     return arguments

@@ -38,6 +38,7 @@ _SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads
 _IMPORTED_WITH: Final = threading.get_ident  # gevent and eventlet put another in its place
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+_POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
 
 
@@ -289,3 +290,10 @@ def unsignalled(work: Callable[[], T], timeout: float, otherwise: T) -> T:
 def thread_name(role: str, name: str = "") -> str:
     """The name of one of our threads: `wsnova-<role>`, with `-<name>` where there can be several."""
     return f"wsnova-{role}-{name}" if name else f"wsnova-{role}"
+
+
+def forked_by_a_pool(frame: FrameType | None) -> bool:
+    """Whether the fork hook that runs in this frame was called by the fork of a child of multiprocessing."""
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") in _POOLS

@@ -60,8 +60,8 @@ def test_a_signal_closes_and_flushes(agent: DogStatsDReceiver, tmp_path: Path, n
         assert server.open_connections == 0
     assert (ended.code, ended.said) == (status, "all\nall\n")
     assert ended.took < HELD
-    assert "INFO wsnova_statsd.cli.worker: running md-1, md-2; SIGTERM or Ctrl-C ends it" in ended.errors
-    assert f"INFO wsnova_statsd.cli.worker: {signal.Signals(number).name}: closing" in ended.errors
+    assert "INFO wsnova_statsd.contrib.worker: running md-1, md-2; SIGTERM or Ctrl-C ends it" in ended.errors
+    assert f"INFO wsnova_statsd.contrib.worker: {signal.Signals(number).name}: closing" in ended.errors
     assert "Traceback" not in ended.errors
     assert agent.wait_for(lambda r: r.count("websocket.message.batch.count", {"direction": "received"}) == 200)
     for name in ("md-1", "md-2"):

@@ -26,8 +26,8 @@ OUTPUT = {
 ERRORS = {
     "run_a_program_unchanged.py": "",
     "run_as_a_worker.py": (
-        r".* INFO wsnova_statsd\.cli\.worker: running md-1; SIGTERM or Ctrl-C ends it\n"
-        r".* INFO wsnova_statsd\.cli\.worker: SIGTERM: closing\n"
+        r".* INFO wsnova_statsd\.contrib\.worker: running md-1; SIGTERM or Ctrl-C ends it\n"
+        r".* INFO wsnova_statsd\.contrib\.worker: SIGTERM: closing\n"
     ),
 }
 

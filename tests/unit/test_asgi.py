@@ -1,7 +1,9 @@
 """lifespan: an ASGI application's end flushes, whether it has a lifespan of its own or not; nothing else changes."""
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd.contrib.asgi import lifespan
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
+from wsnova_statsd.testing.server import WebSocketServer
 
 STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
 STARTED, STOPPED = "lifespan.startup.complete", "lifespan.shutdown.complete"
@@ -124,6 +127,125 @@ def test_requests_pass_as_they_are() -> None:
     given: Any = ({"type": "http"}, object(), object())
     asyncio.run(lifespan(app)(*given))
     assert passed == [given]
+
+
+# -- with clients -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[WebSocketServer]:
+    with WebSocketServer() as running:
+        yield running
+
+
+def _client(server: WebSocketServer) -> ws.Client[Any]:
+    return ws.Client(server.url, client_id="md-1", on_message=lambda message: None, bus=ws.Bus())
+
+
+@pytest.fixture(autouse=True)
+def monitored() -> Iterator[None]:
+    """The program has set up telemetry itself: no Monitor is made here."""
+    ws.telemetry.attach("mine", ws.events.MESSAGE_SENT, lambda *_: None)
+    yield
+    ws.telemetry.detach("mine")
+
+
+@pytest.mark.parametrize("app", [_unaware, _quiet, _aware])
+def test_a_client_runs_while_the_application_does_again_and_again(app: Any, server: WebSocketServer) -> None:
+    """As often as a server, or a test client, begins its life; whatever the application knows of lifespans."""
+    client = _client(server)
+    wrapped = lifespan(client)(app)
+    for number in (1, 2):
+        states: list[ws.State] = []
+
+        async def life(states: list[ws.State] = states, number: int = number) -> None:
+            told = iter([STARTUP, SHUTDOWN])
+
+            async def receive() -> Any:
+                return next(told)
+
+            async def send(message: Any) -> None:
+                if message["type"] == STARTED:
+                    assert server.wait_for(lambda: server.connections == number)
+                states.append(client.state)
+
+            await wrapped({"type": "lifespan"}, receive, send)
+
+        asyncio.run(life())
+        assert states[0] in (ws.State.CONNECTING, ws.State.CONNECTED)
+        assert states[1] is ws.State.CLOSED
+
+
+def test_the_order_of_a_life(server: WebSocketServer) -> None:
+    """What is within begins first, and ends when the client is closed, which its handlers may have used; its state is
+    handed on."""
+    client = _client(server)
+    seen: list[tuple[str, ws.State]] = []
+
+    @contextlib.asynccontextmanager
+    async def mine(app: Any) -> AsyncIterator[dict[str, int]]:
+        assert app is _quiet
+        seen.append(("begin", client.state))
+        yield {"pool": 3}
+        seen.append(("end", client.state))
+
+    async def life() -> None:
+        async with lifespan(client, inner=mine)(_quiet) as state:
+            assert state == {"pool": 3}
+            assert client.state is not ws.State.IDLE
+
+    asyncio.run(life())
+    assert seen == [("begin", ws.State.IDLE), ("end", ws.State.CLOSED)]
+
+
+def test_where_what_is_within_cannot_begin_nothing_starts(server: WebSocketServer) -> None:
+    """Its error is the server's to tell."""
+    client = _client(server)
+
+    @contextlib.asynccontextmanager
+    async def broken(app: Any) -> AsyncIterator[None]:
+        raise KeyError("boom")
+        yield
+
+    with pytest.raises(KeyError, match="boom"):
+        _lives(lifespan(client, inner=broken)(_quiet))
+    assert client.state is ws.State.IDLE
+
+
+def test_a_client_that_cannot_start_is_logged_and_holds_nothing_up(
+    server: WebSocketServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here one whose id another one has; the application's life goes on."""
+    bus = ws.Bus()
+    with ws.Client(server.url, client_id="md-1", on_message=print, bus=bus):
+        second = ws.Client(server.url, client_id="md-1", on_message=print, bus=bus)
+        assert _lives(lifespan(second)(_aware)) == [STARTED, STOPPED]
+    assert "client md-1 is not started: ClientIdInUse" in caplog.text
+
+
+async def _asynchronous(app: Any) -> AsyncIterator[None]:
+    yield
+
+
+_generator: Any = _asynchronous
+_untyped: Any = lifespan
+_without_app: Any = lambda: None  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: _untyped("wss://feed.example"), "lifespan was given 'wss://feed.example'; give it clients"),
+        (lambda: _untyped(_quiet, _quiet), "or one application"),
+        (lambda: lifespan(inner=_generator), "decorate it with contextlib.asynccontextmanager"),
+        (lambda: lifespan(inner=_without_app), "inner takes"),
+        (lambda: lifespan()({"type": "http"}), "has no application yet: write lifespan(client)(application)"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(call: Any, said: str) -> None:
+    """With a sentence that says what to give."""
+    with pytest.raises(ws.errors.ConfigurationError, match=re.escape(said)):
+        call()
 
 
 def test_a_timeout_that_is_none_is_refused() -> None:

@@ -12,11 +12,14 @@ from websockets.sync.client import ClientConnection, connect
 from wsnova_statsd.testing._exchange import Exchange
 from wsnova_statsd.testing.exchanges import (
     BAD_REQUEST,
+    GATEWAY_DATA,
     INVALID_CREDENTIALS,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     UNAUTHORIZED,
+    BinaryGateway,
+    CombinedStreams,
     JsonRpcExchange,
     OpFeed,
 )
@@ -25,8 +28,8 @@ BEAT = {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_reques
 IN_TIME = 0.5  # seconds between heartbeats, which a busy machine answers in time
 
 
-def _dial(server: Exchange) -> ClientConnection:
-    return connect(server.url, compression=None, ping_interval=None, close_timeout=1, open_timeout=5)
+def _dial(server: Exchange, path: str = "") -> ClientConnection:
+    return connect(server.url + path, compression=None, ping_interval=None, close_timeout=1, open_timeout=5)
 
 
 def _hear(link: ClientConnection) -> Any:
@@ -247,3 +250,108 @@ def test_an_op_that_is_none_is_an_error_event(feed: OpFeed, message: str) -> Non
     """A malformed op is told so."""
     with _dial(feed) as link:
         assert _say(link, message) == {"event": "error", "code": "60012", "msg": "Invalid request"}
+
+
+# -- combined streams -------------------------------------------------------------------------------------------------
+
+
+def _ask(link: ClientConnection, method: str, *streams: str) -> Any:
+    return _say(link, {"method": method, "params": list(streams), "id": 3})
+
+
+def test_streams_of_the_url_and_those_that_are_asked_for_are_served_alike() -> None:
+    """Wrapped with their stream, and with the time unless the data has one; a stream that was ended is not served."""
+    with CombinedStreams() as exchange, _dial(exchange, "/stream?streams=a@trade/b@trade") as link:
+        assert _ask(link, "SUBSCRIBE", "c@kline_1m") == {"result": None, "id": 3}
+        assert _ask(link, "UNSUBSCRIBE", "a@trade") == {"result": None, "id": 3}
+        assert _ask(link, "LIST_SUBSCRIPTIONS")["result"] == ["b@trade", "c@kline_1m"]
+        assert [exchange.publish(stream, {"p": 1}) for stream in ("a@trade", "b@trade")] == [0, 1]
+        heard = _hear(link)
+        assert (heard["stream"], heard["data"]["p"]) == ("b@trade", 1)
+        assert abs(heard["data"]["E"] / 1000 - time.time()) < 60
+        exchange.publish("c@kline_1m", {"E": 5})
+        assert _hear(link) == {"stream": "c@kline_1m", "data": {"E": 5}}
+
+
+@pytest.mark.parametrize("call", [{"method": "DANCE", "id": 3}, {"method": "SUBSCRIBE", "params": "a", "id": 3}])
+def test_a_request_that_cannot_be_meant_is_an_error_with_its_id(call: Any) -> None:
+    with CombinedStreams() as exchange, _dial(exchange) as link:
+        assert _say(link, call) == {"error": {"code": 2, "msg": "Invalid request"}, "id": 3}
+
+
+def test_of_a_batch_with_a_stream_that_is_refused_none_is_subscribed() -> None:
+    """The whole request is an error."""
+    with CombinedStreams(refused=["b"]) as exchange, _dial(exchange, "/stream?streams=b") as link:
+        assert _ask(link, "SUBSCRIBE", "a", "b")["error"]["code"] == 2
+        assert [exchange.subscribers(stream) for stream in ("a", "b")] == [0, 0]
+
+
+def test_more_requests_than_the_exchange_takes_in_a_second_end_the_connection() -> None:
+    """With close code 1008."""
+    with CombinedStreams(per_second=2) as exchange, _dial(exchange) as link:
+        _ask(link, "SUBSCRIBE", "a")
+        _ask(link, "SUBSCRIBE", "b")
+        with pytest.raises(ConnectionClosedError) as ended:
+            _ask(link, "SUBSCRIBE", "c")
+        assert ended.value.rcvd is not None
+        assert ended.value.rcvd.code == 1008
+
+
+def test_once_a_day_every_connection_is_told_and_ended() -> None:
+    """serverShutdown, then the close; who dials again is served."""
+    with CombinedStreams() as exchange, _dial(exchange) as link:
+        exchange.end_day()
+        assert _hear(link)["e"] == "serverShutdown"
+        with pytest.raises(ConnectionClosedOK):
+            link.recv(timeout=5)
+        with _dial(exchange) as again:
+            assert _ask(again, "SUBSCRIBE", "a") == {"result": None, "id": 3}
+
+
+# -- binary frames ----------------------------------------------------------------------------------------------------
+
+
+def _tell(link: ClientConnection, frame: bytes) -> Any:
+    link.send(frame)
+    return link.recv(timeout=5)
+
+
+def test_a_gateway_wants_its_login_and_numbers_what_it_publishes() -> None:
+    """Of an instrument from 1 on, what nobody hears too: the number tells what was missed."""
+    with BinaryGateway(credentials={"me": "right"}, login_required=True) as gateway, _dial(gateway) as link:
+        assert _tell(link, b"SBTC     ") == b"-BTC     "
+        assert _tell(link, b"Lme      " + b"wrong".ljust(16)) == b"J"
+        assert _tell(link, b"Lme      " + b"right".ljust(16)) == b"A"
+        assert gateway.publish("BTC", b"1") == 0
+        assert _tell(link, b"SBTC     ") == b"+BTC     "
+        assert gateway.publish("BTC", b"2") == 1
+        heard = link.recv(timeout=5)
+        assert isinstance(heard, bytes)
+        kind, number, now, instrument = GATEWAY_DATA.unpack_from(heard)
+        assert (kind, number, instrument, heard[GATEWAY_DATA.size :]) == (b"D", 2, b"BTC     ", b"2")
+        assert abs(now / 1e9 - time.time()) < 60
+        assert _tell(link, b"UBTC     ") == b"+BTC     "
+        assert gateway.publish("BTC", b"3") == 0
+
+
+def test_a_gateways_heartbeats_must_be_answered() -> None:
+    """By the same byte; who is silent is left."""
+    with BinaryGateway(beat_every=IN_TIME) as gateway, _dial(gateway) as link:
+        assert link.recv(timeout=5) == b"H"
+        assert _tell(link, b"H") == b"H"
+        with pytest.raises(ConnectionClosedOK):
+            link.recv(timeout=5)
+
+
+def test_an_instrument_that_is_refused_is_told() -> None:
+    with BinaryGateway(refused=["BTC"]) as gateway, _dial(gateway) as link:
+        assert _tell(link, b"SBTC     ") == b"-BTC     "
+
+
+@pytest.mark.parametrize("frame", [b"", b"X", b"Sshort", b"LL", "H"])
+def test_a_frame_that_is_none_of_the_gateways_ends_the_connection(frame: Any) -> None:
+    """With close code 1003."""
+    with BinaryGateway() as gateway, _dial(gateway) as link, pytest.raises(ConnectionClosedError) as ended:
+        _tell(link, frame)
+    assert ended.value.rcvd is not None
+    assert ended.value.rcvd.code == 1003

@@ -10,8 +10,8 @@ import json
 from typing import Any, Final
 
 from ..client.protocol import JsonProtocol, JsonRpcProtocol, Protocol
+from ..contrib.loading import called, imported
 from ..errors import ConfigurationError, nearest
-from .references import called, imported
 
 
 class AnyProtocol(JsonProtocol[Any]):
@@ -80,7 +80,7 @@ def _protocol(given: str | None) -> Protocol[Any]:
         raise ConfigurationError(
             f"--protocol is {given!r}; give {', '.join(_PROTOCOLS)}, or MODULE:NAME{nearest(given, _PROTOCOLS)}"
         )
-    module = imported(module_name)
+    module = imported(module_name, from_here=True)
     if not hasattr(module, name):
         raise ConfigurationError(f"{module_name} has no {name!r}{nearest(name, vars(module))}")
     found = called(given, getattr(module, name))

@@ -19,6 +19,7 @@ from typing import Any, Final
 from .. import environment
 from ..client.client import Client
 from ..client.state import State
+from ..contrib.signals import Signals
 from ..errors import NotConnected, WsnovaError
 from ..monitor import Monitor
 from ..profiles import PROFILES
@@ -29,7 +30,6 @@ from .feed import add_feed_arguments, connection
 from .message_filter import TOLD, Holds, parse
 from .message_lines import Heard, Keeping, Printer, escaped, line_of
 from .parser import DONE, FAILED, INTERRUPTED, add_command, checked_by, choice
-from .signals import Signals
 from .typed_lines import TypedLines
 
 _APART: Final = 10.0  # seconds between two tables; in the terminal in which the messages are

@@ -6,13 +6,18 @@ This page is the command: what of the two is asked for. Threads: the main thread
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 from typing import Any, Final
 
+from .. import telemetry
+from ..client.client import Client
+from ..contrib import loading, worker
 from ..errors import ConfigurationError
-from . import program, worker
+from . import program
 from .parser import DONE, FAILED, add_command
 
+_log = logging.getLogger(__name__)
 _REFERENCE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -56,7 +61,27 @@ def run(args: argparse.Namespace) -> int:
                 f"{given[0]} names clients, which take no arguments, got {' '.join(given[1:])!r}; put -- before a "
                 "command of that name"
             )
-        return worker.run(given[0], args.health_file)
+        return _run_clients(given[0], args.health_file)
     if args.health_file is not None:
         raise ConfigurationError("--health-file is for your own clients, MODULE:NAME; a program answers for itself")
     return program.become(given, as_module=args.as_module)
+
+
+def _run_clients(reference: str, health_file: str | None) -> int:
+    """Checks what was given before anything starts."""
+    health = None if health_file is None else worker.checked_path(health_file)
+    clients = load(reference)
+    worker.write_records()
+    if telemetry.DEFAULT.list_handlers():
+        _log.info("telemetry is as %s set it up", reference.partition(":")[0])
+    else:
+        from ..monitor import init_from_env  # not needed, and slow, where nothing is to be sent
+
+        init_from_env()
+    return worker.run(clients, health)
+
+
+def load(reference: str) -> list[Client[Any]]:
+    """The clients that `module:name` leads to; modules of the current folder come first, as for python -m."""
+    module, _, name = reference.partition(":")
+    return loading.made(reference, loading.find(module, name, from_here=True))

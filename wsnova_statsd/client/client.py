@@ -17,7 +17,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Generic, Literal, cast
 
 from .. import checks, process, profiles, telemetry
@@ -44,7 +44,6 @@ _log = logging.getLogger(__name__)
 _ALIVE: Final = process.ALIVE
 _RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
 _naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
-_POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
 # JsonProtocol() when it is made. By its type a checker knows what on_message gets where no protocol is given: anything.
 _JSON: Final = cast("Protocol[Any] | None", None)
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
@@ -164,6 +163,11 @@ class Client(Generic[Message]):
         runs = lifecycle is not None and not lifecycle.over
         return (lifecycle.connection.options if lifecycle and runs else self._options.on(self._bus)).profile
 
+    def wrap_callbacks(self, wrap: Callable[[Callable[..., object]], Callable[..., object]]) -> None:
+        """Before the start: have on_message, on_error and on_reconnect called as `wrap` returns each. For frameworks,
+        which set up around every handler what the application relies on."""
+        self._options = self._options.wrapped(wrap)
+
     @property
     def state(self) -> State:
         """Where the client stands."""
@@ -236,7 +240,7 @@ class Client(Generic[Message]):
         was_started = self._starts_here or not lifecycle.over
         lifecycle.abandon()
         self._said_forked = not was_started
-        pool = _forked_by_a_pool(sys._getframe(1))
+        pool = process.forked_by_a_pool(sys._getframe(1))
         self._starts_here = was_started and self._options.in_child == "start" and not pool
         if self._starts_here:
             threading.Thread(target=self._start_in_child, name=process.thread_name("start"), daemon=True).start()
@@ -491,10 +495,3 @@ def links(bus: telemetry.Bus) -> Iterator[tuple[telemetry.Metadata, Link | None]
     for _, lifecycle in running(bus):
         link = lifecycle.connection.link
         yield lifecycle.connection.emit.whose, link if link is not None and link.loss is None else None
-
-
-def _forked_by_a_pool(frame: FrameType | None) -> bool:
-    """Whether the fork hook that runs in this frame was called by the fork of a child of multiprocessing."""
-    while frame is not None and frame.f_globals.get("__name__") == process.__name__:
-        frame = frame.f_back
-    return frame is not None and frame.f_globals.get("__name__") in _POOLS

@@ -146,6 +146,14 @@ class Options:
         object.__setattr__(same, "profile", profile)
         return same
 
+    def wrapped(self, wrap: Callable[[Callable[..., object]], Callable[..., object]]) -> Options:
+        """The same, whose callbacks are what `wrap` returns for each."""
+        same = copy(self)
+        for name in ("on_message", "on_error", "on_reconnect"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(same, name, wrap(given))
+        return same
+
     @property
     def asks_anew(self) -> bool:
         """Whether the next attempt may differ from the last: its URL, headers or credentials come from a function."""

@@ -193,8 +193,9 @@ class Protocol(Generic[Message]):
         raise ConfigurationError(f"{type(self).__name__} cannot unsubscribe; override unsubscribe_message")
 
     def acknowledges(self) -> str:
-        """How the server answers a subscription: `none`, `ack` (see ack), or `reply`, by the subscribe request's id."""
-        return "none"
+        """How the server answers a subscription: `none`, `ack` (the default of a subclass with an `ack` of its own), or
+        `reply`, by the subscribe request's id."""
+        return "none" if type(self).ack is Protocol.ack else "ack"
 
     def ack(self, message: Any) -> Ack | None:
         """What a received message says of a subscription, None if nothing."""
@@ -331,9 +332,6 @@ class JsonProtocol(Protocol[Message]):
 
     def unsubscribe_message(self, channel: Any) -> Any:
         return {"type": "unsubscribe", "channel": channel}
-
-    def acknowledges(self) -> str:
-        return "ack"
 
     def ack(self, message: Any) -> Ack | None:
         """Type `subscribed`, `unsubscribed` or `error`, with the channel."""

@@ -31,13 +31,14 @@ class Session:
         self.channels: set[str] = set()
         self.login_until: float = 0.0  # on time.monotonic()
         self.unanswered: bool = False  # a heartbeat
+        self.asked: list[float] = []  # when, where requests are limited; also on time.monotonic()
         self.beat_every(interval)
 
     def say(self, message: Any) -> None:
-        """Send a text as it is, anything else as JSON. Raises ConnectionClosed."""
-        text = message if isinstance(message, str) else json.dumps(message, separators=(",", ":"))
+        """Send text and bytes as they are, anything else as JSON. Raises ConnectionClosed."""
+        told = message if isinstance(message, str | bytes) else json.dumps(message, separators=(",", ":"))
         with self.lock:
-            self.connection.send(text)
+            self.connection.send(told)
 
     def beat_every(self, interval: float) -> None:
         """Heartbeats from now on; 0 for none."""
@@ -54,7 +55,7 @@ class Session:
 
 
 class Exchange(WebSocketServer):
-    """What the two have in common: channels, credentials, heartbeats, and the controls for a test.
+    """What all have in common: channels, credentials, heartbeats, and the controls for a test.
 
     `credentials` maps ids to secrets, None accepts any pair. With `login_required` a subscription needs a login that
     has not expired. `refused` are channels as `refuse` takes them. More options are WebSocketServer's, but the script.
@@ -115,6 +116,9 @@ class Exchange(WebSocketServer):
                 if name is None or (isinstance(call, dict) and name in (call.get("method"), call.get("op")))
             ]
 
+    def opened(self, session: Session) -> None:
+        """A connection begins. Default: nothing."""
+
     def notification(self, channel: str, data: Any) -> Any:
         """The message that carries a channel's data."""
         raise NotImplementedError
@@ -125,6 +129,7 @@ class Exchange(WebSocketServer):
 
     def _converse(self, connection: ScriptedConnection) -> None:
         session = Session(connection, self._beat_every)
+        self.opened(session)
         with self._changed:
             self._sessions.append(session)
         try:

@@ -1,4 +1,5 @@
-"""Two scripted exchanges on a WebSocketServer: one speaks JSON-RPC, one ops and events. Needs the `testing` extra.
+"""Four scripted exchanges on a WebSocketServer: JSON-RPC, ops and events, combined streams, binary. Needs the `testing`
+extra.
 
     with JsonRpcExchange() as exchange, ws.Client(exchange.url, protocol=ws.JsonRpcProtocol()) as client:
         client.subscribe("ticker.BTC-PERPETUAL")
@@ -11,19 +12,28 @@ credentials, never what is asked for: any channel exists until it is refused.
 
 from __future__ import annotations
 
+import struct
+import threading
 import time
+import urllib.parse
+from collections import defaultdict
 from typing import Any, ClassVar, Final
 
 from wsnova_statsd.checks import is_number
 from wsnova_statsd.testing._exchange import Exchange, Session
+from wsnova_statsd.testing.server import Message
 
 __all__ = [
     "BAD_REQUEST",
+    "GATEWAY_DATA",
     "INVALID_CREDENTIALS",
     "INVALID_PARAMS",
     "METHOD_NOT_FOUND",
     "PARSE_ERROR",
+    "PER_SECOND",
     "UNAUTHORIZED",
+    "BinaryGateway",
+    "CombinedStreams",
     "JsonRpcExchange",
     "OpFeed",
 ]
@@ -34,6 +44,10 @@ BAD_REQUEST: Final = (11050, "bad_request")
 METHOD_NOT_FOUND: Final = (-32601, "Method not found")
 INVALID_PARAMS: Final = (-32602, "Invalid params")
 PARSE_ERROR: Final = (-32700, "Parse error")
+PER_SECOND: Final = 5  # requests that Binance takes of a connection
+GATEWAY_DATA: Final = struct.Struct(">cQQ8s")  # kind, number within the instrument, ns since the epoch, instrument
+_LOGIN: Final = struct.Struct(">c8s16s")  # kind, id, secret
+_INSTRUMENT: Final = struct.Struct(">c8s")  # kind, instrument
 
 
 class _Refused(Exception):
@@ -170,3 +184,114 @@ class OpFeed(Exchange):
         else:
             session.channels.discard(arg)
         return {"event": op, "arg": arg}
+
+
+class CombinedStreams(Exchange):
+    """Combined streams in the shape of Binance's spot market data (https://developers.binance.com).
+
+    Streams are named in the URL, `/stream?streams=btcusdt@trade/ethusdt@trade`, or asked for by SUBSCRIBE; UNSUBSCRIBE
+    and LIST_SUBSCRIPTIONS are known as well. The answer to SUBSCRIBE names no stream: all of its params are subscribed,
+    or, with an error, none. Data has the time `E`, unless `publish` is given one. More than `per_second` requests
+    within a second end a connection with 1008. `end_day` is what comes once a day: a serverShutdown event, and the end
+    of every connection.
+    """
+
+    def __init__(self, *, per_second: int = PER_SECOND, **options: Any) -> None:
+        super().__init__(**options)
+        self.per_second = per_second
+
+    def end_day(self, code: int = 1001) -> None:
+        """Announce the end to all, then close every connection with this code; who dials again is served."""
+        self.send_all(f'{{"e":"serverShutdown","E":{time.time_ns() // 1_000_000}}}')
+        self.close_all(code, "24 hours")
+
+    def opened(self, session: Session) -> None:
+        request = session.connection.request
+        query = urllib.parse.urlsplit(request.path if request else "").query
+        for streams in urllib.parse.parse_qs(query).get("streams", []):
+            session.channels.update(filter(self.permits, streams.split("/")))
+
+    def notification(self, channel: str, data: Any) -> Any:
+        now = {"E": time.time_ns() // 1_000_000}
+        return {"stream": channel, "data": {**now, **data} if isinstance(data, dict) else data}
+
+    def answer(self, session: Session, call: Any) -> None:
+        now = time.monotonic()
+        session.asked = [*(then for then in session.asked if now - then < 1.0), now]
+        if len(session.asked) > self.per_second:
+            session.connection.close(1008, "Too many requests")
+            return
+        asked = call if isinstance(call, dict) else {}
+        reply = {"result": None, "id": asked.get("id")}
+        streams = asked.get("params", [])
+        if asked.get("method") == "LIST_SUBSCRIPTIONS":
+            reply["result"] = sorted(session.channels)
+        elif asked.get("method") not in ("SUBSCRIBE", "UNSUBSCRIBE") or not isinstance(streams, list):
+            reply = {"error": {"code": 2, "msg": "Invalid request"}, "id": asked.get("id")}
+        elif not all(isinstance(stream, str) and self.permits(stream) for stream in streams):
+            reply = {"error": {"code": 2, "msg": "Invalid request: unknown stream"}, "id": asked.get("id")}
+        elif asked["method"] == "SUBSCRIBE":
+            session.channels.update(streams)
+        else:
+            session.channels.difference_update(streams)
+        session.say(reply)
+
+
+class BinaryGateway(Exchange):
+    """A gateway of binary frames, as some exchanges have beside JSON: one byte of kind, then fields, big-endian.
+
+    It takes `L` + id (8 bytes) + secret (16): a login, answered by `A`, or by `J` if it is refused; `S` or `U` +
+    instrument (8): subscribe or unsubscribe, answered by `+` or `-` and the same instrument; `H`: the answer to its own
+    `H`, a heartbeat. `D` is data: a number, which counts what is published of an instrument from 1 on, heard or not,
+    the time in nanoseconds since the epoch, the instrument, and what `publish` was given, which is bytes. Names are
+    ASCII, padded with spaces. A frame that is none of these ends the connection with 1003.
+    """
+
+    beat: ClassVar[Any] = b"H"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._publishing = threading.Lock()  # numbers leave in order; guards _numbers
+        self._numbers: defaultdict[str, int] = defaultdict(int)
+
+    def publish(self, channel: str, data: Any) -> int:
+        with self._publishing:
+            self._numbers[channel] += 1
+            return super().publish(channel, data)
+
+    def notification(self, channel: str, data: Any) -> Any:
+        return GATEWAY_DATA.pack(b"D", self._numbers[channel], time.time_ns(), channel.encode().ljust(8)) + data
+
+    def answer(self, session: Session, call: Any) -> None:
+        kind = call[:1] if isinstance(call, bytes) else b""
+        if kind == b"H" and len(call) == 1:
+            session.unanswered = False
+        elif kind == b"L" and len(call) == _LOGIN.size:
+            session.say(self._login(session, *_LOGIN.unpack(call)[1:]))
+        elif kind in (b"S", b"U") and len(call) == _INSTRUMENT.size:
+            session.say(self._turn(session, kind, call[1:]))
+        else:
+            session.connection.close(1003, "Unknown frame")
+
+    def _read(self, text: Message) -> Any:
+        return text
+
+    def _login(self, session: Session, name: bytes, secret: bytes) -> bytes:
+        if not self.knows(_name(name), _name(secret)):
+            return b"J"
+        session.login_until = float("inf")
+        return b"A"
+
+    def _turn(self, session: Session, kind: bytes, instrument: bytes) -> bytes:
+        channel = _name(instrument)
+        if self.locks_out(session) or (kind == b"S" and not self.permits(channel)):
+            return _INSTRUMENT.pack(b"-", instrument)
+        if kind == b"S":
+            session.channels.add(channel)
+        else:
+            session.channels.discard(channel)
+        return _INSTRUMENT.pack(b"+", instrument)
+
+
+def _name(padded: bytes) -> str:
+    return padded.decode("ascii", "replace").rstrip()

@@ -1,8 +1,9 @@
-"""`wsnova-statsd run MODULE:NAME`: our own clients in the foreground, until a signal or their end.
+"""Clients of our own in the foreground, until a signal or their end: the loop of a worker.
 
-The main thread starts them, each in a thread of its own, then waits: it writes a status line a minute, touches the
-health file, and looks whether a client has ended. A signal's handler only notes the signal; a second one acts as if
-there were no handler. What has to leave in the end - close frames, sums, alerts - process.finish sends.
+`wsnova-statsd run MODULE:NAME`, `manage.py wsnova_listen` and `flask wsnova listen` run it. The main thread starts the
+clients, each in a thread of its own, then waits: it writes a status line a minute, touches the health file, and looks
+whether a client has ended. A signal's handler only notes the signal; a second one acts as if there were no handler.
+What has to leave in the end - close frames, sums, alerts - process.finish sends.
 """
 
 from __future__ import annotations
@@ -12,53 +13,48 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from .. import checks, process, telemetry
+from .. import process
 from ..client.client import Client
 from ..client.health import Health
 from ..client.state import State
-from ..errors import ConfigurationError, WsnovaError, nearest
+from ..errors import ConfigurationError, WsnovaError
 from ..redaction import describe_error, one_line
-from .parser import DONE, INTERRUPTED
-from .references import called, imported
 from .signals import Signals
 
 STATUS_EVERY: Final = 60.0  # seconds
 TOUCH_EVERY: Final = 5.0
 _LOOK_EVERY: Final = 0.5  # whether a client has ended
 _GOODBYE: Final = 2.0  # for all clients to close, and reporters to flush
+_STATUSES: Final[dict[int | None, int]] = {signal.SIGINT: 130}  # what a shell reports for Ctrl-C; 0 for all others
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log = logging.getLogger(__name__)
 AnyClient = Client[Any]
 
 
-def run(reference: str, health_file: str | None) -> int:
-    """Run these clients; the exit status. Raises ConfigurationError for what cannot be run, and WsnovaError with the
-    reason when a client ends by itself."""
-    health = None if health_file is None else checked_path(health_file)
-    clients = load(reference)
+def write_records() -> None:
+    """Have records of level INFO and above written to stderr, if the program has them written nowhere."""
     if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format=_FORMAT)  # to stderr
-    if telemetry.DEFAULT.list_handlers():
-        _log.info("telemetry is as %s set it up", reference.partition(":")[0])
-    else:
-        from ..monitor import init_from_env  # not needed, and slow, where nothing is to be sent
+        logging.basicConfig(level=logging.INFO, format=_FORMAT)
 
-        init_from_env()
+
+def run(clients: Sequence[AnyClient], health_file: Path | None) -> int:
+    """Start these clients, and run until SIGTERM, Ctrl-C or their end; the exit status. Raises WsnovaError with the
+    reason if a client ends by itself. Main thread only."""
     with Signals() as signals:
         for client in clients:
             client.start(wait=False)
-        return Worker(clients, health).run(signals.wait)
+        return Worker(clients, health_file).run(signals.wait)
 
 
 class Worker:
     """Clients that were started, and what is done while they run. `clock` gives seconds."""
 
     def __init__(
-        self, clients: list[AnyClient], health_file: Path | None, clock: Callable[[], float] = time.monotonic
+        self, clients: Sequence[AnyClient], health_file: Path | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clients = clients
         self._health_file = health_file
@@ -85,7 +81,7 @@ class Worker:
         if number is not None:
             _log.info("%s: closing", signal.Signals(number).name)
         process.finish(_GOODBYE)
-        return INTERRUPTED if number == signal.SIGINT else DONE
+        return _STATUSES.get(number, 0)
 
     def _some_run(self) -> bool:
         for client in self._clients:
@@ -121,40 +117,9 @@ class Worker:
         return told if health["error"] is None else f"{told}; {health['error']}"
 
 
-# -- what is to be run ------------------------------------------------------------------------------------------------
-
-
 def checked_path(given: str) -> Path:
     """The path of a file that can be touched. Raises ConfigurationError."""
     path = Path(given)
     if not given or path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ConfigurationError(f"--health-file is {given!r}; give the path of a file that this user may write")
     return path
-
-
-def load(reference: str) -> list[AnyClient]:
-    """The clients that `module:name` leads to. Raises ConfigurationError."""
-    module_name, _, name = reference.partition(":")
-    module = imported(module_name)
-    if not hasattr(module, name):
-        there = [key for key, value in vars(module).items() if isinstance(value, Client)]
-        told = f"its clients: {', '.join(there) or 'none'}{nearest(name, vars(module))}"
-        raise ConfigurationError(f"{module_name} has no {name!r}; {told}")
-    found: Any = called(reference, getattr(module, name))
-    clients: list[AnyClient] = [*found] if isinstance(found, list | tuple) else [found]
-    for client in clients:
-        if not isinstance(client, Client):
-            raise ConfigurationError(
-                f"{reference} gives {checks.shown(client)}; give a ws.Client, a list of them, or a function that "
-                "returns either"
-            )
-        if client.on_message is None:
-            raise ConfigurationError(
-                f"client {client.client_id} of {reference} has no on_message, and nobody iterates over it here; give "
-                "it on_message=, or run the script that has the loop"
-            )
-    ids = [client.client_id for client in clients]
-    if not clients or len(set(ids)) < len(ids):
-        told = f"has the ids {', '.join(ids)}, of which one comes twice" if ids else "gives an empty list"
-        raise ConfigurationError(f"{reference} {told}; give at least one client, each with an id of its own")
-    return clients

@@ -1,0 +1,1 @@
+"""wsnova_listen."""
