@@ -54,7 +54,8 @@ class DatadogApi:
         self.metrics |= {name: {"type": None, "description": None, "unit": None, "per_unit": None} for name in metrics}
 
     def fail(self, how: int | str, method: str, path: str, after: int = 0) -> None:
-        """Answer requests of this kind, but for the first `after`, with this status, `break` off, or `hang`."""
+        """Answer requests of this kind, but for the first `after`, with this status, `break` off, `lose` the answer to
+        what was done, `hang`, or with this text as the body of a 200."""
         left = itertools.count(-after)
         self.fails = lambda *asked: how if asked == (method, path) and next(left) >= 0 else None
 
@@ -174,8 +175,12 @@ class DatadogApi:
                 right = self.headers["DD-API-KEY"] == API_KEY and self.headers["DD-APPLICATION-KEY"] == APP_KEY
                 if how == "hang":
                     api.hanging.wait(10)
-                elif how == "break":
+                elif how in ("break", "lose"):
+                    if how == "lose":
+                        api.answer(method, path, query, json.loads(body))
                     self._send(200, b'{"id": 1', declared=100)
+                elif isinstance(how, str):
+                    self._send(200, how.encode())
                 elif isinstance(how, int):
                     self._send(how, json.dumps({"errors": ["Too many requests" if how == 429 else "Failed"]}).encode())
                 elif not right:

@@ -38,6 +38,7 @@ _MONITOR: Final[Mapping[str, _Reading]] = {
     "PROMETHEUS_PORT": ("prometheus_port", int, "a whole number, 0 for a free port"),
     "PROMETHEUS_ADDRESS": ("prometheus_address", str, "an address, 0.0.0.0 for every interface"),
     "LOG": ("log", _switch, _WORD),
+    "CONSOLE": ("console", _seconds, f"{_WORD}, or the seconds between two tables"),
 }
 _REPORTER: Final[Mapping[str, _Reading]] = {
     "HOST": ("host", str, "a name or an address"),
@@ -65,6 +66,13 @@ def profile(environ: Mapping[str, str]) -> str:
     if name and name not in PROFILES:
         raise one_of(f"{PREFIX}PROFILE", name, PROFILES)
     return name or _DEFAULT_PROFILE
+
+
+def console(environ: Mapping[str, str]) -> bool | float:
+    """The console of a Monitor that is given none. Raises ConfigurationError for a text that cannot be read."""
+    text = environ.get(f"{PREFIX}CONSOLE", "").strip()
+    found: bool | float = _arguments({"CONSOLE": _MONITOR["CONSOLE"]}, {"CONSOLE": text}).get("console", False)
+    return found
 
 
 def switched_on(environ: Mapping[str, str], key: str) -> bool:

@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # a checker knows it without its being installed
 
+    from .insight.console import Console
+
     Kpis = TypeVar("Kpis", bound=KpiTracker | None, default=KpiTracker)  # None with kpis=False
 else:
     from typing import TypeVar
@@ -57,6 +59,7 @@ class MonitorOptions(TypedDict, total=False):
     prometheus_port: int | None
     prometheus_address: str
     log: bool | logging.Logger
+    console: bool | float | None
     bus: Bus | None
     alert_sinks: Iterable[Sink]
     datadog: bool
@@ -78,6 +81,8 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         prometheus_port: Where to be scraped, 1 to 65535, 0 for any free port. Default: None, nowhere.
         prometheus_address: On which address; "0.0.0.0" is every interface. Default: "127.0.0.1", this machine alone.
         log: True, or a logging.Logger, writes events as log records. Default: False.
+        console: For development: True prints events and alerts as they come, and every 10 s what was counted, to
+            stderr; a number every so many seconds, from 1. Default: None, that of WSNOVA_STATSD_CONSOLE, else False.
         bus: The ws.Bus to listen to. Default: that of ws.telemetry.
         alert_sinks: Where alerts go besides Datadog: ws.alerts.ToLog(), functions of an alert, and reporters, one of
             which takes the place of `reporter`. Default: none.
@@ -123,6 +128,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         prometheus_port: int | None = None,
         prometheus_address: str = ADDRESS,
         log: bool | logging.Logger = False,
+        console: bool | float | None = None,
         bus: Bus | None = None,
         alert_sinks: Iterable[Sink] = (),
         datadog: bool = True,
@@ -143,6 +149,14 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         self.reporter: StatsdReporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
         self.writers: Writers = self.reporter.writers
         self.kpis: Kpis = cast(Kpis, KpiTracker(self.profile, self._bus, self.reporter) if kpis else None)
+        self.console: Console | None = None
+        console = environment.console(os.environ) if console is None else console
+        if console is not False:
+            from .insight.console import Console  # nobody else needs it
+
+            every = _EVERY if console is True else console
+            self.console = Console(self.reporter, self.kpis, f"wsnova_statsd {self.profile.name}", every, self._bus)
+            alert_sinks = _with(alert_sinks, self.console.alert)
         rules = alerts if not isinstance(alerts, bool) else None if alerts else ()
         self.alerts: Alerts = Alerts(
             rules, self.reporter, alert_sinks, self.profile, self._bus, self._alerted, datadog=datadog
@@ -200,6 +214,8 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
         if prometheus is not None:
             yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
+        if (console := self.console) is not None:
+            yield console.start, lambda left: console.stop(left / 2)  # the rest is for the flush
         for part in (self.log, self.kpis):
             if part is not None:
                 yield part.start, lambda _, stop=part.stop: stop()  # type: ignore[misc]
@@ -336,6 +352,11 @@ class _OfProcess:
             return made.start()
 
 
+def _with(sinks: Iterable[Sink], further: Sink) -> Iterable[Sink]:
+    """These sinks and another one; what is no list is left for Alerts to refuse."""
+    return sinks if isinstance(sinks, str) or not isinstance(sinks, Iterable) else [*sinks, further]
+
+
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, StatsdReporter) and isinstance(other, StatsdReporter):
         return one is other or one.given == other.given
@@ -377,6 +398,7 @@ def _filled(arguments: Mapping[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {**_DEFAULTS, **arguments}
     profile = given["profile"]
     given["profile"] = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
+    given["console"] = environment.console(os.environ) if given["console"] is None else given["console"]
     for name in ("alerts", "alert_sinks"):
         if isinstance(given[name], Iterable) and not isinstance(given[name], str):
             given[name] = tuple(given[name])
@@ -393,6 +415,6 @@ def init_from_env(environ: Mapping[str, str] | None = None) -> Monitor:
 
 
 _ONE: Final = _OfProcess()
-_EVERY: Final = 10.0  # seconds between two samples of the system
+_EVERY: Final = 10.0  # seconds between two samples of the system, and two tables of the console
 _DEFAULTS: Final = {name: one.default for name, one in inspect.signature(Monitor).parameters.items()}
 _ARGUMENTS: Final = tuple(_DEFAULTS)

@@ -265,7 +265,7 @@ class Service:
         self.a.regain("md-1")
         self.run(10)
         self.b.lose("md-1", alarm=True)
-        self.run(24)
+        self.run(34)
         self.b.regain("md-1")
         self.run(3)
         self.by_hand()

@@ -24,7 +24,8 @@ _QUERY: Final = re.compile(
 _FILTER: Final = re.compile(r"(!?)([a-z_]+:[\w./-]+)\Z")
 _MONITOR: Final = re.compile(r"(sum|min|max)\(last_(\d+)m\):(.*) (>=|<=) ([\d.]+)\Z")
 _CHECK: Final = re.compile(
-    r'"([\w.]+)"\.over\("\*"\)(?:\.exclude\("([^"]+)"\))?\.by\(((?:"[a-z]+",?)+)\)\.last\((\d+)\)\.count_by_status\(\)\Z'
+    r'"([\w.]+)"\.over\("(\*|[a-z]+:[\w.-]+)"\)(?:\.exclude\("([^"]+)"\))?\.by\(((?:"[a-z]+",?)+)\)'
+    r"\.last\((\d+)\)\.count_by_status\(\)\Z"
 )
 _TOKEN: Final = re.compile(r"\s*(?:(\d+(?:\.\d+)?)|(default_zero)\(|([a-z]+\d*)|([-+*/()]))")
 _OPERATORS: Final[Mapping[str, Callable[[float, float], float]]] = {
@@ -258,9 +259,9 @@ def check(agent: DatadogAgent, text: str) -> Answer:
     found = _CHECK.match(text)
     if found is None:
         raise ValueError(f"no check that is known here: {text}")
-    by = tuple(re.findall(r'"([a-z]+)"', found[3]))
-    without = frozenset([found[2]] if found[2] else [])
-    return answer(agent, Query("max", found[1], frozenset(), without, by, None))
+    has, without = frozenset({found[2]} - {"*"}), frozenset([found[3]] if found[3] else [])
+    by = tuple(re.findall(r'"([a-z]+)"', found[4]))
+    return answer(agent, Query("max", found[1], has, without, by, None))
 
 
 def stream(agent: DatadogAgent, text: str, variables: Mapping[str, str]) -> list[str]:

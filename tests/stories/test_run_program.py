@@ -323,6 +323,24 @@ def test_a_child_is_instrumented_too(agent: DogStatsDReceiver) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_child_whose_port_for_prometheus_is_taken_is_counted_all_the_same(
+    agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its parent: only one of them can serve there, and all of them send to the Agent. A record says so."""
+    Path("parent.py").write_text(
+        "import subprocess, sys, websocket\n"
+        "print(websocket.create_connection(sys.argv[1]).recv(), flush=True)\n"
+        "if not sys.argv[2:]:\n    sys.exit(subprocess.call([sys.executable, *sys.argv, 'child']))\n"
+    )
+    monkeypatch.setenv("WSNOVA_STATSD_PROMETHEUS_PORT", str(_free_port()))
+    with WebSocketServer(send_messages(["tick"])) as server:
+        assert _both("parent.py", server.url)[:2] == (b"tick\ntick\n", b"")
+        assert agent.wait_for(lambda r: r.count("websocket.message.received") == 2), agent.counts()
+        monkeypatch.setenv("WSNOVA_STATSD_LOG", "on")
+        assert b"measured, and shows Prometheus nothing" in _end([*_run(), "parent.py", server.url], None, b"").errors
+
+
+@pytest.mark.usefixtures("here")
 def test_gevent_patches_first_and_says_nothing(agent: DogStatsDReceiver) -> None:
     """Nothing was imported before that it wants to patch."""
     Path("green.py").write_text(

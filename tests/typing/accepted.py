@@ -160,9 +160,9 @@ def parts_that_were_asked_for_need_no_check() -> None:
     monitor = ws.Monitor("standard")
     assert_type(monitor, ws.Monitor[KpiTracker])
     print(monitor.kpis.report("md-1").to_json())
-    with ws.Monitor("standard", alerts=[ws.alerts.SlowProcessing()], kpis=True, log=True) as running:
+    with ws.Monitor("standard", alerts=[ws.alerts.SlowProcessing()], kpis=True, log=True, console=True) as running:
         print(running.kpis.report())
-    ws.init("financial", system=True).kpis.report()
+    ws.init("financial", system=True, console=30.0).kpis.report()
     assert_type(ws.Monitor(kpis=False).kpis, None)
     if (kpis := ws.Monitor.from_env().kpis) is not None:
         kpis.report()

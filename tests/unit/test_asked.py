@@ -92,8 +92,15 @@ def test_what_can_be_read_as_neither_is_refused(text: str, sentence: str) -> Non
     assert str(refused.value) == sentence
 
 
+@pytest.mark.parametrize("tags", [None, 5, "client", {"client": 1}, [None, 7]])
+def test_a_widget_whose_tags_are_no_list_asks_by_none(tags: object) -> None:
+    """Its check is judged all the same."""
+    (question,) = of_document("here", {"type": "check_status", "check": "a.b", "group_by": tags, "tags": tags})
+    assert question.checks == (Asked("a.b"),)
+
+
 def test_a_document_asks_by_the_nearest_title() -> None:
-    """Boards, old and new, monitors, SLOs and rules; a query of logs or of a check is no question."""
+    """Boards, old and new, monitors, SLOs and rules; a query of logs is no question."""
     metric = {"queries": [{"data_source": "metrics", "name": "query1", "query": "avg:a{*}"}]}
     board = {
         "title": "Board",
@@ -111,7 +118,7 @@ def test_a_document_asks_by_the_nearest_title() -> None:
     }
     slo = {"name": "SLO", "query": {"numerator": "sum:g{*}.as_count()", "denominator": "sum:h{*}.as_count()"}}
     found = [
-        (question.place, *(one.metric for one in question.asked))
+        (question.place, *(one.metric for one in (*question.asked, *question.checks)))
         for question in of_document("here", [board, monitor, check, slo, rules])
     ]
     assert found == [
@@ -120,6 +127,7 @@ def test_a_document_asks_by_the_nearest_title() -> None:
         ("Old", "c", "d"),
         ("Board", "e"),
         ("Monitor", "f"),
+        ("Check", "websocket.health"),
         ("SLO", "g"),
         ("SLO", "h"),
         ("Alert", "i"),

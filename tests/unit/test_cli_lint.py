@@ -25,6 +25,17 @@ def made():
 def failing():
     raise RuntimeError("no\\nluck")
 
+def leaving():
+    raise SystemExit(7)
+
+class Raising:
+    def __iter__(self):
+        raise RuntimeError("not\\nnow")
+
+LIST = Raising()
+ENDLESS = []
+ENDLESS.append(ENDLESS)
+
 def yielding():
     yield from Shop.METRICS
     raise RuntimeError("half way")
@@ -119,6 +130,9 @@ def test_a_list_of_a_module_in_this_folder_is_judged(shop: Path, capsys: pytest.
         ("cli_lint_shop.wrong:A", "importing cli_lint_shop.wrong raises SyntaxError: "),
         ("cli_lint_shop.late:A", "importing cli_lint_shop.late raises ConfigurationError: metric name 'no spaces' is "),
         ("cli_lint_shop.bad:failing", "cli_lint_shop.bad:failing raises RuntimeError: no\\nluck"),
+        ("cli_lint_shop.bad:leaving", "cli_lint_shop.bad:leaving raises SystemExit: 7"),
+        ("cli_lint_shop.bad:LIST", "what lint judges raises RuntimeError: not\\nnow when it is read; give metric "),
+        ("cli_lint_shop.bad:ENDLESS", "what lint judges raises RecursionError: "),
         ("cli_lint_shop.bad:yielding", "cli_lint_shop.bad:yielding raises RuntimeError: half way"),
         ("cli_lint_shop.bad:asking", "cli_lint_shop.bad:asking takes (name), and is called with ()"),
         ("cli_lint_shop.bad:waiting", "cli_lint_shop.bad:waiting is the coroutine function waiting, whose body would "),

@@ -125,9 +125,13 @@ def test_metrics_of_ones_own_are_counted_by_what_their_event_carries() -> None:
 
 @pytest.mark.parametrize("profile", [ws.FINANCIAL, ws.STANDARD], ids=lambda one: one.name)
 @pytest.mark.parametrize("shape", [Shape(clients=40), Shape(workers=200)], ids=["clients", "workers"])
-def test_each_of_the_five_dearest_is_gone_if_it_is_dropped_as_told(profile: ws.Profile, shape: Shape) -> None:
-    """What is told is Python: the list that it gives the reporter lacks the metric, or the KPIs are left out."""
-    bill = cost(profile, shape)
+@pytest.mark.parametrize("lean", [False, True], ids=["whole", "lean"])
+def test_each_of_the_five_dearest_is_gone_if_it_is_dropped_as_told(
+    profile: ws.Profile, shape: Shape, lean: bool
+) -> None:
+    """What is told is Python: the list that it gives the reporter lacks the metric, and is no longer than it was; or
+    the KPIs are left out."""
+    bill = cost(profile, shape, ws.statsd_metrics(lean=lean))
     assert list(bill.drops) == [one.name for one in bill.costs[:5]]
     for name, told in bill.drops.items():
         if told == "ws.Monitor(kpis=False)":
@@ -137,7 +141,7 @@ def test_each_of_the_five_dearest_is_gone_if_it_is_dropped_as_told(profile: ws.P
         assert code, told
         kept = {one.name for one in eval(code[1], {"ws": ws})}
         assert name not in kept
-        assert kept < {one.name for one in ws.statsd_metrics()}
+        assert kept < {one.name for one in ws.statsd_metrics(lean=lean)}
 
 
 def test_a_gauge_with_a_distribution_is_dropped_by_the_lean_list() -> None:
@@ -150,6 +154,24 @@ def test_a_gauge_with_a_distribution_is_dropped_by_the_lean_list() -> None:
     sizes = [one for one in ws.statsd_metrics() if one.name.startswith("websocket.message.sent.size")]
     drops = cost(ws.FINANCIAL, Shape(sent_types=50), sizes).drops
     assert drops["websocket.message.sent.size"] == "ws.StatsdReporter(ws.statsd_metrics(lean=True))"
+
+
+def test_the_figures_of_the_reporter_cannot_be_dropped() -> None:
+    """Which is what is told, if nothing else is dearer."""
+    silent = ws.LIGHTWEIGHT.replace(connection_events=False, error_events=False)
+    drops = cost(silent, Shape(workers=3), [ws.counter("shop.orders", "shop.order")]).drops
+    assert drops["websocket.reporter.series"] == "it cannot be dropped: the reporter's own figures tell of losses"
+
+
+def test_a_metric_of_ones_own_is_dropped_where_it_is_listed() -> None:
+    """Though there is one with its name and `.distribution`: the default lists have neither."""
+    own = [
+        kind(name, events.MESSAGE_RECEIVED, "size", tags=["type"])
+        for kind, name in ((ws.gauge, "shop.size"), (ws.distribution, "shop.size.distribution"))
+    ]
+    drops = cost(ws.FINANCIAL, Shape(types=50), own).drops
+    told = "leave it out of the list that ws.StatsdReporter is given"
+    assert (drops["shop.size"], drops["shop.size.distribution"]) == (told, told)
 
 
 def test_the_bill_is_told_as_lines_and_as_a_document() -> None:

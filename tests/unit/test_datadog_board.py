@@ -191,6 +191,25 @@ def test_a_metric_of_ones_own_has_a_panel_and_one_that_is_left_out_has_none() ->
     assert "Heartbeats" not in _titles(document)
 
 
+def test_a_state_of_ones_own_has_a_panel_at_its_worst_and_a_gauge_of_samples_has_none() -> None:
+    """By its tags, and by the process that tells it; a summary becomes metrics of other names."""
+    own = [
+        ws.gauge("shop.open", "shop.order", "open", ["venue"], state=True),
+        ws.gauge("shop.last", "shop.order", "last", ["venue"]),
+        ws.summary("shop.time", "shop.order", "time", ["venue"]),
+    ]
+    document = board(ws.FINANCIAL, own)
+    assert faults(Dashboard, document) == []
+    assert {one for one in metrics_of(document) if one.startswith("shop.")} == {"shop.open"}
+    assert "max:shop.open{$env,$service,$worker} by {venue,worker}.rollup(max)" in queries(document)
+
+
+@EVERY
+def test_one_board_fits_the_lean_list_and_the_whole(profile: ws.Profile) -> None:
+    """To the letter."""
+    assert board(profile, statsd_metrics(lean=True)) == board(profile)
+
+
 def test_a_namespace_stands_before_every_name() -> None:
     """Of metrics and of checks."""
     document = board(ws.FINANCIAL, namespace="feeds.")
@@ -200,6 +219,14 @@ def test_a_namespace_stands_before_every_name() -> None:
         "feeds.websocket.can_connect",
     ]
     assert all(name.startswith("feeds.") for name in need_percentiles(ws.FINANCIAL, namespace="feeds."))
+
+
+def test_the_board_of_one_env_shows_that_one_first() -> None:
+    """By its variable, which somebody may set to another; its title is its own."""
+    one, every = board(ws.FINANCIAL, env="prod"), board(ws.FINANCIAL)
+    assert one["title"] == "WebSocket clients (financial, prod)"
+    assert [variable["defaults"] for variable in one["template_variables"]] == [["prod"], ["*"], ["*"], ["*"], ["*"]]
+    assert one["widgets"] == every["widgets"]
 
 
 @EVERY

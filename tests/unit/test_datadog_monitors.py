@@ -18,7 +18,7 @@ from wsnova_statsd.dashboards.metadata import metadata
 from wsnova_statsd.dashboards.monitors import monitors, slos
 from wsnova_statsd.insight.situations import default_rules
 from wsnova_statsd.metrics.catalogue import statsd_metrics
-from wsnova_statsd.profiles import PROFILES
+from wsnova_statsd.profiles import KPI_KEYS, PROFILES
 
 EVERY = pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 
@@ -94,6 +94,27 @@ def test_a_kpi_monitor_has_the_limit_of_its_target_and_recovers_on_the_good_side
         assert "{!scope:all} by {client,worker}" in one["query"]
 
 
+@EVERY
+def test_a_message_names_each_tag_by_which_its_monitor_is_grouped(profile: ws.Profile) -> None:
+    """Whoever is woken knows which client it is and, where they differ, in which process."""
+    for one in monitors(profile).values():
+        grouped = re.search(r"by ?[{(](.*?)[})]", one["query"])
+        assert grouped
+        named = re.findall(r"{{(\w+)\.name}}", one["message"].split(": ")[0])
+        assert named == grouped[1].replace('"', "").split(",")
+
+
+@EVERY
+def test_a_figure_that_is_not_told_any_more_does_not_alert_for_ever(profile: ws.Profile) -> None:
+    """A KPI of what happens rarely has values for five minutes: no window of them is full, and then there is none."""
+    rare = {key for key in KPI_KEYS if not key.startswith(("processing", "throughput", "message"))}
+    for name, one in monitors(profile).items():
+        kind, _, key = name.partition("-")
+        options = one["options"]
+        assert options.get("timeout_h") == (1 if kind == "kpi" else None), name
+        assert options.get("require_full_window", False) is (kind == "kpi" and key not in rare), name
+
+
 def test_checks_are_watched_by_client_and_worker() -> None:
     """A client that cannot connect, or tells nothing any more; the health of each, not of all together."""
     made = monitors(ws.FINANCIAL)
@@ -118,7 +139,7 @@ def test_each_message_says_what_to_do_first(profile: ws.Profile) -> None:
     messages = [one["message"] for one in monitors(profile).values()]
     assert len(set(messages)) == len(messages)
     for message in messages:
-        assert message.startswith("Client {{client.name}}: ")
+        assert re.match(r"Client {{client\.name}}(, worker {{worker\.name}})?: ", message)
         assert re.search(r"\b(Look|Read|Run)\b", message)
         assert set(re.findall(r'"(.*?)"', message)) <= _titles(board(profile))
 
@@ -136,6 +157,26 @@ def test_slos_are_of_dials_and_of_reconnects() -> None:
     assert (slice_["comparator"], slice_["threshold"], slice_["query_interval_seconds"]) == ("<", 2000, 300)
     assert slice_["query"]["queries"][0]["query"] == "max:websocket.connection.reconnect.duration.distribution{*}"
     assert slos(ws.STANDARD)["slo-time_to_reconnect"]["sli_specification"]["time_slice"]["threshold"] == 5000
+
+
+@EVERY
+def test_those_of_one_env_ask_for_nothing_else(profile: ws.Profile) -> None:
+    """Each query is filtered by it, each title and tag names it, and nothing else is another."""
+    of_one, of_all = ({**monitors(profile, env=env), **slos(profile, env=env)} for env in ("prod", None))
+    assert of_one.keys() == of_all.keys()
+    for name, one in of_one.items():
+        assert faults(Monitor if "message" in one else ServiceLevelObjectiveRequest, one) == []
+        assert one["name"].startswith(f"WebSocket clients ({profile.name}, prod): ")
+        assert "env:prod" in one["tags"]
+        asked, asked_of_all = (
+            json.dumps({key: value for key, value in each.items() if key not in ("name", "tags")})
+            for each in (one, of_all[name])
+        )
+        queries = len(re.findall(r"(?:sum|min|max):websocket|.over\(", asked))
+        assert asked.count("env:prod") == queries >= 1
+        for filtered, every in ((",env:prod}", "}"), ("{env:prod}", "{*}"), ('over(\\"env:prod\\")', 'over(\\"*\\")')):
+            asked = asked.replace(filtered, every)
+        assert asked == asked_of_all
 
 
 def test_a_profile_without_targets_or_connections_has_none_of_them() -> None:
@@ -168,6 +209,16 @@ def test_every_metric_is_described() -> None:
     assert "websocket.message.received" not in metadata(ws.STANDARD)
 
 
+def test_units_are_words_that_datadog_has() -> None:
+    """Of its page "Metrics Units": metadata with another word would be refused."""
+    known = {
+        *("byte", "nanosecond", "microsecond", "millisecond", "second", "percent", "fraction", "connection", "packet"),
+        *("segment", "message", "thread", "file", "error", "occurrence", "event", "garbage collection", "sample"),
+        "attempt",
+    }
+    assert {one["unit"] for one in metadata().values() if "unit" in one} <= known
+
+
 @pytest.mark.parametrize("command", ["monitors", "slos", "metadata"])
 def test_the_commands_print_them(capsys: pytest.CaptureFixture[str], command: str) -> None:
     """One JSON document: a list of what the API takes, or an object by metric."""
@@ -187,6 +238,28 @@ def test_all_of_it_in_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert [*json.loads(capsys.readouterr().out)] == ["metadata", "monitors", "slos", "dashboard"]
 
 
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ("Prod", "got 'Prod'; give prod"),
+        ("a b", "got 'a b'; give a_b"),
+        ("prod*", "got 'prod*'; give prod_"),
+        ('x"),y', "give x___y"),
+        ("", "got ''"),
+        (":", "got ':'"),
+    ],
+)
+def test_an_env_that_is_no_tag_is_bad_input(capsys: pytest.CaptureFixture[str], env: str, told: str) -> None:
+    """In one sentence, with what it would be: no query is made of anything else."""
+    with pytest.raises(SystemExit) as ended:
+        main(["slos", "--env", env])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert "env must be the value of the tag env as Datadog stores it, " in err
+    assert err.endswith(f"{told}\n")
+    assert err.count("\n") == 1
+
+
 def test_an_unknown_profile_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     """The error names them all, and the nearest one."""
     with pytest.raises(SystemExit) as ended:
@@ -202,6 +275,10 @@ RULES = [ws.alerts.When("Orders late", "shop.order", lambda measurements, metada
 MIXED = [*METRICS, "sum:shop.orders{*}"]
 def broken():
     raise KeyError("venue")
+class Raising:
+    def __iter__(self):
+        raise RuntimeError("not now")
+UNREADABLE = Raising()
 """
 
 
@@ -236,6 +313,7 @@ def test_lists_of_ones_own_take_the_place_of_the_default_ones(capsys: pytest.Cap
     [
         (["metadata", "--metrics", "boards_bad:METRICS"], "importing boards_bad raises ZeroDivisionError"),
         (["metadata", "--metrics", "boards_shop:broken"], "boards_shop:broken raises KeyError"),
+        (["metadata", "--metrics", "boards_shop:UNREADABLE"], "boards_shop:UNREADABLE raises RuntimeError: not now"),
         (
             ["metadata", "--metrics", "boards_shop:MIXED"],
             "an entry of --metrics boards_shop:MIXED must be an object such as ws.counter(...), got 'sum:shop",

@@ -17,6 +17,7 @@ def test_every_variable_becomes_an_argument() -> None:
         "WSNOVA_STATSD_PROMETHEUS_ADDRESS": "0.0.0.0",
         "WSNOVA_STATSD_LOG": "on",
         "WSNOVA_STATSD_HOST": "agent",
+        "WSNOVA_STATSD_CONSOLE": "1",
         "WSNOVA_STATSD_PORT": "8126",
         "WSNOVA_STATSD_SOCKET_PATH": "/run/dsd.socket",
         "WSNOVA_STATSD_NAMESPACE": "feeds",
@@ -40,6 +41,7 @@ def test_every_variable_becomes_an_argument() -> None:
         "prometheus_port": 0,
         "prometheus_address": "0.0.0.0",
         "log": True,
+        "console": True,
     }
     assert reporter == {
         "host": "agent",

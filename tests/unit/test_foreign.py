@@ -257,6 +257,46 @@ def test_behind_is_reckoned_from_what_waits_and_what_was_handled_meanwhile(bench
     assert told == [(3_000, 500_000_000, 1_500_000_000), (0, 500_000_000, 0)]
 
 
+def test_who_closes_a_client_waits_for_sums_that_the_clock_is_about_to_emit(bench: Bench) -> None:
+    """They were taken, and are in no place where the one who closes could find them."""
+    taken = threading.Event()
+    order: list[str] = []
+
+    def waiting() -> int:  # asked for between the two
+        taken.set()
+        threading.Event().wait(0.05)  # longer than a close takes that does not wait
+        return 0
+
+    foreign = _linked(bench, waiting)
+    for event in (events.MESSAGE_BATCH_PROCESSED, events.CLIENT_CLOSED):
+        bench.bus.attach(event, event, lambda event, *given: order.append(event))
+    _handle(foreign)
+    clock = threading.Thread(target=foreign.emit_sums, args=(bench.clock.ns() + 10**10,))
+    clock.start()
+    assert taken.wait(5)
+    foreign.close()
+    clock.join(5)
+    assert order == [events.MESSAGE_BATCH_PROCESSED, events.CLIENT_CLOSED]
+
+
+def test_a_client_that_is_closed_while_the_end_of_a_message_is_emitted_counts_it(bench: Bench) -> None:
+    """By another thread: the message is in hand until all of it is emitted."""
+    order: list[str] = []
+    foreign = _linked(bench)
+
+    def completed(*given: Any) -> None:
+        closer = threading.Thread(target=foreign.close)
+        closer.start()
+        closer.join(5)
+        order.append("completed")
+
+    bench.bus.attach("completed", events.MESSAGE_PROCESS_COMPLETED, completed)
+    bench.bus.attach("closed", events.CLIENT_CLOSED, lambda *given: order.append("closed"))
+    _handle(foreign)
+    assert order == ["completed", "closed"]
+    assert [one.measurements["processed"] for one in bench.log.of(events.MESSAGE_BATCH_PROCESSED)] == [1]
+
+
 def test_a_handler_that_is_stuck_is_emitted_with_its_stack(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the watchdog of the core, while it runs."""
     stuck_after(monkeypatch, 0.0)

@@ -8,6 +8,8 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd.dashboards import datadog, monitors
 from wsnova_statsd.dashboards.lint import lint, lint_guide, lint_shipped
+from wsnova_statsd.dashboards.panels import Panel, Section, drawn, sections
+from wsnova_statsd.dashboards.queries import Line, Query
 from wsnova_statsd.metrics import guide
 from wsnova_statsd.metrics.definitions import Definition
 
@@ -109,6 +111,30 @@ def test_the_shipped_list_and_its_boards_have_no_fault() -> None:
     assert report.queries > 200
 
 
+def test_a_panel_that_asks_for_what_nobody_ships_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the board that is made leaves its line out, as it does for what a list of one's own lacks."""
+    lines = tuple(
+        Line(last, (Query(f"websocket.connection.{last}", "sum", ("client", by)),))
+        for last, by in (("starts", "client"), ("completed", "result"))
+    )
+    drawn_wrong = (Section("Overview", (Panel("Dials", "bars", lines),)),)
+    monkeypatch.setattr("wsnova_statsd.dashboards.lint.drawn", lambda profile: drawn_wrong)
+    assert [(one.rule, one.subject) for one in lint_shipped().findings] == [
+        ("unknown metric", "board, Dials"),
+        ("unknown tag", "board, Dials"),
+    ]
+
+
+def test_the_profile_that_emits_all_has_every_panel_with_every_line() -> None:
+    """Nothing of what is drawn is lost on the way to its board."""
+    drawn_all, made = (
+        [(panel.title, [line.label for line in panel.lines]) for section in of for panel in section.panels]
+        for of in (drawn(ws.FINANCIAL), sections(ws.FINANCIAL))
+    )
+    assert made == drawn_all
+    assert len(made) > 60
+
+
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda one: one.name)
 def test_a_default_metric_that_a_profile_switches_off_is_a_note(profile: ws.Profile) -> None:
     """The list is the same for all; one note for each name that the profile's own list lacks."""
@@ -140,6 +166,34 @@ def test_a_board_of_another_profile_asks_for_what_is_never_emitted() -> None:
         "websocket.heartbeat.missed has no data: profile standard never emits websockex_nova.heartbeat.missed: its "
         "heartbeat_events are off"
     )
+
+
+def test_checks_of_boards_and_monitors_are_judged() -> None:
+    """Their names, the tags by which they are grouped and filtered, and whether the profile lets them be sent."""
+    documents = json.dumps([datadog.board(ws.STANDARD), *monitors.monitors(ws.STANDARD).values()])
+    wrong = json.loads(documents.replace("websocket.health", "websocket.helth").replace('by(\\"client', 'by(\\"type'))
+    assert [(one.rule, one.subject, one.text) for one in lint(wrong, ws.STANDARD).findings] == [
+        (
+            "unknown check",
+            "Health",
+            "no service check is called websocket.helth; did you mean 'websocket.health'?",
+        ),
+        (
+            "unknown tag",
+            "WebSocket clients (standard): A client cannot connect",
+            "websocket.can_connect has no tag type; its tags: client, worker",
+        ),
+        (
+            "unknown check",
+            "WebSocket clients (standard): A client misses its KPI targets",
+            "no service check is called websocket.helth; did you mean 'websocket.health'?",
+        ),
+    ]
+    silent = ws.STANDARD.replace(connection_events=False)
+    board = {"title": "B", "widgets": [{"type": "check_status", "title": "C", "check": "websocket.can_connect"}]}
+    assert [(one.rule, one.subject) for one in lint(board, silent).findings] == [("never fires", "C")]
+    panels = [panel.check for section in sections(silent) for panel in section.panels if panel.check]
+    assert panels == ["websocket.health"]
 
 
 # -- lists of one's own
@@ -174,6 +228,25 @@ def test_queries_alone_are_asked_of_the_default_lists() -> None:
             "the query",
             "no metric is called websocket.connection.starts; did you mean 'websocket.connection.started'?",
         )
+    ]
+
+
+def test_a_misspelled_name_is_found_behind_a_namespace_too() -> None:
+    """Of which other queries tell; somebody else's metrics, with such a word in their names, are not judged."""
+    others = ["sum:nginx.websocket.konnections{*}", '"nginx.websocket.helth".over("*").last(2).count_by_status()']
+    assert _found(["sum:feeds.websocket.connection.started{*}", *others]) == []
+    wrong = ["sum:feeds.websocket.connection.starts{*}", '"feeds.websocket.helth".over("*").last(2).count_by_status()']
+    assert _found(["sum:feeds.websocket.connection.completed{*}", *others, *wrong]) == [
+        (
+            "unknown metric",
+            "query 4",
+            "no metric is called feeds.websocket.connection.starts; did you mean 'websocket.connection.started'?",
+        ),
+        (
+            "unknown check",
+            "query 5",
+            "no service check is called feeds.websocket.helth; did you mean 'websocket.health'?",
+        ),
     ]
 
 

@@ -27,6 +27,27 @@ def _found(text: str, metrics: list[Definition] | None = None) -> list[tuple[str
 
 
 @pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('"websocket.health".over("*").exclude("scope:all").by("client","worker").last(4).count_by_status()', []),
+        ('"feeds.websocket.can_connect".over("env:prod","client:md-1").by("*").last(2).count_by_status()', []),
+        ('"ntp.in_sync".over("*").by("type").last(2).count_by_status()', []),
+        (
+            '"websocket.can_conect".over("*").last(2).count_by_status()',
+            ["no service check is called websocket.can_conect; did you mean 'websocket.can_connect'?"],
+        ),
+        (
+            '"websocket.can_connect".over("scope:all").by("type").last(2).count_by_status()',
+            [f"websocket.can_connect has no tag {tag}; its tags: client, worker" for tag in ("scope", "type")],
+        ),
+    ],
+)
+def test_a_service_check_is_asked_by_its_name_and_tags(text: str, what: list[str]) -> None:
+    """Of others nothing is known."""
+    assert [found for _, found in _found(text)] == what
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "sum:shop.orders{*}",

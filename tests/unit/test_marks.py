@@ -1,5 +1,6 @@
 """Marks: whose an object in Datadog is, and which of its keys somebody else has changed."""
 
+import re
 from typing import Any
 
 import pytest
@@ -37,8 +38,10 @@ def test_what_is_no_mark_is_none(description: str | None) -> None:
 
 
 def test_a_name_is_one_that_a_tag_can_hold() -> None:
-    """Whatever a rule is called: cut, if need be, so that no two become one."""
-    assert mark_name("alert-late", "financial", "Feeds") == "alert-late-financial-feeds"
+    """Whatever a rule is called: cut or replaced, if need be, so that no two become one."""
+    assert mark_name("alert-late", "financial", "feeds") == "alert-late-financial-feeds"
+    assert re.fullmatch(r"slo-feeds-[0-9a-f]{16}", mark_name("slo", "Feeds"))
+    assert len({mark_name("slo", name) for name in ("feeds", "Feeds", "größe", "grö_e", "gr-e")}) == 5
     odd, long, longer = (mark_name("alert", name) for name in ("größe: 3", "x" * 300, "x" * 301))
     for name in (odd, long, longer):
         sent = marked(name, MONITOR, by_tag=True)

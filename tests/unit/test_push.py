@@ -1,7 +1,10 @@
 """--push against a stand-in for Datadog's API: what is created, updated, left alone, and what is told when it fails."""
 
+import itertools
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -213,11 +216,14 @@ def test_a_title_that_is_taken_is_no_board_of_ours(api: DatadogApi, capsys: pyte
     assert "which is not ours" in run.out
 
 
-def test_profiles_and_namespaces_have_objects_of_their_own(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second profile does not take the place of the first."""
-    for more in ([], ["--profile", "standard"], ["--profile", "standard", "--namespace", "Feeds"]):
-        Run(capsys, "slos", "--push", *more)
-    assert len(api.objects["slo"]) == 6
+def test_profiles_namespaces_and_envs_have_objects_of_their_own(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second profile does not take the place of the first; a namespace may have the name of an env."""
+    standard = ["--profile", "standard"]
+    for more in ([], standard, [*standard, "--namespace", "Feeds"], [*standard, "--env", "feeds"]):
+        assert Run(capsys, "slos", "--push", *more).words == ["created"] * 2
+    assert len(api.objects["slo"]) == 8
     numerators = [one["query"]["numerator"] for one in api.objects["slo"].values() if "query" in one]
     assert numerators[2] == "sum:Feeds.websocket.connection.completed{*}.as_count()"
 
@@ -250,6 +256,10 @@ def test_every_page_of_a_list_is_read(api: DatadogApi, capsys: pytest.CaptureFix
         (500, r"Datadog answered 500 to .*its side failed"),
         (503, r"Datadog answered 503 to"),
         ("break", r"no whole answer to POST .*/api/v1/slo: "),
+        (413, r"refused .*/api/v1/slo with 413 \(no reason given\)"),
+        ("<html>Sign in</html>", r"no whole answer to POST .*Sign in.*check DD_SITE, DATADOG_HOST and the proxy"),
+        ('{"errors": ["No such thing"]}', r"refused .*/api/v1/slo with 200 \(No such thing\)"),
+        ('{"data": [{}]}', r"the answer to POST .*/slo is not one of Datadog's: {'data': \[{}\]}; check DD_SITE"),
     ],
 )
 def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_completes_it(
@@ -267,6 +277,84 @@ def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_co
     api.fails = lambda *asked: None
     again = Run(capsys, "dashboards", "datadog", "--all", "--push")
     assert (again.status, again.words.count("unchanged"), again.words.count("created")) == (0, MONITORS + 1, 2)
+
+
+_ODD = ("", "null", "[null]", "7", '"a"')  # for whatever is asked
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "body"),
+    [
+        *(("dashboards datadog", "dashboard", body) for body in (*_ODD, "[]", "{}", '{"dashboards": [{}]}')),
+        *(("slos", "slo", body) for body in (*_ODD, "[]", "{}", '{"data": {}}')),
+        *(("monitors", "monitor", body) for body in (*_ODD, "{}", "[{}]")),
+        *(("metadata", "metrics", body) for body in (*_ODD, "[]")),
+    ],
+)
+def test_an_answer_that_is_not_one_of_datadogs_is_one_sentence(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], command: str, kind: str, body: str
+) -> None:
+    """Another program may stand where the API is looked for: nothing is taken for an empty list, or for done."""
+    api.fail(body, "GET", kind)
+    run = Run(capsys, *command.split(), "--push")
+    assert (run.status, run.out, api.writes) == (1, "", [])
+    assert f"/api/v1/{kind}" in run.err
+    assert "is not one of Datadog's: " in run.err
+    assert run.err.endswith("; check DD_SITE, DATADOG_HOST and the proxy. 0 done, and nothing after that was sent\n")
+    assert run.err.count("\n") == 1
+
+
+def test_a_push_that_is_interrupted_says_how_far_it_came(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """By Ctrl-C while Datadog is asked for the second SLO: one was made, and a second push makes the other."""
+
+    def interrupted(method: str, path: str) -> str | None:
+        if (method, path) == ("POST", "slo") and api.objects["slo"]:
+            os.kill(os.getpid(), signal.SIGINT)
+            return "hang"
+        return None
+
+    api.fails = interrupted
+    run = Run(capsys, "slos", "--push")
+    assert (run.status, run.words) == (130, ["created"])
+    assert run.err == "wsnova-statsd slos: cut short. 1 done; run it again to go on\n"
+    api.fails = lambda *asked: None
+    assert Run(capsys, "slos", "--push").words == ["unchanged", "created"]
+
+
+def test_what_was_made_though_its_answer_was_lost_is_not_made_again(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The push says that it got no answer; the next one finds the object by its mark."""
+    api.fail("lose", "POST", "slo", after=1)
+    run = Run(capsys, "slos", "--push")
+    assert (run.status, run.words, len(api.objects["slo"])) == (1, ["created"], 2)
+    assert "no whole answer to POST" in run.err
+    api.fails = lambda *asked: None
+    assert Run(capsys, "slos", "--push").words == ["unchanged"] * 2
+    assert len(api.objects["slo"]) == 2
+
+
+@pytest.mark.parametrize(("method", "kind"), [("PUT", "metrics"), ("POST", "monitor"), ("POST", "slo")])
+def test_a_document_that_datadog_does_not_take_holds_nothing_else_up(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], method: str, kind: str
+) -> None:
+    """It is named with Datadog's reason, the others are sent, and the status is 1: no second try would help."""
+    api.seen(*metadata(FINANCIAL))
+    numbers = itertools.count()
+    api.fails = lambda *asked: 400 if asked == (method, kind) and next(numbers) == 1 else None
+    run = Run(capsys, "dashboards", "datadog", "--all", "--push")
+    assert (run.status, run.err) == (1, "")
+    (line,) = [line for line in run.out.splitlines() if line.startswith("refused")]
+    assert re.search(rf" was not taken: Datadog refused {method} .*/api/v1/{kind}.* with 400 \(Failed\)$", line)
+    made = {"monitor": MONITORS, "slo": 2, "dashboard": 1}
+    assert {name: len(known) for name, known in api.objects.items()} == {
+        name: number - (name == kind) for name, number in made.items()
+    }
+    assert run.out.splitlines()[-1] == f"{len(metadata(FINANCIAL)) + MONITORS + 2} done, 1 refused."
+    api.fails = lambda *asked: None
+    assert Run(capsys, "dashboards", "datadog", "--all", "--push").words.count("unchanged") == run.words.count(
+        "created"
+    ) + run.words.count("updated")
 
 
 @pytest.mark.parametrize("missing", ["DD_API_KEY", "DD_APP_KEY"])
@@ -293,6 +381,28 @@ def test_a_wrong_key_is_told_and_never_shown(
     assert run.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("key", ["SECRET\nMORE", "SECRET\rMORE", "SECRETЮ", "SECRET MORE", "SECRET\x7f"])
+def test_a_key_that_is_none_is_bad_input_and_never_shown(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """What a header does not take would be told by the error of the library that refuses it."""
+    monkeypatch.setenv("DD_APP_KEY", key)
+    run = Run(capsys, "monitors", "--push")
+    assert (run.status, run.out, api.requests) == (2, "", [])
+    assert run.err == "wsnova-statsd monitors: DD_APP_KEY holds a character that no key has; copy the key once more\n"
+
+
+def test_a_password_in_the_url_of_the_api_is_never_shown(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, as the URL stands in each error."""
+    monkeypatch.setenv("DATADOG_HOST", "http://ops:hunter2@proxy.example/dd")
+    run = Run(capsys, "monitors", "--push")
+    assert (run.status, run.out) == (2, "")
+    assert "DATADOG_HOST is 'proxy.example/dd'; give a URL such as" in run.err
+    assert "hunter2" not in run.err
+
+
 def test_a_site_that_does_not_exist(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,12 +412,29 @@ def test_a_site_that_does_not_exist(
     run = Run(capsys, "slos", "--push")
     assert run.status == 1
     assert run.err.startswith("wsnova-statsd slos: https://api.nowhere.invalid is not reached: ")
+    assert not re.search("HTTPS?Connection|Max retries|object at|Caused", run.err)  # what libraries wrap around it
     assert run.err.count("\n") == 1
     assert "check DD_SITE" in run.err
 
 
+def test_the_host_that_is_named_wins_over_the_site(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site is not even looked up."""
+    monkeypatch.setenv("DD_SITE", "nowhere.invalid")
+    assert Run(capsys, "slos", "--push").words == ["created"] * 2
+    assert len(api.objects["slo"]) == 2
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("DD_SITE", "https://app.datadoghq.eu"), ("DD_SITE", "eu"), ("DATADOG_HOST", "localhost:80")]
+    ("name", "value"),
+    [
+        *(("DD_SITE", value) for value in ("https://app.datadoghq.eu", "eu", "a..eu", ".eu", "-a.eu", "a b.eu")),
+        *(
+            ("DATADOG_HOST", value)
+            for value in ("localhost:80", "https://", "http://[::1", "http://a:99999", "ftp://a")
+        ),
+    ],
 )
 def test_a_site_that_is_none_is_bad_input(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str

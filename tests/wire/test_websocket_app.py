@@ -317,6 +317,33 @@ def test_uninstrument_leaves_no_trace(bus: ws.Bus) -> None:
         assert not log
 
 
+def test_a_callback_that_the_class_has_is_timed_and_left_to_the_class(bus: ws.Bus) -> None:
+    """A method, unless the program has set another one meanwhile, and a property."""
+
+    class Own(App):
+        def __init__(self, url: str) -> None:
+            super().__init__(url)
+            del self.on_message, self.on_data
+
+        def on_message(self, app: App, message: str) -> None:
+            self.close(timeout=0.5)
+
+        on_error = property(lambda self: self.kept, lambda self, given: setattr(self, "kept", given))
+
+    with WebSocketServer(send_messages(["a"])) as server:
+        own = Own(server.url)
+        own.on_error = print
+        before = set(vars(own))
+        with capture_events(bus=bus) as log:
+            websocket_app.instrument(own, bus=bus, profile="financial")
+            own.run_forever()
+        assert [one.metadata["result"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)] == ["ok"]
+        own.on_data = print
+        websocket_app.uninstrument(own)
+        assert set(vars(own)) == before | {"on_data"}
+        assert own.on_data is own.on_error is print
+
+
 def test_an_app_that_runs_is_uninstrumented_and_goes_on(bus: ws.Bus) -> None:
     """Its client is closed, its link stands."""
     seen: list[str] = []

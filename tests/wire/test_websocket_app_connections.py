@@ -18,7 +18,7 @@ from wsnova_statsd import events
 from wsnova_statsd.contrib import websocket_app
 from wsnova_statsd.errors import ClientIdInUse, ConfigurationError
 from wsnova_statsd.testing.capture import capture_events
-from wsnova_statsd.testing.server import WebSocketServer, echo, send_messages
+from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, echo, send_messages
 from wsnova_statsd.testing.tcp import TcpServer, refuses
 
 # The library leaves the socket of a link that the server has closed to be collected.
@@ -190,6 +190,35 @@ def test_what_waits_and_how_far_behind_is_emitted_with_the_sums(bus: ws.Bus) -> 
     assert max(one.get("behind", 0) for one in counted) > 50e6
     assert all("waiting" not in one for one in counted)
     assert sum(one["count"] for one in counted) == 401
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_reader_that_keeps_up_with_a_fast_feed_is_idle_in_between(bare: bool, bus: ws.Bus) -> None:
+    """However short its waits: else an alert would say that it never is."""
+
+    def fast(connection: ScriptedConnection) -> None:
+        while not connection.owner.stopping.wait(0.0002):
+            connection.send("x" * 100)
+
+    with WebSocketServer(fast) as server, capture_events(bus=bus) as log:
+        end = time.monotonic() + 2.2
+
+        def on_message(app: App, message: str) -> None:
+            if time.monotonic() > end:
+                app.close(timeout=0.1)
+
+        if bare:
+            connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), bus=bus)
+            connection.connect(server.url)
+            while time.monotonic() < end:
+                connection.recv()
+            connection.close(timeout=0.1)
+        else:
+            app = websocket_app.instrument(App(server.url, on_message=on_message), bus=bus)
+            app.run_forever()
+    windows = [one for one in sums(log, "received") if "idle" in one]
+    assert len(windows) >= 2
+    assert all(one["count"] > 50 and one["idle"] > 0 for one in windows[1:-1]), windows
 
 
 def test_a_connection_that_nothing_holds_has_its_end(bus: ws.Bus) -> None:

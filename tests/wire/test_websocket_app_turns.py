@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from wsnova_statsd.contrib import websocket_app
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import WebSocketServer, send_messages
-from wsnova_statsd.testing.tcp import LoopbackPort
+from wsnova_statsd.testing.tcp import CLOSE, TEXT, Connection, LoopbackPort, TcpServer, server_frame
 
 App = websocket.WebSocketApp
 LIFE = (events.CLIENT_OPENED, events.CLIENT_STATE, events.CLIENT_CLOSED)
@@ -168,6 +169,42 @@ def test_a_close_that_cleans_up_a_lost_link_ends_nothing(bus: ws.Bus, life: list
         app.close()
     assert log.count(events.CONNECTION_RECONNECT_SUCCESS) == 1
     assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["close_1006"] * 2
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_link_that_rel_leaves_open_without_a_pong_is_lost(bus: ws.Bus, again: bool) -> None:
+    """The library raises out of rel.dispatch and closes nothing: the next app goes on as the same client; without one
+    the end is emitted by the clock."""
+    rel = pytest.importorskip("rel", reason="the package rel is not installed")
+    rel.init()  # of what another test has left there
+    interrupt = signal.getsignal(signal.SIGINT)  # rel sets its own
+
+    def script(connection: Connection) -> None:
+        connection.accept_upgrade()
+        connection.send(server_frame(TEXT, b"a"))
+        with suppress(EOFError, OSError):
+            while connection.read_frame()[0] != CLOSE:  # no pong
+                pass
+
+    def an_app(**callbacks: Any) -> App:
+        app = App(server.url, **callbacks)
+        return websocket_app.instrument(app, client_id="md-1", profile="financial", bus=bus)
+
+    with TcpServer(script) as server, capture_events(bus=bus) as log:
+        first = an_app()
+        first.run_forever(dispatcher=rel, ping_interval=0.5, ping_timeout=0.2)
+        with pytest.raises(websocket.WebSocketTimeoutException):
+            rel.dispatch()
+        signal.signal(signal.SIGINT, interrupt)
+        if again:
+            an_app(on_message=lambda app, message: app.close(timeout=0.1)).run_forever()
+            assert [one.metadata["cause"] for one in log.of(events.CONNECTION_RECONNECT_ATTEMPT)] == ["ping_timeout"]
+            assert log.count(events.CONNECTION_RECONNECT_SUCCESS) == 1
+        assert until(lambda: log.count(events.CONNECTION_DISCONNECTED) > 0)
+        first.close(timeout=0.1)
+    reasons = [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)]
+    assert reasons == ["ping_timeout", *(["local"] if again else [])]
+    assert log.count(events.HEARTBEAT_MISSED) >= 1
 
 
 def test_bare_connections_one_after_the_other_are_one_client(bus: ws.Bus, life: list[str]) -> None:

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .. import checks
+from .. import checks, wire
 from ..errors import ConfigurationError
 from ..insight.rules import Rule
 from ..metrics.definitions import Definition
 from ..profiles import PROFILES, Profile
+from ..redaction import one_line
 from ..reporters import settings
 from .named import load
 from .parser import DONE, FAILED, Parser, checked_by, choice
@@ -37,8 +38,9 @@ PUSHING: Final = (
 )
 
 
-def add_arguments(parser: Parser, *own: str) -> None:
-    """The arguments of each of these commands, and those by which `own` lists take the place of the default ones."""
+def add_arguments(parser: Parser, *own: str, asks: bool = True) -> None:
+    """The arguments of each of these commands, and those by which `own` lists take the place of the default ones.
+    `asks`: what is made asks queries, which may be those of one env."""
     for name in own:
         parser.add_argument(f"--{name}", metavar="MODULE:NAME", help=f"your own list of {name}, for the default one")
     parser.add_argument(
@@ -55,9 +57,22 @@ def add_arguments(parser: Parser, *own: str) -> None:
         metavar="N",
         help="what the reporter puts before every name, as its namespace=",
     )
+    if asks:
+        told = "only of what has the tag env:E: a set of objects of its own"
+        parser.add_argument("--env", type=checked_by(_env), metavar="E", help=told)
     parser.add_argument("--push", action="store_true", help="send it to Datadog, telling each object as it is done")
     parser.add_argument("--dry-run", action="store_true", help="only tell what --push would do")
     parser.add_argument("--force", action="store_true", help="with --push: overwrite what somebody else has changed")
+
+
+def _env(value: str) -> str:
+    """The value of a tag as Datadog stores it. Raises ConfigurationError."""
+    tag = wire.clean_tag(f"env:{value}").lower()
+    if tag != f"env:{value}":
+        better = tag.removeprefix("env:")
+        hint = "" if better == "env" else f"give {better}"
+        raise checks.refused("env", value, "the value of the tag env as Datadog stores it", hint)
+    return value
 
 
 def profile_of(args: argparse.Namespace) -> Profile:
@@ -85,7 +100,11 @@ def _listed(option: str, name: str, kind: type[_Kind], example: str) -> list[_Ki
     found = load(name, _EXAMPLE)
     if not isinstance(found, Iterable) or isinstance(found, str):
         raise checks.refused(f"{option} {name}", found, f"a list of objects such as {example}")
-    listed = list(found)
+    try:
+        listed = list(found)
+    except Exception as error:
+        told = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"{option} {name} raises {told} when it is read") from error
     for one in listed:
         if not isinstance(one, kind):
             raise checks.refused(f"an entry of {option} {name}", one, f"an object such as {example}")
@@ -99,10 +118,10 @@ def print_json(document: Any) -> int:
 
 
 def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, Any]:
-    """The documents under the names of their marks: one push of each profile and namespace is one set of objects."""
+    """The documents under the names of their marks: one push of each profile, namespace and env is one set."""
     from ..dashboards.marks import mark_name
 
-    parts = (args.profile, args.namespace.strip("."))
+    parts = (args.profile, args.namespace.strip("."), args.env and f"env-{args.env}")
     return {mark_name(name, *filter(None, parts)): document for name, document in documents.items()}
 
 
@@ -119,6 +138,9 @@ def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
         steps(run)
     except PushFailed as error:
         raise PushFailed(f"{error}. {_so_far(run)}, and nothing after that was sent") from None
+    except BaseException:  # Ctrl-C, a reader of our output that has left
+        print(f"{args.parser.prog}: cut short. {_so_far(run)}; run it again to go on", file=sys.stderr)
+        raise
     print(f"{_so_far(run)}.", flush=True)
     sys.stdout.flush()
     return FAILED if run.refused else DONE

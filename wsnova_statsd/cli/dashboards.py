@@ -47,16 +47,16 @@ def run(args: argparse.Namespace) -> int:
 
     if args.system is None:
         raise ConfigurationError(f"no board is named; allowed: {', '.join(_FOR)}")
-    profile, namespace = profile_of(args), args.namespace
+    profile, namespace, env = profile_of(args), args.namespace, args.env
     metrics, rules = metrics_of(args), rules_of(args)
-    made = board(profile, metrics, namespace)
+    made = board(profile, metrics, namespace, env)
     wanted = need_percentiles(profile, metrics, namespace)
     if not args.all:
         if not (args.push or args.dry_run):
             return print_json(made)
         return push(args, lambda one: _send_board(args, one, made, wanted))
-    described, watched = metadata(profile, metrics, namespace), monitors(profile, rules, namespace)
-    objectives = slos(profile, namespace)
+    described, watched = metadata(profile, metrics, namespace), monitors(profile, rules, namespace, env)
+    objectives = slos(profile, namespace, env)
     if not (args.push or args.dry_run):
         lists = {"monitors": list(watched.values()), "slos": list(objectives.values())}
         return print_json({"metadata": described, **lists, "dashboard": made})

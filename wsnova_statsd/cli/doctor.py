@@ -1,8 +1,8 @@
 """`wsnova-statsd doctor`: goes the reporter's way to the Agent hop by hop, and says which one fails and what to do.
 
-This page is the command: its arguments, where the address comes from, and what is printed, each hop as soon as it is
-known. Threads: the main thread, and a daemon for each wait that has no deadline of its own. Of tags it says only that
-they take too much of every line.
+With a URL it goes a client's way to that feed. This page is the command: its arguments, where the address comes from,
+and what is printed, each hop as soon as it is known. Threads: the main thread, and a daemon for each wait that has no
+deadline of its own. Of tags it says only that they take too much of every line.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from .. import __version__, checks, wire
 from ..errors import ConfigurationError
 from ..reporters import settings
 from ..reporters.settings import Address
+from .doctor_feed import feed_hops, feed_options
 from .doctor_hops import FAILED, OK, UNSURE, Hop, deliver, udp_hops, unix_hops
+from .feed import add_feed_arguments, connection
 from .parser import add_command, checked_by
 
 _ROOM: Final = 500  # bytes that a line's name, value and own tags may take
+_LOOK: Final = "look for websocket.doctor in Datadog, which is the proof"
+_SEEN: Final = "websocket.doctor should be in Datadog within a minute."
 _MARKS: Final = {OK: "ok", UNSURE: "?", FAILED: "FAIL"}
 # A variable has a say in the address if one of these values in its place would change it.
 _OTHERS: Final = {
@@ -37,17 +41,21 @@ def register(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "doctor",
-        "which hop to the Datadog Agent fails",
+        "which hop to the Datadog Agent, or to a feed, fails",
         "Goes the reporter's way to the Agent hop by hop - address, resolve, connect, send, listen - and sends one "
         "test metric, one event and one service check, all named websocket.doctor. Without arguments the address is "
-        "that of the environment.",
+        "that of the environment. With a URL it goes a client's way to that feed instead, on one connection: "
+        "name, TCP, TLS, upgrade, first message, ping, clock.",
         examples={
             "wsnova-statsd doctor": "the way that the environment says, with DD_AGENT_HOST and its like",
             "wsnova-statsd doctor --host 10.0.0.5 --port 8125": "the way to another host",
             "wsnova-statsd doctor --socket /var/run/datadog/dsd.socket": "the way through the Agent's Unix socket",
+            "wsnova-statsd doctor wss://feed.example/ws --subscribe trades.BTC": "the way to a feed, and what it sends",
         },
         statuses={0: "no hop failed", 1: "one did"},
     )
+    parser.add_argument("url", nargs="?", metavar="URL", help="a feed, ws:// or wss://, in the place of the Agent")
+    add_feed_arguments(parser)
     parser.add_argument("--host", type=_host, metavar="H", help="the Agent's name or address, instead of DD_AGENT_HOST")
     port = checked_by(_port)
     parser.add_argument("--port", type=port, metavar="N", help="its UDP port, instead of DD_DOGSTATSD_PORT")
@@ -59,25 +67,46 @@ def run(args: argparse.Namespace) -> int:
     """Go the way; 0 if nothing failed, else 1. Raises ConfigurationError for an address that is none."""
     if args.socket is not None and (args.host is not None or args.port is not None):
         raise ConfigurationError("--socket is given beside --host or --port; give one of the two")
+    if args.url is not None:
+        return _feed(args)
+    if args.subscribe or args.header or args.protocol is not None:
+        raise ConfigurationError("--subscribe, --header and --protocol are for a feed; give its URL too")
     where = {"host": args.host, "port": args.port, "socket_path": args.socket}
     address = settings.address(**where)
+    return _tell(args, _hops(where, address), {"address": str(address)}, _LOOK, _SEEN)
+
+
+def _feed(args: argparse.Namespace) -> int:
+    """The way to a feed."""
+    if (args.host, args.port, args.socket) != (None, None, None):
+        raise ConfigurationError("--host, --port and --socket name the Agent; give them, or the URL of a feed")
+    options = feed_options(connection(args))
+    told = {"url": options.uri}
+    return _tell(args, feed_hops(options), told, "see the lines with a question mark", "a client can listen to it.")
+
+
+def _tell(args: argparse.Namespace, way: Iterator[Hop], of: Mapping[str, Any], unsure: str, well: str) -> int:
+    """Print each hop as it is known, and in the end the verdict; the exit status."""
     hops: list[Hop] = []
-    for hop in _hops(where, address):
+    for hop in way:
         hops.append(hop)
         if not args.json:
             _print(f"{_MARKS[hop.result]:<5} {hop.name:<8} {hop.told}{'; ' if hop.advice else ''}{hop.advice}")
     results = [hop.result for hop in hops]
     if args.json:
-        told = [{"hop": hop.name, "result": hop.result, "told": hop.told, "advice": hop.advice} for hop in hops]
-        document = {"version": __version__, "address": str(address), "ok": FAILED not in results, "hops": told}
+        told = [_document(hop) for hop in hops]
+        document = {"version": __version__, **of, "ok": FAILED not in results, "hops": told}
         print(json.dumps(document, indent=2))
     elif FAILED in results:
         _print(f"Not all right: the hop {hops[-1].name!r} failed.")
-    elif UNSURE in results:
-        _print("Nothing failed; look for websocket.doctor in Datadog, which is the proof.")
     else:
-        _print("All right; websocket.doctor should be in Datadog within a minute.")
+        _print(f"Nothing failed; {unsure}." if UNSURE in results else f"All right; {well}")
     return 1 if FAILED in results else 0
+
+
+def _document(hop: Hop) -> dict[str, Any]:
+    seconds = {} if hop.seconds is None else {"seconds": round(hop.seconds, 6)}
+    return {"hop": hop.name, "result": hop.result, "told": hop.told, "advice": hop.advice, **seconds}
 
 
 def _hops(where: Mapping[str, Any], address: Address) -> Iterator[Hop]:

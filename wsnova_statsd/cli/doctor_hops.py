@@ -50,12 +50,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One hop: `told` is what was tried and what came of it, `advice` what to do."""
+    """One hop: `told` is what was tried and what came of it, `advice` what to do, `seconds` what it took, if it was
+    timed."""
 
     name: str
     result: str  # OK, UNSURE or FAILED
     told: str
     advice: str = ""
+    seconds: float | None = None
 
 
 def within(seconds: float, work: Callable[[], _T]) -> _T:

@@ -15,13 +15,14 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, run, slos, watch
+from . import cost, dashboards, demo, doctor, help, lint, listen, metadata, monitors, run, slos, watch
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
 COMMANDS: Final = {
     "demo": demo,
     "doctor": doctor,
     "run": run,
+    "listen": listen,
     "dashboards": dashboards,
     "monitors": monitors,
     "slos": slos,

@@ -23,7 +23,7 @@ def register(subparsers: Any) -> None:
         },
         statuses=STATUSES,
     )
-    add_arguments(parser, "metrics")
+    add_arguments(parser, "metrics", asks=False)
 
 
 def run(args: argparse.Namespace) -> int:

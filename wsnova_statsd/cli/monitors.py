@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Print or send."""
     from ..dashboards.monitors import monitors
 
-    made = monitors(profile_of(args), rules_of(args), args.namespace)
+    made = monitors(profile_of(args), rules_of(args), args.namespace, args.env)
     if not (args.push or args.dry_run):
         return print_json(list(made.values()))
     from ..dashboards.push import MONITOR

@@ -31,7 +31,7 @@ def load(text: str, example: str) -> object:
     try:
         made = found()
         return list(made) if isinstance(made, Iterator) else made  # a generator raises where it is read
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{text} raises {_told(error)}") from error
 
 

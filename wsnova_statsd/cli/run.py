@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import re
-import sys
 from typing import Any, Final
 
 from .. import telemetry
@@ -86,6 +84,4 @@ def _run_clients(reference: str, health_file: str | None) -> int:
 def load(reference: str) -> list[Client[Any]]:
     """The clients that `module:name` leads to; modules of the current folder come first, as for python -m."""
     module, _, name = reference.partition(":")
-    if sys.path[:1] != [os.getcwd()]:
-        sys.path.insert(0, os.getcwd())
-    return loading.made(reference, loading.find(module, name))
+    return loading.made(reference, loading.find(module, name, from_here=True))

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Print or send."""
     from ..dashboards.monitors import slos
 
-    made = slos(profile_of(args), args.namespace)
+    made = slos(profile_of(args), args.namespace, args.env)
     if not (args.push or args.dry_run):
         return print_json(list(made.values()))
     from ..dashboards.push import SLO

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from .. import environment, telemetry
+from ..errors import ConfigurationError
 from ..events import CLIENT_OPENED
 from ..monitor import init_from_env
 from ..redaction import describe_error
@@ -22,6 +23,7 @@ from ..redaction import describe_error
 # A library that is instrumented, and what does it.
 _WAYS: Final = {"websocket": "websocket_app", "websockets.sync.client": "websockets_sync"}
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_PORT: Final = f"{environment.PREFIX}PROMETHEUS_PORT"
 _HANDLER: Final = ("wsnova_statsd", "autostart")
 _log = logging.getLogger(__name__)
 _done: Final[dict[str, object]] = {}
@@ -63,8 +65,19 @@ def _start(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, A
     if telemetry.list_handlers():
         return
     try:
-        init_from_env()
+        _init()
     except Exception as error:
         _log.error("nothing is measured: %s", describe_error(error))
     else:
         telemetry.execute(event, measurements, metadata)
+
+
+def _init() -> None:
+    """Start the Monitor. Of several processes only one can have the port for Prometheus: the others go without."""
+    try:
+        init_from_env()
+    except ConfigurationError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        init_from_env({name: value for name, value in os.environ.items() if name != _PORT})
+        _log.warning("this process is measured, and shows Prometheus nothing: %s", describe_error(error))

@@ -1,4 +1,4 @@
-"""One connection of a foreign client: what it is called, why a dial failed, why a link ended.
+"""One connection of a foreign client: its name, why a dial failed, why a link ended, the traceback that a program sees.
 
 Plain objects, any thread.
 """
@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from ..dial.dial import unreachable
@@ -19,6 +20,8 @@ from ..link.flag import Turn
 from ..link.frames import Violation, parse_close
 from ..link.session import Loss, cut
 from ..redaction import redact_url
+
+_HERE: Final = str(Path(__file__).parent)
 
 
 def uri_of(url: object) -> tuple[str, str]:
@@ -49,6 +52,15 @@ def failure(error: BaseException, url: object) -> ConnectionFailed:
 def _because(failed: ConnectionFailed, error: BaseException) -> ConnectionFailed:
     failed.__cause__ = error
     return failed
+
+
+def without_us(error: BaseException) -> None:
+    """Take our own frames, the outermost of what is raised, out of its traceback: a program's stay what they were. For
+    what goes on by a bare `raise`."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    error.__traceback__ = trace
 
 
 def closed_by(payload: bytes) -> Loss:

@@ -18,6 +18,7 @@ from ..client.faults import Faults
 from ..client.message_events import ERROR, OK, UNHEARD, Recorders, TypedMessages
 from ..client.message_types import MessageTypes
 from ..client.stuck import WATCHDOG, Hand
+from ..link.flag import holding
 from ..profiles import Profile
 from ..telemetry import Bus
 from .foreign_link import Link
@@ -26,7 +27,7 @@ from .given import Given
 _alive = process.ALIVE
 _clock = time.monotonic_ns
 _wall = time.time_ns
-_READING: Final = 1_000_000  # ns: a shorter wait for a message may be the reading itself
+_PATIENCE: Final = 0.2  # seconds for another thread that emits sums
 _RECEIVED: Final = ("", events.MESSAGE_RECEIVED, events.MESSAGE_PROCESS_STARTED, events.MESSAGE_PROCESS_COMPLETED)
 _SENT: Final = ("", events.MESSAGE_SENT, "", "")
 
@@ -67,6 +68,7 @@ class ForeignMessages:
         self._here = _Here(self._messages)
         self._received = ClockedBatch(self._flush_received)
         self._sent = ClockedBatch(self._flush_sent)
+        self._flushing = threading.RLock()  # held while sums are emitted; again by a signal's handler
         self._behind = Behind()
         self._idle = 0  # ns that the reader waited for messages, since the sums left last
         self._hand: Hand = (0, 0, None)
@@ -91,8 +93,8 @@ class ForeignMessages:
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def received(self, payload: bytes, opcode: int, waited: int = 0, size: int | None = None) -> Span:
-        """A whole data message is here, by the thread that reads; it waited so many ns for it. `size` in bytes, for a
-        payload that is not given whole."""
+        """A whole data message is here, by the thread that reads; it waited so many ns for it, the reading left out.
+        `size` in bytes, for a payload that is not given whole."""
         size = len(payload) if size is None else size
         message = (opcode, payload)
         if not _alive[0]:
@@ -110,8 +112,7 @@ class ForeignMessages:
         batch.counts.append((1, size, 0, 0, 0, 0))
         if batch.due != batch.flushed_at:
             batch.plan()
-        if waited >= _READING:
-            self._idle += waited
+        self._idle += waited
         link = self._link
         if link is not None:
             link.heard = _clock()
@@ -127,18 +128,21 @@ class ForeignMessages:
 
     def processed(self, span: Span, took: int, *, failed: bool = False) -> None:
         """Its processing is over, after so many ns; `failed`: it raised."""
-        self._hand = (0, 0, None)
         messages, recorders = self._here.received, span.recorders
-        if failed:
-            messages.failed(span.message, recorders, took)
-        elif recorders.completed is not None:
-            recorders.completed(took)
-        if took > messages.slow_ns:
-            messages.slow(span.message, recorders, took, ERROR if failed else OK)
-        if not self.over:
-            self._received.count((0, 0, int(failed), 1, took, took))
-        if self._closing:
-            self._finish()
+        try:
+            if not self.over:
+                self._received.count((0, 0, int(failed), 1, took, took))
+            if failed:
+                messages.failed(span.message, recorders, took)
+            elif recorders.completed is not None:
+                recorders.completed(took)
+            if took > messages.slow_ns:
+                messages.slow(span.message, recorders, took, ERROR if failed else OK)
+        finally:
+            # Last: another thread that closes the client meanwhile leaves the end to this one.
+            self._hand = (0, 0, None)
+            if self._closing:
+                self._finish()
 
     def raised(self, error: Exception) -> None:
         """What handled a message raised; the library goes on."""
@@ -216,9 +220,21 @@ class ForeignMessages:
     # -- sums ---------------------------------------------------------------------------------------------------------
 
     def _flush_received(self) -> None:
+        self._flush(self._emit_received)
+
+    def _flush_sent(self) -> None:
+        self._flush(self._emit_sent)
+
+    def _flush(self, emit: Callable[[], bool]) -> None:
+        """When this returns, what another thread has taken is emitted too: who closes the client, or flushes at the end
+        of the process, leaves nothing behind."""
+        if not holding(self._flushing, _PATIENCE, emit):
+            emit()
+
+    def _emit_received(self) -> bool:
         sums, link = self._received.take(), self._link
         if sums is None:
-            return
+            return True
         idle, self._idle = min(self._idle, sums["window"]), 0
         if link is not None:
             waiting, window = link.waiting(), sums["window"]
@@ -228,8 +244,10 @@ class ForeignMessages:
         if self._hand[0] and not self.over:  # what waits meanwhile is emitted too
             self._received.open(_clock())
             self._received.plan()
+        return True
 
-    def _flush_sent(self) -> None:
+    def _emit_sent(self) -> bool:
         sums = self._sent.take()
         if sums is not None:
             self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="sent")
+        return True

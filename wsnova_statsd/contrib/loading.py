@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +18,9 @@ from ..errors import ConfigurationError, nearest
 from ..redaction import describe_error
 
 
-def find(module_name: str, name: str) -> Any:
+def find(module_name: str, name: str, *, from_here: bool = False) -> Any:
     """What this name of this module stands for. Raises ConfigurationError."""
-    module = _import(module_name)
+    module = imported(module_name, from_here=from_here)
     if not hasattr(module, name):
         there = [key for key, value in vars(module).items() if isinstance(value, Client)]
         told = f"its clients: {', '.join(there) or 'none'}{nearest(name, vars(module))}"
@@ -29,12 +30,7 @@ def find(module_name: str, name: str) -> Any:
 
 def made(reference: str, found: Any) -> list[Client[Any]]:
     """The clients that were found: a client, a list of them, or what a function makes. Raises ConfigurationError."""
-    if callable(found):
-        checks.function(reference, found)
-        try:
-            found = found()
-        except (Exception, SystemExit) as error:
-            raise ConfigurationError(f"{reference} raised {describe_error(error)}") from error
+    found = called(reference, found)
     clients: list[Client[Any]] = [*found] if isinstance(found, list | tuple) else [found]
     for client in clients:
         if not isinstance(client, Client):
@@ -54,7 +50,22 @@ def made(reference: str, found: Any) -> list[Client[Any]]:
     return clients
 
 
-def _import(name: str) -> ModuleType:
+def called(reference: str, found: Any) -> Any:
+    """The object itself, or what it returns if it is called. Raises ConfigurationError."""
+    if not callable(found):
+        return found
+    checks.function(reference, found)
+    try:
+        return found()
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(f"{reference} raised {describe_error(error)}") from error
+
+
+def imported(name: str, *, from_here: bool = False) -> ModuleType:
+    """The module of this name; with `from_here` one of the current folder comes first, as for python -m. Raises
+    ConfigurationError."""
+    if from_here and sys.path[:1] != [os.getcwd()]:
+        sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:

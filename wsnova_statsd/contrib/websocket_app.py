@@ -18,11 +18,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import websocket
 
 from .. import checks
+from ..clock import CLOCK
 from ..dial.dial import Stream
 from ..errors import ConfigurationError, ConnectionFailed, HandshakeRefused
 from ..link.session import Loss, cut
@@ -30,10 +32,10 @@ from ..link.transport import loss_of
 from ..profiles import Profile, ProfileName
 from ..redaction import one_line
 from ..telemetry import Bus
-from .foreign_link import failure
+from .foreign_link import failure, without_us
 from .given import Given, MessageType
 from .roster import ROSTER
-from .websocket_connection import Connection, Library, Owner, without_us
+from .websocket_connection import Connection, Library, Owner
 
 __all__ = ["instrument", "instrument_all", "instrument_connection", "uninstrument", "uninstrument_all"]
 
@@ -42,6 +44,8 @@ _Socket = TypeVar("_Socket", bound=websocket.WebSocket)
 _log = logging.getLogger(__name__)
 _KEY: Final = "_wsnova_statsd"  # of an instance's attribute: what instruments it
 _HANDLERS: Final = ("on_data", "on_message", "on_cont_message")  # callbacks that handle messages, in their order
+_GRACE: Final = 1.0  # seconds: the library looks for a pong once in each ping_timeout, in a thread that may be busy
+_NO_PONG: Final = Loss("ping_timeout", "no pong within ping_timeout")
 _ENDINGS: Final = ("on_error", "on_close")
 _SET: Final = frozenset((*_HANDLERS, *_ENDINGS, "sock", "last_ping_tm"))  # attributes whose setting is told
 
@@ -274,15 +278,19 @@ class _Watched(Owner):
         super().__init__(given)
         self._app = weakref.ref(app)
         self._expired = False  # a ping had got no pong in time when the library stopped its pings
+        self._given_up = False  # the library did that to its link, and told nobody
         self._ending = 0  # the thread that is in on_error or on_close
         self._inside = False  # a callback that handles messages runs
         self._has = dict.fromkeys(_HANDLERS, False)  # which of them are set
         self._kind: type = type(app)  # its own class
+        self._inherited: set[str] = set()  # callbacks that its class has, as methods say, and it itself had not
 
     def busy(self) -> bool:
         """Whether it has a link, dials, or may dial again by itself."""
+        if self._pong_is_late():
+            self._give_up()
         app = self._app()
-        return super().busy() or (app is not None and bool(app.keep_running))
+        return super().busy() or (app is not None and bool(app.keep_running) and not self._given_up)
 
     def begin(self, app: websocket.WebSocketApp) -> None:
         """Put a class that tells of what is set in the place of the app's own."""
@@ -292,8 +300,10 @@ class _Watched(Owner):
         except TypeError as error:
             raise ConfigurationError(f"{self._kind.__name__} cannot be instrumented: {error}") from error
         vars(app)[_KEY] = self
+        inherited = {name for name in (*_HANDLERS, *_ENDINGS) if name not in vars(app)}
         for name in (*_HANDLERS, *_ENDINGS):
             setattr(app, name, getattr(app, name, None))
+        self._inherited = inherited
 
     def undo(self, app: websocket.WebSocketApp) -> None:
         """Make it what it was."""
@@ -302,7 +312,9 @@ class _Watched(Owner):
         del vars(app)[_KEY]
         app.__class__ = self._kind
         for name, original in originals.items():
-            if original is not None:
+            if name in self._inherited and name in vars(app):
+                delattr(app, name)
+            elif original is not None:
                 setattr(app, name, original)
         if ws is not None:
             _unwrap(ws)
@@ -314,11 +326,13 @@ class _Watched(Owner):
         """An attribute of the app is about to be set: the value to set."""
         if name == "sock":
             if isinstance(value, websocket.WebSocket):
-                self._expired = False
+                self._expired = self._given_up = False
                 _wrap(value, self)
         elif name == "last_ping_tm":  # the library forgets its pings before it closes, in some ways twice
             self._expired = self._expired or (not value and self._pong_is_late())
+            self._look_for_pong(value)
         else:
+            self._inherited.discard(name)
             if name in _HANDLERS:
                 self._has[name] = value is not None
             if callable(value) and getattr(value, "of", None) is not self:
@@ -385,7 +399,7 @@ class _Watched(Owner):
         if self._expired or self._pong_is_late():
             if self.foreign is not None:
                 self.foreign.missed()
-            return Loss("ping_timeout", "no pong within ping_timeout")
+            return _NO_PONG
         return None
 
     def _pong_is_late(self) -> bool:
@@ -395,6 +409,30 @@ class _Watched(Owner):
             return False
         after = app.last_pong_tm - app.last_ping_tm
         return time.time() - app.last_ping_tm > app.ping_timeout and (after < 0 or after > app.ping_timeout)
+
+    def _look_for_pong(self, pinged: float) -> None:
+        """Have the clock look, once the library must have judged this ping."""
+        timeout = getattr(self._app(), "ping_timeout", None)
+        if pinged and timeout:
+            CLOCK.call_later(2 * timeout + _GRACE, partial(_look_at_ping, weakref.ref(self), pinged))
+
+    def look_at_ping(self, pinged: float) -> None:
+        """wsnova-clock: the library has judged this ping by now, unless the next one came too soon."""
+        app = self._app()
+        if app is None or not app.last_ping_tm or app.last_pong_tm >= pinged:
+            return
+        if app.ping_interval >= 2 * (app.ping_timeout or 0):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The pong is late, and the library does not hand out a message: it is through with the link. Under rel it then
+        raises out of rel.dispatch, and closes nothing. Any thread."""
+        foreign = self.foreign
+        if foreign is not None and not foreign.in_hand()[0] and self.live():
+            foreign.missed()
+            for connection in self.connections:
+                connection.give_up(_NO_PONG)
+            self._given_up = True
 
     def left(self) -> None:
         """The library, or the program, has closed the connection, and may dial again."""
@@ -406,6 +444,12 @@ class _Watched(Owner):
         for connection in self.connections:
             connection.local = True
         return ends
+
+
+def _look_at_ping(weak: weakref.ref[_Watched], pinged: float) -> None:
+    watched = weak()
+    if watched is not None:
+        watched.look_at_ping(pinged)
 
 
 def _telling(kind: Any) -> Any:

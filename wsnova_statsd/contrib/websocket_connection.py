@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress, tee
-from pathlib import Path
 from types import MethodType
 from typing import Any, Final
 
@@ -26,13 +25,14 @@ from ..link.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from ..link.session import Loss
 from ..link.transport import asked
 from .foreign import Foreign, Span
-from .foreign_link import LOCAL, Link, closed_by
+from .foreign_link import LOCAL, Link, closed_by, without_us
 from .given import Given
 from .roster import ROSTER
 
 _DATA: Final = (TEXT, BINARY, CONTINUATION)
 _COLLECTED: Final = Loss("collected", "", fault=False)
-_HERE: Final = str(Path(__file__).parent)
+_WAIT: Final = 1_000_000  # ns: a shorter wait for a message may be the reading itself, unless nothing was there
+_LOOK_EVERY: Final = 10_000_000  # ns between two looks whether anything is: they are system calls
 _clock = time.monotonic_ns
 
 
@@ -44,15 +44,6 @@ class Library:
     loss: Callable[[Exception], Loss]  # of a read
     timeouts: tuple[type[Exception], ...]  # of a read or write that may be tried again
     breaches: tuple[type[Exception], ...]  # of a message that cannot be read, after which the next one may be
-
-
-def without_us(error: BaseException) -> None:
-    """Take our own frames, the outermost of what is raised, out of its traceback: a program's stay what they were. For
-    what goes on by a bare `raise`."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
-        trace = trace.tb_next
-    error.__traceback__ = trace
 
 
 class Owner:
@@ -141,6 +132,8 @@ class Connection:
         self._idle_since = 0  # when the last one returned; 0 for a bare connection
         self._buffered: Callable[[], int] | None = None  # of TLS; asked for by the thread that reads
         self._unread = 0  # what it gave
+        self._looked = 0  # when it was last looked whether anything waits to be read, ns
+        self._drained = False  # nothing did, before the read that comes next
         self._own = {name: vars(ws)[name] for name in _AROUND if name in vars(ws)}  # the program's
         self._finalizer = weakref.finalize(ws, self._collected)
         self._finalizer.atexit = False
@@ -234,6 +227,10 @@ class Connection:
             self._foreign.ended(link, self._leaving or (LOCAL if self.local else loss))
             self.link = None
 
+    def give_up(self, loss: Loss) -> None:
+        """The library has given it up, and will not close it. Any thread."""
+        self._end(loss)
+
     def _close(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
         """close, shutdown, abort: by the program, or by the library once it gives the connection up. One that is
         interrupted before it has done anything is none."""
@@ -264,7 +261,7 @@ class Connection:
     def _recv(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
         if self._began or self._span is not None:
             self._settle()
-        since = self._idle_since or _clock()
+        since = self._idle_since or self._waits(_clock())
         try:
             result = original(*arguments, **named)
         except Exception as error:
@@ -277,7 +274,9 @@ class Connection:
                 self._unread = self._buffered()
             if opcode in _DATA:
                 self._pending = None
-                self._data(foreign, opcode, frame, _clock() - since)
+                waited, drained = _clock() - since, self._drained
+                self._drained = False
+                self._data(foreign, opcode, frame, waited if drained or waited >= _WAIT else 0)
             elif opcode == PONG:
                 foreign.ponged()
             elif opcode == CLOSE:
@@ -317,7 +316,15 @@ class Connection:
             self._part = None
             if handled is not None:
                 foreign.ignored(span)
-                self._idle_since = _clock()
+                self._idle_since = self._waits(_clock())
+
+    def _waits(self, now: int) -> int:
+        """The reader waits for what comes next from now on; the same time. Looks now and then whether it has to: at a
+        fast feed each wait is as short as a read, and only a reader that keeps up finds nothing there."""
+        link = self.link
+        if link is not None and now - self._looked >= _LOOK_EVERY:
+            self._looked, self._drained = now, not link.waiting()
+        return now
 
     def begin(self) -> None:
         """A callback begins, in the thread that reads."""
@@ -337,7 +344,7 @@ class Connection:
         """What was read last is processed."""
         span, part, took, failed = self._span, self._part, self._ended - self._began, self._failed
         began, self._began, self._span, self._failed = self._began, 0, None, False
-        self._idle_since, self.owner.reading = self._ended, None
+        self._idle_since, self.owner.reading = self._waits(self._ended), None
         if part is not None:
             part.spent += took if began else 0
         if span is not None:

@@ -24,8 +24,7 @@ from ..link.session import Loss, cut
 from ..link.transport import asked
 from ..redaction import log_fault
 from .foreign import Foreign, Span
-from .foreign_link import LOCAL, Link
-from .websocket_connection import without_us
+from .foreign_link import LOCAL, Link, without_us
 
 LOOK_EVERY: Final = 0.5  # seconds between two looks at what no call has met
 BYTES_LIKE: Final = (bytes, bytearray, memoryview)
@@ -33,7 +32,7 @@ _KEEPALIVE: Final = "keepalive ping timeout"  # what the library tells the serve
 _BREACHES: Final = (1002, 1003, 1007, 1008, 1009, 1010)  # what it tells a server that broke the protocol
 _PINGS: Final = 10  # whose pong is still waited for
 _TAKING: Final = 50_000  # ns: a shorter wait is the taking of a message that is there
-_WAITED: Final = 1_000_000  # ns: what the client takes for a wait
+_WAITED: Final = 1_000_000  # ns: what less than this adds up to is no wait
 _PATIENCE: Final = 1.0  # seconds for another thread that emits the same end
 _log = logging.getLogger(__name__)
 _clock = time.monotonic_ns

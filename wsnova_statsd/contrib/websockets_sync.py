@@ -27,10 +27,9 @@ from ..profiles import Profile, ProfileName
 from ..redaction import log_fault
 from ..telemetry import Bus
 from .foreign import Foreign
-from .foreign_link import failure
+from .foreign_link import failure, without_us
 from .given import Given, MessageType
 from .roster import ROSTER
-from .websocket_connection import without_us
 from .websockets_link import BYTES_LIKE, Connection, Place
 
 try:

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 from .. import process
@@ -26,6 +23,7 @@ from ..client.health import Health
 from ..client.state import State
 from ..errors import ConfigurationError, WsnovaError
 from ..redaction import describe_error, one_line
+from .signals import Signals
 
 STATUS_EVERY: Final = 60.0  # seconds
 TOUCH_EVERY: Final = 5.0
@@ -46,10 +44,10 @@ def write_records() -> None:
 def run(clients: Sequence[AnyClient], health_file: Path | None) -> int:
     """Start these clients, and run until SIGTERM, Ctrl-C or their end; the exit status. Raises WsnovaError with the
     reason if a client ends by itself. Main thread only."""
-    with _signals() as wait:
+    with Signals() as signals:
         for client in clients:
             client.start(wait=False)
-        return Worker(clients, health_file).run(wait)
+        return Worker(clients, health_file).run(signals.wait)
 
 
 class Worker:
@@ -117,35 +115,6 @@ class Worker:
         told += f", {health['sent']} sent, {health['waiting']} waiting, {health['behind']:.1f} s behind"
         told += f", {health['reconnects']} reconnects"
         return told if health["error"] is None else f"{told}; {health['error']}"
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[float], int | None]]:
-    """SIGTERM and SIGINT are noted; what is yielded waits so many seconds for one, and returns its number."""
-    told: list[int] = []
-    reading, writing = os.pipe()
-    for end in (reading, writing):
-        os.set_blocking(end, False)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    def wait(seconds: float) -> int | None:
-        if not told and select.select([reading], [], [], seconds)[0]:
-            os.read(reading, 1024)
-        return told[0] if told else None
-
-    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield wait
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(woken)
-        os.close(reading)
-        os.close(writing)
 
 
 def checked_path(given: str) -> Path:

@@ -20,6 +20,10 @@ _DATADOG: Final = re.compile(
     r"\b(?P<space>avg|sum|min|max|count|p\d\d(?:\.\d+)?):(?P<metric>[A-Za-z][\w.]*)\{(?P<where>[^}]*)\}"
     r"(?:\s*by\s*\{(?P<by>[^}]*)\})?"
 )
+# `"name".over("*").by("client").last(4).count_by_status()`
+_CHECK: Final = re.compile(r'\s*"(?P<check>[^"]+)"(?=\.over\()')
+_CALL: Final = re.compile(r"\.(?P<what>over|exclude|by)\((?P<tags>[^)]*)\)")
+_QUOTED: Final = re.compile(r'"([^"]*)"')
 # The keys of queries in boards, monitors and SLOs, and in Grafana's boards and the rules of Prometheus.
 _IN_JSON: Final = ("q", "query", "numerator", "denominator")
 _PROMQL_IN_JSON: Final = "expr"
@@ -42,16 +46,28 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One query: where it stands, and what it asks. `averages` are the metrics whose means it averages by its form."""
+    """One query: where it stands, and what it asks of metrics, or of service `checks`. `averages` are the metrics whose
+    means it averages by its form."""
 
     place: str
     asked: tuple[Asked, ...]
     averages: tuple[str, ...] = ()
+    checks: tuple[Asked, ...] = ()
 
 
 def of_lines(place: str, lines: Iterable[Line]) -> Question:
     """What the lines of a panel, a monitor or an SLO ask."""
     return Question(place, tuple(_of_query(query) for line in lines for query in line.queries))
+
+
+def of_check(place: str, check: str, by: Iterable[str] = (), filters: Iterable[str] = ()) -> Question:
+    """What a panel or a monitor of a service check asks."""
+    asked = Asked(check, "", frozenset(by), tuple(_filter(one) for text in filters for one in _FILTER.findall(text)))
+    return Question(place, (), checks=(asked,))
+
+
+def _texts(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
 
 
 def _of_query(query: Query) -> Asked:
@@ -60,8 +76,13 @@ def _of_query(query: Query) -> Asked:
 
 
 def of_text(place: str, text: str) -> Question:
-    """What a query as text asks: of Datadog if a metric stands behind `avg:` or the like, else PromQL. Raises
-    ConfigurationError for what can be read as neither."""
+    """What a query as text asks: of Datadog if a metric stands behind `avg:` or the like, or a check before `.over(`,
+    else PromQL. Raises ConfigurationError for what can be read as none of these."""
+    check = _CHECK.match(text)
+    if check:
+        calls = [(call["what"], _QUOTED.findall(call["tags"])) for call in _CALL.finditer(text)]
+        by = [tag for what, tags in calls if what == "by" for tag in tags]
+        return of_check(place, check["check"], by, [tag for what, tags in calls if what != "by" for tag in tags])
     found = list(_DATADOG.finditer(text))
     if found:
         return Question(place, tuple(map(_of_match, found)))
@@ -93,9 +114,11 @@ def of_document(place: str, document: object) -> Iterator[Question]:
     if isinstance(document, Mapping):
         titles = _TITLES if "data_source" not in document else ()  # that one's name is its place in a formula
         place = next((str(document[key]) for key in titles if document.get(key)), place)
+        if document.get("type") == "check_status" and isinstance(document.get("check"), str):
+            yield of_check(place, document["check"], *(_texts(document.get(key)) for key in ("group_by", "tags")))
         for key, value in document.items():
             if key in _IN_JSON and isinstance(value, str):
-                if _DATADOG.search(value):
+                if _DATADOG.search(value) or _CHECK.match(value):
                     yield of_text(place, value)
             elif key == _PROMQL_IN_JSON and isinstance(value, str):
                 yield of_text(place, value)

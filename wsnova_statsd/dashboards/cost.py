@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from ..insight.kpi import MAX_CLIENTS
-from ..metrics.catalogue import COMPANION, GUIDE_LINE, statsd_metrics
+from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition, Kind
 from ..profiles import Profile
 from ..reporters import figures
@@ -106,7 +106,7 @@ def cost(profile: Profile, shape: Shape, metrics: Iterable[Definition] | None = 
         found[name] = shape.workers if there[name].state else 1
     costs = [_cost(there[name], series) for name, series in found.items() if series]
     costs.sort(key=dearest_first)
-    drops = {one.name: _drop(one.name, there) for one in costs[:_DEAREST]}
+    drops = {one.name: _drop(one.name, listed, there) for one in costs[:_DEAREST]}
     return Bill(profile.name, shape, tuple(costs), tuple(name for name, series in found.items() if not series), drops)
 
 
@@ -127,13 +127,20 @@ def _cost(one: Shipped, series: int) -> Cost:
     return Cost(one.name, one.kind, series, billed(one.kind, series), billed(one.kind, series, percentiles=True))
 
 
-def _drop(name: str, there: Mapping[str, Shipped]) -> str:
-    """What to write to be rid of one metric."""
+def _drop(name: str, listed: list[Definition], there: Mapping[str, Shipped]) -> str:
+    """What to write to be rid of one metric of this list."""
     if name.startswith(KPI_PREFIX):
         return "ws.Monitor(kpis=False)"
     if name.startswith(figures.PREFIX):
         return "it cannot be dropped: the reporter's own figures tell of losses"
-    if name + COMPANION in there and name != GUIDE_LINE:
+    whole, lean = ({one.name for one in statsd_metrics(lean=lean)} for lean in (False, True))
+    if name not in whole:
+        return "leave it out of the list that ws.StatsdReporter is given"
+    if name not in lean:
         return "ws.StatsdReporter(ws.statsd_metrics(lean=True))"
-    every = ", or distributions=False for all of them" if there[name].kind == "distribution" else ""
-    return f"ws.StatsdReporter([one for one in ws.statsd_metrics() if one.name != {name!r}]){every}"
+    is_lean = listed == statsd_metrics(lean=True)
+    given = "ws.statsd_metrics(lean=True)" if is_lean else "ws.statsd_metrics()"
+    # Of a lean list nothing of a duration or size would be left.
+    every = there[name].kind == "distribution" and not is_lean
+    told = ", or distributions=False for all of them" if every else ""
+    return f"ws.StatsdReporter([one for one in {given} if one.name != {name!r}]){told}"

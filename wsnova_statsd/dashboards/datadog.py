@@ -13,10 +13,10 @@ from typing import Any, Final
 from ..metrics.definitions import Definition
 from ..profiles import Profile
 from .panels import Panel, Section, Target, sections
-from .queries import VARIABLES, Line, Query, percentiles
+from .queries import CHECKED_BY, CONSTANT, VARIABLES, Line, Query, percentiles
 
 Json = dict[str, Any]
-TITLE: Final = "WebSocket clients"
+_TITLE: Final = "WebSocket clients"
 _COLUMNS: Final = 12  # of a board whose widgets have places
 _SIZES: Final[Mapping[str, tuple[int, int]]] = {"value": (3, 2), "check": (3, 2), "events": (12, 4)}  # width, height
 _SIZE: Final = (4, 3)
@@ -44,9 +44,16 @@ def formula(line: Line, names: Mapping[str, str]) -> str:
     return _NAME.sub(named, line.formula)
 
 
-def board(profile: Profile, metrics: Iterable[Definition] | None = None, namespace: str = "") -> Json:
+def title(profile: Profile, env: str | None = None) -> str:
+    """How the board, and each monitor and SLO begins; those of one `env` are not those of all."""
+    return f"{_TITLE} ({', '.join(filter(None, (profile.name, env)))})"
+
+
+def board(
+    profile: Profile, metrics: Iterable[Definition] | None = None, namespace: str = "", env: str | None = None
+) -> Json:
     """The dashboard for these definitions (None: the default list) under a profile. `namespace` is what the reporter
-    puts before every name, with its full stop."""
+    puts before every name, with its full stop; with `env` the board shows that one until another is chosen."""
     groups = []
     y = 0
     for section in sections(profile, metrics):
@@ -56,11 +63,13 @@ def board(profile: Profile, metrics: Iterable[Definition] | None = None, namespa
         groups.append({"definition": definition, "layout": layout})
         y += height + 1
     return {
-        "title": f"{TITLE} ({profile.name})",
+        "title": title(profile, env),
         "description": f"Made by wsnova-statsd from its metric definitions, for profile {profile.name}.",
         "layout_type": "ordered",
         "reflow_type": "fixed",
-        "template_variables": [{"name": name, "prefix": name, "defaults": ["*"]} for name in VARIABLES],
+        "template_variables": [
+            {"name": name, "prefix": name, "defaults": [(name == "env" and env) or "*"]} for name in VARIABLES
+        ],
         "widgets": groups,
     }
 
@@ -101,8 +110,8 @@ def _check(panel: Panel, namespace: str) -> Json:
         "title": panel.title,
         "check": f"{namespace}{panel.check}",
         "grouping": "cluster",
-        "group_by": ["client", "worker"],
-        "tags": ["$env", "$service", "$client", "$worker"],
+        "group_by": list(CHECKED_BY),
+        "tags": [f"${name}" for name in (*CONSTANT, *CHECKED_BY)],
     }
 
 

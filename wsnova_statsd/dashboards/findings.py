@@ -10,6 +10,7 @@ Rule = Literal[
     "unknown event",
     "unknown measurement",
     "unknown metric",
+    "unknown check",
     "unknown tag",
     "never fires",
     "unbounded tag",

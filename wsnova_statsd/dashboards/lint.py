@@ -14,12 +14,14 @@ from ..metrics import guide
 from ..metrics.catalogue import prometheus_metrics, statsd_metrics
 from ..metrics.definitions import Definition
 from ..profiles import PROFILES, Profile, ProfileName, resolve
-from .asked import Question, of_document, of_lines, of_text
+from ..redaction import one_line
+from .asked import Question, of_check, of_document, of_lines, of_text
 from .findings import Finding, Report
 from .lint_metrics import of_metrics
-from .lint_queries import known, of_question
-from .panels import sections
-from .watches import objectives, watches
+from .lint_queries import known, namespaces, of_question
+from .panels import Panel, Section, drawn, sections
+from .queries import CHECKED_BY
+from .watches import check_watches, objectives, watches
 
 _ALLOWED = "metric definitions and queries: ws.counter(...) and the like, texts, boards as JSON, or lists of these"
 
@@ -41,7 +43,7 @@ def lint_guide(profile: Profile | None = None) -> Report:
 def _judge(given: object, profile: Profile | None, default: frozenset[Definition]) -> Report:
     listed: list[Definition] = []
     asked: list[Question] = []
-    for one in _parts("the query", given):
+    for one in _read(given):
         if isinstance(one, Definition):
             listed.append(one)
         else:
@@ -51,8 +53,9 @@ def _judge(given: object, profile: Profile | None, default: frozenset[Definition
     there = known(listed or _defaults())
     told = {one.name for one in listed if one not in default}
     found = list(of_metrics(listed, profile, default))
+    before = namespaces(asked, there)
     for question in asked:
-        found += of_question(question, there, profile, told)
+        found += of_question(question, there, profile, told, before)
     return _report(found, listed, len(asked))
 
 
@@ -70,6 +73,8 @@ def lint_shipped(profile: Profile | None = None) -> Report:
     found = list(of_metrics(listed, profile, listed))
     queries = 0
     for one in PROFILES.values() if profile is None else (profile,):
+        for panel in _panels(drawn(one)):  # a misspelled line is not on the board: nobody ships what it asks for
+            found += of_question(_of_panel(panel), there, None)
         for question in _made_for(one):
             found += of_question(question, there, one)
             queries += 1
@@ -82,11 +87,33 @@ def _report(found: Iterable[Finding], listed: Iterable[Definition], queries: int
 
 def _made_for(profile: Profile) -> Iterator[Question]:
     """What the board, the monitors and the SLOs of a profile ask."""
-    for section in sections(profile):
-        yield from (of_lines(f"board, {panel.title}", panel.lines) for panel in section.panels if panel.lines)
+    yield from map(_of_panel, _panels(sections(profile)))
     yield from (of_lines(f"monitor, {watch.title}", [watch.line]) for watch in watches(profile))
+    for check in check_watches(profile):
+        yield of_check(f"monitor, {check.title}", check.check, check.by, check.without)
     for one in objectives(profile):
         yield of_lines(f"SLO, {one.title}", filter(None, (one.good, one.all_)))
+
+
+def _panels(of: Iterable[Section]) -> list[Panel]:
+    """Those that ask for metrics or for a check."""
+    return [panel for section in of for panel in section.panels if panel.lines or panel.check]
+
+
+def _of_panel(panel: Panel) -> Question:
+    place = f"board, {panel.title}"
+    return of_check(place, panel.check, CHECKED_BY) if panel.check else of_lines(place, panel.lines)
+
+
+def _read(given: object) -> list[Definition | Question]:
+    """All parts, at once. Raises ConfigurationError too for what cannot be read, such as a list that holds itself."""
+    try:
+        return list(_parts("the query", given))
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        told = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"what lint judges raises {told} when it is read; give {_ALLOWED}") from error
 
 
 def _parts(place: str, given: object) -> Iterator[Definition | Question]:

@@ -1,8 +1,8 @@
 """Judges queries against the metrics there are: what can never have an answer, or has one that means nothing.
 
 A name is judged if its first part is that of a metric here: `system.cpu.idle` may well be somebody else's. A namespace
-may stand before it. A tag is judged if some event has it: others, such as `env` or `pod`, come from the Agent or from a
-client's own tags. Pure functions, no thread.
+may stand before it, if another name that is asked for shows it before one that is known. A tag is judged if some event
+has it: others, such as `env` or `pod`, come from the Agent or from a client's own tags. Pure functions, no thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..reporters.families import families, sample_names
 from .asked import Asked, Question
 from .findings import Finding
 from .lint_metrics import silence
-from .shipped import KPI_PREFIX, fills, shipped
+from .shipped import CHECKS, KPI_PREFIX, fills, shipped
 
 # What the Agent makes of a histogram, by default and with all its aggregations on.
 _OF_HISTOGRAM: Final = ("avg", "count", "median", "max", "95percentile", "min", "sum")
@@ -78,6 +78,9 @@ def known(metrics: Iterable[Definition]) -> dict[str, Known]:
     return found
 
 
+_CHECKS: Final = {name: Known(name, dict.fromkeys(tags), event) for name, (event, tags) in CHECKS.items()}
+
+
 def _values(event: str, key: str) -> frozenset[str] | None:
     """The values of a tag, as they are written, if the catalogue lists them."""
     spec = CATALOGUE.get(event)
@@ -95,12 +98,25 @@ def _in_prometheus(one: Definition) -> Iterator[tuple[str, frozenset[str]]]:
         yield name, family.labels | _FROM_PROMETHEUS
 
 
+def namespaces(questions: Iterable[Question], metrics: Mapping[str, Known]) -> tuple[str, ...]:
+    """What stands before the metrics and checks that are known, each with its dot; nothing, for one."""
+    found = {""}
+    for question in questions:
+        named = [(one.metric, _known_part(one.metric, metrics)) for one in question.asked]
+        named += [(one.metric, _known_part(one.metric, _CHECKS)) for one in question.checks]
+        found.update(name.removesuffix(part) for name, part in named if part)
+    return tuple(sorted(found))
+
+
 def of_question(
-    question: Question, metrics: Mapping[str, Known], profile: Profile | None, told: Container[str] = ()
+    question: Question,
+    metrics: Mapping[str, Known],
+    profile: Profile | None,
+    told: Container[str] = (),
+    before: Iterable[str] = ("",),
 ) -> Iterator[Finding]:
     """What is wrong with one query, under a profile if one is given. `told` are the names of metrics of which it is a
-    fault already that the profile switches them off."""
-    rooms = {_room(name) for name in metrics}
+    fault already that the profile switches them off; `before` are the namespaces."""
     for asked in question.asked:
         metric = _find(asked.metric, metrics)
         if metric is not None:
@@ -108,13 +124,36 @@ def of_question(
             event = metric.event if metric.name not in told else None
             if profile is not None and event is not None and not fills(profile, event):
                 yield Finding("never fires", question.place, f"{asked.metric} has no data: {silence(profile, event)}")
-        elif _room(asked.metric) in rooms:
-            default = "; the default list has it" if asked.metric in _DEFAULT else ""
-            text = f"no metric is called {asked.metric}{default or nearest(asked.metric, metrics)}"
-            yield Finding("unknown metric", question.place, text)
+        else:
+            for name in _ours(asked.metric, metrics, before):
+                default = "; the default list has it" if name in _DEFAULT else ""
+                text = f"no metric is called {asked.metric}{default or nearest(name, metrics)}"
+                yield Finding("unknown metric", question.place, text)
+    for asked in question.checks:
+        yield from _of_check(question.place, asked, profile, before)
     for name in question.averages:
         text = f"it averages the means of {name}: each counts once, however many values it has; divide sum by sum"
         yield Finding("average of averages", question.place, text)
+
+
+def _of_check(place: str, asked: Asked, profile: Profile | None, before: Iterable[str]) -> Iterator[Finding]:
+    """Whether there is such a service check, with these tags."""
+    check = _find(asked.metric, _CHECKS)
+    if check is not None:
+        yield from _of_known(place, asked, check)
+        if profile is not None and check.event is not None and not fills(profile, check.event):
+            yield Finding("never fires", place, f"{asked.metric} has no data: {silence(profile, check.event)}")
+    else:
+        for name in _ours(asked.metric, _CHECKS, before):
+            text = f"no service check is called {asked.metric}{nearest(name, _CHECKS)}"
+            yield Finding("unknown check", place, text)
+
+
+def _ours(name: str, known: Iterable[str], before: Iterable[str]) -> list[str]:
+    """An unknown name without its namespace, if it is to be judged; else nothing."""
+    rooms = set(map(_room, known))
+    parts = (name.removeprefix(space) for space in before if name.startswith(space))
+    return [part for part in parts if _room(part) in rooms][:1]
 
 
 def _room(name: str) -> str:
@@ -124,9 +163,14 @@ def _room(name: str) -> str:
 
 def _find(name: str, metrics: Mapping[str, Known]) -> Known | None:
     """The metric of this name, behind a namespace if there is one."""
+    return metrics.get(_known_part(name, metrics))
+
+
+def _known_part(name: str, metrics: Container[str]) -> str:
+    """A name without its namespace; nothing for one that is not known."""
     while name and name not in metrics:
         name = name.partition(".")[2]
-    return metrics.get(name)
+    return name
 
 
 def _of_known(place: str, asked: Asked, metric: Known) -> Iterator[Finding]:

@@ -35,10 +35,11 @@ class Mark:
 
 
 def mark_name(*parts: str) -> str:
-    """The name of a mark made of these parts: what no tag may hold is replaced, and what is too long for one is cut."""
+    """The name of a mark made of these parts: what no tag may hold is replaced, and what is too long for one is cut. A
+    hash keeps what is changed by that apart from any other: metrics of `Feeds` and `feeds` are not the same."""
     name = "-".join(parts)
     clean = _NOT_NAME.sub("-", name.lower())
-    return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 17]}-{digest(name)}"
+    return clean if clean == name and len(clean) <= _LONGEST else f"{clean[: _LONGEST - 17]}-{digest(name)}"
 
 
 def digest(document: Any) -> str:

@@ -15,7 +15,7 @@ from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
 from ..profiles import HIGH_IS_GOOD, KPI_KEYS, Profile
 from .queries import Line, Query, Space, variables_of
-from .shipped import CAN_CONNECT, HEALTH, KPI_PREFIX, OVERALL, Shipped, shipped
+from .shipped import CAN_CONNECT, CHECKS, HEALTH, KPI_PREFIX, OVERALL, Shipped, fills, shipped
 
 Shows = Literal["line", "bars", "value", "check", "events"]
 Target = tuple[str, float]  # ">" or "<", and the limit, in the unit of the panel
@@ -266,7 +266,13 @@ def sections(profile: Profile, metrics: Iterable[Definition] | None = None) -> t
     """The board for a list of definitions (None: the default one) under a profile."""
     given = list(statsd_metrics() if metrics is None else metrics)
     known = shipped(given, profile)
-    every = (
+    every = (*drawn(profile), Section("Further metrics", tuple(_further(given, known))))
+    return tuple(section for section in (_known(one, known, profile) for one in every) if section.panels)
+
+
+def drawn(profile: Profile) -> tuple[Section, ...]:
+    """Every panel that is the same for all lists, filled or not: here a name that nobody ships can still be found."""
+    return (
         Section("Overview", _overview(profile)),
         Section("Connections", _CONNECTIONS),
         Section("Messages", _MESSAGES),
@@ -274,9 +280,7 @@ def sections(profile: Profile, metrics: Iterable[Definition] | None = None) -> t
         Section("Subscriptions and login", _SUBSCRIPTIONS),
         Section("System", _SYSTEM),
         Section("Reporter", _REPORTER),
-        Section("Further metrics", tuple(_further(given, known))),
     )
-    return tuple(section for section in (_known(one, known) for one in every) if section.panels)
 
 
 def _overview(profile: Profile) -> tuple[Panel, ...]:
@@ -316,10 +320,12 @@ def _further(given: Iterable[Definition], known: Mapping[str, Shipped]) -> Itera
             yield Panel(one.name, "line", (Line(one.name, (Query(one.name, "max", by, time="max"),)),))
 
 
-def _known(section: Section, known: Mapping[str, Shipped]) -> Section:
+def _known(section: Section, known: Mapping[str, Shipped], profile: Profile) -> Section:
     """The section without what nobody ships; each query has the variables whose tag its metric has."""
     panels = []
     for panel in section.panels:
+        if panel.check and not fills(profile, CHECKS[panel.check][0]):
+            continue
         lines = tuple(filled(line, known) for line in panel.lines if all(one.metric in known for one in line.queries))
         if lines or not panel.lines:
             panels.append(replace(panel, lines=lines))

@@ -26,6 +26,10 @@ class PushFailed(WsnovaError):
     """Datadog did not take a request, or was not reached."""
 
 
+class NotTaken(PushFailed):
+    """Datadog refused what stands in one document: another try will not help, and others may be right."""
+
+
 @dataclass(slots=True)
 class Push:
     """One run: `tell` is called with a line for each object. `refused` counts what was left alone; `dry` only tells."""
@@ -41,21 +45,27 @@ class Push:
     def metadata(self, documents: Mapping[str, Json]) -> None:
         """Describe metrics. What somebody else wrote there counts as theirs."""
         for metric, document in documents.items():
-            found = self.api.metadata(metric)
-            if found is None:
-                self.later.append(metric)
-                self.tell(_line("later", "metadata", f"{metric}: Datadog has not seen it yet"))
-                continue
-            missing = [key for key in document if found.get(key) in (None, "")]
-            changed = [key for key in edits(document, found) if key not in missing]
-            if not changed and not missing:
-                self._told("unchanged", "metadata", metric)
-            elif changed and not self.force:
-                self._refuse("metadata", metric, f"has another {_named(changed)}; --force overwrites it")
-            else:
-                if not self.dry:
-                    self.api.describe(metric, {key: document[key] for key in (*missing, *changed)})
-                self._told("overwritten" if changed else "updated", "metadata", metric)
+            try:
+                self._describe(metric, document)
+            except NotTaken as error:
+                self._refuse("metadata", metric, f"was not taken: {error}")
+
+    def _describe(self, metric: str, document: Json) -> None:
+        found = self.api.metadata(metric)
+        if found is None:
+            self.later.append(metric)
+            self.tell(_line("later", "metadata", f"{metric}: Datadog has not seen it yet"))
+            return
+        missing = [key for key in document if found.get(key) in (None, "")]
+        changed = [key for key in edits(document, found) if key not in missing]
+        if not changed and not missing:
+            self._told("unchanged", "metadata", metric)
+        elif changed and not self.force:
+            self._refuse("metadata", metric, f"has another {_named(changed)}; --force overwrites it")
+        else:
+            if not self.dry:
+                self.api.describe(metric, {key: document[key] for key in (*missing, *changed)})
+            self._told("overwritten" if changed else "updated", "metadata", metric)
 
     def objects(self, kind: Kind, documents: Mapping[str, Json]) -> None:
         """Create or update objects of one kind, each under the name that its mark has."""
@@ -71,6 +81,8 @@ class Push:
             title = document[kind.title]
             try:
                 self._object(kind, name, document, known[name], titles[title])
+            except NotTaken as error:
+                self._refuse(kind.name, title, f"was not taken: {error}")
             except PushFailed as error:
                 raise PushFailed(f"{kind.name} {title}: {error}") from None
 

@@ -24,7 +24,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "type": "type",
     "worker": "worker",
 }
-_CONSTANT: Final = ("env", "service")  # tags of everything that a process sends
+CONSTANT: Final = ("env", "service")  # tags of everything that a process sends
+CHECKED_BY: Final = ("client", "worker")  # a service check has a status for each of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def variables_of(metric: Shipped) -> tuple[str, ...]:
     """The variables that may filter this metric: those whose tag it has, from the same metadata."""
     keys = dict(metric.tags)
     own = [name for name, key in VARIABLES.items() if keys.get(name) == key or (name == "worker" and metric.state)]
-    return (*_CONSTANT, *own)
+    return (*CONSTANT, *own)
 
 
 def metrics_of(lines: Iterable[Line]) -> list[str]:

@@ -22,6 +22,11 @@ CAN_CONNECT: Final = "websocket.can_connect"
 HEALTH: Final = "websocket.health"
 OVERALL: Final = "scope:all"  # the tag of the figures that are of all clients of a process
 _CLIENT: Final = ("client", "client_id")
+# The service checks, each with the event without which there is none, and the tags that it may carry.
+CHECKS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    CAN_CONNECT: (events.CLIENT_STATE, ("client", worker.KEY)),
+    HEALTH: (events.MESSAGE_BATCH_PROCESSED, ("client", "scope", worker.KEY)),
+}
 
 # When the events outside the catalogue are emitted.
 _MOMENTS: Final[Mapping[str, str]] = {

@@ -16,11 +16,12 @@ from ..insight.rules import Rule
 from ..insight.situations import default_rules
 from ..profiles import HIGH_IS_GOOD, Profile
 from .panels import kpi_line, percent
-from .queries import Line, Query
-from .shipped import CAN_CONNECT, HEALTH, KPI_PREFIX, OVERALL, fills, shipped
+from .queries import CHECKED_BY, Line, Query
+from .shipped import CAN_CONNECT, CHECKS, HEALTH, KPI_PREFIX, OVERALL, fills, shipped
 
 _TENTH: Final = 0.1  # of a target's distance: a KPI is well again once it is so much better than its limit
 _MINUTES: Final = 5
+_OF_MESSAGES: Final = ("processing_time_ms", "throughput_per_s", "message_error_rate")  # told while messages come
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Watch:
     """A line that alerts when it is at or beyond `limit` (`sign` is ">=" or "<="), and is well again beyond `recovery`.
 
     `how` makes one number of the last `minutes`: what occurred is added up, of a state it is the best value, so that a
-    single bad moment does not alert. No data is no alert: a count that nothing was counted for is 0.
+    single bad moment does not alert. No data is no alert: a count that nothing was counted for is 0. `rare`: there are
+    values only for a while after something has happened, so that a window may have few of them.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Watch:
     recovery: float
     advice: str
     minutes: int = _MINUTES
+    rare: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class CheckWatch:
     advice: str
     bad: int = 3
     good: int = 2
-    by: tuple[str, ...] = ("client", "worker")
+    by: tuple[str, ...] = CHECKED_BY
     without: tuple[str, ...] = ()
     silent: int | None = None
 
@@ -142,15 +145,16 @@ def _of_targets(profile: Profile) -> Iterator[Watch]:
             how: Literal["min", "max"] = "max" if high else "min"
             asked = replace(kpi_line(key).queries[0], time=None)  # `how` says it
             line = Line(key, (asked,))
-            yield Watch(f"kpi-{key}", title, line, how, "<=" if high else ">=", limit, recovery, _FIRST[key])
+            sign: Literal["<=", ">="] = "<=" if high else ">="
+            rare = key not in _OF_MESSAGES
+            yield Watch(f"kpi-{key}", title, line, how, sign, limit, recovery, _FIRST[key], rare=rare)
 
 
 def check_watches(profile: Profile) -> tuple[CheckWatch, ...]:
     """The checks of each client in each process."""
     health = CheckWatch("check-health", "A client misses its KPI targets", HEALTH, _MISSED, without=(OVERALL,))
-    if not profile.connection_events:
-        return (health,)
-    return CheckWatch("check-can_connect", "A client cannot connect", CAN_CONNECT, _GONE, silent=10), health
+    link = CheckWatch("check-can_connect", "A client cannot connect", CAN_CONNECT, _GONE, silent=10)
+    return tuple(one for one in (link, health) if fills(profile, CHECKS[one.check][0]))
 
 
 def objectives(profile: Profile) -> tuple[Objective, ...]:

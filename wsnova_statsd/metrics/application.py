@@ -25,6 +25,7 @@ class Writers:
     """A writer for each kind, on one store; `prefix` stands before every name."""
 
     def __init__(self, store: Store, strict: bool, prefix: str) -> None:
+        self.store: Store = store
         names = Names(prefix)
         self.counter: Direct = Direct(store, "counter", strict, names)
         self.gauge: Direct = Direct(store, "gauge", strict, names)

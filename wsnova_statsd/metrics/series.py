@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from .definitions import Kind
 
@@ -14,12 +14,18 @@ SAMPLED: Final = frozenset({"summary", "distribution", "timing"})
 _NO_BATCHES: Final[list[tuple[list[Any], int]]] = []  # stands for a list where nothing is ever appended
 
 
+class HearsSamples(Protocol):
+    """Takes samples as they are folded, each of which stands for `weight` values. Called under the store's lock."""
+
+    def add(self, values: Sequence[float], weight: float) -> None: ...
+
+
 class Series:
     """What is counted, what is delivered and what is lost of it. `wire` is a place for the reporter's own notes."""
 
     __slots__ = (
         *("name", "kind", "tags", "divisor", "state", "told", "told_at"),
-        *("total", "delivered", "lost", "value", "fresh", "ended", "batches", "heard", "wire"),
+        *("total", "delivered", "lost", "value", "fresh", "ended", "batches", "heard", "wire", "hears"),
     )
 
     def __init__(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> None:
@@ -40,6 +46,7 @@ class Series:
         self.batches: list[tuple[list[Any], int]] = [] if kind in SAMPLED or kind == "set" else _NO_BATCHES
         self.heard = True  # written since the store last looked for what is idle
         self.wire: Any = None
+        self.hears: HearsSamples | None = None  # told of each window's samples, whatever becomes of them
 
     @property
     def unsettled(self) -> bool:
@@ -69,6 +76,8 @@ class Series:
         """Add a window's samples; when too many wait, thin them all to one density, so that none weighs more."""
         self.total += stood_for
         self.batches.append((kept, stood_for))
+        if self.hears is not None and kept:
+            self.hears.add(kept, stood_for / len(kept))
         if len(self.batches) > 1 and sum(len(values) for values, _ in self.batches) > limit:
             density = min(len(values) / stood for values, stood in self.batches)
             density = min(density, limit / 2 / sum(stood for _, stood in self.batches))

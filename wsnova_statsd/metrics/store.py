@@ -28,6 +28,7 @@ from .. import process
 from .definitions import Kind
 from .rows import ALONE, FEWEST, Row, Sampled
 from .series import OVERFLOW_TAGS as OVERFLOW_TAGS
+from .series import SAMPLED, HearsSamples
 from .series import Series as Series
 
 IDLE: Final = 300.0  # seconds between two looks for what is idle; so long the Agent remembers a counter, too
@@ -92,6 +93,7 @@ class Store:
         self.max_series = max_series
         self.max_samples = max_samples
         self.kinds: dict[str, Kind] = {}  # by name: a name never changes its kind; written under `lock`
+        self.hears: Callable[[], HearsSamples] | None = None  # makes for each series with samples what is told of them
         self.on_new_row: Callable[[], None] = _nothing  # called by the emitting thread, without the lock
         self._clock = clock
         self.tagged: list[bool] = []  # empty until a client has tags of its own
@@ -153,7 +155,10 @@ class Store:
         return series
 
     def _new_series(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> Series:
-        return Series(name, kind, tags, divisor, state)
+        series = Series(name, kind, tags, divisor, state)
+        if self.hears is not None and kind in SAMPLED:
+            series.hears = self.hears()
+        return series
 
     def sample_limit(self) -> int:
         """How many samples a row may keep between two folds: fewer, the more rows there are."""

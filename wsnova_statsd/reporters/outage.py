@@ -51,7 +51,7 @@ class Outage:
             self._logged = True
             _log.warning(
                 "cannot send metrics to the Datadog Agent at %s: %s. Counters are kept and retried; next report in "
-                "%d s.",
+                "%d s. Monitor(console=True), or WSNOVA_STATSD_CONSOLE=1, prints them to stderr meanwhile.",
                 self._address,
                 why,
                 LOG_EVERY,

@@ -7,21 +7,18 @@ of two half minutes, the first thousand members of a set.
 from __future__ import annotations
 
 import math
-import random
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from ..insight.sketch import bin_of, middle_of
+from ..insight.spread import Figures, Spread
 from .datagrams import SAMPLES
-from .snapshot import Figures, Row
+from .snapshot import Row
 
 _SECONDS: Final = 60  # of history
 _RATE: Final = 10  # seconds over which a rate is taken, as the Agent does
 _HALF: Final = 30  # seconds of one of the two half minutes that a distribution's figures are of
-_LOOKED_AT: Final = 200  # values of one batch that are sorted into bins: they stand for all of it
 _MEMBERS: Final = 1000
-_APART: Final = 1 << 20  # more than any bin's number: keeps the bins of numbers above and below zero apart
 
 
 class Series:
@@ -101,17 +98,6 @@ class Gauge(Series):
         return self._row(now, self._last, None, None)
 
 
-class _Half:
-    """The values of half a minute; the bins hold a part of them that stands for all."""
-
-    __slots__ = ("bins", "greatest", "n", "sum")
-
-    def __init__(self) -> None:
-        self.n = self.sum = 0.0
-        self.greatest = -math.inf
-        self.bins: dict[int, float] = {}
-
-
 class Samples(Series):
     """Number, mean, quantiles and maximum of the last minute: of this half minute and the one before."""
 
@@ -119,21 +105,14 @@ class Samples(Series):
 
     def __init__(self, name: str, kind: str, tags: tuple[str, ...], now: float) -> None:
         super().__init__(name, kind, tags, now)
-        self._before, self._now = _Half(), _Half()
+        self._before, self._now = Spread(), Spread()
         self._seconds = 0  # of this half minute
         self._second = (0.0, 0.0)  # number and sum
         self._per_second: deque[float] = deque(maxlen=_RATE)
 
     def add(self, values: Sequence[float], weight: float, now: float) -> None:
-        half, many, total = self._now, len(values) * weight, math.fsum(values) * weight
-        half.n += many
-        half.sum += total
-        half.greatest = max(half.greatest, *values)
-        looked_at = values if len(values) <= _LOOKED_AT else random.sample(values, _LOOKED_AT)
-        each = many / len(looked_at)
-        for value in looked_at:
-            which = _bin(value)
-            half.bins[which] = half.bins.get(which, 0.0) + each
+        many, total = len(values) * weight, math.fsum(values) * weight
+        self._now.add(values, weight)
         self._second = (self._second[0] + many, self._second[1] + total)
         self._arrived(many, now)
 
@@ -144,20 +123,11 @@ class Samples(Series):
         self._second = (0.0, 0.0)
         self._seconds += 1
         if self._seconds == _HALF:
-            self._before, self._now, self._seconds = self._now, _Half(), 0
+            self._before, self._now, self._seconds = self._now, Spread(), 0
 
     def row(self, now: float) -> Row:
-        n = self._before.n + self._now.n
-        if not n:
-            return self._row(now, None, _mean(self._per_second), None)
-        mean = (self._before.sum + self._now.sum) / n
-        bins = self._before.bins.copy()
-        for which, count in self._now.bins.items():
-            bins[which] = bins.get(which, 0.0) + count
-        greatest = max(self._before.greatest, self._now.greatest)
-        p50, p95 = (min(one, greatest) for one in _quantiles(bins, (0.5, 0.95)))
-        figures = Figures(n, mean, p50, p95, greatest)
-        return self._row(now, mean, _mean(self._per_second), figures)
+        figures = self._before.merged(self._now).figures()
+        return self._row(now, None if figures is None else figures.mean, _mean(self._per_second), figures)
 
 
 class Members(Series):
@@ -191,19 +161,3 @@ def make(name: str, kind: str, tags: tuple[str, ...], now: float) -> Series:
 def _mean(values: Sequence[float | None] | deque[float]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
-
-
-def _bin(value: float) -> int:
-    """Bins in the order of their numbers, also below zero."""
-    return 0 if not value else bin_of(value) + _APART if value > 0 else -bin_of(-value) - _APART
-
-
-def _quantiles(bins: dict[int, float], shares: tuple[float, ...]) -> list[float]:
-    """The nearest-rank quantiles of counted values; the shares ascend."""
-    wanted, whole, seen, found = list(shares), math.fsum(bins.values()), 0.0, []
-    for which in sorted(bins):
-        seen += bins[which]
-        while wanted and seen >= wanted[0] * whole * (1 - 1e-9):
-            found.append(0.0 if not which else middle_of(which - _APART) if which > 0 else -middle_of(-which - _APART))
-            del wanted[0]
-    return found

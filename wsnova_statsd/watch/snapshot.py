@@ -10,16 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Of the values of the last minute; the quantiles are right within 1/32 of themselves."""
-
-    n: float
-    mean: float
-    p50: float
-    p95: float
-    max: float
+from ..insight.spread import Figures
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+
+from ..terminal import printable as printable
 
 Span = tuple[str, str]  # a text, a style
 Line = list[Span]
@@ -79,10 +80,3 @@ def matches(needle: str, *haystack: str) -> bool:
     """Whether each word of a filter stands somewhere in these texts, in any case."""
     text = " ".join(haystack).lower()
     return all(word in text for word in needle.lower().split())
-
-
-def printable(text: str, out: TextIO) -> str:
-    """One line without control characters, in what the output's encoding can write."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    encoding = out.encoding or "utf-8"
-    return line.encode(encoding, "replace").decode(encoding)
