@@ -23,6 +23,18 @@ from ..monitor import init
 from ..redaction import describe_error, one_line
 from . import uwsgi
 
+__all__ = [
+    "Begin",
+    "callers",
+    "end_in_order",
+    "hold",
+    "loaded_by_server",
+    "release",
+    "start",
+    "start_monitor",
+    "start_when_serving",
+    "when_serving",
+]
 _log = logging.getLogger(__name__)
 Begin = Callable[[], object]
 # Who loads an application in order to serve it, by the first part of the name of a module that is calling.
