@@ -115,12 +115,12 @@ class Model:
         if not isinstance(found, Metric) or found.kind == "set":
             self._other(line)
             return
-        series = self._series_of(found)
+        numbers = self._numbers([values])
+        series = self._series_of(found) if numbers else None
         if series is None:
             return
         if len(head) + len(tail) > _LONGEST_SHAPE:
-            if numbers := self._numbers([values]):
-                series.add(numbers, found.weight, self._taken_at)
+            series.add(numbers, found.weight, self._taken_at)
             return
         if len(self._shapes) >= _MOST_SHAPES:
             self._add_up()
