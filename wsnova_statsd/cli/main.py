@@ -91,7 +91,7 @@ def _open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_WRONLY)  # stays open as long as the process
-            setattr(sys, name, open(nowhere, "w", encoding="utf-8", closefd=False))
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
 
 
 def _told(error: Exception) -> str:
