@@ -261,6 +261,7 @@ def _shown(tmux: list[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.alone
 @pytest.mark.needs_tmux
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 15), (200, 50)])

@@ -153,10 +153,11 @@ def test_a_stuck_callback_does_not_hold_up_stop() -> None:
         entered.set()
         leave.wait(10)
 
+    before = set(threading.enumerate())  # a test before may have left one that ends just now
     receiver = DogStatsDReceiver(on_message=on_message).start()
     _send(receiver, b"a:1|c")
     assert entered.wait(5)
-    (thread,) = [thread for thread in threading.enumerate() if thread.name == "wsnova-receiver"]
+    (thread,) = [one for one in threading.enumerate() if one.name == "wsnova-receiver" and one not in before]
     receiver.stop(timeout=0.01)
     assert thread.is_alive()
     leave.set()
