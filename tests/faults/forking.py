@@ -88,7 +88,7 @@ def locks_of(*roots: object) -> list[Any]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if isinstance(one, _LOCKS):
+        if issubclass(type(one), _LOCKS):  # isinstance would ask a lazy object what it stands for
             found.append(one)
         elif isinstance(one, dict):
             waiting += one.values()
