@@ -88,7 +88,9 @@ def locks_of(*roots: object) -> list[Any]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if issubclass(type(one), _LOCKS):  # isinstance would ask a lazy object what it stands for
+        if type(one).__module__.startswith("django"):  # a lazy object would find out what it stands for
+            continue
+        if isinstance(one, _LOCKS):
             found.append(one)
         elif isinstance(one, dict):
             waiting += one.values()
