@@ -1,5 +1,6 @@
 """A forked child that tells what it finds, and may not hang."""
 
+import gc
 import json
 import os
 import select
@@ -35,6 +36,8 @@ class Child:
             pid = fork()
             sys.setswitchinterval(usual)
             if pid == 0:
+                if fork is not os.fork:  # without its hooks CPython 3.13 crashes within a collection
+                    gc.disable()
                 thread = threading.Thread(target=int)
                 thread.start()
                 thread.join()
@@ -78,7 +81,7 @@ class Child:
 def locks_of(*roots: object) -> list[Any]:
     """The locks in the parts of these objects, and those of the package's modules, which a fork may catch in another
     thread's hands. Only objects of the package's own classes are looked into, and what they keep in containers."""
-    waiting: list[object] = [*roots]
+    waiting: list[Any] = [*roots]
     for name, module in list(sys.modules.items()):
         if name.startswith("wsnova_statsd") and ".testing" not in name:
             waiting += vars(module).values()
@@ -88,16 +91,15 @@ def locks_of(*roots: object) -> list[Any]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if type(one).__module__.startswith("django"):  # a lazy object would find out what it stands for
-            continue
-        if isinstance(one, _LOCKS):
+        kind = type(one)  # and not isinstance: a lazy object of Django's would find out what it stands for
+        if issubclass(kind, _LOCKS):
             found.append(one)
-        elif isinstance(one, dict):
+        elif issubclass(kind, dict):
             waiting += one.values()
-        elif isinstance(one, list | tuple | set | frozenset | deque):
+        elif issubclass(kind, list | tuple | set | frozenset | deque):
             waiting += one
-        elif type(one).__module__.startswith("wsnova_statsd"):
-            slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
+        elif kind.__module__.startswith("wsnova_statsd"):
+            slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
             waiting += [getattr(one, name, None) for name in (*getattr(one, "__dict__", ()), *slots)]
     return found
 
