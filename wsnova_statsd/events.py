@@ -61,6 +61,7 @@ __all__ = [
     "SUBSCRIPTION_UNSUBSCRIBE_STARTED",
     "SYSTEM_SAMPLED",
     "TAGS",
+    "UNBOUNDED",
     "UNLISTED",
     "Category",
     "EventSpec",
@@ -145,6 +146,8 @@ ERROR_TYPES: Final = (
 EMITS: Final = "emits"  # metadata key of CLIENT_OPENED: what a client that cannot emit every event can
 TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: they stand on all its metrics and checks
 FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
+# Metadata with as many values as there are feeds, channels or faults: as a tag it multiplies series without an end.
+UNBOUNDED: Final = FREE_TEXTS | {"uri", "channel", "error_id", "expires_in"}
 SEVERITIES: Final = ("warning", "error", "critical")
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from wsnova_statsd.testing.dogstatsd import Metric, ServiceCheck, parse_datagram
+from wsnova_statsd.testing.dogstatsd import Event, Metric, ServiceCheck, parse_datagram
 
 WINDOW: Final = 10  # seconds
 FORGOTTEN_AFTER: Final = 300  # seconds without a value
@@ -31,7 +31,8 @@ class DatadogAgent:
         self._types: dict[str, str] = {}
         # By name and tags: a number for each window in which something came.
         self._kept: dict[tuple[str, frozenset[str]], dict[int, float]] = defaultdict(dict)
-        self._samples: list[tuple[str, frozenset[str], float]] = []
+        self._samples: dict[tuple[str, frozenset[str]], dict[int, list[float]]] = defaultdict(dict)
+        self.events: list[Event] = []
 
     def close(self) -> None:
         self._socket.close()
@@ -53,6 +54,8 @@ class DatadogAgent:
                     self._metric(message)
                 elif isinstance(message, ServiceCheck):
                     self._kept[message.name, frozenset(message.tags)][self.window] = message.status
+                else:
+                    self.events.append(message)
 
     def _metric(self, one: Metric) -> None:
         assert self._types.setdefault(one.name, one.type) == one.type, one.line
@@ -63,7 +66,7 @@ class DatadogAgent:
         elif one.type == "g":
             windows[self.window] = one.values[-1]
         else:
-            self._samples += [(one.name, tags, value) for value in one.values]
+            self._samples[one.name, tags].setdefault(self.window, []).extend(one.values)
 
     def total(self, name: str, *tags: str) -> float:
         """Of a counter, over all series with these tags, the present window too."""
@@ -77,7 +80,8 @@ class DatadogAgent:
 
     def samples(self, name: str, *tags: str) -> list[float]:
         """Of a distribution, over all series with these tags."""
-        return [value for its, its_tags, value in self._samples if its == name and its_tags.issuperset(tags)]
+        found = (windows for (its, its_tags), windows in self._samples.items() if its == name and its_tags >= set(tags))
+        return [value for windows in found for values in windows.values() for value in values]
 
     def last(self, name: str, by: str, *tags: str) -> dict[str, Windows]:
         """Of a gauge or a check, by the values of a tag. Of two series of one value a board would show a mixture."""
@@ -88,9 +92,24 @@ class DatadogAgent:
             found[value] = [windows.get(window) for window in range(self.window)]
         return found
 
+    def series_of(self, name: str) -> Iterator[tuple[frozenset[str], Windows | list[list[float] | None]]]:
+        """Each series of a metric or check, window by window: a count's sum, a gauge's or check's last value, all
+        samples of a distribution."""
+        windows = range(self.window)
+        for (its, tags), kept in self._kept.items():
+            if its == name:
+                yield tags, self._filled(kept) if self._types.get(name) == "c" else [kept.get(one) for one in windows]
+        for (its, tags), samples in self._samples.items():
+            if its == name:
+                yield tags, [samples.get(one) for one in windows]
+
+    def kind_of(self, name: str) -> str | None:
+        """The letter of a metric's type, None for what never came."""
+        return self._types.get(name)
+
     def tag_keys(self, kind: str) -> set[str]:
         """All that occur on metrics of a type."""
-        series = [*self._kept, *((name, tags) for name, tags, _ in self._samples)]
+        series = [*self._kept, *self._samples]
         return {tag.partition(":")[0] for name, tags in series if self._types.get(name) == kind for tag in tags}
 
     def _series(self, name: str, tags: tuple[str, ...]) -> Iterator[tuple[frozenset[str], dict[int, float]]]:

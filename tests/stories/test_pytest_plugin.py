@@ -49,6 +49,25 @@ def test_what_the_agent_would_not_read(wsnova_receiver):
 """
 
 
+LINTS = """
+import pytest
+import wsnova_statsd as ws
+
+METRICS = [*ws.statsd_metrics(), ws.counter("shop.orders", "shop.order", tags=["venue"])]
+
+def test_my_metrics(wsnova_lint):
+    assert wsnova_lint(METRICS).findings == ()
+    assert wsnova_lint([*METRICS, "sum:shop.orders{*} by {venue}"], profile="financial").queries == 1
+
+@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception)
+def test_my_board(wsnova_lint):
+    wsnova_lint([*METRICS, "sum:shop.order{*}"])
+
+def test_my_uris(wsnova_lint):
+    wsnova_lint([ws.counter("shop.dials", ws.events.CONNECTION_STARTED, tags=["uri"])])
+"""
+
+
 def _run(folder: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A test run over one file where the wheel is installed."""
     (folder / "tests").mkdir()
@@ -93,9 +112,17 @@ def test_the_receivers_fixture_fails_a_test_that_sent_what_the_agent_would_drop(
     assert "bad number 'nan'" in done.stdout
 
 
+def test_the_linter_fails_a_test_with_its_report(tmp_path: Path) -> None:
+    """A list without a fault passes; of one with a fault the report is all that is shown, no traceback."""
+    done = _run(tmp_path, LINTS)
+    assert "1 failed, 1 passed, 1 xfailed" in done.stdout, done.stdout + done.stderr
+    assert "fault  unbounded tag        shop.dials: tag uri has no bound" in done.stdout
+    assert "def judge" not in done.stdout
+
+
 def test_the_fixtures_have_names_that_are_nobody_elses(tmp_path: Path) -> None:
     """All of them begin with the package's name, and the help tells what each is."""
     told = _run(tmp_path, LIGHT, "--fixtures").stdout
     names = re.findall(r"^(\w+) -- \S*wsnova_statsd_pytest\.py:\d+\n    (?!no docstring)\w", told, re.MULTILINE)
-    assert names == ["wsnova_events", "wsnova_metrics", "wsnova_receiver", "wsnova_server"]
+    assert names == ["wsnova_events", "wsnova_metrics", "wsnova_receiver", "wsnova_server", "wsnova_lint"]
     assert told.count("wsnova_statsd_pytest.py") == len(names)

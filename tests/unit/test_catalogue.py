@@ -260,6 +260,25 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
         ws.statsd_metrics(profile="finanical")
 
 
+def test_a_lean_list_leaves_out_the_gauges_that_have_a_distribution_but_for_the_guides_line() -> None:
+    """Whatever the profile; counts, states and the distributions themselves stay, in the list's order."""
+    guides = "websocket.message.process.duration"
+    for profile in ("financial", "standard", "lightweight", None):
+        whole, lean = ws.statsd_metrics(profile), ws.statsd_metrics(profile, lean=True)
+        names = {one.name for one in whole}
+        gone = {name for name in names if f"{name}.distribution" in names and name != guides}
+        assert lean == [one for one in whole if one.name not in gone]
+    assert {one.kind for one in whole if one.name in gone} == {"gauge"}
+    assert len(gone) == 14
+    assert guides in {one.name for one in lean}
+
+
+def test_lean_is_true_or_false() -> None:
+    """A word is neither."""
+    with pytest.raises(ws.errors.ConfigurationError, match="lean must be True or False, got 'yes'"):
+        ws.statsd_metrics(lean="yes")  # type: ignore[arg-type]
+
+
 CLIENT_URI, CLIENT_TYPE = ("client_id", "uri"), ("client_id", "type")
 GUIDE: list[tuple[str, str, str, str | None, tuple[str, ...], tuple[str, str] | None, tuple[float, ...] | None]] = [
     ("counter", "connection.started", "count", None, CLIENT_URI, None, None),

@@ -92,6 +92,17 @@ def test_counts_of_a_client_are_0_at_once_and_after_two_minutes_without_a_value(
     assert bench.flushed(60, kind="c") == {"websocket.connection.started": 0}
 
 
+def test_a_state_whose_last_value_was_no_change_ends_with_its_client_as_well() -> None:
+    """It was told a moment ago: it is neither sent again for ever, nor said to be unsent at the end of the process."""
+    bench, waiting = Bench(), {"count": 1, "waiting": 0}
+    bench.emit(events.MESSAGE_BATCH_PROCESSED, measurements=waiting, direction="received")
+    assert bench.flushed() == {"websocket.message.waiting direction:received": 0}
+    bench.emit(events.MESSAGE_BATCH_PROCESSED, measurements=waiting, direction="received")
+    bench.emit(events.CLIENT_CLOSED)
+    assert [bench.flushed(seconds) for seconds in (1, 4, 4, 4)] == [{}] * 4
+    assert [one.name for one in bench.store.series if one.kind == "gauge" and one.fresh] == []
+
+
 def test_a_closed_client_has_no_zeros_until_it_starts_again() -> None:
     """Also if both lie between two flushes, in their order; a client that was only made has none."""
     bench = Bench()

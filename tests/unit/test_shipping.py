@@ -359,6 +359,24 @@ def test_the_figures_leave_as_metrics_every_ten_seconds_and_at_the_end() -> None
     assert (stats.series, stats.delivered, stats.samples.delivered) == (2, 105, 35)
 
 
+def test_the_series_are_counted_by_the_metrics_name() -> None:
+    """One that never had a value costs nothing and is left out; so are the reporter's own figures, once they left."""
+    parts = Parts()
+    parts.store.find("late", "gauge", (), state=True)
+    parts.store.find("ms", "distribution", ("type:none",))
+    for tags in (("type:trade",), ("type:book",), ("type:book",)):
+        parts.count("orders", 1, tags)
+    parts.sample("ms", 1)
+    assert parts.shipper.flush(10, parts.stats)
+    stats = parts.stats()
+    assert stats.series_by_metric == {"orders": 2, "ms": 1}
+    assert stats.series == 5
+    parts.count("orders", -1, ("type:trade",))
+    assert parts.flush()
+    assert parts.stats().series_by_metric == {"orders": 2, "ms": 1}  # it was 1, and is 0
+    assert _own(parts)["series"] == 5
+
+
 def test_restarts_and_faults_are_figures_too() -> None:
     """Those of the thread and of the handlers on the bus."""
     parts = Parts()

@@ -15,10 +15,21 @@ from typing import Final
 
 from .. import __version__
 from ..errors import ConfigurationError, WsnovaError, one_of
-from . import demo, doctor, help, run
+from . import cost, dashboards, demo, doctor, help, lint, metadata, monitors, run, slos
 from .parser import DONE, FAILED, INTERRUPTED, Parser, complete
 
-COMMANDS: Final = {"demo": demo, "doctor": doctor, "run": run, "help": help}
+COMMANDS: Final = {
+    "demo": demo,
+    "doctor": doctor,
+    "run": run,
+    "dashboards": dashboards,
+    "monitors": monitors,
+    "slos": slos,
+    "metadata": metadata,
+    "lint": lint,
+    "cost": cost,
+    "help": help,
+}
 
 
 def build_parser() -> Parser:

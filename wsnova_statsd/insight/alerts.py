@@ -123,7 +123,7 @@ class Alerts:
         self._delivery = Delivery(outlets, self._counted, clock, timers, on_delivered)
         for metric in filter(None, (one.metric() for one in self.rules)):
             getattr(reporter, "add_metric", _ignored)(metric)  # a reporter of another kind ships what it likes
-        named = zip(self.rules, _names(self.rules), strict=True)
+        named = zip(self.rules, names_of(self.rules), strict=True)
         self._watches = [_Watch(rule, name, self._delivery, clock, timers) for rule, name in named]
         self._started = False
         self._lock = threading.RLock()  # guards _started; a signal's handler may stop in the midst of `start`
@@ -209,7 +209,7 @@ def _several(what: str, given: Iterable[Any], example: str) -> list[Any]:
     return list(given)
 
 
-def _names(rules: Iterable[Rule]) -> list[str]:
+def names_of(rules: Iterable[Rule]) -> list[str]:
     """A name for each rule that no other one has: the second `slow_processing` is `slow_processing_2`."""
     names: list[str] = []
     for rule in rules:

@@ -28,7 +28,7 @@ from .turns import Turns
 from .window import Window
 
 OVERALL: Final = ("scope:all",)  # so that an average over clients does not mix the overall figures in
-_MAX_CLIENTS: Final = 1000
+MAX_CLIENTS: Final = 1000  # with figures of their own
 _SLICES: Final = 30
 _TICK: Final = 1.0  # seconds; the shortest flush interval
 # Seconds between two of a gauge that does not change: with every fifth tick, which leaves two in each window of the
@@ -226,7 +226,7 @@ class KpiTracker:
             raise Absurd("client_id")
         history = self._clients.get(client_id)
         if history is None:
-            if len(self._clients) >= _MAX_CLIENTS:
+            if len(self._clients) >= MAX_CLIENTS:
                 if not self._closed:
                     return self._beyond
                 self._forget_locked(next(iter(self._closed)))

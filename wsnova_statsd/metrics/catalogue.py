@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .. import events
+from .. import checks, events
 from ..events import CATALOGUE
 from ..profiles import Profile, resolve
-from .definitions import Definition, counter, distribution, gauge, sum_, summary
+from . import guide
+from .definitions import Definition, counter, distribution, gauge, sum_
 
+COMPANION: Final = ".distribution"  # ends the name of what stands beside a gauge, for percentiles
+# The guide's one StatsD line, "Custom Telemetry Handlers": a lean list keeps it as it is.
+GUIDE_LINE: Final = "websocket.message.process.duration"
 _CLIENT = {"client": "client_id"}
 _TYPE = {**_CLIENT, "type": "type"}
 _ERROR = {**_CLIENT, "type": "error_type"}
@@ -34,7 +38,7 @@ def _measure(
 ) -> Iterator[Definition]:
     """A gauge and, for percentiles, its companion distribution."""
     yield gauge(name, event, measurement, tags, unit)
-    yield distribution(f"{name}.distribution", event, measurement, tags, unit)
+    yield distribution(name + COMPANION, event, measurement, tags, unit)
 
 
 def _duration(name: str, event: str, tags: dict[str, str], measurement: str = "duration") -> Iterator[Definition]:
@@ -137,30 +141,23 @@ FROM_ZERO: Final = frozenset(
 _STATSD = (*_connection(), *_messages(), *_rest(), *_system())
 
 
-def statsd_metrics(profile: str | Profile | None = None) -> list[Definition]:
-    """The default StatsD list; with a profile, only the metrics of events which that profile lets out."""
+def statsd_metrics(profile: str | Profile | None = None, *, lean: bool = False) -> list[Definition]:
+    """The default StatsD list; with a profile, only the metrics of events which that profile lets out. `lean` leaves
+    out the gauges that have a distribution, but for the guide's own line, GUIDE_LINE."""
+    listed = list(_STATSD)
+    if checks.flag("lean", lean):
+        names = {one.name for one in listed}
+        listed = [one for one in listed if one.name == GUIDE_LINE or one.name + COMPANION not in names]
     if profile is None:
-        return list(_STATSD)
+        return listed
     chosen = resolve(profile)
-    return [one for one in _STATSD if one.event not in CATALOGUE or chosen.level_of(CATALOGUE[one.event]) != "none"]
+    return [one for one in listed if one.event not in CATALOGUE or chosen.level_of(CATALOGUE[one.event]) != "none"]
 
 
 def prometheus_metrics() -> list[Definition]:
     """The guide's Prometheus list, in its order, completed by the counter that its first dashboard query reads."""
-    link, kind = ["client_id", "uri"], ["client_id", "type"]
-    completed = events.CONNECTION_COMPLETED
-    return [
-        counter(f"{events.CONNECTION_STARTED}.count", tags=link),
-        counter(f"{completed}.count", tags=link),
-        distribution(f"{completed}.duration", tags=link, unit=_MS, buckets=[10, 100, 500, 1000, 5000]),
-        counter(f"{events.MESSAGE_RECEIVED}.count", tags=kind),
-        counter(f"{events.MESSAGE_SENT}.count", tags=kind),
-        summary(f"{events.MESSAGE_RECEIVED}.size", tags=kind),
-        summary(f"{events.MESSAGE_SENT}.size", tags=kind),
-        distribution(f"{events.MESSAGE_PROCESS_COMPLETED}.duration", tags=kind, unit=_MS),
-        counter(f"{events.ERROR_OCCURRED}.count", tags=["client_id", "error_type"]),
-        counter(f"{events.SUBSCRIPTION_SUBSCRIBE_COMPLETED}.count", tags=["client_id", "channel"]),
-    ]
+    started, *others = guide.DEFINITIONS
+    return [started, counter(f"{events.CONNECTION_COMPLETED}.count", tags=["client_id", "uri"]), *others]
 
 
 def histogram_bounds(metric: Definition) -> tuple[float, ...]:

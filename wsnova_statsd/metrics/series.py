@@ -48,6 +48,13 @@ class Series:
             return self.value is not None and (self.fresh or (self.state and not self.ended))
         return self.total != self.delivered + self.lost or bool(self.batches) or (self.state and not self.ended)
 
+    @property
+    def empty(self) -> bool:
+        """It never had a value: nothing of it was sent, or is to be."""
+        if self.kind == "gauge":
+            return self.value is None
+        return not self.total and not self.state and self.told_at == NEVER
+
     def take_members(self, members: Iterable[str], dropped: int, limit: int) -> None:
         """Add a window's members of a set, and how many there was no place for; of those that wait, `limit` stay."""
         waiting = dict.fromkeys(one for kept, _ in self.batches for one in kept)

@@ -52,7 +52,7 @@ def families(metrics: Iterable[Definition]) -> dict[str, Family]:
             named = (tag for other in given if other.name == one.name for tag, _ in other.tags)
             family = found[one.name] = _family(one, frozenset(map(_label, (*named, *_OVERFLOW))))
             first[one.name] = one
-            for name in (family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))):
+            for name in sample_names(family):
                 other = taken.setdefault(name, one.name)
                 if other != one.name:
                     raise ConfigurationError(
@@ -65,6 +65,11 @@ def families(metrics: Iterable[Definition]) -> dict[str, Family]:
             )
         _check_labels(one, found[one.name].type)
     return found
+
+
+def sample_names(family: Family) -> list[str]:
+    """The names that may stand in a query of this family, its own among them."""
+    return [family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))]
 
 
 def _family(one: Definition, labels: frozenset[str]) -> Family:

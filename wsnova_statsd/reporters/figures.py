@@ -21,6 +21,8 @@ _NOTHING: Final = Account()
 @dataclass(frozen=True, slots=True)
 class Stats:
     """A snapshot. `pending` and `delivered` are occurrences of counters; sums and samples have accounts of their own.
+    `series_by_metric` is how many of the `series` each metric has, without those that never had a value; the reporter's
+    own figures are in neither.
 
     `lost` counts by cause, over all accounts and beside them: `unsendable` what fits no packet, `refused` samples of
     refused packets, `queue` events and checks too many or too old, `invalid` values that are no numbers and so were
@@ -41,6 +43,7 @@ class Stats:
     flush_ms: float = 0  # what the last flush took
     flush_errors: int = 0  # exceptions in the flush thread, which goes on
     handler_errors: int = 0  # exceptions of handlers on the bus
+    series_by_metric: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 NOTHING_COUNTED: Final = Stats(series=0, pending=0, delivered=0, packets=0, bytes=0)

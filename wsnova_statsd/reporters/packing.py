@@ -107,10 +107,11 @@ class Packer:
     def lines(self, series: Series) -> Iterator[Line]:
         """The lines that bring the Agent up to date with one series. Taking one takes its gauge value or samples."""
         if series.kind == "gauge":
-            series.ended &= not series.fresh  # a closed client that came back
+            fresh = series.fresh
+            if fresh:  # before the value is read: what comes meanwhile is fresh again
+                series.fresh = series.ended = False  # a closed client that came back
             value = series.value
-            if value is not None and (self._is_due(series, value) if series.state else series.fresh):
-                series.fresh = False
+            if value is not None and (self._is_due(series, value) if series.state else fresh):
                 series.told, series.told_at = value, self._now
                 yield from self._line(series, value, 0, 0)
         elif series.batches:

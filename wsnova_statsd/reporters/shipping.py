@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -271,4 +272,5 @@ class Shipper:
             flush_ms=self.flush_ms,
             flush_errors=flush_errors,
             handler_errors=handler_errors,
+            series_by_metric=MappingProxyType(dict(Counter(one.name for one in all_series if not one.empty))),
         )

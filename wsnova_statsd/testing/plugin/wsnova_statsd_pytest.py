@@ -6,12 +6,14 @@ module of its own, beside the package whose `__init__` would bring the whole cli
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from wsnova_statsd.dashboards.findings import Report
+    from wsnova_statsd.profiles import Profile, ProfileName
     from wsnova_statsd.testing import CapturedMetrics, DogStatsDReceiver, EventLog, WebSocketServer
 
 
@@ -56,3 +58,21 @@ def wsnova_server() -> Iterator[WebSocketServer]:
 
     with WebSocketServer() as server:
         yield server
+
+
+@pytest.fixture
+def wsnova_lint() -> Callable[..., Report]:
+    """A function that judges definitions and queries of yours, as `wsnova-statsd lint` does, and fails for a fault.
+
+    Its arguments are what to judge, such as a list of definitions, and a profile, if any; it returns the report.
+    """
+    from wsnova_statsd.dashboards.lint import lint
+
+    def judge(given: object, profile: ProfileName | Profile | None = None) -> Report:
+        __tracebackhide__ = True
+        report = lint(given, profile)
+        if report.faults:
+            pytest.fail(str(report), pytrace=False)
+        return report
+
+    return judge

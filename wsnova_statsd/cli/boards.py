@@ -1,0 +1,132 @@
+"""What the commands that make something for Datadog have in common: their arguments, printing, and sending.
+
+Not a command itself. `dashboards`, `monitors`, `slos` and `metadata` print JSON, and send it with --push.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .. import checks
+from ..errors import ConfigurationError
+from ..insight.rules import Rule
+from ..metrics.definitions import Definition
+from ..profiles import PROFILES, Profile
+from ..reporters import settings
+from .named import load
+from .parser import DONE, FAILED, Parser, checked_by, choice
+
+if TYPE_CHECKING:
+    from ..dashboards.pushing import Push
+
+_DEFAULT: Final = "financial"
+_EXAMPLE: Final = "shop.metrics:METRICS"
+_Kind = TypeVar("_Kind")
+STATUSES: Final = {
+    DONE: "printed, or all of it is in Datadog now",
+    FAILED: "Datadog was not reached or refused, or something of somebody else's was left alone",
+}
+PUSHING: Final = (
+    " With --push it is sent to Datadog, by the keys in DD_API_KEY and DD_APP_KEY, to the site in DD_SITE. A second "
+    "push updates what the first one made. What somebody else has changed in Datadog since is named and left alone, "
+    "unless --force is given."
+)
+
+
+def add_arguments(parser: Parser, *own: str) -> None:
+    """The arguments of each of these commands, and those by which `own` lists take the place of the default ones."""
+    for name in own:
+        parser.add_argument(f"--{name}", metavar="MODULE:NAME", help=f"your own list of {name}, for the default one")
+    parser.add_argument(
+        "--profile",
+        type=choice("the profile", PROFILES),
+        default=_DEFAULT,
+        metavar="P",
+        help=f"{', '.join(PROFILES)}; what it never fills is left out (default: {_DEFAULT})",
+    )
+    parser.add_argument(
+        "--namespace",
+        type=checked_by(settings.namespace),
+        default="",
+        metavar="N",
+        help="what the reporter puts before every name, as its namespace=",
+    )
+    parser.add_argument("--push", action="store_true", help="send it to Datadog, telling each object as it is done")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what --push would do")
+    parser.add_argument("--force", action="store_true", help="with --push: overwrite what somebody else has changed")
+
+
+def profile_of(args: argparse.Namespace) -> Profile:
+    """The profile that was named. Raises ConfigurationError for arguments that contradict each other."""
+    if args.force and not (args.push or args.dry_run):
+        raise ConfigurationError("--force is given without --push, which alone can overwrite anything")
+    return PROFILES[args.profile]
+
+
+def metrics_of(args: argparse.Namespace) -> list[Definition] | None:
+    """The definitions that were given, None for the default list. Raises ConfigurationError for what are none."""
+    return None if args.metrics is None else _listed("--metrics", args.metrics, Definition, "ws.counter(...)")
+
+
+def rules_of(args: argparse.Namespace) -> list[Rule] | None:
+    """The alert rules that were given, as they hold under the profile, None for those that fit it. Raises
+    ConfigurationError for what are none."""
+    if args.rules is None:
+        return None
+    given = _listed("--rules", args.rules, Rule, "ws.alerts.SlowProcessing()")
+    return [rule.fitted(PROFILES[args.profile]) for rule in given]
+
+
+def _listed(option: str, name: str, kind: type[_Kind], example: str) -> list[_Kind]:
+    found = load(name, _EXAMPLE)
+    if not isinstance(found, Iterable) or isinstance(found, str):
+        raise checks.refused(f"{option} {name}", found, f"a list of objects such as {example}")
+    listed = list(found)
+    for one in listed:
+        if not isinstance(one, kind):
+            raise checks.refused(f"an entry of {option} {name}", one, f"an object such as {example}")
+    return listed
+
+
+def print_json(document: Any) -> int:
+    """One JSON document and nothing else."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+    return DONE
+
+
+def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, Any]:
+    """The documents under the names of their marks: one push of each profile and namespace is one set of objects."""
+    from ..dashboards.marks import mark_name
+
+    parts = (args.profile, args.namespace.strip("."))
+    return {mark_name(name, *filter(None, parts)): document for name, document in documents.items()}
+
+
+def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
+    """Send what these steps bring. Raises ConfigurationError without keys, PushFailed if Datadog does not take it."""
+    from ..dashboards.push import Api
+    from ..dashboards.pushing import Push, PushFailed
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    run = Push(Api(), tell, force=args.force, dry=args.dry_run)
+    try:
+        steps(run)
+    except PushFailed as error:
+        raise PushFailed(f"{error}. {_so_far(run)}, and nothing after that was sent") from None
+    print(f"{_so_far(run)}.", flush=True)
+    sys.stdout.flush()
+    return FAILED if run.refused else DONE
+
+
+def _so_far(run: Push) -> str:
+    told = f"{run.done} done" if not run.dry else f"{run.done} looked at, none sent"
+    told += f", {run.refused} refused" if run.refused else ""
+    if run.later:
+        told += f", {len(run.later)} later: push again once Datadog has seen these metrics"
+    return told

@@ -1,0 +1,88 @@
+"""`wsnova-statsd dashboards datadog`: the board as JSON; with --all metadata, monitors and SLOs with it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ConfigurationError
+from .boards import PUSHING, STATUSES, add_arguments, metrics_of, names, print_json, profile_of, push, rules_of
+from .parser import add_command, choice
+
+if TYPE_CHECKING:
+    from ..dashboards.pushing import Push
+
+_FOR: Final = ("datadog",)
+
+
+def register(subparsers: Any) -> None:
+    """Add the command's parser."""
+    parser = add_command(
+        subparsers,
+        "dashboards",
+        "a board for Datadog, made from the metric definitions, as JSON",
+        "Prints one board: an overview with KPIs against their targets, connections, messages, errors and alerts, "
+        "subscriptions and login, system, and the reporter itself, without what the profile never fills." + PUSHING,
+        examples={
+            "wsnova-statsd dashboards datadog": "print the board, for a file or for Import dashboard JSON",
+            "wsnova-statsd dashboards datadog --push": "send the board",
+            "wsnova-statsd dashboards datadog --metrics shop.metrics:METRICS": "the board for a list of your own",
+            "wsnova-statsd dashboards datadog --all --push": "metadata, monitors, SLOs and the board, in this order",
+        },
+        statuses=STATUSES,
+        usage="datadog [ARGUMENTS]",
+    )
+    parser.add_argument(
+        "system", nargs="?", type=choice("the board", _FOR), metavar="datadog", help="whose board it is"
+    )
+    parser.add_argument("--all", action="store_true", help="metadata, monitors and SLOs too")
+    add_arguments(parser, "metrics", "rules")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print or send. Raises ConfigurationError if it is not said for whom."""
+    from ..dashboards.datadog import board, need_percentiles
+    from ..dashboards.metadata import metadata
+    from ..dashboards.monitors import monitors, slos
+
+    if args.system is None:
+        raise ConfigurationError(f"no board is named; allowed: {', '.join(_FOR)}")
+    profile, namespace = profile_of(args), args.namespace
+    metrics, rules = metrics_of(args), rules_of(args)
+    made = board(profile, metrics, namespace)
+    wanted = need_percentiles(profile, metrics, namespace)
+    if not args.all:
+        if not (args.push or args.dry_run):
+            return print_json(made)
+        return push(args, lambda one: _send_board(args, one, made, wanted))
+    described, watched = metadata(profile, metrics, namespace), monitors(profile, rules, namespace)
+    objectives = slos(profile, namespace)
+    if not (args.push or args.dry_run):
+        lists = {"monitors": list(watched.values()), "slos": list(objectives.values())}
+        return print_json({"metadata": described, **lists, "dashboard": made})
+
+    def steps(one: Push) -> None:
+        from ..dashboards.push import MONITOR, SLO
+
+        one.metadata(described)
+        one.objects(MONITOR, names(args, watched))
+        one.objects(SLO, names(args, objectives))
+        _send_board(args, one, made, wanted)
+
+    return push(args, steps)
+
+
+def _send_board(args: argparse.Namespace, one: Push, made: dict[str, Any], wanted: list[str]) -> None:
+    """The board, and what only the account's owner can switch on, as it costs."""
+    from ..dashboards.push import DASHBOARD
+
+    one.objects(DASHBOARD, names(args, {"board": made}))
+    if wanted:
+        one.tell(
+            "Averages and maxima are shown at once. p50, p95 and p99 need percentiles, which this command never "
+            "switches on: do so in Metrics > Summary, in the panel of each of these metrics, under Advanced. For each "
+            "combination of tags Datadog then bills ten metrics instead of five "
+            "(docs.datadoghq.com/account_management/billing/custom_metrics):"
+        )
+        for name in wanted:
+            one.tell(f"  {name}")

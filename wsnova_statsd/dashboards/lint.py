@@ -1,0 +1,106 @@
+"""The linter: what in a list of definitions, and in the queries asked of it, can never answer right.
+
+Metric by metric it judges against the catalogue of events, then query by query against the metrics. With a profile,
+what that profile never emits can never have data. Pure functions, no thread: nothing is imported, read or sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .. import checks
+from ..errors import ConfigurationError
+from ..metrics import guide
+from ..metrics.catalogue import prometheus_metrics, statsd_metrics
+from ..metrics.definitions import Definition
+from ..profiles import PROFILES, Profile, ProfileName, resolve
+from .asked import Question, of_document, of_lines, of_text
+from .findings import Finding, Report
+from .lint_metrics import of_metrics
+from .lint_queries import known, of_question
+from .panels import sections
+from .watches import objectives, watches
+
+_ALLOWED = "metric definitions and queries: ws.counter(...) and the like, texts, boards as JSON, or lists of these"
+
+
+def lint(given: object, profile: ProfileName | Profile | None = None) -> Report:
+    """Judge what somebody chose: definitions and queries, one or a list, queries as texts or as JSON documents.
+
+    Queries without a definition beside them are asked of the default lists. Raises ConfigurationError for anything
+    else, and for a text that is no query.
+    """
+    return _judge(given, None if profile is None else resolve(profile), frozenset(_defaults()))
+
+
+def lint_guide(profile: Profile | None = None) -> Report:
+    """Judge the guide's own definitions and queries, as if they were anybody's."""
+    return _judge([*guide.DEFINITIONS, guide.QUERIES], profile, frozenset())
+
+
+def _judge(given: object, profile: Profile | None, default: frozenset[Definition]) -> Report:
+    listed: list[Definition] = []
+    asked: list[Question] = []
+    for one in _parts("the query", given):
+        if isinstance(one, Definition):
+            listed.append(one)
+        else:
+            asked.append(one)
+    if not listed and not asked:
+        raise ConfigurationError("there is nothing to judge: neither a metric definition nor a query")
+    there = known(listed or _defaults())
+    told = {one.name for one in listed if one not in default}
+    found = list(of_metrics(listed, profile, default))
+    for question in asked:
+        found += of_question(question, there, profile, told)
+    return _report(found, listed, len(asked))
+
+
+def _defaults() -> list[Definition]:
+    return [*statsd_metrics(), *prometheus_metrics()]
+
+
+def lint_shipped(profile: Profile | None = None) -> Report:
+    """Judge the default list and what is made from it: board, monitors and SLOs of the profile, or of each.
+
+    The list is the same for every profile: what one never emits is no fault there, but where its board asks for it.
+    """
+    listed = statsd_metrics()
+    there = known(listed)
+    found = list(of_metrics(listed, profile, listed))
+    queries = 0
+    for one in PROFILES.values() if profile is None else (profile,):
+        for question in _made_for(one):
+            found += of_question(question, there, one)
+            queries += 1
+    return _report(found, listed, queries)
+
+
+def _report(found: Iterable[Finding], listed: Iterable[Definition], queries: int) -> Report:
+    return Report(tuple(dict.fromkeys(found)), len({one.name for one in listed}), queries)
+
+
+def _made_for(profile: Profile) -> Iterator[Question]:
+    """What the board, the monitors and the SLOs of a profile ask."""
+    for section in sections(profile):
+        yield from (of_lines(f"board, {panel.title}", panel.lines) for panel in section.panels if panel.lines)
+    yield from (of_lines(f"monitor, {watch.title}", [watch.line]) for watch in watches(profile))
+    for one in objectives(profile):
+        yield of_lines(f"SLO, {one.title}", filter(None, (one.good, one.all_)))
+
+
+def _parts(place: str, given: object) -> Iterator[Definition | Question]:
+    """Definitions and questions, out of lists, texts and mappings of titles to texts or of a document."""
+    if isinstance(given, Definition):
+        yield given
+    elif isinstance(given, str):
+        yield of_text(place, given)
+    elif isinstance(given, Mapping):
+        questions = list(of_document(place, given))
+        titled = given if not questions and all(isinstance(value, str) for value in given.values()) else {}
+        yield from questions or (of_text(str(title), text) for title, text in titled.items())
+    elif isinstance(given, Iterable) and not isinstance(given, bytes):
+        for number, one in enumerate(given, 1):
+            yield from _parts(f"query {number}", one)
+    else:
+        raise checks.refused("what lint judges", given, _ALLOWED)
