@@ -19,6 +19,7 @@ __all__ = [
     "AUTH_REFRESH_COMPLETED",
     "AUTH_REFRESH_STARTED",
     "AUTH_STARTED",
+    "BY_TYPE",
     "CATALOGUE",
     "CLIENT_CLOSED",
     "CLIENT_OPENED",
@@ -63,6 +64,7 @@ __all__ = [
     "TAGS",
     "UNBOUNDED",
     "UNLISTED",
+    "UNTYPED",
     "Category",
     "EventSpec",
     "Level",
@@ -143,6 +145,10 @@ ERROR_TYPES: Final = (
     "subscription",
     "protocol",
 )
+# Metadata key of CLIENT_OPENED, once the client has started: whether its profile lets out an event of each message.
+BY_TYPE: Final = "by_type"
+# The measurement of MESSAGE_BATCH_PROCESSED that counts messages of which no event of their own leaves.
+UNTYPED: Final = "untyped"
 EMITS: Final = "emits"  # metadata key of CLIENT_OPENED: what a client that cannot emit every event can
 TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: they stand on all its metrics and checks
 FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
@@ -209,6 +215,7 @@ _UNITS: Final = {
     "processed": "messages",
     "waiting": "messages",
     "errors": "messages",
+    "untyped": "messages",
     "cpu_percent": "percent",
     "rss_bytes": "bytes",
     "threads": "threads",
@@ -322,7 +329,7 @@ _SPECS = (
     _spec(
         MESSAGE_BATCH_PROCESSED,
         "minimal",
-        "count processed total_size errors process_time process_time_max window "
+        "count processed total_size errors untyped process_time process_time_max window "
         "waiting waiting_bytes idle behind lag lag_max",
         "direction",
         "once a second while there is traffic, and at close",

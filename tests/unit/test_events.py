@@ -17,7 +17,7 @@ UNITS = {
     **dict.fromkeys(("duration", "delay", "rtt", "cpu_time", "process_time", "process_time_max", "window"), NS),
     **dict.fromkeys(("silent", "idle", "behind", "lag", "lag_max"), NS),
     **dict.fromkeys(("size", "total_size", "rss_bytes", "waiting_bytes"), BYTES),
-    **dict.fromkeys(("processed", "waiting"), "messages"),
+    **dict.fromkeys(("processed", "waiting", "untyped"), "messages"),
     "attempt": "attempts",
     "count": "messages",
     "errors": "messages",
@@ -51,7 +51,7 @@ message.process.started            | system_time                   | type       
 message.process.completed          | duration                      | type result                       | message_events    | standard
 message.process.slow               | duration                      | type result                       |                   | minimal
 message.process.stuck              | duration cpu_time             | type stack                        |                   | minimal
-message.batch_processed | count processed total_size errors process_time process_time_max window waiting waiting_bytes idle behind lag lag_max | direction | | minimal
+message.batch_processed | count processed total_size errors untyped process_time process_time_max window waiting waiting_bytes idle behind lag lag_max | direction | | minimal
 subscription.subscribe.started     | system_time                   | channel restored                  | connection_events | standard
 subscription.subscribe.completed   | duration                      | channel result confirmed restored | connection_events | standard
 subscription.unsubscribe.started   | system_time                   | channel restored                  | connection_events | standard

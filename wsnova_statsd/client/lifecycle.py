@@ -57,6 +57,7 @@ class Lifecycle(Progress):
         super().__init__()
         self._options = options = options.on(bus)
         profile, protocol = options.profile, options.protocol
+        self.profile = profile
         self._emit = emit = Emitter(bus, profile, options.client_id, options.tags)
         redacts, loops = profile.metadata_filter is not False, options.on_message is None
         self._faults = faults = Faults(emit, options.client_id, redacts, options.on_error, end_is_raised=loops)
@@ -99,7 +100,7 @@ class Lifecycle(Progress):
         try:
             if self._launch.take(me):
                 self.connection.patient = patient
-                opened(self._emit.bus, self._emit.whose, self._options.uri, started=True)
+                opened(self._emit.bus, self._emit.whose, self._options.uri, profile=self.profile)
                 self.connection.downtime.begins()
                 DETAILS.join(self._emit)
                 self._emit.tell_state()

@@ -14,7 +14,7 @@ goes on over many: see `roster`, which gives the Foreign for a connection that i
     foreign.ended(link, loss)                           # any thread, any number of times: the first one counts
     span = foreign.received(payload, opcode, waited, size)   # a whole data message, at the moment it is here
     foreign.begin(span); foreign.processed(span, took)  # around what handles it; or foreign.ignored(span)
-    foreign.sent(payload, opcode, size); foreign.unsent()    # it was booked before: `sending((1, size, 0, 0, 0, 0))`
+    foreign.sent(payload, opcode, size); foreign.unsent()    # it was booked before: `sending((1, size, 0, 0, 0, 0, 0))`
     foreign.pinged(); foreign.ponged(); foreign.missed()
     foreign.close()                                     # for good: its id is free
 
@@ -159,7 +159,7 @@ class Foreign:
     def announce(self) -> None:
         """Emit that it is there, unless it is over."""
         if self._begun and not self.over:
-            opened(self.bus, self.emit.whose, self.uri, started=True, emits=self.given.emits)
+            opened(self.bus, self.emit.whose, self.uri, profile=self.profile, emits=self.given.emits)
 
     def asked_by(self, profile: Profile) -> bool:
         """A Monitor with this profile begins: emit the state. True if this client keeps another profile."""
@@ -208,7 +208,7 @@ class Foreign:
         self.emit.up = up
         if not self.bus.list_handlers():
             _say_unheard(self.bus, self.client_id)
-        opened(self.bus, self.emit.whose, self.uri, started=True, emits=self.given.emits)
+        opened(self.bus, self.emit.whose, self.uri, profile=self.profile, emits=self.given.emits)
         if not up:
             self._downtime.begins()
         DETAILS.join(self.emit)
@@ -321,7 +321,7 @@ class Foreign:
         recorders = messages.of(message)
         if recorders.received is not None:
             recorders.received(size, _wall())
-        batch.counts.append((1, size, 0, 0, 0, 0))
+        batch.counts.append((1, size, 0, 0, 0, 0, messages.untyped))
         if batch.due != batch.flushed_at:
             batch.plan()
         if waited >= _READING:
@@ -350,7 +350,7 @@ class Foreign:
         if took > messages.slow_ns:
             messages.slow(span.message, recorders, took, ERROR if failed else OK)
         if not self.over:
-            self._received.count((0, 0, int(failed), 1, took, took))
+            self._received.count((0, 0, int(failed), 1, took, took, 0))
         if self._closing:
             self._finish()
 
@@ -384,12 +384,14 @@ class Foreign:
         recorders = messages.of((opcode, payload))
         if recorders.received is not None:
             recorders.received(len(payload) if size is None else size, _wall())
+        elif messages.untyped:  # what it was booked by could not tell
+            self._sent.counts.append((0, 0, 0, 0, 0, 0, 1))
         self._sent.plan()
 
     def unsent(self) -> None:
         """A data message could not be written."""
         if not self._gone():
-            self._sent.count((1, 0, 1, 0, 0, 0))
+            self._sent.count((1, 0, 1, 0, 0, 0, 0))
 
     def pinged(self) -> None:
         """A ping was written."""

@@ -17,9 +17,9 @@ from ..telemetry import Bind, HandlerFunction, Unguarded
 from ..wire import MAX_TAG, text
 from . import compiled
 from .definitions import Definition, Keep
-from .reading import MISSING, fixed, number, own_tags, tags_of
+from .reading import MISSING, constant, fixed, number, own_tags, tags_of
 from .rows import Row, Valued
-from .series import OVERFLOW_TAGS, SAMPLED, Series
+from .series import OVERFLOW_TAGS, SAMPLED, SUMMED, Series
 from .store import Shard, Store
 
 _USUAL: Final = range(-(10**15), 10**15)  # integers of which the text is known to be short
@@ -33,7 +33,9 @@ class Plan:
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
         self.definitions = tuple(definitions)
-        self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))
+        self.keys = tuple(
+            dict.fromkeys(key for one in self.definitions for _, key in one.tags if constant(key) is None)
+        )
         self.measurements = tuple(
             dict.fromkeys(one.measurement for one in self.definitions if one.measurement is not None)
         )
@@ -107,7 +109,8 @@ class Plan:
         counters = self._of(series, None, "counter")
         rows: list[Valued] = []
         for measurement in self.measurements:
-            gauges, summed = (self._of(series, measurement, kind) for kind in ("gauge", "sum"))
+            gauges = self._of(series, measurement, "gauge")
+            summed = self._of(series, measurement, *SUMMED)
             sampled = self._of(series, measurement, *SAMPLED)
             if sampled:
                 rows.append(self.store.sampled(() if rows else counters, gauges, summed, sampled))

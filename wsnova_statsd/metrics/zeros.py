@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from itertools import islice, product
 from typing import Any, Final
 
-from ..events import CATALOGUE, EMITS
+from ..events import BY_TYPE, CATALOGUE, EMITS, UNTYPED
 from .definitions import Definition
-from .reading import own_tags, tags_of
+from .reading import constant, own_tags, tags_of
 
 _MOST: Final = 100  # series of one definition and client
 
@@ -22,7 +22,9 @@ def tags_from_start(one: Definition, opened: Mapping[str, Any]) -> Iterator[tupl
     limits = opened.get(EMITS, {one.event: {}}).get(one.event)
     if spec is None or "client_id" not in opened or limits is None:  # or it cannot emit that
         return
-    keys, own = [key for _, key in one.tags], own_tags(opened)
+    if one.measurement == UNTYPED and opened.get(BY_TYPE, True):  # each message is counted by its type
+        return
+    keys, own = [key for _, key in one.tags if constant(key) is None], own_tags(opened)
     choices = [(opened[key],) if key in opened else limits.get(key) or spec.values(key) for key in keys]
     if None not in choices:
         for values in islice(product(*filter(None, choices)), _MOST):
