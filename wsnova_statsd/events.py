@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 __all__ = [
+    "ALERT_FIRED",
     "AUTH_COMPLETED",
     "AUTH_FAILED",
     "AUTH_REFRESH_COMPLETED",
@@ -42,6 +43,7 @@ __all__ = [
     "HEARTBEAT_MISSED",
     "HEARTBEAT_RECEIVED",
     "HEARTBEAT_SENT",
+    "KPI_SAMPLED",
     "MESSAGE_BATCH_PROCESSED",
     "MESSAGE_DECODE_COMPLETED",
     "MESSAGE_DECODE_STARTED",
@@ -113,7 +115,9 @@ SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 # starts and when a Monitor asks (`up`: 1 with a link, 0 without; not in a profile without connection events), and at
 # its end; while it has no link and after that, for how long that was (`duration`, ns); for each message whose age is
 # known (`lag`, ns; `direction`); when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns;
-# `client_id` if it is one's).
+# `client_id` if it is one's); by Alerts for each alert that leaves, and with a `count` of 0 for each rule when a client
+# begins (`rule`, `client_id` if there is one); by KPIs every second (each KPI that has a value, and the worst verdict,
+# `status`: 0 ok, 1 within a tenth, 2 beyond; `client_id`, or `scope` "all").
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
 CLIENT_OPENED: Final = "telemetry.client.opened"
 CLIENT_STATE: Final = "telemetry.client.state"
@@ -122,6 +126,8 @@ CONNECTION_DOWN: Final = "telemetry.connection.down"
 MESSAGE_LAG: Final = "telemetry.message.lag"
 DETAIL_STARTED: Final = "telemetry.detail.started"
 DETAIL_ENDED: Final = "telemetry.detail.ended"
+ALERT_FIRED: Final = "telemetry.alert.fired"
+KPI_SAMPLED: Final = "telemetry.kpi.sampled"
 UNLISTED: Final = (
     HANDLER_FAILURE,
     CLIENT_OPENED,
@@ -131,6 +137,8 @@ UNLISTED: Final = (
     MESSAGE_LAG,
     DETAIL_STARTED,
     DETAIL_ENDED,
+    ALERT_FIRED,
+    KPI_SAMPLED,
 )
 
 ERROR_TYPES: Final = (

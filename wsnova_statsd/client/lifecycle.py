@@ -56,10 +56,9 @@ class Lifecycle(Progress):
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
         super().__init__()
         self._options = options = options.on(bus)
-        profile, protocol = options.profile, options.protocol
-        self.profile = profile
-        self._emit = emit = Emitter(bus, profile, options.client_id, options.tags)
-        redacts, loops = profile.metadata_filter is not False, options.on_message is None
+        self.profile, protocol = options.profile, options.protocol
+        self._emit = emit = Emitter(bus, options.profile, options.client_id, options.tags)
+        redacts, loops = options.profile.metadata_filter is not False, options.on_message is None
         self._faults = faults = Faults(emit, options.client_id, redacts, options.on_error, end_is_raised=loops)
         types = MessageTypes()
         self.replies = replies = Replies(protocol, self._lower)
@@ -73,7 +72,7 @@ class Lifecycle(Progress):
         up, settle = connection.up, self._settle
         self.requests = Requests(protocol, faults, self.sender, replies, self._ownership, up, connection.attend, settle)
         self.subscriptions = Subscriptions(protocol, emit, faults, self.sender, replies, self.requests, up, self._lower)
-        events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
+        events = MessageEvents(protocol, round(options.profile.slow_after * 1e9), emit, faults, types)
         self.receiver = Receiver(options.on_message, events, replies, connection, self.requests.answer_heartbeat)
         self.requests.answered = self.receiver.answered
         self._refusal: WsnovaError | None = None  # of a subscription that start() was to make

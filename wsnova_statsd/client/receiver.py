@@ -114,9 +114,8 @@ class Receiver:
         """Hand out messages one by one, with all their events, until something else is due. What this turn does not
         come to stays in the inbox. A long run of which nothing is emitted ends it, and is handed out as such."""
         messages, replies, handler = self.events, self._replies, self._handler
-        connection, inbox = self._connection, link.inbox
+        connection, inbox, untyped = self._connection, link.inbox, messages.untyped
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
-        untyped = messages.untyped
         count = sizes = errors = done = spent = longest = handed = 0
         runs, run = link.runs(self, lambda: messages.quiet and not replies.active), list[bytes]()
         message, now = None, _clock()

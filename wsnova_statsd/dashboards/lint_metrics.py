@@ -13,7 +13,6 @@ from ..errors import ConfigurationError, nearest
 from ..events import CATALOGUE, UNBOUNDED, UNLISTED
 from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
-from ..metrics.reading import constant
 from ..profiles import Profile
 from ..redaction import is_sensitive
 from ..reporters.families import families
@@ -83,8 +82,6 @@ def _of_tags(one: Definition) -> Iterator[Finding]:
     """Whether each tag has a value, and not endlessly many."""
     spec = CATALOGUE.get(one.event)
     for tag, key in one.tags:
-        if constant(key) is not None:
-            continue
         if spec is not None and key not in spec.metadata:
             text = f"tag {tag} never has a value: {one.event} has no {key!r}; it has {', '.join(spec.metadata)}"
             yield Finding("unknown tag", one.name, text + nearest(key, spec.metadata))

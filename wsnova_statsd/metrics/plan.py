@@ -17,7 +17,7 @@ from ..telemetry import Bind, HandlerFunction, Unguarded
 from ..wire import MAX_TAG, text
 from . import compiled
 from .definitions import Definition, Keep
-from .reading import MISSING, constant, fixed, number, own_tags, tags_of
+from .reading import MISSING, fixed, number, own_tags, tags_of
 from .rows import Row, Valued
 from .series import OVERFLOW_TAGS, SAMPLED, SUMMED, Series
 from .store import Shard, Store
@@ -33,9 +33,7 @@ class Plan:
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
         self.definitions = tuple(definitions)
-        self.keys = tuple(
-            dict.fromkeys(key for one in self.definitions for _, key in one.tags if constant(key) is None)
-        )
+        self.keys = tuple(dict.fromkeys(key for one in self.definitions for _, key in one.tags))
         self.measurements = tuple(
             dict.fromkeys(one.measurement for one in self.definitions if one.measurement is not None)
         )
@@ -99,9 +97,10 @@ class Plan:
 
     def _tags(self, values: Mapping[str, Any], own: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Each definition's tags; made once for all that have the same. `own` are the client's."""
-        made: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
+        made: dict[object, tuple[str, ...]] = {}
         return [
-            made.get(one.tags) or made.setdefault(one.tags, tags_of(one.tags, values, own)) for one in self.definitions
+            made.get(key := (one.tags, one.fixed)) or made.setdefault(key, tags_of(one.tags, values, own, one.fixed))
+            for one in self.definitions
         ]
 
     def _new_row(self, shard: Shard, series: list[Series]) -> Row:

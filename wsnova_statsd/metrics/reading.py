@@ -22,7 +22,6 @@ LOWEST: Final = -HIGHEST
 # The catalogue's keys with bounded values leave as they are; its free texts and all other keys redacted, whatever the
 # profile: with the metadata filter off, or another in its place, anything may be in there.
 _BOUNDED: Final = frozenset(key for spec in CATALOGUE.values() for key in spec.metadata) - FREE_TEXTS - {"uri"}
-_CONSTANT: Final = "="  # begins, in place of a metadata key, the one value that a tag has: `=all`
 MISSING: Final = object()  # stands for a metadata key that is not there
 
 
@@ -74,26 +73,18 @@ def converted(value: float, divisor: float | None) -> float:
     return value if divisor is None else value / divisor
 
 
-def constant(key: str) -> str | None:
-    """The value of a tag that is the same on all samples, None for the key of a tag that has its value from metadata."""
-    return key.removeprefix(_CONSTANT) if key.startswith(_CONSTANT) else None
-
-
 def tags_of(
-    pairs: Sequence[tuple[str, str]], metadata: Mapping[str, Any], own: tuple[str, ...] = ()
+    pairs: Sequence[tuple[str, str]],
+    metadata: Mapping[str, Any],
+    own: tuple[str, ...] = (),
+    fixed: Sequence[tuple[str, str]] = (),
 ) -> tuple[str, ...]:
-    """The clean tags of one sample, for pairs (tag name, metadata key), then a client's `own`; where both have a name,
-    the sample's stands."""
-    found: dict[str, object] = {}
-    for tag, key in pairs:
-        same = constant(key)
-        if same is not None:
-            found[tag] = same
-        elif metadata.get(key, MISSING) is not MISSING:
-            found[tag] = _leaving(key, metadata[key])
-    tags = wire.clean_tags(found)
+    """The clean tags of one sample, for pairs (tag name, metadata key) and `fixed` ones (tag name, value), then a
+    client's `own`; where both have a name, the sample's stands."""
+    found = {tag: _leaving(key, metadata[key]) for tag, key in pairs if metadata.get(key, MISSING) is not MISSING}
+    tags = wire.clean_tags(found | dict(fixed))
     if own:
-        taken = {tag for tag, _ in pairs}
+        taken = {tag for tag, _ in (*pairs, *fixed)}
         tags += tuple(tag for tag in own if tag.partition(":")[0] not in taken)
     return tags
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..events import BY_TYPE, CATALOGUE, EMITS, UNTYPED
 from .definitions import Definition
-from .reading import constant, own_tags, tags_of
+from .reading import own_tags, tags_of
 
 _MOST: Final = 100  # series of one definition and client
 
@@ -24,8 +24,8 @@ def tags_from_start(one: Definition, opened: Mapping[str, Any]) -> Iterator[tupl
         return
     if one.measurement == UNTYPED and opened.get(BY_TYPE, True):  # each message is counted by its type
         return
-    keys, own = [key for _, key in one.tags if constant(key) is None], own_tags(opened)
+    keys, own = [key for _, key in one.tags], own_tags(opened)
     choices = [(opened[key],) if key in opened else limits.get(key) or spec.values(key) for key in keys]
     if None not in choices:
         for values in islice(product(*filter(None, choices)), _MOST):
-            yield tags_of(one.tags, {**opened, **dict(zip(keys, values, strict=True))}, own)
+            yield tags_of(one.tags, {**opened, **dict(zip(keys, values, strict=True))}, own, one.fixed)
