@@ -1,5 +1,5 @@
-"""A real Prometheus, and its promtool, for tests: WSNOVA_PROMETHEUS names the program, as in the Debian package prometheus,
-which has promtool beside it.
+"""A real Prometheus, and its promtool, for tests: WSNOVA_PROMETHEUS names the program, as in the Debian package
+prometheus, which has promtool beside it.
 """
 
 import json
@@ -70,7 +70,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=_DEADLINE) as response:
                 answer = json.load(response)
         except (urllib.error.URLError, ConnectionError) as error:
-            assert not isinstance(error, urllib.error.HTTPError), (query, error.read())
+            if isinstance(error, urllib.error.HTTPError) and error.code != 503:
+                raise AssertionError(f"{query}: {error.read().decode()}") from error
             return []
         assert answer["status"] == "success", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
