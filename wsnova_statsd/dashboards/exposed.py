@@ -62,7 +62,7 @@ class Page:
             asked = {"client": "client_id", "rule": "rule", "scope": "scope"}
         else:
             one = self._statsd.get(metric)
-            found = None if one is None else equivalent(one, self.metrics)
+            found = one if one is None or one in self.metrics else equivalent(one, self.metrics)
             asked = {} if one is None else dict(one.tags)
         if found is None:
             return None

@@ -277,7 +277,6 @@ def _variable(name: str, query: str) -> Json:
         "label": name,
         "type": "query",
         "datasource": _SOURCE,
-        "definition": query,
         "query": {"query": query, "refId": f"variable-{name}"},
         "refresh": 2,
         "sort": 1,
