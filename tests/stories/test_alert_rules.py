@@ -1,5 +1,5 @@
-"""The alert rules for Prometheus, by its own promtool: each is read, and fires in an outage that is scripted for it, when
-it should, for whom it is about, and not before or after.
+"""The alert rules for Prometheus, by its own promtool: each is read, and fires in an outage that is scripted for it:
+when it should, for whom it is about, and not before or after.
 """
 
 import json
@@ -21,6 +21,7 @@ from wsnova_statsd.reporters.families import NAMINGS, Naming
 FILES = [
     pytest.param(profile, naming, id=f"{name}-{naming}") for name, profile in PROFILES.items() for naming in NAMINGS
 ]
+Script = tuple[str, dict[str, str], list[str], list[str]]  # an alert, a series, when it fires, when it does not
 WHO: Final = {"client_id": "md-1", "instance": "shop:9568"}
 # Steps of 30 s: all is well until the tenth, at 5 min, then it is not until the fortieth, at 20 min.
 WELL: Final = 10
@@ -76,9 +77,8 @@ def _kpi(key: str, naming: Naming) -> tuple[str, float]:
     return f"websockex_nova_kpi_{key}", 1
 
 
-def _test(
-    rules: dict[str, dict[str, Any]], alert: str, series: dict[str, str], fires: list[str], not_: list[str]
-) -> Any:
+def _test(rules: dict[str, dict[str, Any]], script: Script) -> Any:
+    alert, series, fires, not_ = script
     rule = rules[alert]
     by = [label for label in WHO if label in rule["expr"].split(")")[0]]
     labels = {**rule["labels"], **{label: WHO[label] for label in by}}
