@@ -24,13 +24,18 @@ from ..telemetry import Bus
 from .families import Family, labels_of
 
 _MODE: Final = "liveall"  # a gauge of each process that lives, told apart by its pid
-_OVERFLOW: Final = labels_of(OVERFLOW_TAGS)
+_OVERFLOW: Final = OVERFLOW_TAGS[0].partition(":")[0]
 _KINDS: Final = {"counter": "Counter", "gauge": "Gauge", "summary": "Summary", "histogram": "Histogram"}
 _METHODS: Final = {"counter": "inc", "gauge": "set", "summary": "observe", "histogram": "observe"}
 _made: Final[dict[Family, Any]] = {}  # the library's metrics, of which a process has each once
 _counting: Final[dict[str, object]] = {}  # by family, who counts it
 
 Event = tuple[str, dict[str, Any], dict[str, Any]]
+
+
+def _names(family: Family) -> list[str]:
+    """Its labels, in the order that the library is given them."""
+    return sorted(family.labels - {_OVERFLOW})
 
 
 class SharedCounts:
@@ -136,17 +141,17 @@ class SharedCounts:
         getattr(child, _METHODS[family.type])(amount)
 
     def _child(self, name: str, family: Family, tags: tuple[str, ...]) -> Any:
-        """The series of these tags. At the cap further ones are one, as everywhere."""
+        """The series of these tags; a client's own have no place, as a metric has the same labels everywhere. At the
+        cap further ones are one, whose labels are all `overflow`."""
         known = self._children[name]
         child = known.get(tags)
         if child is None:
-            labels = labels_of(tags)
+            metric, names = self._metric(name, family), _names(family)
+            labels = dict(labels_of(tags))
+            values = {label: labels.get(label, "") for label in names}
             if len(known) >= self._max_series:
-                labels = _OVERFLOW
-            values = dict.fromkeys(sorted(family.labels), "") | dict(labels)
-            child = self._metric(name, family).labels(**values)
-            if labels is not _OVERFLOW:
-                known[tags] = child
+                return metric.labels(**dict.fromkeys(names, _OVERFLOW)) if names else metric
+            child = known[tags] = metric.labels(**values) if names else metric
         return child
 
     def _metric(self, name: str, family: Family) -> Any:
@@ -156,7 +161,7 @@ class SharedCounts:
             if family.type == "histogram":
                 options["buckets"] = [bound / family.divisor for bound in self._bounds[name]]
             kind = getattr(self._library, _KINDS[family.type])
-            made = _made[family] = kind(family.name, family.help, sorted(family.labels), registry=None, **options)
+            made = _made[family] = kind(family.name, family.help, _names(family), registry=None, **options)
         return made
 
     def _begin(self, opened: Mapping[str, Any]) -> None:
