@@ -37,6 +37,7 @@ from . import (
     receive,
     receive_only,
     reconnect,
+    scrape,
     table,
 )
 from .harness import BENCHMARKS, Row, Run
@@ -51,6 +52,7 @@ MODULES = (
     execute_peers,
     datagrams,
     flush,
+    scrape,
     memory,
     idle,
     quiet,

@@ -1,4 +1,4 @@
-"""The conventional names; messages that only sums count; states that end with their client; a page while others emit."""
+"""Conventional names; messages that only sums count; states that end with their client; a page while others emit."""
 
 import threading
 from collections.abc import Mapping
@@ -86,7 +86,7 @@ def test_an_unknown_naming_is_refused_with_those_there_are(bus: ws.Bus) -> None:
         lambda: ws.PrometheusReporter(naming="promehteus", bus=bus),  # type: ignore[arg-type]
         lambda: families([], "promehteus"),  # type: ignore[arg-type]
     ):
-        with pytest.raises(ws.errors.ConfigurationError, match="naming is 'promehteus'.*guide.*prometheus"):
+        with pytest.raises(ws.errors.ConfigurationError, match=r"naming is 'promehteus'.*guide.*prometheus"):
             make()
     with pytest.raises(ws.errors.ConfigurationError, match="prometheus_naming is 'base'"):
         ws.Monitor(prometheus_naming="base", bus=bus)  # type: ignore[call-overload]
@@ -96,7 +96,7 @@ def test_two_metrics_that_become_one_name_are_refused(bus: ws.Bus) -> None:
     """By the conventional names alone: the guide's differ."""
     metrics = [ws.counter("a.count", RECEIVED), ws.counter("a", RECEIVED)]
     ws.PrometheusReporter(metrics, bus=bus)
-    with pytest.raises(ws.errors.ConfigurationError, match="'a.count' and 'a' are both 'a' in Prometheus"):
+    with pytest.raises(ws.errors.ConfigurationError, match=r"'a\.count' and 'a' are both 'a' in Prometheus"):
         ws.PrometheusReporter(metrics, naming="prometheus", bus=bus)
 
 

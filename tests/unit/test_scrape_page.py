@@ -32,7 +32,7 @@ def reporter(bus: ws.Bus) -> Iterator[ws.PrometheusReporter]:
 def _wsgi(reporter: ws.PrometheusReporter, path: str = "/", method: str = "GET", **headers: str) -> Any:
     said: list[Any] = []
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, **{f"HTTP_{key}": value for key, value in headers.items()}}
-    body = b"".join(reporter.wsgi_app()(environ, lambda status, given, error=None: said.extend((status, given))))  # type: ignore[arg-type,return-value]
+    body = b"".join(reporter.wsgi_app()(environ, lambda status, given, error=None: said.extend((status, given))))  # type: ignore[arg-type]
     return said[0], dict(said[1]), body
 
 
