@@ -138,10 +138,8 @@ class EventSlot:
         """All of them; a fault of one is reported, as it would be of its handler. (A `try` costs nothing here.)"""
         report, event = self._bus.report_failure, self.event
         plain = [one.record if isinstance(one, Unguarded) else one for _, one in recorders]
-        if len(plain) == 2 and len(names) in (
-            1,
-            2,
-        ):  # two reporters, or one and KPIs, hear each message: no loop, no star
+        # Two reporters, or one and KPIs, hear each message: no loop, no star.
+        if len(plain) == 2 and len(names) in (1, 2):
             first, second = plain
             of_first, of_second = recorders[0][0], recorders[1][0]
 

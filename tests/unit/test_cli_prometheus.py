@@ -1,4 +1,4 @@
-"""`dashboards grafana` and `monitors prometheus`: one JSON document, and one sentence for what does not fit together."""
+"""`dashboards grafana` and `monitors prometheus`: one JSON document, and one sentence for what does not fit."""
 
 import json
 import sys
