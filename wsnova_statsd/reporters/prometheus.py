@@ -316,6 +316,7 @@ class PrometheusReporter:
         return self._page.asgi
 
     def _render(self, form: str) -> bytes:
+        process.in_child()
         if self._shared:
             return self._of_files(form)
         if self._given is not None:

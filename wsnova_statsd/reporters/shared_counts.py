@@ -61,13 +61,18 @@ class SharedCounts:
         self._bus: Bus | None = None
         self._waiting: deque[Event] = deque()  # appended by any thread, taken by the one that has the turn
         self.skipped = 0  # values that are no numbers
-        self.after_fork()
+        self._reset()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have had the turn, and the parent counts what waited."""
-        self._turn = threading.Lock()  # taken without waiting only; guards everything below
+        """In a child: another thread of the parent may have had the turn, or the lock of one of the library's metrics;
+        the parent counts what waited."""
+        _made.clear()
         self._waiting.clear()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._turn = threading.Lock()  # taken without waiting only; guards everything below
         self._children: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in self._shown}
 
     def attach(self, bus: Bus) -> None:
