@@ -264,8 +264,7 @@ def test_alerts_fire_for_whom_their_rules_fired_and_for_nobody_else(service: Scr
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_a_kpis_rule_holds_for_whom_it_misses_its_target(service: Scraped, naming: Naming) -> None:
     """The condition, whose `for` takes minutes, by the last figures that each process told."""
-    page = Page(naming)
-    last: dict[Group, dict[str, float]] = {}
+    last: dict[tuple[str, str], dict[str, float]] = {}
     for one in service.all:
         if one.event == events.KPI_SAMPLED and "client_id" in one.metadata:
             last[one.metadata["client_id"], one.worker] = one.measurements
@@ -277,8 +276,35 @@ def test_a_kpis_rule_holds_for_whom_it_misses_its_target(service: Scraped, namin
             beyond = operator.ge if watch.sign == ">=" else operator.le
             missed = {who for who, told in last.items() if key in told and beyond(told[key], watch.limit)}
             query = rules["WebSocket" + "".join(map(str.capitalize, watch.name.replace("-", "_").split("_")))]
-            assert answers(
-                service, f"({query}) and on (instance) up{{job='{JOBS[naming]}'}}", watch.line, page
-            ).keys() == (missed), watch.name
+            assert _holding(service, query, naming, service.ended) == missed, watch.name
             seen += len(missed)
     assert seen
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_the_rules_for_links_and_health_hold_while_they_should(service: Scraped, naming: Naming) -> None:
+    """The condition for links in the midst of each outage, and not at the end; that for health by the last verdicts."""
+    rules = {one["alert"]: one["expr"] for one in alert_rules(service.profile, naming=naming)["groups"][0]["rules"]}
+    outages = {
+        one.worker: one.window
+        for one in service.all
+        if one.event == events.CONNECTION_RECONNECT_FAILED and one.metadata["final"]
+    }
+    assert outages.keys() == {"a", "b"}
+    for worker, second in outages.items():
+        assert ("md-1", worker) in _holding(service, rules["WebSocketCheckCanConnect"], naming, second + 2.3)
+    assert _holding(service, rules["WebSocketCheckCanConnect"], naming, service.ended) == set()
+    verdicts = {
+        (one.metadata["client_id"], one.worker): one.measurements.get("status")
+        for one in service.all
+        if one.event == events.KPI_SAMPLED and "client_id" in one.metadata
+    }
+    critical = {who for who, status in verdicts.items() if status == 2}
+    assert critical
+    assert _holding(service, rules["WebSocketCheckHealth"], naming, service.ended) == critical
+
+
+def _holding(service: Scraped, rule: str, naming: Naming, at: float) -> set[tuple[str, str]]:
+    """For whom a rule's condition holds, of one page."""
+    found = service.prometheus.ask(f"({rule}) and on (instance) up{{job='{JOBS[naming]}'}}", at)
+    return {(one["metric"]["client_id"], service.instances[one["metric"]["instance"]]) for one in found}
