@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from .. import events
 from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
 from ..profiles import Profile
@@ -78,7 +79,7 @@ def board(profile: Profile, metrics: Iterable[Definition] | None = None, naming:
     """The dashboard for a PrometheusReporter with these definitions (None: what a Monitor shows) and naming, under a
     profile."""
     page = Page(naming, metrics)
-    own = [one for one in page.metrics if not one.name.startswith("websockex_nova.")]
+    own = [one for one in page.metrics if not one.name.startswith(events.PREFIX)]
     panels: list[Json] = []
     y = _lay_out("The guide's queries, and ones without bias", _guides(page), panels, 0)
     for section in sections(profile, [*statsd_metrics(), *own]):
