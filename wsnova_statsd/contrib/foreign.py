@@ -237,7 +237,7 @@ class Foreign:
         if self._gone():
             return link
         self.state = State.CONNECTED
-        self._events.completed(self.uri, link.opened_ns - self._dialled_ns, reconnect=bool(self._lost_ns))
+        self._events.completed(lambda: self.uri, link.opened_ns - self._dialled_ns, reconnect=bool(self._lost_ns))
         self._linked()
         return link
 
