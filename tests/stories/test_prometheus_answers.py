@@ -28,7 +28,8 @@ from wsnova_statsd.dashboards.queries import PERCENTILES, Line, Query
 from wsnova_statsd.dashboards.watches import watches
 from wsnova_statsd.reporters.families import NAMINGS, Naming
 
-pytestmark = [pytest.mark.needs_prometheus, pytest.mark.timeout(240)]
+# Real seconds between scrapes: a machine that is busy leaves some out.
+pytestmark = [pytest.mark.needs_prometheus, pytest.mark.alone, pytest.mark.timeout(240)]
 
 # A rise is stretched to the ends of its window, which lie up to a scrape beyond the first and last value in it.
 CLOSE: Final = 0.12
