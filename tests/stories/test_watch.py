@@ -155,6 +155,16 @@ def test_what_is_recorded_is_text_and_replayed_without_a_terminal(tmp_path: Path
     assert done.stdout.splitlines()[-1].endswith("watch: the recording is over: 2 datagrams")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_the_shell_has_closed_changes_nothing_else(tmp_path: Path, closed: str) -> None:
+    """What goes to the other one is there, and so is the status."""
+    path = tmp_path / "feed.txt"
+    path.write_text("0 shop.orders:4|c\n", encoding="utf-8")
+    done = _run(["sh", "-c", f'exec "$@" {closed}', "sh", *WATCH, "--plain", "--replay", str(path)])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("shop.orders" in done.stdout) == (not closed.startswith(">"))
+
+
 def test_a_program_in_a_pipe_keeps_its_output_apart_and_gives_its_status() -> None:
     code = "import os, sys; print(os.environ['DD_DOGSTATSD_PORT']); sys.exit(5)"
     command = [*WATCH, "--json", "--", sys.executable, "-c", code]

@@ -70,11 +70,11 @@ class Page:
 
 
 @contextmanager
-def _page() -> Iterator[Page]:
+def _page(web: int = 0) -> Iterator[Page]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "wsnova_statsd", "watch", "--port", str(port), "--web", "0"]
+    command = [sys.executable, "-m", "wsnova_statsd", "watch", "--port", str(port), "--web", str(web)]
     # The server's and the board's libraries warn of what is theirs to mend.
     environ = {**environment(), "PYTHONWARNINGS": "default"}
     pipe = subprocess.PIPE
@@ -82,7 +82,7 @@ def _page() -> Iterator[Page]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"open (http://127\.0\.0\.1:\d+/\?token=\S{43}) - Ctrl-C ends it\n", line)
+        found = re.fullmatch(r"open (http://127\.0\.0\.1(?::\d+)?/\?token=\S{43}) - Ctrl-C ends it\n", line)
         assert found is not None, line
         yield Page(process, found[1], port)
     finally:
@@ -139,6 +139,20 @@ def test_whatever_lacks_the_token_or_comes_from_elsewhere_is_refused(
     assert status == 403
     assert answer["Referrer-Policy"] == "no-referrer"
     assert page.token not in text
+
+
+def test_at_port_80_which_a_browser_leaves_out_the_page_opens_too() -> None:
+    """Its Host and Origin have no port then."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 80))
+        except OSError as error:
+            pytest.skip(f"port 80 of 127.0.0.1 cannot be had: {error.strerror}")
+    with _page(80) as page:
+        assert page.host == "127.0.0.1"
+        assert page.get(f"/?token={page.token}")[0] == 200
+        assert page.get(f"/?token={page.token}", Host="evil.example")[0] == 403
+        page.tab().close()
 
 
 def test_there_is_nothing_to_download(page: Page) -> None:

@@ -1,5 +1,8 @@
 """What arrived, added up: totals and rates by a fake clock, bounds, what is rejected, and what is forgotten."""
 
+import dataclasses
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,9 +107,21 @@ def test_a_line_that_cannot_be_read_harms_none_of_its_neighbours() -> None:
     assert {one.reason.partition(":")[0]: one.count for one in rejected} == {
         "no metric": 1,
         "a value that is NaN or infinite": 1,
-        "a value beyond a float's range": 2,
+        "a value beyond 1e+100, which is too large to be added up here": 2,
         "a value that is not a number": 2,
     }
+
+
+@pytest.mark.parametrize(
+    "line", [b"h:1e308|d", b"h:-1e308:-1e308|c", b"h:1e308|g", b"h:1|c|@1e-310", b"h:1|d|@5e-324", b"h:1|c|@1e400"]
+)
+def test_no_sum_leaves_the_range_of_a_float(line: bytes) -> None:
+    """Such a line is told and makes no series; its neighbours are added up, and every figure is one that JSON has."""
+    model = _model(FakeClock(), *[line] * 3, b"a:1|c\n%b\nd:1:3|d" % line)
+    rows = model.rows()
+    assert [(row.name, row.value) for row in rows] == [("a", 1.0), ("d", 2.0)]
+    assert [one.count for one in model.seen()[2]] == [4]
+    json.dumps([dataclasses.asdict(row) for row in rows], allow_nan=False)
 
 
 def test_a_datagram_that_the_agent_would_cut_is_cut_and_told() -> None:

@@ -1,5 +1,6 @@
 """Recordings: what was written reads back byte for byte, a person's edits are taken, and faults name their line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,9 @@ def test_a_recording_is_text_that_a_person_can_read(tmp_path: Path) -> None:
 
 
 def test_a_recording_written_by_hand_is_taken(tmp_path: Path) -> None:
-    """Comments, empty lines, whole seconds, a backslash that escapes nothing, and line ends of another system."""
+    """Comments, empty lines, whole seconds, a backslash that escapes nothing, line ends and mark of another system."""
     path = tmp_path / "recording"
-    path.write_bytes(b"# mine\n\n0 a:1|c\r\n+ b:1|c\n2 c:\\d|s\n")
+    path.write_bytes(b"\xef\xbb\xbf# mine\n\n0 a:1|c\r\n+ b:1|c\n2 c:\\d|s\n")
     assert list(read(path)) == [(0.0, b"a:1|c\nb:1|c"), (2.0, b"c:\\d|s")]
 
 
@@ -55,6 +56,7 @@ def test_a_recording_written_by_hand_is_taken(tmp_path: Path) -> None:
         ("inf a:1|c\n", "line 1 of .* begins with 'inf'"),
         ("# here\n+ a:1|c\n", "line 2 of .* joins a datagram"),
         ("0 " + "x" * 70_000, "line 1 of .* more than 65507 bytes"),
+        ("0 a:1|c\n#" + "x" * 400_000, "line 2 of .* more than 65507 bytes"),
     ],
 )
 def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
@@ -66,6 +68,8 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    for path, told in (("none", "No such file"), ("", "Is a directory"), ("binary", "no text in UTF-8")):
+    os.mkfifo(tmp_path / "pipe")
+    faults = {"none": "No such file", "": "no regular file", "binary": "no text in UTF-8", "pipe": "no regular file"}
+    for path, told in faults.items():
         with pytest.raises(ConfigurationError, match=told):
             list(read(tmp_path / path))

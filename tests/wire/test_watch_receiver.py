@@ -77,14 +77,16 @@ def test_what_was_sent_is_received_or_told_as_dropped() -> None:
     assert receiver.most_behind > 0
 
 
-def test_a_port_that_is_taken_is_told_with_its_holder_and_what_to_do() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_is_taken_is_told_with_its_holder_and_what_to_do(host: str) -> None:
+    """Also if it is taken at one address only and is wanted at all."""
     with _udp() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError) as refused, Session(Given(port=port)):
+        with pytest.raises(ConfigurationError) as refused, Session(Given(host=host, port=port)):
             pass
     told = str(refused.value)
-    assert told.startswith(f"cannot listen at 127.0.0.1:{port}: pid {os.getpid()} (")
+    assert told.startswith(f"cannot listen at {host}:{port}: pid {os.getpid()} (")
     assert told.endswith(f"use --port {port + 1}, and DD_DOGSTATSD_PORT={port + 1} for the program to watch")
 
 

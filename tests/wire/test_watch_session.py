@@ -55,12 +55,15 @@ def test_a_replay_keeps_the_distances_divided_by_the_speed(tmp_path: Path) -> No
     assert time.monotonic() - began >= 0.3
 
 
-def test_leaving_ends_a_long_replay_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", ["1000", "1e300"])
+def test_leaving_ends_a_long_replay_at_once(tmp_path: Path, at: str) -> None:
+    """Also one that is longer than a thread can wait."""
     path = tmp_path / "feed.txt"
-    path.write_text("0 a:1|c\n1000 a:1|c\n", encoding="utf-8")
+    path.write_text(f"0 a:1|c\n{at} a:1|c\n", encoding="utf-8")
     began = time.monotonic()
     with Session(Given(replay=str(path))) as session:
         assert until(lambda: session.model.lines == 1)
+        assert not session.ended.wait(0.1)
     assert time.monotonic() - began < 5
     assert not [thread for thread in threading.enumerate() if thread.name == "wsnova-watch-replay"]
 

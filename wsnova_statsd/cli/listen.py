@@ -76,7 +76,10 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--count", type=_count, metavar="N", help="end when so many messages were printed")
     parser.add_argument("--filter", type=checked_by(parse), metavar="EXPR", help=f"{TOLD}; all messages are counted")
     parser.add_argument(
-        "--eof-wait", type=_eof_wait, metavar="N", help="end so many seconds after the end of the input"
+        "--eof-wait",
+        type=_eof_wait,
+        metavar="N",
+        help="end so many seconds after the end of the input, which is read once there is a connection",
     )
 
 

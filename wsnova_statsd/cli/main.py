@@ -57,6 +57,7 @@ def build_parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit status. Leaves by SystemExit for --help, --version and bad input."""
     logging.getLogger("wsnova_statsd").addHandler(logging.NullHandler())  # a command tells by itself what fails
+    _open_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
     first = next((one for one in given if not one.startswith("-")), "")
@@ -83,6 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{args.parser.prog}: {told}", file=sys.stderr)
         return FAILED
     return status
+
+
+def _open_streams() -> None:
+    """Where the shell has closed stdout or stderr (`>&-`), what is printed there goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # stays open as long as the process
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
 
 
 def _told(error: Exception) -> str:

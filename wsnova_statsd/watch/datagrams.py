@@ -23,6 +23,7 @@ SAMPLES: Final = frozenset({"distribution", "histogram", "timer"})
 NOT_A_NUMBER: Final = "a value that is not a number: the Agent drops the line without a word"
 NOT_FINITE: Final = "a value that is NaN or infinite: the Agent drops the line without a word"
 AGENT_READS: Final = 8192  # bytes of a datagram
+LARGEST: Final = 1e100  # of a value, and of the values that one stands for: no sum of such leaves a float's range
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NO_NUMBER: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -106,8 +107,8 @@ def _metric(line: str) -> Metric | str:
     for section in sections[1:]:
         if section.startswith("@"):
             rate = float(section[1:]) if _NUMBER.fullmatch(section[1:]) else 0.0
-            if not rate > 0:
-                return "a sample rate that is not above 0"
+            if not 1 / LARGEST <= rate <= LARGEST:
+                return f"a sample rate that is not above 0, or beyond {LARGEST:g} either way"
             weight = 1 / rate
         elif section.startswith("#"):
             tags = section[1:]

@@ -20,7 +20,8 @@ def udp_holder(target: _Address, port: int) -> str | None:
     for fields in (*_table("/proc/net/udp"), *_table("/proc/net/udp6")):
         place, _, hex_port = fields[1].partition(":")
         bound = _address(place)
-        if fields[3] != _UNCONNECTED or int(hex_port, 16) != port or not (bound.is_unspecified or bound == target):
+        alike = bound == target or bound.is_unspecified or target.is_unspecified
+        if fields[3] != _UNCONNECTED or int(hex_port, 16) != port or not alike:
             continue
         dropped = int(fields[12])
         lost = f", and has lost {dropped} datagrams: it reads too slowly" if dropped else ""

@@ -7,7 +7,6 @@ wait. The caps are on series, names of lines, events and checks; what finds no r
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 import time
@@ -15,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from .datagrams import AGENT_READS, NOT_A_NUMBER, Check, Event, Metric, Rejected, printable, read_line
+from .datagrams import AGENT_READS, LARGEST, NOT_A_NUMBER, Check, Event, Metric, Rejected, printable, read_line
 from .series import Members, Series, make
 from .snapshot import Rejection, Row, SeenCheck, SeenEvent
 
@@ -27,7 +26,7 @@ _MOST_EVENTS: Final = 500
 _MOST_CHECKS: Final = 500
 _SILENT: Final = 60.0  # seconds after which a series may make room for another
 _LONGEST_GAP: Final = 120  # seconds that are entered into the histories one by one
-_OUT_OF_RANGE: Final = "a value beyond a float's range: the Agent drops the line without a word"
+_OUT_OF_RANGE: Final = f"a value beyond {LARGEST:g}, which is too large to be added up here"
 _MANY_BYTES: Final = "a datagram of more than 8192 bytes, of which the Agent reads no more"
 
 # A whole line whose values are plain numbers: what precedes the value, the values, what follows. All else goes the
@@ -116,12 +115,12 @@ class Model:
         if not isinstance(found, Metric) or found.kind == "set":
             self._other(line)
             return
-        series = self._series_of(found)
+        numbers = self._numbers([values])
+        series = self._series_of(found) if numbers else None
         if series is None:
             return
         if len(head) + len(tail) > _LONGEST_SHAPE:
-            if numbers := self._numbers([values]):
-                series.add(numbers, found.weight, self._taken_at)
+            series.add(numbers, found.weight, self._taken_at)
             return
         if len(self._shapes) >= _MOST_SHAPES:
             self._add_up()
@@ -206,7 +205,7 @@ class Model:
         """All values at once; one by one if any of them is no number, which rejects its line."""
         try:
             values = list(map(float, b":".join(waiting).split(b":")))
-            if math.isfinite(sum(values)):
+            if min(values) >= -LARGEST and max(values) <= LARGEST:
                 return values
         except ValueError:
             pass
@@ -217,7 +216,7 @@ class Model:
             except ValueError:
                 self._reject(Rejected(NOT_A_NUMBER, printable(packed)))
                 continue
-            if all(map(math.isfinite, values)):
+            if min(values) >= -LARGEST and max(values) <= LARGEST:
                 found += values
             else:
                 self._reject(Rejected(_OUT_OF_RANGE, printable(packed)))

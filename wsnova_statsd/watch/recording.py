@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ HEAD: Final = "# wsnova-statsd recording 1: seconds, then a line of a datagram; 
 _BYTE: Final = re.compile(r"\\(\\|x[0-9a-fA-F]{2})")
 _JOIN: Final = "+"
 _LONGEST: Final = 65_507  # bytes of the largest datagram there is
+_LONGEST_TEXT: Final = 5 * _LONGEST  # characters of a line: more than those of such a datagram, each byte escaped
 
 
 class Recorder:
@@ -85,18 +87,28 @@ def read(path: str | Path) -> Iterator[tuple[float, bytes]]:
             raise ConfigurationError(f"line {number} of {path} joins a datagram, and there is none above it")
         lines.append(_bytes(line))
         if sum(map(len, lines)) > _LONGEST:
-            raise ConfigurationError(f"line {number} of {path} makes a datagram of more than {_LONGEST} bytes")
+            raise _too_long(number, path)
     if lines:
         yield at, b"\n".join(lines)
 
 
+def _too_long(number: int, path: str | Path) -> ConfigurationError:
+    return ConfigurationError(f"line {number} of {path} makes a datagram of more than {_LONGEST} bytes")
+
+
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            for number, text in enumerate(file, 1):
+        if Path(path).exists() and not Path(path).is_file():  # a pipe can be read once only, and a device has no end
+            raise ConfigurationError(f"cannot read the recording {path}: it is no regular file")
+        with open(path, encoding="utf-8-sig", newline="\n") as file:  # some editors begin a file with a mark
+            for number, text in enumerate(iter(partial(file.readline, _LONGEST_TEXT), ""), 1):
+                if len(text) == _LONGEST_TEXT:
+                    raise _too_long(number, path)
                 text = text.removesuffix("\n").removesuffix("\r")
                 if text and not text.startswith("#"):
                     yield number, text
+    except ConfigurationError:
+        raise
     except (OSError, ValueError) as error:  # UnicodeDecodeError is one of the latter
         told = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise ConfigurationError(f"cannot read the recording {path}: {told}") from error

@@ -194,7 +194,8 @@ class Session:
         began, count = time.monotonic(), 0
         try:
             for at, data in recording.read(path):
-                if self._ending.wait(max(0.0, began + at / self._given.speed - time.monotonic())):
+                left = began + at / self._given.speed - time.monotonic()
+                if self._ending.wait(min(max(0.0, left), threading.TIMEOUT_MAX)):
                     return
                 self._take([data])
                 count += 1

@@ -29,6 +29,7 @@ except ImportError as _missing:
 
 LOOPBACK: Final = "127.0.0.1"
 _NAMES: Final = (LOOPBACK, "localhost")
+_HTTP: Final = 80
 _TOKEN_BYTES: Final = 32
 _SOON: Final = 0.02  # seconds
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -50,7 +51,8 @@ class BoardServer(Server):
         command = shlex.join([sys.executable, "-m", "wsnova_statsd.watch.tab", share.path, profile])
         super().__init__(command, LOOPBACK, port, "wsnova-statsd watch", templates_path=_TEMPLATES)
         self._token = secrets.token_urlsafe(_TOKEN_BYTES)
-        self._hosts = frozenset(f"{name}:{port}" for name in _NAMES)
+        # A browser leaves the port out if it is the scheme's own.
+        self._hosts = frozenset(_NAMES if port == _HTTP else (f"{name}:{port}" for name in _NAMES))
         self._share = share
         self._tabs = 0
         self._telling: asyncio.Task[None] | None = None  # held, so that it is not collected while it runs
