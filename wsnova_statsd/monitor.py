@@ -142,12 +142,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         checks.flag("kpis", kpis)
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
-        if prometheus_port is not None:
-            checks.port("prometheus_port", prometheus_port, zero="any free one", hint="None is for no server")
-        if prometheus_naming not in NAMINGS:
-            raise one_of("prometheus_naming", prometheus_naming, NAMINGS)
-        if not isinstance(prometheus_address, str) or not prometheus_address:
-            raise checks.refused("prometheus_address", prometheus_address, "an address such as '127.0.0.1'")
+        _check_page(prometheus_port, prometheus_address, prometheus_naming)
         for what, given, kind in (("reporter", reporter, StatsdReporter), ("bus", bus, Bus)):
             if given is not None and not isinstance(given, kind):
                 raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
@@ -359,6 +354,15 @@ class _OfProcess:
                 monitor.stop()
             self._monitor, self._given, self._inherited, self._yields = made, given, False, yields
             return made.start()
+
+
+def _check_page(port: int | None, address: str, naming: str) -> None:
+    if port is not None:
+        checks.port("prometheus_port", port, zero="any free one", hint="None is for no server")
+    if naming not in NAMINGS:
+        raise one_of("prometheus_naming", naming, NAMINGS)
+    if not isinstance(address, str) or not address:
+        raise checks.refused("prometheus_address", address, "an address such as '127.0.0.1'")
 
 
 def _with(sinks: Iterable[Sink], further: Sink) -> Iterable[Sink]:

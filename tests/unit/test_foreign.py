@@ -388,6 +388,7 @@ def test_its_beginning_says_what_it_can_emit(bench: Bench) -> None:
         "started": True,
         "uri": "wss://feed.example/ws",
         "emits": EMITS,
+        "by_type": True,
     }
     words = " ".join(EMITS)
     assert not [one for one in ("decode", "encode", "subscription", "auth") if one in words]
