@@ -82,7 +82,7 @@ class TypedMessages:
         self._periods = types.periods
         self._heard = False  # an event of each type of message has handlers
         # 1 if the profile keeps in the event that counts a message by its type, whoever listens: then sums count it
-        self.untyped = 1
+        self.untyped: int = 1
 
     # -- recorders ----------------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ class Page:
 
     def __init__(self, naming: Naming = "guide", metrics: Iterable[Definition] | None = None) -> None:
         self.naming = naming
-        self.metrics = prometheus_metrics(complete=True) if metrics is None else list(metrics)
+        self.metrics: list[Definition] = prometheus_metrics(complete=True) if metrics is None else list(metrics)
         self._families = families(self.metrics, naming)
         self._statsd = {one.name: one for one in reversed([*statsd_metrics(), *self.metrics])}
 

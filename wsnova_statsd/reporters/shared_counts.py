@@ -60,7 +60,7 @@ class SharedCounts:
             self._by_event.setdefault(one.event, []).append(one)
         self._bus: Bus | None = None
         self._waiting: deque[Event] = deque()  # appended by any thread, taken by the one that has the turn
-        self.skipped = 0  # values that are no numbers
+        self.skipped: int = 0  # values that are no numbers
         self._reset()
         process.on_fork(self)
 
