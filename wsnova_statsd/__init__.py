@@ -22,8 +22,9 @@ from .client.client import Client
 from .client.protocol import Ack, JsonProtocol, JsonRpcProtocol, Protocol
 from .client.rate_limit import RateLimit
 from .client.state import State
-from .metrics.catalogue import prometheus_metrics, statsd_metrics
+from .metrics.catalogue import statsd_metrics
 from .metrics.definitions import counter, distribution, gauge, sum_, summary
+from .metrics.prometheus_list import prometheus_metrics
 from .metrics.registry import HandlerRegistry
 from .process import end_on_sigterm
 from .profiles import FINANCIAL, LIGHTWEIGHT, STANDARD, Profile

@@ -37,6 +37,7 @@ _MONITOR: Final[Mapping[str, _Reading]] = {
     "SYSTEM": ("system", _seconds, f"{_WORD}, or the seconds between two samples"),
     "PROMETHEUS_PORT": ("prometheus_port", int, "a whole number, 0 for a free port"),
     "PROMETHEUS_ADDRESS": ("prometheus_address", str, "an address, 0.0.0.0 for every interface"),
+    "PROMETHEUS_NAMING": ("prometheus_naming", str.lower, "guide or prometheus"),
     "LOG": ("log", _switch, _WORD),
     "CONSOLE": ("console", _seconds, f"{_WORD}, or the seconds between two tables"),
 }

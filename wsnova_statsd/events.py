@@ -14,11 +14,13 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 __all__ = [
+    "ALERT_FIRED",
     "AUTH_COMPLETED",
     "AUTH_FAILED",
     "AUTH_REFRESH_COMPLETED",
     "AUTH_REFRESH_STARTED",
     "AUTH_STARTED",
+    "BY_TYPE",
     "CATALOGUE",
     "CLIENT_CLOSED",
     "CLIENT_OPENED",
@@ -41,6 +43,7 @@ __all__ = [
     "HEARTBEAT_MISSED",
     "HEARTBEAT_RECEIVED",
     "HEARTBEAT_SENT",
+    "KPI_SAMPLED",
     "MESSAGE_BATCH_PROCESSED",
     "MESSAGE_DECODE_COMPLETED",
     "MESSAGE_DECODE_STARTED",
@@ -63,6 +66,7 @@ __all__ = [
     "TAGS",
     "UNBOUNDED",
     "UNLISTED",
+    "UNTYPED",
     "Category",
     "EventSpec",
     "Level",
@@ -111,7 +115,9 @@ SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 # starts and when a Monitor asks (`up`: 1 with a link, 0 without; not in a profile without connection events), and at
 # its end; while it has no link and after that, for how long that was (`duration`, ns); for each message whose age is
 # known (`lag`, ns; `direction`); when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns;
-# `client_id` if it is one's).
+# `client_id` if it is one's); by Alerts for each alert that leaves, and with a `count` of 0 for each rule when a client
+# begins (`rule`, `client_id` if there is one); by KPIs every second (each KPI that has a value, and the worst verdict,
+# `status`: 0 ok, 1 within a tenth, 2 beyond; `client_id`, or `scope` "all").
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
 CLIENT_OPENED: Final = "telemetry.client.opened"
 CLIENT_STATE: Final = "telemetry.client.state"
@@ -120,6 +126,8 @@ CONNECTION_DOWN: Final = "telemetry.connection.down"
 MESSAGE_LAG: Final = "telemetry.message.lag"
 DETAIL_STARTED: Final = "telemetry.detail.started"
 DETAIL_ENDED: Final = "telemetry.detail.ended"
+ALERT_FIRED: Final = "telemetry.alert.fired"
+KPI_SAMPLED: Final = "telemetry.kpi.sampled"
 UNLISTED: Final = (
     HANDLER_FAILURE,
     CLIENT_OPENED,
@@ -129,6 +137,8 @@ UNLISTED: Final = (
     MESSAGE_LAG,
     DETAIL_STARTED,
     DETAIL_ENDED,
+    ALERT_FIRED,
+    KPI_SAMPLED,
 )
 
 ERROR_TYPES: Final = (
@@ -143,6 +153,10 @@ ERROR_TYPES: Final = (
     "subscription",
     "protocol",
 )
+# Metadata key of CLIENT_OPENED, once the client has started: whether its profile lets out an event of each message.
+BY_TYPE: Final = "by_type"
+# The measurement of MESSAGE_BATCH_PROCESSED that counts messages of which no event of their own leaves.
+UNTYPED: Final = "untyped"
 EMITS: Final = "emits"  # metadata key of CLIENT_OPENED: what a client that cannot emit every event can
 TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: they stand on all its metrics and checks
 FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
@@ -209,6 +223,7 @@ _UNITS: Final = {
     "processed": "messages",
     "waiting": "messages",
     "errors": "messages",
+    "untyped": "messages",
     "cpu_percent": "percent",
     "rss_bytes": "bytes",
     "threads": "threads",
@@ -322,7 +337,7 @@ _SPECS = (
     _spec(
         MESSAGE_BATCH_PROCESSED,
         "minimal",
-        "count processed total_size errors process_time process_time_max window "
+        "count processed total_size errors untyped process_time process_time_max window "
         "waiting waiting_bytes idle behind lag lag_max",
         "direction",
         "once a second while there is traffic, and at close",

@@ -27,8 +27,10 @@ from .insight.sinks import Sink
 from .insight.system import SystemSampler
 from .metrics.application import ApplicationMetrics, Writers
 from .metrics.direct import TagsGiven
+from .metrics.prometheus_list import prometheus_metrics
 from .profiles import Profile, ProfileName
 from .redaction import one_line
+from .reporters.families import NAMINGS, Naming
 from .reporters.log import LogReporter
 from .reporters.prometheus import ADDRESS, PrometheusReporter
 from .reporters.statsd import StatsdReporter
@@ -58,6 +60,7 @@ class MonitorOptions(TypedDict, total=False):
     system: bool | float
     prometheus_port: int | None
     prometheus_address: str
+    prometheus_naming: Naming
     log: bool | logging.Logger
     console: bool | float | None
     bus: Bus | None
@@ -80,6 +83,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         system: True samples process and network every 10 s, a number every so many seconds, from 1. Default: False.
         prometheus_port: Where to be scraped, 1 to 65535, 0 for any free port. Default: None, nowhere.
         prometheus_address: On which address; "0.0.0.0" is every interface. Default: "127.0.0.1", this machine alone.
+        prometheus_naming: "guide", the names of the guide, or "prometheus", the conventional ones. Default: "guide".
         log: True, or a logging.Logger, writes events as log records. Default: False.
         console: For development: True prints events and alerts as they come, and every 10 s what was counted, to
             stderr; a number every so many seconds, from 1. Default: None, that of WSNOVA_STATSD_CONSOLE, else False.
@@ -127,6 +131,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         system: bool | float = False,
         prometheus_port: int | None = None,
         prometheus_address: str = ADDRESS,
+        prometheus_naming: Naming = "guide",
         log: bool | logging.Logger = False,
         console: bool | float | None = None,
         bus: Bus | None = None,
@@ -137,10 +142,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         checks.flag("kpis", kpis)
         if not isinstance(log, bool | logging.Logger):
             raise one_of("log", log, (True, False, "a logging.Logger"))
-        if prometheus_port is not None:
-            checks.port("prometheus_port", prometheus_port, zero="any free one", hint="None is for no server")
-        if not isinstance(prometheus_address, str) or not prometheus_address:
-            raise checks.refused("prometheus_address", prometheus_address, "an address such as '127.0.0.1'")
+        _check_page(prometheus_port, prometheus_address, prometheus_naming)
         for what, given, kind in (("reporter", reporter, StatsdReporter), ("bus", bus, Bus)):
             if given is not None and not isinstance(given, kind):
                 raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
@@ -164,7 +166,9 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         every = _EVERY if system is True else system
         self.system: SystemSampler | None = None if system is False else SystemSampler(every, self._bus)
         self.prometheus: PrometheusReporter | None = (
-            None if prometheus_port is None else PrometheusReporter(bus=self._bus)
+            None
+            if prometheus_port is None
+            else PrometheusReporter(prometheus_metrics(complete=True), naming=prometheus_naming, bus=self._bus)
         )
         self.log: LogReporter | None = (
             None if log is False else LogReporter(None if log is True else log, bus=self._bus)
@@ -212,8 +216,6 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         reporter, prometheus, given = self.reporter, self.prometheus, self._bus.profiles
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
         yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
-        if prometheus is not None:
-            yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
         if (console := self.console) is not None:
             yield console.start, lambda left: console.stop(left / 2)  # the rest is for the flush
         for part in (self.log, self.kpis):
@@ -222,6 +224,8 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         yield self.alerts.start, lambda left: self.alerts.stop(left / 2)  # the rest is for the flush
         if (system := self.system) is not None:
             yield system.start, lambda _: system.stop()
+        if prometheus is not None:  # last: it asks the clients who they are, and rules count from there
+            yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
         yield self._ask_clients, lambda _: None
 
     def _ask_clients(self) -> None:
@@ -350,6 +354,15 @@ class _OfProcess:
                 monitor.stop()
             self._monitor, self._given, self._inherited, self._yields = made, given, False, yields
             return made.start()
+
+
+def _check_page(port: int | None, address: str, naming: str) -> None:
+    if port is not None:
+        checks.port("prometheus_port", port, zero="any free one", hint="None is for no server")
+    if naming not in NAMINGS:
+        raise one_of("prometheus_naming", naming, NAMINGS)
+    if not isinstance(address, str) or not address:
+        raise checks.refused("prometheus_address", address, "an address such as '127.0.0.1'")
 
 
 def _with(sinks: Iterable[Sink], further: Sink) -> Iterable[Sink]:

@@ -22,6 +22,7 @@ ProfileName = Literal["financial", "standard", "lightweight"]
 
 # key: (">" or "<", the limit); the KPI's unit is in its key. None: reported without a verdict.
 KpiTargets = Mapping[str, tuple[str, float] | None]
+BLIND: Final = "blind_s"  # beside KPI_KEYS, and without a target: seconds without a working connection
 KPI_KEYS: Final = (
     "connection_success_rate",
     "connection_time_ms",

@@ -138,7 +138,8 @@ class EventSlot:
         """All of them; a fault of one is reported, as it would be of its handler. (A `try` costs nothing here.)"""
         report, event = self._bus.report_failure, self.event
         plain = [one.record if isinstance(one, Unguarded) else one for _, one in recorders]
-        if len(plain) == 2 and len(names) == 1:  # a reporter and KPIs hear each message's duration: no loop, no star
+        # Two reporters, or one and KPIs, hear each message: no loop, no star.
+        if len(plain) == 2 and len(names) in (1, 2):
             first, second = plain
             of_first, of_second = recorders[0][0], recorders[1][0]
 
@@ -152,7 +153,17 @@ class EventSlot:
                 except Exception as error:
                     report(event, of_second[0], of_second[2], error)
 
-            return both
+            def both_of_two(value: Any, other: Any) -> None:
+                try:
+                    first(value, other)
+                except Exception as error:
+                    report(event, of_first[0], of_first[2], error)
+                try:
+                    second(value, other)
+                except Exception as error:
+                    report(event, of_second[0], of_second[2], error)
+
+            return both if len(names) == 1 else both_of_two
 
         pairs = [(entry, record) for (entry, _), record in zip(recorders, plain, strict=True)]
 
@@ -361,8 +372,12 @@ class Bus:
             function(event, measurements, metadata, config)
         except Exception as error:
             self.report_failure(event, handler_id, config, error)
-        if others:
-            self._slots[event].emit_to(others, measurements, metadata)
+        if others:  # as emit_to does, without a call for it: two reporters hear of each message
+            for handler_id, function, config, _ in others:
+                try:
+                    function(event, measurements, metadata, config)
+                except Exception as error:
+                    self.report_failure(event, handler_id, config, error)
 
     @contextmanager
     def span(self, prefix: str, metadata: Metadata) -> Iterator[dict[str, Any]]:

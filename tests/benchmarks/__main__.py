@@ -37,6 +37,7 @@ from . import (
     receive,
     receive_only,
     reconnect,
+    scrape,
     table,
     watch,
 )
@@ -52,6 +53,7 @@ MODULES = (
     execute_peers,
     datagrams,
     flush,
+    scrape,
     memory,
     idle,
     quiet,

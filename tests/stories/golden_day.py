@@ -32,7 +32,7 @@ MEASUREMENTS: Final[dict[str, str]] = {
     "message.received": "size system_time",
     "message.process.started": "system_time",
     "message.process.completed": "duration",
-    "message.batch_processed": "count errors process_time process_time_max processed total_size window",
+    "message.batch_processed": "count errors process_time process_time_max processed total_size untyped window",
     "error.occurred": "system_time",
     "error.handled": "duration",
     "telemetry.client.closed": "system_time",

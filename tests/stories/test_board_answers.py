@@ -106,10 +106,10 @@ def truth(service: Service, query: Query) -> dict[Group, float]:
         return _reporter(service, query, name.removeprefix("reporter."))
     if name == "alert.fired":
         return _alerts(service, query)
-    return _of_events(service, query, name)
+    return of_events(service, query, name)
 
 
-def _of_events(service: Service, query: Query, name: str) -> dict[Group, float]:
+def of_events(service: Service, query: Query, name: str) -> dict[Group, float]:
     """Of a state only the last one in each of the Agent's windows stays."""
     event, measurement = _source(name)
     state = name.startswith(("system.", "message.waiting", "message.behind"))

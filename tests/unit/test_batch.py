@@ -15,12 +15,12 @@ from wsnova_statsd.clock import BEAT_NS, CLOCK
 from wsnova_statsd.events import CATALOGUE, MESSAGE_BATCH_PROCESSED
 from wsnova_statsd.testing.clock import FakeClock
 
-_NONE = dict.fromkeys(["count", "total_size", "errors", "processed", "process_time", "process_time_max"], 0)
+_NONE = dict.fromkeys(["count", "total_size", "errors", "processed", "process_time", "process_time_max", "untyped"], 0)
 
 
 def _one(size: int) -> Counts:
     """One message of this size that nobody timed."""
-    return 1, size, 0, 0, 0, 0
+    return 1, size, 0, 0, 0, 0, 0
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def test_a_window_without_a_whole_message_counts_none(clock: FakeClock) -> None:
 def test_the_sums_are_those_of_the_catalogue(clock: FakeClock) -> None:
     """The measurements that both directions have are exact; the window is the time since the first message."""
     batch = Batch()
-    batch.add((1, 10, 0, 1, 300, 300))
+    batch.add((1, 10, 0, 1, 300, 300, 0))
     clock.advance(0.25)
-    batch.add((2, 5, 1, 2, 700, 500))
+    batch.add((2, 5, 1, 2, 700, 500, 2))
     sums = batch.take()
     assert sums == {
         "count": 3,
@@ -99,6 +99,7 @@ def test_the_sums_are_those_of_the_catalogue(clock: FakeClock) -> None:
         "processed": 3,
         "process_time": 1000,
         "process_time_max": 500,
+        "untyped": 2,
         "window": 250_000_000,
     }
     assert set(sums) <= set(CATALOGUE[MESSAGE_BATCH_PROCESSED].measurements)
@@ -107,7 +108,7 @@ def test_the_sums_are_those_of_the_catalogue(clock: FakeClock) -> None:
 def test_taking_starts_over(clock: FakeClock) -> None:
     """What was emitted once is not emitted again, and the next window begins with the next message."""
     batch = Batch()
-    batch.add((1, 10, 1, 1, 2, 3))
+    batch.add((1, 10, 1, 1, 2, 3, 1))
     assert batch.take() is not None
     assert batch.take() is None
     clock.advance(5)
@@ -116,7 +117,7 @@ def test_taking_starts_over(clock: FakeClock) -> None:
     assert batch.take() == {**_NONE, "count": 1, "total_size": 7, "window": 1_000_000_000}
 
 
-_COUNTS = st.tuples(*[st.integers(0, 2**40)] * 6)
+_COUNTS = st.tuples(*[st.integers(0, 2**40)] * 7)
 
 
 @given(st.lists(st.one_of(st.lists(_COUNTS, max_size=8), st.integers(500, 1100)), max_size=6))
@@ -134,7 +135,7 @@ def test_no_message_is_lost_or_counted_twice(windows: list[list[Counts] | int]) 
             continue
         assert sums is not None
         columns = list(zip(*counts, strict=True))
-        assert [sums[name] for name in _NONE] == [*map(sum, columns[:5]), max(columns[5])]
+        assert [sums[name] for name in _NONE] == [*map(sum, columns[:5]), max(columns[5]), sum(columns[6])]
 
 
 def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once() -> None:
@@ -249,11 +250,11 @@ def test_what_is_counted_in_the_midst_of_counting_and_taking_is_kept(line: int) 
 
         def add(batch: Batch = batch) -> None:
             for _ in range(512):  # so many are folded
-                batch.add((1, 1, 0, 0, 0, 0))
+                batch.add((1, 1, 0, 0, 0, 0, 0))
 
         for _ in range(511):
-            batch.add((1, 1, 0, 0, 0, 0))
-        outer = (lambda batch=batch: batch.add((1, 1, 0, 0, 0, 0))) if inner_takes else take
+            batch.add((1, 1, 0, 0, 0, 0, 0))
+        outer = (lambda batch=batch: batch.add((1, 1, 0, 0, 0, 0, 0))) if inner_takes else take
         inner = take if inner_takes else add
         entered = re_entering(outer, inner, line)
         while batch.due:

@@ -299,6 +299,7 @@ def test_the_prometheus_list_is_the_guides_with_the_counter_its_query_reads() ->
     found = [
         (one.kind, one.event, one.name, one.measurement, tuple(tag for tag, _ in one.tags), one.unit, one.buckets)
         for one in ws.prometheus_metrics()
+        if not one.fixed
     ]
     assert found == [
         (kind, f"websockex_nova.{event}", f"websockex_nova.{event}.{last}", *rest) for kind, event, last, *rest in GUIDE
@@ -333,3 +334,26 @@ def test_what_waits_is_told_of_what_is_received_and_the_age_of_each_message() ->
     }
     about = ("websocket.message.waiting", "websocket.message.behind", "websocket.message.lag")
     assert all(tags <= set(one.tags) for one in metrics.metrics() if one.name.startswith(about))
+
+
+def test_messages_that_only_sums_count_stand_beside_those_that_are_counted_by_type() -> None:
+    """By the same names, of type `all`, and only if there are any: in no profile both."""
+    received, sent = (one for one in ws.prometheus_metrics() if one.fixed)
+    for one, direction in ((received, "received"), (sent, "sent")):
+        assert (one.name, one.kind) == (f"websockex_nova.message.{direction}.count", "counter")
+        assert (one.event, one.measurement) == (events.MESSAGE_BATCH_PROCESSED, "untyped")
+        assert (one.tags, one.fixed) == ((("client_id", "client_id"),), (("type", "all"),))
+        assert one.keep is not None
+        found = [one.keep({"untyped": n}, {"direction": way}) for n in (0, 3) for way in ("received", "sent")]
+        assert found == [False, False, direction == "received", direction == "sent"]
+
+
+def test_the_complete_prometheus_list_has_what_boards_and_rules_ask_and_nothing_of_single_messages() -> None:
+    """Of single messages it has the guide's own definitions; every other event of the StatsD list is in it."""
+    complete, short = ws.prometheus_metrics(complete=True), ws.prometheus_metrics()
+    assert complete[: len(short)] == short
+    single = {name for name, spec in events.CATALOGUE.items() if spec.toggle == "message_events"}
+    assert not single & {one.event for one in complete[len(short) :]}
+    assert {one.event for one in ws.statsd_metrics()} - single <= {one.event for one in complete}
+    assert {events.KPI_SAMPLED, events.ALERT_FIRED} <= {one.event for one in complete}
+    assert all(one.buckets for one in complete[len(short) :] if one.kind == "distribution")

@@ -229,7 +229,7 @@ def test_the_sums_of_a_second_are_exact(bench: Bench) -> None:
     _handle(foreign, b"abc", took=300)
     _handle(foreign, b"de", BINARY, took=500, failed=True)
     foreign.ignored(foreign.received(b"f", TEXT))
-    foreign.sending((1, 4, 0, 0, 0, 0))
+    foreign.sending((1, 4, 0, 0, 0, 0, 0))
     foreign.sent(b"four", TEXT)
     foreign.unsent()
     bench.clock.advance(1)
@@ -331,7 +331,7 @@ def test_each_thread_counts_by_recorders_of_its_own(bench: Bench) -> None:
     def work() -> None:
         for _ in range(500):
             _handle(foreign)
-            foreign.sending((1, 1, 0, 0, 0, 0))
+            foreign.sending((1, 1, 0, 0, 0, 0, 0))
             foreign.sent(b"x", TEXT)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -388,6 +388,7 @@ def test_its_beginning_says_what_it_can_emit(bench: Bench) -> None:
         "started": True,
         "uri": "wss://feed.example/ws",
         "emits": EMITS,
+        "by_type": True,
     }
     words = " ".join(EMITS)
     assert not [one for one in ("decode", "encode", "subscription", "auth") if one in words]

@@ -109,7 +109,7 @@ def test_connect_message_close() -> None:
     sums = dict(_one(log, events.MESSAGE_BATCH_PROCESSED).measurements)
     process = _one(log, events.MESSAGE_PROCESS_COMPLETED).measurements["duration"]
     assert sums.pop("window") > 0
-    expected = {"count": 1, "total_size": len(MESSAGE), "errors": 0, "processed": 1}
+    expected = {"count": 1, "total_size": len(MESSAGE), "errors": 0, "processed": 1, "untyped": 0}
     assert sums == {**expected, "process_time": process, "process_time_max": process}
     lifetime = _one(log, events.CONNECTION_DISCONNECTED).measurements["duration"]
     assert process < lifetime < 5e9

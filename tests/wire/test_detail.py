@@ -291,3 +291,45 @@ def test_a_forked_child_goes_back_to_its_profile_and_the_parent_stays_in_detail(
         before = len(_of(log, "a"))
         echoing.exchange(1)
         assert until(lambda: len(_of(log, "a")) >= before + len(ECHOED))
+
+
+@pytest.mark.parametrize("profile", [ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT], ids=lambda profile: str(profile.name))
+def test_a_page_counts_each_message_once_by_its_type_or_as_one_of_all(
+    server: WebSocketServer, bus: ws.Bus, profile: ws.Profile
+) -> None:
+    """In every profile, and through detail on demand: by type while it lasts, and what was under way too."""
+    reporter = ws.PrometheusReporter(bus=bus).start(port=None)
+
+    def counted() -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {"received": {}, "sent": {}}
+        for line in reporter.render().splitlines():
+            for way in found:
+                if line.startswith(f"websockex_nova_message_{way}_count{{"):
+                    found[way][line.split('type="')[1].split('"')[0]] = float(line.rsplit(" ", 1)[1])
+        return found
+
+    with Echoing(server, bus, "a", **{key: getattr(profile, key) for key in ("level", "message_events")}) as echoing:
+        before = {"all": 0.0} if not profile.message_events else {}
+        assert counted() == {"received": before, "sent": before}
+        echoing.exchange(5)
+        kind = "t" if profile.message_events else "all"
+        assert until(lambda: counted() == {"received": {kind: 5}, "sent": {kind: 5}}), counted()
+        with detailed(DEADLINE, "a", bus):
+            echoing.exchange(7)
+        echoing.exchange(3)
+        after = {"t": 15.0} if profile.message_events else {"all": 8.0, "t": 7.0}
+        assert until(lambda: counted() == {"received": after, "sent": after}), counted()
+        for _ in range(20):  # switched in the midst of messages
+            with detailed(DEADLINE, None, bus):
+                echoing.exchange(1)
+            for _ in range(5):
+                echoing.client.send({"type": "t"})
+                echoing.sent += 1
+            with detailed(DEADLINE, "a", bus):
+                echoing.client.send({"type": "t"})
+                echoing.sent += 1
+        assert until(lambda: echoing.got == echoing.sent)
+    for way, by_type in counted().items():
+        assert sum(by_type.values()) == echoing.sent, (way, by_type)
+        assert ("all" in by_type) is not profile.message_events
+    reporter.stop()

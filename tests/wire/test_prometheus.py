@@ -1,14 +1,10 @@
 """Scraped over HTTP: by prometheus_client's parsers, by a forked process, and by a real Prometheus."""
 
 import ctypes
-import json
-import math
 import os
 import re
 import select
-import shutil
 import socket
-import subprocess
 import threading
 import time
 import urllib.error
@@ -16,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -25,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 import wsnova_statsd as ws
 from tests.faults.forking import Child, Fork
+from tests.prometheus import Prometheus, program_of
 from tests.support import until
 from wsnova_statsd.reporters.scrape_server import ScrapeServer
 from wsnova_statsd.testing.server import WebSocketServer, echo
@@ -289,76 +286,16 @@ def test_a_child_counts_afresh_and_does_not_serve_for_its_parent(
         os.close(end)
 
 
-class _Prometheus:
-    """A real one, which scrapes `target` every 200 ms."""
-
-    def __init__(self, program: str, folder: Path, target: int) -> None:
-        config = folder / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-            f"scrape_configs: [{{job_name: wsnova, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-        )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self._log = (folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={self._address}",
-            ],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-
-    def ask(self, query: str) -> list[dict[str, Any]]:
-        """The result of an instant query; nothing while it starts."""
-        url = f"http://{self._address}/api/v1/query?" + urllib.parse.urlencode({"query": query})
-        try:
-            answer = json.loads(_get(url)[1])
-        except (urllib.error.URLError, ConnectionError):
-            return []
-        assert answer["status"] == "success"
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
-
-    def number(self, query: str) -> float:
-        """The value of a query with one result, NaN while there is none."""
-        found = self.ask(query)
-        return float(found[0]["value"][1]) if found else math.nan
-
-    def has(self, times: int) -> bool:
-        """It has scraped all that was emitted in so many rounds."""
-        once = {"connection_started_count": 4, "connection_completed_count": 3, "error_occurred_count": 1}
-        seen = {f"websockex_nova_{name}": total for name, total in once.items()} | {f"sum({COUNT})": 14}
-        return all(self.number(query) == times * total for query, total in seen.items())
-
-    @property
-    def log(self) -> str:
-        """What it said so far."""
-        return Path(self._log.name).read_text(encoding="utf-8")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(DEADLINE)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._log.close()
+def _has(prometheus: Prometheus, times: int) -> bool:
+    """It has scraped all that was emitted in so many rounds."""
+    once = {"connection_started_count": 4, "connection_completed_count": 3, "error_occurred_count": 1}
+    seen = {f"websockex_nova_{name}": total for name, total in once.items()} | {f"sum({COUNT})": 14}
+    return all(prometheus.number(query) == times * total for query, total in seen.items())
 
 
 @pytest.fixture
 def program() -> str:
-    found = os.environ.get("WSNOVA_PROMETHEUS") or shutil.which("prometheus")
-    if found is None or shutil.which(found) is None:
-        pytest.skip("no Prometheus server: WSNOVA_PROMETHEUS names its program, as in the Debian package prometheus")
-    return found
+    return program_of("prometheus")
 
 
 @pytest.mark.needs_prometheus
@@ -379,10 +316,10 @@ def test_the_guides_queries_return_numbers_in_a_real_prometheus(
 
     emit()
     assert reporter.port
-    with _Prometheus(program, tmp_path, reporter.port) as prometheus:
-        assert until(lambda: prometheus.has(1), DEADLINE), prometheus.log
+    with Prometheus(program, tmp_path, {"wsnova": [reporter.port]}, "200ms") as prometheus:
+        assert until(lambda: _has(prometheus, 1), DEADLINE), prometheus.log
         emit()  # a rate needs a rise between two scrapes
-        assert until(lambda: prometheus.has(2), DEADLINE), prometheus.log
+        assert until(lambda: _has(prometheus, 2), DEADLINE), prometheus.log
         assert prometheus.number(QUERIES["Connection Success Rate"]) == pytest.approx(0.75)
         assert prometheus.number(QUERIES["Average Connection Time"]) == pytest.approx(30)
         rates = prometheus.ask(QUERIES["Message Throughput"])
@@ -404,7 +341,10 @@ def test_one_dial_and_the_first_error_have_an_answer_in_a_real_prometheus(
     """Each has its zero before it: a client that connects once and stays has a success rate, of 1, and a mean."""
     started = "websockex_nova_connection_started_count"
     assert reporter.port
-    with _Prometheus(program, tmp_path, reporter.port) as prometheus, WebSocketServer(echo) as server:
+    with (
+        Prometheus(program, tmp_path, {"wsnova": [reporter.port]}, "200ms") as prometheus,
+        WebSocketServer(echo) as server,
+    ):
         client = ws.Client(server.url, client_id="md-1", profile="financial", bus=bus, on_message=print)
         assert until(lambda: prometheus.number(started) == 0, DEADLINE), prometheus.log
         client.start(timeout=DEADLINE)

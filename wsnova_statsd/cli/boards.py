@@ -18,6 +18,7 @@ from ..metrics.definitions import Definition
 from ..profiles import PROFILES, Profile
 from ..redaction import one_line
 from ..reporters import settings
+from ..reporters.families import NAMINGS, Naming
 from .named import load
 from .parser import DONE, FAILED, Parser, checked_by, choice
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..dashboards.pushing import Push
 
 _DEFAULT: Final = "financial"
+GRAFANA: Final = "grafana"
+PROMETHEUS: Final = "prometheus"
 _EXAMPLE: Final = "shop.metrics:METRICS"
 _Kind = TypeVar("_Kind")
 STATUSES: Final = {
@@ -80,6 +83,35 @@ def profile_of(args: argparse.Namespace) -> Profile:
     if args.force and not (args.push or args.dry_run):
         raise ConfigurationError("--force is given without --push, which alone can overwrite anything")
     return PROFILES[args.profile]
+
+
+def add_naming(parser: Parser) -> None:
+    """The argument of what asks Prometheus."""
+    parser.add_argument(
+        "--naming",
+        type=choice("the naming", NAMINGS),
+        metavar="N",
+        help="of metrics on the page, as the reporter's naming=: guide or prometheus (default: guide)",
+    )
+
+
+def naming_of(args: argparse.Namespace) -> Naming:
+    """The naming that was given, for a document that is printed only. Raises ConfigurationError for arguments that are
+    Datadog's."""
+    datadogs = {"--push": args.push, "--dry-run": args.dry_run, "--force": args.force, "--namespace": args.namespace}
+    given = [name for name, value in {**datadogs, "--all": getattr(args, "all", False)}.items() if value]
+    if given:
+        raise ConfigurationError(
+            f"{given[0]} is for Datadog; what is made for {args.system} is printed: write it into a file"
+        )
+    naming: Naming = args.naming or "guide"
+    return naming
+
+
+def refuse_naming(args: argparse.Namespace) -> None:
+    """Raises ConfigurationError: Datadog knows one set of names."""
+    if args.naming is not None:
+        raise ConfigurationError("--naming is for what asks Prometheus; Datadog knows one set of names")
 
 
 def metrics_of(args: argparse.Namespace) -> list[Definition] | None:

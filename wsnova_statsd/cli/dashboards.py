@@ -1,4 +1,5 @@
-"""`wsnova-statsd dashboards datadog`: the board as JSON; with --all metadata, monitors and SLOs with it."""
+"""`wsnova-statsd dashboards datadog` and `dashboards grafana`: the board as JSON; for Datadog, with --all, metadata,
+monitors and SLOs with it."""
 
 from __future__ import annotations
 
@@ -6,13 +7,27 @@ import argparse
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigurationError
-from .boards import PUSHING, STATUSES, add_arguments, metrics_of, names, print_json, profile_of, push, rules_of
+from .boards import (
+    GRAFANA,
+    PUSHING,
+    STATUSES,
+    add_arguments,
+    add_naming,
+    metrics_of,
+    names,
+    naming_of,
+    print_json,
+    profile_of,
+    push,
+    refuse_naming,
+    rules_of,
+)
 from .parser import add_command, choice
 
 if TYPE_CHECKING:
     from ..dashboards.pushing import Push
 
-_FOR: Final = ("datadog",)
+_FOR: Final = ("datadog", GRAFANA)
 
 
 def register(subparsers: Any) -> None:
@@ -20,23 +35,27 @@ def register(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "dashboards",
-        "a board for Datadog, made from the metric definitions, as JSON",
+        "a board for Datadog or Grafana, made from the metric definitions, as JSON",
         "Prints one board: an overview with KPIs against their targets, connections, messages, errors and alerts, "
-        "subscriptions and login, system, and the reporter itself, without what the profile never fills." + PUSHING,
+        "subscriptions and login, system, and the reporter itself, without what the profile never fills. For Grafana "
+        "it asks a Prometheus that scrapes a Monitor, and has the guide's four queries first." + PUSHING,
         examples={
             "wsnova-statsd dashboards datadog": "print the board, for a file or for Import dashboard JSON",
+            "wsnova-statsd dashboards grafana": "print the board for Grafana, for a file or for Import dashboard",
+            "wsnova-statsd dashboards grafana --naming prometheus": "for a page with the conventional names",
             "wsnova-statsd dashboards datadog --push": "send the board",
             "wsnova-statsd dashboards datadog --metrics shop.metrics:METRICS": "the board for a list of your own",
             "wsnova-statsd dashboards datadog --all --push": "metadata, monitors, SLOs and the board, in this order",
         },
         statuses=STATUSES,
-        usage="datadog [ARGUMENTS]",
+        usage="datadog|grafana [ARGUMENTS]",
     )
     parser.add_argument(
-        "system", nargs="?", type=choice("the board", _FOR), metavar="datadog", help="whose board it is"
+        "system", nargs="?", type=choice("the board", _FOR), metavar="datadog|grafana", help="whose board it is"
     )
     parser.add_argument("--all", action="store_true", help="metadata, monitors and SLOs too")
     add_arguments(parser, "metrics", "rules")
+    add_naming(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.system is None:
         raise ConfigurationError(f"no board is named; allowed: {', '.join(_FOR)}")
+    if args.system == GRAFANA:
+        return _grafana(args)
+    refuse_naming(args)
     profile, namespace, env = profile_of(args), args.namespace, args.env
     metrics, rules = metrics_of(args), rules_of(args)
     made = board(profile, metrics, namespace, env)
@@ -70,6 +92,13 @@ def run(args: argparse.Namespace) -> int:
         _send_board(args, one, made, wanted)
 
     return push(args, steps)
+
+
+def _grafana(args: argparse.Namespace) -> int:
+    from ..dashboards.grafana import board
+
+    naming = naming_of(args)
+    return print_json(board(profile_of(args), metrics_of(args), naming))
 
 
 def _send_board(args: argparse.Namespace, one: Push, made: dict[str, Any], wanted: list[str]) -> None:

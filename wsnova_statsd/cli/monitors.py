@@ -1,12 +1,27 @@
-"""`wsnova-statsd monitors`: Datadog monitors for each alert rule, each KPI target and both service checks."""
+"""`wsnova-statsd monitors`: each alert rule, KPI target and service check, for Datadog or as rules of Prometheus."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
-from .boards import PUSHING, STATUSES, add_arguments, names, print_json, profile_of, push, rules_of
-from .parser import add_command
+from .boards import (
+    PROMETHEUS,
+    PUSHING,
+    STATUSES,
+    add_arguments,
+    add_naming,
+    names,
+    naming_of,
+    print_json,
+    profile_of,
+    push,
+    refuse_naming,
+    rules_of,
+)
+from .parser import add_command, choice
+
+_FOR: Final = ("datadog", PROMETHEUS)
 
 
 def register(subparsers: Any) -> None:
@@ -14,21 +29,39 @@ def register(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "monitors",
-        "monitors for Datadog, of rules, KPI targets and checks, as JSON",
+        "monitors for Datadog or Prometheus, of rules, KPI targets and checks, as JSON",
         "Prints a list of monitors: one for each alert rule, one for each KPI that the profile has a target for, and "
-        "one for each service check, by client and process. Each says what to do first." + PUSHING,
+        "one for each service check, by client and process. Each says what to do first. For Prometheus it is a rule "
+        "file, in JSON, which is YAML too." + PUSHING,
         examples={
             "wsnova-statsd monitors --profile standard": "print them",
+            "wsnova-statsd monitors prometheus": "print the rule file of a Prometheus that scrapes a Monitor",
             "wsnova-statsd monitors --push --dry-run": "what would be created, updated or left alone",
             "wsnova-statsd monitors --push": "send them",
         },
         statuses=STATUSES,
+        usage="[datadog|prometheus] [ARGUMENTS]",
+    )
+    parser.add_argument(
+        "system",
+        nargs="?",
+        type=choice("whose monitors", _FOR),
+        default="datadog",
+        metavar="datadog|prometheus",
+        help="whose monitors they are (default: datadog)",
     )
     add_arguments(parser, "rules")
+    add_naming(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or send."""
+    if args.system == PROMETHEUS:
+        from ..dashboards.alert_rules import alert_rules
+
+        naming = naming_of(args)
+        return print_json(alert_rules(profile_of(args), rules_of(args), naming))
+    refuse_naming(args)
     from ..dashboards.monitors import monitors
 
     made = monitors(profile_of(args), rules_of(args), args.namespace, args.env)

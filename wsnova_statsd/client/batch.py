@@ -15,8 +15,9 @@ from ..clock import CLOCK
 from ..link.flag import move
 
 MANY: Final = 512  # counts that wait; they are made one then
-# Messages, bytes, messages in error, messages that were timed, ns that they took, ns of the longest.
-Counts = tuple[int, int, int, int, int, int]
+# Messages, bytes, messages in error, messages that were timed, ns that they took, ns of the longest; messages
+# received or sent of which the profile lets out no event of their own.
+Counts = tuple[int, int, int, int, int, int, int]
 
 
 class Batch:
@@ -65,7 +66,7 @@ class Batch:
         due, self.due = self.due, 0
         try:
             move(self.counts, taken)
-            count, size, errors, timed, spent, longest = _sum(taken)
+            count, size, errors, timed, spent, longest, untyped = _sum(taken)
         except BaseException:  # a signal's handler raised: they leave next time
             self.counts.extend(taken)
             self.due = self.due or due
@@ -77,6 +78,7 @@ class Batch:
             "processed": timed,
             "process_time": spent,
             "process_time_max": longest,
+            "untyped": untyped,
             "window": now_ns - began,
         }
 
@@ -128,6 +130,6 @@ class Behind:
 
 def _sum(taken: list[Counts]) -> Counts:
     if not taken:
-        return 0, 0, 0, 0, 0, 0
-    count, size, errors, timed, spent, longest = zip(*taken, strict=True)
-    return sum(count), sum(size), sum(errors), sum(timed), sum(spent), max(longest)
+        return 0, 0, 0, 0, 0, 0, 0
+    count, size, errors, timed, spent, longest, untyped = zip(*taken, strict=True)
+    return sum(count), sum(size), sum(errors), sum(timed), sum(spent), max(longest), sum(untyped)

@@ -144,7 +144,7 @@ class Client(Generic[Message]):
             living.add(self._presence)
         process.at_exit(self, process.CLIENT)
         process.on_fork(self)
-        opened(self._bus, self._options.whose, self._options.uri, started=False)
+        opened(self._bus, self._options.whose, self._options.uri)
 
     @property
     def client_id(self) -> str:
@@ -465,7 +465,8 @@ class _Presence:
         lifecycle = None if client is None else client._own()
         started = lifecycle is not None and not lifecycle.over
         if client is not None and (started or lifecycle is None):
-            opened(client._bus, client._options.whose, client._options.uri, started=started)
+            profile = lifecycle.connection.options.profile if started and lifecycle is not None else None
+            opened(client._bus, client._options.whose, client._options.uri, profile=profile)
 
     def asked_by(self, profile: Profile) -> bool:
         client = self.client

@@ -267,7 +267,7 @@ class Connection:
         """Until the login succeeds only the owner may use the link; a login that fails ends it."""
         try:
             lasted = link.opened_ns - self._dialled_ns
-            self.connection_events.completed(link.announce(), lasted, reconnect=retry)
+            self.connection_events.completed(link.announce, lasted, reconnect=retry)
             self.downtime.ends()
             link.inherit(self._unread)
             self.tally.follow(link)

@@ -7,6 +7,7 @@ thread at a time emits what a link saw, in order; another one that comes meanwhi
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from .. import events
@@ -52,9 +53,10 @@ class ConnectionEvents:
         """connection.started."""
         self._emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=uri, reconnect=reconnect)
 
-    def completed(self, uri: str, duration: int, *, reconnect: bool) -> None:
-        """connection.completed; `duration` in nanoseconds."""
-        self._emit(events.CONNECTION_COMPLETED, {"duration": duration}, uri=uri, reconnect=reconnect)
+    def completed(self, announce: Callable[[], str], duration: int, *, reconnect: bool) -> None:
+        """connection.completed; `duration` in nanoseconds. `announce` notes that it is emitted, and gives the URI: as
+        the last step before, so that no signal's handler comes between a note and what it is about."""
+        self._emit(events.CONNECTION_COMPLETED, {"duration": duration}, uri=announce(), reconnect=reconnect)
 
     def success(self, attempt: int, uri: str, duration: int) -> None:
         """connection.reconnect.success; `duration` in nanoseconds, from the loss."""

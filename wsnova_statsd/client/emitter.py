@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..events import (
+    BY_TYPE,
     CATALOGUE,
     CLIENT_CLOSED,
     CLIENT_OPENED,
@@ -22,6 +23,7 @@ from ..events import (
     CONNECTION_DOWN,
     EMITS,
     FREE_TEXTS,
+    MESSAGE_RECEIVED,
     TAGS,
 )
 from ..log_limit import LOG_EVERY, LogLimit
@@ -186,10 +188,15 @@ class Emitter:
         self._slots = {}
 
 
-def opened(bus: Bus, whose: Metadata, uri: str | None, *, started: bool, emits: Metadata | None = None) -> None:
-    """There is such a client; `uri` is None where it is not always the same. `emits`: the events that it can emit, each
-    with the values of its keys that are not all of them; None for every event."""
-    metadata = {**whose, "started": started} | ({} if uri is None else {"uri": uri})
+def opened(
+    bus: Bus, whose: Metadata, uri: str | None, *, profile: Profile | None = None, emits: Metadata | None = None
+) -> None:
+    """There is such a client; `uri` is None where it is not always the same; it has started with this profile, or has
+    not. `emits`: the events that it can emit, each with the values of its keys that are not all of them; None for every
+    event."""
+    metadata = {**whose, "started": profile is not None} | ({} if uri is None else {"uri": uri})
+    if profile is not None:
+        metadata[BY_TYPE] = profile.level_of(CATALOGUE[MESSAGE_RECEIVED]) != "none"
     metadata |= {} if emits is None else {EMITS: emits}
     bus.execute(CLIENT_OPENED, {"system_time": time.time_ns()}, metadata)
 

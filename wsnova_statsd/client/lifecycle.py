@@ -99,7 +99,7 @@ class Lifecycle(Progress):
         try:
             if self._launch.take(me):
                 self.connection.patient = patient
-                opened(self._emit.bus, self._emit.whose, self._options.uri, started=True)
+                opened(self._emit.bus, self._emit.whose, self._options.uri, profile=self._options.profile)
                 self.connection.downtime.begins()
                 DETAILS.join(self._emit)
                 self._emit.tell_state()

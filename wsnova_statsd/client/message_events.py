@@ -81,6 +81,8 @@ class TypedMessages:
         self._known: dict[str, Recorders] = {}
         self._periods = types.periods
         self._heard = False  # an event of each type of message has handlers
+        # 1 if the profile keeps in the event that counts a message by its type, whoever listens: then sums count it
+        self.untyped: int = 1
 
     # -- recorders ----------------------------------------------------------------------------------------------------
 
@@ -92,6 +94,7 @@ class TypedMessages:
         self.thread = threading.get_ident()
         self._slots = [self.emit.slot(event) if event else self.emit.silent for event in self._typed]
         self._heard = not self._muted and any(one.handlers for one in self._slots)
+        self.untyped = int(self._slots[1] is self.emit.silent)
         self._known = {}
         return True
 

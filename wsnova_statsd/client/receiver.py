@@ -101,7 +101,7 @@ class Receiver:
         messages, batch = self.events, self.batch
         message, recorders = messages.read(received)
         failed = recorders is FAILED
-        batch.counts.append((1, len(received[1]), 1 if failed else 0, 0, 0, 0))
+        batch.counts.append((1, len(received[1]), 1 if failed else 0, 0, 0, 0, messages.untyped))
         if not batch.due or len(batch.counts) >= MANY:
             batch.counted()
         if batch.due < self.due:
@@ -115,7 +115,7 @@ class Receiver:
         """Hand out messages one by one, with all their events, until something else is due. What this turn does not
         come to stays in the inbox. A long run of which nothing is emitted ends it, and is handed out as such."""
         messages, replies, handler = self.events, self._replies, self._handler
-        connection, inbox = self._connection, link.inbox
+        connection, inbox, untyped = self._connection, link.inbox, messages.untyped
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
         count = sizes = errors = done = spent = longest = handed = 0
         runs, run = link.runs(self, lambda: messages.quiet and not replies.active), list[bytes]()
@@ -168,7 +168,7 @@ class Receiver:
         finally:
             self.in_hand = _nothing
             if count:
-                self.batch.add((count, sizes, errors, done, spent, longest))
+                self.batch.add((count, sizes, errors, done, spent, longest, count * untyped))
         if run:
             yield from self._in_bulk(link, run)
 
@@ -177,6 +177,7 @@ class Receiver:
         this turn does not come to, or cannot decode, goes into the inbox."""
         messages, handler, connection, kind, stamp = self.events, self._handler, self._connection, link.kind, link.stamp
         bus, version, slow, timed = messages.bus, messages.version, messages.slow_ns / 1e9, messages.timed
+        untyped = messages.untyped
         errors, longest, message = 0, 0.0, None
         began = ended = _seconds()
         self._handing, self._behind = run, len(run)
@@ -215,7 +216,7 @@ class Receiver:
                 self._unsummed += done * len(run[0])
             elif done:
                 spent, longest = (round(one * 1e9) for one in (_seconds() - began, max(longest, _seconds() - ended)))
-                self.batch.add((done, sum(map(len, run[:done])), errors, done, spent, longest))
+                self.batch.add((done, sum(map(len, run[:done])), errors, done, spent, longest, done * untyped))
 
     def _decoded(self, link: Link, run: list[bytes]) -> Iterator[Iterator[Any]]:
         """The messages of a run, decoded some ahead, until something else is due or one cannot be decoded. At any time
@@ -287,7 +288,7 @@ class Receiver:
         took = _clock() - began
         if recorders.completed is not None:
             recorders.completed(took)
-        self.batch.add((0, 0, 0, 1, took, took))
+        self.batch.add((0, 0, 0, 1, took, took, 0))
         return True
 
     def answered(self, received: Received, message: Any, began: int, ended: int) -> None:
@@ -296,7 +297,7 @@ class Receiver:
         if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
         took, batch = messages.answered(received, message, began, ended), self.batch
-        batch.counts.append((1, len(received[1]), 0, 1, took, took))
+        batch.counts.append((1, len(received[1]), 0, 1, took, took, messages.untyped))
         if not batch.due or len(batch.counts) >= MANY:
             batch.counted()
 

@@ -18,7 +18,7 @@ from ..link.deflate import Deflate
 from ..link.flag import Flag
 from ..link.frames import BINARY, TEXT
 from ..link.link import Link
-from ..telemetry import Recorder
+from ..telemetry import EventSlot, Recorder
 from .batch import MANY, ClockedBatch
 from .emitter import Emitter
 from .faults import Faults
@@ -106,11 +106,13 @@ _UNHEARD: Final = Recorders("", None, None, None)
 class _Known:
     """Recorders by what a protocol calls a message, and the version of the bus they are for."""
 
-    __slots__ = ("heard", "known", "version")
+    __slots__ = ("heard", "known", "slots", "untyped", "version")
 
     def __init__(self) -> None:
         self.version = -1
         self.heard = False
+        self.slots: list[EventSlot] = []
+        self.untyped = 1  # if the profile keeps in what counts a message by its type: then the sums count it
         self.known: dict[Any, Recorders] = {}
 
 
@@ -183,7 +185,7 @@ class Sender:
             raise self._unencodable(message, error, kind, _clock() - began) from error
         if completed is not None:
             completed(_clock() - began, len(payload))
-        return self._write(TEXT if text else BINARY, payload, sent, wait, urgent)
+        return self._write(TEXT if text else BINARY, payload, sent, wait, here.untyped, urgent)
 
     def send_text(self, text: str, wait: float) -> Link:
         """Send one text frame as it is, with the events of `send`. Raises EncodeError, NotConnected, RateLimited."""
@@ -197,11 +199,12 @@ class Sender:
             raise self._unencodable(text, error, recorders.kind, _clock() - began) from error
         if recorders.completed is not None:
             recorders.completed(_clock() - began, len(payload))
-        return self._write(TEXT, payload, recorders.sent, wait)
+        return self._write(TEXT, payload, recorders.sent, wait, self._here.recorders.untyped)
 
     def send_binary(self, data: bytes, wait: float) -> Link:
         """Send one binary frame as it is. Raises NotConnected, RateLimited."""
-        return self._write(BINARY, data, self._recorders_of("binary").sent, wait)
+        sent = self._recorders_of("binary").sent
+        return self._write(BINARY, data, sent, wait, self._here.recorders.untyped)
 
     # -- recorders ----------------------------------------------------------------------------------------------------
 
@@ -220,7 +223,9 @@ class Sender:
 
     def _attend(self, here: _Known) -> None:
         here.version, here.known = self._bus.version, {}
-        here.heard = any(self._emit.slot(event).handlers for event in _EVENTS)
+        here.slots = [self._emit.slot(event) for event in _EVENTS]
+        here.heard = any(slot.handlers for slot in here.slots)
+        here.untyped = int(here.slots[2] is self._emit.silent)
 
     def _made(self, here: _Known, raw: Any) -> Recorders:
         try:
@@ -228,7 +233,7 @@ class Sender:
         except Exception:  # a text with methods of its own
             raw, kind = None, UNKNOWN
         typed = {"client_id": self._client_id, "type": kind}
-        started, completed, sent = (self._emit.slot(event) for event in _EVENTS)
+        started, completed, sent = here.slots
         made = Recorders(
             kind,
             started.recorder(("system_time",), typed),
@@ -251,7 +256,9 @@ class Sender:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def _write(self, opcode: int, payload: bytes, sent: Recorder | None, wait: float, urgent: bool = False) -> Link:
+    def _write(
+        self, opcode: int, payload: bytes, sent: Recorder | None, wait: float, untyped: int, urgent: bool = False
+    ) -> Link:
         """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
         owner emits why - and RateLimited."""
         link = self._connection.link
@@ -270,7 +277,7 @@ class Sender:
                 (free,) = map(link.sending.acquire, _WAITING, (patience,))
             if not free:
                 raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
-            link.writer.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0))
+            link.writer.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0, untyped))
             if batch.due != batch.flushed_at or len(batch.counts) >= MANY:
                 batch.plan()
         except NotConnected:
@@ -302,7 +309,7 @@ class Sender:
 
     def _unsent(self) -> None:
         """Count a message in error."""
-        self._batch.count((1, 0, 1, 0, 0, 0))
+        self._batch.count((1, 0, 1, 0, 0, 0, 0))
 
     @property
     def due(self) -> int:

@@ -14,7 +14,7 @@ goes on over many: see `roster`, which gives the Foreign for a connection that i
     foreign.ended(link, loss)                           # any thread, any number of times: the first one counts
     span = foreign.received(payload, opcode, waited, size)   # a whole data message, at the moment it is here
     foreign.begin(span); foreign.processed(span, took)  # around what handles it; or foreign.ignored(span)
-    foreign.sent(payload, opcode, size); foreign.unsent()    # it was booked before: `sending((1, size, 0, 0, 0, 0))`
+    foreign.sent(payload, opcode, size); foreign.unsent()    # it was booked before: `sending((1, size, 0, 0, 0, 0, 0))`
     foreign.pinged(); foreign.ponged(); foreign.missed()
     foreign.close()                                     # for good: its id is free
 
@@ -117,7 +117,7 @@ class Foreign(ForeignMessages):
     def announce(self) -> None:
         """Emit that it is there, unless it is over."""
         if self._begun and not self.over:
-            opened(self.bus, self.emit.whose, self.uri, started=True, emits=self.given.emits)
+            opened(self.bus, self.emit.whose, self.uri, profile=self.profile, emits=self.given.emits)
 
     def asked_by(self, profile: Profile) -> bool:
         """A Monitor with this profile begins: emit the state. True if this client keeps another profile."""
@@ -167,7 +167,7 @@ class Foreign(ForeignMessages):
         self.emit.up = up
         if not self.bus.list_handlers():
             _say_unheard(self.bus, self.client_id)
-        opened(self.bus, self.emit.whose, self.uri, started=True, emits=self.given.emits)
+        opened(self.bus, self.emit.whose, self.uri, profile=self.profile, emits=self.given.emits)
         if not up:
             self._downtime.begins()
         DETAILS.join(self.emit)
@@ -195,7 +195,7 @@ class Foreign(ForeignMessages):
         if self._gone():
             return link
         self.state = State.CONNECTED
-        self._events.completed(self.uri, link.opened_ns - self._dialled_ns, reconnect=bool(self._lost_ns))
+        self._events.completed(lambda: self.uri, link.opened_ns - self._dialled_ns, reconnect=bool(self._lost_ns))
         self._linked()
         return link
 

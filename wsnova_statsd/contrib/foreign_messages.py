@@ -109,7 +109,7 @@ class ForeignMessages:
         recorders = messages.of(message)
         if recorders.received is not None:
             recorders.received(size, _wall())
-        batch.counts.append((1, size, 0, 0, 0, 0))
+        batch.counts.append((1, size, 0, 0, 0, 0, messages.untyped))
         if batch.due != batch.flushed_at:
             batch.plan()
         self._idle += waited
@@ -131,7 +131,7 @@ class ForeignMessages:
         messages, recorders = self._here.received, span.recorders
         try:
             if not self.over:
-                self._received.count((0, 0, int(failed), 1, took, took))
+                self._received.count((0, 0, int(failed), 1, took, took, 0))
             if failed:
                 messages.failed(span.message, recorders, took)
             elif recorders.completed is not None:
@@ -174,12 +174,14 @@ class ForeignMessages:
         recorders = messages.of((opcode, payload))
         if recorders.received is not None:
             recorders.received(len(payload) if size is None else size, _wall())
+        elif messages.untyped:  # what it was booked by could not tell
+            self._sent.counts.append((0, 0, 0, 0, 0, 0, 1))
         self._sent.plan()
 
     def unsent(self) -> None:
         """A data message could not be written."""
         if not self._gone():
-            self._sent.count((1, 0, 1, 0, 0, 0))
+            self._sent.count((1, 0, 1, 0, 0, 0, 0))
 
     def pinged(self) -> None:
         """A ping was written."""

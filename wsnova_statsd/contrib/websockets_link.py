@@ -121,7 +121,7 @@ class Connection:
     def send(self, call: Callable[[Any], None], message: Any, text: bool | None) -> None:
         """Send a whole message by this call of the library's. It is booked as sent in the step in which it is."""
         opcode, size, data = self._measured(message, text)
-        booked = zip(map(call, (message,)), ((1, size, 0, 0, 0, 0),), strict=True)
+        booked = zip(map(call, (message,)), ((1, size, 0, 0, 0, 0, 0),), strict=True)
         was_open = not self.over
         try:
             self.client.booking(map(_second, booked))
@@ -140,7 +140,7 @@ class Connection:
             self._unsent(was_open)
             raise
         if fragments.count:
-            self.client.sending((1, fragments.size, 0, 0, 0, 0))
+            self.client.sending((1, fragments.size, 0, 0, 0, 0, 0))
             self.client.sent(fragments.payload(), fragments.opcode, fragments.size)
 
     def _unsent(self, was_open: bool) -> None:

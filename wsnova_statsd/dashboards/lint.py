@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from .. import checks
 from ..errors import ConfigurationError
 from ..metrics import guide
-from ..metrics.catalogue import prometheus_metrics, statsd_metrics
+from ..metrics.catalogue import statsd_metrics
 from ..metrics.definitions import Definition
+from ..metrics.prometheus_list import prometheus_metrics
 from ..profiles import PROFILES, Profile, ProfileName, resolve
 from ..redaction import one_line
 from .asked import Question, of_check, of_document, of_lines, of_text

@@ -147,6 +147,8 @@ class Alerts:
                 for watch in self._watches:
                     names = (*watch.rule.listens(), events.CLIENT_CLOSED)
                     self._bus.attach_many((__name__, id(watch)), names, watch.hear)
+                if self._watches:
+                    self._bus.attach((__name__, id(self)), events.CLIENT_OPENED, self._begin)
                 if not self._started:  # a signal's handler stopped it meanwhile
                     self._detach()
         return self
@@ -162,9 +164,10 @@ class Alerts:
         self._delivery.wait(time.monotonic() + timeout)
 
     def _detach(self) -> None:
-        for watch in self._watches:
+        for one in (self, *self._watches):
             with contextlib.suppress(HandlerNotFound):
-                self._bus.detach((__name__, id(watch)))
+                self._bus.detach((__name__, id(one)))
+        for watch in self._watches:
             watch.stop()
 
     def at_exit(self, deadline: float) -> None:
@@ -177,6 +180,20 @@ class Alerts:
     def _counted(self, alert: Alert) -> None:
         if alert.alert_type != "success":
             self._count(FIRED, 1, {**dict(alert.own), "rule": alert.rule, "client": alert.client or None})
+            self._tell(alert.rule, alert.client, dict(alert.own), 1)
+
+    def _tell(self, rule: str, client_id: str, own: Mapping[str, str], count: int) -> None:
+        metadata = (
+            {"rule": rule} | ({"client_id": client_id} if client_id else {}) | ({events.TAGS: own} if own else {})
+        )
+        self._bus.execute(events.ALERT_FIRED, {"count": count}, metadata)
+
+    def _begin(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        """A client begins: none of its alerts has left. A rise from there is seen by who only sees totals."""
+        client_id, own = metadata.get("client_id"), metadata.get(events.TAGS)
+        if metadata.get("started") and isinstance(client_id, str):
+            for watch in self._watches:
+                self._tell(watch.name, client_id, own if isinstance(own, Mapping) else {}, 0)
 
     @property
     def figures(self) -> Figures:
@@ -237,7 +254,7 @@ class _Watch:
 
     def __init__(self, rule: Rule, name: str, delivery: Delivery, clock: Callable[[], float], timers: Timers) -> None:
         self.rule = rule
-        self._name = name
+        self.name = name
         self._delivery = delivery
         self._clock = clock
         self._timers = timers
@@ -285,7 +302,7 @@ class _Watch:
             self._own[client] = tuple(given.items())
 
     def _put(self, alert: Alert) -> None:
-        self._delivery.put(replace(alert, rule=self._name, own=self._own.get(alert.client, ())))
+        self._delivery.put(replace(alert, rule=self.name, own=self._own.get(alert.client, ())))
 
     def _memory(self, client: str) -> Any:
         """What the rule remembers of this client; the client seen first gives way to one too many."""

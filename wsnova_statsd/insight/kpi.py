@@ -308,13 +308,14 @@ class KpiTracker:
         with self._lock:
             now = self._clock()
             overall = self._overall_locked(now)
-            histories = [one for one in self._clients.values() if not one.ended]
+            histories = [(client_id, one) for client_id, one in self._clients.items() if not one.ended]
         last = turn is None
+        self._tell(overall, {"scope": "all"})
         self._gauges(reporter, overall, self._state_tags(OVERALL), {} if last else self._left, now)
         if turn in (0, None):
             _health(reporter, overall, OVERALL)
         changes = _CHANGES
-        for history in histories:
+        for client_id, history in histories:
             with self._lock:
                 now = self._clock()
                 rows = self._report_locked(history, now)
@@ -324,6 +325,7 @@ class KpiTracker:
                     changes -= not its_turn
                     history.told = up
                 history.ended = history.closed and (up is None or up == history.told)
+            self._tell(rows, {"client_id": client_id})
             self._gauges(
                 reporter, rows, self._state_tags(history.tags), {} if last or history.ended else history.left, now
             )
@@ -332,6 +334,13 @@ class KpiTracker:
             if told:
                 message = "" if up else "no working connection"
                 reporter.service_check("websocket.can_connect", OK if up else CRITICAL, history.tags, message)
+
+    def _tell(self, rows: KpiReport, whose: Mapping[str, str]) -> None:
+        """Emit what has a value, and the verdict."""
+        slot = self._bus.slot(events.KPI_SAMPLED)
+        if slot.handlers:
+            known = {row.key: row.value for row in rows if row.value is not None}
+            slot.emit(known if rows.status is None else {**known, "status": rows.status}, whose)
 
     def _gauges(self, reporter: KpiSink, rows: KpiReport, tags: tuple[str, ...], left: Left, now_ns: int) -> None:
         """Hand over the gauges that changed, and those that have not left for a while; `left` says when each did."""

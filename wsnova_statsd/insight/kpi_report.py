@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from ..profiles import BLIND as BLIND
 from ..profiles import HIGH_IS_GOOD, KpiTargets
 from .sketch import quantile_of_bins
 from .window import Window, quantile
 
 OK, WARNING, CRITICAL = 0, 1, 2  # the Agent's statuses of a service check
-BLIND: Final = "blind_s"
 _PROCESSING: Final = "processing_time_ms"
 _SUMS: Final = (
     *("dials", "completed", "connect_ns", "in_time", "too_late", "reconnects", "processed", "process_ns"),

@@ -1,8 +1,7 @@
-"""The two default lists: what the StatsD reporter and the Prometheus reporter send. Data only.
+"""The default list of the StatsD reporter, and the bounds of histograms that name none. Data only.
 
-The StatsD list maps every event to counters and gauges with client and type tags, as the guide's custom handler does;
-each gauge of a duration or size has a distribution beside it, since a gauge keeps one value per 10 s. The Prometheus
-list is the guide's own, with `connection.completed.count`, which the guide's first query reads and its list forgets.
+The list maps every event to counters and gauges with client and type tags, as the guide's custom handler does; each
+gauge of a duration or size has a distribution beside it, since a gauge keeps one value per 10 s.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Final
 from .. import checks, events
 from ..events import CATALOGUE
 from ..profiles import Profile, resolve
-from . import guide
 from .definitions import Definition, counter, distribution, gauge, sum_
 
 COMPANION: Final = ".distribution"  # ends the name of what stands beside a gauge, for percentiles
@@ -152,12 +150,6 @@ def statsd_metrics(profile: str | Profile | None = None, *, lean: bool = False) 
         return listed
     chosen = resolve(profile)
     return [one for one in listed if one.event not in CATALOGUE or chosen.level_of(CATALOGUE[one.event]) != "none"]
-
-
-def prometheus_metrics() -> list[Definition]:
-    """The guide's Prometheus list, in its order, completed by the counter that its first dashboard query reads."""
-    started, *others = guide.DEFINITIONS
-    return [started, counter(f"{events.CONNECTION_COMPLETED}.count", tags=["client_id", "uri"]), *others]
 
 
 def histogram_bounds(metric: Definition) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..events import TAGS
 from .definitions import Definition
-from .series import SAMPLED
+from .series import SAMPLED, SUMMED
 
 # Numbers within need no closer look. CPython compares integers of 30 bits, and floats with floats, without a call, but
 # not in a chain `a < b < c`.
@@ -98,7 +98,7 @@ class Source:
         if kinds & SAMPLED:
             lines += [f"if {row}.n < {row}.full:", f"    {row}.samples.append({value})"]
             lines += [f"elif {row}.n >= {row}.due:", f"    {row}.keep({value})"]
-        if "sum" in kinds:
+        if kinds & SUMMED:
             total = f"{row}.fine" if amount else f"{row}.total"
             return [*lines, f"{total}, {row}.n = {total} + {amount or value}, {row}.n + 1"]
         return [*lines, f"{row}.n += 1"]
@@ -114,7 +114,7 @@ class Source:
             f"    {row}.bad, {row}.miss, {row}.n = bad, {row}.miss + 1, {row}.n + 1",
         ]
         write = _indented(self._write(row, measurement, "value"))
-        if "sum" in self._kinds[measurement]:
+        if self._kinds[measurement] & SUMMED:
             return [
                 *(*read, f"if type(value) is int and {usual}:", *write),
                 *("else:", *_indented([*look, *refuse, "elif type(value) is int:", *write, "else:"])),

@@ -40,7 +40,8 @@ class Definition:
     """One metric: what is counted, under which name, with which tags.
 
     `measurement` is a key of the event's measurements, a number for a gauge that states a fact (connection.up), or
-    None for a counter. `tags` are pairs (tag name, metadata key). `keep` sees measurements and metadata. A `state`
+    None for a counter; one with a measurement counts so many occurrences at once. `tags` are pairs (tag name, metadata
+    key), `fixed` pairs (tag name, value) that all samples have. `keep` sees measurements and metadata. A `state`
     gauge is sent again and again until its client is closed, other gauges when there is a new sample.
     """
 
@@ -53,6 +54,7 @@ class Definition:
     keep: Keep | None = None
     buckets: tuple[float, ...] | None = None
     state: bool = False
+    fixed: tuple[tuple[str, str], ...] = ()
 
     @property
     def divisor(self) -> float | None:

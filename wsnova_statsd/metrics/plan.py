@@ -19,7 +19,7 @@ from . import compiled
 from .definitions import Definition, Keep
 from .reading import MISSING, fixed, number, own_tags, tags_of
 from .rows import Row, Valued
-from .series import OVERFLOW_TAGS, SAMPLED, Series
+from .series import OVERFLOW_TAGS, SAMPLED, SUMMED, Series
 from .store import Shard, Store
 
 _USUAL: Final = range(-(10**15), 10**15)  # integers of which the text is known to be short
@@ -97,9 +97,10 @@ class Plan:
 
     def _tags(self, values: Mapping[str, Any], own: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Each definition's tags; made once for all that have the same. `own` are the client's."""
-        made: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
+        made: dict[object, tuple[str, ...]] = {}
         return [
-            made.get(one.tags) or made.setdefault(one.tags, tags_of(one.tags, values, own)) for one in self.definitions
+            made.get(key := (one.tags, one.fixed)) or made.setdefault(key, tags_of(one.tags, values, own, one.fixed))
+            for one in self.definitions
         ]
 
     def _new_row(self, shard: Shard, series: list[Series]) -> Row:
@@ -107,7 +108,8 @@ class Plan:
         counters = self._of(series, None, "counter")
         rows: list[Valued] = []
         for measurement in self.measurements:
-            gauges, summed = (self._of(series, measurement, kind) for kind in ("gauge", "sum"))
+            gauges = self._of(series, measurement, "gauge")
+            summed = self._of(series, measurement, *SUMMED)
             sampled = self._of(series, measurement, *SAMPLED)
             if sampled:
                 rows.append(self.store.sampled(() if rows else counters, gauges, summed, sampled))

@@ -74,15 +74,17 @@ def converted(value: float, divisor: float | None) -> float:
 
 
 def tags_of(
-    pairs: Sequence[tuple[str, str]], metadata: Mapping[str, Any], own: tuple[str, ...] = ()
+    pairs: Sequence[tuple[str, str]],
+    metadata: Mapping[str, Any],
+    own: tuple[str, ...] = (),
+    fixed: Sequence[tuple[str, str]] = (),
 ) -> tuple[str, ...]:
-    """The clean tags of one sample, for pairs (tag name, metadata key), then a client's `own`; where both have a name,
-    the sample's stands."""
-    tags = wire.clean_tags(
-        {tag: _leaving(key, metadata[key]) for tag, key in pairs if metadata.get(key, MISSING) is not MISSING}
-    )
+    """The clean tags of one sample, for pairs (tag name, metadata key) and `fixed` ones (tag name, value), then a
+    client's `own`; where both have a name, the sample's stands."""
+    found = {tag: _leaving(key, metadata[key]) for tag, key in pairs if metadata.get(key, MISSING) is not MISSING}
+    tags = wire.clean_tags(found | dict(fixed))
     if own:
-        taken = {tag for tag, _ in pairs}
+        taken = {tag for tag, _ in (*pairs, *fixed)}
         tags += tuple(tag for tag in own if tag.partition(":")[0] not in taken)
     return tags
 

@@ -10,6 +10,7 @@ from .definitions import Kind
 
 NEVER: Final = float("-inf")
 OVERFLOW_TAGS: Final = ("overflow:true",)
+SUMMED: Final = frozenset({"counter", "sum"})  # that add up a measurement
 SAMPLED: Final = frozenset({"summary", "distribution", "timing"})
 _NO_BATCHES: Final[list[tuple[list[Any], int]]] = []  # stands for a list where nothing is ever appended
 

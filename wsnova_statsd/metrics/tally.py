@@ -7,6 +7,7 @@ brings the gain into the series. No series expires, so no total ever goes backwa
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from .store import Store
 
 _AT_ONCE: Final = 256  # values a row counts at a time, in some 30 us
 _PATIENCE: Final = 10.0  # seconds; a fold takes milliseconds
+_EXACT: Final = 2**53  # integers below it are floats as they are
 _UNFOLDED: Final = 1000  # new rows that wait for a reader, who may never come
 
 
@@ -29,13 +31,26 @@ class Tally:
     """A series' `wire`: the sum of its values, unconverted, how many are at or below each bound, as converted, and when
     it was made, in seconds since the epoch."""
 
-    __slots__ = ("bounds", "counts", "created", "total")
+    __slots__ = ("bounds", "counts", "created", "limits", "total")
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    def __init__(self, bounds: tuple[float, ...], divisor: float | None) -> None:
         self.bounds: tuple[float, ...] = bounds
+        self.limits: list[float] = [_limit(bound, divisor) for bound in bounds]  # of values as they are measured
         self.created: float = time.time()
         self.counts: list[int] = [0] * len(bounds)
         self.total: float = 0
+
+
+def _limit(bound: float, divisor: float | None) -> float:
+    """The highest value that is at or below a bound once it is converted: whoever counts need not convert each."""
+    if divisor is None or not bound:
+        return bound
+    limit = bound * divisor
+    while converted(limit, divisor) > bound:
+        limit = math.nextafter(limit, -math.inf)
+    while converted(higher := math.nextafter(limit, math.inf), divisor) <= bound:
+        limit = higher
+    return limit
 
 
 class _Counted(NamedTuple):
@@ -106,6 +121,8 @@ class Tallied(Sampled):
 
 def _cumulative(ordered: list[float], series: Series) -> list[int]:
     """For each bound of the series how many values are at or below it, once converted."""
+    if ordered[0] > -_EXACT and ordered[-1] < _EXACT:
+        return [bisect_right(ordered, limit) for limit in series.wire.limits]
     divisor = series.divisor
     as_shipped: Callable[[float], float] | None = None if divisor is None else partial(converted, divisor=divisor)
     return [bisect_right(ordered, bound, key=as_shipped) for bound in series.wire.bounds]
@@ -138,7 +155,7 @@ class TallyStore(Store):
     def _new_series(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> Series:
         series = super()._new_series(name, kind, tags, divisor, state)
         if kind != "gauge":
-            series.wire = Tally(self._buckets.get(name, ()))
+            series.wire = Tally(self._buckets.get(name, ()), divisor)
         return series
 
     def sampled(

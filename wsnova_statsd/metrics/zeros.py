@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice, product
 from typing import Any, Final
 
-from ..events import CATALOGUE, EMITS
+from ..events import BY_TYPE, CATALOGUE, EMITS, UNTYPED
 from .definitions import Definition
 from .reading import own_tags, tags_of
 
@@ -22,8 +22,10 @@ def tags_from_start(one: Definition, opened: Mapping[str, Any]) -> Iterator[tupl
     limits = opened.get(EMITS, {one.event: {}}).get(one.event)
     if spec is None or "client_id" not in opened or limits is None:  # or it cannot emit that
         return
+    if one.measurement == UNTYPED and opened.get(BY_TYPE, True):  # each message is counted by its type
+        return
     keys, own = [key for _, key in one.tags], own_tags(opened)
     choices = [(opened[key],) if key in opened else limits.get(key) or spec.values(key) for key in keys]
     if None not in choices:
         for values in islice(product(*filter(None, choices)), _MOST):
-            yield tags_of(one.tags, {**opened, **dict(zip(keys, values, strict=True))}, own)
+            yield tags_of(one.tags, {**opened, **dict(zip(keys, values, strict=True))}, own, one.fixed)

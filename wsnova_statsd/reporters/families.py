@@ -1,7 +1,9 @@
 """What a metric is called in Prometheus: names, types, labels. Pure functions, checked before anything is counted.
 
-`_` stands for what a name there cannot have; the unit is converted and ends the name. A counter or sum is of type
-unknown, as the guide's names do not end in `_total`; one that does is a counter.
+`_` stands for what a name there cannot have; the unit is converted and ends the name. Of the two namings "guide" is the
+guide's: a counter or sum is of type unknown, as the guide's names do not end in `_total`; one that does is a counter.
+"prometheus" is the conventional one ("Metric and label naming"): counters end in `_total`, times are in seconds, sizes
+in bytes.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import re
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, one_of
+from ..events import CATALOGUE
 from ..metrics.definitions import Definition
 from ..metrics.series import OVERFLOW_TAGS
 from ..metrics.tally import Reading
 
 Type = Literal["unknown", "counter", "gauge", "summary", "histogram"]
 Labels = tuple[tuple[str, str], ...]
+Naming = Literal["guide", "prometheus"]
+NAMINGS: Final[tuple[Naming, ...]] = ("guide", "prometheus")
 
 _NOT_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _TOTAL: Final = "_total"
@@ -29,6 +34,16 @@ _SUFFIXES: Final[dict[Type, tuple[str, ...]]] = {
     "histogram": ("", "_sum", "_count", "_bucket", "_created"),
 }
 _RESERVED: Final[dict[Type, str]] = {"histogram": "le", "summary": "quantile"}
+# The base unit of each unit, and how many of it make one. What the catalogue measures is in nanoseconds or bytes.
+_BASES: Final[dict[str, tuple[str, float]]] = {
+    **dict.fromkeys(("native", "nanosecond", "nanoseconds"), ("seconds", 1e9)),
+    "microsecond": ("seconds", 1e6),
+    "millisecond": ("seconds", 1e3),
+    "second": ("seconds", 1),
+    **dict.fromkeys(("byte", "bytes"), ("bytes", 1)),
+    "kilobyte": ("bytes", 1e-3),
+    "megabyte": ("bytes", 1e-6),
+}
 
 
 class Family(NamedTuple):
@@ -38,19 +53,24 @@ class Family(NamedTuple):
     type: Type
     help: str
     labels: frozenset[str]  # that its definitions name; a series may have those of its client's own tags, too
+    divisor: float = 1  # of what was read in the definition's unit
 
 
-def families(metrics: Iterable[Definition]) -> dict[str, Family]:
+def families(metrics: Iterable[Definition], naming: Naming = "guide") -> dict[str, Family]:
     """The family of each metric by the metric's name. Raises ConfigurationError for two that would get in each other's
-    way, and for labels that Prometheus keeps for itself."""
+    way, for labels that Prometheus keeps for itself, and for an unknown naming."""
+    if naming not in NAMINGS:
+        raise one_of("naming", naming, NAMINGS)
     found: dict[str, Family] = {}
     first: dict[str, Definition] = {}
     taken: dict[str, str] = {}
     given = list(metrics)
     for one in given:
         if one.name not in found:
-            named = (tag for other in given if other.name == one.name for tag, _ in other.tags)
-            family = found[one.name] = _family(one, frozenset(map(_label, (*named, *_OVERFLOW))))
+            named = (tag for other in given if other.name == one.name for tag, _ in (*other.tags, *other.fixed))
+            labels = frozenset(map(_label, (*named, *_OVERFLOW)))
+            family = (_family if naming == "guide" else _conventional)(one, labels)
+            found[one.name] = family
             first[one.name] = one
             for name in sample_names(family):
                 other = taken.setdefault(name, one.name)
@@ -73,8 +93,7 @@ def sample_names(family: Family) -> list[str]:
 
 
 def _family(one: Definition, labels: frozenset[str]) -> Family:
-    name = one.name.replace(".", "_")
-    about = f"Occurrences of {one.event}" if one.kind == "counter" else f"{one.measurement} of {one.event}"
+    name, about = one.name.replace(".", "_"), _about(one)
     if one.unit is not None:
         unit = "nanoseconds" if one.unit[1] == "native" else f"{one.unit[1]}s"
         about += f", in {unit}"
@@ -82,6 +101,25 @@ def _family(one: Definition, labels: frozenset[str]) -> Family:
     if one.kind in _TYPES:
         return Family(name, _TYPES[one.kind], about, labels)
     return Family(name.removesuffix(_TOTAL), "counter" if name.endswith(_TOTAL) else "unknown", about, labels)
+
+
+def _conventional(one: Definition, labels: frozenset[str]) -> Family:
+    """As Prometheus advises: the base unit and `_total` end the name, `_count` is for histograms and summaries."""
+    kind = _TYPES.get(one.kind, "counter")
+    name, spec = one.name.replace(".", "_"), CATALOGUE.get(one.event)
+    measured = "" if spec is None else spec.measurements.get(str(one.measurement), "")
+    unit, divisor = _BASES.get(measured if one.unit is None else one.unit[1], ("", 1.0))
+    if kind == "counter":
+        name = name.removesuffix(_TOTAL).removesuffix("_count")
+    if unit:
+        name = f"{name.removesuffix(f'_{unit}')}_{unit}"
+    return Family(name, kind, _about(one), labels, divisor)
+
+
+def _about(one: Definition) -> str:
+    if one.kind == "counter":
+        return f"Occurrences of {one.event}"
+    return f"{one.measurement} of {one.event}"
 
 
 def _check_labels(one: Definition, kind: Type) -> None:

@@ -1,82 +1,104 @@
 """PrometheusReporter: counts the definitions' events and shows the totals to a Prometheus that asks for them.
 
-Emitting threads write into a store of the reporter's own; a thread that reads (`wsnova-scrape`, one for each request,
-or the caller of render) folds it. prometheus_client has the registry and the page, scrape_server.py serves it. Totals
-are exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A forked
-child counts afresh, and serves nothing there until start is called in it.
+Emitting threads write into a store of the reporter's own; a thread that reads (`wsnova-scrape`, one for each request, a
+server's own, or the caller of render) folds it, and makes the page without any lock that an emitter takes. Totals are
+exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A forked child
+counts afresh, and serves nothing there until start is called in it; under a prefork server, where
+PROMETHEUS_MULTIPROC_DIR is set, prometheus_client's own metrics count for all processes together (shared_counts.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import checks, process, telemetry
 from ..client.living import announce, emit_sums
 from ..errors import ConfigurationError, MissingExtra, one_of
-from ..metrics.catalogue import histogram_bounds, prometheus_metrics
+from ..metrics.catalogue import histogram_bounds
 from ..metrics.definitions import Definition, listed
+from ..metrics.prometheus_list import prometheus_metrics
 from ..metrics.registry import HandlerRegistry
-from ..metrics.tally import Reading, TallyStore
-from .families import Family, Labels, families, labels_of, merged
+from ..metrics.tally import Reading
+from .exposition import Found, has_sum, own_labels, text
+from .families import Family, Naming, families
+from .scrape_page import OPENMETRICS, PLAIN, TYPES, ASGIApplication, ScrapePage
 from .scrape_server import ScrapeServer
-from .zero_series import HEARD, ZeroSeries
+from .shared_counts import SharedCounts
+from .totals import Totals
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import WSGIApplication
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric, Sample
 
 PORT: Final = 9568  # that of the Elixir reporter the guide shows
+VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 ADDRESS: Final = "127.0.0.1"  # what a process counts is for others to see only where somebody says so
-_OPENMETRICS: Final = "application/openmetrics-text"
 _PATIENCE: Final = 5.0  # seconds for a start or a stop
 
 
 def _library() -> Any:
     """prometheus_client, for who uses it: importing the package must not need it."""
     try:
-        import prometheus_client
+        import prometheus_client.values
     except ImportError:
         raise MissingExtra("prometheus_client", "prometheus") from None
     return prometheus_client
 
 
-class _Collector:
-    """What a registry of prometheus_client asks: the families with their samples, in the order of the definitions.
-    `created`: with the time since when each counts, which the plain text format has no place for."""
+def _shares(library: Any, environ: Mapping[str, str]) -> bool:
+    """Whether the processes of a prefork server count together. Raises ConfigurationError for what cannot be: the
+    library looks at the variable when it is imported."""
+    folder = environ.get(VARIABLE)
+    if not folder:
+        return False
+    if library.values.ValueClass is library.values.MutexValue:
+        raise ConfigurationError(
+            f"{VARIABLE} was set after prometheus_client had been imported, so this process would count for itself; "
+            "set it in the environment that the server is started in"
+        )
+    if not os.path.isdir(folder):
+        raise ConfigurationError(
+            f"{VARIABLE} is {folder!r}, which is no folder; make one, empty, before the server starts"
+        )
+    return True
 
-    def __init__(
-        self, bus: telemetry.Bus, store: TallyStore, shown: dict[str, Family], zeros: ZeroSeries, *, created: bool
-    ) -> None:
-        self._bus = bus
-        self._store = store
+
+def child_exit(server: object, worker: Any) -> None:
+    """Gunicorn's hook, for gunicorn.conf.py: `from wsnova_statsd.reporters.prometheus import child_exit`. Called in the
+    master once a worker has ended; what it told of its state goes, its counts stay."""
+    if os.environ.get(VARIABLE):
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+class _Collector:
+    """What a registry of prometheus_client asks: the families with their samples, in the order of the definitions, and
+    the time since when each counts."""
+
+    def __init__(self, shown: dict[str, Family], read: Callable[[], Found]) -> None:
         self._families = shown
-        self._zeros = zeros
-        self._created = created
+        self._read = read
 
     def describe(self) -> Iterator[Metric]:
         """The families without samples; a registry that has one of them already refuses."""
         return map(_metric, self._families.values())
 
     def collect(self) -> Iterator[Metric]:
-        """The families as of now. Where one client has tags of its own, every series of a family has their labels."""
-        emit_sums(self._bus)
-        readings: dict[str, dict[Labels, Reading]] = {name: {} for name in self._families}
-        for one in self._store.readings():
-            same, labels = readings[one.name], labels_of(one.tags)
-            same[labels] = merged(same[labels], one, self._families[one.name].type) if labels in same else one
-        self._zeros.complete(readings)
+        """The families as of now."""
+        found = self._read()
         for name, family in self._families.items():
-            metric = _metric(family)
-            own = dict.fromkeys((key for labels in readings[name] for key, _ in labels if key not in family.labels), "")
-            for labels, reading in readings[name].items():
-                metric.samples += _samples(family, own | dict(labels), reading, created=self._created)
+            metric, own = _metric(family), own_labels(family, found[name])
+            for labels, reading in found[name].items():
+                metric.samples += _samples(family, own | dict(labels), reading)
             yield metric
 
 
@@ -86,32 +108,41 @@ def _metric(family: Family) -> Metric:
     return Metric(family.name, family.help, family.type)
 
 
-def _samples(family: Family, labels: dict[str, str], one: Reading, *, created: bool) -> Iterator[Sample]:
+def _samples(family: Family, labels: dict[str, str], one: Reading) -> Iterator[Sample]:
     from prometheus_client.core import Sample
+
+    if family.type in ("unknown", "gauge"):
+        yield Sample(family.name, labels, one.value / family.divisor)
+        return
+    if family.type == "counter":
+        yield Sample(f"{family.name}_total", labels, one.value / family.divisor)
+    if family.type == "histogram":
+        limits = (*(limit / family.divisor for limit in one.bounds), math.inf)
+        for limit, count in zip(limits, (*one.counts, one.value), strict=True):
+            yield Sample(f"{family.name}_bucket", {**labels, "le": _bound(limit)}, count)
+    if family.type != "counter" and has_sum(one):
+        yield Sample(f"{family.name}_count", labels, one.value)
+        yield Sample(f"{family.name}_sum", labels, one.total / family.divisor)
+    yield Sample(f"{family.name}_created", labels, one.created)
+
+
+def _bound(limit: float) -> str:
+    """As the library writes it, which the name of a series depends on."""
     from prometheus_client.utils import floatToGoString
 
     as_go: Callable[[float], str] = floatToGoString
-    if family.type in ("unknown", "gauge"):
-        yield Sample(family.name, labels, one.value)
-        return
-    if family.type == "counter":
-        yield Sample(f"{family.name}_total", labels, one.value)
-    if family.type == "histogram":
-        for bound, count in zip((*one.bounds, math.inf), (*one.counts, one.value), strict=True):
-            yield Sample(f"{family.name}_bucket", {**labels, "le": as_go(bound)}, count)
-    if family.type != "counter" and not any(bound < 0 for bound in one.bounds):  # OpenMetrics: such a sum may fall
-        yield Sample(f"{family.name}_count", labels, one.value)
-        yield Sample(f"{family.name}_sum", labels, one.total)
-    if created:
-        yield Sample(f"{family.name}_created", labels, one.created)
+    return as_go(limit)
 
 
 class PrometheusReporter:
     """Shows `metrics` (None: the guide's list, `ws.prometheus_metrics()`) to Prometheus.
 
+    `naming` is "guide", the names of the guide, or "prometheus", the conventional ones: `_total`, seconds, bytes.
     `registry`: one of prometheus_client, such as its REGISTRY, in which the metrics stand between start and stop, for
-    the server of that one; without it they are served alone. `max_series` is per metric name. Raises MissingExtra
-    without prometheus_client and ConfigurationError for what is not usable, at once. Every method from any thread.
+    the server of that one; without it they are served alone. `max_series` is per metric name. `multiprocess`: whether
+    all processes of a prefork server count together, by conventional names; None: where PROMETHEUS_MULTIPROC_DIR is
+    set. Raises MissingExtra without prometheus_client and ConfigurationError for what is not usable, at once. Every
+    method from any thread.
     """
 
     @checks.by_name
@@ -120,8 +151,10 @@ class PrometheusReporter:
         metrics: Iterable[Definition] | None = None,
         *,
         bus: telemetry.Bus | None = None,
+        naming: Naming = "guide",
         registry: CollectorRegistry | None = None,
         max_series: int = 2000,
+        multiprocess: bool | None = None,
     ) -> None:
         self._library = _library()
         checks.whole("max_series", max_series)
@@ -129,18 +162,39 @@ class PrometheusReporter:
         chosen = prometheus_metrics() if metrics is None else listed(metrics)
         if registry is not None and not callable(getattr(registry, "register", None)):
             raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
-        bounds: dict[str, tuple[float, ...]] = {}
-        store = TallyStore(bounds, max_series)
-        self._handlers = HandlerRegistry(chosen, store)  # says what is no definition
-        bounds |= {one.name: histogram_bounds(one) for one in chosen if one.kind == "distribution"}
-        self._zeros = ZeroSeries(store, chosen, bounds)
-        collector = partial(_Collector, self._bus, store, families(chosen), self._zeros)
-        self._collector, self._dated = collector(created=False), collector(created=True)
+        self._shared = self._shares(multiprocess, naming, registry)
+        HandlerRegistry(chosen)  # says what is no definition
+        shown = self._shown = families(chosen, naming)
+        bounds = {one.name: histogram_bounds(one) for one in chosen if one.kind == "distribution"}
+        self._collector: Totals | SharedCounts
+        if self._shared:
+            self._collector = SharedCounts(self._library, chosen, shown, bounds, max_series)
+        else:
+            self._collector = Totals(chosen, shown, bounds, max_series)
+        self._page = ScrapePage(self._render, lambda: self._running)
         self._given = registry
+        self._registered: _Collector | None = None  # in the given registry, while it runs
         self._lock = threading.Lock()  # guards the fields below
         self._running = False
         self._server: ScrapeServer | None = None
         process.on_fork(self)
+
+    def _shares(self, given: bool | None, naming: Naming, registry: CollectorRegistry | None) -> bool:
+        if given is not None and not checks.flag("multiprocess", given):
+            return False
+        shares = _shares(self._library, os.environ)
+        if given and not shares:
+            raise ConfigurationError(f"multiprocess=True needs {VARIABLE}; name an empty folder in it")
+        if shares and naming != "prometheus":
+            raise ConfigurationError(
+                f"{VARIABLE} is set, and the processes count together by conventional names only; give "
+                "naming='prometheus', or multiprocess=False to show this process alone"
+            )
+        if shares and registry is not None:
+            raise ConfigurationError(
+                "registry is given, but where processes count together the page is made of their files; leave it out"
+            )
+        return shares
 
     def after_fork(self) -> None:
         """In a child: the port is the parent's. The child's copy of its socket would keep it taken."""
@@ -183,28 +237,28 @@ class PrometheusReporter:
 
     def _begin_locked(self) -> None:
         if self._given is not None:
+            read = self._collector.read if isinstance(self._collector, Totals) else dict
+            collector = _Collector(self._shown, read)
             try:
-                self._given.register(self._dated)
+                self._given.register(collector)
             except ValueError as error:
                 raise ConfigurationError(
                     f"the given registry has some of these metrics already ({error}); give each reporter its own"
                 ) from None
-        self._handlers.attach(self._bus)
-        self._bus.attach_many((__name__, id(self)), HEARD, self._zeros.hear)
+            self._registered = collector
+        self._collector.attach(self._bus)
         self._running = True
 
     def _end_locked(self) -> None:
         self._running = False
-        self._handlers.detach()
-        self._bus.detach((__name__, id(self)))
-        if self._given is not None:
+        self._collector.detach()
+        if self._given is not None and self._registered is not None:
             with contextlib.suppress(KeyError):  # it was taken out
-                self._given.unregister(self._dated)
+                self._given.unregister(self._registered)
 
     def _serve(self, port: int, address: str) -> ScrapeServer:
-        page = self._page() if self._given is None else self._library.make_wsgi_app(self._given)
         try:
-            server = ScrapeServer(address, port, page)
+            server = ScrapeServer(address, port, self._page.wsgi)
         except (OSError, TypeError, ValueError) as error:  # an address that is no text, or no name
             raise ConfigurationError(
                 f"the Prometheus metrics cannot be served on port {port} of {address!r} ({error}); "
@@ -212,23 +266,6 @@ class PrometheusReporter:
             ) from error
         server.start()
         return server
-
-    def _registry_of(self, collector: _Collector) -> CollectorRegistry:
-        registry: CollectorRegistry = self._library.CollectorRegistry()  # new: a parent may hold its lock in a child
-        registry.register(collector)
-        return registry
-
-    def _page(self) -> WSGIApplication:
-        """What is served: as OpenMetrics dated, as plain text not."""
-        text, dated = (self._library.make_wsgi_app(self._registry_of(one)) for one in (self._collector, self._dated))
-        encoder_for = self._library.exposition.choose_encoder
-
-        def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            _, content_type = encoder_for(environ.get("HTTP_ACCEPT", ""))
-            chosen: WSGIApplication = dated if content_type.startswith(_OPENMETRICS) else text
-            return chosen(environ, start_response)
-
-        return page
 
     @property
     def running(self) -> bool:
@@ -266,7 +303,41 @@ class PrometheusReporter:
     # -- showing ------------------------------------------------------------------------------------------------------
 
     def render(self) -> str:
-        """This reporter's metrics as of now, in the text format of Prometheus."""
+        """This reporter's metrics as of now, in the text format of Prometheus; where processes count together, all that
+        stands in their files."""
         process.in_child()
-        text: bytes = self._library.generate_latest(self._collector)
-        return text.decode()
+        return self._of_files(PLAIN).decode() if self._shared else self._of_own(dated=False)
+
+    def wsgi_app(self) -> WSGIApplication:
+        """A WSGI application to mount: the metrics and, under `/health`, whether this reporter counts. With a given
+        registry it shows all that stands in there."""
+        return self._page.wsgi
+
+    def asgi_app(self) -> ASGIApplication:
+        """The same as an ASGI application."""
+        return self._page.asgi
+
+    def _render(self, form: str) -> bytes:
+        process.in_child()
+        if self._shared:
+            return self._of_files(form)
+        if self._given is not None:
+            return self._of_registry(self._given, form)
+        return self._of_own(dated=form == OPENMETRICS).encode()
+
+    def _of_own(self, *, dated: bool) -> str:
+        assert isinstance(self._collector, Totals)
+        return text(self._shown, self._collector.read(), _bound, dated=dated)
+
+    def _of_files(self, form: str) -> bytes:
+        from prometheus_client import multiprocess
+
+        emit_sums(self._bus)
+        registry = self._library.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return self._of_registry(registry, form)
+
+    def _of_registry(self, registry: CollectorRegistry, form: str) -> bytes:
+        encode, _ = self._library.exposition.choose_encoder(TYPES[form])
+        page: bytes = encode(registry)
+        return page

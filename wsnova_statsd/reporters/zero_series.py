@@ -1,4 +1,5 @@
-"""Series at 0 for clients of which nothing has occurred yet: Prometheus computes a rise only from a value before it.
+"""Series at 0 for clients of which nothing has occurred yet, as Prometheus computes a rise only from a value before it;
+and no state of a client that is closed.
 
 They stand in no store and take no place of a real series; all that is kept is which clients there are. `hear` is
 attached to the bus and runs in any emitting thread, `complete` in any thread that reads. No lock.
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from .. import wire
 from ..events import CLIENT_CLOSED, CLIENT_OPENED
 from ..metrics.definitions import Definition
 from ..metrics.store import Store
@@ -34,7 +36,15 @@ class ZeroSeries:
         bounds: Mapping[str, tuple[float, ...]],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._metrics = [one for one in metrics if one.kind != "gauge"]
+        given = list(metrics)
+        self._metrics = [one for one in given if one.kind != "gauge"]
+        # The states of clients, and the label that says whose each is.
+        self._states = {
+            one.name: labels_of([f"{tag}:x"])[0][0]
+            for one in given
+            for tag, key in one.tags
+            if one.state and key == "client_id"
+        }
         self._bounds = bounds
         self._clock = clock
         self.forget()
@@ -43,7 +53,7 @@ class ZeroSeries:
     def forget(self) -> None:
         """In a child: the clients are the parent's."""
         self._clients: dict[str, tuple[dict[str, Any], float]] = {}  # what was told of each, and since when
-        self._closed: dict[str, None] = {}  # the longest ago first
+        self._closed: dict[str, str] = {}  # the longest ago first, each with its label's value
 
     def hear(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
         """One of HEARD."""
@@ -52,7 +62,7 @@ class ZeroSeries:
             return
         if event == CLIENT_CLOSED:
             if client in self._clients:
-                self._closed[client] = None
+                self._closed[client] = wire.clean_tag(f"client:{wire.text(client)}").partition(":")[2]
             return
         self._closed.pop(client, None)
         for gone in list(self._closed)[: len(self._clients) + 1 - MOST_CLIENTS]:
@@ -63,7 +73,12 @@ class ZeroSeries:
             self._clients[client] = dict(metadata), since
 
     def complete(self, readings: Mapping[str, dict[Labels, Reading]]) -> None:
-        """Add the zeros to what was read, by name and labels; a real series has been there since its client has."""
+        """Add the zeros to what was read, by name and labels, and take out the states of closed clients; a real series
+        has been there since its client has."""
+        gone = frozenset(self._closed.copy().values())
+        for name, label in self._states.items() if gone else ():
+            for labels in [one for one in readings[name] if dict(one).get(label) in gone]:
+                del readings[name][labels]
         now = self._clock()
         for client, (opened, since) in self._clients.copy().items():
             closed, fresh = client in self._closed, now - since < _EMPTY_FOR
