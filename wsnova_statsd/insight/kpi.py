@@ -325,7 +325,7 @@ class KpiTracker:
                     changes -= not its_turn
                     history.told = up
                 history.ended = history.closed and (up is None or up == history.told)
-            self._tell(rows, {"client_id": client_id})
+            self._tell(rows, {"client_id": client_id, **history.own})
             self._gauges(
                 reporter, rows, self._state_tags(history.tags), {} if last or history.ended else history.left, now
             )

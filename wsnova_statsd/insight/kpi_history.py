@@ -49,7 +49,7 @@ class History:
     __slots__ = (
         *("_alarmed", "_dialling", "_errors", "_on_purpose", "_shaky", "_shared", "_silent_ns"),
         *("_sketch", "_stable_ns", "_windows"),
-        *("blind_since_ns", "closed", "ended", "first_ns", "left", "number", "tags", "told", "up", "window"),
+        *("blind_since_ns", "closed", "ended", "first_ns", "left", "number", "own", "tags", "told", "up", "window"),
     )
 
     def __init__(
@@ -63,6 +63,7 @@ class History:
         shared: bool = False,
     ) -> None:
         self.tags: tuple[str, ...] = tags
+        self.own: Metadata = {}  # the client's own tags, for the events that are emitted of it
         self.number = number
         self.first_ns = now_ns
         self.window: Window = windows[0]
@@ -109,6 +110,7 @@ class History:
         """What the client itself says, at its start or to a tracker that came later. News where nothing is known."""
         self.closed = self.ended = False
         self.tags = (*self.tags[:1], *(own_tags(metadata) if self.tags else ()))
+        self.own = {key: metadata[key] for key in (events.TAGS,) if key in metadata}
         if self.up is None and "up" in measurements:
             (self._up if measured(measurements, "up") else self._down)(now_ns)
 

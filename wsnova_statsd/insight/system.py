@@ -83,9 +83,10 @@ _FIGURES: Final[Mapping[str, Callable[[Any], float]]] = {
 class _Beats:
     """The heartbeats of one client since the last sample."""
 
-    __slots__ = ("answered", "missed", "rtt")
+    __slots__ = ("answered", "missed", "own", "rtt")
 
-    def __init__(self) -> None:
+    def __init__(self, own: Mapping[str, Any]) -> None:
+        self.own = own  # the client's own tags, as metadata: by the next sample the client may be closed
         self.answered = self.missed = self.rtt = 0
 
     def figures(self) -> dict[str, float]:
@@ -183,15 +184,17 @@ class SystemSampler:
                 self._begin_locked()
             if event in (_ANSWERED, _MISSED):
                 try:
-                    self._count_locked(event, measurements, metadata.get("client_id"))
+                    self._count_locked(event, measurements, metadata)
                 except Absurd:
                     self.skipped += 1
 
-    def _count_locked(self, event: str, measurements: Mapping[str, Any], client_id: object) -> None:
-        rtt = measured(measurements, "rtt") if event == _ANSWERED else 0
+    def _count_locked(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        client_id, rtt = metadata.get("client_id"), measured(measurements, "rtt") if event == _ANSWERED else 0
         if not isinstance(client_id, str):
             raise Absurd("client_id")
-        beats = self._beats.setdefault(client_id, _Beats())
+        beats = self._beats.setdefault(
+            client_id, _Beats({key: metadata[key] for key in (events.TAGS,) if key in metadata})
+        )
         if event == _ANSWERED:
             beats.rtt = rtt
             beats.answered += 1
@@ -208,7 +211,7 @@ class SystemSampler:
         worker = self._given_worker or WORKERS.current()
         self._tell(self._figures(begun), None, worker)
         clients = {client_id: beats.figures() for client_id, beats in heard.items()}
-        known: dict[str, Mapping[str, Any]] = {}
+        known = {client_id: beats.own for client_id, beats in heard.items()}
         for whose, link in links(self._bus):
             known[whose["client_id"]] = whose
             if link is not None:
