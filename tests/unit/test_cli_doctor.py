@@ -82,7 +82,7 @@ def test_a_reporter_that_is_switched_off_is_the_first_thing_told(
 
 def _origin(**given: Any) -> str:
     where = {"host": None, "port": None, "socket_path": None, **given}
-    return doctor._origin(where, settings.address(**where)).told
+    return doctor._origin(where, settings.address(**where)).message
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_what_cannot_be_a_name_is_told_as_such(host: str) -> None:
     """No resolver is asked for it, and no traceback is printed."""
     (hop,) = udp_hops(Address(host, 8125, None))
     assert (hop.name, hop.result) == ("resolve", doctor_hops.FAILED)
-    assert host in hop.told
+    assert host in hop.message
 
 
 def test_an_address_without_a_way_to_it_fails_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_an_address_without_a_way_to_it_fails_to_connect(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "socket", no_way)
     hops = list(udp_hops(Address("h", 1, None)))
     assert [(hop.name, hop.result) for hop in hops] == [("resolve", "ok"), ("connect", "failed")]
-    assert hops[1].told == "256.0.0.1, 256.0.0.2: Network is unreachable"
+    assert hops[1].message == "256.0.0.1, 256.0.0.2: Network is unreachable"
 
 
 # -- what is printed
@@ -195,7 +195,7 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert main(["doctor", "--json", "--host", "h"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["address"], document["ok"]) == ("h:8125", True)
-    assert document["hops"][1] == {"hop": "listen", "result": "unsure", "told": "b", "advice": "c"}
+    assert document["hops"][1] == {"hop": "listen", "result": "unsure", "message": "b", "advice": "c"}
 
 
 # -- who holds a socket

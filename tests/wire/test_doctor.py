@@ -147,7 +147,7 @@ def test_a_missing_socket_is_status_1_also_as_json(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["ok"] is False
     assert [(hop["hop"], hop["result"]) for hop in document["hops"]] == [("address", "ok"), ("file", "failed")]
-    assert document["hops"][1]["told"] == f"{tmp_path}/dsd.socket is not there"
+    assert document["hops"][1]["message"] == f"{tmp_path}/dsd.socket is not there"
 
 
 # -- Unix sockets
@@ -157,7 +157,7 @@ def test_a_file_that_is_no_socket_is_told(tmp_path: Path) -> None:
     """What Docker puts in the place of a mount that was missing is a folder."""
     (hop,) = unix_hops(str(tmp_path), 8192)
     assert (hop.name, hop.result) == ("file", "failed")
-    assert f"{tmp_path} is no socket (d" in hop.told
+    assert f"{tmp_path} is no socket (d" in hop.message
 
 
 def test_a_socket_file_that_nobody_listens_on_is_told(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_socket_file_that_nobody_listens_on_is_told(tmp_path: Path) -> None:
         pass
     *_, hop = unix_hops(str(tmp_path / "dsd.socket"), 8192)
     assert (hop.name, hop.result) == ("connect", "failed")
-    assert "Connection refused" in hop.told
+    assert "Connection refused" in hop.message
     assert hop.advice.startswith("nobody holds it, the file is a leftover")
 
 
@@ -181,7 +181,7 @@ def test_an_agent_that_does_not_read_is_told(tmp_path: Path, monkeypatch: pytest
                 filler.sendto(b"x:1|c", str(path))
         hops = list(unix_hops(str(path), 8192))
     assert [(hop.name, hop.result) for hop in hops[-2:]] == [("listen", "ok"), ("send", "failed")]
-    assert hops[-1].told == "the queue is full and stayed so for 0.05 s: the Agent does not read"
+    assert hops[-1].message == "the queue is full and stayed so for 0.05 s: the Agent does not read"
 
 
 def test_a_datagram_that_is_too_large_for_the_system_is_told(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_socket_that_one_may_not_write_to_is_told() -> None:
     finally:
         shutil.rmtree(folder)
     assert (hop.name, hop.result) == ("connect", "failed")
-    assert "Permission denied" in hop.told
+    assert "Permission denied" in hop.message
     assert hop.advice.startswith("let this user write to it")
 
 
@@ -227,7 +227,7 @@ def test_the_kind_of_a_socket_has_to_be_the_one_named(tmp_path: Path) -> None:
         ):
             hops = {hop.name: hop for hop in unix_hops(f"{scheme}{tmp_path}/{kind}", 8192)}
             assert (scheme, kind, hops["connect"].result) == (scheme, kind, result)
-            assert (f"{kind} socket" in hops["connect"].told) == (result == "ok")
+            assert (f"{kind} socket" in hops["connect"].message) == (result == "ok")
 
 
 def test_a_stream_is_sent_packets_with_their_length(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_silence_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     with DogStatsDReceiver() as receiver:
         *_, hop = udp_hops(Address(receiver.host, receiver.port, None))
     assert (hop.name, hop.result) == ("listen", "unsure")
-    assert hop.told == "UDP does not answer: no proof that somebody listens"
+    assert hop.message == "UDP does not answer: no proof that somebody listens"
 
 
 def test_a_receiver_on_every_address_and_version_is_found() -> None:
@@ -262,7 +262,7 @@ def test_a_receiver_on_every_address_and_version_is_found() -> None:
         *_, hop = udp_hops(Address("::1", receiver.port, None))
     assert hop.name == "listen"
     assert hop.result == ("ok" if LINUX else "unsure")
-    assert not LINUX or f"holds :: port {receiver.port}" in hop.told
+    assert not LINUX or f"holds :: port {receiver.port}" in hop.message
 
 
 # -- the whole way
@@ -275,9 +275,9 @@ def test_what_was_lost_on_the_way_is_named_with_its_cause(tmp_path: Path) -> Non
         assert deliver({"socket_path": str(path)}).result == "ok"
     hop = deliver({"socket_path": str(path)})
     assert (hop.name, hop.result) == ("deliver", "failed")
-    assert hop.told.startswith("lost: metric, event, service check (")
-    assert "FileNotFoundError" in hop.told
-    assert hop.told.endswith("handed over: nothing")
+    assert hop.message.startswith("lost: metric, event, service check (")
+    assert "FileNotFoundError" in hop.message
+    assert hop.message.endswith("handed over: nothing")
 
 
 def test_nothing_of_the_doctor_is_left_behind(tmp_path: Path) -> None:

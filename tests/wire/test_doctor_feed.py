@@ -80,8 +80,8 @@ def test_every_hop_is_timed_on_one_connection_that_is_closed_in_order() -> None:
         assert server.connections == 1
     assert _results(hops) == [(name, OK) for name in WAY]
     assert all(hop.seconds is not None and 0 < hop.seconds < 5 for hop in hops)
-    assert re.fullmatch(r"the first is of type trade, 26 bytes, after [\d.]+ [µm]?s", hops[3].told)
-    assert re.fullmatch(r"there and back in [\d.]+ [µm]?s", hops[4].told)
+    assert re.fullmatch(r"the first is of type trade, 26 bytes, after [\d.]+ [µm]?s", hops[3].message)
+    assert re.fullmatch(r"there and back in [\d.]+ [µm]?s", hops[4].message)
 
 
 def test_a_feed_under_tls_tells_of_its_certificate() -> None:
@@ -90,7 +90,9 @@ def test_a_feed_under_tls_tells_of_its_certificate() -> None:
     with WebSocketServer(send_messages([TRADE]), ssl=serving) as server:
         hops = _hops(f"wss://localhost:{server.port}/x", ssl=trusting)
     assert _results(hops) == [(name, OK) for name in (*WAY[:2], "TLS", *WAY[2:])]
-    assert re.match(r"TLSv1\.3; certificate of .+, signed by .+, a trusted chain.*, \d+ days left, after", hops[2].told)
+    assert re.match(
+        r"TLSv1\.3; certificate of .+, signed by .+, a trusted chain.*, \d+ days left, after", hops[2].message
+    )
 
 
 def test_a_certificate_that_ends_soon_is_told_before_it_does() -> None:
@@ -102,14 +104,14 @@ def test_a_certificate_that_ends_soon_is_told_before_it_does() -> None:
     with WebSocketServer(send_messages([TRADE]), ssl=serving) as server:
         hop = _hops(f"wss://localhost:{server.port}/", ssl=trusting)[2]
     assert (hop.name, hop.result, hop.advice) == ("TLS", UNSURE, "have the certificate renewed")
-    assert ", 5 days left" in hop.told
+    assert ", 5 days left" in hop.message
 
 
 def test_a_certificate_that_nobody_trusts_is_a_failure_with_what_to_do() -> None:
     with WebSocketServer(ssl=tls_contexts()[0]) as server:
         hop = _hops(f"wss://localhost:{server.port}/")[-1]
     assert (hop.name, hop.result) == ("TLS", FAILED)
-    assert "certificate verify failed" in hop.told
+    assert "certificate verify failed" in hop.message
     assert "name its file in SSL_CERT_FILE" in hop.advice
 
 
@@ -130,10 +132,10 @@ def test_each_hop_may_fail_and_is_the_last_then(nobody: str) -> None:
         }
     for name, hops in failures.items():
         assert (hops[-1].name, hops[-1].result) == (name, FAILED)
-        assert hops[-1].told
+        assert hops[-1].message
         assert hops[-1].advice
         assert all(hop.result == OK for hop in hops[:-1])
-    assert "403" in failures["upgrade"][-1].told
+    assert "403" in failures["upgrade"][-1].message
 
 
 def _going_away() -> str:
@@ -173,7 +175,7 @@ def test_the_clocks_differ_by_what_messages_say() -> None:
         with WebSocketServer(script(apart)) as server:
             hop = _hops(server.url, protocol=_Dated())[-1]
         assert (hop.name, hop.result) == ("clock", result)
-        assert words in hop.told
+        assert words in hop.message
         assert hop.seconds == pytest.approx(apart, abs=2)
 
 
@@ -187,7 +189,7 @@ def test_json_rpc_is_asked_as_it_wants_to_be() -> None:
 
     with WebSocketServer(script) as server:
         hops = _hops(server.url, protocol=ws.JsonRpcProtocol(), subscriptions=("btc",))
-    assert "of type response" in hops[3].told
+    assert "of type response" in hops[3].message
 
 
 def test_what_the_protocol_cannot_read_is_told_without_its_text() -> None:
@@ -199,10 +201,10 @@ def test_what_the_protocol_cannot_read_is_told_without_its_text() -> None:
     ):
         unread = _hops(rubbish.url, protocol=ws.JsonProtocol())[3]
         typed = _hops(odd.url)[3]
-    assert unread.told.startswith("the first is one that the protocol cannot read (JSONDecodeError")
-    assert "hunter2" not in unread.told
-    assert typed.told.isprintable()
-    assert len(typed.told) < 150
+    assert unread.message.startswith("the first is one that the protocol cannot read (JSONDecodeError")
+    assert "hunter2" not in unread.message
+    assert typed.message.isprintable()
+    assert len(typed.message) < 150
 
 
 def test_a_proxy_stands_in_the_place_of_name_and_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,10 +215,10 @@ def test_a_proxy_stands_in_the_place_of_name_and_tcp(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         hops = _hops(server.url, proxy="env")
     assert _results(hops) == [(name, OK) for name in ("proxy", *WAY[2:])]
-    assert "(from http_proxy) opened a way" in hops[0].told
+    assert "(from http_proxy) opened a way" in hops[0].message
     failed = _hops(server.url, proxy="env")[-1]
     assert (failed.name, failed.result) == ("proxy", FAILED)
-    assert "nothing listens" in failed.told
+    assert "nothing listens" in failed.message
 
 
 @pytest.fixture
@@ -233,7 +235,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(doctor_feed, "_DIAL_SECONDS", 0.3)
     hop = _hops(f"ws://127.0.0.1:{listening}/")[-1]
     assert (hop.name, hop.result) == ("upgrade", FAILED)
-    assert "0.3 s" in hop.told
+    assert "0.3 s" in hop.message
 
 
 def _doctor(*arguments: str) -> subprocess.CompletedProcess[str]:

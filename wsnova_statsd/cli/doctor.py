@@ -91,7 +91,7 @@ def _tell(args: argparse.Namespace, way: Iterator[Hop], of: Mapping[str, Any], u
     for hop in way:
         hops.append(hop)
         if not args.json:
-            _print(f"{_MARKS[hop.result]:<5} {hop.name:<8} {hop.told}{'; ' if hop.advice else ''}{hop.advice}")
+            _print(f"{_MARKS[hop.result]:<5} {hop.name:<8} {hop.message}{'; ' if hop.advice else ''}{hop.advice}")
     results = [hop.result for hop in hops]
     if args.json:
         told = [_document(hop) for hop in hops]
@@ -106,7 +106,7 @@ def _tell(args: argparse.Namespace, way: Iterator[Hop], of: Mapping[str, Any], u
 
 def _document(hop: Hop) -> dict[str, Any]:
     seconds = {} if hop.seconds is None else {"seconds": round(hop.seconds, 6)}
-    return {"hop": hop.name, "result": hop.result, "told": hop.told, "advice": hop.advice, **seconds}
+    return {"hop": hop.name, "result": hop.result, "message": hop.message, "advice": hop.advice, **seconds}
 
 
 def _hops(where: Mapping[str, Any], address: Address) -> Iterator[Hop]:

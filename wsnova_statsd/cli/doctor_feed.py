@@ -131,7 +131,7 @@ class _Way:
 def _timed(hop: Hop, began: float) -> Hop:
     """The hop with how long it took."""
     seconds = time.perf_counter() - began
-    return replace(hop, told=f"{hop.told}, after {time_of(seconds)}", seconds=seconds)
+    return replace(hop, message=f"{hop.message}, after {time_of(seconds)}", seconds=seconds)
 
 
 def _failed(name: str, error: ConnectionFailed) -> Hop:

@@ -50,12 +50,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One hop: `told` is what was tried and what came of it, `advice` what to do, `seconds` what it took, if it was
+    """One hop: `message` is what was tried and what came of it, `advice` what to do, `seconds` what it took, if it was
     timed."""
 
     name: str
     result: str  # OK, UNSURE or FAILED
-    told: str
+    message: str
     advice: str = ""
     seconds: float | None = None
 
