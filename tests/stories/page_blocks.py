@@ -1,4 +1,4 @@
-"""The blocks and tables of a page of examples/, and how a block of Python is run: as it stands there, but for the URL."""
+"""The blocks and tables of a page of examples/, and how a block is run: as it stands there, but for the feed's URL."""
 
 import inspect
 import re

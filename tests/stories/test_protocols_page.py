@@ -9,6 +9,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.stories.page_blocks import Page, code
+from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.metrics import capture_metrics
 from wsnova_statsd.testing.server import WebSocketServer, answers, send_messages
 
@@ -49,7 +50,7 @@ def test_json_rpc_subscribes_in_one_request_and_asks(capsys: pytest.CaptureFixtu
 
 
 def test_a_typed_client_gives_what_decode_made(capsys: pytest.CaptureFixture[str]) -> None:
-    """The annotations are accepted by a strict checker in tests/typing, as they stand here."""
+    """What checkers say of it is tested in tests/typing."""
     with WebSocketServer(send_messages(['{"price": 1.5}'])) as feed:
         names = PAGE.run("class Ticks", feed.url)
     assert names["tick"] == names["Tick"](1.5)
@@ -79,3 +80,29 @@ def test_a_field_that_names_the_type_is_on_the_page(type_: str) -> None:
     assert ws.JsonProtocol[Any]().message_type({type_: "trade", "x": "y"}) == "trade"
     sentence = PAGE.text.split("uses the first string among the fields")[1].split(". A reply")[0]
     assert f"`{type_}`" in sentence
+
+
+def test_a_plain_protocol_neither_subscribes_nor_asks() -> None:
+    with WebSocketServer() as echoes, ws.Client(echoes.url, protocol=ws.Protocol()) as client:
+        for call in (client.subscribe, client.request):
+            with pytest.raises(ws.errors.ConfigurationError, match="cannot"):
+                call("trades.BTC")
+
+
+class _Faulty(ws.JsonProtocol[Any]):
+    def message_type(self, message: Any) -> str:
+        raise ValueError("no type")
+
+
+def test_what_raises_costs_what_the_table_says() -> None:
+    """Decode, message_type and encode, on one connection that goes on."""
+    script = send_messages(["no JSON", '{"price": 1.5}'])
+    with WebSocketServer(script) as feed, capture_events() as events:
+        with ws.Client(feed.url, profile="financial", protocol=_Faulty()) as client:
+            assert client.receive(timeout=5) == {"price": 1.5}
+            with pytest.raises(ws.errors.EncodeError):
+                client.send(object())
+        assert feed.connections == 1
+    faults = [one.metadata["error_type"] for one in events.of(ws.events.ERROR_OCCURRED)]
+    assert faults == [*code([row[1].partition(";")[0] for row in PAGE.table("what raises")][:2]), "encode"]
+    assert [one.metadata["type"] for one in events.of(ws.events.MESSAGE_RECEIVED)] == ["invalid", "unknown"]
