@@ -7,7 +7,7 @@ import pytest
 import wsnova_statsd as ws
 from tests.stories.page_blocks import Page, code
 from wsnova_statsd.profiles import PROFILES
-from wsnova_statsd.redaction import SENSITIVE
+from wsnova_statsd.redaction import SENSITIVE, filter_metadata
 from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.server import WebSocketServer, send_messages
 
@@ -43,8 +43,16 @@ def test_a_filter_of_ones_own_decides_what_a_handler_sees(capsys: pytest.Capture
 
 
 def test_the_sensitive_words_are_listed_in_their_order() -> None:
-    sentence = PAGE.text.split("A key is sensitive if")[1].split("\n\n")[0].split("or neither:")[1]
+    sentence = PAGE.text.split("A key is sensitive if")[1].split("Bodies and headers")[0].split("or neither:")[1]
     assert tuple(re.findall(r"`(\w+)`", sentence)) == SENSITIVE
+
+
+def test_the_keys_of_bodies_and_headers_are_dropped() -> None:
+    """Each that the page names; a word also within a longer key."""
+    words, whole = PAGE.text.split("Bodies and headers are keys with the word")[1].split("\n\n")[0].split("the keys")
+    keys = [f"last_{word}" for word in code([words])] + code([whole])
+    assert len(keys) == 8
+    assert filter_metadata({**dict.fromkeys(keys, "x"), "channel": "trades"}) == {"channel": "trades"}
 
 
 def test_the_table_of_the_filter_says_what_each_profile_does() -> None:
