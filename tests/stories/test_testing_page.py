@@ -46,7 +46,7 @@ def test_the_tables_name_what_the_kit_has() -> None:
     assert {found[0] for found in scripts if found} <= {*testing.__all__}
     questions = re.findall(r"(?:metrics)?\.(\w+)", " ".join(code([row[0] for row in PAGE.table("question")])))
     assert {*questions} - {*dir(testing.CapturedMetrics)} == set()
-    others = PAGE.text.split("\nOthers are ")[1].split("\n")[0]
+    others = PAGE.text.split("Other scripts are ")[1].split("; ")[0]
     assert {*code([others])} <= {*tcp.__all__}
 
 
