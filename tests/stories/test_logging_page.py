@@ -34,9 +34,8 @@ def test_one_line_logs_what_the_level_asks_for(caplog: pytest.LogCaptureFixture)
         ws.telemetry.execute(ws.events.CONNECTION_COMPLETED, {"duration": 1_500_000}, {"client_id": "md-1"})
         ws.telemetry.execute(ws.events.MESSAGE_RECEIVED, {"size": 5}, {"client_id": "md-1", "type": "trade"})
         assert not ws.telemetry.list_handlers(ws.events.MESSAGE_RECEIVED)
-    assert [(one.name, one.getMessage()) for one in caplog.records] == [
-        ("wsnova_statsd.events", "Connection established in 1.5ms")
-    ]
+    said = [one.getMessage() for one in caplog.records if one.name == "wsnova_statsd.events"]
+    assert said == ["Connection established in 1.5ms"]
 
 
 @pytest.mark.usefixtures("feed_logger")
