@@ -7,6 +7,7 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.pages import files
+from tests.stories.page_blocks import Page
 from tests.stories.test_examples import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -73,3 +74,11 @@ def test_what_a_page_refers_to_is_there(name: str) -> None:
     written = files(f"{name}.md")
     for other in set(re.findall(r"`([\w.]+\.(?:md|py))`", _page(name))):
         assert other in written or Path(EXAMPLES / other).is_file(), other
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_block_of_a_guide_has_at_most_40_lines(name: str) -> None:
+    """As a program of examples/ has."""
+    sizes = [len(block.splitlines()) for block in Page(name).python]
+    assert sizes
+    assert max(sizes) <= 40
