@@ -125,7 +125,8 @@ def test_the_caps_are_those_of_the_code() -> None:
         "what waits for a slow handler": client["max_buffered_bytes"].default // 2**20,
         "events and service checks that wait for the Agent": outbox.CAPACITY,
         "alerts that wait for one function": 100,
-        "clients with KPIs of their own, or remembered by an alert rule": MAX_CLIENTS,
+        "clients with KPIs of their own": MAX_CLIENTS,
+        "clients that an alert rule remembers": 1000,
         "clients with zeros in Prometheus": zero_series.MOST_CLIENTS,
     }
     assert {what: int(re.sub(r"\D.*", "", cap.replace(",", ""))) for what, cap in caps.items()} == numbers
