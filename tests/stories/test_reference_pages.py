@@ -1,8 +1,10 @@
-"""The pages about metrics and configuration: their programs run, and what they say of numbers is so."""
+"""The pages on metrics, configuration and deviations: their programs run, and their numbers and names are the code's."""
 
 import inspect
 import re
+import shlex
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ import pytest
 import wsnova_statsd as ws
 from tests.stories.test_examples import ROOT
 from wsnova_statsd import wire
+from wsnova_statsd.cli.main import main
 from wsnova_statsd.client.message_types import MAX_LENGTH, MAX_TYPES
-from wsnova_statsd.dashboards.shipped import CHECKS
+from wsnova_statsd.dashboards.shipped import CHECKS, shipped
 from wsnova_statsd.errors import ConfigurationError
 from wsnova_statsd.insight.kpi import MAX_CLIENTS
+from wsnova_statsd.metrics import guide
 from wsnova_statsd.metrics.application import ApplicationMetrics
 from wsnova_statsd.reporters import outbox, zero_series
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
@@ -131,3 +135,40 @@ def test_the_caps_are_those_of_the_code() -> None:
     }
     assert {what: int(re.sub(r"\D.*", "", cap.replace(",", ""))) for what, cap in caps.items()} == numbers
     assert (MAX_LENGTH, wire.MAX_NAME, outbox.MAX_AGE) == (64, 200, 3600)
+
+
+@pytest.mark.parametrize("name", ["boards", "configuration", "cost", "deviations", "metrics", "prometheus"])
+def test_what_a_page_names_is_there(name: str) -> None:
+    """Metrics, checks and events by their whole names; what `ws.` has; and other pages."""
+    text, known = _page(f"{name}.md"), {*shipped(ws.statsd_metrics()), *CHECKS}
+    for metric in re.findall(r"`(websocket\.[a-z0-9_.]+)`", text):
+        assert metric in known or any(one.startswith(metric) for one in known if metric.endswith(".")), metric
+    for event in re.findall(r"`(telemetry\.\w+\.\w+)`", text):
+        assert event in ws.events.UNLISTED, event
+    for path in re.findall(r"\bws\.([A-Za-z_][\w.]*\w)", text):
+        attrgetter(path)(ws)
+
+
+def test_the_guides_faults_are_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that the page shows."""
+    page = _page("deviations.md")
+    (command,) = re.findall(r"^```sh\n(.*)\n```$", page, re.MULTILINE)
+    assert main(shlex.split(command)[1:]) == 1
+    assert f"```text\n{capsys.readouterr().out}```" in page
+
+
+def test_the_deviations_count_the_guides_own() -> None:
+    """25 events: those of the catalogue but for what was added."""
+    page = _page("deviations.md")
+    added = [
+        *(ws.events.HEARTBEAT_SENT, ws.events.HEARTBEAT_RECEIVED, ws.events.HEARTBEAT_MISSED),
+        *(ws.events.MESSAGE_PROCESS_SLOW, ws.events.MESSAGE_PROCESS_STUCK, ws.events.MESSAGE_BATCH_PROCESSED),
+        ws.events.SYSTEM_SAMPLED,
+    ]
+    assert len(set(ws.events.CATALOGUE) - set(added)) == 25
+    assert "the names of its 25 events" in page
+    for event in added:
+        short = event.removeprefix(ws.events.PREFIX)
+        assert f"`{short}`" in page or f"`.{short.rpartition('.')[2]}`" in page, short
+    assert len(guide.DEFINITIONS) == 9
+    assert len(guide.QUERIES) == 4

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 import wsnova_statsd as ws
+from wsnova_statsd.dashboards.lint import lint_guide
 from wsnova_statsd.dashboards.shipped import Shipped, shipped
 from wsnova_statsd.events import CATALOGUE, PREFIX, EventSpec
 from wsnova_statsd.profiles import PROFILES, Profile
@@ -161,6 +162,11 @@ def _row(guide: Family, conventional: Family) -> list[str]:
     return [code(guide.name), code(name), conventional.type, code(*sorted(conventional.labels - {"overflow"}))]
 
 
+def _faults() -> str:
+    """What the linter finds in the guide, as the command prints it."""
+    return f"```text\n{lint_guide()}\n```\n"
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "the ten main metrics": _main,
     **{f"metrics: {name}": partial(_metrics, name) for name in GROUPS},
@@ -171,4 +177,5 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "profiles: values": _profile_values,
     "prometheus: the guide's list": partial(_exposed, further=False),
     "prometheus: the complete list": partial(_exposed, further=True),
+    "the guide's faults": _faults,
 }
