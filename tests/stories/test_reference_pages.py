@@ -1,4 +1,4 @@
-"""The pages on metrics, configuration and deviations: their programs run, and their numbers and names are the code's."""
+"""The pages on metrics, configuration and deviations: their programs run, their numbers and names are the code's."""
 
 import inspect
 import re

@@ -116,7 +116,7 @@ def _profile_events() -> str:
     """What each profile emits, by category."""
     switched = {name: [spec for spec in CATALOGUE.values() if spec.category == name and spec.toggle] for name in GROUPS}
     always = [spec for spec in CATALOGUE.values() if spec.category == "message" and not spec.toggle]
-    rows = {**switched, "message: sums, slow and stuck ones": always}
+    rows = {**switched, code(*(_short(spec.name) for spec in always)): always}
     cells = [[name, *(_share(profile, specs) for profile in PROFILES.values())] for name, specs in rows.items()]
     return table(("events", *PROFILES), cells)
 

@@ -30,26 +30,26 @@ ALWAYS: Final = ("profile", "console", "worker")
 _VALUES: Final = re.compile(r": (?:True in all three|[\w.]+, [\w.]+, [\w.]+)(?=\.(?: |$))")
 # What the signatures do not say: who reads each of the others, and what it stands for.
 OTHERS: Final[Mapping[str, tuple[str, str]]] = {
-    "DD_DOGSTATSD_URL": ("StatsdReporter", "where the Agent is: `udp://host:port` or `unix:///path`"),
-    "DD_AGENT_HOST": ("StatsdReporter", "the Agent's name or address, without `DD_DOGSTATSD_URL`"),
-    "DD_DOGSTATSD_PORT": ("StatsdReporter", "the Agent's UDP port, without `DD_DOGSTATSD_URL`"),
-    "DD_DOGSTATSD_DISABLE": ("StatsdReporter", "`true` switches everything off that would be sent"),
-    "DD_ENV": ("StatsdReporter", "constant tag `env`"),
-    "DD_SERVICE": ("StatsdReporter", "constant tag `service`"),
-    "DD_VERSION": ("StatsdReporter", "constant tag `version`"),
-    "DD_TAGS": ("StatsdReporter", "constant tags: commas separate, without a comma spaces do"),
-    "DATADOG_TAGS": ("StatsdReporter", "constant tags, after those of `DD_TAGS`"),
-    "DD_ENTITY_ID": ("StatsdReporter", "the pod's id, as the tag `dd.internal.entity_id`"),
-    "DD_CARDINALITY": ("StatsdReporter", "as `cardinality=`"),
-    "DATADOG_CARDINALITY": ("StatsdReporter", "as `cardinality=`, without `DD_CARDINALITY`"),
+    "DD_DOGSTATSD_URL": ("`StatsdReporter`", "where the Agent is: `udp://host:port` or `unix:///path`"),
+    "DD_AGENT_HOST": ("`StatsdReporter`", "the Agent's name or address, without `DD_DOGSTATSD_URL`"),
+    "DD_DOGSTATSD_PORT": ("`StatsdReporter`", "the Agent's UDP port, without `DD_DOGSTATSD_URL`"),
+    "DD_DOGSTATSD_DISABLE": ("`StatsdReporter`", "`true` switches everything off that would be sent"),
+    "DD_ENV": ("`StatsdReporter`", "constant tag `env`"),
+    "DD_SERVICE": ("`StatsdReporter`", "constant tag `service`"),
+    "DD_VERSION": ("`StatsdReporter`", "constant tag `version`"),
+    "DD_TAGS": ("`StatsdReporter`", "constant tags: commas separate, without a comma spaces do"),
+    "DATADOG_TAGS": ("`StatsdReporter`", "constant tags, after those of `DD_TAGS`"),
+    "DD_ENTITY_ID": ("`StatsdReporter`", "the pod's id, as the tag `dd.internal.entity_id`"),
+    "DD_CARDINALITY": ("`StatsdReporter`", "as `cardinality=`"),
+    "DATADOG_CARDINALITY": ("`StatsdReporter`", "as `cardinality=`, without `DD_CARDINALITY`"),
     "DD_ORIGIN_DETECTION_ENABLED": ("datadog's client", "`false` leaves the container's id out"),
     "DD_EXTERNAL_ENV": ("datadog's client", "what the admission controller sets; it goes on every line"),
-    "PROMETHEUS_MULTIPROC_DIR": ("PrometheusReporter", "the folder in which the processes of a prefork server count"),
+    "PROMETHEUS_MULTIPROC_DIR": ("`PrometheusReporter`", "the folder in which the processes of a prefork server count"),
     "DD_API_KEY": ("`--push`", "the organisation's API key"),
     "DD_APP_KEY": ("`--push`", "an application key"),
     "DD_SITE": ("`--push`", "the site, such as `datadoghq.eu`"),
     "DATADOG_HOST": ("`--push`", "the API's address, in the place of `DD_SITE`"),
-    "http_proxy, https_proxy, all_proxy, no_proxy": ('Client(proxy="env")', "the proxy, and the hosts without one"),
+    "http_proxy, https_proxy, all_proxy, no_proxy": ('`Client(proxy="env")`', "the proxy, and the hosts without one"),
     "NO_COLOR": ("the commands", "any text: no colours"),
 }
 
@@ -117,7 +117,7 @@ def _own_variables() -> Iterator[list[str]]:
         for name in inspect.signature(one).parameters:
             if name.upper() in environment.NAMES:
                 by = one.__name__ if name in ALWAYS else "Monitor.from_env"
-                yield [code(environment.PREFIX + name.upper()), by, f"`{name}=` of {one.__name__}"]
+                yield [code(environment.PREFIX + name.upper()), code(by), f"`{name}=` of {one.__name__}"]
 
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {

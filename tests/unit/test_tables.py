@@ -46,8 +46,8 @@ def test_a_table_is_written_between_its_marks() -> None:
     """What stood there before goes, and the rest of the page stays."""
     page = "a\n<!-- table: variables -->\nold\n<!-- end -->\nb\n"
     assert rendered(page) == f"a\n<!-- table: variables -->\n\n{TABLES['variables']()}\n<!-- end -->\nb\n"
-    with pytest.raises(KeyError, match="metrix"):
-        rendered("<!-- table: metrix -->\n<!-- end -->")
+    with pytest.raises(KeyError, match="nothing"):
+        rendered("<!-- table: nothing -->\n<!-- end -->")
 
 
 def test_a_bar_within_a_cell_is_no_end_of_it() -> None:
