@@ -48,7 +48,7 @@ OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     "DD_API_KEY": ("`--push`", "the organisation's API key"),
     "DD_APP_KEY": ("`--push`", "an application key"),
     "DD_SITE": ("`--push`", "the site, such as `datadoghq.eu`"),
-    "DATADOG_HOST": ("`--push`", "the API's address, in the place of `DD_SITE`"),
+    "DATADOG_HOST": ("`--push`", "the API's address, instead of `DD_SITE`"),
     "http_proxy, https_proxy, all_proxy, no_proxy": ('`Client(proxy="env")`', "the proxy, and the hosts without one"),
     "NO_COLOR": ("the commands", "any text: no colours"),
 }

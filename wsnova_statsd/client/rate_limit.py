@@ -16,7 +16,7 @@ class RateLimit:
     Args:
         per_second: Messages a second on average, above 0.
         burst: Messages that may be sent at once, from 1. Default: 1.
-        wait: False raises RateLimited in the place of waiting. Default: True.
+        wait: False raises RateLimited instead of waiting. Default: True.
     """
 
     per_second: float

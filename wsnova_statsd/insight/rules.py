@@ -104,7 +104,7 @@ class Rule:
     cool-down is over; else `judge` has to return CALM. Raises ConfigurationError for what is not usable, at once.
 
     Args:
-        cool_down: Seconds within which an incident sends one alert, from 0. Default: 60.
+        cool_down: Seconds in which an incident sends at most one alert, from 0. Default: 60.
     """
 
     cool_down: float = field(default=COOL_DOWN, kw_only=True)
@@ -175,13 +175,13 @@ class When(Rule):
     """A rule of your own from a function. An incident is of one client, message type and value of each of `by`.
 
     Args:
-        title: What the alert is called.
-        source: A metric definition, whose metric is shipped as well, or the name of an event.
-        fires: A function of the value in the metric's unit, or of an event's measurements and metadata. True, or a
-            title, fires; CALM ends the incident.
+        title: The title of its alerts.
+        source: A metric definition, whose metric is sent as well, or the name of an event.
+        fires: A function of the value in the metric's unit, or of the event's measurements and metadata. If it returns
+            True, or a title, the rule fires; CALM ends the incident.
         alert_type: "error", "warning" or "info". Default: "warning".
-        by: Tags of the metric, or keys of the metadata, that make incidents of their own. Default: None, all tags of
-            the metric.
+        by: Tags of the metric, or keys of the metadata, whose values are separate incidents. Default: None, all tags
+            of the metric.
     """
 
     title: str

@@ -202,7 +202,7 @@ class ErrorRate(Rule):
         window_s: Seconds of the window, from 1. Default: 60.
         limit: The share of messages that may fail, from 0 to below 1. Default: None, the profile's target for
             message_error_rate.
-        at_least: Messages within the window without which there is no verdict, from 1. Default: 100.
+        at_least: Messages that the window needs for a verdict, from 1. Default: 100.
     """
 
     window_s: float = 60.0
@@ -254,10 +254,10 @@ class LatencyDrift(Rule):
     before them, with `at_least` messages in each.
 
     Args:
-        window_s: Seconds of the window that is judged, from 1. Default: 60.
-        baseline_s: Seconds before it that are the usual, from window_s. Default: 900.
-        factor: How many times the usual mean the mean may be, from 1. Default: 3.
-        at_least: Messages in window and baseline without which there is no verdict, from 1. Default: 200.
+        window_s: Seconds of the window, from 1. Default: 60.
+        baseline_s: Seconds of the baseline before it, from window_s. Default: 900.
+        factor: How many times the baseline's mean the window's mean may be, from 1. Default: 3.
+        at_least: Messages that window and baseline need for a verdict, from 1. Default: 200.
     """
 
     window_s: float = 60.0
@@ -313,7 +313,7 @@ class FallingBehind(Rule):
 
     Args:
         behind_ms: Milliseconds that a client may be behind, from 0. Default: 1000.
-        for_s: Seconds without interruption after which it fires, from 0. Default: 10.
+        for_s: Seconds without interruption after which the rule fires, from 0. Default: 10.
     """
 
     behind_ms: float = 1000.0

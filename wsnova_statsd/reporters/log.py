@@ -104,11 +104,11 @@ def _said(key: str, fields: dict[str, object]) -> object:
 
 
 class LogReporter:
-    """Writes events as log records: the guide's three, and three more (LINES). A context manager.
+    """Logs events: the guide's three, and three more (LINES). A context manager.
 
-    Each record has `event_name` and the event's measurements and metadata as attributes, unrounded, redacted in every
-    profile; one that LogRecord has itself, such as `name`, gets an underscore: `name_`. So does `event`, which is the
-    text's key in structured logging. Raises ConfigurationError at once.
+    Each record has `event_name` and the event's measurements and metadata as attributes, not rounded, redacted in every
+    profile. A name that LogRecord itself uses, such as `name`, gets an underscore: `name_`; so does `event`, which is
+    the text's key in structured logging. Raises ConfigurationError at once for an invalid argument.
 
     Args:
         logger: A logging.Logger or its name. Default: `wsnova_statsd.events`.
