@@ -1,4 +1,4 @@
-"""Makes the distributions of a release in `dist/` and checks them. Publishes nothing: it prints the commands that would.
+"""Makes the distributions of a release in `dist/` and checks them. It publishes nothing, and prints what would.
 
     .venv/bin/pip install -q -e '.[release]' && .venv/bin/python .ci/release.py
 
@@ -30,9 +30,7 @@ TOOLS = ("build", "twine", "readme_renderer")
 def main(arguments: list[str]) -> int:
     """Make and check the distributions of the commit that is checked out."""
     parser = argparse.ArgumentParser(prog=".ci/release.py", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--wheelhouse", type=Path, help="a folder with the dependencies and setuptools: no index is used"
-    )
+    parser.add_argument("--wheelhouse", type=Path, help="a folder with the dependencies and setuptools; use no index")
     given = parser.parse_args(arguments)
     version, is_tagged = agreed_version()
     if missing := [tool for tool in TOOLS if importlib.util.find_spec(tool) is None]:
@@ -42,6 +40,7 @@ def main(arguments: list[str]) -> int:
         say("twine check --strict")
         run(sys.executable, "-m", "twine", "check", "--strict", *made)
         install(Path(scratch), given.wheelhouse, version, made)
+        (ROOT / "dist").mkdir(exist_ok=True)
         kept = [Path(shutil.copy2(path, ROOT / "dist")) for path in made]
     print_commands(version, is_tagged, kept)
     return 0
@@ -68,11 +67,9 @@ def agreed_version() -> tuple[str, bool]:
 def build(scratch: Path, wheelhouse: Path | None, version: str) -> list[str]:
     """Both distributions of the commit: what is ignored or left over in the checkout is not in them."""
     say("python -m build")
-    archive, copy, made = scratch / "commit.tar", scratch / "commit", scratch / "made"
-    run("git", "-C", str(ROOT), "archive", "--output", str(archive), "HEAD")
-    shutil.unpack_archive(archive, copy, filter="data")
+    copy, made = scratch / "commit", scratch / "made"
+    run("git", "-C", str(ROOT), "checkout-index", "--all", f"--prefix={copy}/")
     run(sys.executable, "-m", "build", "--outdir", str(made), str(copy), environ=without_index(wheelhouse))
-    (ROOT / "dist").mkdir(exist_ok=True)
     wanted = [made / f"wsnova_statsd-{version}{end}" for end in ("-py3-none-any.whl", ".tar.gz")]
     if sorted(made.iterdir()) != sorted(wanted):
         fail(f"built were {sorted(path.name for path in made.iterdir())}, not {[path.name for path in wanted]}")
