@@ -10,7 +10,7 @@ _LINK = re.compile(r"(!?)\[([^\]\n]+)\]\(([^)\s:#]+)(?:#[^)\s]*)?\)")
 
 
 def _as_text(link: re.Match[str]) -> str:
-    """A link to a file of the repository as its text and the file; an index has no such file, so it would lead nowhere."""
+    """A link to a file of the repository as text that names the file: an index does not have it."""
     is_picture, text, path = link.groups()
     if not (_ROOT / path).exists() and not path.startswith("tests/"):  # a source distribution has no tests
         return link[0]
