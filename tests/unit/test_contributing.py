@@ -35,7 +35,7 @@ def _named(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
 
 
 def _holds(path: Path, dotted: str) -> bool:
-    """Whether this file defines this function, class, method, attribute or constant, if need be in a base of the class."""
+    """Whether this file defines this function, class, method, attribute or constant, maybe in a base of the class."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     first, *rest = dotted.split(".")
     known = _named(body)
