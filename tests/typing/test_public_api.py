@@ -57,6 +57,18 @@ def test_a_change_of_the_surface_is_shown_with_what_to_do(change: str, line: str
     assert f"run `{public_api.COMMAND}`" in done.stdout
 
 
+def test_every_module_that_lists_its_names_is_compared() -> None:
+    """But for what the instrumentations share; the alerts are reached as `ws.alerts`."""
+    listing = re.compile(r"^__all__ = ", re.MULTILINE)
+    package = ROOT / "wsnova_statsd"
+    found = {
+        ".".join(("wsnova_statsd", *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
+        for path in package.rglob("*.py")
+        if listing.search(path.read_text(encoding="utf-8"))
+    }
+    assert found - {"wsnova_statsd.contrib.foreign"} == set(public_api.MODULES)
+
+
 def test_what_pages_and_examples_import_is_public() -> None:
     """A reader who writes down what a page says relies on it."""
     public = public_api.names()
