@@ -81,7 +81,7 @@ def test_each_worker_has_the_client_once_and_the_master_none(
     config: str, options: tuple[str, ...], gunicorn: Gunicorn
 ) -> None:
     """Two connections at the feed, two hundred messages and two goodbyes at the Agent, which tells two workers apart;
-    with hooks of one's own too."""
+    with your own hooks too."""
     with gunicorn.run(*options, config=config) as program:
         assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
         assert until(lambda: len(gunicorn.workers()) == WORKERS, PATIENCE), gunicorn.workers()

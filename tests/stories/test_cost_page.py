@@ -55,7 +55,7 @@ def test_a_command_prints_what_the_page_shows(command: str, output: str) -> None
 
 
 def test_the_page_shows_each_command_once() -> None:
-    """Lint of what is shipped, of a list of one's own, and a bill."""
+    """Lint of what is shipped, of your own list, and a bill."""
     assert [command.split()[1] for command, _ in SHOWN] == ["lint", "lint", "cost"]
     assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == 2 * len(SHOWN) + len(TEST)
 

@@ -33,7 +33,7 @@ def test_credentials_of_functions_reach_the_server_and_nothing_else(
     assert capsys.readouterr().out == "<wsnova_statsd.Client md-1 connected> HeaderAuth(***)\n"
 
 
-def test_a_filter_of_ones_own_decides_what_a_handler_sees(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_filter_of_your_own_decides_what_a_handler_sees(capsys: pytest.CaptureFixture[str]) -> None:
     with WebSocketServer(send_messages(['{"type": "trade"}'])) as feed:
         PAGE.run("def without_texts", feed.url)
     assert capsys.readouterr().out == (

@@ -51,7 +51,7 @@ class Timers:
 
 
 class Agent:
-    """A reporter that keeps what it is given."""
+    """A reporter that keeps what is passed to it."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str, str, Any, str | None]] = []
@@ -67,7 +67,7 @@ class Agent:
 
 
 class Bench:
-    """Rules on a bus of their own, and every alert they tell of."""
+    """Rules on their own bus, and every alert they raise."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Bench:
         ).start()
 
     def emit(self, event: str, measurements: dict[str, Any], **metadata: Any) -> None:
-        """One event of client md-1, type trade, unless told otherwise; the sinks have returned from its alerts."""
+        """One event of client md-1, type trade, by default; the sinks have returned from its alerts."""
         self.bus.execute(event, measurements, {**WHO, **metadata})
         self.advance(0)
 
@@ -111,7 +111,7 @@ class Bench:
     def batch(
         self, count: int, errors: int = 0, spent_ms: float = 0.0, direction: str = "received", **more: float
     ) -> None:
-        """The sums of one second, told at its end."""
+        """The sums of one second, emitted at its end."""
         self.advance(1)
         spent = round(spent_ms * 1e6)
         sums = {"count": count, "errors": errors, "process_time": spent, "process_time_max": spent, "window": SECOND}

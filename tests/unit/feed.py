@@ -9,7 +9,7 @@ MESSAGE = server_frame(TEXT, b"message")
 
 
 class Feed(Session):
-    """A session and its clock. What is due is done as the link does it, with a peer that takes all that is sent."""
+    """A session and its clock. What is due is done as the link does it; the peer reads all that is sent."""
 
     def __init__(
         self, interval: float | None = 5.0, timeout: float = 3.0, *, idle: float | None = None, **limits: int

@@ -1,4 +1,4 @@
-"""A tracker on a bus of its own under a fake clock, and the events of clients in short words."""
+"""A tracker on a bus of its own under a fake clock, and short methods for the events of clients."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the tests of received messages share: a client's events on a bus of their own, without a link."""
+"""What the tests of received messages share: a client's events on their own bus, without a link."""
 
 import dataclasses
 from typing import Any
@@ -28,7 +28,7 @@ def made(
     profile: ws.Profile = ws.FINANCIAL,
     bus: ws.Bus | None = None,
 ) -> Made:
-    """Nobody listens yet."""
+    """No handler is attached yet."""
     bus = bus or ws.Bus()
     breaches, errors = list[Violation](), list[Exception]()
 

@@ -1,4 +1,4 @@
-"""A receiver with all that is around it, and a link that gives the runs a test says."""
+"""A receiver with all that is around it, and a link that returns the runs a test sets."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ Run = tuple[int, list[bytes]]
 
 
 class RunLink:
-    """Gives these runs, one a read, and then nothing. The keeper puts `kept` into the inbox before them."""
+    """Returns these runs, one per read, and then nothing. The keeper puts `kept` into the inbox before them."""
 
     def __init__(self, runs: Iterable[Run], kept: Sequence[Run] = ()) -> None:
         self.reads = list(runs)

@@ -1,10 +1,10 @@
-"""A transport that gives and takes what a test says, where a moment is to be met."""
+"""A transport that reads and writes what a test sets, for moments that a socket cannot reproduce."""
 
 from collections.abc import Callable
 
 
 class Script:
-    """A transport that has these reads to give, and takes as many bytes of each write as it is told to. More is there
+    """A transport that returns these reads, and writes as many bytes of each write as the test sets. More is there
     than its descriptor shows, as with TLS."""
 
     def __init__(self, *reads: bytes | None, takes: list[int | None] | None = None) -> None:

@@ -19,7 +19,7 @@ ADDRESS = Address("agent", 8125, None)
 
 
 class Line:
-    """The other end: takes packets, or refuses every one from the `after`th on with `error`."""
+    """The other end: accepts packets, or refuses every one from the `after`th on with `error`."""
 
     family = socket.AF_INET
 

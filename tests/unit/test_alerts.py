@@ -1,4 +1,4 @@
-"""Alerts: the first leaves at once, what follows is counted and told once per cool-down, and recoveries end it."""
+"""Alerts: the first is sent at once, what follows is counted and reported once per cool-down; a recovery ends it."""
 
 import logging
 import threading
@@ -31,7 +31,7 @@ def _login(bench: Bench, *, accepted: bool) -> None:
 
 
 def test_ten_thousand_slow_messages_in_a_minute_are_two_alerts_with_the_right_numbers() -> None:
-    """The first at once; the second when the minute is over, by itself, for all the others."""
+    """The first at once; the second when the minute is over, without a further event, for all the others."""
     bench = Bench(alerts.SlowProcessing())
     values = [101.0 + (number * 7919) % 10_000 / 8 for number in range(10_000)]
     for value in values:
@@ -57,7 +57,7 @@ def test_ten_thousand_slow_messages_in_a_minute_are_two_alerts_with_the_right_nu
     assert bench.timers.waiting == 0
 
 
-def test_another_client_type_or_rule_has_a_cool_down_of_its_own() -> None:
+def test_another_client_type_or_rule_has_its_own_cool_down() -> None:
     bench = Bench(alerts.SlowProcessing(), alerts.SlowProcessing(threshold_ms=500, cool_down=1))
     for client, kind, ms in (("a", "b", 200), ("a", "c", 200), ("d", "b", 600), ("a", "b", 600)):
         bench.slow(ms, client_id=client, type=kind)
@@ -71,7 +71,7 @@ def test_another_client_type_or_rule_has_a_cool_down_of_its_own() -> None:
 
 
 def test_rules_of_one_name_have_incidents_of_different_keys() -> None:
-    """Else the recovery of one would be the other's; a name that is taken is passed over."""
+    """Otherwise the recovery of one would be the other's; a name that is taken is skipped."""
     queue = ws.gauge("shop.queue", "shop.queue", "n")
     bench = Bench(
         alerts.When("n > 5", queue, lambda value: value > 5),
@@ -83,8 +83,8 @@ def test_rules_of_one_name_have_incidents_of_different_keys() -> None:
     assert [tags["rule"] for _, _, tags in bench.agent.counts] == ["n_5", "n_5_2", "n_5_3"]
 
 
-def test_what_was_held_back_is_told_with_the_recovery_and_nothing_after_it() -> None:
-    """However long the cool-down is: nobody is called once all is well."""
+def test_what_was_held_back_is_reported_with_the_recovery_and_nothing_after_it() -> None:
+    """However long the cool-down is: no alert is sent once the incident is over."""
     bench = Bench(alerts.AuthFailed())
     for _ in range(3):
         _login(bench, accepted=False)
@@ -98,7 +98,7 @@ def test_what_was_held_back_is_told_with_the_recovery_and_nothing_after_it() -> 
     assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (2, 0, 0)
 
 
-def test_what_comes_and_goes_within_the_cool_down_of_another_is_told_when_that_ends() -> None:
+def test_what_comes_and_goes_within_the_cool_down_of_another_is_reported_when_that_ends() -> None:
     """By a recovery only, for all of it; a failure that is not over by then is an alert."""
     bench = Bench(alerts.AuthFailed())
     for _ in range(6):
@@ -118,7 +118,7 @@ def test_what_comes_and_goes_within_the_cool_down_of_another_is_told_when_that_e
     assert bench.types()[3:] == ["error", "success", "error"]
 
 
-def test_a_state_that_lasts_is_told_again_only_when_it_is_heard_of_again() -> None:
+def test_a_state_that_lasts_is_reported_again_only_after_another_event() -> None:
     bench = Bench(alerts.AuthFailed())
     _login(bench, accepted=False)
     bench.advance(3600)
@@ -184,7 +184,7 @@ def test_the_p95_is_the_nearest_rank() -> None:
         assert tally.p95 == next(limit for limit, share in enumerate(within) if share >= 0.95)
 
 
-# -- rules of one's own -----------------------------------------------------------------------------------------------
+# -- rules of your own ------------------------------------------------------------------------------------------------
 
 
 class Refund(alerts.Rule):
@@ -200,7 +200,7 @@ class Refund(alerts.Rule):
         return alerts.Breach("Large refund", f"{amount:g}EUR.", amount) if amount > 1000 else None
 
 
-def test_a_rule_of_ones_own_is_a_subclass() -> None:
+def test_a_rule_of_your_own_is_a_subclass() -> None:
     bench = Bench(Refund(cool_down=10))
     for amount in (1000, 1001, 5000):
         bench.bus.execute("shop.order.refunded", {"amount": amount}, {})
@@ -216,7 +216,7 @@ def test_a_rule_of_ones_own_is_a_subclass() -> None:
     assert bench.alerts.figures.unusable == 1
 
 
-def test_a_rule_of_ones_own_is_a_function_of_a_metric() -> None:
+def test_a_rule_of_your_own_is_a_function_of_a_metric() -> None:
     """It gets the value in the metric's unit, of the samples that the metric keeps."""
     rtt = ws.gauge(
         "feed.rtt", "feed.pong", "rtt", unit=("native", "millisecond"), keep=lambda measured, about: not about["warmup"]
@@ -237,7 +237,7 @@ def test_a_rule_of_ones_own_is_a_function_of_a_metric() -> None:
     assert bench.alerts.figures.unusable == 1
 
 
-def test_a_rule_of_ones_own_is_a_function_of_an_event() -> None:
+def test_a_rule_of_your_own_is_a_function_of_an_event() -> None:
     """A text is the title; CALM is over at once; no value, no figures."""
 
     def judge(measurements: Any, metadata: Any) -> object:
@@ -278,7 +278,7 @@ def test_a_rule_that_raises_is_isolated_by_the_bus(caplog: pytest.LogCaptureFixt
         ({"rules": [alerts.SlowProcessing(1)]}, "below the profile's slow_after"),
     ],
 )
-def test_what_cannot_be_watched_or_told_is_refused_at_once(arguments: Any, sentence: str) -> None:
+def test_what_cannot_be_watched_or_reported_is_refused_at_once(arguments: Any, sentence: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Alerts(reporter=Agent(), **arguments)
     assert sentence in str(caught.value)
@@ -287,7 +287,7 @@ def test_what_cannot_be_watched_or_told_is_refused_at_once(arguments: Any, sente
 # -- life -------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_heard_before_the_start_or_after_the_stop() -> None:
+def test_nothing_is_handled_before_the_start_or_after_the_stop() -> None:
     bench = Bench(alerts.SlowProcessing())
     bench.alerts.start()
     bench.slow(200)
@@ -350,7 +350,7 @@ def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None
 
 
 def test_the_time_from_an_event_to_the_sinks_return_is_measured() -> None:
-    """For alerts that an event made leave; not for what the time told."""
+    """For alerts that an event caused; not for those that the clock caused."""
     bench = Bench(alerts.SlowProcessing(), told=lambda alert: bench.clock.advance(0.25))
     assert bench.alerts.figures.worst_seconds is None
     bench.slow(200)
@@ -362,7 +362,7 @@ def test_the_time_from_an_event_to_the_sinks_return_is_measured() -> None:
     assert (figures.told, figures.recovered, figures.open) == (2, 1, 0)
 
 
-def test_whoever_hears_the_delays_and_raises_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_of_the_delays_that_raises_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(alerts.SlowProcessing(), on_delivered=lambda alert, seconds: 1 / 0)
     with caplog.at_level(logging.ERROR):
         bench.slow(200)

@@ -97,13 +97,13 @@ def test_any_other_line_is_no_answer(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("first", [b"S", b"HTTP/2", b"HTTP/0.9", b"\r\n", b"<html>"])
-def test_what_cannot_become_http_is_told_by_its_first_bytes(first: bytes) -> None:
+def test_what_cannot_become_http_is_known_by_its_first_bytes(first: bytes) -> None:
     """The next read might never come."""
     assert "is no HTTP/1.1" in _fails(first, AssertionError("not asked for more"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("record", [b"\x15\x03\x01\x00\x02\x02\x16", b"\x16\x03\x03\x00"])
-def test_a_server_of_tls_is_told(record: bytes) -> None:
+def test_a_tls_server_is_named_in_the_error(record: bytes) -> None:
     """Its alert is no HTTP."""
     assert _fails(record) == "the server speaks TLS on this port; use wss:// in the place of ws://"
 
@@ -179,7 +179,7 @@ def test_any_cut_gives_the_same(ending: bytes) -> None:
     ("end", "why"),
     [(b"", ""), (ConnectionResetError(104, "Connection reset by peer"), ": [Errno 104] Connection reset by peer")],
 )
-def test_a_connection_that_ends_too_early_is_told(end: OSError | bytes, why: str) -> None:
+def test_a_connection_that_ends_too_early_is_an_error(end: OSError | bytes, why: str) -> None:
     """Before its first byte, and in the midst of a head that could be an upgrade's."""
     remedy = "check that the port is the right one, and look into its log"
     assert _fails(end) == f"the server ended the connection without an answer to the upgrade{why}; {remedy}"
@@ -198,7 +198,7 @@ def test_a_refusal_whose_head_is_cut_keeps_its_status(end: OSError | bytes) -> N
     assert (answer.status, answer.fields, answer.whole) == (503, (("retry-after", "5"),), False)
 
 
-def test_a_dial_that_was_cancelled_says_so() -> None:
+def test_a_cancelled_dial_is_reported_as_cancelled() -> None:
     """Whatever had come by then."""
     with pytest.raises(ConnectionFailed) as caught:
         _read(b"HTTP/1.1 503 Busy\r\n", ConnectionFailed("the dial was cancelled", cause="cancelled"))

@@ -51,7 +51,7 @@ def test_each_method_has_its_type_on_the_wire(counting: ApplicationMetrics, metr
     assert dict(metrics.reporter.stats.lost) == {}
 
 
-def test_events_and_checks_leave_with_all_of_their_fields(
+def test_events_and_checks_are_sent_with_all_of_their_fields(
     counting: ws.StatsdReporter | ws.Monitor, metrics: CapturedMetrics
 ) -> None:
     sent = list[str]()
@@ -72,7 +72,7 @@ def test_events_and_checks_leave_with_all_of_their_fields(
     assert (check.name, check.status, check.message) == ("orders.up", 1, "m:slow")
 
 
-def test_a_name_behind_a_namespace_may_begin_with_a_digit() -> None:
+def test_a_name_after_a_namespace_may_begin_with_a_digit() -> None:
     """Status classes are named so."""
     with capture_metrics((), bus=ws.Bus(), namespace="http", strict=True) as metrics:
         metrics.reporter.increment("2xx")
@@ -96,7 +96,7 @@ def test_members_that_clean_to_one_text_stay_two(metrics: CapturedMetrics) -> No
 def test_a_block_is_timed_in_milliseconds_also_if_it_raises(
     counting: ApplicationMetrics, metrics: CapturedMetrics
 ) -> None:
-    """The exception goes through; blocks of one timer may stand in each other."""
+    """The exception goes through; blocks of one timer may be nested."""
     timer = counting.timed("job", ["kind:a"])
     with pytest.raises(ZeroDivisionError), timer, timer:
         raise ZeroDivisionError
@@ -107,7 +107,7 @@ def test_a_block_is_timed_in_milliseconds_also_if_it_raises(
 
 
 def test_a_function_is_timed_at_every_call(metrics: CapturedMetrics) -> None:
-    """It keeps its name, arguments and result; calls that overlap in several threads are timed each by itself."""
+    """It keeps its name, arguments and result; calls that overlap in several threads are timed separately."""
     meet = threading.Barrier(2, timeout=10)
 
     @metrics.reporter.timed("job")

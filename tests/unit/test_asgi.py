@@ -1,4 +1,4 @@
-"""lifespan: an ASGI application's end flushes, whether it has a lifespan of its own or not; nothing else changes."""
+"""lifespan: an ASGI application's end flushes, whether or not it has its own lifespan; nothing else changes."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ STARTED, STOPPED = "lifespan.startup.complete", "lifespan.shutdown.complete"
 
 
 class Counted:
-    """A reporter that flushes by itself too late for any test."""
+    """A reporter whose own flush is too late for any test."""
 
     def __init__(self, agent: DogStatsDReceiver) -> None:
         self._agent = agent
@@ -39,7 +39,7 @@ def counted() -> Iterator[Counted]:
 
 
 def _lives(app: Any) -> list[str]:
-    """What a server is told of an application's life, which it begins and ends."""
+    """The messages that a server gets from an application's life, which it begins and ends."""
     said: list[str] = []
     told = iter([STARTUP, SHUTDOWN])
 
@@ -59,7 +59,7 @@ async def _unaware(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _quiet(scope: Any, receive: Any, send: Any) -> None:
-    """It returns at once from what it does not know."""
+    """It returns at once for a scope that it does not know."""
 
 
 async def _aware(scope: Any, receive: Any, send: Any) -> None:
@@ -70,13 +70,13 @@ async def _aware(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.mark.parametrize("app", [_unaware, _quiet, _aware])
 def test_the_end_of_an_applications_life_flushes(app: Any, counted: Counted) -> None:
-    """The server hears of a start and an end, whatever the application knows of lifespans."""
+    """The server gets a start and an end, whether or not the application has a lifespan."""
     assert _lives(lifespan(app)) == [STARTED, STOPPED]
     assert counted.arrived
 
 
 def test_a_failure_is_the_applications_own(counted: Counted) -> None:
-    """What it raises once it has begun reaches the server, after the flush; nothing is said in its place."""
+    """What it raises once it has begun reaches the server, after the flush; nothing replaces it."""
 
     async def failing(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -87,7 +87,7 @@ def test_a_failure_is_the_applications_own(counted: Counted) -> None:
     assert counted.arrived
 
 
-def test_the_flush_comes_before_the_server_hears_of_the_end(counted: Counted) -> None:
+def test_the_flush_comes_before_the_server_gets_the_end(counted: Counted) -> None:
     """It may end the process as soon as it does."""
 
     async def life() -> None:
@@ -105,7 +105,7 @@ def test_the_flush_comes_before_the_server_hears_of_the_end(counted: Counted) ->
     asyncio.run(life())
 
 
-def test_a_framework_takes_it_as_its_lifespan(counted: Counted) -> None:
+def test_a_framework_accepts_it_as_its_lifespan(counted: Counted) -> None:
     """`FastAPI(lifespan=lifespan)` calls it with the application, for an asynchronous context manager."""
 
     async def life() -> None:
@@ -152,7 +152,7 @@ def monitored() -> Iterator[None]:
 
 @pytest.mark.parametrize("app", [_unaware, _quiet, _aware])
 def test_a_client_runs_while_the_application_does_again_and_again(app: Any, server: WebSocketServer) -> None:
-    """As often as a server, or a test client, begins its life; whatever the application knows of lifespans."""
+    """As often as a server, or a test client, begins its life; whether or not the application has a lifespan."""
     client = _client(server)
     wrapped = lifespan(client)(app)
     for number in (1, 2):
@@ -177,7 +177,7 @@ def test_a_client_runs_while_the_application_does_again_and_again(app: Any, serv
 
 
 def test_the_order_of_a_life(server: WebSocketServer) -> None:
-    """What is within begins first, and ends when the client is closed, which its handlers may have used; its state is
+    """The inner lifespan begins first and ends after the client is closed, since handlers may use it; its state is
     handed on."""
     client = _client(server)
     seen: list[tuple[str, ws.State]] = []
@@ -198,8 +198,8 @@ def test_the_order_of_a_life(server: WebSocketServer) -> None:
     assert seen == [("begin", ws.State.IDLE), ("end", ws.State.CLOSED)]
 
 
-def test_where_what_is_within_cannot_begin_nothing_starts(server: WebSocketServer) -> None:
-    """Its error is the server's to tell."""
+def test_if_the_inner_lifespan_cannot_begin_nothing_starts(server: WebSocketServer) -> None:
+    """The server reports its error."""
     client = _client(server)
 
     @contextlib.asynccontextmanager
@@ -215,7 +215,7 @@ def test_where_what_is_within_cannot_begin_nothing_starts(server: WebSocketServe
 def test_a_client_that_cannot_start_is_logged_and_holds_nothing_up(
     server: WebSocketServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Here one whose id another one has; the application's life goes on."""
+    """Here a client whose id is taken; the application's life goes on."""
     bus = ws.Bus()
     with ws.Client(server.url, client_id="md-1", on_message=print, bus=bus):
         second = ws.Client(server.url, client_id="md-1", on_message=print, bus=bus)
@@ -242,12 +242,12 @@ _without_app: Any = lambda: None  # noqa: E731
         (lambda: lifespan()({"type": "http"}), "has no application yet: write lifespan(client)(application)"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_at_once(call: Any, said: str) -> None:
-    """With a sentence that says what to give."""
+def test_an_unusable_argument_is_refused_at_once(call: Any, said: str) -> None:
+    """With a sentence that says what to pass."""
     with pytest.raises(ws.errors.ConfigurationError, match=re.escape(said)):
         call()
 
 
-def test_a_timeout_that_is_none_is_refused() -> None:
+def test_an_unusable_timeout_is_refused() -> None:
     with pytest.raises(ws.errors.ConfigurationError, match="timeout must be"):
         lifespan(_quiet, timeout=-1)

@@ -1,4 +1,4 @@
-"""What a query asks, out of our own description, Datadog's text, PromQL and JSON documents."""
+"""What a query asks for: in our own description, Datadog's text, PromQL and JSON documents."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def _asked(text: str) -> tuple[Asked, ...]:
     return of_text("here", text).asked
 
 
-def test_a_line_asks_what_its_queries_do() -> None:
+def test_a_line_asks_for_what_its_queries_ask_for() -> None:
     """Variables filter without a value, and what is left out has none either."""
     first = Query(UP, "min", ("worker",), ("client:a", "!scope:all"), ("env", "client"))
     second = Query("websocket.connection.started", "sum", as_="count")
@@ -64,7 +64,7 @@ def test_a_query_of_datadog_is_read_with_its_tags(
     assert _asked(text) == (Asked("m", space, frozenset(by.split()), where),)
 
 
-def test_a_formula_of_datadog_asks_each_of_its_metrics() -> None:
+def test_a_formula_of_datadog_asks_for_each_of_its_metrics() -> None:
     """Whatever stands around them."""
     text = "100 * default_zero(sum:a.b{*}.as_count()) / sum:a.c{*}.as_count()"
     assert [(one.metric, one.space) for one in _asked(text)] == [("a.b", "sum"), ("a.c", "sum")]
@@ -94,7 +94,7 @@ def test_what_can_be_read_as_neither_is_refused(text: str, sentence: str) -> Non
 
 @pytest.mark.parametrize("tags", [None, 5, "client", {"client": 1}, [None, 7]])
 def test_a_widget_whose_tags_are_no_list_asks_by_none(tags: object) -> None:
-    """Its check is judged all the same."""
+    """Its check is still judged."""
     (question,) = of_document("here", {"type": "check_status", "check": "a.b", "group_by": tags, "tags": tags})
     assert question.checks == (Asked("a.b"),)
 

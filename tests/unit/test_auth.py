@@ -1,4 +1,5 @@
-"""Credentials: from values and functions, asked each time, never shown; refused where they are written."""
+"""Credentials: from values and from functions that are called each time; never shown; refused where they are
+written."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,14 +37,14 @@ def test_a_header_that_would_break_or_inject_one_is_refused_without_its_value(he
         assert SECRET not in str(caught.value)
 
 
-def test_headers_are_taken_as_mapping_pairs_or_lines() -> None:
+def test_headers_are_accepted_as_mapping_pairs_or_lines() -> None:
     """All three become the same lines; a value may hold a colon."""
     for headers in ({"X-A": "1:2"}, [("X-A", "1:2")], ["X-A: 1:2"], iter(["X-A:1:2 "])):
         assert header_pairs(headers) == [("X-A", "1:2")]
     assert header_pairs(None) == []
 
 
-def test_header_credentials_may_come_from_functions_asked_each_time() -> None:
+def test_header_credentials_may_come_from_functions_called_each_time() -> None:
     """A function for all of them, or one for a single value."""
     tokens = iter(["one", "two", "three", "four"])
     for auth in (ws.HeaderAuth(lambda: {"X-Key": next(tokens)}), ws.HeaderAuth({"X-Key": lambda: next(tokens)})):
@@ -55,7 +56,7 @@ def test_header_credentials_may_come_from_functions_asked_each_time() -> None:
 
 
 def test_header_credentials_outlive_their_iterator() -> None:
-    """What can be gone through once only is kept for the second attempt."""
+    """What can be iterated only once is kept for the second attempt."""
     auth = ws.HeaderAuth(line for line in ["X-Key: a"])
     assert [auth.headers(), auth.headers()] == [[("X-Key", "a")]] * 2
 
@@ -70,7 +71,7 @@ def test_no_repr_shows_a_credential() -> None:
 
 @pytest.mark.parametrize("auth", [5, "token", {"X-Key": SECRET}, object()])
 def test_what_cannot_log_in_is_refused_without_being_shown(auth: Any) -> None:
-    """An object without login, and an `accepted` that cannot be asked."""
+    """An object without login, and an `accepted` that cannot be called."""
     with pytest.raises(errors.ConfigurationError, match="login") as caught:
         ws.Client("ws://localhost", auth=auth)
     assert SECRET not in str(caught.value)
@@ -98,7 +99,7 @@ def _accepted(message: Any) -> Any:
     return message.get("valid", True) if message.get("type") in ("yes", "no") else None
 
 
-def test_a_login_message_may_be_a_function_asked_each_time() -> None:
+def test_a_login_message_may_be_a_function_called_each_time() -> None:
     """Every login sends a fresh one."""
     numbers = iter([1, 2])
     auth, server = ws.MessageAuth(lambda: {"nonce": next(numbers)}, _accepted), _Server([{"type": "yes"}])
@@ -107,7 +108,7 @@ def test_a_login_message_may_be_a_function_asked_each_time() -> None:
 
 
 def test_an_accepted_login_may_say_how_long_it_is_valid() -> None:
-    """True says nothing, a number is seconds, and other messages are passed by."""
+    """True names no time, a number is seconds, and other messages are skipped."""
     auth = ws.MessageAuth({}, _accepted)
     assert auth.login(_Server([{"type": "noise"}, {"type": "yes", "valid": 900}])) == 900  # type: ignore[arg-type]
     assert auth.login(_Server([{"type": "yes", "valid": 0}])) == 0  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
 """Bad input to what judges the numbers: configuration is refused at once with one sentence that says what was given
-and what is allowed; events with missing or absurd measurements are skipped and counted."""
+and what is allowed; events with missing or unusable measurements are skipped and counted."""
 
 import math
 from collections.abc import Callable
@@ -19,11 +19,11 @@ alerts = ws.alerts
 
 
 class Deaf(alerts.Rule):
-    """A rule that hears nothing."""
+    """A rule that is attached to no event."""
 
 
 class Letters(alerts.Rule):
-    """One that forgot a comma."""
+    """A rule whose event names lack a comma."""
 
     hears = "websockex_nova.auth.failed"  # type: ignore[assignment]  # the mistake
 
@@ -139,7 +139,7 @@ def _told(make: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize(("make", "given", "sentence"), REFUSED)
-def test_what_cannot_be_meant_is_refused_with_one_sentence(
+def test_an_unusable_argument_is_refused_with_one_sentence(
     make: Callable[..., Any], given: dict[str, Any], sentence: str
 ) -> None:
     told = _told(lambda: make(**given))
@@ -154,8 +154,9 @@ def test_rules_sinks_and_trackers_that_cannot_work_are_refused_too(make: Callabl
     assert "\n" not in told
 
 
-def test_limits_that_can_just_be_met_are_taken() -> None:
-    """What is refused above has these neighbours; a profile's own targets are its, whoever changes the mapping."""
+def test_limits_that_can_just_be_met_are_accepted() -> None:
+    """What is refused above has these neighbours; a profile keeps its targets if the mapping that was passed
+    changes."""
     given: dict[str, Any] = {
         "connection_success_rate": (">", 0),
         "reconnection_success_rate": (">", 0.999999),
@@ -219,7 +220,7 @@ WHAT: dict[str, Any] = {"direction": "received", "final": True, "reason": "close
 
 @pytest.mark.parametrize(("rule", "event", "keys"), READ_BY_RULES, ids=lambda value: getattr(value, "name", None))
 def test_rules_skip_and_count_events_that_measure_nothing(rule: ws.alerts.Rule, event: str, keys: list[str]) -> None:
-    """Missing or absurd, one measurement at a time: no alert, nothing raised, one more that was not usable."""
+    """Missing or unusable, one measurement at a time: no alert, nothing raised, one more counted as unusable."""
     bench, expected = Bench(rule), 0
     for key in keys:
         for value in ABSURD:
@@ -245,7 +246,7 @@ def test_sums_may_leave_out_what_is_not_known_but_not_measure_nonsense(key: str)
     assert bench.alerts.figures.unusable == len(ABSURD)
 
 
-def test_a_message_that_is_stuck_is_not_found_back_by_sums_that_measure_nothing() -> None:
+def test_sums_that_measure_nothing_do_not_end_a_stuck_handler() -> None:
     bench = Bench(alerts.StuckHandler())
     bench.emit(events.MESSAGE_PROCESS_STUCK, {"duration": 11 * SECOND})
     for value in ABSURD:
@@ -257,7 +258,7 @@ def test_a_message_that_is_stuck_is_not_found_back_by_sums_that_measure_nothing(
 
 @pytest.mark.parametrize(("event", "keys"), READ_BY_TRACKER)
 def test_the_tracker_skips_and_counts_events_that_measure_nothing(event: str, keys: list[str]) -> None:
-    """Not one value of the report moves. A link that is told as lost is lost, whatever it measured."""
+    """No value of the report changes. A link that is emitted as lost is lost, whatever it measured."""
     scene, expected = Scene("financial"), 0
     scene.connected()
     scene.batch(100, errors=1, ms=10, longest=5)
@@ -277,9 +278,9 @@ def test_the_tracker_skips_and_counts_events_that_measure_nothing(event: str, ke
 
 
 @pytest.mark.parametrize("duration", [-1, None, math.nan])
-def test_an_absurd_lifetime_prolongs_no_outage(duration: Any) -> None:
-    """After an alarm a link that was stable begins a new outage, a short one goes on with the old; of one whose
-    lifetime is absurd neither is known, and it counts as the first."""
+def test_an_unusable_lifetime_prolongs_no_outage(duration: Any) -> None:
+    """After an alarm a link that was stable begins a new outage, a short one continues the old one; if the
+    lifetime is unusable neither is known, and it counts as stable."""
     rates = []
     for lived in (3600 * SECOND, SECOND, duration):
         scene = Scene("financial")

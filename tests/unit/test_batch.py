@@ -19,7 +19,7 @@ _NONE = dict.fromkeys(["count", "total_size", "errors", "processed", "process_ti
 
 
 def _one(size: int) -> Counts:
-    """One message of this size that nobody timed."""
+    """One message of this size that was not timed."""
     return 1, size, 0, 0, 0, 0, 0
 
 
@@ -38,7 +38,7 @@ def test_nothing_is_emitted_of_nothing(clock: FakeClock) -> None:
 
 
 def test_a_batch_is_due_with_the_next_beat(clock: FakeClock) -> None:
-    """Within a second of its first message, for all batches of a process at once; later messages put it off no more."""
+    """Within a second of its first message, for all batches of a process at once; later messages do not postpone it."""
     batch = Batch()
     batch.add(_one(10))
     due = CLOCK.beat(clock.ns())
@@ -54,14 +54,14 @@ def test_a_batch_is_due_with_the_next_beat(clock: FakeClock) -> None:
 
 @given(st.integers(0, 10**18))
 def test_beats_are_a_second_apart_and_never_at_hand(now: int) -> None:
-    """A timer for one may come a little early: what is counted then leaves with the next one."""
+    """A timer for one may come a little early: what is counted then is emitted with the next one."""
     beat = CLOCK.beat(now)
     assert 1_000_000 < beat - now <= BEAT_NS + 1_000_000
     assert CLOCK.beat(beat) == CLOCK.beat(beat - 1000) == beat + BEAT_NS == CLOCK.beat(now + BEAT_NS)
 
 
 def test_a_window_begins_with_a_message_that_is_under_way(clock: FakeClock) -> None:
-    """Before it is counted: a handler that takes long puts nothing off. It begins once."""
+    """Before it is counted: a slow handler postpones nothing. It begins once."""
     batch = Batch()
     assert batch.open(clock.ns())
     due = batch.due
@@ -139,7 +139,8 @@ def test_no_message_is_lost_or_counted_twice(windows: list[list[Counts] | int]) 
 
 
 def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once() -> None:
-    """The handler counts, and takes the sums, at every line of `add` and `take`: what left and what is left is all."""
+    """The handler counts, and takes the sums, at every line of `add` and `take`: what was emitted and what is left add
+    up."""
     batch, counted, taken = Batch(), 0, list[int]()
     seen = 0
 
@@ -186,7 +187,7 @@ def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once(
     assert sum(taken) == counted
 
 
-def test_what_is_counted_in_a_single_step_leaves_with_the_next_sums() -> None:
+def test_what_is_counted_in_a_single_step_is_in_the_next_sums() -> None:
     """They are due a second after `counted`, which begins no window while there are none."""
     batch = Batch()
     batch.counted()
@@ -203,7 +204,7 @@ def test_what_is_counted_in_a_single_step_leaves_with_the_next_sums() -> None:
 
 @pytest.mark.parametrize("many", [511, 40], ids=["made one", "taken"])
 def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
-    """At every line of the summing and of what takes the counts away: they leave next time."""
+    """At every line of the summing and of what takes the counts away: they are emitted next time."""
     before = sys.gettrace()
     for turn in itertools.count():
         batch, lines = Batch(), 0
@@ -240,8 +241,8 @@ def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
 
 @pytest.mark.parametrize("line", range(1, 60))
 def test_what_is_counted_in_the_midst_of_counting_and_taking_is_kept(line: int) -> None:
-    """A signal's handler that counts, or takes the sums, before any line of the other: each count leaves once, and a
-    window is open while any has not left."""
+    """A signal's handler that counts, or takes the sums, before any line of the other: each count is emitted once, and
+    a window is open while any is pending."""
     for inner_takes in (False, True):
         batch, taken = Batch(), list[int]()
 
@@ -262,7 +263,7 @@ def test_what_is_counted_in_the_midst_of_counting_and_taking_is_kept(line: int) 
         assert sum(taken) == 511 + inner_takes + (entered and not inner_takes) * 512
 
 
-def test_the_clock_emits_the_sums_of_messages_that_no_thread_waits_for(
+def test_the_clock_emits_the_sums_of_messages_if_no_thread_waits(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One job for each window, however many are counted in it; what an interrupt kept from being planned is planned by

@@ -1,4 +1,4 @@
-"""The benchmarks run on demand and tell their figures; the figures themselves are never tested."""
+"""The benchmarks run on demand and print their figures; the figures themselves are never tested."""
 
 import json
 import select
@@ -34,7 +34,7 @@ from wsnova_statsd.testing.tcp import CLOSE, PONG, TcpServer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_quick_run_of_one_benchmark_tells_its_ratio_as_json(tmp_path: Path) -> None:
+def test_a_quick_run_of_one_benchmark_writes_its_ratio_as_json(tmp_path: Path) -> None:
     """`--quick --only execute` prints a table, and writes ratio, spread and figure to reach."""
     file = tmp_path / "rows.json"
     command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "execute", "--json", str(file)]
@@ -51,7 +51,7 @@ def test_a_quick_run_of_one_benchmark_tells_its_ratio_as_json(tmp_path: Path) ->
 
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
-    """Each round is judged by itself: a slow minute slows both sides of one ratio."""
+    """Each round is judged separately: a slow minute slows both sides of one ratio."""
     row = times_faster("x", Costs([1.0, 2.0, 100.0], [1.0]), Costs([10.0, 10.0, 900.0], [4.0]), at_least=9)
     assert (row.ratios, row.ratio, row.ok) == ((10.0, 5.0, 9.0), 9.0, True)
     assert row.cpu_ratios == (4.0,)
@@ -66,7 +66,7 @@ def test_a_row_without_a_peer_is_judged_by_its_own_figure(ours: float, ok: bool)
 
 
 def test_a_bound_may_be_on_our_figure_beside_a_peer() -> None:
-    """The ratio to the peer is told, the limit judged by what we take ourselves."""
+    """The ratio to the peer is printed; the limit applies to our own figure."""
     row = Row("clients | peer", "KiB", 50.0, 40.0, (0.8,), at_most=60, absolute=True)
     assert (row.ok, row.ratio, row.as_json()["bound_on"]) == (True, 0.8, "ours")
     assert (row.subject, row.against) == ("clients", "peer")
@@ -88,7 +88,7 @@ def test_a_variant_may_have_its_own_number_of_items() -> None:
 
 
 def test_a_variant_may_measure_the_part_that_counts_itself() -> None:
-    """What it spent on connecting is then in neither figure."""
+    """Time spent on connecting is then in neither figure."""
 
     def variant(n: int) -> Spent:
         return Spent(wall=7.0 * n, cpu=3.0 * n)
@@ -97,7 +97,7 @@ def test_a_variant_may_measure_the_part_that_counts_itself() -> None:
 
 
 def test_a_row_about_processor_time_is_judged_by_it() -> None:
-    """However long both took on the wall."""
+    """However long both took by the wall clock."""
     row = cpu_cost("x", Costs([9.0], [2.0]), Costs([1.0], [4.0]), at_most=0.9, note="n")
     assert (row.ours, row.peer, row.ratio, row.ok, row.unit, row.note) == (2.0, 4.0, 0.5, True, "ns of cpu", "n")
     assert cpu_cost("x", Costs([1.0], [4.0]), Costs([9.0], [4.0]), at_most=0.9).ok is False
@@ -171,7 +171,7 @@ ROWS = [
 ]
 
 
-def test_the_table_tells_a_subject_once_and_what_was_missed() -> None:
+def test_the_table_names_a_subject_once_and_what_was_missed() -> None:
     """One line for each row: figures, ratio with its spread, the figure to reach and whether it is reached."""
     lines = [line.split("  ") for line in table.comparisons({"some": ROWS[:3], "more": ROWS[3:]}).splitlines()]
     cells = [[cell.strip() for cell in line if cell] for line in lines]
@@ -181,8 +181,8 @@ def test_the_table_tells_a_subject_once_and_what_was_missed() -> None:
     assert cells[-2:] == [["memory: in the morning"], ["1 of 2 figures to reach are reached"]]
 
 
-def test_growth_is_told_as_multiples_of_the_first_step() -> None:
-    """One line for each step of a kind of work, which is told once."""
+def test_growth_is_printed_as_multiples_of_the_first_step() -> None:
+    """One line for each step of a kind of work, which is named once."""
     rows = [times_cost(f"by size | {size}", Costs([took]), Costs([2.0])) for size, took in (("1 B", 2.0), ("9 B", 5.0))]
     lines = [line.split() for line in table.growth(rows).splitlines()]
     assert lines[2:] == [["by", "size", "1", "B", "2", "ns", "1.00x"], ["9", "B", "5", "ns", "2.50x"]]
@@ -239,7 +239,7 @@ def test_the_feed_replies_to_the_id_of_a_request() -> None:
 
 
 def test_the_feed_takes_what_comes_and_answers_only_control_frames() -> None:
-    """Texts get no answer; behind them a ping has its pong, and a close frame its like."""
+    """Texts get no answer; a ping after them gets its pong, and a close frame its answer."""
     with TcpServer(feed.serve) as server:
         connection: Any = websocket.create_connection(f"ws://127.0.0.1:{server.port}/?take", timeout=10)
         for _ in range(500):
@@ -276,7 +276,7 @@ def test_the_picture_draws_bars_as_long_as_their_figures() -> None:
     assert [width / max(widths) for width in widths] == pytest.approx([1 / 15, 2 / 3, 1, 1 / 330, 1])
 
 
-def test_the_picture_escapes_whatever_a_name_holds() -> None:
+def test_the_picture_escapes_anything_a_name_holds() -> None:
     """Markup stays text, and what XML cannot hold at all becomes a mark of replacement."""
     hostile = "</text><script>alert('1')</script>&amp;\x00\x1b\ud800\uffff"
     harmless = "</text><script>alert('1')</script>&amp;" + "\ufffd" * 4
@@ -288,7 +288,7 @@ def test_the_picture_escapes_whatever_a_name_holds() -> None:
 def test_a_peer_that_is_not_installed_is_left_out_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The rest is measured, and table, JSON and picture are written all the same."""
+    """The rest is measured, and table, JSON and picture are still written."""
 
     def lonely(run: Run) -> Iterator[Row]:
         assert run.peer("no-such-peer", "wsnova_no_such_peer") is run.peer("no-such-peer", "wsnova_no_such_peer")

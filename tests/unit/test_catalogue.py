@@ -1,4 +1,4 @@
-"""The two default lists are those of the documents, written here once more by hand."""
+"""The two default lists are those of the documents, written here a second time by hand."""
 
 from collections import Counter
 
@@ -151,7 +151,7 @@ def test_an_event_has_exactly_its_metrics(event: str) -> None:
 
 
 def test_no_event_is_missing_and_none_is_added() -> None:
-    """Every event of the catalogue stands in the table; beside them states, times without a link, and ages."""
+    """Every event of the catalogue is in the table; beside them states, times without a link, and ages."""
     named = {f"websockex_nova.{event}" for event in TABLE}
     unlisted = {events.CLIENT_STATE, events.CONNECTION_DOWN, events.MESSAGE_LAG}
     assert {one.event for one in ws.statsd_metrics()} == named | unlisted
@@ -182,7 +182,7 @@ def test_counts_from_zero_have_tags_that_are_known_from_the_start() -> None:
 
 
 def test_a_series_whose_tag_comes_from_the_wire_is_not_known_from_the_start() -> None:
-    """Types, channels and close codes; nor a uri that a function gives anew, nor anything without a client's id."""
+    """Types, channels and close codes; nor a uri that a function returns, nor anything without a client's id."""
     of, started = ws.counter, events.CONNECTION_STARTED
     keys = {events.MESSAGE_SENT: ["type"], started: ["client_id", "uri"], events.AUTH_FAILED: ["phase", "reason"]}
     for event, tags in keys.items():
@@ -205,7 +205,7 @@ def test_every_metric_reads_what_its_event_carries() -> None:
 
 
 def test_a_name_keeps_its_kind() -> None:
-    """The same name on two events is the same metric: a registry takes both lists whole."""
+    """The same name on two events is the same metric: a registry accepts both lists whole."""
     assert ws.HandlerRegistry([*ws.statsd_metrics(), *ws.prometheus_metrics()]).handlers
 
 
@@ -255,7 +255,7 @@ def test_a_profile_leaves_out_what_it_never_emits(profile: str | ws.Profile | No
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    """A typing error is no empty list."""
+    """A typing error does not become an empty list."""
     with pytest.raises(ws.errors.ConfigurationError, match=r"financial.*standard.*lightweight"):
         ws.statsd_metrics(profile="finanical")
 
@@ -307,11 +307,11 @@ def test_the_prometheus_list_is_the_guides_with_the_counter_its_query_reads() ->
     assert all(tag == key for one in ws.prometheus_metrics() for tag, key in one.tags)
 
 
-# The metrics of what waits, as they leave
+# The metrics of what waits, as they are sent
 
 
-def test_what_waits_is_told_of_what_is_received_and_the_age_of_each_message() -> None:
-    """A measurement that is not there omits its metric: also of an older emitter's sums, and of what is sent."""
+def test_what_waits_is_measured_for_what_is_received_with_the_age_of_each_message() -> None:
+    """A measurement that is missing omits its metric: also in an older emitter's sums, and for what is sent."""
     bus, sums = ws.Bus(), {"count": 1, "total_size": 5, "errors": 0}
     received = {"client_id": "a", "direction": "received"}
     waiting = {"waiting": 3, "waiting_bytes": 900, "idle": 0, "behind": 1_500_000, "lag": 7, "lag_max": 7}
@@ -348,7 +348,7 @@ def test_messages_that_only_sums_count_stand_beside_those_that_are_counted_by_ty
         assert found == [False, False, direction == "received", direction == "sent"]
 
 
-def test_the_complete_prometheus_list_has_what_boards_and_rules_ask_and_nothing_of_single_messages() -> None:
+def test_the_complete_prometheus_list_has_what_boards_and_rules_ask_for_and_nothing_of_single_messages() -> None:
     """Of single messages it has the guide's own definitions; every other event of the StatsD list is in it."""
     complete, short = ws.prometheus_metrics(complete=True), ws.prometheus_metrics()
     assert complete[: len(short)] == short

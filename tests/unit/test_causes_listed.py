@@ -34,7 +34,7 @@ def _called(node: ast.Call) -> str:
 
 
 def _causes() -> set[str]:
-    """What is given as `cause`, by keyword or as a default, and as that of a Peer."""
+    """What is passed as `cause`, by keyword or as a default, and as that of a Peer."""
     found = set()
     for node in _nodes():
         if isinstance(node, ast.Call):
@@ -53,7 +53,7 @@ def _causes() -> set[str]:
 
 
 def _reasons() -> set[str]:
-    """What a Loss is given first, a close on purpose as its reason, and what that is before."""
+    """The first argument of a Loss, the reason of a close on purpose, and its value before that."""
     found = set()
     for node in _nodes():
         if isinstance(node, ast.Call) and _called(node) == "Loss":
@@ -73,7 +73,7 @@ def _reasons() -> set[str]:
 
 
 def _auth_reasons() -> set[str]:
-    """What login.py gives as the reason of a failed login."""
+    """What login.py passes as the reason of a failed login."""
     found = set()
     for node in ast.walk(ast.parse((_PACKAGE / "client" / "login.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and _called(node) == "_failed":

@@ -25,12 +25,12 @@ def _refused(check: Callable[..., object], *arguments: Any, **options: Any) -> s
 
 @pytest.mark.parametrize("given", [1, 0.5, 1e9])
 def test_seconds_are_returned_as_given(given: float) -> None:
-    """Whole or broken, up to thirty years."""
+    """Whole or fractional, up to thirty years."""
     assert checks.seconds("x", given) is given
 
 
 @pytest.mark.parametrize("given", [0, -1, True, None, "5", math.nan, math.inf, -math.inf, 1.1e9, 10**400])
-def test_what_is_no_number_of_seconds_is_refused(given: object) -> None:
+def test_an_unusable_number_of_seconds_is_refused(given: object) -> None:
     """The error names the argument, what is allowed, and what was given, in one line of bounded length."""
     said = _refused(checks.seconds, given)
     assert said.startswith("x must be a positive number of seconds, at most 1e+09, got ")
@@ -39,7 +39,7 @@ def test_what_is_no_number_of_seconds_is_refused(given: object) -> None:
 
 
 def test_zero_seconds_and_endless_ones_are_choices_of_the_caller() -> None:
-    """A timeout may be 0 or infinite; nothing else changes with that."""
+    """A timeout may be 0 or infinite; nothing else changes."""
     assert checks.seconds("x", 0, zero=True) == 0
     assert checks.seconds("x", math.inf, endless=True) == math.inf
     assert _refused(checks.seconds, -0.1, zero=True) == (
@@ -60,7 +60,7 @@ def test_zero_seconds_and_endless_ones_are_choices_of_the_caller() -> None:
     ],
 )
 def test_a_number_keeps_within_its_limits(options: dict[str, Any], good: float, bad: float, allowed: str) -> None:
-    """The limits stand in the error, and only those that there are."""
+    """The error names the limits, and only those that exist."""
     assert checks.number("x", good, **options) == good
     assert _refused(checks.number, bad, **options) == f"x must be {allowed}, got {bad!r}"
 
@@ -78,7 +78,7 @@ def test_a_whole_number_is_an_int_from_its_lowest(given: object) -> None:
 
 @pytest.mark.parametrize("given", [0, -1, 65536, True, 80.0, None, "http", "80", 10**400])
 def test_a_port_is_from_1_to_65535(given: object) -> None:
-    """A hint of the caller's stands before what was given."""
+    """A hint of the caller's precedes what was given."""
     assert checks.port("x", 65535) == 65535
     said = _refused(checks.port, given, hint="the usual one is 8125")
     assert said == f"x must be a port from 1 to 65535, got {checks.shown(given)}; the usual one is 8125"
@@ -95,13 +95,13 @@ def test_port_0_and_digits_are_choices_of_the_caller() -> None:
 
 @pytest.mark.parametrize("given", [0, 1, None, "yes"])
 def test_a_flag_is_true_or_false(given: object) -> None:
-    """Nothing that is merely taken for one."""
+    """A value that merely counts as true is refused."""
     assert checks.flag("x", False) is False
     assert _refused(checks.flag, given) == f"x must be True or False, got {given!r}"
 
 
 def test_what_cannot_be_shown_is_named_by_its_class() -> None:
-    """An error about a value must not fail of the value."""
+    """An error about a value must not fail because of the value."""
 
     class Silent:
         def __repr__(self) -> str:
@@ -159,8 +159,8 @@ def test_a_function_whose_body_would_never_run_is_refused(given: Callable[..., A
         checks.function("x", given, "message", answers=answers)
 
 
-def test_a_generator_is_refused_where_nobody_iterates() -> None:
-    """Where the result is used it may be iterated, as that of a function of headers is."""
+def test_a_generator_is_refused_if_its_result_is_not_iterated() -> None:
+    """If the result is used it may be iterated, as that of a function of headers is."""
     checks.function("x", _generator, "message")
     with pytest.raises(ConfigurationError, match="x is the generator function _generator"):
         checks.function("x", _generator, "message", answers=False)
@@ -168,7 +168,7 @@ def test_a_generator_is_refused_where_nobody_iterates() -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("message",), ("event", "config")])
 def test_the_line_that_hands_over_to_a_loop_does_so(arguments: tuple[str, ...]) -> None:
-    """The error's own line, run in another thread, puts what a handler is given into the loop's queue."""
+    """The error's own line, run in another thread, puts the handler's message into the loop's queue."""
     with pytest.raises(ConfigurationError) as caught:
         checks.function("x", _coroutine, *arguments, answers=False)
     line = re.search(r"give (lambda.*), and await queue\.get\(\) there$", str(caught.value))
@@ -183,8 +183,8 @@ def test_the_line_that_hands_over_to_a_loop_does_so(arguments: tuple[str, ...]) 
     assert asyncio.run(main()) == (arguments if len(arguments) > 1 else arguments[0] if arguments else None)
 
 
-def test_a_function_of_other_arguments_is_told_with_both_lists() -> None:
-    """What it takes and what it is called with; a default, which may be a secret, is not shown."""
+def test_a_function_of_other_arguments_is_refused_with_both_lists() -> None:
+    """The arguments it accepts and those it is called with; a default, which may be a secret, is not shown."""
     secret = "hunter2"
 
     def handler(event: str, token: str = secret) -> None: ...
@@ -201,15 +201,15 @@ class _Box:
 
 
 def test_an_argument_of_an_unknown_name_is_refused_with_the_nearest() -> None:
-    """And with all others that there are."""
+    """And with all other names."""
     with pytest.raises(ConfigurationError) as caught:
         _Box(1, dept=2)  # type: ignore[call-arg]
     assert str(caught.value) == "_Box has no 'dept'; it has: width, depth, lid; did you mean 'depth'?"
     assert _Box(width=1, lid=False).given == (1, 1, False)
 
 
-def test_what_goes_by_name_and_was_given_by_position_is_taken_with_a_warning() -> None:
-    """The warning names the arguments and the caller's line, not the values. What is given twice Python refuses."""
+def test_a_keyword_argument_passed_by_position_is_accepted_with_a_warning() -> None:
+    """The warning names the arguments and the caller's line, not the values. Python refuses what is passed twice."""
     with pytest.warns(DeprecationWarning, match=r"^_Box takes depth=, lid= by keyword only$") as caught:
         assert _Box(1, 2, False).given == (1, 2, False)  # type: ignore[call-arg]
     assert caught[0].filename == __file__

@@ -55,7 +55,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["demo", "--profile", "finacial"], "'finacial'", "did you mean 'financial'?"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence_that_names_the_value_and_the_allowed_ones(
+def test_bad_input_is_refused_in_a_sentence_that_names_the_value_and_the_allowed_values(
     capsys: pytest.CaptureFixture[str], arguments: list[str], value: str, allowed: str
 ) -> None:
     sentence = _refused(capsys, *arguments)
@@ -72,7 +72,7 @@ def test_two_addresses_at_once_are_refused(capsys: pytest.CaptureFixture[str], t
     assert "--socket" in sentence
 
 
-def test_where_to_ship_is_handed_on_as_the_reporter_takes_it(tmp_path: Path) -> None:
+def test_the_address_is_passed_on_as_the_reporter_accepts_it(tmp_path: Path) -> None:
     path = str(tmp_path / "dsd")
     parse = build_parser().parse_args
     assert parse(["demo", "--to", "dd.example:18125"]).to == {"host": "dd.example", "port": 18125}
@@ -83,7 +83,9 @@ def test_where_to_ship_is_handed_on_as_the_reporter_takes_it(tmp_path: Path) -> 
         assert parse(["demo", "--socket", f"unix://{path}"]).socket == {"socket_path": path}
 
 
-def test_where_to_forward_is_a_host_and_a_port_or_a_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_address_to_forward_to_is_a_host_and_a_port_or_a_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A path has a slash in it; a stream takes no datagrams."""
     path = str(tmp_path / "dsd")
     parse = build_parser().parse_args
@@ -95,12 +97,12 @@ def test_where_to_forward_is_a_host_and_a_port_or_a_path(tmp_path: Path, capsys:
     assert "is a stream" in _refused(capsys, "watch", "--forward", f"unixstream://{path}")
 
 
-def test_unless_told_otherwise_the_demo_takes_15_seconds_of_the_financial_profile() -> None:
+def test_by_default_the_demo_runs_for_15_seconds_under_the_financial_profile() -> None:
     args = build_parser().parse_args(["demo"])
     assert (args.seconds, args.profile, args.to, args.socket, args.json) == (15.0, "financial", None, None, False)
 
 
-def test_a_reporter_that_is_switched_off_is_told_before_the_demo_starts(
+def test_a_reporter_that_is_switched_off_is_reported_before_the_demo_starts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DD_DOGSTATSD_DISABLE", "true")
@@ -159,7 +161,7 @@ def test_without_websockets_the_demo_names_its_own_extra() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_leaves_is_no_traceback() -> None:
+def test_a_reader_that_closes_its_pipe_causes_no_traceback() -> None:
     """As in `wsnova-statsd demo --json | head -1`."""
     code = "import sys; from wsnova_statsd.cli import demo; demo.run = lambda args: print('x' * 1_000_000) or 0\n"
     code += "from wsnova_statsd.cli.main import main; sys.exit(main(['demo']))"

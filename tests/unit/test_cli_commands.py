@@ -1,4 +1,4 @@
-"""What holds for every command: a table with a row for each, so that a new one is in it by itself."""
+"""What holds for every command: a table with a row for each, so that a new command is covered without further work."""
 
 import re
 import shlex
@@ -10,12 +10,12 @@ from wsnova_statsd.cli.parser import Parser
 
 EVERY = pytest.mark.parametrize("name", COMMANDS)
 WHOLE = pytest.mark.parametrize("name", ["", *COMMANDS])
-# Arguments with which the examples of a command cannot be parsed here: what they name is not there.
+# Arguments with which the examples of a command cannot be parsed here: what they name does not exist.
 ABSENT = {"/var/run/datadog/dsd.socket": "/dev/null"}
 
 
 def _ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
-    """Status, stdout and stderr of a command line that is refused, or only tells."""
+    """Status, stdout and stderr of a command line that is refused, or only prints."""
     try:
         status: object = main(arguments)
     except SystemExit as ended:
@@ -30,7 +30,7 @@ def _parser(name: str) -> Parser:
 
 
 @WHOLE
-def test_help_tells_what_it_does_by_examples_and_exit_statuses(capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_help_says_what_it_does_by_examples_and_exit_statuses(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """With --help and `help` alike; each example is a line of its own, with a line that says what it is for."""
     status, out, err = _ended(capsys, *([name] if name else []), "--help")
     assert (status, err) == (0, "")
@@ -60,9 +60,7 @@ def test_every_example_is_a_command_line_that_is_accepted(name: str) -> None:
 
 
 @EVERY
-def test_an_argument_that_there_is_not_is_one_line_with_the_nearest(
-    capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_an_unknown_argument_is_one_line_with_the_nearest(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Status 2; nothing is run."""
     for given in ("--debgu", "--debgu=1"):
         status, out, err = _ended(capsys, name, given)
@@ -74,7 +72,7 @@ def test_an_argument_that_there_is_not_is_one_line_with_the_nearest(
 def test_debug_stands_before_the_command_and_behind_it_and_version_before_it(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """--debug is every command's, --version that of the whole."""
+    """--debug belongs to every command, --version to the program."""
     options = set(re.findall(r"^  (?:-\w, )?(--\w+)", _ended(capsys, "help", *filter(None, [name]))[1], re.MULTILINE))
     assert "--debug" in options
     assert ("--version" in options) is (not name)

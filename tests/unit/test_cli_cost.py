@@ -19,7 +19,7 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, s
 
 
 def test_it_prints_the_bill_of_the_shape_that_is_given(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of one client and ten types under the financial profile, unless it is told otherwise."""
+    """Of one client and ten types under the financial profile, by default."""
     assert _run(capsys) == (0, "\n".join([*cost(ws.FINANCIAL, Shape()).lines, ""]), "")
     given = ("--profile", "standard", "--clients", "50", "--types", "20", "--sent-types", "3", "--workers", "4")
     bill = cost(ws.STANDARD, Shape(clients=50, types=20, workers=4, sent_types=3))
@@ -37,7 +37,7 @@ def test_it_prints_the_bill_of_the_lean_list(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("option", ["clients", "types", "sent-types", "workers"])
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "", "1000001", "9" * 5000, "²"])
-def test_a_number_that_is_none_is_one_sentence_and_status_2(
+def test_an_unusable_number_is_one_sentence_and_status_2(
     capsys: pytest.CaptureFixture[str], option: str, value: str
 ) -> None:
     """With what is allowed."""

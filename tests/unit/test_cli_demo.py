@@ -85,7 +85,7 @@ def test_one_figure_that_differs_is_marked(label: str, changes: dict[str, object
     assert summary.figures["adds_up"] is False
 
 
-def test_with_a_real_agent_the_reporters_word_has_to_do() -> None:
+def test_with_a_real_agent_the_reporters_figures_are_compared() -> None:
     summary = summarize(STAGED, COUNTED, STATS, True, None)
     assert summary.adds_up
     assert [check.label for check in summary.checks] == ["messages", "reconnects", "alerts", "reporter"]

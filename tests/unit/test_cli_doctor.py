@@ -1,4 +1,4 @@
-"""doctor without a network: what it refuses, whose word the address is, waits that end, who holds a socket."""
+"""doctor without a network: what it refuses, where the address comes from, waits that end, what holds a socket."""
 
 import ipaddress
 import json
@@ -65,10 +65,10 @@ def test_a_variable_that_is_no_address_is_refused_by_its_name(
     assert "DD_DOGSTATSD_PORT must be a port from 1 to 65535, got 'statsd'" in capsys.readouterr().err
 
 
-def test_a_reporter_that_is_switched_off_is_the_first_thing_told(
+def test_a_reporter_that_is_switched_off_is_the_first_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything behind it would be in vain, so nothing is tried."""
+    """Everything after it would be in vain, so nothing is tried."""
     monkeypatch.setenv("DD_DOGSTATSD_DISABLE", "true")
     assert main(["doctor", "--host", "host.invalid"]) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -77,7 +77,7 @@ def test_a_reporter_that_is_switched_off_is_the_first_thing_told(
     ]
 
 
-# -- whose word the address is
+# -- where the address comes from
 
 
 def _origin(**given: Any) -> str:
@@ -110,10 +110,10 @@ def _origin(**given: Any) -> str:
         ),
     ],
 )
-def test_the_address_is_told_with_the_settings_that_decide_it(
+def test_the_address_is_printed_with_the_settings_that_decide_it(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], given: dict[str, Any], told: str
 ) -> None:
-    """And with those that are set in vain, which is what a wrong address mostly comes from."""
+    """And with those that have no effect, the usual reason of a wrong address."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert _origin(**given) == told
@@ -139,7 +139,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hanging")
-def test_a_resolver_that_hangs_is_told_and_left_behind(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resolver_that_hangs_is_reported_and_abandoned(capsys: pytest.CaptureFixture[str]) -> None:
     """In its own hop, with status 1."""
     assert main(["doctor", "--host", "agent.example"]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -148,7 +148,7 @@ def test_a_resolver_that_hangs_is_told_and_left_behind(capsys: pytest.CaptureFix
 
 
 def test_work_within_its_time_returns_or_raises_as_itself() -> None:
-    """Only time that is over is a TimeoutError."""
+    """Only a passed deadline is a TimeoutError."""
     assert within(10, lambda: "done") == "done"
     assert within(10, lambda: None) is None
     with pytest.raises(ZeroDivisionError):
@@ -156,7 +156,7 @@ def test_work_within_its_time_returns_or_raises_as_itself() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70])
-def test_what_cannot_be_a_name_is_told_as_such(host: str) -> None:
+def test_what_cannot_be_a_name_is_reported_as_such(host: str) -> None:
     """No resolver is asked for it, and no traceback is printed."""
     (hop,) = udp_hops(Address(host, 8125, None))
     assert (hop.name, hop.result) == ("resolve", doctor_hops.FAILED)
@@ -164,7 +164,7 @@ def test_what_cannot_be_a_name_is_told_as_such(host: str) -> None:
 
 
 def test_an_address_without_a_way_to_it_fails_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every address that the name has is tried; the last error is told."""
+    """Every address that the name has is tried; the last error is reported."""
     found = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", place) for place in (("256.0.0.1", 1), ("256.0.0.2", 1))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: list(found))
 
@@ -180,7 +180,7 @@ def test_an_address_without_a_way_to_it_fails_to_connect(monkeypatch: pytest.Mon
 # -- what is printed
 
 
-def test_nothing_from_the_environment_steers_the_terminal(
+def test_nothing_from_the_environment_controls_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A control character in a variable is a space."""
@@ -198,7 +198,7 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert document["hops"][1] == {"hop": "listen", "result": "unsure", "message": "b", "advice": "c"}
 
 
-# -- who holds a socket
+# -- what holds a socket
 
 
 UDP = """  (the heading)
@@ -218,16 +218,16 @@ UDP = """  (the heading)
         ("127.0.0.1", 8128, None),
     ],
 )
-def test_the_kernels_table_tells_who_takes_datagrams(
+def test_the_kernels_table_says_which_process_receives_datagrams(
     monkeypatch: pytest.MonkeyPatch, target: str, port: int, told: str | None
 ) -> None:
-    """By address or for every address; a socket that is connected elsewhere takes none."""
+    """By address or for every address; a socket that is connected elsewhere receives none."""
     lines = [line.split() for line in UDP.format(drops=0).splitlines()[1:]]
     monkeypatch.setattr(holders, "_table", lambda path: iter(lines if path.endswith("udp") else []))
     assert holders.udp_holder(ipaddress.ip_address(target), port) == told
 
 
-def test_a_holder_that_loses_datagrams_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_loses_datagrams_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel counts them."""
     lines = [line.split() for line in UDP.format(drops=34).splitlines()[1:]]
     monkeypatch.setattr(holders, "_table", lambda _: iter(lines))
@@ -236,8 +236,8 @@ def test_a_holder_that_loses_datagrams_is_told_so(monkeypatch: pytest.MonkeyPatc
     assert "has lost 34 datagrams" in told
 
 
-def test_where_there_is_no_table_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on other systems than Linux."""
+def test_without_a_table_the_holder_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on systems other than Linux."""
 
     def absent(*_: object, **__: object) -> None:
         raise FileNotFoundError

@@ -53,7 +53,7 @@ NUMBER = 7
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder in which the command runs, with modules of a user's."""
+    """The folder in which the command runs, with a user's modules."""
     (tmp_path / "cli_lint_shop").mkdir()
     for name, source in {
         "good": GOOD,
@@ -90,7 +90,7 @@ def test_the_shipped_list_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_guide_has_faults(capsys: pytest.CaptureFixture[str]) -> None:
-    """Status 1, the report as it is, as lines or as a document."""
+    """Status 1, the unchanged report, as lines or as a document."""
     assert _run(capsys, "--guide") == (1, f"{lint_guide()}\n", "")
     assert _run(capsys, "--guide", "--profile", "standard") == (1, f"{lint_guide(STANDARD)}\n", "")
     status, out, err = _run(capsys, "--guide", "--json")
@@ -143,7 +143,7 @@ def test_a_list_of_a_module_in_this_folder_is_judged(shop: Path, capsys: pytest.
 def test_what_cannot_be_judged_is_one_sentence_and_status_2(
     shop: Path, capsys: pytest.CaptureFixture[str], given: str, sentence: str
 ) -> None:
-    """Whoever's fault it is."""
+    """Whatever is at fault."""
     status, out, err = _run(capsys, given)
     assert (status, out) == (2, "")
     assert err.startswith(f"wsnova-statsd lint: {sentence}")
@@ -157,7 +157,7 @@ def test_two_things_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert err == "wsnova-statsd lint: --guide is given beside a:b; give one of the two\n"
 
 
-def test_the_traceback_of_a_module_that_raises_is_shown_if_asked_for(
+def test_the_traceback_of_a_module_that_raises_is_shown_with_debug(
     shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the user's own line."""

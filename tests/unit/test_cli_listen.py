@@ -67,7 +67,7 @@ def test_a_secret_of_a_header_or_url_is_in_no_error(capsys: pytest.CaptureFixtur
     assert "hunter2" not in capsys.readouterr().err.replace('"X hunter2"', "")
 
 
-def test_what_is_given_is_what_a_client_gets() -> None:
+def test_arguments_become_options_of_the_client() -> None:
     """Headers by pairs, channels in their order."""
     given = connection(
         _args("--header", "Origin: https://a:1", "--header", "X-Key:k", "--subscribe", "a", "--subscribe", "b")
@@ -87,7 +87,7 @@ def test_a_protocol_has_a_name(name: str | None, kind: type) -> None:
 
 
 @pytest.mark.parametrize("name", ["Dialect", "made", "ready"])
-def test_a_protocol_of_ones_own_is_a_class_a_function_or_an_object(
+def test_a_protocol_of_your_own_is_a_class_a_function_or_an_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """In a module of the current folder."""

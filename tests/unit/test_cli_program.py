@@ -11,7 +11,7 @@ from wsnova_statsd.cli.program import STARTUP, environment
 
 
 def test_the_folder_of_our_sitecustomize_stands_first_and_once() -> None:
-    """What else stands on PYTHONPATH stays, empty parts too, which mean the current folder; so do other variables."""
+    """Other entries of PYTHONPATH stay, empty ones too, which mean the current folder; so do other variables."""
     assert sorted(os.listdir(STARTUP)) in (["sitecustomize.py"], ["__pycache__", "sitecustomize.py"])
     for before, after in (
         (None, STARTUP),
@@ -34,14 +34,14 @@ def test_the_folder_of_our_sitecustomize_stands_first_and_once() -> None:
         (["--helth-file", "x", "y.py"], "did you mean '--health-file'?"),
     ],
 )
-def test_what_is_not_there_is_one_sentence_and_status_2(
+def test_a_missing_script_is_one_sentence_and_status_2(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     arguments: list[str],
     told: str,
 ) -> None:
-    """Before this process is another program; one that stays what it was still ignores what Python does."""
+    """Before this process becomes another program; if it does not, it still ignores the signals that Python ignores."""
     monkeypatch.chdir(tmp_path)
     Path("broken").write_bytes(b"\0")
     Path("broken").chmod(0o755)

@@ -33,7 +33,7 @@ def test_the_guides_names_are_the_default(capsys: pytest.CaptureFixture[str]) ->
     assert "_total" not in out
 
 
-def test_lists_of_ones_own_take_the_place_of_the_default_ones(
+def test_lists_of_your_own_replace_the_default_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cli_prometheus_shop.py").write_text(SHOP + RULES)

@@ -73,7 +73,7 @@ def test_a_client_a_list_and_a_function_that_returns_either_are_found(name: str,
 def test_what_cannot_be_run_is_one_sentence_and_status_2(
     capsys: pytest.CaptureFixture[str], reference: str, told: str
 ) -> None:
-    """Which says what was found and what there is, and shows no secret."""
+    """Which says what was found and what exists, and shows no secret."""
     with pytest.raises(SystemExit) as refused:
         main(["run", reference])
     err = capsys.readouterr().err
@@ -85,7 +85,7 @@ def test_what_cannot_be_run_is_one_sentence_and_status_2(
 
 
 @pytest.mark.usefixtures("feeds")
-def test_the_traceback_of_a_module_that_fails_is_there_to_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_traceback_of_a_module_that_fails_is_shown_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
     """With the line of the module in it."""
     with pytest.raises(SystemExit):
         main(["run", "--debug", "broken:one"])

@@ -1,4 +1,4 @@
-"""What a client's life puts on the wire again and again: its states, and its counts at 0, until it is closed."""
+"""What a client sends repeatedly while it lives: its states, and its counts at 0, until it is closed."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ ZEROS = [
 
 
 class Bench(Parts):
-    """The default list on a bus, and what leaves with each flush, in fake seconds."""
+    """The default list on a bus, and what each flush sends, in fake seconds."""
 
     def __init__(self) -> None:
         super().__init__(definitions=ws.statsd_metrics())
@@ -35,7 +35,7 @@ class Bench(Parts):
         self.bus.execute(event, measurements or {}, {"client_id": client, **metadata})
 
     def flushed(self, seconds: float = 0, kind: str = "g") -> dict[str, float]:
-        """The gauges, or counts, that leave with a flush so many seconds later, by name and further tags."""
+        """The gauges, or counts, that a flush so many seconds later sends, by name and further tags."""
         self.clock.advance(seconds)
         self.line.messages.clear()
         assert self.shipper.flush(10)
@@ -45,7 +45,7 @@ class Bench(Parts):
 
 
 def test_a_state_repeats_every_four_seconds_until_its_client_is_closed() -> None:
-    """connection.up stays in sight; gauges of a sample leave with a new sample only."""
+    """connection.up stays visible; gauges of a sample are sent with a new sample only."""
     bench = Bench()
     bench.emit(events.CONNECTION_COMPLETED, measurements={"duration": 5_000_000})
     assert bench.flushed() == {UP: 1, "websocket.connection.duration": 5}
@@ -60,8 +60,8 @@ def test_a_state_repeats_every_four_seconds_until_its_client_is_closed() -> None
 
 
 @pytest.mark.parametrize("up", [False, True])
-def test_what_waited_when_a_client_was_closed_is_told_no_more(up: bool) -> None:
-    """Its last value leaves once more, whatever it is; of a client that is up again it goes on."""
+def test_what_waited_when_a_client_was_closed_is_sent_no_more(up: bool) -> None:
+    """Its last value is sent once more, whatever it is; for a client that is up again it goes on."""
     bench, told = Bench(), "websocket.message.waiting direction:received"
     bench.emit(events.MESSAGE_BATCH_PROCESSED, measurements={"count": 1, "waiting": 5}, direction="received")
     bench.emit(events.CLIENT_CLOSED)
@@ -80,7 +80,7 @@ def test_a_client_that_came_back_between_two_flushes_is_not_forgotten() -> None:
 
 
 def test_counts_of_a_client_are_0_at_once_and_after_two_minutes_without_a_value() -> None:
-    """Before anything has occurred, and while nothing occurs; a value stands alone, and its silence begins anew."""
+    """Before anything has occurred, and while nothing occurs; a value is sent alone, and the two minutes begin anew."""
     bench = Bench()
     bench.emit(events.CLIENT_OPENED, started=True)
     assert bench.flushed(kind="c") == dict.fromkeys(ZEROS, 0)
@@ -93,7 +93,7 @@ def test_counts_of_a_client_are_0_at_once_and_after_two_minutes_without_a_value(
 
 
 def test_a_state_whose_last_value_was_no_change_ends_with_its_client_as_well() -> None:
-    """It was told a moment ago: it is neither sent again for ever, nor said to be unsent at the end of the process."""
+    """It was sent a moment ago: it is neither sent again for ever, nor reported as unsent at the end of the process."""
     bench, waiting = Bench(), {"count": 1, "waiting": 0}
     bench.emit(events.MESSAGE_BATCH_PROCESSED, measurements=waiting, direction="received")
     assert bench.flushed() == {"websocket.message.waiting direction:received": 0}
@@ -118,7 +118,7 @@ def test_a_closed_client_has_no_zeros_until_it_starts_again() -> None:
     assert [len(bench.flushed(120, kind="c")) for _ in range(3)] == [len(ZEROS)] * 3
 
 
-def test_zeros_are_in_no_account() -> None:
+def test_zeros_are_in_no_total() -> None:
     """They are counts of nothing: delivered and pending stay what occurred."""
     bench = Bench()
     bench.emit(events.CLIENT_OPENED, started=True)

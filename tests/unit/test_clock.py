@@ -138,7 +138,7 @@ def test_an_earlier_job_overtakes_one_that_is_waited_for(bench: _Bench) -> None:
 
 
 def test_a_cancelled_job_does_not_run(bench: _Bench) -> None:
-    """Cancelling before its moment and after the run are both quiet."""
+    """Cancelling raises neither before its moment nor after the run."""
     job = bench.clock.call_later(1, bench.note("cancelled"))
     kept = bench.clock.call_later(1, bench.note("kept"))
     job.cancel()
@@ -169,10 +169,10 @@ def test_an_idle_clock_keeps_nothing_of_what_it_ran(bench: _Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", [ValueError("bad job"), SystemExit(3), KeyboardInterrupt()], ids=repr)
-def test_a_failing_job_is_logged_and_stops_nobody(
+def test_a_failing_job_is_logged_and_stops_no_other(
     bench: _Bench, caplog: pytest.LogCaptureFixture, fault: BaseException
 ) -> None:
-    """The traceback is in the log, once; the same thread goes on with the jobs behind."""
+    """The traceback is in the log, once; the same thread goes on with the jobs after it."""
 
     def fail() -> None:
         raise fault
@@ -228,7 +228,9 @@ def test_a_thread_that_ended_is_replaced_at_the_next_job(bench: _Bench) -> None:
     assert bench.thread() is not ended
 
 
-def test_an_interpreter_that_ends_takes_the_job_without_a_word(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_that_ends_accepts_the_job_without_an_error(
+    bench: _Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Python refuses new threads while it shuts down; call_later does not raise then."""
 
     def refuse(_thread: threading.Thread) -> None:

@@ -16,7 +16,7 @@ EVENT = ws.events.MESSAGE_RECEIVED
 
 
 class _Hostile(dict[str, Any]):
-    """Measurements that raise something else than KeyError."""
+    """Measurements that raise something other than KeyError."""
 
     def __missing__(self, key: str) -> Any:
         raise ZeroDivisionError(key)
@@ -58,7 +58,7 @@ def test_the_same_source_is_compiled_and_kept_once() -> None:
     assert len({id(one) for one in (first, *others)}) == 51
 
 
-def test_sources_of_two_events_are_told_apart() -> None:
+def test_sources_of_two_events_have_different_file_names() -> None:
     """By the event's name, whatever it holds."""
     for event in ("a.b", "x'] + __import__('os') #\n\""):
         code = compiled.function("def count():\n    return 1 // 0\n", event, {})

@@ -1,4 +1,4 @@
-"""Console: what it prints of events and alerts, to whom it listens, and that printing holds nobody up."""
+"""Console: what it prints of events and alerts, which events it handles, and that printing blocks no thread."""
 
 import io
 import logging
@@ -22,7 +22,7 @@ LOST = {**WHO, "error_type": "connection", "severity": "error", "error": "the co
 
 
 class _Bench:
-    """A console on a bus of its own, whose reporter is never started, and what it printed."""
+    """A console on its own bus, whose reporter is never started, and what it printed."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self.bus = ws.Bus()
@@ -113,23 +113,23 @@ TOLD: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
 def test_an_event_is_a_line(
     bench: _Bench, event: str, measurements: dict[str, Any], metadata: dict[str, Any], line: str | None
 ) -> None:
-    """With the client's name before it; what another event says as well is not said twice."""
+    """With the client's name before it; what another event says as well is not printed twice."""
     bench.emit(event, measurements, **metadata)
     assert bench.told() == ([] if line is None else [f"md-1 {line}"])
 
 
-def test_every_event_that_is_heard_is_in_the_table_above() -> None:
+def test_every_handled_event_is_in_the_table_above() -> None:
     assert {event for event, *_ in TOLD} == set(LINES)
 
 
-def test_messages_are_not_listened_to(bench: _Bench) -> None:
+def test_no_handler_is_attached_to_messages(bench: _Bench) -> None:
     """So a busy feed is as fast as without."""
     for prefix in (f"{events.PREFIX}message", f"{events.PREFIX}heartbeat"):
         assert bench.bus.list_handlers(prefix) == []
 
 
-def test_an_alert_is_a_line_also_when_it_comes_late(bench: _Bench) -> None:
-    """One that a function of the alerts still had when the console was stopped."""
+def test_an_alert_is_a_line_even_if_it_comes_late(bench: _Bench) -> None:
+    """An alert that was still on its way when the console was stopped."""
     alert = Alert(
         "slow", "md-1", "trade", "warning", "Slow message processing: 150ms for trade", "", 1, 150.0, None, "ms"
     )
@@ -154,7 +154,7 @@ def test_nothing_from_the_network_is_a_secret_or_a_line_of_its_own(bench: _Bench
 
 
 def test_what_repeats_is_printed_once_and_counted(bench: _Bench) -> None:
-    """So a feed of rubbish fills no screen, and nothing is lost in silence."""
+    """So a feed of garbage fills no screen, and every loss is counted."""
     for _ in range(500):
         bench.emit(events.ERROR_OCCURRED, error_type="decode", severity="warning", error="no JSON")
     bench.emit(events.AUTH_COMPLETED)
@@ -172,7 +172,7 @@ def test_too_many_different_lines_are_counted(bench: _Bench) -> None:
 
 
 class _Stuck(io.StringIO):
-    """A terminal that nobody reads, until `free` is set."""
+    """A terminal that is not read until `free` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,8 +185,9 @@ class _Stuck(io.StringIO):
         return super().write(text)
 
 
-def test_a_terminal_that_takes_nothing_holds_nobody_up() -> None:
-    """Neither who emits nor who stops it; what finds no place is counted: each event is printed or told of."""
+def test_a_terminal_that_accepts_nothing_blocks_no_thread() -> None:
+    """Neither the emitting nor the stopping thread; what finds no place is counted: each event is printed or
+    counted."""
     stuck = _Stuck()
     bench = _Bench(stuck)
     bench.console.start()
@@ -206,7 +207,7 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up() -> None:
 
 
 def test_an_output_that_is_closed_or_not_there_ends_nothing() -> None:
-    """The next line is tried all the same."""
+    """The next line is still tried."""
     closed = io.StringIO()
     bench = _Bench(closed)
     bench.console.start()
@@ -269,7 +270,7 @@ Made = tuple[Callable[[], object], Callable[[], object]]
 
 
 def test_a_signal_may_come_before_each_of_its_lines() -> None:
-    """An event in the midst of an event or of the start, and a stop in the midst of either: each is told of once."""
+    """An event during an event or during the start, and a stop during either: each is printed once."""
     benches: list[_Bench] = []
 
     def emitting() -> Made:

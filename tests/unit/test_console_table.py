@@ -1,4 +1,4 @@
-"""The table of a console: which rows stand in it, what tells them apart, what it says of the Agent."""
+"""The table of a console: which rows it has, what distinguishes them, what it says of the Agent."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,8 +24,8 @@ def _lines(*readings: Reading, stats: Stats = STATS, **more: Any) -> list[str]:
     return [text for text, _ in table(moment, 0)]
 
 
-def test_the_heading_says_of_how_long_and_whether_the_agent_takes_it() -> None:
-    """What was lost stands there too."""
+def test_the_heading_names_the_time_and_whether_the_agent_accepts_metrics() -> None:
+    """What was lost is there too."""
     first, second, third = _lines()
     assert first.endswith(" wsnova_statsd standard: the last 10 s")
     assert (second, third) == ("  Agent at localhost:8125: 3 datagrams sent", "  nothing was counted")
@@ -34,8 +34,8 @@ def test_the_heading_says_of_how_long_and_whether_the_agent_takes_it() -> None:
     assert _lines(stats=lost)[1] == "  Agent at localhost:8125: 3 datagrams sent, 2 lost (queue)"
 
 
-def test_an_agent_that_takes_nothing_is_told_with_its_fault() -> None:
-    """Not one that had a fault and takes what is sent by now."""
+def test_an_agent_that_accepts_nothing_is_named_with_its_fault() -> None:
+    """Not an Agent that had a fault and accepts metrics again."""
     stats = replace(STATS, last_error="refused: Connection refused")
     assert "takes nothing: refused: Connection refused" in _lines(stats=stats, sent=0)[1]
     assert "takes nothing" not in _lines(stats=stats, sent=1)[1]
@@ -89,7 +89,7 @@ def test_what_another_row_says_is_left_out_of_our_own(name: str, tags: tuple[str
     assert any("shop.started" in line for line in _lines(_count("shop.started")))
 
 
-def test_sums_stand_for_messages_where_single_ones_are_not_counted() -> None:
+def test_sums_stand_for_messages_if_single_ones_are_not_counted() -> None:
     """And a message with a bad result always has its row."""
     assert any("websocket.message.batch.count" in line for line in _lines(_count("websocket.message.batch.count")))
     bad = _count("websocket.message.decode.completed", 1, "result:error")

@@ -83,8 +83,8 @@ def test_the_map_has_at_least_twenty_rules_and_none_twice() -> None:
     assert len(set(rules)) == len(rules)
 
 
-def test_what_is_looked_for_can_be_missing() -> None:
-    """The check of the map finds a name that moved."""
+def test_a_name_that_moved_is_found_missing() -> None:
+    """The check of the map itself."""
     assert _holds(PACKAGE / "wire.py", "clean_tag")
     assert not _holds(PACKAGE / "wire.py", "clean_tags_of")
     assert _holds(PACKAGE / "profiles.py", "Profile.slow_after")

@@ -1,4 +1,4 @@
-"""What metrics cost: the life of a client counted by hand, Datadog's factors, and how the dearest are dropped."""
+"""What metrics cost: the life of a client counted by hand, Datadog's factors, and how to drop the most expensive."""
 
 import inspect
 import json
@@ -61,7 +61,7 @@ def test_the_series_are_those_of_clients_types_and_workers() -> None:
     assert {name: found[name] for name in wanted} == wanted
 
 
-def test_what_is_billed_is_the_sum_of_all_with_the_dearest_first() -> None:
+def test_what_is_billed_is_the_sum_of_all_with_the_most_expensive_first() -> None:
     """With percentiles each distribution costs twice as much."""
     bill = cost(ws.FINANCIAL, Shape(clients=2, types=3, workers=2))
     distributions = sum(one.series for one in bill.costs if one.kind == "distribution")
@@ -107,8 +107,8 @@ def test_a_name_has_no_more_series_than_a_reporter_keeps() -> None:
     assert types == {99: 99, 100: 100, 500: 100}  # and the one that is sent
 
 
-def test_metrics_of_ones_own_are_counted_by_what_their_event_carries() -> None:
-    """Those of the application's events are not known: it emits them."""
+def test_metrics_of_your_own_are_counted_by_what_their_event_carries() -> None:
+    """Those of the application's events are unknown: it emits them."""
     own: list[Definition] = [
         ws.counter("shop.by_type", events.MESSAGE_RECEIVED, tags=["type"]),
         ws.counter("shop.all", events.MESSAGE_RECEIVED),
@@ -126,10 +126,10 @@ def test_metrics_of_ones_own_are_counted_by_what_their_event_carries() -> None:
 @pytest.mark.parametrize("profile", [ws.FINANCIAL, ws.STANDARD], ids=lambda one: one.name)
 @pytest.mark.parametrize("shape", [Shape(clients=40), Shape(workers=200)], ids=["clients", "workers"])
 @pytest.mark.parametrize("lean", [False, True], ids=["whole", "lean"])
-def test_each_of_the_five_dearest_is_gone_if_it_is_dropped_as_told(
+def test_each_of_the_five_most_expensive_is_gone_if_it_is_dropped_as_advised(
     profile: ws.Profile, shape: Shape, lean: bool
 ) -> None:
-    """What is told is Python: the list that it gives the reporter lacks the metric, and is no longer than it was; or
+    """The advice is Python: the list that it passes to the reporter lacks the metric, and is no longer than before; or
     the KPIs are left out."""
     bill = cost(profile, shape, ws.statsd_metrics(lean=lean))
     assert list(bill.drops) == [one.name for one in bill.costs[:5]]
@@ -157,13 +157,13 @@ def test_a_gauge_with_a_distribution_is_dropped_by_the_lean_list() -> None:
 
 
 def test_the_figures_of_the_reporter_cannot_be_dropped() -> None:
-    """Which is what is told, if nothing else is dearer."""
+    """The advice says so, if nothing else is more expensive."""
     silent = ws.LIGHTWEIGHT.replace(connection_events=False, error_events=False)
     drops = cost(silent, Shape(workers=3), [ws.counter("shop.orders", "shop.order")]).drops
     assert drops["websocket.reporter.series"] == "it cannot be dropped: the reporter's own figures tell of losses"
 
 
-def test_a_metric_of_ones_own_is_dropped_where_it_is_listed() -> None:
+def test_a_metric_of_your_own_is_dropped_where_it_is_listed() -> None:
     """Though there is one with its name and `.distribution`: the default lists have neither."""
     own = [
         kind(name, events.MESSAGE_RECEIVED, "size", tags=["type"])
@@ -174,8 +174,8 @@ def test_a_metric_of_ones_own_is_dropped_where_it_is_listed() -> None:
     assert (drops["shop.size"], drops["shop.size.distribution"]) == (told, told)
 
 
-def test_the_bill_is_told_as_lines_and_as_a_document() -> None:
-    """Both with every metric, the sum, the dearest and what is absent."""
+def test_the_bill_is_printed_as_lines_and_as_a_document() -> None:
+    """Both with every metric, the sum, the most expensive and what is absent."""
     bill = cost(ws.FINANCIAL, Shape(clients=2, types=3))
     lines = bill.lines
     assert lines[0] == "profile financial, clients 2, types 3, workers 1, sent_types 1; for each host"
@@ -200,7 +200,7 @@ def test_the_bill_is_told_as_lines_and_as_a_document() -> None:
 
 @pytest.mark.parametrize("name", ["clients", "types", "workers", "sent_types"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, 10**6 + 1])
-def test_a_number_that_is_none_is_refused(name: str, value: object) -> None:
+def test_an_unusable_number_is_refused(name: str, value: object) -> None:
     """By its name."""
     with pytest.raises(ws.errors.ConfigurationError, match=rf"^{name} must be a whole number from 1 to 1000000, got "):
         Shape(**{name: value})  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ def _titles(document: dict[str, Any]) -> set[str]:
 
 @EVERY
 def test_datadogs_models_know_every_key_of_it(profile: ws.Profile) -> None:
-    """Each widget is parsed, and no key is one that Datadog would pass over without a word."""
+    """Each widget is parsed, and no key is one that Datadog would ignore without an error."""
     assert faults(Dashboard, board(profile)) == []
 
 
@@ -57,7 +57,7 @@ def test_datadogs_models_know_every_key_of_it(profile: ws.Profile) -> None:
     ],
 )
 def test_a_key_that_datadog_does_not_know_is_found(section: str, kind: str) -> None:
-    """The check itself: a key that is planted in a widget, in what is asked, and a word that there is not."""
+    """The check itself: a key that is planted in a widget, one in its query, and an unknown word."""
     document = board(ws.LIGHTWEIGHT)
     document["widgets"] = [one for one in document["widgets"] if one["definition"]["title"] == section]
     place, shown = next((place, one) for place, one in enumerate(widgets(document)) if one["type"] == kind)
@@ -77,7 +77,7 @@ def test_a_key_that_datadog_does_not_know_is_found(section: str, kind: str) -> N
 
 
 @EVERY
-def test_it_has_the_sections_and_variables_that_were_asked_for(profile: ws.Profile) -> None:
+def test_it_has_the_required_sections_and_variables(profile: ws.Profile) -> None:
     """In reading order; variables filter by the tag of their name and begin at all."""
     document = board(profile)
     assert [group["definition"]["title"] for group in document["widgets"]] == [
@@ -96,7 +96,7 @@ def test_it_has_the_sections_and_variables_that_were_asked_for(profile: ws.Profi
 
 @EVERY
 def test_a_query_carries_only_variables_whose_tag_its_metric_has(profile: ws.Profile) -> None:
-    """Another one would empty its panel as soon as somebody chooses a value."""
+    """Another one would empty its panel as soon as a user chooses a value."""
     known = {one.name: set(dict(one.tags)) | ({"worker"} if one.state else set()) for one in statsd_metrics()}
     for query in queries(board(profile)):
         found = QUERY.match(query)
@@ -112,7 +112,7 @@ def test_a_query_carries_only_variables_whose_tag_its_metric_has(profile: ws.Pro
 
 
 @EVERY
-def test_panels_ask_counts_distributions_and_states_only(profile: ws.Profile) -> None:
+def test_panels_ask_for_counts_distributions_and_states_only(profile: ws.Profile) -> None:
     """A gauge of a sample keeps one value per ten seconds, and the lean list has none."""
     kinds = {one.name: "state" if one.state else one.kind for one in statsd_metrics()}
     for query in queries(board(profile)):
@@ -130,7 +130,7 @@ def test_panels_ask_counts_distributions_and_states_only(profile: ws.Profile) ->
 
 
 @EVERY
-def test_a_panel_that_asks_percentiles_shows_mean_and_highest_beside_them(profile: ws.Profile) -> None:
+def test_a_panel_that_asks_for_percentiles_shows_mean_and_highest_beside_them(profile: ws.Profile) -> None:
     """Each in a request of its own, so that none is empty before percentiles are switched on."""
     for one in widgets(board(profile)):
         spaces = [
@@ -180,7 +180,7 @@ def test_kpis_stand_beside_their_targets(profile: ws.Profile) -> None:
     assert known["blind_s"] == []
 
 
-def test_a_metric_of_ones_own_has_a_panel_and_one_that_is_left_out_has_none() -> None:
+def test_a_metric_of_your_own_has_a_panel_and_one_that_is_left_out_has_none() -> None:
     """The board is made from the definitions that are given."""
     own = [ws.counter("shop.orders", "shop.order", ["venue"]), ws.distribution("shop.size", "shop.order", "size")]
     given = [one for one in statsd_metrics() if not one.name.startswith("websocket.heartbeat")]
@@ -191,8 +191,8 @@ def test_a_metric_of_ones_own_has_a_panel_and_one_that_is_left_out_has_none() ->
     assert "Heartbeats" not in _titles(document)
 
 
-def test_a_state_of_ones_own_has_a_panel_at_its_worst_and_a_gauge_of_samples_has_none() -> None:
-    """By its tags, and by the process that tells it; a summary becomes metrics of other names."""
+def test_a_state_of_your_own_has_a_panel_at_its_worst_and_a_gauge_of_samples_has_none() -> None:
+    """By its tags, and by the process that sends it; a summary becomes metrics of other names."""
     own = [
         ws.gauge("shop.open", "shop.order", "open", ["venue"], state=True),
         ws.gauge("shop.last", "shop.order", "last", ["venue"]),
@@ -205,7 +205,7 @@ def test_a_state_of_ones_own_has_a_panel_at_its_worst_and_a_gauge_of_samples_has
 
 
 @EVERY
-def test_one_board_fits_the_lean_list_and_the_whole(profile: ws.Profile) -> None:
+def test_one_board_fits_the_lean_and_the_whole_list(profile: ws.Profile) -> None:
     """To the letter."""
     assert board(profile, statsd_metrics(lean=True)) == board(profile)
 
@@ -222,7 +222,7 @@ def test_a_namespace_stands_before_every_name() -> None:
 
 
 def test_the_board_of_one_env_shows_that_one_first() -> None:
-    """By its variable, which somebody may set to another; its title is its own."""
+    """By its variable, which a user may set to another; its title is its own."""
     one, every = board(ws.FINANCIAL, env="prod"), board(ws.FINANCIAL)
     assert one["title"] == "WebSocket clients (financial, prod)"
     assert [variable["defaults"] for variable in one["template_variables"]] == [["prod"], ["*"], ["*"], ["*"], ["*"]]

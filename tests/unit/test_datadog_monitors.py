@@ -56,7 +56,7 @@ def test_there_is_one_for_each_rule_each_target_and_each_check(profile: ws.Profi
 
 
 def test_an_alert_monitor_fires_when_its_rule_has() -> None:
-    """It counts the alerts of the rule, by client; of a rule of one's own, too, and of the second one of a name."""
+    """It counts the alerts of the rule, by client; of your own rule, too, and of the second one of a name."""
     made = monitors(ws.STANDARD)["alert-falling_behind"]
     assert made["type"] == "query alert"
     assert made["query"] == (
@@ -96,7 +96,7 @@ def test_a_kpi_monitor_has_the_limit_of_its_target_and_recovers_on_the_good_side
 
 @EVERY
 def test_a_message_names_each_tag_by_which_its_monitor_is_grouped(profile: ws.Profile) -> None:
-    """Whoever is woken knows which client it is and, where they differ, in which process."""
+    """The person on call sees which client it is and, if they differ, in which process."""
     for one in monitors(profile).values():
         grouped = re.search(r"by ?[{(](.*?)[})]", one["query"])
         assert grouped
@@ -105,8 +105,8 @@ def test_a_message_names_each_tag_by_which_its_monitor_is_grouped(profile: ws.Pr
 
 
 @EVERY
-def test_a_figure_that_is_not_told_any_more_does_not_alert_for_ever(profile: ws.Profile) -> None:
-    """A KPI of what happens rarely has values for five minutes: no window of them is full, and then there is none."""
+def test_a_figure_that_is_no_longer_sent_does_not_alert_for_ever(profile: ws.Profile) -> None:
+    """A KPI of a rare event has values for five minutes: no window of them is full, and then there is none."""
     rare = {key for key in KPI_KEYS if not key.startswith(("processing", "throughput", "message"))}
     for name, one in monitors(profile).items():
         kind, _, key = name.partition("-")
@@ -116,7 +116,7 @@ def test_a_figure_that_is_not_told_any_more_does_not_alert_for_ever(profile: ws.
 
 
 def test_checks_are_watched_by_client_and_worker() -> None:
-    """A client that cannot connect, or tells nothing any more; the health of each, not of all together."""
+    """A client that cannot connect, or no longer sends anything; the health of each, not of all together."""
     made = monitors(ws.FINANCIAL)
     assert [made[name]["type"] for name in ("check-can_connect", "check-health")] == ["service check"] * 2
     assert made["check-can_connect"]["query"] == (
@@ -160,8 +160,8 @@ def test_slos_are_of_dials_and_of_reconnects() -> None:
 
 
 @EVERY
-def test_those_of_one_env_ask_for_nothing_else(profile: ws.Profile) -> None:
-    """Each query is filtered by it, each title and tag names it, and nothing else is another."""
+def test_monitors_of_one_env_ask_for_nothing_else(profile: ws.Profile) -> None:
+    """Each query is filtered by it, each title and tag names it, and nothing else differs."""
     of_one, of_all = ({**monitors(profile, env=env), **slos(profile, env=env)} for env in ("prod", None))
     assert of_one.keys() == of_all.keys()
     for name, one in of_one.items():
@@ -179,8 +179,8 @@ def test_those_of_one_env_ask_for_nothing_else(profile: ws.Profile) -> None:
         assert asked == asked_of_all
 
 
-def test_a_profile_without_targets_or_connections_has_none_of_them() -> None:
-    """Nothing is watched that never has data."""
+def test_a_profile_without_targets_or_connections_has_none_of_their_monitors() -> None:
+    """No monitor watches what never has data."""
     blind = ws.STANDARD.replace(connection_events=False)
     assert slos(blind) == {}
     assert not {"alert-auth_failed", "kpi-connection_time_ms", "check-can_connect"} & monitors(blind).keys()
@@ -284,14 +284,14 @@ UNREADABLE = Raising()
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module of a user's, in the folder where the command runs."""
+    """A user's module, in the folder where the command runs."""
     (tmp_path / "boards_shop.py").write_text(OWN)
     (tmp_path / "boards_bad.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.mark.usefixtures("own")
-def test_lists_of_ones_own_take_the_place_of_the_default_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_of_your_own_replace_the_default_lists(capsys: pytest.CaptureFixture[str]) -> None:
     """Definitions for the board and the metadata, rules for the monitors."""
     assert main(["metadata", "--metrics", "boards_shop:METRICS"]) == 0
     described = json.loads(capsys.readouterr().out)

@@ -39,7 +39,7 @@ def _refused(make: Maker, *args: Any, **kwargs: Any) -> str:
     ],
 )
 def test_without_event_the_name_says_event_and_measurement(make: Maker, kind: str) -> None:
-    """The guide's rule: what stands before the last dot is the event, what stands behind it the measurement."""
+    """The guide's rule: the part before the last dot is the event, the part after it the measurement."""
     made = make("websockex_nova.message.received.size", tags=["client_id", "type"])
     assert (made.kind, made.event) == (kind, EVENT)
     assert made.measurement == (None if kind == "counter" else "size")
@@ -61,7 +61,7 @@ def test_a_measurement_alone_overrides_the_names_last_part() -> None:
 
 @pytest.mark.parametrize("make", MEASURED)
 def test_with_event_the_name_is_free(make: Maker) -> None:
-    """event= and measurement= say what is read, the name only what it is called."""
+    """event= and measurement= say what is read; the name only names the metric."""
     made = make("bytes", EVENT, "size", {"client": "client_id"})
     assert (made.name, made.event, made.measurement) == ("bytes", EVENT, "size")
     assert made.tags == (("client", "client_id"),)
@@ -111,7 +111,7 @@ def test_a_name_has_at_most_200_characters() -> None:
 
 @pytest.mark.parametrize("make", ALL)
 def test_a_name_without_a_dot_needs_an_event(make: Maker) -> None:
-    """There is nothing to take the event from, and the sentence tells both ways out."""
+    """There is no event to derive, and the sentence names both remedies."""
     said = _refused(make, "orders")
     assert "'orders'" in said
     assert "<event>.<measurement>" in said
@@ -120,7 +120,7 @@ def test_a_name_without_a_dot_needs_an_event(make: Maker) -> None:
 
 @pytest.mark.parametrize("make", MEASURED)
 def test_an_event_needs_a_measurement(make: Maker) -> None:
-    """Only a counter does without."""
+    """Only a counter needs none."""
     assert "no measurement=" in _refused(make, "bytes", EVENT)
     assert "empty measurement" in _refused(make, "bytes", EVENT, "")
 
@@ -139,7 +139,7 @@ def test_what_a_gauge_states_is_a_finite_number(value: object) -> None:
 
 @pytest.mark.parametrize("event", ["", 5])
 def test_an_event_is_a_name(event: object) -> None:
-    """The sentence shows what one looks like."""
+    """The sentence shows an example."""
     assert "ws.events.MESSAGE_RECEIVED" in _refused(ws.counter, "a.b", event)
 
 
@@ -167,14 +167,14 @@ def test_a_unit_says_what_a_value_is_divided_by(unit: str | tuple[str, str] | No
     "unit", ["hour", ("native", "hour"), ("native",), ("native", "second", "second"), ("", "second")]
 )
 def test_an_unknown_unit_is_refused_with_the_known_ones(unit: Any) -> None:
-    """What was given and every unit there is stand in the sentence."""
+    """The sentence names what was given and every unit."""
     said = _refused(ws.gauge, "a.b", unit=unit)
     assert repr(unit) in said
     assert all(known in said for known in ("native", "microsecond", "millisecond", "second", "kilobyte"))
 
 
 def test_a_time_does_not_convert_to_a_size() -> None:
-    """Both units are known, and they do not belong together."""
+    """Both units are known, but one is a time and the other a size."""
     assert "a time converts to a time" in _refused(ws.gauge, "a.b", unit=("native", "byte"))
 
 
@@ -196,8 +196,8 @@ def test_a_tag_that_moves_the_metric_to_another_host_is_refused(tag: str) -> Non
     assert ws.counter("a.b", tags=["hostname"]).tags == (("hostname", "hostname"),)
 
 
-def test_tags_are_a_list_or_a_mapping_and_none_stands_twice() -> None:
-    """A text would be taken letter by letter."""
+def test_tags_are_a_list_or_a_mapping_and_none_appears_twice() -> None:
+    """A text would be read letter by letter."""
     assert "not a string" in _refused(ws.counter, "a.b", tags="client_id")
     assert "twice" in _refused(ws.counter, "a.b", tags=["a", "a"])
 

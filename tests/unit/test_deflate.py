@@ -71,7 +71,7 @@ def test_messages_share_the_window() -> None:
 
 
 def test_without_takeover_each_message_has_its_own_window() -> None:
-    """The same second message refers to nothing then, and the first one repeated is fine."""
+    """The same second message refers to nothing then, and the first one, repeated, is accepted."""
     fresh = Deflate(server_takeover=False)
     assert _read("c1 07 f2 48 cd c9 c9 07 00" * 2, _reader(fresh)) == [(TEXT, b"Hello")] * 2
     reader = _reader(fresh)
@@ -86,7 +86,7 @@ def test_a_block_without_compression() -> None:
 
 
 def test_a_final_block() -> None:
-    """Section 7.2.3.4: BFINAL ends the message's stream, not the connection's; the next message is read as ever."""
+    """Section 7.2.3.4: BFINAL ends the message's stream, not the connection's; the next message is read as usual."""
     final = "c1 08 f3 48 cd c9 c9 07 00 00"
     assert _read(final * 2 + "c1 07 f2 48 cd c9 c9 07 00" + final) == [(TEXT, b"Hello")] * 4
 
@@ -97,7 +97,7 @@ def test_two_blocks() -> None:
 
 
 def test_an_empty_fragment() -> None:
-    """Section 7.2.3.6: a sender that finds nothing more to say ends the message with the byte 00."""
+    """Section 7.2.3.6: a sender with nothing more to send ends the message with the byte 00."""
     assert _read("41 0b f2 48 cd c9 c9 07 00 00 00 ff ff 80 01 00") == [(TEXT, b"Hello")]
     assert _read("c1 01 00 c1 07 f2 48 cd c9 c9 07 00") == [(TEXT, b""), (TEXT, b"Hello")]
 
@@ -113,7 +113,7 @@ def test_an_empty_fragment() -> None:
     ],
 )
 def test_final_blocks_anywhere(spelled: str, text: bytes) -> None:
-    """What stands behind a final block is read as a stream of its own; the message after it as ever."""
+    """What follows a final block is read as a separate stream; the message after it as usual."""
     reader = _reader()
     for _ in range(2):
         assert _feed(reader, server_frame(TEXT, bytes.fromhex(spelled), rsv=RSV1)) == [(TEXT, text)]
@@ -124,7 +124,7 @@ def test_final_blocks_anywhere(spelled: str, text: bytes) -> None:
 
 
 def test_a_message_may_go_uncompressed() -> None:
-    """RSV1 says which is which, message by message; the window is untouched by a plain one."""
+    """RSV1 marks the compressed ones; a plain message leaves the window untouched."""
     data = "c1 07 f2 48 cd c9 c9 07 00 81 02 48 69 01 01 48 80 01 69 c1 05 f2 00 11 00 00"
     assert _read(data) == [(TEXT, b"Hello"), (TEXT, b"Hi"), (TEXT, b"Hi"), (TEXT, b"Hello")]
 
@@ -146,7 +146,7 @@ def test_a_reserved_bit_out_of_place_is_refused(spelled: str) -> None:
 
 
 def test_without_an_agreement_a_deflated_message_is_refused() -> None:
-    """A reader that was given no inflater."""
+    """A reader without an inflater."""
     reader = FrameReader(LIMIT)
     assert _feed(reader, bytes.fromhex("c1 07 f2 48 cd c9 c9 07 00")) == []
     assert reader.violation == Violation(PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed")
@@ -229,7 +229,7 @@ def test_a_bomb_costs_no_more_than_the_limit(final: bool) -> None:
 
 
 def test_a_message_of_nothing_but_final_blocks_is_read_in_linear_time() -> None:
-    """What is behind a final block is copied by zlib: never the whole rest of the message; nothing else piles up."""
+    """What follows a final block is copied by zlib, never the whole rest of the message; nothing else piles up."""
     inflater, data = Inflater(Deflate(), LIMIT), b"\x03\x00" * 2**16
     tracemalloc.start()
     try:
@@ -241,7 +241,7 @@ def test_a_message_of_nothing_but_final_blocks_is_read_in_linear_time() -> None:
 
 
 def test_no_limit_is_too_large_for_zlib() -> None:
-    """An option of any size is a number that zlib takes."""
+    """Any size of the option becomes a number that zlib accepts."""
     assert Inflater(Deflate(), 10**30).inflate(HELLO) == b"Hello"
     assert Inflater(Deflate(), sys.maxsize).inflate(HELLO) == b"Hello"
 
@@ -333,7 +333,7 @@ def test_messages_come_out_in_any_fragmentation(
 
 @given(st.lists(st.tuples(st.binary(max_size=400), st.integers(1, 40)), max_size=5), st.integers(8, 15))
 def test_another_library_reads_what_is_deflated(given_messages: list[tuple[bytes, int]], bits: int) -> None:
-    """`websockets`, told the same window, with its own context or without one; the tail is cut off."""
+    """`websockets`, with the same window, with its own context or without one; the tail is cut off."""
     deflate = Deflate(client_bits=bits)
     for no_takeover in (False, True):
         peer = PerMessageDeflate(no_takeover, True, max(9, bits), 15)

@@ -1,4 +1,4 @@
-"""Functions that take alerts: each waits alone, in a thread of its own, and holds up nobody. Real threads; a function
+"""Functions that are called with alerts: each runs in its own thread and delays no other. Real threads; a function
 that takes six seconds is one that waits for an Event."""
 
 import logging
@@ -20,7 +20,7 @@ LOGGER = "wsnova_statsd.insight.delivery"
 
 
 class Busy:
-    """A function that does not return until it may, and what it was called with."""
+    """A function that returns once the test allows it, and what it was called with."""
 
     def __init__(self) -> None:
         self.called = threading.Event()
@@ -61,7 +61,7 @@ def test_a_function_that_takes_six_seconds_delays_no_other_of_the_same_alerts_an
 
 
 def test_stop_waits_for_an_alert_that_another_thread_is_handing_out() -> None:
-    """The reporter has it already, the function not yet: it is called all the same before stop returns."""
+    """The reporter has it already, the function not yet: it is still called before stop returns."""
     entered, go = threading.Event(), threading.Event()
     bus, told = ws.Bus(), list[str]()
 
@@ -82,7 +82,7 @@ def test_stop_waits_for_an_alert_that_another_thread_is_handing_out() -> None:
 
 
 def test_a_function_that_takes_six_seconds_delays_nothing_on_the_clock() -> None:
-    """A job of the process's clock runs while a function waits that the clock's own alert went to."""
+    """A job of the process's clock runs while a function is busy with an alert that the clock caused."""
     bus, busy, ticked = ws.Bus(), Busy(), threading.Event()
     rule = alerts.SlowProcessing(cool_down=0.001)
     kept = threading.Event()
@@ -91,7 +91,7 @@ def test_a_function_that_takes_six_seconds_delays_nothing_on_the_clock() -> None
     )
     watching.start()
     _emit(bus, "a")
-    assert kept.wait(10)  # the recovery, which the clock told
+    assert kept.wait(10)  # the recovery, which the clock caused
     CLOCK.call_later(0, ticked.set)
     assert ticked.wait(10)
     assert busy.told == []
@@ -146,7 +146,7 @@ def test_a_functions_thread_is_a_daemon_that_ends_when_no_alert_is_left() -> Non
     assert busy.told == ["a", "b"]
 
 
-def test_exit_waits_for_what_is_on_its_way_until_its_deadline_and_says_what_is_left(
+def test_exit_waits_for_pending_alerts_until_its_deadline_and_logs_what_is_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     busy = Busy()
@@ -165,7 +165,7 @@ def test_exit_waits_for_what_is_on_its_way_until_its_deadline_and_says_what_is_l
     assert len(caplog.records) == 1
 
 
-def test_stopping_waits_for_a_function_as_long_as_it_is_given_and_loses_nothing() -> None:
+def test_stop_waits_for_a_function_up_to_its_timeout_and_loses_nothing() -> None:
     busy = Busy()
     bench = Bench(alerts.SlowProcessing(), told=busy)
     _emit(bench.bus, "a", "b")
@@ -190,7 +190,7 @@ def test_a_function_may_stop_the_alerts_that_called_it() -> None:
 
 
 def test_a_function_that_exits_costs_the_alert_only(caplog: pytest.LogCaptureFixture) -> None:
-    """SystemExit ends no thread unsaid: it is counted and logged, and the next alert is delivered."""
+    """SystemExit ends no thread without a record: it is counted and logged, and the next alert is delivered."""
     told = []
 
     def leave(alert: Alert) -> None:
@@ -224,8 +224,8 @@ def _no_thread(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_an_interrupted_delivery_goes_on_with_the_sink_behind_the_interrupted_one() -> None:
-    """A KeyboardInterrupt in the midst costs no other sink its alert, and none gets it twice."""
+def test_an_interrupted_delivery_goes_on_with_the_sink_after_the_interrupted_one() -> None:
+    """A KeyboardInterrupt during delivery costs no other sink its alert, and none gets it twice."""
 
     class Interrupted(Agent):
         def event(self, *arguments: object, **more: object) -> None:
@@ -242,7 +242,7 @@ def test_an_interrupted_delivery_goes_on_with_the_sink_behind_the_interrupted_on
 
 
 class Queue(Agent):
-    """A reporter that says when its events left, which is when the test lets them."""
+    """A reporter that calls on_sent for its events when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,8 +254,8 @@ class Queue(Agent):
         self.waiting.append(on_sent)
 
 
-def test_where_nothing_takes_events_an_alert_takes_until_a_function_returned() -> None:
-    """Plain StatsD has none, so its reporter never says that one left."""
+def test_without_an_exit_for_events_an_alert_lasts_until_a_function_returned() -> None:
+    """Plain StatsD has no events, so its reporter never reports one as sent."""
     bus, delays = ws.Bus(), list[str]()
     plain = ws.StatsdReporter((), dialect="statsd", bus=bus)
     watching = Alerts(
@@ -269,8 +269,8 @@ def test_where_nothing_takes_events_an_alert_takes_until_a_function_returned() -
     assert plain.stats.lost == {"dialect": 1}
 
 
-def test_an_alert_takes_until_the_agents_socket_has_it() -> None:
-    """Not until it is queued, and not until other sinks returned; a recovery is not measured."""
+def test_an_alert_lasts_until_it_is_sent_to_the_agents_socket() -> None:
+    """Not only until it is queued, and not until other sinks returned; a recovery is not measured."""
     queue, delays = Queue(), list[tuple[str, float]]()
     bench = Bench(
         alerts.SlowProcessing(),

@@ -1,4 +1,4 @@
-"""Detail on demand: which clients it covers, for how long, and what is told of it; under a fake clock."""
+"""Detail on demand: which clients it covers, for how long, and what is emitted about it; under a fake clock."""
 
 import gc
 import threading
@@ -18,11 +18,11 @@ from wsnova_statsd.telemetry import EventSlot
 from wsnova_statsd.testing.capture import EventLog, capture_events
 from wsnova_statsd.testing.clock import FakeClock
 
-ONE = events.MESSAGE_DECODE_STARTED  # leaves in detail only
+ONE = events.MESSAGE_DECODE_STARTED  # emitted in detail only
 
 
 class Bench:
-    """Clients' emitters on a bus, and the detail that is asked for."""
+    """Clients' emitters on a bus, and the detail that is requested."""
 
     def __init__(self) -> None:
         self.bus = ws.Bus()
@@ -41,7 +41,7 @@ class Bench:
         return self.details.begin(seconds, client_id, bus or self.bus)
 
     def told(self, emit: Emitter) -> bool:
-        """Whether a client's event leaves that only detail lets out."""
+        """Whether the client emits an event that only detail enables."""
         before = self.log.count(ONE)
         emit(ONE, {"system_time": 1, "size": 1})
         return self.log.count(ONE) > before
@@ -70,7 +70,7 @@ def _leaving(bench: Bench, emit: Emitter) -> set[str]:
         ws.LIGHTWEIGHT.replace(connection_events=False, error_events=False),
     ],
 )
-def test_every_event_leaves_while_it_lasts_and_the_profiles_own_before_and_after(
+def test_every_event_is_emitted_while_it_lasts_and_the_profiles_own_before_and_after(
     bench: Bench, profile: ws.Profile
 ) -> None:
     """Level detailed and all four toggles, whatever the profile has."""
@@ -102,7 +102,7 @@ def test_what_an_event_may_carry_stays_as_it_was(bench: Bench) -> None:
 
 
 def test_a_switch_renews_the_bus_and_slots_are_found_anew(bench: Bench) -> None:
-    """Hot paths compare the bus's version, and nothing else."""
+    """Hot paths compare only the bus's version."""
     emit = bench.client("a")
     silent, version = emit.slot(ONE), bench.bus.version
     detail = bench.begin()
@@ -114,8 +114,8 @@ def test_a_switch_renews_the_bus_and_slots_are_found_anew(bench: Bench) -> None:
     assert not emit.slot(ONE).handlers
 
 
-def test_a_slot_that_is_opened_in_the_midst_of_a_switch_is_not_kept() -> None:
-    """Another thread's switch comes between the look at the profile and the keeping of what was found."""
+def test_a_slot_that_is_opened_during_a_switch_is_not_kept() -> None:
+    """Another thread switches after the profile was read and before the slot is kept."""
 
     class Interrupted(ws.Bus):
         switching = False
@@ -134,8 +134,8 @@ def test_a_slot_that_is_opened_in_the_midst_of_a_switch_is_not_kept() -> None:
     assert not emit.slot(ONE).handlers
 
 
-def test_the_bus_is_told_before_the_first_event_of_it_and_after_the_last(bench: Bench) -> None:
-    """With the seconds asked for, at the end how long it was, and the client if it is one's."""
+def test_begin_and_end_are_emitted_before_its_first_event_and_after_its_last(bench: Bench) -> None:
+    """With the seconds requested, at the end its duration, and the client if it is for one client."""
     order: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
     emit = bench.client("a")
 
@@ -168,7 +168,7 @@ def test_one_client_only_when_it_is_named(bench: Bench) -> None:
 
 
 def test_another_bus_is_not_touched(bench: Bench) -> None:
-    """Its clients, its version, and ids of its clients are its own."""
+    """Its clients, its version and the ids of its clients are separate."""
     other = ws.Bus()
     stranger = bench.client("a", bus=other)
     bench.client("b")
@@ -195,8 +195,8 @@ def test_clients_that_begin_meanwhile_are_covered_too(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(10, 30), (30, 10)])
 @pytest.mark.parametrize("whose", [None, "a"])
-def test_of_two_the_later_end_wins(bench: Bench, first: int, second: int, whose: str | None) -> None:
-    """Whichever was asked for first; each end is told by itself."""
+def test_of_two_details_the_later_end_wins(bench: Bench, first: int, second: int, whose: str | None) -> None:
+    """In either order of the requests; each end is emitted separately."""
     emit = bench.client("a")
     with capture_events("telemetry.detail", bus=bench.bus) as log:
         bench.begin(first, whose)
@@ -212,8 +212,9 @@ def test_of_two_the_later_end_wins(bench: Bench, first: int, second: int, whose:
     ]
 
 
-def test_a_cancelled_one_leaves_those_of_others(bench: Bench) -> None:
-    """One client's within everybody's: the rest goes back at the end of the one, the client at the end of both."""
+def test_a_cancelled_detail_leaves_those_of_others(bench: Bench) -> None:
+    """One client's within that of all: the others go back at the end of the wider one, the client at the end of
+    both."""
     first, second = bench.client("a"), bench.client("b")
     everybody, one = bench.begin(60), bench.begin(60, "a")
     everybody.cancel()
@@ -222,8 +223,8 @@ def test_a_cancelled_one_leaves_those_of_others(bench: Bench) -> None:
     assert not bench.told(first)
 
 
-def test_cancelling_is_harmless_twice_and_leaves_nothing_to_do(bench: Bench) -> None:
-    """Also after the end by itself."""
+def test_cancelling_twice_is_harmless_and_leaves_no_job(bench: Bench) -> None:
+    """Also after the regular end."""
     bench.client("a")
     with capture_events("telemetry.detail", bus=bench.bus) as log:
         detail = bench.begin(60)
@@ -236,8 +237,8 @@ def test_cancelling_is_harmless_twice_and_leaves_nothing_to_do(bench: Bench) -> 
     assert log.names() == [events.DETAIL_STARTED, events.DETAIL_ENDED] * 2
 
 
-def test_a_client_that_is_closed_meanwhile_is_no_matter(bench: Bench) -> None:
-    """Its detail ends when it should have; nobody can ask for one any more."""
+def test_a_client_that_is_closed_meanwhile_does_no_harm(bench: Bench) -> None:
+    """Its detail ends at the planned time; no further one can be requested."""
     emit = bench.client("a")
     bench.client("b")
     with capture_events("telemetry", bus=bench.bus) as log:
@@ -251,7 +252,7 @@ def test_a_client_that_is_closed_meanwhile_is_no_matter(bench: Bench) -> None:
 
 
 def test_clients_that_are_gone_are_forgotten(bench: Bench) -> None:
-    """One that nobody holds any more and nobody closed."""
+    """A client that is no longer referenced and was not closed."""
     bench.client("a")
     bench.client("b")
     bench._made.pop()
@@ -261,7 +262,7 @@ def test_clients_that_are_gone_are_forgotten(bench: Bench) -> None:
 
 
 def test_a_forked_child_begins_without_detail(bench: Bench) -> None:
-    """What it inherits stays silent, its own clients are as their profile is, and the parent's handle does nothing."""
+    """What it inherits emits nothing, its own clients follow their profile, and the parent's handle does nothing."""
     inherited = bench.client("a")
     detail = bench.begin(60)
     inherited.mute()  # what a client's own hook does
@@ -275,8 +276,8 @@ def test_a_forked_child_begins_without_detail(bench: Bench) -> None:
     assert log.names() == [events.DETAIL_STARTED]
 
 
-def test_a_muted_client_stays_mute_whatever_comes(bench: Bench) -> None:
-    """Also events that came up for the first time after that."""
+def test_a_muted_client_stays_mute(bench: Bench) -> None:
+    """Also for events that are first emitted after that."""
     emit = bench.client("a", ws.FINANCIAL)
     emit.mute()
     bench.begin(60)
@@ -285,7 +286,7 @@ def test_a_muted_client_stays_mute_whatever_comes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, None, "5", True, float("nan"), float("inf"), 86_401, 10**400, [5]])
-def test_seconds_that_are_none_are_refused_at_once(bench: Bench, seconds: Any) -> None:
+def test_unusable_seconds_are_refused_at_once(bench: Bench, seconds: Any) -> None:
     """One sentence: what was given, what is allowed; nothing begins."""
     bench.client("a")
     with capture_events("telemetry.detail", bus=bench.bus) as log, pytest.raises(ConfigurationError) as caught:
@@ -296,8 +297,8 @@ def test_seconds_that_are_none_are_refused_at_once(bench: Bench, seconds: Any) -
 
 
 @pytest.mark.parametrize("client_id", ["c", "", 5, ["a"]])
-def test_an_unknown_client_is_told_with_the_live_ones(bench: Bench, client_id: Any) -> None:
-    """In order, each once; or that there is none."""
+def test_an_unknown_client_is_refused_with_the_live_ones(bench: Bench, client_id: Any) -> None:
+    """In order, each once; or with the sentence that there is none."""
     told = f"client_id is {client_id!r}; clients that were started and are not closed: "
     for live in ("none; start the client first", "b", "a, b", "a, b"):
         with pytest.raises(ConfigurationError) as caught:
@@ -306,7 +307,7 @@ def test_an_unknown_client_is_told_with_the_live_ones(bench: Bench, client_id: A
         bench.client("b" if live.startswith("none") else "a")
 
 
-def test_many_threads_may_ask_at_once(bench: Bench) -> None:
+def test_many_threads_may_request_detail_at_once(bench: Bench) -> None:
     """Each begin has its end, and when all is over the profile is back."""
     emits = [bench.client(str(number)) for number in range(8)]
     barrier = threading.Barrier(8)

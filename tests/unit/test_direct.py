@@ -1,4 +1,4 @@
-"""The application's own metrics: cleaned where a row is made, counted exactly, never raised into the caller."""
+"""The application's own metrics: cleaned when a row is made, counted exactly; nothing is raised into the caller."""
 
 import enum
 import math
@@ -85,7 +85,7 @@ def test_what_is_no_number_is_counted_as_invalid(kind: Kind, value: Any) -> None
 
 
 def test_no_sum_grows_beyond_a_float() -> None:
-    """The largest numbers that are taken add up, as integers and floats, without an error for the caller."""
+    """The largest numbers that are accepted add up, as integers and floats, without an error for the caller."""
     bench = _Bench("counter")
     for value in (2**960, 1.5, 2**960, 2.0**960, 2**961, 1.7e308, int(1.7e308)):
         bench.direct.write("m", value, ())
@@ -126,7 +126,7 @@ def test_a_changed_list_of_tags_changes_nothing_counted() -> None:
     | st.sampled_from([None, 5, _Rude(), [_Rude()], {"k": _Rude()}, [["a"]]]),
 )
 def test_no_name_and_no_tags_raise(name: Any, tags: Any) -> None:
-    """Whatever is given is counted, under a clean name or as invalid."""
+    """Every value is counted, under a clean name or as invalid."""
     bench = _Bench("counter")
     for _ in range(2):
         bench.direct.write(name, 1, tags)
@@ -142,7 +142,7 @@ def test_hostile_names_and_tags_are_cleaned() -> None:
     assert (bench.series().name, bench.series().tags) == ("a_b_c_", ("t:x__y", "host:other"))
 
 
-def test_a_name_with_nothing_usable_is_invalid() -> None:
+def test_a_name_without_a_usable_character_is_invalid() -> None:
     """Every occurrence is counted, none is shipped under an empty name."""
     bench = _Bench("counter")
     for _ in range(3):
@@ -154,7 +154,7 @@ def test_a_name_with_nothing_usable_is_invalid() -> None:
 
 
 def test_strict_refuses_a_name_that_would_be_changed() -> None:
-    """And says what would be usable."""
+    """And names what would be usable."""
     with pytest.raises(ConfigurationError, match="'a_b' would be"):
         _Bench("counter", strict=True).direct.write("a b", 1, ())
 
@@ -173,7 +173,7 @@ def test_a_name_of_another_kind_is_invalid() -> None:
 
 
 def test_a_definitions_name_is_taken_before_its_first_event() -> None:
-    """The application cannot give it another kind, nor a definition one to what the application counts."""
+    """The application cannot change its kind, nor can a definition change that of the application's metric."""
     store = Store()
     registry = ws.HandlerRegistry([ws.counter("m", ws.events.MESSAGE_SENT)], store)
     Direct(store, "gauge", strict=False).write("m", 5, ())
@@ -187,7 +187,7 @@ def test_a_definitions_name_is_taken_before_its_first_event() -> None:
 
 @pytest.mark.parametrize("tags", ["team:md", 5, [["team:md"]], [("team", "md")]])
 def test_tags_that_are_no_list_are_refused(tags: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """The count would stand in another series than was meant: it is lost as invalid, and that is logged once."""
+    """The count would be in a series that was not meant: it is lost as invalid, and that is logged once."""
     bench = _Bench("counter")
     for _ in range(3):
         bench.direct.write("orders", 1, tags)
@@ -203,7 +203,7 @@ def test_tags_that_are_no_list_are_refused(tags: Any, caplog: pytest.LogCaptureF
     ("first", "second", "sent"),
     [("a b", "a_b", "a_b"), ("a_b", "a b", "a_b"), ("a b", "a|b", "a_b"), ("x" * 250, "x" * 251, "x" * 196)],
 )
-def test_two_names_never_become_one_unsaid(
+def test_two_names_that_become_one_are_logged(
     first: str, second: str, sent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both count, and one record says so for each name that they become."""
@@ -215,7 +215,7 @@ def test_two_names_never_become_one_unsaid(
     assert f"are both sent as 'app.{sent}'" in record.getMessage()
 
 
-def test_a_name_that_becomes_a_definitions_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_name_that_becomes_a_definitions_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Those of events are taken already."""
     store = Store()
     ws.HandlerRegistry([ws.counter("a_b", ws.events.MESSAGE_SENT)], store)
@@ -223,7 +223,7 @@ def test_a_name_that_becomes_a_definitions_is_told(caplog: pytest.LogCaptureFixt
     assert "the metric names 'a_b' and 'a b' are both sent as 'a_b'" in caplog.text
 
 
-def test_a_name_behind_a_namespace_may_begin_with_a_digit() -> None:
+def test_a_name_after_a_namespace_may_begin_with_a_digit() -> None:
     """`http.2xx` is another metric than `http.xx`."""
     store, names = Store(), Names("http.")
     for name in ("2xx", "xx"):
@@ -252,7 +252,7 @@ def _add(direct: Direct, members: Iterable[object]) -> None:
 
 
 def test_a_set_keeps_no_more_members_than_samples() -> None:
-    """What has no place is counted, so that it can be told as lost."""
+    """What has no place is counted, so that it can be reported as lost."""
     bench = _Bench("set", max_samples=100)
     for _ in range(2):
         _add(bench.direct, range(1000))

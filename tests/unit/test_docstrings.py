@@ -1,4 +1,4 @@
-"""What an editor shows: every public name tells what it is, and every option its meaning, unit and default."""
+"""What an editor shows: every public name says what it is, and every option its meaning, unit and default."""
 
 import inspect
 import re
@@ -38,7 +38,7 @@ def _public() -> Iterator[tuple[str, Any]]:
                 yield name, found
 
 
-def test_every_public_name_tells_what_it_is() -> None:
+def test_every_public_name_says_what_it_is() -> None:
     """Classes, functions, methods and properties, by their own words or those of the class they derive from."""
     silent = {
         name
@@ -49,14 +49,14 @@ def test_every_public_name_tells_what_it_is() -> None:
 
 
 @BOTH
-def test_every_parameter_stands_in_the_list_in_the_signatures_order(one: Callable[..., Any]) -> None:
-    """None is forgotten, and none that is gone is still told of."""
+def test_every_parameter_is_in_the_list_in_the_signatures_order(one: Callable[..., Any]) -> None:
+    """None is forgotten, and none that is gone is still described."""
     assert list(_told(one)) == list(inspect.signature(one).parameters)
 
 
 @BOTH
-def test_what_may_be_left_out_tells_its_default(one: Callable[..., Any]) -> None:
-    """And a number does so by its digits."""
+def test_an_optional_parameter_names_its_default(one: Callable[..., Any]) -> None:
+    """A number by its digits."""
     told = _told(one)
     for name, parameter in inspect.signature(one).parameters.items():
         default = parameter.default
@@ -71,8 +71,8 @@ def test_what_may_be_left_out_tells_its_default(one: Callable[..., Any]) -> None
 
 
 @pytest.mark.parametrize("one", LARGE, ids=lambda one: one.__name__)
-def test_every_amount_tells_its_unit_and_its_range(one: Callable[..., Any]) -> None:
-    """Seconds, bytes, samples or tries, and from where on."""
+def test_every_amount_names_its_unit_and_its_range(one: Callable[..., Any]) -> None:
+    """Seconds, bytes, samples or tries, and the lowest value."""
     for name, parameter in inspect.signature(one).parameters.items():
         kinds = str(parameter.annotation).split(" | ")
         if {"int", "float"} & set(kinds) and "str" not in kinds:
@@ -81,7 +81,7 @@ def test_every_amount_tells_its_unit_and_its_range(one: Callable[..., Any]) -> N
             assert re.search(r"above \d|from \d|from retry_base|\d+ to \d+|\d or \d+|above 0", told), name
 
 
-def test_the_numbers_of_the_three_profiles_are_those_that_are_told() -> None:
+def test_the_numbers_of_the_three_profiles_are_those_of_the_docstring() -> None:
     """In the order financial, standard, lightweight."""
     assert is_dataclass(ws.Profile)
     for name, text in _told(ws.Profile).items():

@@ -1,4 +1,4 @@
-"""The time without a link, told piece by piece: together exactly what it was, whoever asks meanwhile."""
+"""The time without a link, emitted piece by piece: the pieces add up exactly, also if several threads ask."""
 
 import threading
 
@@ -25,7 +25,7 @@ class Bench:
         self.clock.advance(seconds)
 
 
-def test_an_outage_is_told_while_it_lasts_and_to_its_end() -> None:
+def test_an_outage_is_emitted_while_it_lasts_and_at_its_end() -> None:
     """By each flush what came since the last one; nothing while there is a link, or twice."""
     bench = Bench()
     for seconds in (1, 1, 0.5):
@@ -41,7 +41,7 @@ def test_an_outage_is_told_while_it_lasts_and_to_its_end() -> None:
     assert not bench.down.runs
 
 
-def test_outages_that_nobody_asked_about_are_told_at_their_ends() -> None:
+def test_outages_without_a_flush_are_emitted_at_their_ends() -> None:
     bench = Bench()
     for _ in range(3):
         bench.down.begins()
@@ -52,8 +52,8 @@ def test_outages_that_nobody_asked_about_are_told_at_their_ends() -> None:
     assert bench.told == pytest.approx([0.1, 0.1, 0.1])
 
 
-def test_an_end_in_the_midst_of_a_handler_is_told_by_who_calls_it() -> None:
-    """Such as a handler of the event, or of a signal, that closes the client."""
+def test_an_end_during_a_handler_is_emitted_by_the_interrupted_caller() -> None:
+    """A handler of the event, or of a signal, may close the client."""
     bench = Bench()
 
     def close(nanoseconds: int) -> None:
@@ -68,7 +68,7 @@ def test_an_end_in_the_midst_of_a_handler_is_told_by_who_calls_it() -> None:
     assert sum(bench.told) == 3
 
 
-def test_a_handler_that_raises_holds_up_nothing_later() -> None:
+def test_a_handler_that_raises_delays_nothing_later() -> None:
     bench = Bench()
 
     def refuse(nanoseconds: int) -> None:
@@ -84,7 +84,7 @@ def test_a_handler_that_raises_holds_up_nothing_later() -> None:
     assert bench.told == [1, 1]
 
 
-def test_threads_that_ask_at_once_tell_each_piece_once() -> None:
+def test_threads_that_ask_at_once_emit_each_piece_once() -> None:
     """Four of them, while outages come and go: the sum is exact."""
     told: list[int] = []
     ticks = iter(range(10**9))

@@ -1,4 +1,4 @@
-"""The emitter: which events leave under which profile, and what they may carry."""
+"""The emitter: which events are emitted under which profile, and what they may carry."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +52,7 @@ _ALWAYS = {
 _ERROR = {events.ERROR_OCCURRED, events.ERROR_HANDLED}
 _MINIMAL = _CONNECTION | {events.AUTH_FAILED} | _ALWAYS
 _STANDARD = _MINIMAL | _RECONNECT | _SUBSCRIPTION | _AUTH | _ERROR
-# A profile, and exactly the events that leave under it when a reconnect's failure is not final and an error a warning.
+# A profile, and exactly the events emitted under it when a reconnect's failure is not final and an error a warning.
 _TABLE: list[tuple[Profile, set[str]]] = [
     (LIGHTWEIGHT, _MINIMAL),
     (STANDARD, _STANDARD),
@@ -82,12 +82,13 @@ def _metadata(event: str) -> dict[str, Any]:
     return {key: minor.get(key, "x") for key in keys}
 
 
-# Which events leave
+# Which events are emitted
 
 
 @pytest.mark.parametrize(("profile", "expected"), _TABLE, ids=[f"{n}-{p.name}" for n, (p, _) in enumerate(_TABLE)])
 def test_level_and_toggles_decide(bus: Bus, log: EventLog, profile: Profile, expected: set[str]) -> None:
-    """Every event of the catalogue, told once each: those that leave are those of the table of profiles."""
+    """Every event of the catalogue, executed once each: those that are dispatched are those of the table of
+    profiles."""
     emit = Emitter(bus, profile, "md-1")
     for event in events.CATALOGUE:
         emit(event, {}, **_metadata(event))
@@ -103,7 +104,7 @@ def test_level_and_toggles_decide(bus: Bus, log: EventLog, profile: Profile, exp
         (events.CONNECTION_RECONNECT_FAILED, "final", [False], [True]),
     ],
 )
-def test_the_minimal_level_has_the_major_ones(
+def test_the_minimal_level_has_the_major_events(
     bus: Bus, log: EventLog, event: str, key: str, minor: list[object], major: list[object]
 ) -> None:
     """Errors by severity, failed reconnects when they are final."""
@@ -114,7 +115,9 @@ def test_the_minimal_level_has_the_major_ones(
 
 
 @pytest.mark.parametrize(("profile", "heard"), [(FINANCIAL, True), (STANDARD, False), (LIGHTWEIGHT, False)])
-def test_a_slot_is_deaf_for_an_event_that_stays_in(bus: Bus, log: EventLog, profile: Profile, heard: bool) -> None:
+def test_a_slot_has_no_handlers_for_an_event_that_the_profile_leaves_out(
+    bus: Bus, log: EventLog, profile: Profile, heard: bool
+) -> None:
     """A hot path asks the slot for its handlers, and builds nothing when there are none."""
     slot = Emitter(bus, profile, "md-1").slot(events.MESSAGE_RECEIVED)
     assert bool(slot.handlers) is heard
@@ -123,8 +126,8 @@ def test_a_slot_is_deaf_for_an_event_that_stays_in(bus: Bus, log: EventLog, prof
 
 
 @pytest.mark.parametrize("chosen", [False, dict])
-def test_a_slot_hears_of_handlers_that_come_and_go(bus: Bus, chosen: bool | Callable[[Any], Any]) -> None:
-    """Attached after the emitter was made, detached before it ends; with a filter of one's own too."""
+def test_a_slot_follows_handlers_that_are_attached_and_detached(bus: Bus, chosen: bool | Callable[[Any], Any]) -> None:
+    """Attached after the emitter was made, detached before it ends; with your own filter too."""
     slot = Emitter(bus, FINANCIAL.replace(metadata_filter=chosen), "md-1").slot(events.MESSAGE_RECEIVED)
     assert not slot.handlers
     with capture_events(bus=bus) as captured:
@@ -159,7 +162,7 @@ def _secrets() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("profile", [STANDARD, LIGHTWEIGHT])
-def test_secrets_do_not_leave_where_the_filter_is_on(bus: Bus, log: EventLog, profile: Profile) -> None:
+def test_secrets_are_not_emitted_if_the_filter_is_on(bus: Bus, log: EventLog, profile: Profile) -> None:
     """Keys that name a secret go, nested ones too, error text is redacted, the catalogue's bounded values stay."""
     Emitter(bus, profile, "session-1")(events.ERROR_OCCURRED, {}, **_secrets())
     (told,) = log
@@ -174,13 +177,13 @@ def test_secrets_do_not_leave_where_the_filter_is_on(bus: Bus, log: EventLog, pr
     assert told.metadata["error"].startswith("ValueError: ")
 
 
-def test_the_financial_profile_tells_handlers_everything(bus: Bus, log: EventLog) -> None:
-    """Its filter is off: what leaves the process is redacted elsewhere."""
+def test_under_the_financial_profile_handlers_see_everything(bus: Bus, log: EventLog) -> None:
+    """Its filter is off: what is sent out of the process is redacted elsewhere."""
     Emitter(bus, FINANCIAL, "md-1")(events.ERROR_OCCURRED, {}, **_secrets())
     assert log[0].metadata == {"client_id": "md-1", **_secrets()}
 
 
-def test_the_caller_keeps_what_it_gave(bus: Bus, log: EventLog) -> None:
+def test_the_callers_metadata_is_not_changed(bus: Bus, log: EventLog) -> None:
     """Filtering works on a copy."""
     given = _secrets()
     Emitter(bus, STANDARD, "md-1")(events.ERROR_OCCURRED, {}, **given)
@@ -192,8 +195,8 @@ def _only_the_client(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"client_id": metadata["client_id"].upper()}
 
 
-def test_a_filter_of_ones_own_replaces_the_rule(bus: Bus, log: EventLog) -> None:
-    """For events told one by one and for those of the hot path."""
+def test_a_filter_of_your_own_replaces_the_rule(bus: Bus, log: EventLog) -> None:
+    """For events emitted one by one and for those of the hot path."""
     emit = Emitter(bus, FINANCIAL.replace(metadata_filter=_only_the_client), "md-1")
     emit(events.CONNECTION_STARTED, {"system_time": 1}, uri="ws://h", reconnect=False)
     emit.slot(events.MESSAGE_SENT).emit({"size": 1}, {"client_id": "md-1", "type": "x"})
@@ -215,7 +218,7 @@ def _returns_nothing(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 def test_a_filter_that_fails_costs_the_metadata_only(
     bus: Bus, log: EventLog, caplog: pytest.LogCaptureFixture, wrong: Callable[[Any], Any]
 ) -> None:
-    """The event still goes out, nothing is raised, and the log has the traceback, once a minute for each event."""
+    """The event is still emitted, nothing is raised, and the log has the traceback, once a minute for each event."""
     emit = Emitter(bus, FINANCIAL.replace(metadata_filter=wrong), "md-1")
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
@@ -225,8 +228,8 @@ def test_a_filter_that_fails_costs_the_metadata_only(
     assert [bool(record.exc_info) for record in caplog.records] == [True, True]
 
 
-def test_a_filter_of_ones_own_may_change_what_it_is_given(bus: Bus, log: EventLog) -> None:
-    """The mapping of a hot path, which is said again for the next message, stays as it is."""
+def test_a_filter_of_your_own_may_change_its_argument(bus: Bus, log: EventLog) -> None:
+    """The mapping of a hot path, which is used again for the next message, stays as it is."""
 
     def strip(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         assert isinstance(metadata, dict)
@@ -265,8 +268,10 @@ def test_an_errors_text_is_redacted_unless_the_filter_is_off(
 
 
 @pytest.mark.parametrize(("profile", "told"), [(LIGHTWEIGHT, ["error"]), (STANDARD, ["warning", "error"])])
-def test_what_is_handled_has_occurred(bus: Bus, log: EventLog, profile: Profile, told: list[str]) -> None:
-    """A profile that keeps a fault in keeps its recovery in, also if every event is let out meanwhile."""
+def test_only_what_was_emitted_is_emitted_as_handled(
+    bus: Bus, log: EventLog, profile: Profile, told: list[str]
+) -> None:
+    """A profile that leaves out a fault leaves out its recovery, even if every event is enabled meanwhile."""
     emit = Emitter(bus, profile, "md-1")
     faults = Faults(emit, "md-1", False, None)
     occurred = [faults.occurred(ValueError(), "decode", severity) for severity in ("warning", "error")]
@@ -278,7 +283,7 @@ def test_what_is_handled_has_occurred(bus: Bus, log: EventLog, profile: Profile,
 
 
 def test_what_is_raised_to_the_caller_is_handled_and_not_passed_to_on_error(bus: Bus, log: EventLog) -> None:
-    """The caller hears of it by the exception alone; the events pair up."""
+    """The caller gets the exception only; the events pair up."""
     seen: list[Exception] = []
     faults = Faults(Emitter(bus, STANDARD, "md-1"), "md-1", False, seen.append)
     faults.raised(ValueError("mine"), "encode", "error")
@@ -290,7 +295,7 @@ def test_what_is_raised_to_the_caller_is_handled_and_not_passed_to_on_error(bus:
 
 
 def test_the_users_on_error_may_raise(bus: Bus, log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told of every fault; what it raises is logged once a minute and stops nothing."""
+    """It is called with every fault; what it raises is logged once a minute and stops nothing."""
     seen: list[Exception] = []
 
     def on_error(error: Exception) -> None:
@@ -307,7 +312,7 @@ def test_the_users_on_error_may_raise(bus: Bus, log: EventLog, caplog: pytest.Lo
 
 
 def test_the_faults_of_an_outage_are_handled_once_when_it_is_over(bus: Bus, log: EventLog) -> None:
-    """In their order; of an outage without end the latest thousand."""
+    """In their order; of an endless outage the latest thousand."""
     faults = Faults(Emitter(bus, FINANCIAL, "md-1"), "md-1", False, None)
     told = [faults.occurred(ValueError(str(number)), "connection", "warning") for number in range(1_100)]
     for fault in told:
@@ -319,7 +324,7 @@ def test_the_faults_of_an_outage_are_handled_once_when_it_is_over(bus: Bus, log:
     assert {one.metadata["action"] for one in handled} == {"reconnected"}
 
 
-def test_what_changes_while_a_state_is_told_is_told_once_more(bus: Bus) -> None:
+def test_what_changes_while_a_state_is_emitted_is_emitted_once_more(bus: Bus) -> None:
     """So the last one that handlers see is the true one: a link that is made meanwhile, and then the client's end."""
     emit = Emitter(bus, STANDARD, "md-1")
     told: list[object] = []
@@ -357,7 +362,7 @@ def test_a_clients_own_tags_are_in_all_metadata_whatever_the_filter(bus: Bus, pr
 
 
 def test_a_client_without_tags_has_no_such_metadata(bus: Bus) -> None:
-    """And its slots are the bus's own: nothing is in between."""
+    """And its slots are the bus's own, without a wrapper."""
     emit = Emitter(bus, FINANCIAL, "md-1")
     assert emit.slot(events.MESSAGE_RECEIVED) is bus.slot(events.MESSAGE_RECEIVED)
     assert emit.whose == {"client_id": "md-1"}

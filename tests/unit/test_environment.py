@@ -1,4 +1,4 @@
-"""The variables of Monitor.from_env: each becomes an argument, and what cannot be read is told in one sentence."""
+"""The variables of Monitor.from_env: each becomes an argument, and what cannot be read is refused in one sentence."""
 
 import pytest
 
@@ -62,14 +62,14 @@ def test_every_variable_becomes_an_argument() -> None:
 
 
 def test_tags_are_read_by_the_rule_of_the_other_variables() -> None:
-    """Where a comma stands only commas separate; JSON is refused by the variable's name."""
+    """If there is a comma, only commas separate; JSON is refused with the variable's name."""
     assert read({"WSNOVA_STATSD_TAGS": "team:market data,region:eu"})[1] == {"tags": ["team:market data", "region:eu"]}
     with pytest.raises(ws.errors.ConfigurationError, match=r"WSNOVA_STATSD_TAGS is .* JSON"):
         read({"WSNOVA_STATSD_TAGS": '["team:md"]'})
 
 
-def test_what_is_not_there_or_empty_is_left_to_the_defaults() -> None:
-    """Variables of others are nobody's business here."""
+def test_a_missing_or_empty_variable_leaves_the_default() -> None:
+    """Other variables are ignored."""
     assert read({"WSNOVA_STATSD_PROFILE": "", "WSNOVA_STATSD_TAGS": " ", "DD_TAGS": "a:b", "PATH": "/bin"}) == ({}, {})
 
 
@@ -94,7 +94,7 @@ def test_system_may_be_a_word_too(word: str) -> None:
         ("FLUSH_INTERVAL", "fast", "WSNOVA_STATSD_FLUSH_INTERVAL is 'fast'; give seconds: 1, 2, 5 or 10"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_sentence(name: str, text: str, told: str) -> None:
+def test_what_cannot_be_read_is_refused_in_one_sentence(name: str, text: str, told: str) -> None:
     with pytest.raises(ws.errors.ConfigurationError) as raised:
         read({f"WSNOVA_STATSD_{name}": text})
     assert str(raised.value).startswith(told)
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_told_in_one_sentence(name: str, text: str, told:
 @pytest.mark.parametrize(
     ("text", "on"), [("on", True), (" TRUE ", True), ("off", False), ("", False), ("maybe", False)]
 )
-def test_a_switch_can_be_asked_for_alone(text: str, on: bool) -> None:
-    """By what runs before anything may be refused: a word that is none is off."""
+def test_a_switch_can_be_read_alone(text: str, on: bool) -> None:
+    """For code that runs before anything may be refused: an unknown word counts as off."""
     assert switched_on({"WSNOVA_STATSD_LOG": text}, "LOG") is on
     assert switched_on({}, "LOG") is False

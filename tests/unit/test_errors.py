@@ -84,13 +84,13 @@ def test_the_docstring_draws_the_same_tree() -> None:
     assert _drawn() == {name: (parent, kind.__name__ if kind else "") for name, (parent, kind) in TREE.items()}
 
 
-def test_every_error_tells_in_a_docstring_what_happened() -> None:
+def test_every_error_says_in_a_docstring_what_happened() -> None:
     """No class is without a docstring of its own."""
     assert [name for name, found in _classes().items() if not vars(found).get("__doc__")] == []
 
 
 def test_a_missing_extra_names_the_library_and_the_command_that_installs_it() -> None:
-    """The message is something to paste into a shell."""
+    """The command can be pasted into a shell."""
     assert str(MissingExtra("orjson", "fast")) == (
         "orjson is not installed; install it with: pip install 'wsnova-statsd[fast]'"
     )
@@ -151,7 +151,7 @@ _SAID = "the server answered the WebSocket upgrade with HTTP"
     ],
 )
 def test_a_refused_handshake_names_the_status_and_its_own_remedy(refused: HandshakeRefused, text: str) -> None:
-    """The status is in the message, in `status` and in the cause; a pool of processes hands it on whole."""
+    """The status is in the message, in `status` and in the cause; a pool of processes passes it on whole."""
     assert str(refused) == text
     assert refused.cause == f"http_{refused.status}"
     again = pickle.loads(pickle.dumps(refused))
@@ -177,34 +177,34 @@ def test_a_rejected_request_keeps_the_reply() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_every_error_survives_the_way_back_from_a_worker_process(error: Exception) -> None:
-    """Pickling and copying keep class, message and attributes: a pool of workers hands errors over that way."""
+    """Pickling and copying keep class, message and attributes: a pool of workers passes errors on that way."""
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(twin) is type(error)
         assert str(twin) == str(error)
         assert vars(twin) == vars(error)
 
 
-def test_a_value_outside_a_closed_set_is_told_with_the_allowed_ones() -> None:
+def test_a_value_outside_a_closed_set_is_refused_with_the_allowed_ones() -> None:
     """`one_of` returns the error, with what was given in repr and the allowed values in order."""
     error = one_of("a colour", "mauve", ("red", "green", None))
     assert isinstance(error, ConfigurationError)
     assert str(error) == "a colour is 'mauve'; allowed: red, green, None"
 
 
-def test_a_value_that_is_nearly_an_allowed_one_is_told_with_that() -> None:
-    """What is no text is near nothing."""
+def test_a_value_that_is_nearly_an_allowed_one_is_refused_with_that() -> None:
+    """A value that is not a text is near nothing."""
     assert str(one_of("a colour", "gren", ("red", "green"))).endswith("allowed: red, green; did you mean 'green'?")
     assert str(one_of("a colour", 5, ("5", "6"))) == "a colour is 5; allowed: 5, 6"
     assert (nearest("x", ["red"]), nearest("reed", ["red"])) == ("", "; did you mean 'red'?")
 
 
-def test_an_unknown_key_is_told_with_the_known_ones() -> None:
+def test_an_unknown_key_is_refused_with_the_known_ones() -> None:
     """`known_keys` raises for the first unknown key and names all known ones, also from an iterator."""
     with pytest.raises(ConfigurationError, match=r"^a box has no 'depth'; it has: height, width$"):
         known_keys("a box", ["width", "depth", "lid"], iter(["height", "width"]))
 
 
-def test_known_keys_pass_in_silence() -> None:
+def test_known_keys_raise_nothing() -> None:
     """No error for known keys, or for none at all; a mapping of the allowed counts by its keys."""
     known_keys("a box", [], [])
     known_keys("a box", ["width"], {"width": 1})
@@ -212,8 +212,8 @@ def test_known_keys_pass_in_silence() -> None:
         known_keys("a box", ["width"], {})
 
 
-def test_an_unknown_key_that_is_nearly_a_known_one_is_told_with_it() -> None:
-    """A typo gets the name that was meant; a word that is like none gets none."""
+def test_an_unknown_key_that_is_nearly_a_known_one_is_refused_with_it() -> None:
+    """For a typo the error names what was meant; for a word like no other it names none."""
     with pytest.raises(
         ConfigurationError, match=r"^a box has no 'widht'; it has: height, width; did you mean 'width'\?$"
     ):

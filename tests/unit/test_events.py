@@ -113,13 +113,13 @@ def test_every_measurement_has_its_unit(spec: EventSpec) -> None:
 
 
 @SPECS
-def test_every_event_tells_its_moment_in_one_line(spec: EventSpec) -> None:
+def test_every_event_describes_its_moment_in_one_line(spec: EventSpec) -> None:
     """A short phrase, without a line break or space around it."""
     assert re.fullmatch(r"\S[^\n]{10,98}\S", spec.moment)
 
 
 def test_only_three_events_are_major_by_a_value() -> None:
-    """The final failure of an outage, severe errors and their recovery belong to the minimal level, the rest not."""
+    """The final failure of an outage, severe errors and their recovery are at the minimal level, the rest not."""
     assert {spec.name: spec.minimal_when for spec in CATALOGUE.values() if spec.minimal_when} == {
         "websockex_nova.connection.reconnect.failed": ("final", {True}),
         "websockex_nova.error.occurred": ("severity", {"error", "critical"}),
@@ -137,7 +137,7 @@ def test_a_constant_is_the_events_name_in_capitals_with_underscores() -> None:
     assert constants == {name.removeprefix(PREFIX).replace(".", "_").upper(): name for name in CATALOGUE}
 
 
-def test_what_is_told_outside_the_guides_prefix_is_outside_the_catalogue() -> None:
+def test_events_outside_the_guides_prefix_are_outside_the_catalogue() -> None:
     """The bus's own event, a client's begin and end, its time without a link, detail on demand carry other names."""
     assert (events.HANDLER_FAILURE, events.CLIENT_CLOSED) == ("telemetry.handler.failure", "telemetry.client.closed")
     assert events.CLIENT_STATE == "telemetry.client.state"
@@ -168,7 +168,7 @@ def test_the_codes_of_errors_are_bounded_lists() -> None:
 
 
 def test_the_catalogue_cannot_be_changed() -> None:
-    """Neither the catalogue nor an entry nor its measurements takes an assignment."""
+    """Neither the catalogue nor an entry nor its measurements can be assigned to."""
     spec = CATALOGUE[events.MESSAGE_SENT]
     with pytest.raises(TypeError):
         CATALOGUE["x"] = spec  # type: ignore[index]

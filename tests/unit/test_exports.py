@@ -1,4 +1,4 @@
-"""The front door: what `import wsnova_statsd as ws` offers, and that nothing else hangs about."""
+"""The front door: what `import wsnova_statsd as ws` offers, and that it offers nothing else."""
 
 import ast
 import importlib
@@ -51,8 +51,8 @@ def test_what_the_front_door_imports_it_exports() -> None:
 LATER = {"KpiTracker", "LogReporter", "Monitor", "PrometheusReporter", "SystemSampler", "alerts", "init"}
 
 
-def test_what_watches_is_imported_when_it_is_asked_for() -> None:
-    """A client and a reporter alone pay for none of it; asked for twice it is the same."""
+def test_monitoring_is_imported_on_first_use() -> None:
+    """A client and a reporter alone do not import it; a second access returns the same object."""
     script = (
         "import sys, wsnova_statsd as ws\n"
         "print(*sorted(set(ws.__all__) - set(vars(ws))))\n"
@@ -78,13 +78,13 @@ def test_no_other_module_is_exported() -> None:
     assert {name for name in ws.__all__ if isinstance(getattr(ws, name), types.ModuleType)} == MODULES
 
 
-def test_what_is_exported_tells_what_it_is() -> None:
+def test_every_exported_name_has_a_docstring() -> None:
     """Every exported class, function and module has a docstring."""
     assert [name for name in ws.__all__ if not name.isupper() and not getattr(ws, name).__doc__] == []
 
 
 def test_the_three_profiles_and_the_default_bus_are_the_ones_below() -> None:
-    """The front door hands out the objects themselves, not copies."""
+    """The front door exports the objects themselves, not copies."""
     assert [profile.name for profile in (ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT)] == [
         "financial",
         "standard",
@@ -118,7 +118,7 @@ def test_each_public_module_lists_its_names_in_order(module: types.ModuleType) -
 
 
 def test_a_module_that_the_readme_sends_users_to_lists_its_names() -> None:
-    """All that stand below `testing` and `contrib`; logger names are no modules for users."""
+    """All below `testing` and `contrib`; logger names are no modules for users."""
     readme = (Path(ws.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     readme = readme.replace("from wsnova_statsd.contrib import ", "wsnova_statsd.contrib.")
     names = set(re.findall(r"\bwsnova_statsd\.(?:contrib|testing)(?:\.[a-z_]+)*", readme))
@@ -179,7 +179,7 @@ _POSITIONS = {
 
 @pytest.mark.parametrize(("function", "names"), _POSITIONS.items(), ids=lambda one: getattr(one, "__qualname__", ""))
 def test_arguments_keep_their_positions(function: Callable[..., object], names: str) -> None:
-    """What users wrote without names goes on working: new arguments come behind these, or by keyword."""
+    """Calls without argument names keep working: new arguments come after these, or by keyword."""
     parameters = inspect.signature(function).parameters.values()
     by_position = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
     assert by_position[: len(names.split())] == names.split()
@@ -193,7 +193,7 @@ def test_no_event_error_or_name_of_the_bus_is_left_out_of_its_list() -> None:
 
 
 def test_without_the_gil_the_import_warns_once_at_the_importing_line() -> None:
-    """With it, and where Python cannot be without, the import says nothing."""
+    """With the GIL, and on a Python that always has it, the import warns of nothing."""
     imports = "import wsnova_statsd\nimport wsnova_statsd.testing, wsnova_statsd.monitor"
     for gil, warnings in ((False, 1), (True, 0)):
         script = f"import sys; sys._is_gil_enabled = lambda: {gil}\n{imports}"

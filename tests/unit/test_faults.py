@@ -56,7 +56,7 @@ def test_a_second_different_exception_is_logged_too(faults: Faults, log: pytest.
     )
 
 
-def test_a_first_link_that_cannot_be_made_is_a_warning_and_the_link_a_word(
+def test_a_first_link_that_cannot_be_made_is_a_warning_and_the_link_an_info(
     faults: Faults, log: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):
@@ -69,8 +69,8 @@ def test_a_first_link_that_cannot_be_made_is_a_warning_and_the_link_a_word(
     assert "hunter2" not in log.text
 
 
-def test_a_link_that_is_lost_and_back_is_told_once_a_minute(faults: Faults, log: pytest.LogCaptureFixture) -> None:
-    """The loss and the first failed try as warnings, being back as a word; forty more of them are not told."""
+def test_a_link_that_is_lost_and_back_is_logged_once_a_minute(faults: Faults, log: pytest.LogCaptureFixture) -> None:
+    """The loss and the first failed try as warnings, the return as info; forty more of them are not logged."""
     faults.restored()
     assert log.records == []
     for _ in range(40):
@@ -85,8 +85,8 @@ def test_a_link_that_is_lost_and_back_is_told_once_a_minute(faults: Faults, log:
     ]
 
 
-def test_whatever_was_told_to_be_lost_is_told_to_be_back(faults: Faults, log: pytest.LogCaptureFixture) -> None:
-    """Also where the loss itself was not, since there was one shortly before: the log's last word is true."""
+def test_a_logged_loss_is_followed_by_a_logged_return(faults: Faults, log: pytest.LogCaptureFixture) -> None:
+    """Also if the loss itself was not logged, since there was one shortly before: the log's last record is true."""
     faults.restored()
     for cause in ("close_1006", "close_1006", "ping_timeout"):
         _down(faults, cause)
@@ -98,7 +98,7 @@ def test_whatever_was_told_to_be_lost_is_told_to_be_back(faults: Faults, log: py
     assert [line.split()[0] for line in _lines(log)[4:]] == ["WARNING", "INFO"]
 
 
-def test_what_its_caller_does_not_want_to_be_told_is_not(faults: Faults, log: pytest.LogCaptureFixture) -> None:
+def test_what_its_caller_asks_not_to_log_is_not_logged(faults: Faults, log: pytest.LogCaptureFixture) -> None:
     """A failure that is raised to the user, or a polite end: handled with the outage, and no record."""
     faults.outage(faults.occurred(ValueError("x"), "connection", "critical"))
     faults.restored()
@@ -106,7 +106,7 @@ def test_what_its_caller_does_not_want_to_be_told_is_not(faults: Faults, log: py
 
 
 def test_a_client_id_forges_no_record(log: pytest.LogCaptureFixture) -> None:
-    """An id may be what a user of the application chose: its line feeds and terminal codes are escaped."""
+    """A user of the application may have chosen the id: its line feeds and terminal codes are escaped."""
     faults = Faults(Emitter(Bus(), STANDARD, "md-1"), "md\nERROR:root:paid\x1b[2J\u2028é", True, None)
     faults.log("on_message raised", _raised(ValueError, "bad price"))
     _down(faults, "refused")

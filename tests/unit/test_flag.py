@@ -1,4 +1,4 @@
-"""The flag: what a threading.Event does, and next to nothing while nobody waits."""
+"""The flag: what a threading.Event does, at next to no cost while no thread waits."""
 
 import sys
 import threading
@@ -24,8 +24,8 @@ def test_it_is_set_until_it_is_cleared() -> None:
     assert not flag.wait(0.0)
 
 
-def test_all_who_wait_are_woken_even_if_it_is_cleared_at_once() -> None:
-    """A redial's wake-up is cleared before its sleeper had its turn, perhaps."""
+def test_all_waiting_threads_are_woken_even_if_it_is_cleared_at_once() -> None:
+    """A redial's wake-up may be cleared before its sleeper runs."""
     flag, woken = Flag(), list[bool]()
     threads = [threading.Thread(target=lambda: woken.append(flag.wait(10.0))) for _ in range(5)]
     for thread in threads:
@@ -39,8 +39,8 @@ def test_all_who_wait_are_woken_even_if_it_is_cleared_at_once() -> None:
     assert not flag._waiting
 
 
-def test_no_wake_up_is_lost_between_a_look_and_a_wait() -> None:
-    """Two threads hand two flags to and fro: one lost wake-up would cost ten seconds."""
+def test_no_wake_up_is_lost_between_a_check_and_a_wait() -> None:
+    """Two threads pass two flags to and fro: one lost wake-up would cost ten seconds."""
     ping, pong, rounds = Flag(), Flag(), 2_000
 
     def answer() -> None:
@@ -59,8 +59,8 @@ def test_no_wake_up_is_lost_between_a_look_and_a_wait() -> None:
     assert not thread.is_alive()
 
 
-def test_one_that_nobody_waits_for_takes_little_memory() -> None:
-    """A tenth of an event's 1.1 KB, also after somebody has waited."""
+def test_a_flag_without_a_waiting_thread_takes_little_memory() -> None:
+    """A tenth of an event's 1.1 KB, also after a thread has waited."""
     tracemalloc.start()
     try:
         flags = [Flag() for _ in range(100)]
@@ -73,7 +73,7 @@ def test_one_that_nobody_waits_for_takes_little_memory() -> None:
     assert size / len(flags) < 200
 
 
-def test_a_flag_may_be_set_in_the_midst_of_a_wait_for_it() -> None:
+def test_a_flag_may_be_set_during_a_wait_for_it() -> None:
     """By a signal's handler, in the same thread and at every line: it is woken, and nothing hangs."""
     for number in range(100):
         flag, lines = Flag(), list[int]()
@@ -100,8 +100,8 @@ def test_a_flag_may_be_set_in_the_midst_of_a_wait_for_it() -> None:
     assert number > 5
 
 
-def test_changes_wake_who_waits_for_a_condition() -> None:
-    """True once it holds, however often something else was announced; False at the timeout."""
+def test_changes_wake_a_thread_that_waits_for_a_condition() -> None:
+    """True once it holds, however often other changes were announced; False at the timeout."""
     changes, things, got = Changes(), list[int](), list[bool]()
     waiter = threading.Thread(target=lambda: got.append(changes.wait_for(lambda: len(things) == 3, 10.0)))
     waiter.start()
@@ -116,7 +116,7 @@ def test_changes_wake_who_waits_for_a_condition() -> None:
 
 
 def test_a_turn_is_one_holders_until_it_is_given_back() -> None:
-    """Whoever takes it again has it already; another one cannot give it back."""
+    """Its holder may take it again; another thread cannot give it back."""
     turn = Turn()
     assert (turn.holder(), turn.take("a"), turn.take("b"), turn.take("a")) == (None, True, False, True)
     turn.give_back("b")

@@ -34,10 +34,10 @@ def _named() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize("error", [ValueError, MemoryError, SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_whatever_a_flush_raises_the_next_one_comes(
+def test_a_flush_that_raises_does_not_stop_the_next_one(
     made: Callable[..., Flusher], error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Counted each time, told in the last error, logged with its traceback once a minute."""
+    """Counted each time, named in the last error, logged with its traceback once a minute."""
     flushed, done = [0], threading.Event()
 
     def flush() -> None:
@@ -56,8 +56,8 @@ def test_whatever_a_flush_raises_the_next_one_comes(
     assert record.exc_info is not None
 
 
-def test_a_dead_thread_is_replaced_when_somebody_asks() -> None:
-    """Whatever killed it; that is counted, and one lives at a time."""
+def test_a_dead_thread_is_replaced_on_the_next_request() -> None:
+    """For any cause of death; each is counted, and only one lives at a time."""
     before, flushed = len(_named()), threading.Event()
     flusher = Flusher(0.01, flushed.set, lambda: None)
     flusher.wanted = True
@@ -73,7 +73,7 @@ def test_a_dead_thread_is_replaced_when_somebody_asks() -> None:
 
 
 def test_what_is_urgent_does_not_wait_for_the_interval(made: Callable[..., Flusher]) -> None:
-    """It leaves at once, and no flush with it."""
+    """It is sent at once, without a flush."""
     urgent = threading.Event()
     flushed: list[int] = []
     flusher = made(lambda: flushed.append(1), urgent.set, interval=3600)
@@ -84,8 +84,8 @@ def test_what_is_urgent_does_not_wait_for_the_interval(made: Callable[..., Flush
     assert flushed == []
 
 
-def test_it_ends_when_it_is_told_to_and_is_no_restart_afterwards(made: Callable[..., Flusher]) -> None:
-    """Within the deadline; asked to run again it is a new one."""
+def test_it_ends_when_stopped_and_a_later_start_is_no_restart(made: Callable[..., Flusher]) -> None:
+    """Within the deadline; a later start makes a new thread."""
     before = len(_named())
     flusher = made(lambda: None, interval=3600)
     assert len(_named()) == before + 1
@@ -100,10 +100,8 @@ def test_it_ends_when_it_is_told_to_and_is_no_restart_afterwards(made: Callable[
     assert flusher.restarts == 0
 
 
-def test_where_no_thread_can_start_nothing_raises(
-    made: Callable[..., Flusher], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The exit hook flushes then; where it can again, it starts."""
+def test_if_no_thread_can_start_nothing_raises(made: Callable[..., Flusher], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit hook flushes then; once a thread can start again, it does."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")

@@ -1,4 +1,5 @@
-"""A client of another library, told what happened: the core's rules hold for it, and only what it can emit is shown."""
+"""A client of another library, which reports what happened: the core's rules apply to it, and only events that it can
+emit are shown."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ REFUSED = ConnectionFailed("refused", cause="refused")
 
 
 class _Seat:
-    """What dials."""
+    """The object that dials."""
 
     def __init__(self) -> None:
         self.dials = True
@@ -90,7 +91,7 @@ def test_a_link_that_is_lost_and_comes_back(bench: Bench) -> None:
     link = foreign.connected(int)
     bench.clock.advance(60)
     foreign.ended(link, cut())
-    foreign.ended(link, LOCAL)  # whoever comes later
+    foreign.ended(link, LOCAL)  # a later client
     bench.clock.advance(3)
     foreign.connecting(URL)
     bench.clock.advance(0.5)
@@ -118,7 +119,7 @@ def _measured(bench: Bench, event: str, key: str) -> list[Any]:
 
 
 def test_the_alarm_is_raised_once_when_the_profile_says_so(bench: Bench) -> None:
-    """reconnect.failed with final=true at max_attempts, as for a client of ours; links that do not last count too."""
+    """reconnect.failed with final=true at max_attempts, as for a client of ours; short-lived links count too."""
     foreign = bench.client(profile=ws.FINANCIAL.replace(max_attempts=3))
     for _ in range(2):
         foreign.connecting(URL)
@@ -142,7 +143,7 @@ def test_a_link_that_was_closed_on_purpose_is_no_error(bench: Bench) -> None:
     assert [one.metadata["severity"] for one in bench.log.of(events.ERROR_OCCURRED)] == ["warning"]
 
 
-def test_a_dial_that_was_interrupted_leaves_no_event_of_its_own(bench: Bench) -> None:
+def test_an_interrupted_dial_emits_no_event_of_its_own(bench: Bench) -> None:
     """Ctrl-C in a dial is no failure."""
     foreign = bench.client()
     foreign.connecting(URL)
@@ -193,7 +194,7 @@ def test_what_a_dial_raised_has_a_bounded_cause(error: Exception, cause: str) ->
     ],
 )
 def test_a_url_names_a_host_and_shows_no_secret(url: object, host: str, uri: str) -> None:
-    """Also one that leads nowhere."""
+    """Also a URL that leads nowhere."""
     assert uri_of(url) == (host, uri)
 
 
@@ -242,7 +243,7 @@ def test_the_sums_of_a_second_are_exact(bench: Bench) -> None:
     assert "waiting" not in sums["received"]
 
 
-def test_behind_is_reckoned_from_what_waits_and_what_was_handled_meanwhile(bench: Bench) -> None:
+def test_behind_is_computed_from_what_waits_and_what_was_handled_meanwhile(bench: Bench) -> None:
     """3,000 bytes wait, 1,000 were handled in half a busy second: that takes a second and a half."""
     waiting = [3_000]
     foreign = _linked(bench, lambda: waiting[0])
@@ -257,12 +258,12 @@ def test_behind_is_reckoned_from_what_waits_and_what_was_handled_meanwhile(bench
     assert told == [(3_000, 500_000_000, 1_500_000_000), (0, 500_000_000, 0)]
 
 
-def test_who_closes_a_client_waits_for_sums_that_the_clock_is_about_to_emit(bench: Bench) -> None:
-    """They were taken, and are in no place where the one who closes could find them."""
+def test_closing_a_client_waits_for_sums_that_the_clock_is_about_to_emit(bench: Bench) -> None:
+    """They were taken, so the closing thread cannot find them."""
     taken = threading.Event()
     order: list[str] = []
 
-    def waiting() -> int:  # asked for between the two
+    def waiting() -> int:  # called between the two
         taken.set()
         threading.Event().wait(0.05)  # longer than a close takes that does not wait
         return 0
@@ -280,7 +281,7 @@ def test_who_closes_a_client_waits_for_sums_that_the_clock_is_about_to_emit(benc
 
 
 def test_a_client_that_is_closed_while_the_end_of_a_message_is_emitted_counts_it(bench: Bench) -> None:
-    """By another thread: the message is in hand until all of it is emitted."""
+    """By another thread: the message is under way until all of it is emitted."""
     order: list[str] = []
     foreign = _linked(bench)
 
@@ -297,7 +298,7 @@ def test_a_client_that_is_closed_while_the_end_of_a_message_is_emitted_counts_it
     assert [one.measurements["processed"] for one in bench.log.of(events.MESSAGE_BATCH_PROCESSED)] == [1]
 
 
-def test_a_handler_that_is_stuck_is_emitted_with_its_stack(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_handler_is_emitted_with_its_stack(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the watchdog of the core, while it runs."""
     stuck_after(monkeypatch, 0.0)
     monkeypatch.setattr("wsnova_statsd.contrib.foreign_messages._clock", time.monotonic_ns)
@@ -346,7 +347,7 @@ def test_each_thread_counts_by_recorders_of_its_own(bench: Bench) -> None:
 
 
 def test_heartbeats(bench: Bench) -> None:
-    """A round trip for the pong to our ping; missed once for a ping without; a pong nobody asked for is nothing."""
+    """A round trip for the pong to our ping; missed once for a ping without a pong; an unsolicited pong is ignored."""
     foreign = _linked(bench)
     foreign.ponged()
     foreign.pinged()
@@ -372,7 +373,7 @@ def test_heartbeats(bench: Bench) -> None:
 
 
 def test_its_beginning_says_what_it_can_emit(bench: Bench) -> None:
-    """Zeros are made of that: nothing of decoding, encoding, subscriptions and logins."""
+    """Its zeros follow from that: nothing of decoding, encoding, subscriptions and logins."""
     opened: list[Any] = []
     bench.bus.attach("opened", events.CLIENT_OPENED, lambda event, measured, metadata, config: opened.append(metadata))
     foreign = bench.client(tags={"venue": "xetr"})
@@ -395,7 +396,7 @@ def test_its_beginning_says_what_it_can_emit(bench: Bench) -> None:
     assert set(EMITS) < set(events.CATALOGUE)
 
 
-def test_a_monitor_that_begins_later_is_told_its_state(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_monitor_that_begins_later_learns_its_state(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """And which clients keep another profile than that of the Monitor."""
     states: list[int] = []
     bench.bus.attach("state", events.CLIENT_STATE, lambda event, measured, *more: states.append(measured["up"]))
@@ -409,7 +410,7 @@ def test_a_monitor_that_begins_later_is_told_its_state(bench: Bench, monkeypatch
 
 
 def test_detail_on_demand_covers_it(bench: Bench) -> None:
-    """Every event of it leaves for a while."""
+    """Every event of it is emitted for a while."""
     foreign = _linked(bench, profile="lightweight")
     foreign.received(b"x", TEXT)
     assert bench.log.count(events.MESSAGE_RECEIVED) == 0
@@ -419,8 +420,8 @@ def test_detail_on_demand_covers_it(bench: Bench) -> None:
     assert bench.log.count(events.MESSAGE_RECEIVED) == 1
 
 
-def test_one_that_is_closed_in_the_midst_of_a_message_ends_after_it(bench: Bench) -> None:
-    """By what handles the message: the message's events and sums come before the end."""
+def test_a_client_that_is_closed_during_a_message_ends_after_it(bench: Bench) -> None:
+    """Closed by the handler of the message: the message's events and sums come before the end."""
     order: list[str] = []
     for event in (events.MESSAGE_PROCESS_COMPLETED, events.MESSAGE_BATCH_PROCESSED, events.CLIENT_CLOSED):
         bench.bus.attach(event, event, lambda event, *more: order.append(event.rpartition(".")[2]))
@@ -437,11 +438,11 @@ def test_one_that_is_closed_in_the_midst_of_a_message_ends_after_it(bench: Bench
     assert order == ["completed", "batch_processed", "closed"]
 
 
-# -- who goes on -------------------------------------------------------------------------------------------------------
+# -- which client goes on ----------------------------------------------------------------------------------------------
 
 
 def test_a_seat_that_dials_again_has_the_same_client(bench: Bench) -> None:
-    """Whatever others are free."""
+    """Even if others are free."""
     first, second = bench.client(), bench.client()
     assert (first.client_id, second.client_id) == ("feed.example-1", "feed.example-2")
     bench.seats[0].dials = False
@@ -462,7 +463,7 @@ def test_other_tags_or_another_profile_are_another_client_of_the_same_id(bench: 
     assert (named.over, again.client_id) == (True, "md-1")
 
 
-def test_an_id_that_another_one_has_is_left_to_it_with_a_record(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_id_that_is_taken_is_logged_and_left_to_its_client(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """A dial is never refused: it goes on without telemetry."""
     bench.client(client_id="md-1")
     seat = _Seat()
@@ -475,7 +476,7 @@ def test_an_id_that_another_one_has_is_left_to_it_with_a_record(bench: Bench, ca
 
 
 def test_ids_differ_by_host_and_bus(bench: Bench) -> None:
-    """The lowest free number of each host; a bus does not take up another one's client."""
+    """The lowest free number of each host; a bus does not use another one's client."""
     one = bench.client()
     bench.seats[0].dials = False
     assert bench.client(url="ws://other.example/").client_id == "other.example-1"

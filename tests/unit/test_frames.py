@@ -38,7 +38,7 @@ def _refused(data: bytes, limit: int = LIMIT) -> int | None:
 
 
 def test_frames_before_a_breach_count_and_those_after_it_do_not() -> None:
-    """The first breach ends the reading for good, also for later reads, and stays the one that is told."""
+    """The first breach ends the reading for good, also for later reads, and stays the one that is reported."""
     reader = FrameReader(LIMIT)
     assert _read(reader, _bytes("81 01 61 c1 00 81 01 62")) == [(TEXT, b"a")]
     first = reader.violation
@@ -47,14 +47,14 @@ def test_frames_before_a_breach_count_and_those_after_it_do_not() -> None:
     assert reader.violation is first
 
 
-def test_frames_behind_a_close_frame_in_one_read_are_ignored() -> None:
-    """Section 5.5.1: nothing may follow it, and what does is neither a message nor a breach."""
+def test_frames_after_a_close_frame_in_one_read_are_ignored() -> None:
+    """Section 5.5.1: nothing may follow it; what does is neither a message nor a breach."""
     reader = FrameReader(LIMIT)
     assert _read(reader, _bytes("88 02 03 e8 81 01 61 c1 00")) == [(CLOSE, b"\x03\xe8")]
     assert reader.violation is None
 
 
-def test_frames_behind_a_close_frame_in_the_next_read_are_ignored() -> None:
+def test_frames_after_a_close_frame_in_the_next_read_are_ignored() -> None:
     """Where the reads are cut makes no difference."""
     reader = FrameReader(LIMIT)
     assert _read(reader, _bytes("88 02 03 e8")) == [(CLOSE, b"\x03\xe8")]
@@ -67,7 +67,7 @@ def test_frames_behind_a_close_frame_in_the_next_read_are_ignored() -> None:
 
 
 def test_a_message_may_be_as_long_as_the_limit() -> None:
-    """The limit itself is allowed, one byte more is refused before it is here."""
+    """The limit itself is allowed, one byte more is refused before it arrives."""
     assert _read(FrameReader(5), _bytes("81 05 48 65 6c 6c 6f")) == [(TEXT, b"Hello")]
     assert _refused(_bytes("81 06"), limit=5) == TOO_BIG
     assert _refused(_bytes("82 7e 00 7e"), limit=125) == TOO_BIG
@@ -101,7 +101,7 @@ def test_a_terabyte_is_refused_at_once_and_takes_no_memory(first: str) -> None:
 
 
 def test_bulk_ends_where_another_message_would_be_overtaken() -> None:
-    """A text, a ping and two texts, then, of the other kind, binary: only the first text may be handed out at once."""
+    """A text, a ping and two texts, then, of the other kind, binary: only the first text may be delivered at once."""
     reader, bulk = FrameReader(LIMIT), list[bytes]()
     found = reader.feed(_bytes("81 01 61 89 00 81 01 62 82 01 63 81 01 64"), 7, bulk)
     assert bulk == [b"a"]
@@ -142,7 +142,7 @@ def test_a_read_that_is_one_whole_message_is_the_same_by_itself(reads: list[byte
 
 @pytest.mark.parametrize("size", [0, 1, 2, 125, 126, 65535])
 def test_most_reads_of_a_feed_are_single(size: int) -> None:
-    """Every length that a small message has; not one that is bound to be joined with a fragment before it."""
+    """Every length of a small message; not a frame that continues a fragment."""
     reader = FrameReader(LIMIT)
     data = server_frame(TEXT, b"x" * size)
     assert reader.single(data) == (b"x" * size if size > 1 else None)  # under four bytes there is no header to read

@@ -137,7 +137,7 @@ def test_every_close_code_is_allowed_or_not_by_its_range() -> None:
         assert isinstance(parse_close(code.to_bytes(2, "big")), Violation) is not allowed, code
 
 
-# Text (section 8.1): the reader hands out its bytes, the protocol reads them
+# Text (section 8.1): the reader returns its bytes, the protocol decodes them
 
 
 @pytest.mark.parametrize("size", [1, 2, 2**20])

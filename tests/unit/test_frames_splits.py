@@ -1,10 +1,10 @@
 """Any bytes, cut into any reads: the same messages and the same breach, and other readers of the same bytes agree.
 
 Two oracles. websocket-client's parser (`frame_buffer` and `continuous_frame`), where it is right: not for masked
-frames, lengths that are not in their shortest form, and a limit, none of which it minds; nor for pongs and close frames
-in fragments and pings and pongs over 125 bytes, which it accepts. Its own test of a text's end is left out: it takes
-text that ends inside a character for valid. For everything else `_plain`: RFC 6455 section 5.2 line by line, which has
-all bytes before it begins.
+frames, lengths that are not in their shortest form, and a limit, none of which it checks; nor for pongs and close
+frames in fragments and pings and pongs over 125 bytes, which it accepts. Its own test of a text's end is left out: it
+takes text that ends inside a character for valid. For everything else `_plain`: RFC 6455 section 5.2 line by line,
+which has all bytes before it begins.
 """
 
 import itertools
@@ -222,7 +222,7 @@ def test_any_cut_of_hostile_bytes_gives_what_the_rfc_says(data: bytes, places: l
     """The frames before the first breach, and one of the codes that it deserves."""
     expected, found = _plain(data), read(_cut(data, places), limit=_LIMIT)
     assert found.frames == expected.frames
-    if not expected.torn:  # a breach may be told before its head is whole
+    if not expected.torn:  # a breach may be reported before its head is whole
         assert found.code in expected.codes if expected.codes else found.code is None
 
 

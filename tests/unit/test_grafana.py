@@ -63,7 +63,7 @@ def _lost(sent: Any, read: Any, path: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize(("profile", "naming"), BOARDS)
 def test_grafanas_library_knows_every_key(profile: ws.Profile, naming: Naming) -> None:
-    """It drops unknown ones in silence: what it read is written again, and nothing is missing."""
+    """It drops unknown ones without an error: what it read is written again, and nothing is missing."""
     document = board(profile, naming=naming)
     assert list(_lost(document, _read(document))) == []
 
@@ -92,7 +92,7 @@ def test_a_key_that_grafana_does_not_know_is_found(plant: Any) -> None:
 
 
 def test_the_guides_four_queries_stand_first_character_for_character() -> None:
-    """By the guide's names; ones without their bias beside them."""
+    """By the guide's names; queries without their bias beside them."""
     first = [panel["targets"][0]["expr"] for panel in _panels(board(ws.FINANCIAL))][:8:2]
     assert first == [query.strip("\n") for query in guide.QUERIES.values()]
     titles = [panel["title"] for panel in _panels(board(ws.FINANCIAL))][:8]
@@ -105,7 +105,7 @@ def test_the_guides_four_queries_stand_first_character_for_character() -> None:
     ]
 
 
-def test_a_second_set_asks_the_conventional_names() -> None:
+def test_a_second_set_asks_for_the_conventional_names() -> None:
     """The same queries of the same metrics."""
     first = [panel["targets"][0]["expr"] for panel in _panels(board(ws.FINANCIAL, naming="prometheus"))][:8:2]
     assert first == [
@@ -119,7 +119,7 @@ def test_a_second_set_asks_the_conventional_names() -> None:
 
 
 @pytest.mark.parametrize(("profile", "naming"), BOARDS)
-def test_every_query_asks_what_is_on_the_page_by_labels_that_are_there(profile: ws.Profile, naming: Naming) -> None:
+def test_every_query_asks_for_metrics_of_the_page_by_labels_that_exist(profile: ws.Profile, naming: Naming) -> None:
     """Read by the linter's parser."""
     known: dict[str, frozenset[str]] = {}
     for family in families(ws.prometheus_metrics(complete=True), naming).values():
@@ -180,7 +180,7 @@ def test_times_are_in_the_unit_of_the_names(naming: Naming, unit: str, limit: fl
     assert panels["Bytes by client and direction"]["unit"] == "Bps"
 
 
-def test_panels_lie_side_by_side_and_none_on_another() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     ids = []
     for panel in board(ws.FINANCIAL)["panels"]:
@@ -197,8 +197,8 @@ def test_panels_lie_side_by_side_and_none_on_another() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_the_data_source_is_a_variable_and_so_is_what_every_query_is_filtered_by() -> None:
-    """No id of an installation stands in it."""
+def test_the_data_source_and_the_filters_of_every_query_are_variables() -> None:
+    """It holds no id of an installation."""
     document = board(ws.FINANCIAL)
     source, *others = document["templating"]["list"]
     assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
@@ -209,7 +209,7 @@ def test_the_data_source_is_a_variable_and_so_is_what_every_query_is_filtered_by
     assert used == {"job", "instance", "client", "type", "__rate_interval", "__range"}
 
 
-def test_a_metric_of_ones_own_has_a_panel() -> None:
+def test_a_metric_of_your_own_has_a_panel() -> None:
     own = [ws.counter("shop.orders", events.MESSAGE_RECEIVED, ["type"]), ws.gauge("shop.depth", "e", "x", state=True)]
     document = board(ws.FINANCIAL, [*ws.prometheus_metrics(complete=True), *own], "prometheus")
     found = {panel["title"]: panel["targets"][0]["expr"] for panel in _panels(document)}
@@ -217,7 +217,7 @@ def test_a_metric_of_ones_own_has_a_panel() -> None:
     assert "(max_over_time(shop_depth{" in found["shop.depth"]
 
 
-def test_a_list_without_what_a_panel_asks_has_a_board_without_it() -> None:
+def test_a_list_without_the_metrics_of_a_panel_has_a_board_without_it() -> None:
     """The guide's list alone has no KPIs."""
     titles = {panel["title"] for panel in _panels(board(ws.FINANCIAL, ws.prometheus_metrics()))}
     assert {"Dials", "Error rate by type", "Average Connection Time"} <= titles

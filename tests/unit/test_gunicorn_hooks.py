@@ -1,6 +1,6 @@
-"""gunicorn's hooks: the master starts nothing, a worker what was asked for, and its end ships what it counted.
+"""gunicorn's hooks: the master starts nothing, a worker what was requested, and its end ships what it counted.
 
-Each in a process of its own, as importing them marks the process.
+Each in a separate process, as importing them marks the process.
 """
 
 import subprocess
@@ -34,13 +34,13 @@ def _python(code: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
-def test_what_is_asked_for_in_the_master_begins_in_the_worker_and_once() -> None:
-    """What is asked for in a worker begins at once."""
+def test_a_start_requested_in_the_master_happens_once_in_the_worker() -> None:
+    """A start requested in a worker happens at once."""
     assert _python(BEGINS) == "[]\n['asked for in the master', 'asked for in the worker']\n"
 
 
 def test_the_end_of_a_worker_ships_what_it_counted() -> None:
-    """Though nothing of Python's own runs any more."""
+    """Although Python's own exit hooks no longer run."""
     with DogStatsDReceiver() as agent:
         _python(ENDS, agent.host, str(agent.port))
         assert agent.wait_for(lambda it: it.count("orders") == 7, timeout=5)

@@ -1,4 +1,4 @@
-"""The upgrade without a socket: requests byte for byte, what an answer agrees to, and answers made of chance."""
+"""The upgrade without a socket: requests byte for byte, what an answer agrees to, and random answers."""
 
 import random
 from collections import Counter
@@ -70,7 +70,7 @@ def test_a_request_byte_for_byte() -> None:
     ],
 )
 def test_the_request_is_what_the_url_says(url: str, line: str, host: str, origin: str) -> None:
-    """Path and query, Host and Origin, in ASCII; of user-info, zone and fragment nothing stands there."""
+    """Path and query, Host and Origin, in ASCII; it holds nothing of user-info, zone and fragment."""
     lines = _request(url)
     assert [lines[0], lines[1], lines[6]] == [f"GET {line} HTTP/1.1", f"Host: {host}", f"Origin: {origin}"]
     assert len(lines) == 8
@@ -91,8 +91,8 @@ def test_the_request_is_what_the_url_says(url: str, line: str, host: str, origin
         (["Origin: https://app:1"], ["Host: h:81", "Origin: https://app:1", "User-Agent: wsnova-statsd"]),
     ],
 )
-def test_what_is_given_stands_in_the_place_of_our_own(headers: Any, own: list[str]) -> None:
-    """One line each, or none; in whatever letters the name is given."""
+def test_a_header_that_is_passed_replaces_our_own(headers: Any, own: list[str]) -> None:
+    """One line each, or none; in any case of letters."""
     lines = _request("ws://h:81/", headers)
     assert [line for line in lines if line.lower().startswith(("host:", "origin:", "user-agent:"))] == own
     assert len(lines) == 5 + len(own)
@@ -126,7 +126,7 @@ def test_other_headers_follow_in_their_order(headers: Any, last: list[str]) -> N
     ],
 )
 def test_what_is_offered_is_one_line_each(offer: Any, last: list[str]) -> None:
-    """Nothing is offered unasked."""
+    """Nothing is offered that was not requested."""
     lines = _request("ws://h/", **offer)
     assert lines[8:] == last
 
@@ -170,7 +170,7 @@ def _agreed(*lines: str, **offer: Any) -> tuple[Deflate | None, str | None]:
     ],
 )
 def test_an_answer_that_upgrades(lines: tuple[str, ...]) -> None:
-    """In any case of letters, with repeated, folded and foreign fields; nothing is agreed that was not asked for."""
+    """In any case of letters, with repeated, folded and foreign fields; nothing is agreed that was not requested."""
     assert _agreed(*lines) == (None, None)
     assert _agreed(*lines, subprotocols=("v1",), compression=True) == (None, None)
 
@@ -225,8 +225,8 @@ def test_an_answer_that_does_not(lines: tuple[str, ...], text: str) -> None:
     assert (str(caught.value), caught.value.cause) == (text, "handshake")
 
 
-def test_nothing_is_agreed_that_was_not_asked_for() -> None:
-    """A subprotocol and an extension, unasked."""
+def test_nothing_is_agreed_that_was_not_requested() -> None:
+    """A subprotocol and an extension, not requested."""
     with pytest.raises(ConnectionFailed, match=r"offer the one that the server speaks: subprotocols=\[...\]"):
         _agreed(*_GOOD, "Sec-WebSocket-Protocol: v1")
     with pytest.raises(ConnectionFailed, match="did not offer"):
@@ -239,13 +239,13 @@ def test_an_answer_of_http_1_0_upgrades_nothing() -> None:
         agreed(_answer(*_GOOD, first="HTTP/1.0 101 Yes"), KEY, Offer())
 
 
-def test_what_was_chosen_is_told() -> None:
+def test_what_was_chosen_is_returned() -> None:
     """One of those offered, in its own letters; compression beside it."""
     lines = (*_GOOD, "Sec-WebSocket-Protocol: V2.feed", "Sec-WebSocket-Extensions: permessage-deflate")
     assert _agreed(*lines, subprotocols=("v1", "V2.feed"), compression=True) == (Deflate(), "V2.feed")
 
 
-def test_none_chosen_is_a_fault_only_where_one_is_required() -> None:
+def test_none_chosen_is_a_fault_only_if_one_is_required() -> None:
     """RFC 6455 lets a server choose none."""
     assert _agreed(*_GOOD, subprotocols=("v1",)) == (None, None)
     with pytest.raises(ConnectionFailed) as caught:
@@ -281,8 +281,8 @@ def _refused(
         ("https://a b/", None),
     ],
 )
-def test_a_redirect_tells_where_to_without_credentials(location: str, shown: str | None) -> None:
-    """A relative one is seen from the URL; what is no address is not shown."""
+def test_a_redirect_names_its_location_without_credentials(location: str, shown: str | None) -> None:
+    """A relative one is resolved against the URL; what is not an address is not shown."""
     error = _refused(302, f"Location: {location}")
     assert error.location == shown
     assert f"redirects to {shown or 'no address that is one'};" in str(error)
@@ -301,19 +301,19 @@ def test_a_redirect_tells_where_to_without_credentials(location: str, shown: str
     ],
 )
 def test_a_403_says_which_origin_was_sent(headers: Any, origin: str | None) -> None:
-    """Channels and Rails refuse another's, and do not say why."""
+    """Channels and Rails refuse other origins without saying why."""
     error = _refused(403, headers=headers)
     assert error.origin == origin
     assert f"to a request with {'no Origin' if origin is None else f'Origin {origin}'};" in str(error)
 
 
 def test_of_two_retry_afters_the_first_counts() -> None:
-    """A proxy may add its own; one that is no wait is none."""
+    """A proxy may add its own; an unusable one is ignored."""
     assert _refused(503, "Retry-After: 7", "Retry-After: 9").retry_after == 7.0
     assert _refused(503, "Retry-After: 7, 9").retry_after is None
 
 
-# Chance
+# Random answers
 
 _SEEDS = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"

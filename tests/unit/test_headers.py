@@ -1,4 +1,4 @@
-"""Headers of an upgrade: the forms they are given in, and what is refused where it is written."""
+"""Headers of an upgrade: the forms in which they are passed, and what is refused where it is written."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def test_headers_come_in_three_forms(headers: Any, pairs: list[tuple[str, str | 
     ],
 )
 def test_a_header_that_would_break_the_request_is_refused_without_its_value(headers: Any) -> None:
-    """CR and LF inject headers, and what has no name is none; values are secrets."""
+    """CR and LF inject headers, and a line without a name is no header; values are secrets."""
     assert SECRET not in _refused(headers)
 
 
@@ -81,13 +81,13 @@ def test_a_header_that_would_break_the_request_is_refused_without_its_value(head
     ],
 )
 def test_a_header_of_the_handshake_is_refused(name: str, told: str) -> None:
-    """Two of one are a broken request; the option that sets it is named."""
+    """A request with two of one is broken; the error names the option that sets it."""
     assert _refused({name: "x"}) == f"header {name!r} belongs to the handshake, which the client writes; {told}"
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "User-Agent", "Authorization"])
-def test_what_a_request_has_one_of_is_given_once(name: str) -> None:
-    """In whatever letters."""
+def test_a_header_that_a_request_has_once_is_passed_once(name: str) -> None:
+    """In any case of letters."""
     assert "given twice" in _refused([(name, "a"), (name.upper(), "b")])
 
 

@@ -1,4 +1,5 @@
-"""Events whose metadata, measurements and errors are hostile, and settings that are: nothing raises or is forged."""
+"""Events whose metadata, measurements and errors are hostile, and hostile settings: nothing raises, no metric is
+forged."""
 
 import threading
 from collections.abc import Callable

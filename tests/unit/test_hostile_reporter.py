@@ -1,4 +1,4 @@
-"""Through the reporter: whatever is handed in, what leaves is exactly the metric that was meant, and nothing raises."""
+"""Through the reporter: for any argument, what is sent is exactly the metric that was meant, and nothing raises."""
 
 import contextlib
 import itertools
@@ -100,7 +100,7 @@ def _read(metrics: CapturedMetrics) -> dict[tuple[str, str, tuple[str, ...]], tu
     st.lists(hostile.things, max_size=3),
 )
 @settings(max_examples=200)
-def test_what_leaves_is_what_was_meant(made: list[Any], namespace: str, constant: list[hostile.Thing]) -> None:
+def test_what_is_sent_is_what_was_meant(made: list[Any], namespace: str, constant: list[hostile.Thing]) -> None:
     """Every name, tag and number of every line, and every value that could not be sent, by an independent count."""
     said = [f"all{n}:{thing.said}" for n, thing in enumerate(constant) if thing.given is not None and thing.said]
     model = _Model(namespace and namespace + ".", hostile.tags_of(said, own=True))
@@ -126,7 +126,7 @@ def test_what_leaves_is_what_was_meant(made: list[Any], namespace: str, constant
 
 @given(*itertools.repeat(hostile.things, 4), st.lists(hostile.things, max_size=40))
 @settings(max_examples=150)
-def test_events_say_what_was_meant_within_their_bytes(
+def test_events_carry_what_was_meant_within_their_bytes(
     title: hostile.Thing, text: hostile.Thing, alert: hostile.Thing, key: hostile.Thing, tags: list[hostile.Thing]
 ) -> None:
     """Title on one line, text whole or cut with a mark, the first tags; a key and an alert type that are one."""
@@ -161,7 +161,7 @@ def _whole_or_cut(found: str, meant: str) -> None:
 
 @given(hostile.things, values, hostile.things, st.lists(hostile.things, max_size=40))
 @settings(max_examples=150)
-def test_checks_say_what_was_meant_within_their_bytes(
+def test_checks_carry_what_was_meant_within_their_bytes(
     name: hostile.Thing, status: tuple[Any, float | None], message: hostile.Thing, tags: list[hostile.Thing]
 ) -> None:
     """Never OK by accident; a message on one line, without what could end or begin a field."""
@@ -233,7 +233,7 @@ ALL: list[Any] = [
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_argument_raises_and_the_next_call_counts(method: str) -> None:
-    """In the emitting thread or in the flush, whatever is handed in and wherever."""
+    """In the emitting thread or in the flush, for any argument in any place."""
     with capture_metrics((), bus=ws.Bus()) as metrics:
         for thing in ALL:
             METHODS[method](metrics.reporter, thing)
@@ -323,7 +323,7 @@ class _Raiser:
         raise RuntimeError("no")
 
 
-# What raises or lies when asked for its class is a fault of that one event, which the bus tells.
+# What raises or lies when asked for its class is a fault of that one event, which the bus reports.
 MEASUREMENTS = [given for given, _ in hostile.NUMBERS if type(given) not in (hostile.Raises, hostile.Pretends)]
 METADATA: list[Any] = [
     *(text if text.isascii() else text[:60] for text in hostile.TEXTS),  # three tags of 600 bytes fit no packet
@@ -335,7 +335,8 @@ METADATA: list[Any] = [
 
 @pytest.mark.parametrize("event", ws.events.CATALOGUE)
 def test_hostile_metadata_and_measurements_of_every_event_are_counted_and_forge_nothing(event: str) -> None:
-    """Every occurrence counts, whatever its tags; what is no number is told; all names are those of the list."""
+    """Every occurrence counts, with any tags; what is not a number is counted as invalid; all names are those of the
+    list."""
     bus = ws.Bus()
     spec = ws.events.CATALOGUE[event]
     defined = [one for one in ws.statsd_metrics() if one.event == event]
@@ -354,8 +355,8 @@ def test_hostile_metadata_and_measurements_of_every_event_are_counted_and_forge_
     assert bus.handler_errors == 0
 
 
-def test_an_error_that_becomes_a_tag_leaves_without_its_secrets() -> None:
-    """Under any profile: what handlers see is not what leaves the process."""
+def test_an_error_that_becomes_a_tag_is_sent_without_its_secrets() -> None:
+    """Under any profile: what handlers see is not what is sent."""
     bus = ws.Bus()
     definition = ws.counter("errors", ws.events.ERROR_OCCURRED, tags=["error", "error_type"])
     text = "ConnectionFailed: wss://user:hunter2@feed.example/ws?token=hunter2\nforged:1|c password=hunter2"
@@ -372,7 +373,7 @@ def test_an_error_that_becomes_a_tag_leaves_without_its_secrets() -> None:
         )
 
 
-def test_a_tag_of_any_key_leaves_without_secrets() -> None:
+def test_a_tag_of_any_key_is_sent_without_secrets() -> None:
     """An event of the application, or of a client whose filter is its user's: a key that names a secret makes no tag,
     another's text is redacted; what the catalogue bounds stays as it is."""
     bus = ws.Bus()
@@ -389,7 +390,7 @@ def test_a_tag_of_any_key_leaves_without_secrets() -> None:
 
 
 @given(hostile.texts)
-def test_a_namespace_is_taken_as_it_is_or_refused(namespace: str) -> None:
+def test_a_namespace_is_used_as_it_is_or_refused(namespace: str) -> None:
     """Never changed, never half of it."""
     if namespace and (hostile.name_of(namespace) != namespace or len(namespace) > 100):
         with pytest.raises(ConfigurationError, match="namespace is"), capture_metrics((), namespace=namespace):

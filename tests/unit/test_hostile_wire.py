@@ -1,4 +1,4 @@
-"""Whatever an object says of itself, what becomes of it is the rule's, by an independent copy of the rule."""
+"""Hostile objects, numbers and tags become what the rules say, by an independent copy of the rules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +50,7 @@ keys = hostile.texts.filter(lambda text: not text.startswith(":"))
 @given(st.lists(hostile.things, max_size=8), st.dictionaries(keys, hostile.things, max_size=6))
 @settings(max_examples=150)
 def test_tags_of_any_shape_follow_the_rules(things: list[hostile.Thing], pairs: dict[str, hostile.Thing]) -> None:
-    """A list, a tuple, an iterator, or a mapping: what is None drops out, the rest is told in its order."""
+    """A list, a tuple, an iterator, or a mapping: None drops out, the rest is written in its order."""
     things = [thing for thing in things if not hostile.is_collection(thing.given)]
     tags = hostile.tags_of([thing.said for thing in things if thing.given is not None])
     for shape in (list, tuple, iter):
@@ -63,8 +63,8 @@ def test_tags_of_any_shape_follow_the_rules(things: list[hostile.Thing], pairs: 
     assert wire.clean_tags({key: thing.given for key, thing in pairs.items()}) == tags
 
 
-def test_tags_that_never_end_or_break_off_give_what_they_can() -> None:
-    """Bounded by what a datagram could hold; what came before the fault counts."""
+def test_tags_that_never_end_or_break_off_count_as_far_as_they_go() -> None:
+    """Bounded by the size of a datagram; what came before the fault counts."""
     tags = hostile.endless()
     assert wire.clean_tags(tags["breaks off"]) == ("kept:1",)
     assert wire.clean_tags(tags["mapping"]) == ()
@@ -113,7 +113,7 @@ def test_texts_keep_all_but_control_characters(thing: hostile.Thing, limit: int)
 
 @pytest.mark.parametrize(("given_object", "plain"), hostile.NUMBERS, ids=lambda one: wire.clean_tag(wire.text(one, 20)))
 def test_a_number_is_plain_and_finite_or_none(given_object: Any, plain: float | None) -> None:
-    """Those of other classes too; whatever its comparisons say, nothing leaves the range."""
+    """Those of other classes too; even if its comparisons lie, nothing exceeds the range."""
     made = number(given_object)
     assert made == plain
     assert made is None or type(made) in (int, float)

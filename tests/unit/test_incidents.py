@@ -1,4 +1,4 @@
-"""Incidents of any rule, whatever comes in whatever order: nothing is lost, and a recovery is the last word."""
+"""Incidents of any rule, with events in any order: nothing is lost, and a recovery comes last."""
 
 from collections import defaultdict
 from itertools import pairwise
@@ -22,7 +22,8 @@ class Passing(Rule):
 
 
 class Run:
-    """Incidents of one rule, looked at when they ask for it, with what was told of each, and what it makes of it."""
+    """Incidents of one rule, checked when they ask for it, with what was reported of each, and what should have
+    been."""
 
     def __init__(self, rule: Rule) -> None:
         self.now = 0.0
@@ -59,11 +60,11 @@ _STEPS = st.one_of(
 
 
 @given(st.sampled_from([Lasting, Passing]), st.lists(_STEPS, max_size=40))
-def test_every_breach_is_told_and_every_incident_ends_with_its_only_recovery(
+def test_every_breach_is_reported_and_every_incident_ends_with_its_only_recovery(
     kind: type[Rule], steps: list[tuple[object, ...]]
 ) -> None:
-    """No alert within a cool-down of the last one; no word after a recovery but of what came after it, or was told by
-    none; the counts of the recoveries are all breaches; an end leaves nothing to look at."""
+    """No alert within a cool-down of the last one; no alert after a recovery except for what came after it, or was
+    reported by none; the recoveries count all breaches; an end leaves nothing to check."""
     run = Run(kind(cool_down=COOL_DOWN))
     for step, *arguments in steps:
         getattr(run, str(step))(*arguments)
@@ -89,8 +90,8 @@ def test_every_breach_is_told_and_every_incident_ends_with_its_only_recovery(
         assert total == len(breaches)
 
 
-def test_an_alerts_words_are_one_line_whatever_the_clients_id() -> None:
-    """They go into logs; the alert's own fields keep the id as it is."""
+def test_an_alerts_text_is_one_line_for_any_client_id() -> None:
+    """The text goes into logs; the alert's own fields keep the id as it is."""
     told: list[Alert] = []
     Incidents(Passing(), told.append).fired("md\nERROR paid", Breach("t", "x", 1.0, "trade"), 0.0)
     assert [alert.client for alert in told] == ["md\nERROR paid"]

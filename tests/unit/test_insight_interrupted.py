@@ -1,4 +1,4 @@
-"""Alerts, KPIs and samples while a signal's handler emits, asks or stops in the midst of any of their lines: nothing
+"""Alerts, KPIs and samples while a signal's handler emits, asks or stops before any of their lines: nothing
 hangs, nothing is lost, nothing counts twice."""
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ def _slow(bench: Bench, ms: int, kind: str = "trade") -> None:
 
 
 @pytest.mark.parametrize("kind", ["trade", "book"])
-def test_an_alert_in_the_midst_of_an_alert(kind: str) -> None:
-    """Of the same incident or of another: each occurrence stands in one alert, which each sink has once."""
+def test_an_alert_during_an_alert(kind: str) -> None:
+    """Of the same incident or of another: each occurrence is in one alert, which each sink gets once."""
     benches: list[Bench] = []
 
     def make() -> Made:
@@ -47,8 +47,8 @@ def test_an_alert_in_the_midst_of_an_alert(kind: str) -> None:
     assert at_every_line(INSIGHT, make, check) > 60
 
 
-def test_a_function_that_fails_and_emits_in_the_midst_of_what_follows_from_it() -> None:
-    """The rules of sums, one breach in the midst of another, and a sink that raises each time."""
+def test_a_function_that_fails_and_emits_during_what_follows_from_it() -> None:
+    """The rules of sums, one breach during another, and a sink that raises each time."""
     benches: list[Bench] = []
 
     class Broken(Agent):
@@ -75,8 +75,8 @@ def test_a_function_that_fails_and_emits_in_the_midst_of_what_follows_from_it() 
     assert at_every_line(INSIGHT, make, check) > 60
 
 
-def test_stopping_in_the_midst_of_an_alert() -> None:
-    """Nothing raises; what was judged before leaves, what was open is forgotten, and no job is left on the clock."""
+def test_stopping_during_an_alert() -> None:
+    """Nothing raises; what was judged before is sent, open incidents are forgotten, and no job is left on the clock."""
     benches: list[Bench] = []
 
     def make() -> Made:
@@ -93,8 +93,8 @@ def test_stopping_in_the_midst_of_an_alert() -> None:
     assert at_every_line(INSIGHT, make, check) > 40
 
 
-def test_stopping_in_the_midst_of_a_start() -> None:
-    """The last word holds: nothing is attached."""
+def test_stopping_during_a_start() -> None:
+    """The stop wins: nothing is attached."""
     benches: list[Bench] = []
 
     def make() -> Made:
@@ -111,8 +111,8 @@ def test_stopping_in_the_midst_of_a_start() -> None:
 
 
 @pytest.mark.parametrize("told", ["batch", "error", "closed", "lost", "alerted", "report"])
-def test_an_event_or_a_question_in_the_midst_of_a_kpi(told: str) -> None:
-    """Every amount is in the report once, whatever comes in the midst of a batch's count."""
+def test_an_event_or_a_report_during_a_kpi(told: str) -> None:
+    """Every amount is in the report once, whatever interrupts the count of a batch."""
     scenes: list[Scene] = []
 
     def make() -> Made:
@@ -146,8 +146,8 @@ def test_an_event_or_a_question_in_the_midst_of_a_kpi(told: str) -> None:
     assert at_every_line(INSIGHT, make, check) > 40
 
 
-def test_a_report_with_an_event_in_its_midst() -> None:
-    """Also where the event makes a client, or is the last of one that leaves."""
+def test_an_event_during_a_report() -> None:
+    """Also if the event adds a client, or is the last of one that is closed."""
     scenes: list[Scene] = []
 
     def make() -> Made:
@@ -176,8 +176,8 @@ def test_a_report_with_an_event_in_its_midst() -> None:
     assert at_every_line(INSIGHT, make, check) > 40
 
 
-def test_heartbeats_in_the_midst_of_a_start_and_of_a_heartbeat() -> None:
-    """One chain of samples, whoever begins it, and every heartbeat in it once."""
+def test_heartbeats_during_a_start_and_during_a_heartbeat() -> None:
+    """One chain of samples, whichever call begins it, and every heartbeat in it once."""
     made: list[tuple[ws.Bus, Timers]] = []
 
     def make() -> Made:

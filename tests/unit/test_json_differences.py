@@ -66,7 +66,7 @@ _ITSELF.append(_ITSELF)
 
 
 def _told(function: Any, given_: Any) -> str:
-    """The repr of what comes of it, or the name of the class that is refused with."""
+    """The repr of the result, or the name of the exception's class."""
     try:
         return repr(function(given_))
     except RecursionError:
@@ -90,7 +90,7 @@ def _ids(rows: list[tuple[str, Any, Any, Any]]) -> list[str]:
     return [f"{words} {number}" for number, (words, *_) in enumerate(rows)]
 
 
-# Reading: the words of the docstring, a text, what json makes of it, what orjson makes of it
+# Reading: the words of the docstring, a text, the result of json, the result of orjson
 READING: list[tuple[str, str, Any, Any]] = [
     ("integers beyond 64 bits", "18446744073709551616", 2**64, 2.0**64),
     ("integers beyond 64 bits", "-9223372036854775809", -(2**63) - 1, -(2.0**63)),
@@ -189,12 +189,12 @@ def test_what_else_is_read_does_not_differ(text: str, result: Any) -> None:
     ],
 )
 def test_a_frame_that_is_no_utf_8_is_read_by_neither(payload: bytes) -> None:
-    """json.loads would guess UTF-16 and UTF-32 from bytes, and take surrogates: it is given decoded text."""
+    """json.loads would guess UTF-16 and UTF-32 from bytes, and accept surrogates: it is called with decoded text."""
     for protocol in (STANDARD, FAST):
         assert _told(protocol.text_decoder(), payload) == "ValueError"
 
 
-# Writing: the words of the docstring, a message, what json makes of it, what orjson makes of it
+# Writing: the words of the docstring, a message, the result of json, the result of orjson
 WRITING: list[tuple[str, Any, Any, Any]] = [
     ("NaN and infinity", [math.nan, 1.0], ValueError, "[null,1.0]"),
     ("NaN and infinity", {"a": -math.inf}, ValueError, '{"a":null}'),
@@ -239,7 +239,7 @@ WRITTEN_ALIKE: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("words", "message", "standard", "fast"), WRITING, ids=_ids(WRITING))
 def test_what_is_written_differs_as_the_docstring_says(words: str, message: Any, standard: Any, fast: Any) -> None:
-    """As text in either case, though orjson gives bytes."""
+    """As text in either case, though orjson returns bytes."""
     assert f"| {words}" in (JsonProtocol.__doc__ or "").partition("| writing")[2]
     assert _told(STANDARD.encode, message) == _expected(standard)
     assert _told(FAST.encode, message) == _expected(fast)

@@ -1,4 +1,4 @@
-"""What JsonRpcProtocol and JsonProtocol write, and how they tell replies, acknowledgements and heartbeats apart."""
+"""What JsonRpcProtocol and JsonProtocol write, and how they recognize replies, acknowledgements and heartbeats."""
 
 import json
 from typing import Any
@@ -21,15 +21,15 @@ def test_a_request_gets_version_and_number() -> None:
 
 
 @pytest.mark.parametrize("message", ["text", None, [1], {"id": None}, {"id": True}, {"id": [1]}, {"id": 1.5}])
-def test_what_cannot_be_a_request_is_refused_where_it_is_asked(message: Any) -> None:
+def test_what_cannot_be_a_request_is_refused_where_it_is_made(message: Any) -> None:
     """Only a dict has a method, and only a number or a string is an id."""
     with pytest.raises(ws.errors.ConfigurationError):
         RPC.request(message, 1)
 
 
 @pytest.mark.parametrize("message", ["text", {}, {"id": True}, {"id": None}, {"id": []}])
-def test_plain_json_needs_an_id_of_the_users_own(message: Any) -> None:
-    """JsonProtocol puts nothing into a message."""
+def test_plain_json_needs_the_users_own_id(message: Any) -> None:
+    """JsonProtocol adds nothing to a message."""
     assert JSON.request({"id": 5, "op": "time"}, 1) == ({"id": 5, "op": "time"}, 5)
     with pytest.raises(ws.errors.ConfigurationError, match="JsonRpcProtocol"):
         JSON.request(message, 1)
@@ -84,7 +84,7 @@ def test_no_message_makes_a_protocol_raise(protocol: ws.Protocol, message: Any) 
     assert isinstance(protocol.message_type(message), str)
 
 
-def test_channels_are_asked_for_by_the_methods_given() -> None:
+def test_channels_are_requested_by_the_methods_given() -> None:
     """One channel a request, in a list."""
     private = ws.JsonRpcProtocol("private/subscribe", "private/unsubscribe")
     assert private.subscribe_message("a") == {"method": "private/subscribe", "params": {"channels": ["a"]}}
@@ -95,7 +95,7 @@ def test_channels_are_asked_for_by_the_methods_given() -> None:
 
 @pytest.mark.parametrize("option", ["subscribe_method", "unsubscribe_method", "test_method"])
 def test_a_method_is_a_name(option: str) -> None:
-    """Nothing and no text are refused where they are written."""
+    """An empty name and a name that is not a text are refused where they are written."""
     for given in ("", None, 5):
         with pytest.raises(ws.errors.ConfigurationError, match=option):
             ws.JsonRpcProtocol(**{option: given})  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def test_a_method_is_a_name(option: str) -> None:
     ("result", "accepted"), [(["a"], True), (["b", "a"], True), ([], False), (["b"], False), ("ok", True), (None, True)]
 )
 def test_a_list_confirms_the_channels_in_it(result: object, accepted: bool) -> None:
-    """Any other result that is no error confirms what was asked."""
+    """Any other result without an error confirms what was requested."""
     assert RPC.accepts("a", {"id": 1, "result": result}) is accepted
 
 
@@ -142,7 +142,7 @@ def test_a_test_request_is_answered_with_a_request() -> None:
     ],
 )
 def test_the_type_of_a_json_rpc_message(message: dict[str, Any], kind: str) -> None:
-    """A notification's is its method, a reply's says how it came out."""
+    """A notification's is its method, a reply's says whether it succeeded."""
     assert RPC.message_type(message) == kind
 
 
@@ -174,20 +174,20 @@ def test_the_fields_that_name_a_type_have_an_order() -> None:
     ],
 )
 def test_what_plain_json_takes_for_an_acknowledgement(message: dict[str, Any], ack: Ack | None) -> None:
-    """One of three types, with the channel as it was asked for."""
+    """One of three types, with the channel as it was requested."""
     assert JSON.ack(message) == ack
     assert RPC.ack(message) is None
 
 
-def test_plain_json_asks_for_channels_by_type() -> None:
-    """The channel stands in the message as it is."""
+def test_plain_json_requests_channels_by_type() -> None:
+    """The channel is in the message as it is."""
     assert JSON.subscribe_message("a") == {"type": "subscribe", "channel": "a"}
     assert JSON.unsubscribe_message(5) == {"type": "unsubscribe", "channel": 5}
     assert JSON.acknowledges() == "ack"
 
 
 def test_json_is_written_tight_and_bytes_go_as_they_are() -> None:
-    """No blanks, no NaN; what a faster library gives as bytes is text all the same."""
+    """No blanks, no NaN; bytes of a faster library still become text."""
     assert JSON.encode({"a": [1, None]}) == '{"a":[1,null]}'
     assert JSON.encode(bytearray(b"\x00")) == b"\x00"
     assert ws.JsonProtocol(dumps=lambda message: json.dumps(message).encode()).encode([1]) == "[1]"

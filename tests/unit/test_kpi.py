@@ -1,4 +1,4 @@
-"""The tracker itself: whom it tells apart, what it refuses, when it hears, how its report reads."""
+"""The tracker itself: how it distinguishes clients, what it refuses, when it is attached, how its report reads."""
 
 import json
 import threading
@@ -34,8 +34,8 @@ def test_a_closed_client_is_forgotten_after_the_window(scene: Scene) -> None:
     assert scene.values("a") == dict.fromkeys([*KPI_KEYS, "blind_s"])
 
 
-def test_a_thousand_clients_are_told_apart_and_the_rest_is_counted(scene: Scene) -> None:
-    """Closed ones make room first; what is beyond is in the overall figures."""
+def test_a_thousand_clients_are_kept_apart_and_the_rest_is_counted(scene: Scene) -> None:
+    """Closed ones make room first; further clients are in the overall figures."""
     for number in range(1010):
         scene.connected(f"c{number}", ms=100)
         scene.batch(1, client=f"c{number}", ms=1)
@@ -57,7 +57,7 @@ def test_a_thousand_clients_are_told_apart_and_the_rest_is_counted(scene: Scene)
     assert scene.value("blind_s") == 0.0
 
 
-def test_what_a_client_says_after_its_close_does_not_keep_it(scene: Scene) -> None:
+def test_events_of_a_client_after_its_close_do_not_keep_it(scene: Scene) -> None:
     scene.connected()
     scene.closed()
     scene.batch(5)
@@ -80,8 +80,8 @@ def _without(sums: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("value", NUMBERS)
-def test_events_with_missing_or_absurd_measurements_are_skipped_and_counted(scene: Scene, value: Any) -> None:
-    """Nothing of them is taken, nothing is raised, and what was there stays."""
+def test_events_with_missing_or_unusable_measurements_are_skipped_and_counted(scene: Scene, value: Any) -> None:
+    """No value of them counts, nothing is raised, and earlier values stay."""
     scene.connected()
     scene.back(seconds=1)
     scene.batch(10, errors=1, ms=10, longest=5)
@@ -104,7 +104,7 @@ def test_events_with_missing_or_absurd_measurements_are_skipped_and_counted(scen
     assert len(handlers) == 2
 
 
-def test_sums_that_cannot_be_are_skipped_too(scene: Scene) -> None:
+def test_impossible_sums_are_skipped_too(scene: Scene) -> None:
     """More errors than messages, an unknown direction, no client."""
     scene.batch(3, errors=4)
     scene.batch(3, way="sideways")
@@ -128,8 +128,8 @@ def test_metadata_of_any_kind_raises_nothing(scene: Scene) -> None:
     assert scene.tracker.skipped == 1
 
 
-def test_an_event_told_by_a_signals_handler_waits_for_nobody(scene: Scene) -> None:
-    """Such a handler may run while this thread is in the midst of another event."""
+def test_an_event_emitted_by_a_signals_handler_waits_for_no_lock(scene: Scene) -> None:
+    """Such a handler may interrupt this thread during another event."""
     with scene.tracker._lock:
         scene.connected()
     assert scene.value("connection_time_ms") == 100.0
@@ -141,7 +141,7 @@ def test_a_window_shorter_than_the_sampling_is_refused(window_s: Any) -> None:
         ws.KpiTracker("standard", ws.Bus(), window_s=window_s)
 
 
-def test_an_unknown_profile_or_a_reporter_that_is_none_is_refused() -> None:
+def test_an_unknown_profile_or_an_unusable_reporter_is_refused() -> None:
     with pytest.raises(ws.errors.ConfigurationError, match="profile is 'fast'; allowed: financial"):
         ws.KpiTracker("fast")  # type: ignore[arg-type]  # what a caller may get wrong
     with pytest.raises(ws.errors.ConfigurationError, match=r"without gauge; give a ws\.StatsdReporter"):
@@ -151,7 +151,7 @@ def test_an_unknown_profile_or_a_reporter_that_is_none_is_refused() -> None:
 # Life
 
 
-def test_nothing_is_heard_before_the_start_or_after_the_stop() -> None:
+def test_nothing_is_counted_before_the_start_or_after_the_stop() -> None:
     """Starting twice or stopping twice is harmless; starting again begins anew."""
     bus = ws.Bus()
     before = set(threading.enumerate())
@@ -167,7 +167,7 @@ def test_nothing_is_heard_before_the_start_or_after_the_stop() -> None:
     assert tracker.report("a")[1].value == 5.0
     with tracker:
         assert tracker.report("a")[1].value is None
-    assert set(threading.enumerate()) == before  # without a reporter there is nothing to do in between
+    assert set(threading.enumerate()) == before  # without a reporter there is nothing to do meanwhile
 
 
 def test_two_trackers_on_one_bus_do_not_disturb_each_other(scene: Scene) -> None:
@@ -180,7 +180,7 @@ def test_two_trackers_on_one_bus_do_not_disturb_each_other(scene: Scene) -> None
     assert scene.value("connection_time_ms") == 100.0
 
 
-def test_threads_that_tell_at_once_lose_nothing(scene: Scene) -> None:
+def test_threads_that_emit_at_once_lose_nothing(scene: Scene) -> None:
     """Eight clients, a thread each."""
 
     def tell(client: str) -> None:

@@ -28,15 +28,15 @@ def test_the_success_rate_leaves_dials_under_way_out(scene: Scene) -> None:
     assert (row.value, row.n) == (2 / 3, 3)
 
 
-def test_a_dial_whose_failure_the_profile_keeps_in_is_over_with_the_next_one(scene: Scene) -> None:
-    """The minimal level does not tell of a retry that failed."""
+def test_a_dial_whose_failure_the_profile_leaves_out_ends_with_the_next_one(scene: Scene) -> None:
+    """The minimal level does not emit the failure of a retry."""
     for _ in range(4):
         scene.started()
     scene.completed()
     assert scene.row("connection_success_rate")[1:] == (1 / 4, (">", 0.999), False, 4, None, None)
 
 
-def test_a_first_dial_that_fails_is_told_by_its_error_alone(scene: Scene) -> None:
+def test_a_failed_first_dial_is_known_by_its_error_alone(scene: Scene) -> None:
     scene.started()
     assert scene.value("connection_success_rate") is None
     scene.error("e1", kind="connection", severity="warning")
@@ -46,7 +46,7 @@ def test_a_first_dial_that_fails_is_told_by_its_error_alone(scene: Scene) -> Non
     assert scene.row("connection_success_rate").n == 1
 
 
-def test_a_dial_that_closing_cut_short_was_none(scene: Scene) -> None:
+def test_a_dial_that_closing_cut_short_does_not_count(scene: Scene) -> None:
     """Closing on purpose is no error."""
     scene.connected()
     scene.lost()
@@ -57,7 +57,7 @@ def test_a_dial_that_closing_cut_short_was_none(scene: Scene) -> None:
     assert scene.row("connection_success_rate")[1:] == (1.0, (">", 0.999), True, 2, None, None)
 
 
-def test_a_dial_that_began_before_the_tracker_does_not_pass_the_whole(scene: Scene) -> None:
+def test_a_dial_that_began_before_the_tracker_does_not_exceed_the_total(scene: Scene) -> None:
     scene.completed()
     assert scene.value("connection_success_rate") is None
     scene.connected()
@@ -81,7 +81,7 @@ def test_connection_time_is_the_mean_of_single_durations(scene: Scene) -> None:
     assert scene.row("connection_time_ms", "b")[1:5] == (900.0, ("<", 500.0), False, 1)
 
 
-def test_exactly_on_target_misses_it(scene: Scene) -> None:
+def test_exactly_on_target_is_a_miss(scene: Scene) -> None:
     """The targets are strict, in both directions."""
     scene.connected(ms=500)
     scene.batch(10_000, errors=1)
@@ -102,7 +102,7 @@ def test_exactly_on_target_misses_it(scene: Scene) -> None:
 
 
 def test_an_outage_that_passed_the_alarm_is_no_success_however_it_ends(scene: Scene) -> None:
-    """One in time; one with the alarm, told twice, and a link at last."""
+    """One in time; one with the alarm, emitted twice, and then a link."""
     scene.connected()
     scene.lost()
     scene.back()
@@ -119,7 +119,7 @@ def test_an_outage_that_passed_the_alarm_is_no_success_however_it_ends(scene: Sc
 
 
 def test_a_link_that_flaps_after_the_alarm_is_in_the_same_outage(scene: Scene) -> None:
-    """The client tells its alarm once until a link was stable (5 s in this profile), or was dropped on purpose."""
+    """The client emits its alarm once until a link was stable (5 s in this profile), or was closed on purpose."""
     scene.connected()
     scene.lost()
     scene.failed(final=True)
@@ -148,7 +148,7 @@ def test_the_alarm_of_one_client_is_not_that_of_another(scene: Scene) -> None:
     assert [scene.value("reconnection_success_rate", client) for client in (None, "a", "b")] == [0.5, 0.0, 1.0]
 
 
-def test_an_outage_that_closing_ends_is_neither(scene: Scene) -> None:
+def test_an_outage_that_closing_ends_is_neither_a_success_nor_a_failure(scene: Scene) -> None:
     scene.connected()
     scene.lost()
     scene.closed()
@@ -210,7 +210,7 @@ def test_a_long_outage_is_blind_for_the_whole_window_and_leaves_it_slice_by_slic
 
 
 def test_a_client_that_was_closed_on_purpose_is_not_blind(scene: Scene) -> None:
-    """One that is closed in an outage was, until then."""
+    """A client that is closed during an outage was blind until then."""
     for client in "ab":
         scene.connected(client)
     scene.lost("a", "local")
@@ -220,7 +220,7 @@ def test_a_client_that_was_closed_on_purpose_is_not_blind(scene: Scene) -> None:
         scene.closed(client)
     scene.clock.advance(50)
     assert [scene.value("blind_s", client) for client in (None, "a", "b")] == [2.0, 0.0, 2.0]
-    scene.lost("a")  # told late: this link was over with its client
+    scene.lost("a")  # emitted late: this link ended with its client
     scene.clock.advance(50)
     assert scene.value("blind_s", "a") == 0.0
     scene.started("a")
@@ -230,7 +230,7 @@ def test_a_client_that_was_closed_on_purpose_is_not_blind(scene: Scene) -> None:
 
 @pytest.mark.parametrize("reason", ["ping_timeout", "idle"])
 def test_a_link_that_fell_silent_was_blind_since_its_last_byte(scene: Scene, reason: str) -> None:
-    """And so long it took to be back: eight seconds without a byte, four more, and a retry of one."""
+    """The time to reconnect is as long: eight seconds without a byte, four more, and a retry of one."""
     scene.connected()
     scene.clock.advance(60)
     scene.lost(reason=reason, lived=60, silent=8 * S)
@@ -244,8 +244,8 @@ def test_a_link_that_fell_silent_was_blind_since_its_last_byte(scene: Scene, rea
     assert [scene.value("blind_s"), scene.row("time_to_reconnect_s").n] == [12.0, 2]
 
 
-def test_a_link_that_was_ended_otherwise_was_good_until_then(scene: Scene) -> None:
-    """A feed may be quiet; what the server or we ended is told of at once."""
+def test_a_link_that_ended_for_another_reason_was_good_until_then(scene: Scene) -> None:
+    """A feed may be quiet; an end by the server or by us is known at once."""
     for reason in ("close_1006", "close_1000", "error", "protocol_error", "local"):
         scene.connected()
         scene.lost(reason=reason, silent=8 * S)
@@ -253,8 +253,8 @@ def test_a_link_that_was_ended_otherwise_was_good_until_then(scene: Scene) -> No
     assert (scene.value("blind_s"), scene.value("time_to_reconnect_s")) == (0.0, 1.0)
 
 
-def test_the_silence_of_a_link_in_the_midst_of_an_outage_is_in_it_already(scene: Scene) -> None:
-    """It was upgraded and fell silent before its login: no second outage, and no second count of the time."""
+def test_the_silence_of_a_link_during_an_outage_counts_once(scene: Scene) -> None:
+    """The link was upgraded and fell silent before its login: no second outage, and the time counts once."""
     scene.connected()
     scene.clock.advance(60)
     scene.lost(reason="ping_timeout", silent=8 * S)
@@ -267,7 +267,7 @@ def test_the_silence_of_a_link_in_the_midst_of_an_outage_is_in_it_already(scene:
 
 
 @pytest.mark.parametrize("silent", [None, -1, float("nan"), "x", 10**30])
-def test_an_absurd_silence_is_none(scene: Scene, silent: object) -> None:
+def test_an_unusable_silence_counts_as_none(scene: Scene, silent: object) -> None:
     """Nor can it be longer than the link lived."""
     scene.connected()
     scene.lost(reason="idle", lived=2, silent=silent)

@@ -17,7 +17,7 @@ def scene() -> Scene:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_without_data_every_value_is_none(profile: ProfileName) -> None:
-    """Never 0, never 100 %, and no verdict; overall and for a client that nobody knows."""
+    """Never 0, never 100 %, and no verdict; overall and for an unknown client."""
     scene = Scene(profile)
     for client in (None, "nobody"):
         report = scene.tracker.report(client)
@@ -49,15 +49,15 @@ def test_message_kpis_come_from_the_sums_in_every_profile(profile: ProfileName) 
     assert scene.row("throughput_per_s").ok is None
 
 
-def test_messages_that_nobody_processed_have_no_processing_time(scene: Scene) -> None:
-    """They were answers, or handed out by receive(), which is not timed; and what is sent is not processed."""
+def test_messages_without_a_handler_have_no_processing_time(scene: Scene) -> None:
+    """They were answers, or returned by receive(), which is not timed; and what is sent is not processed."""
     scene.batch(50)
     scene.batch(50, way="sent")
     assert (scene.value("processing_time_ms"), scene.value("throughput_per_s")) == (None, 50.0)
 
 
 def test_the_processing_time_is_that_of_the_messages_that_were_processed(scene: Scene) -> None:
-    """Half of them cannot be read: the mean is that of the others, and of all where the emitter does not know."""
+    """Half of them cannot be read: the mean is that of the others, and of all if the emitter does not count them."""
     scene.batch(40, errors=20, ms=400, longest=25, processed=20)
     row = scene.row("processing_time_ms")
     assert (row.value, row.max, row.n) == (20.0, 25.0, 20)
@@ -67,7 +67,7 @@ def test_the_processing_time_is_that_of_the_messages_that_were_processed(scene: 
 
 
 def test_throughput_is_over_the_time_that_was_watched(scene: Scene) -> None:
-    """A second at least; the window at most; of a client since it was first heard of."""
+    """At least a second; at most the window; for a client since its first event."""
     scene.batch(10, client="a")
     assert scene.value("throughput_per_s") == 10.0
     scene.clock.advance(100)
@@ -80,7 +80,7 @@ def test_throughput_is_over_the_time_that_was_watched(scene: Scene) -> None:
 
 
 def test_p95_beside_the_mean_is_right_within_its_stated_error(scene: Scene) -> None:
-    """From events of single messages, heard or recorded, where the profile has them."""
+    """From events of single messages, by handler or by recorder, if the profile has them."""
     slot = scene.bus.slot(events.MESSAGE_PROCESS_COMPLETED)
     record = slot.recorder(("duration",), {"client_id": "a", "type": "t", "result": "ok"})
     assert record is not None
@@ -97,8 +97,8 @@ def test_p95_beside_the_mean_is_right_within_its_stated_error(scene: Scene) -> N
     assert scene.row("processing_time_ms").p95 is None
 
 
-def test_the_p95_leaves_the_window_also_if_nobody_asks_for_it(scene: Scene) -> None:
-    """The sums of each second bring home what was recorded in it."""
+def test_the_p95_leaves_the_window_also_without_a_report(scene: Scene) -> None:
+    """The sums of each second fold what was recorded in it."""
     record = scene.bus.slot(events.MESSAGE_PROCESS_COMPLETED).recorder(("duration",), {"client_id": "a"})
     assert record is not None
     record(900 * MS)
@@ -110,8 +110,8 @@ def test_the_p95_leaves_the_window_also_if_nobody_asks_for_it(scene: Scene) -> N
 
 
 @pytest.mark.parametrize("profile", ["standard", "lightweight"])
-def test_a_profile_without_events_of_single_messages_hears_none(profile: ProfileName) -> None:
-    """So that a client of these profiles goes on dealing with messages in runs."""
+def test_under_a_profile_without_message_events_none_is_handled(profile: ProfileName) -> None:
+    """So a client of these profiles still handles messages in runs."""
     scene = Scene(profile)
     assert scene.bus.slot(events.MESSAGE_PROCESS_COMPLETED).handlers == ()
     assert scene.bus.slot(events.MESSAGE_BATCH_PROCESSED).handlers
@@ -132,8 +132,8 @@ def test_the_recovery_rate_leaves_critical_errors_out(scene: Scene) -> None:
     assert scene.row("error_recovery_rate")[1:5] == (1.0, (">", 0.99), True, 2)
 
 
-def test_an_error_that_the_profile_kept_in_is_not_handled_either(scene: Scene) -> None:
-    """The minimal level tells of no warning, and of everything that is handled."""
+def test_an_error_that_the_profile_left_out_is_not_handled_either(scene: Scene) -> None:
+    """The minimal level emits no warnings, but everything that is handled."""
     scene.error("e1")
     scene.handled("never heard of")
     assert scene.value("error_recovery_rate") == 0.0
@@ -165,7 +165,7 @@ def test_a_recovery_counts_where_its_error_did(scene: Scene) -> None:
     assert (scene.value("error_recovery_rate"), scene.row("error_recovery_rate").n) == (0.0, 1)
 
 
-def test_error_to_alert_is_the_worst_of_those_told(scene: Scene) -> None:
+def test_error_to_alert_is_the_longest_of_the_window(scene: Scene) -> None:
     for client, ms in (("a", 12), ("a", 700), ("b", 80)):
         scene.tracker.alerted(client, ms * MS)
     assert scene.row("error_to_alert_s")[1:5] == (0.7, ("<", 5.0), True, 3)

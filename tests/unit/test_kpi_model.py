@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.kpis import MS, S, Scene
 
 WINDOW, SLICE = 300.0, 10.0
-Told = tuple[float, str, str, dict[str, Any]]  # when, client, what, with which values
+Told = tuple[float, str, str, dict[str, Any]]  # when, client, event, with which values
 
 _amounts = st.integers(0, 20)
 _words = st.one_of(
@@ -152,7 +152,7 @@ class Naive:
 
 
 def _tell(scene: Scene, client: str, what: str, values: dict[str, Any], number: int) -> dict[str, Any]:
-    """Say it to the tracker; the values as the list keeps them. A handled error is one of the last few."""
+    """Emit it for the tracker; returns the values as the list keeps them. A handled error is one of the last few."""
     if what == "error":
         scene.error(f"e{number}", client, **values)
         return {**values, "id": number, "client": client}
@@ -169,7 +169,9 @@ def _tell(scene: Scene, client: str, what: str, values: dict[str, Any], number: 
 
 
 @given(histories)
-def test_the_tracker_says_what_the_full_list_says(history: list[tuple[float, str, tuple[str, dict[str, Any]]]]) -> None:
+def test_the_tracker_reports_what_the_full_list_gives(
+    history: list[tuple[float, str, tuple[str, dict[str, Any]]]],
+) -> None:
     scene, told = Scene(), []
     for number, (pause, client, (what, values)) in enumerate(history):
         scene.clock.advance(pause)

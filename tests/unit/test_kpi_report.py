@@ -63,12 +63,12 @@ def test_the_verdict_of_a_report_is_the_worst_of_its_rows() -> None:
     ],
 )
 def test_targets_that_contradict_themselves_are_refused(key: str, target: tuple[str, float]) -> None:
-    """That no value can meet, or that call the worse values good: one sentence, at once."""
+    """Targets that no value can meet, or that call the worse values good: one sentence, at once."""
     with pytest.raises(ws.errors.ConfigurationError, match=rf"kpi_targets has \('.*\) for {key}, which contradicts"):
         ws.KpiTracker(_profile(**{key: target}), ws.Bus())
 
 
-def test_own_targets_are_judged_by() -> None:
+def test_your_own_targets_are_used() -> None:
     """A floor for the throughput, none for the connection time, and a profile that lists only some."""
     scene = Scene(_profile(throughput_per_s=(">", 5), connection_time_ms=None))
     scene.connected(ms=9_000)
@@ -91,8 +91,8 @@ _ROWS = KpiReport(
 )
 
 
-def test_what_a_prompt_shows_of_a_report_is_how_many_targets_are_met_and_which_are_missed() -> None:
-    """Nine named tuples on one line are read by nobody."""
+def test_a_prompt_shows_how_many_targets_are_met_and_which_are_missed() -> None:
+    """Nine named tuples on one line are unreadable."""
     assert repr(_ROWS) == (
         "<wsnova_statsd.KpiReport 1 of 2 targets met; missed: message_error_rate 0.5, target < 0.001>"
     )

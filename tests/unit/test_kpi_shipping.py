@@ -1,4 +1,4 @@
-"""What a tracker hands its reporter, tick by tick: gauges of everybody, checks by turn and with every change."""
+"""What a tracker passes to its reporter, tick by tick: gauges of all clients, checks in turn and at every change."""
 
 import threading
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def metrics() -> Iterator[CapturedMetrics]:
 
 
 class EverySecond:
-    """The captured reporter, for a tracker: as one that flushes every second, which `Ticks` has it do."""
+    """The captured reporter, for a tracker: it claims to flush every second, which `Ticks` makes it do."""
 
     flush_interval = 1.0
 
@@ -86,7 +86,7 @@ def test_what_has_no_data_is_not_shipped(ticks: Ticks) -> None:
     assert ticks.metrics.messages == []
 
 
-def test_gauges_that_do_not_change_leave_every_five_seconds(ticks: Ticks) -> None:
+def test_gauges_that_do_not_change_are_sent_every_five_seconds(ticks: Ticks) -> None:
     """Overall and by client: twice in each of the Agent's windows of ten, without a gap."""
     ticks.scene.connected("a", ms=100)
     ticks.scene.connected("b", ms=300)
@@ -103,7 +103,7 @@ def test_gauges_that_do_not_change_leave_every_five_seconds(ticks: Ticks) -> Non
             assert ticks.gauges() == {}
 
 
-def test_each_flush_has_every_gauge_where_flushes_are_five_seconds_apart(clockwork: Clockwork) -> None:
+def test_each_flush_has_every_gauge_if_flushes_are_five_seconds_apart(clockwork: Clockwork) -> None:
     with capture_metrics([], bus=ws.Bus()) as metrics:  # they are ten seconds apart here
         scene = Scene(reporter=metrics.reporter)
         scene.connected()
@@ -117,8 +117,8 @@ def test_each_flush_has_every_gauge_where_flushes_are_five_seconds_apart(clockwo
     assert lines == [6, 0, 0, 0] * 10
 
 
-def test_a_gauge_that_changes_by_more_than_a_hundredth_leaves_at_once(ticks: Ticks) -> None:
-    """Less waits for its turn; from zero any change is one; one key does not take another along."""
+def test_a_gauge_that_changes_by_more_than_a_hundredth_is_sent_at_once(ticks: Ticks) -> None:
+    """A smaller change waits for its turn; from zero any change counts; one key does not take another along."""
     scene = ticks.scene
     scene.batch(1000, ms=100_000)
     ticks.tick()
@@ -199,8 +199,8 @@ def test_can_connect_follows_the_connection_within_a_second(ticks: Ticks) -> Non
     assert [one for one in ticks.tick(20) if "connect" in one] == ["can_connect 0 client:a"] * 2
 
 
-def test_a_closed_client_is_told_once_more_and_then_no_longer(ticks: Ticks) -> None:
-    """One that ended in an outage as without connection, one that was closed on purpose not at all."""
+def test_a_closed_client_is_sent_once_more_and_then_no_longer(ticks: Ticks) -> None:
+    """If it ended in an outage, its check is critical; if it was closed on purpose, it has none."""
     scene = ticks.scene
     for client in "ab":
         scene.connected(client)
@@ -219,7 +219,8 @@ def test_a_closed_client_is_told_once_more_and_then_no_longer(ticks: Ticks) -> N
 
 
 def test_checks_of_many_clients_are_spread_so_that_the_queue_holds_them(ticks: Ticks) -> None:
-    """A tenth of them each second by turn, and a hundred changes at most; everybody is told soon, nothing is lost."""
+    """A tenth of them each second in turn, and at most a hundred changes; every client is sent soon, nothing is
+    lost."""
     for number in range(600):
         ticks.scene.connected(f"c{number}")
     told: set[str] = set()
@@ -233,7 +234,7 @@ def test_checks_of_many_clients_are_spread_so_that_the_queue_holds_them(ticks: T
     assert "queue" not in ticks.metrics.reporter.stats.lost
 
 
-def test_everybody_who_ends_in_an_outage_is_told_of_however_many_at_once(ticks: Ticks) -> None:
+def test_every_client_that_ends_in_an_outage_is_sent_however_many_at_once(ticks: Ticks) -> None:
     for number in range(250):
         ticks.scene.connected(f"c{number}")
         ticks.scene.lost(f"c{number}")
@@ -243,7 +244,7 @@ def test_everybody_who_ends_in_an_outage_is_told_of_however_many_at_once(ticks: 
 
 
 def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwork: Clockwork) -> None:
-    """A script that lives shorter than a second is seen as well, and what changed by less than a hundredth."""
+    """Also for a script that runs for less than a second, and for a change of less than a hundredth."""
     ticks.scene.connected(ms=703)
     ticks.tick()
     ticks.scene.connected(ms=697)
@@ -257,7 +258,7 @@ def test_stopping_ships_the_last_values_and_ends_the_ticks(ticks: Ticks, clockwo
     assert ticks.tick() == []
 
 
-def test_starting_again_in_the_midst_of_a_tick_leaves_one_chain_of_them(clockwork: Clockwork) -> None:
+def test_starting_again_during_a_tick_leaves_one_chain_of_ticks(clockwork: Clockwork) -> None:
     class Restarting:
         tracker: ws.KpiTracker | None = None
 
@@ -302,7 +303,7 @@ def test_a_sink_that_raises_does_not_end_the_ticks(clockwork: Clockwork) -> None
 def test_a_tick_is_due_every_second_however_late_the_last_one_was(
     ticks: Ticks, clockwork: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None is made up for."""
+    """A missed one is not made up for."""
     (first, _), now = clockwork.jobs[0], ticks.scene.tracker._due
     assert 0 <= first <= 1
     for late, pause in ((0.25, 0.75), (0.0, 1.0), (5.5, 0.0), (0.0, 1.0)):
@@ -315,7 +316,7 @@ def test_a_tick_is_due_every_second_however_late_the_last_one_was(
 def test_in_a_forked_child_counting_begins_anew_and_shipping_with_the_first_client(
     ticks: Ticks, clockwork: Clockwork
 ) -> None:
-    """What the parent's clients lived through is the parent's to tell."""
+    """The parent reports what happened to its clients."""
     tracker, scene = ticks.scene.tracker, ticks.scene
     scene.connected("parents", ms=900)
     holder = threading.Thread(target=tracker._lock.acquire)  # it is not in the child

@@ -1,4 +1,4 @@
-"""Quantiles, of values and of counted bins, and the sketch that counts more of them than it looks at."""
+"""Quantiles, of values and of counted bins, and the sketch that counts more values than it looks at."""
 
 import math
 import random
@@ -29,7 +29,7 @@ def test_quantiles_are_by_nearest_rank(values: list[int], share: float) -> None:
 
 
 def test_a_spread_counts_slow_values_one_by_one() -> None:
-    """And tells what is new, once."""
+    """And returns what is new, once."""
     sketch = Sketch()
     for second in range(4):
         for value in range(SLOW):
@@ -43,7 +43,7 @@ def test_a_spread_counts_slow_values_one_by_one() -> None:
 
 @pytest.mark.parametrize("settled", [0, 20_000])
 def test_a_spread_looks_at_some_of_many_values_which_stand_for_the_rest(settled: int) -> None:
-    """In the first second as well as in one it is prepared for; a pattern in the values does not meet the choice."""
+    """In the first second as well as in one it is prepared for; a pattern in the values does not bias the choice."""
     random.seed(11)
     sketch = Sketch()
     sketch.settle(settled)

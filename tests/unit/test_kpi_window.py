@@ -14,7 +14,7 @@ steps = st.lists(st.tuples(st.integers(0, 25), st.integers(-80, 0), st.sampled_f
 
 
 @given(steps)
-def test_what_is_in_the_window_is_what_a_list_of_everything_says(steps: list[tuple[int, int, str, int]]) -> None:
+def test_the_window_holds_what_a_list_of_everything_holds(steps: list[tuple[int, int, str, int]]) -> None:
     """Also for what is added later than it happened."""
     window, now = Window(SLICE, COUNT), 1000
     everything: list[tuple[int, str, int]] = []
@@ -28,7 +28,7 @@ def test_what_is_in_the_window_is_what_a_list_of_everything_says(steps: list[tup
         window.add_sample(moment, amount)
         everything.append((moment, key, amount))
         assert window.began_ns == (now // SLICE - COUNT + 1) * SLICE
-        # what was too old when it was told is too old ever after
+        # what was too old when it was added stays too old
         within = [(key, amount) for moment, key, amount in everything if moment >= window.began_ns]
         for name in "ab":
             amounts = [amount for key, amount in within if key == name]

@@ -1,5 +1,6 @@
-"""A link at its edges: who reads and who writes, what is owed while another frame is on its way, what a signal's
-handler interrupts. A pair of connected sockets where bytes flow, a scripted transport where a moment is to be met."""
+"""A link at its edges: which thread reads and which writes, what is owed while another frame is on its way, what a
+signal's handler interrupts. A pair of connected sockets where bytes flow, a scripted transport where a moment is to be
+met."""
 
 import math
 import socket
@@ -71,7 +72,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     return fake
 
 
-# Who reads
+# Which thread reads
 
 
 def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
@@ -105,7 +106,7 @@ def test_the_keeper_reads_until_the_owner_does() -> None:
     assert _taken(link, 0.0) == [b"two"]
 
 
-def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_just_read() -> None:
+def test_what_the_owner_reads_in_bulk_does_not_overtake_what_the_keeper_has_just_read() -> None:
     """What is in the inbox comes first; only then is read on."""
     script = Script(ONE)
     link = _link(script)
@@ -120,7 +121,7 @@ def test_an_owner_reads_nothing_in_bulk_that_would_overtake_what_the_keeper_has_
 
 
 def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
-    """A signal's handler raised just as it was handed over. What is empty is no other message's like."""
+    """A signal's handler raised just as it was handed over. An empty message is not mistaken for another one."""
     empty = server_frame(TEXT, b"")
     link = _link(Script(ONE + empty + server_frame(PONG) + empty))
     assert link.next_run(time.monotonic() + 60) == [b"one", b""]
@@ -131,7 +132,7 @@ def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
     assert not link.unclaimed
 
 
-def test_with_an_answer_expected_everything_goes_into_the_inbox() -> None:
+def test_while_an_answer_is_expected_everything_goes_into_the_inbox() -> None:
     """Other threads look for it there."""
     link = _link(Script(ONE + TWO))
     assert link.next_run(time.monotonic() + 60, direct=False) == []
@@ -149,7 +150,7 @@ def test_what_is_put_back_is_the_first_of_what_waits() -> None:
     assert link.waiting() == (4, 1_008)
 
 
-def test_a_signals_handler_in_the_midst_of_reading_cannot_read(pair: tuple[Link, Peer]) -> None:
+def test_a_signals_handler_during_a_read_cannot_read(pair: tuple[Link, Peer]) -> None:
     """It is refused at once, for it would wait for itself; the reading goes on."""
     link, peer = pair
     refused = list[bool]()
@@ -174,7 +175,7 @@ def test_a_signals_handler_in_the_midst_of_reading_cannot_read(pair: tuple[Link,
     assert refused == [True, True]
 
 
-def test_a_link_that_was_interrupted_with_half_a_read_in_hand_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_whose_read_was_interrupted_halfway_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows would be taken for the beginning of a frame."""
     script = Script(ONE + ONE, b"two")
     link = _link(script)
@@ -183,11 +184,11 @@ def test_a_link_that_was_interrupted_with_half_a_read_in_hand_is_over(monkeypatc
         link.next_run(time.monotonic() + 60)
     assert link.loss == Loss("error", "KeyboardInterrupt")
     assert script.over
-    assert link.adopt(), "nobody reads any more"
+    assert link.adopt(), "no thread reads any more"
 
 
 def test_an_owner_that_is_interrupted_over_a_breach_reads_no_more_and_the_keeper_sees_it() -> None:
-    """The close frame's way out is where a signal comes; its peer would else never be answered again."""
+    """A signal interrupts the sending of the close frame; without the keeper the peer would never be answered."""
     script = Script(server_frame(0x3))
     script.on_send = _interrupt
     link = _link(script)
@@ -199,7 +200,7 @@ def test_an_owner_that_is_interrupted_over_a_breach_reads_no_more_and_the_keeper
         pass
 
 
-def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> None:
+def test_what_a_callback_left_half_read_is_read_without_waiting() -> None:
     """Its bytes are in OpenSSL, where no poll sees them."""
     whole = server_frame(TEXT, b"message")
     script = Script()
@@ -213,7 +214,7 @@ def test_what_a_waiting_callback_left_half_read_is_read_without_waiting() -> Non
 
 
 def test_a_wait_ends_when_something_else_is_due(clock: FakeClock) -> None:
-    """The caller's time, the session's, an hour at most: whichever comes first. What was waited is counted."""
+    """The caller's time, the session's, at most an hour: whichever comes first. The time waited is counted."""
     script = Script()
     link = _link(script, Limits(5.0, 3.0))
     script.arriving, script.on_wait, script.lively = ONE, lambda: clock.advance(0.5), False
@@ -246,27 +247,27 @@ def test_an_inbox_that_is_full_stops_the_keeper_and_is_noticed_once() -> None:
     assert [name for name, _ in link.session.notices] == ["full"]
 
 
-def test_heartbeats_that_nobody_hears_of_call_the_owner_out_of_no_wait() -> None:
-    """It waits on for a message; where they are heard of it comes back to emit them."""
+def test_heartbeats_without_a_handler_do_not_end_the_owners_wait() -> None:
+    """It goes on waiting for a message; if a handler is attached, it returns to emit them."""
     for heard, runs in ((False, [b"one"]), (True, [])):
         link = _link(Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda heard=heard: heard)
         assert _taken(link, time.monotonic() + 60) == runs
         assert link.session.notices == ([("sent", 0)] if heard else [])
 
 
-def test_after_a_pong_the_system_does_not_wait_within_the_read() -> None:
-    """An idle connection would be woken once more for each ping; behind a message another one may come at once."""
+def test_after_a_pong_the_read_does_not_wait_in_the_kernel() -> None:
+    """An idle connection would be woken once more for each ping; after a message another one may come at once."""
     for came, lively in ((server_frame(PONG), False), (server_frame(PONG) + ONE, True)):
         script = Script(came)
         _link(script).next_run(0.0)
         assert (script.reads, script.lively) == ([], lively)
 
 
-# Who writes
+# Which thread writes
 
 
 def test_control_frames_wait_for_no_lock() -> None:
-    """Another thread's frame is on its way: the reader goes on, and that thread sends what is owed behind its own."""
+    """Another thread's frame is on its way: the reader goes on, and that thread sends what is owed after its own."""
     script = Script(server_frame(PING, b"a"), ONE)
     link = _link(script)
     with held_elsewhere(link.sending):
@@ -290,7 +291,7 @@ def test_a_pong_that_does_not_go_out_is_tried_again(clock: FakeClock) -> None:
 
 
 def test_the_rest_of_a_control_frame_goes_before_anything_else() -> None:
-    """Half a pong is out: a data frame would begin in its midst."""
+    """Half a pong is out: a data frame would begin inside it."""
     script = Script(server_frame(PING, b"payload") + server_frame(PING, b"more"), takes=[3, 0, 0])
     link = _link(script)
     link.next_run(0.0)
@@ -300,7 +301,7 @@ def test_the_rest_of_a_control_frame_goes_before_anything_else() -> None:
     assert _written(script) == [(PONG, b"payload"), (TEXT, b"ours"), (PONG, b"more")]
 
 
-def test_nothing_is_sent_behind_a_close_frame() -> None:
+def test_nothing_is_sent_after_a_close_frame() -> None:
     """RFC 6455, section 5.5.1: no message, no pong, no second close frame."""
     script = Script(server_frame(PING))
     link = _link(script)
@@ -324,8 +325,8 @@ def test_a_close_frame_waits_for_the_frame_that_is_on_its_way() -> None:
     assert _written(script) == [(TEXT, b"ours"), (CLOSE, b"\x03\xe8")]
 
 
-def test_pings_leave_in_their_time_and_a_stuck_frame_holds_no_reader_up() -> None:
-    """While another frame is partly out no ping is due; it goes behind it."""
+def test_pings_are_sent_in_time_and_a_stuck_frame_blocks_no_reader() -> None:
+    """While another frame is partly sent no ping is due; it is sent after it."""
     script = Script(ONE)
     link = _link(script, Limits(0.0, 60.0), notes_heartbeats=lambda: False)
     with held_elsewhere(link.sending):
@@ -352,7 +353,7 @@ def test_a_write_that_fails_lets_what_arrived_be_read_first(pair: tuple[Link, Pe
 
 
 def test_a_write_that_fails_and_no_close_frame_is_1006(pair: tuple[Link, Peer]) -> None:
-    """What was cut was cut, whoever noticed."""
+    """Whichever side noticed the cut."""
     link, peer = pair
     peer.send(ONE)
     peer.close()
@@ -366,7 +367,7 @@ def test_a_write_that_fails_and_no_close_frame_is_1006(pair: tuple[Link, Peer]) 
 
 
 def test_a_frame_that_was_interrupted_ends_the_writing() -> None:
-    """Half of it may be out."""
+    """Half of it may have been sent."""
     script = Script()
     script.on_send = _interrupt
     link = _link(script)
@@ -377,8 +378,8 @@ def test_a_frame_that_was_interrupted_ends_the_writing() -> None:
     assert link.loss == Loss("error", "KeyboardInterrupt")
 
 
-def test_a_signals_handler_sends_nothing_in_the_midst_of_a_frame() -> None:
-    """It is refused at once, and what is owed goes out behind the frame, whole."""
+def test_a_signals_handler_sends_nothing_during_a_frame() -> None:
+    """It is refused at once, and what is owed is sent after the frame, whole."""
     script = Script()
     link = _link(script)
     refused: list[bool] = []
@@ -400,8 +401,8 @@ def test_a_signals_handler_sends_nothing_in_the_midst_of_a_frame() -> None:
 
 @pytest.mark.parametrize("begins", ["next_run", "pump"])
 @pytest.mark.parametrize("handles", ["next_run", "pump"])
-def test_a_signals_handler_reads_nothing_in_the_midst_of_reading(begins: str, handles: str) -> None:
-    """It is refused at once, and the link is read on when it has returned."""
+def test_a_signals_handler_reads_nothing_during_a_read(begins: str, handles: str) -> None:
+    """It is refused at once, and reading goes on when it has returned."""
     script = Script()
     link = _link(script)
     refused: list[bool] = []
@@ -434,7 +435,7 @@ def test_one_caller_emits_the_end() -> None:
 
 
 def test_the_first_reason_stays(pair: tuple[Link, Peer]) -> None:
-    """And whoever waits for input is woken."""
+    """And a thread that waits for input is woken."""
     link, _peer = pair
     link.lose(Loss("local", "reconnect()", fault=False))
     link.lose(Loss("error", "later"))
@@ -443,7 +444,7 @@ def test_the_first_reason_stays(pair: tuple[Link, Peer]) -> None:
 
 
 def test_what_the_last_link_received_comes_first() -> None:
-    """And is the new link's alone."""
+    """And belongs to the new link alone."""
     unread: deque[Received] = deque()
     last = _link(Script())
     last.put_back([(TEXT, b"old", 1)])
@@ -455,8 +456,8 @@ def test_what_the_last_link_received_comes_first() -> None:
     assert _payloads(link) == [b"old"]
 
 
-def test_a_link_is_disposed_of_although_somebody_is_in_its_midst(pair: tuple[Link, Peer]) -> None:
-    """Another thread: the descriptor is given back by the next one who looks, nothing hangs."""
+def test_a_link_is_disposed_of_although_another_thread_uses_it(pair: tuple[Link, Peer]) -> None:
+    """The descriptor is closed by the next thread that looks; nothing hangs."""
     link, _peer = pair
     with held_elsewhere(link.reading):
         link.dispose()
@@ -467,8 +468,8 @@ def test_a_link_is_disposed_of_although_somebody_is_in_its_midst(pair: tuple[Lin
 
 
 @pytest.mark.parametrize("reads", ["next_run", "pump"])
-def test_a_link_that_a_signals_handler_disposed_of_is_given_back_by_what_it_interrupted(reads: str) -> None:
-    """Not under it: the number of its descriptor could be another connection's by then."""
+def test_a_link_that_a_signals_handler_disposed_of_is_closed_by_the_interrupted_code(reads: str) -> None:
+    """Not before: the number of its descriptor could be another connection's by then."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     held: list[int] = []

@@ -1,4 +1,4 @@
-"""The short way of a message that comes alone, beside the plain one that reads everything."""
+"""The short path for a message that comes alone, beside the plain one that reads everything."""
 
 import math
 from functools import partial
@@ -19,7 +19,7 @@ ONE, TWO = server_frame(TEXT, b"one"), server_frame(TEXT, b"two")
 
 
 class _Feed(Script):
-    """Has these reads to give and is over then; more may come at once behind each read."""
+    """Returns these reads and is over then; more may come directly after each read."""
 
     def recv(self, most: int = 0) -> bytes | None:
         self.lively = True
@@ -34,8 +34,10 @@ _FRAMES = [
 
 
 @given(st.lists(st.lists(st.sampled_from(_FRAMES), min_size=1, max_size=3).map(b"".join), max_size=9), st.data())
-def test_messages_that_come_alone_take_a_shorter_way_to_the_same(reads: list[bytes], data: st.DataObject) -> None:
-    """Whatever is read, and wherever it is cut: in turns, and read by read."""
+def test_messages_that_come_alone_take_a_shorter_path_to_the_same_result(
+    reads: list[bytes], data: st.DataObject
+) -> None:
+    """For any bytes, cut anywhere: in turns, and read by read."""
     cuts = [data.draw(st.integers(0, len(read)), label="cut") for read in reads]
     reads = [part for read, cut in zip(reads, cuts, strict=True) for part in (read[:cut], read[cut:]) if part]
     found = []

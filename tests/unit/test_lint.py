@@ -1,4 +1,4 @@
-"""The linter as a whole: the guide's report word for word, the shipped list without a fault, and lists of one's own."""
+"""The linter as a whole: the guide's report word for word, the shipped list without a fault, and your own lists."""
 
 import json
 from pathlib import Path
@@ -112,8 +112,8 @@ def test_the_shipped_list_and_its_boards_have_no_fault() -> None:
     assert report.queries > 200
 
 
-def test_a_panel_that_asks_for_what_nobody_ships_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though the board that is made leaves its line out, as it does for what a list of one's own lacks."""
+def test_a_panel_that_asks_for_a_metric_that_is_not_shipped_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the generated board leaves its line out, as it does for what your own list lacks."""
     lines = tuple(
         Line(last, (Query(f"websocket.connection.{last}", "sum", ("client", by)),))
         for last, by in (("starts", "client"), ("completed", "result"))
@@ -127,7 +127,7 @@ def test_a_panel_that_asks_for_what_nobody_ships_is_a_fault(monkeypatch: pytest.
 
 
 def test_the_profile_that_emits_all_has_every_panel_with_every_line() -> None:
-    """Nothing of what is drawn is lost on the way to its board."""
+    """Every line of the description is on its board."""
     drawn_all, made = (
         [(panel.title, [line.label for line in panel.lines]) for section in of for panel in section.panels]
         for of in (drawn(ws.FINANCIAL), sections(ws.FINANCIAL))
@@ -197,7 +197,7 @@ def test_checks_of_boards_and_monitors_are_judged() -> None:
     assert panels == ["websocket.health"]
 
 
-# -- lists of one's own
+# -- lists of your own
 
 
 def test_a_list_may_hold_definitions_texts_documents_and_lists() -> None:
@@ -219,7 +219,7 @@ def test_a_list_may_hold_definitions_texts_documents_and_lists() -> None:
     assert lint(orders).findings == ()
 
 
-def test_queries_alone_are_asked_of_the_default_lists() -> None:
+def test_queries_alone_are_judged_by_the_default_lists() -> None:
     """Of Datadog's and of Prometheus's."""
     good = ["sum:websocket.connection.started{*}", *guide.QUERIES.values()]
     assert [rule for rule, *_ in _found(good)] == ["average of averages"]
@@ -233,7 +233,7 @@ def test_queries_alone_are_asked_of_the_default_lists() -> None:
 
 
 def test_a_misspelled_name_is_found_behind_a_namespace_too() -> None:
-    """Of which other queries tell; somebody else's metrics, with such a word in their names, are not judged."""
+    """Other queries reveal the namespace; other programs' metrics with such a word in their names are not judged."""
     others = ["sum:nginx.websocket.konnections{*}", '"nginx.websocket.helth".over("*").last(2).count_by_status()']
     assert _found(["sum:feeds.websocket.connection.started{*}", *others]) == []
     wrong = ["sum:feeds.websocket.connection.starts{*}", '"feeds.websocket.helth".over("*").last(2).count_by_status()']
@@ -252,8 +252,8 @@ def test_a_misspelled_name_is_found_behind_a_namespace_too() -> None:
 
 
 @pytest.mark.parametrize("given", [7, None, b"sum:a{*}", object(), [ws.counter("a.b"), 7]])
-def test_what_is_neither_is_refused(given: object) -> None:
-    """In a sentence that says what may be given."""
+def test_what_is_neither_a_definition_nor_a_query_is_refused(given: object) -> None:
+    """In a sentence that says what may be passed."""
     with pytest.raises(
         ws.errors.ConfigurationError, match=r"^what lint judges must be metric definitions and queries: "
     ):
@@ -262,13 +262,13 @@ def test_what_is_neither_is_refused(given: object) -> None:
 
 @pytest.mark.parametrize("given", [[], {}, {"title": "Empty board", "widgets": []}, [[], ()]])
 def test_nothing_to_judge_is_refused(given: object) -> None:
-    """A list that is empty by mistake is no list without a fault."""
+    """A list that is empty by mistake does not pass."""
     with pytest.raises(ws.errors.ConfigurationError, match=r"^there is nothing to judge: "):
         lint(given)
 
 
-def test_a_default_metric_in_a_list_of_ones_own_is_a_note_until_a_query_asks_for_it() -> None:
-    """A metric of one's own that the profile switches off is a fault at once, and its query says nothing new."""
+def test_a_default_metric_in_a_list_of_your_own_is_a_note_until_a_query_asks_for_it() -> None:
+    """Your own metric that the profile switches off is a fault at once, and its query adds no finding."""
     own = ws.counter("shop.received", ws.events.MESSAGE_RECEIVED)
     report = lint([*ws.statsd_metrics(), own], ws.STANDARD)
     notes = len(ws.statsd_metrics()) - len(ws.statsd_metrics("standard"))
@@ -280,7 +280,7 @@ def test_a_default_metric_in_a_list_of_ones_own_is_a_note_until_a_query_asks_for
     assert lint(ws.prometheus_metrics(), ws.STANDARD).faults == lint(ws.prometheus_metrics()).faults
 
 
-def test_a_profile_is_named_or_given() -> None:
+def test_a_profile_is_passed_by_name_or_as_an_object() -> None:
     """An unknown name is refused with the known ones."""
     received = ws.counter("shop.received", ws.events.MESSAGE_RECEIVED)
     assert lint(received, "standard") == lint(received, ws.STANDARD)

@@ -32,7 +32,7 @@ def _rule(metrics: Iterable[Definition] | Definition) -> list[str]:
 # -- what can never have data
 
 
-def test_an_event_that_there_is_not_is_found_with_the_nearest_one() -> None:
+def test_an_unknown_event_is_found_with_the_nearest_one() -> None:
     """Under our prefix; other events are the application's own."""
     assert _found(ws.counter("a.b", "websockex_nova.message.receives")) == [
         (
@@ -46,7 +46,7 @@ def test_an_event_that_there_is_not_is_found_with_the_nearest_one() -> None:
 
 
 def test_a_measurement_that_the_event_lacks_is_found() -> None:
-    """With those it has; a constant and a counter read none."""
+    """With those it has; a constant and a counter read no measurement."""
     assert _found(ws.gauge("a.b", events.MESSAGE_SENT, "sizes")) == [
         (
             "unknown measurement",
@@ -59,7 +59,7 @@ def test_a_measurement_that_the_event_lacks_is_found() -> None:
 
 
 def test_a_tag_that_the_event_lacks_is_found() -> None:
-    """By the key of its metadata, whatever the tag is called; a secret never becomes a tag of anything."""
+    """By the key of its metadata, whatever the tag is called; a secret never becomes a tag."""
     one = ws.counter("a.b", events.MESSAGE_SENT, {"client": "client_id", "kind": "typ"})
     assert _found(one) == [
         (
@@ -88,7 +88,7 @@ def test_a_tag_that_the_event_lacks_is_found() -> None:
     ],
 )
 def test_an_event_that_the_profile_switches_off_is_found(event: str, profile: Profile, why: str) -> None:
-    """With the switch, or the level; of a list that everybody gets it is no fault."""
+    """With the switch, or the level; in the default list it is no fault."""
     one = ws.counter("a.b", event)
     text = why.format(event)
     assert _found(one, profile) == [("never fires", "a.b", f"{text}; leave the metric out, or choose another profile")]
@@ -98,8 +98,8 @@ def test_an_event_that_the_profile_switches_off_is_found(event: str, profile: Pr
 
 
 @pytest.mark.parametrize("event", [events.ERROR_OCCURRED, events.CONNECTION_RECONNECT_FAILED, events.MESSAGE_LAG, SHOP])
-def test_an_event_of_which_some_leave_is_no_fault(event: str) -> None:
-    """Major ones only, as a profile of the minimal level lets out, are data."""
+def test_an_event_that_is_emitted_in_part_is_no_fault(event: str) -> None:
+    """A profile of the minimal level emits major ones only: those are data."""
     assert _found(ws.counter("a.b", event), ws.LIGHTWEIGHT) == []
 
 
@@ -124,19 +124,19 @@ def test_an_event_of_which_some_leave_is_no_fault(event: str) -> None:
     ],
 )
 def test_a_unit_that_is_not_the_measurements_is_found(measurement: str, unit: str | tuple[str, str], text: str) -> None:
-    """The values would leave by a factor of thousands too small, or as they are, under a unit that they are not in."""
+    """The values would be sent too small by a factor of thousands, or unchanged under a unit that they are not in."""
     one = ws.gauge("a.b", events.MESSAGE_DECODE_COMPLETED, measurement, unit=unit)
     assert _found(one) == [("unit not applied", "a.b", f"unit {one.unit!r}: {text}")]
 
 
-def test_what_has_no_unit_gets_none() -> None:
+def test_a_measurement_without_a_unit_gets_none() -> None:
     """Numbers of tries, messages, shares."""
     one = ws.gauge("a.b", events.CONNECTION_RECONNECT_ATTEMPT, "attempt", unit=MS)
     text = "unit ('native', 'millisecond'): attempt is measured in attempts; leave unit= out"
     assert _found(one) == [("unit not applied", "a.b", text)]
 
 
-def test_a_unit_where_no_measurement_is_read_is_found() -> None:
+def test_a_unit_without_a_measurement_is_found() -> None:
     """Of a constant, and of a counter that was not made by ws.counter."""
     constant = ws.gauge("a.b", events.CONNECTION_COMPLETED, 1, unit=MS)
     counter = replace(ws.counter("a.b", events.CONNECTION_COMPLETED), unit=MS)
@@ -156,12 +156,12 @@ def test_a_unit_where_no_measurement_is_read_is_found() -> None:
     ],
 )
 def test_a_unit_that_is_right_is_no_fault(measurement: str, unit: str | tuple[str, str] | None) -> None:
-    """A unit that stays as measured names it in Prometheus."""
+    """A unit that converts nothing names it in Prometheus."""
     assert _rule(ws.gauge("a.b", events.MESSAGE_DECODE_COMPLETED, measurement, unit=unit)) == []
 
 
 def test_units_of_an_applications_own_events_are_not_known() -> None:
-    """It measures as it likes."""
+    """The application chooses its units."""
     assert _rule(ws.gauge("a.b", SHOP, "duration", unit=("second", "millisecond"))) == []
 
 
@@ -169,7 +169,7 @@ def test_units_of_an_applications_own_events_are_not_known() -> None:
 
 
 def test_one_name_with_two_types_is_found() -> None:
-    """Where the second one stands; also two units of one type."""
+    """At the place of the second one; also two units of one type."""
     first, other = ws.counter("a.b", SHOP), ws.gauge("a.b", "shop.refund", "sum")
     text = "of shop.refund it is a gauge, and of shop.order it is a counter; a name keeps its type and unit: "
     assert _found([first, other]) == [("two types", "a.b", f"{text}rename one of them")]
@@ -179,7 +179,7 @@ def test_one_name_with_two_types_is_found() -> None:
 
 
 def test_a_default_metrics_name_keeps_its_type() -> None:
-    """Datadog has it already, from here or from another service."""
+    """Datadog already knows it, from this program or from another service."""
     one = ws.gauge("websocket.message.received", events.MESSAGE_RECEIVED, "size")
     ((rule, name, text),) = _found(one)
     assert (rule, name) == ("two types", "websocket.message.received")
@@ -192,8 +192,8 @@ def test_a_default_metrics_name_keeps_its_type() -> None:
 # -- buckets, for Prometheus
 
 
-def test_a_distribution_without_buckets_is_found_where_prometheus_reads_the_list() -> None:
-    """That is so if one has buckets, or a name is of the guide's form: nobody else reads them."""
+def test_a_distribution_without_buckets_is_found_if_prometheus_reads_the_list() -> None:
+    """That is so if one has buckets, or a name has the guide's form: only Prometheus reads them."""
     bare = ws.distribution("a.b", SHOP, "t")
     assert _rule(bare) == _rule([bare, ws.counter("a.c", SHOP)]) == []
     with_buckets = ws.distribution("a.d", SHOP, "t", buckets=BUCKETS)
@@ -208,7 +208,7 @@ def test_a_distribution_without_buckets_is_found_where_prometheus_reads_the_list
 
 
 def test_what_prometheus_would_refuse_is_found() -> None:
-    """Two names that are one there, and a label that it keeps for itself."""
+    """Two names that become one there, and a reserved label."""
     one, other = (ws.distribution(name, SHOP, "t", buckets=BUCKETS) for name in ("a.b_c", "a_b.c"))
     assert _found([one, other]) == [
         (

@@ -42,8 +42,8 @@ def _found(text: str, metrics: list[Definition] | None = None) -> list[tuple[str
         ),
     ],
 )
-def test_a_service_check_is_asked_by_its_name_and_tags(text: str, what: list[str]) -> None:
-    """Of others nothing is known."""
+def test_a_query_of_a_service_check_is_judged_by_its_name_and_tags(text: str, what: list[str]) -> None:
+    """Other checks are unknown."""
     assert [found for _, found in _found(text)] == what
 
 
@@ -61,8 +61,8 @@ def test_a_service_check_is_asked_by_its_name_and_tags(text: str, what: list[str
         "max:websocket.reporter.series{*}",
     ],
 )
-def test_a_metric_that_is_defined_or_leaves_anyway_may_be_asked_for(text: str) -> None:
-    """By its name in Datadog or in Prometheus, with what is made of a histogram."""
+def test_a_metric_that_is_defined_or_sent_anyway_may_be_queried(text: str) -> None:
+    """By its name in Datadog or in Prometheus, with the names that a histogram becomes."""
     assert _found(text, OWN) == []
 
 
@@ -78,19 +78,19 @@ def test_a_metric_that_is_defined_or_leaves_anyway_may_be_asked_for(text: str) -
         ),
     ],
 )
-def test_a_metric_that_nobody_defines_is_found(text: str, what: str) -> None:
-    """With the nearest; a default metric that is not in the list is none."""
+def test_a_metric_without_a_definition_is_found(text: str, what: str) -> None:
+    """With the nearest; also a default metric that is not in the list."""
     assert _found(text, OWN) == [("unknown metric", what)]
 
 
 @pytest.mark.parametrize("text", ["avg:system.cpu.idle{*}", "up", "sum:aws.elb.request_count{*}"])
-def test_other_peoples_metrics_are_not_judged(text: str) -> None:
-    """Of which nothing is known here."""
+def test_metrics_of_other_programs_are_not_judged(text: str) -> None:
+    """Nothing is known of them here."""
     assert _found(text, OWN) == []
 
 
 def test_a_namespace_may_stand_before_a_name() -> None:
-    """What it stands before is judged as ever."""
+    """The name after it is judged as usual."""
     assert _found("sum:prod.eu.websocket.connection.started{*} by {client}") == []
     assert [rule for rule, _ in _found("sum:prod.websocket.connection.started{*} by {type}")] == ["unknown tag"]
 
@@ -129,7 +129,7 @@ def test_a_namespace_may_stand_before_a_name() -> None:
     ],
 )
 def test_a_tag_that_the_metric_lacks_is_found(text: str, what: str) -> None:
-    """To group or to filter by it gives nothing."""
+    """Grouping or filtering by it finds nothing."""
     assert _found(text) == [("unknown tag", what)]
 
 
@@ -142,8 +142,8 @@ def test_a_tag_that_the_metric_lacks_is_found(text: str, what: str) -> None:
         "sum(rate(websockex_nova_message_sent_count{job='x',instance='y'}[5m])) by (client_id, pod)",
     ],
 )
-def test_tags_of_states_of_the_agent_and_of_clients_may_be_asked_for(text: str) -> None:
-    """`worker` is of states; what no event has may come from elsewhere."""
+def test_tags_of_states_of_the_agent_and_of_clients_may_be_queried(text: str) -> None:
+    """States have `worker`; a tag of no event may come from elsewhere."""
     assert _found(text) == []
 
 
@@ -170,7 +170,7 @@ def test_tags_of_states_of_the_agent_and_of_clients_may_be_asked_for(text: str) 
     ],
 )
 def test_a_value_that_a_tag_never_has_is_found(text: str, what: str) -> None:
-    """Where the catalogue has a list of them, as they are written."""
+    """If the catalogue lists its values, as they are spelled."""
     assert _found(text) == [("unknown tag", what)]
 
 
@@ -185,7 +185,7 @@ def test_a_value_that_is_open_or_left_out_is_no_fault() -> None:
 
 
 def test_the_average_of_a_mean_is_found_in_promql() -> None:
-    """The guide's second query; a sum over a sum is none."""
+    """The guide's second query; a sum over a sum is fine."""
     name = "websockex_nova_connection_completed_duration_milliseconds"
     ((rule, text),) = _found(f"avg({name}_sum / {name}_count)")
     assert rule == "average of averages"
@@ -225,13 +225,13 @@ def test_the_average_of_a_mean_is_found_in_datadog(text: str, together: str) -> 
         "avg:websocket.message.process.duration.distribution{*}",
     ],
 )
-def test_an_average_of_single_series_and_of_values_is_none(text: str) -> None:
-    """Nothing is put together, or what is are no means; Datadog weighs a distribution by its values."""
+def test_an_average_of_single_series_or_of_values_is_no_fault(text: str) -> None:
+    """No means are combined; Datadog weighs a distribution by its values."""
     assert _found(text) == []
 
 
 def test_a_gauge_of_samples_that_has_a_distribution_is_found() -> None:
-    """It keeps the last of 10 s. One that has none is all there is."""
+    """It keeps the last value of 10 s. A gauge without a distribution is no fault."""
     text = (
         "websocket.heartbeat.rtt keeps the last value of 10 s; ask websocket.heartbeat.rtt.distribution, which has all "
     )
@@ -245,7 +245,7 @@ def test_a_gauge_of_samples_that_has_a_distribution_is_found() -> None:
 
 
 def test_a_query_of_what_the_profile_never_emits_is_found() -> None:
-    """By the name that the query has for it."""
+    """By the name in the query."""
     question = Question("here", (Asked("websockex_nova_message_received_count"),))
     (found,) = of_question(question, known(DEFAULT), ws.STANDARD)
     assert (found.rule, found.subject) == ("never fires", "here")

@@ -1,4 +1,4 @@
-"""What is said of series as they arrive from any program, and what they cost."""
+"""What the linter finds in series as they arrive from any program, and what they cost."""
 
 from collections.abc import Iterable
 
@@ -31,14 +31,14 @@ def test_series_that_are_right_make_no_finding() -> None:
 
 
 @pytest.mark.parametrize("name", ["1.orders", "_orders", "shop orders", "shop-orders", "größe", "a" * 201])
-def test_a_name_that_is_none_is_found(name: str) -> None:
+def test_an_invalid_name_is_found(name: str) -> None:
     """Once, however many series it has; a long one is cut."""
     shown = name if len(name) < 60 else f"{'a' * 57}..."
     assert _found(_of(name), _of(name, tags=())) == [("bad name", shown, f"{NAMES}or drops it")]
 
 
-def test_a_tag_that_is_none_is_found() -> None:
-    """The first, and how many more there are."""
+def test_an_invalid_tag_is_found() -> None:
+    """The first, and the number of the others."""
     found = _found(
         _of("a.b", tags=("ok:1", "x:b c")), _of("a.b", tags=("a|b", "y:", "z" * 201)), _of("a.c", tags=("é",))
     )
@@ -52,7 +52,7 @@ def test_a_name_of_two_types_is_found() -> None:
 
 
 def test_a_tag_of_many_values_is_found() -> None:
-    """More than a hundred of one name, whatever the other tags are; fewer for who wants to know sooner."""
+    """More than a hundred of one name, with any other tags; the limit can be lower."""
     series = [_of("a.b", tags=(f"user:{number}", f"shard:{number % 7}")) for number in range(101)]
     text = "tag user has 101 values: each adds a series, which is billed; leave the tag out"
     assert _found(*series) == [("many tag values", "a.b", text)]
@@ -61,7 +61,7 @@ def test_a_tag_of_many_values_is_found() -> None:
     assert _found(*apart) == []
 
 
-def test_series_cost_by_their_type_the_dearest_name_first() -> None:
+def test_series_cost_by_their_type_the_most_expensive_name_first() -> None:
     """A distribution five, ten with percentiles; a name of two types is both."""
     series = [_of("a.count", "c", (f"n:{number}",)) for number in range(7)]
     series += [_of("a.time", "d", (f"n:{number}",)) for number in range(2)]
@@ -77,14 +77,14 @@ def test_series_cost_by_their_type_the_dearest_name_first() -> None:
 
 
 def test_every_type_that_is_sent_is_known() -> None:
-    """What a series is sent as comes back as what it is, but that a sum is a count."""
+    """The type on the wire gives the type of the series; only a sum becomes a count."""
     assert {kind: KINDS[letter] for kind, letter in TYPES.items()} == {kind: kind for kind in TYPES} | {
         "sum": "counter"
     }
 
 
 def test_what_this_library_sends_makes_no_finding() -> None:
-    """Out of hostile names and tags, too: they are cleaned before they leave."""
+    """With hostile names and tags, too: they are cleaned before they are sent."""
     with capture_metrics(bus=ws.Bus()) as metrics:
         for number, text in enumerate(("a b|c", "aé,\n", "x" * 300)):
             metrics.reporter.increment(text, tags=[text, f"key:{text}"])

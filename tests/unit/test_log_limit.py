@@ -11,7 +11,7 @@ from wsnova_statsd.testing.clock import FakeClock
 
 
 def test_a_kind_is_due_once_a_minute() -> None:
-    """The first time at once; other kinds have minutes of their own."""
+    """The first time at once; other kinds have their own minutes."""
     clock = FakeClock()
     limit = LogLimit(clock)
     assert [limit.due(kind) for kind in ("a", "a", "b", None)] == [True, False, True, True]
@@ -77,7 +77,7 @@ def test_a_fault_of_another_class_or_line_is_another_kind() -> None:
     assert [limit.due(kind, _raised(_another_number)) for kind in ("handler", "another handler")] == [True, False]
 
 
-def test_an_error_whose_own_attributes_raise_has_a_class_at_least() -> None:
+def test_an_error_whose_attributes_raise_is_known_by_its_class() -> None:
     class Hostile(Exception):
         @property
         def __traceback__(self) -> Any:  # type: ignore[override]
@@ -87,8 +87,8 @@ def test_an_error_whose_own_attributes_raise_has_a_class_at_least() -> None:
     assert [limit.due("a", Hostile()), limit.due("a", Hostile()), limit.due("a", ValueError())] == [True, False, True]
 
 
-def test_endless_kinds_take_no_memory_and_say_no_more_than_a_thousand_records() -> None:
-    """A minute later new ones have their turn, and the old ones are forgotten."""
+def test_endless_kinds_take_no_memory_and_log_at_most_a_thousand_records() -> None:
+    """A minute later new kinds are logged, and the old ones are forgotten."""
     clock = FakeClock()
     limit = LogLimit(clock)
     assert sum(limit.due(number) for number in range(5_000)) == 1_000
@@ -96,8 +96,8 @@ def test_endless_kinds_take_no_memory_and_say_no_more_than_a_thousand_records() 
     assert sum(limit.due(number) for number in range(5_000, 10_000)) == 1_000
 
 
-def test_a_signals_handler_may_ask_in_the_midst() -> None:
-    """Nothing hangs, and what it was told holds afterwards."""
+def test_a_signals_handler_may_ask_at_any_line() -> None:
+    """Nothing hangs, and the answer it got still holds afterwards."""
 
     def interrupted_at(line: int) -> bool:
         limit = LogLimit(lambda: 1000.0)

@@ -66,8 +66,8 @@ def test_the_guides_three_lines(bus: Bus, logger: logging.Logger, kept: _Kept) -
     ]
 
 
-def test_what_no_error_tells_has_a_line_of_its_own(bus: Bus, logger: logging.Logger, kept: _Kept) -> None:
-    """That the alarm was raised, once and not for every try; that the link is back; that a handler does not end."""
+def test_what_no_error_reports_has_its_own_line(bus: Bus, logger: logging.Logger, kept: _Kept) -> None:
+    """The alarm, once and not for every try; the return of the link; a handler that does not end."""
     failed: dict[str, Any] = {"client_id": "md-1", "reason": "timeout"}
     with LogReporter(logger, bus=bus):
         for attempt, final in ((9, False), (10, True)):
@@ -134,10 +134,10 @@ ABSURD: list[Any] = [
 
 
 @pytest.mark.parametrize("absurd", ABSURD)
-def test_a_measurement_that_is_missing_or_absurd_is_a_question_mark(
+def test_a_measurement_that_is_missing_or_unusable_is_a_question_mark(
     bus: Bus, logger: logging.Logger, kept: _Kept, absurd: Any
 ) -> None:
-    """The line comes all the same, and nothing is raised."""
+    """The line is still logged, and nothing is raised."""
     with LogReporter(logger, bus=bus):
         for measurements in ({}, {"duration": absurd, "size": absurd}):
             bus.execute(events.CONNECTION_COMPLETED, measurements, {})
@@ -152,7 +152,7 @@ def test_a_measurement_that_is_missing_or_absurd_is_a_question_mark(
 
 
 def test_nothing_forges_a_line(bus: Bus, logger: logging.Logger, kept: _Kept) -> None:
-    """Whatever ends a line somewhere is gone from the text and from every field."""
+    """Every character that may end a line is gone from the text and from every field."""
     ends = "\r\n|\x0b|\x0c|\x1c|\x85|\u2028|\u2029|\x1b[2K"
     forged = f"a{ends}2031-01-01 CRITICAL forged"
     with LogReporter(logger, bus=bus):
@@ -168,7 +168,7 @@ def test_nothing_forges_a_line(bus: Bus, logger: logging.Logger, kept: _Kept) ->
 
 @pytest.mark.parametrize("name", ["md-1", "token:refresh", "session.started"])
 def test_client_and_type_are_names_and_stay(bus: Bus, logger: logging.Logger, kept: _Kept, name: str) -> None:
-    """They are told as they stand in the tags."""
+    """They are logged as they are in the tags."""
     with LogReporter(logger, bus=bus):
         bus.execute(events.MESSAGE_RECEIVED, {"size": 1}, {"client_id": name, "type": name})
     assert kept.lines == [("DEBUG", f"Received {name} message of size 1 bytes")]
@@ -176,7 +176,7 @@ def test_client_and_type_are_names_and_stay(bus: Bus, logger: logging.Logger, ke
 
 
 def test_a_record_holds_no_secret(bus: Bus, logger: logging.Logger, kept: _Kept) -> None:
-    """The event was told unfiltered, as under the financial profile."""
+    """The event was emitted unfiltered, as under the financial profile."""
     metadata: dict[str, Any] = {
         "error": f"ValueError: Bearer {SECRET} at wss://me:{SECRET}@feed.example/ws?token={SECRET}",
         "uri": f"wss://feed.example/ws?token={SECRET}",
@@ -199,10 +199,10 @@ def test_a_record_holds_no_secret(bus: Bus, logger: logging.Logger, kept: _Kept)
 @pytest.mark.parametrize(
     ("level", "told"), [("debug", 6), (logging.INFO, 5), ("WARNING", 3), (35, 3), ("ERROR", 3), ("CRITICAL", 0)]
 )
-def test_what_is_below_the_level_is_not_even_listened_to(
+def test_events_below_the_level_get_no_handler(
     bus: Bus, logger: logging.Logger, kept: _Kept, level: Any, told: int
 ) -> None:
-    """A client whose messages nobody hears of builds nothing for them."""
+    """A client whose message events have no handler builds nothing for them."""
     with LogReporter(logger, level, bus):
         assert len(bus.list_handlers()) == told
         assert bool(bus.slot(events.MESSAGE_RECEIVED).handlers) is (told == 6)
@@ -225,7 +225,7 @@ def test_what_is_no_logger_is_refused_at_once(logger: Any) -> None:
         LogReporter(logger)
 
 
-def test_a_logger_is_taken_by_name(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_logger_may_be_passed_by_name(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     """Without one it is wsnova_statsd.events."""
     with caplog.at_level(logging.INFO), LogReporter(bus=bus), LogReporter("mine", bus=bus):
         _completed(bus)
@@ -249,7 +249,7 @@ class _Counting:
     get = __getitem__
 
 
-def test_a_level_that_the_logger_has_off_costs_one_question(bus: Bus, logger: logging.Logger, kept: _Kept) -> None:
+def test_a_level_that_is_off_in_the_logger_costs_one_check(bus: Bus, logger: logging.Logger, kept: _Kept) -> None:
     """Neither event nor mapping is looked at, by execute and by the recorder of a hot path; it may be on later."""
     metadata: Any = _Counting()
     logger.setLevel(logging.WARNING)
@@ -302,7 +302,7 @@ class _Raising(logging.Handler):
         raise OSError("the disk is full")
 
 
-def test_a_logging_handler_that_raises_breaks_nobody(bus: Bus, logger: logging.Logger) -> None:
+def test_a_logging_handler_that_raises_breaks_nothing_else(bus: Bus, logger: logging.Logger) -> None:
     """Not the emitter, not the bus's own record of it, and not another handler of the event."""
     heard: list[str] = []
     logger.addHandler(_Raising())

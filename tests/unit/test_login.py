@@ -1,4 +1,4 @@
-"""The login of a client: its events, its renewal on the clock, and who stops the client and who does not."""
+"""The login of a client: its events, its renewal on the clock, and which failures stop the client."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ errors, events = ws.errors, ws.events
 
 
 class _Jobs:
-    """Stands in for wsnova-clock: jobs run when told."""
+    """Stands in for wsnova-clock: jobs run when the test says so."""
 
     def __init__(self) -> None:
         self.jobs: list[tuple[float, Callable[[], object]]] = []
@@ -32,7 +32,7 @@ class _Jobs:
         self.jobs.clear()
 
     def run(self) -> float:
-        """Run the one job there is; how many seconds it was set for."""
+        """Run the only job; returns how many seconds it was set for."""
         ((seconds, work),) = self.jobs
         self.jobs.clear()
         work()
@@ -70,7 +70,7 @@ class Bench:
 
     def login(self, auth: Any) -> Login:
         self.made = Login(auth, self.emit, self.faults, lambda: "the client", self.stopped.append)
-        return self.made  # and kept: a renewal to come keeps none alive
+        return self.made  # and kept: a planned renewal keeps none alive
 
     def told(self) -> list[tuple[str, dict[str, Any]]]:
         """What was emitted since the last time, without ids and prefixes."""
@@ -96,7 +96,7 @@ RENEWING: tuple[str, dict[str, Any]] = ("auth.refresh.started", {})
 
 
 def test_a_login_is_completed_on_acceptance_and_renewed_before_it_ends(bench: Bench) -> None:
-    """At four fifths of its validity, again and again, each time by the last word."""
+    """At four fifths of its validity, repeatedly, each time by the latest validity."""
     login = bench.login(_Auth(100, 50.0, None))
     login.perform()
     assert bench.told() == [STARTED, ("auth.completed", {"expires_in": 100.0})]
@@ -111,25 +111,25 @@ def test_a_login_is_completed_on_acceptance_and_renewed_before_it_ends(bench: Be
     ("valid", "pause"),
     [("60", 48.0), (0.001, 0.05), (0, 5.0), (-1, 5.0), (10**9, 86_400.0), (1e300, 86_400.0)],
 )
-def test_a_servers_word_on_validity_cannot_make_a_storm_or_stop_the_clock(
+def test_the_validity_from_a_server_cannot_cause_a_storm_or_stop_the_clock(
     bench: Bench, valid: Any, pause: float
 ) -> None:
-    """Nothing, less than nothing and centuries become pauses that a clock can wait for."""
+    """Zero, negative numbers and centuries become pauses that a clock can wait for."""
     bench.login(_Auth(valid)).perform()
     assert [seconds for seconds, _ in bench.jobs.jobs] == [pause]
 
 
 @pytest.mark.parametrize("valid", [None, True, float("inf"), 10**400])
 def test_a_login_that_never_ends_is_not_renewed(bench: Bench, valid: Any) -> None:
-    """There is no moment to do it at."""
+    """There is no moment for it."""
     bench.login(_Auth(valid)).perform()
     assert bench.jobs.jobs == []
     assert bench.told() == [STARTED, ("auth.completed", {"expires_in": None})]
 
 
 @pytest.mark.parametrize("valid", [float("nan"), "soon", {"token": SECRET}])
-def test_a_validity_that_is_no_number_is_a_failed_login(bench: Bench, valid: Any) -> None:
-    """It is worth another try, and not shown."""
+def test_an_unusable_validity_is_a_failed_login(bench: Bench, valid: Any) -> None:
+    """It is retried, and not shown."""
     with pytest.raises(errors.ConnectionFailed, match="validity") as caught:
         bench.login(_Auth(valid)).perform()
     assert (caught.value.cause, SECRET in str(caught.value)) == ("auth_error", False)
@@ -145,10 +145,10 @@ def test_a_validity_that_is_no_number_is_a_failed_login(bench: Bench, valid: Any
         (KeyError("token"), errors.ConnectionFailed, "auth_error", "error"),
     ],
 )
-def test_a_login_that_fails_says_why_and_only_a_rejection_is_final(
+def test_a_failed_login_names_its_reason_and_only_a_rejection_is_final(
     bench: Bench, error: Exception, kind: type[Exception], cause: str, reason: str
 ) -> None:
-    """AuthRejected ends the retries, every other error is a failed connection worth another try."""
+    """AuthRejected ends the retries, every other error is a failed connection that is retried."""
     with pytest.raises(errors.ConnectionFailed) as caught:
         bench.login(_Auth(error)).perform()
     assert (type(caught.value), caught.value.cause) == (kind, cause)
@@ -167,7 +167,7 @@ def test_a_rejected_refresh_stops_the_client_with_a_critical_error(bench: Bench)
     assert (bench.stopped, bench.jobs.jobs) == ([rejection], [])
 
 
-def test_a_refresh_without_an_answer_is_tried_again_and_healed_by_the_next(bench: Bench) -> None:
+def test_a_refresh_without_an_answer_is_retried_and_handled_by_the_next(bench: Bench) -> None:
     """After five seconds; the client goes on, and the error is handled when the login is renewed."""
     bench.login(_Auth(10, errors.RequestTimeout("late"), 10)).perform()
     bench.log.clear()
@@ -183,7 +183,7 @@ def test_a_refresh_without_an_answer_is_tried_again_and_healed_by_the_next(bench
 
 @pytest.mark.parametrize("outcome", [30, errors.RequestInterrupted("cut"), KeyError("x")], ids=["ok", "cut", "error"])
 def test_a_refresh_that_outlives_its_link_leaves_the_next_one_alone(bench: Bench, outcome: Any) -> None:
-    """The next link logs in for itself: no second refresh is set, and a loss is no failed login."""
+    """The next link logs in itself: no second refresh is set, and a loss is no failed login."""
     auth = _Auth(10, outcome)
     login = bench.login(auth)
     login.perform()
@@ -195,7 +195,7 @@ def test_a_refresh_that_outlives_its_link_leaves_the_next_one_alone(bench: Bench
 
 
 def test_a_lost_link_cancels_its_refresh(bench: Bench) -> None:
-    """And one that was just taken off the heap does nothing."""
+    """And a refresh that was just taken off the heap does nothing."""
     login = bench.login(_Auth(10))
     login.perform()
     ((_, work),) = bench.jobs.jobs
@@ -207,7 +207,7 @@ def test_a_lost_link_cancels_its_refresh(bench: Bench) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_headers_are_a_rejection(bench: Bench, status: int) -> None:
-    """The server saw them and said no."""
+    """The server saw and rejected them."""
     login = bench.login(ws.HeaderAuth({"X-Key": SECRET}))
     login.before_dial()
     refused = login.refused(errors.HandshakeRefused(status))
@@ -218,7 +218,7 @@ def test_refused_headers_are_a_rejection(bench: Bench, status: int) -> None:
 @pytest.mark.parametrize(
     "error", [errors.HandshakeRefused(503), errors.HandshakeRefused(404), errors.ConnectionFailed("x", cause="refused")]
 )
-def test_a_dial_that_fails_for_another_reason_says_nothing_about_credentials(
+def test_a_dial_that_fails_for_another_reason_emits_no_failed_login(
     bench: Bench, error: errors.ConnectionFailed
 ) -> None:
     """An outage of the network raises no alarm about a login."""
@@ -229,7 +229,7 @@ def test_a_dial_that_fails_for_another_reason_says_nothing_about_credentials(
 
 
 def test_without_header_credentials_a_refusal_stays_what_it_is(bench: Bench) -> None:
-    """A 401 is retried then: gateways answer it during deploys."""
+    """A 401 is retried then: gateways send it during deploys."""
     error = errors.HandshakeRefused(401)
     for auth in (None, _Auth()):
         assert bench.login(auth).refused(error) is error
@@ -237,7 +237,7 @@ def test_without_header_credentials_a_refusal_stays_what_it_is(bench: Bench) -> 
 
 
 def test_an_accepted_upgrade_accepts_the_headers(bench: Bench) -> None:
-    """Their login is told once the server has answered, and measured from the dial on."""
+    """Their login is emitted once the server has answered, and measured from the dial on."""
     login = bench.login(ws.HeaderAuth({"X-Key": SECRET}))
     login.before_dial()
     login.perform()
@@ -246,8 +246,8 @@ def test_an_accepted_upgrade_accepts_the_headers(bench: Bench) -> None:
     assert bench.told() == [STARTED, ("auth.completed", {"expires_in": None})]
 
 
-def test_a_client_without_auth_tells_nothing_of_logins(bench: Bench) -> None:
-    """There is none."""
+def test_a_client_without_auth_emits_no_logins(bench: Bench) -> None:
+    """It does not log in."""
     login = bench.login(None)
     login.before_dial()
     login.perform()

@@ -1,4 +1,4 @@
-"""Marks: whose an object in Datadog is, and which of its keys somebody else has changed."""
+"""Marks: which program owns an object in Datadog, and which of its keys were edited since."""
 
 import re
 from typing import Any
@@ -31,14 +31,14 @@ def test_a_mark_is_the_last_line_or_a_tag_and_can_be_taken_off(document: dict[st
     "description",
     [None, "", "A board", "wsnova-statsd:x", "wsnova-statsd:x:0123", "wsnova-statsd:x:0123456789abcdef\nand more"],
 )
-def test_what_is_no_mark_is_none(description: str | None) -> None:
+def test_an_invalid_mark_is_ignored(description: str | None) -> None:
     """Only the last line counts, whole."""
     assert mark_of({"description": description}, by_tag=False) is None
     assert mark_of({"tags": None}, by_tag=True) is None
 
 
-def test_a_name_is_one_that_a_tag_can_hold() -> None:
-    """Whatever a rule is called: cut or replaced, if need be, so that no two become one."""
+def test_a_name_fits_into_a_tag() -> None:
+    """For any name of a rule: cut or replaced if necessary, so that no two become one."""
     assert mark_name("alert-late", "financial", "feeds") == "alert-late-financial-feeds"
     assert re.fullmatch(r"slo-feeds-[0-9a-f]{16}", mark_name("slo", "Feeds"))
     assert len({mark_name("slo", name) for name in ("feeds", "Feeds", "größe", "grö_e", "gr-e")}) == 5
@@ -50,7 +50,7 @@ def test_a_name_is_one_that_a_tag_can_hold() -> None:
     assert long != longer
 
 
-def test_the_hash_is_of_what_is_said_not_of_how() -> None:
+def test_the_hash_depends_on_the_meaning_not_on_the_spelling() -> None:
     """The order of keys and of tags, 1 and 1.0, and Datadog's two words for one kind of monitor are the same."""
     other = {"type": "metric alert", "options": {"thresholds": {"critical": 1.0}}, "tags": ["a:b"], "name": "N"}
     assert digest(other) == digest(MONITOR)
@@ -60,7 +60,7 @@ def test_the_hash_is_of_what_is_said_not_of_how() -> None:
 
 
 def test_edits_are_keys_that_were_sent_and_have_another_value() -> None:
-    """At any depth; what Datadog added is none, and what it lacks is one."""
+    """At any depth; a key that Datadog added is no edit, a missing key is one."""
     sent = {"a": 1, "b": {"c": [{"d": 1}, {"d": 2}]}, "e": ["x"]}
     found = {"a": 1.0, "b": {"c": [{"d": 1, "id": 7}, {"d": 3}], "added": True}, "added": 1, "e": ["x"]}
     assert list(edits(sent, found)) == ["b.c[1].d"]
@@ -70,8 +70,8 @@ def test_edits_are_keys_that_were_sent_and_have_another_value() -> None:
     assert list(edits(sent, {**sent, "b": "text"})) == ["b"]
 
 
-def test_an_older_document_is_known_again_beside_what_datadog_added() -> None:
-    """By its hash, although the present document is another one; an edit makes it unknown."""
+def test_an_older_document_is_recognized_despite_what_datadog_added() -> None:
+    """By its hash, although the present document is another one; after an edit it is not recognized."""
     older, now = board(ws.STANDARD), board(ws.FINANCIAL)
     found: dict[str, Any] = {**board(ws.STANDARD), "id": "abc", "url": "/x", "notify_list": None}
     for group in found["widgets"]:

@@ -1,4 +1,4 @@
-"""What is emitted and decided for one received message: nothing that a protocol answers about it costs the message."""
+"""What is emitted and decided for one received message: no return value of a protocol costs the message."""
 
 import math
 import time
@@ -20,7 +20,7 @@ TRADE = '{"type":"trade"}'
 
 
 class _Typed(ws.JsonProtocol):
-    """Messages of the type that `given` gives."""
+    """Messages of the type that `given` returns."""
 
     def __init__(self, given: Callable[[], Any]) -> None:
         super().__init__()
@@ -98,8 +98,8 @@ def test_a_message_is_decoded_and_its_events_emitted_in_order() -> None:
     assert completed.metadata == {"client_id": "md-1", "type": "gr__e", "result": "ok"}
 
 
-def test_nothing_is_made_for_events_that_nobody_hears() -> None:
-    """A recorder of one is None; where none is heard the type is not asked for."""
+def test_nothing_is_made_for_events_without_a_handler() -> None:
+    """The recorder of such an event is None; if no event has a handler, the type is not determined."""
     one = made(_Typed(_raises(AssertionError("asked"))))
     assert one.events.attend()
     assert one.events.quiet
@@ -117,8 +117,8 @@ def test_nothing_is_made_for_events_that_nobody_hears() -> None:
     assert not two.events.quiet
 
 
-def test_who_listens_is_looked_at_again_only_if_it_may_have_changed() -> None:
-    """The bus's version says so. Recorders are made once per type, and made anew then."""
+def test_handlers_are_looked_up_again_only_if_the_bus_has_changed() -> None:
+    """The bus's version shows it. Recorders are made once per type, and again after a change."""
     one, heard = made(), list[Any]()
     assert one.events.attend()
     assert not one.events.attend()
@@ -133,7 +133,7 @@ def test_who_listens_is_looked_at_again_only_if_it_may_have_changed() -> None:
 
 
 def test_recorders_are_dropped_when_types_expire() -> None:
-    """A type that still comes up gets its own again, and the handlers hear of every message."""
+    """A type that still occurs gets its own again, and the handlers are called for every message."""
     one = made()
     with capture_events(events.MESSAGE_RECEIVED, bus=one.bus) as log:
         read(one, TRADE)
@@ -144,7 +144,7 @@ def test_recorders_are_dropped_when_types_expire() -> None:
     assert _types(log) == ["trade"] * 3
 
 
-# Types that a protocol cannot tell
+# Types that a protocol cannot determine
 
 
 @pytest.mark.parametrize("profile", [ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT], ids=lambda profile: profile.name)
@@ -172,7 +172,7 @@ def test_a_type_that_raises_is_unknown_and_the_message_is_delivered(error: Excep
     "raw", [None, 7, math.nan, b"trade", [], {}, ("trade",), object()], ids=lambda raw: type(raw).__name__
 )
 def test_a_type_that_is_no_text_is_unknown(raw: object) -> None:
-    """No fault: hashable or not, and remembered by nobody."""
+    """No fault: hashable or not, and never remembered."""
     one = made(_Typed(lambda: raw))
     with capture_events(*HEARD, bus=one.bus) as log:
         assert read(one, TRADE, TRADE) == [{"type": "trade"}] * 2
@@ -204,7 +204,7 @@ def test_endless_types_take_no_memory_and_every_message_is_emitted() -> None:
 
 
 def test_a_protocol_is_asked_once_for_the_type_of_a_message() -> None:
-    """Also of one that comes up first, of one that is not remembered, and of one that raises."""
+    """Also of a new one, of one that is not remembered, and of one that raises."""
     given: list[Any] = ["a", "a", "b", "x" * 200, "x" * 200, [], None]
     asked = iter(given)
 
@@ -223,7 +223,7 @@ def test_a_protocol_is_asked_once_for_the_type_of_a_message() -> None:
 
 @pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
 def test_the_lag_is_the_time_since_the_server_sent_it(heard: bool) -> None:
-    """By its own word: an event of its own, and a sum with the highest for the second's sums."""
+    """By the server's own time: a separate event, and sum and maximum in the second's sums."""
     ages = iter([2.0, 0.5])
     one = made(_Aged(lambda: time.time() - next(ages)))
     with capture_events(*([events.MESSAGE_LAG] if heard else [events.MESSAGE_BATCH_PROCESSED]), bus=one.bus) as log:
@@ -238,8 +238,8 @@ def test_the_lag_is_the_time_since_the_server_sent_it(heard: bool) -> None:
 
 
 @pytest.mark.parametrize("sent", [None, 3e12, 10**20], ids=["unknown", "to come", "far to come"])
-def test_a_message_that_is_not_sent_yet_has_no_lag(sent: Any) -> None:
-    """Below 0 counts as 0; what is not known is left out."""
+def test_a_message_from_the_future_has_no_lag(sent: Any) -> None:
+    """Below 0 counts as 0; an unknown time is left out."""
     one = made(_Aged(lambda: sent))
     with capture_events(*HEARD, events.MESSAGE_LAG, bus=one.bus) as log:
         assert read(one, TRADE) == [{"type": "trade"}]
@@ -263,7 +263,7 @@ def test_a_message_that_is_not_sent_yet_has_no_lag(sent: Any) -> None:
     ids=["nan", "inf", "minus inf", "bool", "text", "list", "endless", "raises"],
 )
 @pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
-def test_a_time_that_is_none_is_one_error_and_never_the_message(given: Callable[[], Any], heard: bool) -> None:
+def test_an_unusable_time_is_one_error_and_costs_no_message(given: Callable[[], Any], heard: bool) -> None:
     """Of type protocol, handled; no lag is emitted."""
     one = made(_Aged(given))
     names = [*HEARD, events.MESSAGE_LAG] if heard else ["websockex_nova.error"]
@@ -307,8 +307,8 @@ def test_text_that_is_no_utf_8_breaks_the_protocol(heard: bool) -> None:
     assert _types(log) == ["invalid"] * heard
 
 
-def test_what_is_decoded_ahead_ends_at_the_first_that_cannot_be() -> None:
-    """Its turn comes alone; nothing is emitted of it yet."""
+def test_decoding_ahead_ends_at_the_first_that_cannot_be_decoded() -> None:
+    """That message is handled separately; nothing is emitted for it yet."""
     one = made()
     one.events.attend()
     with capture_events(bus=one.bus) as log:
@@ -322,7 +322,7 @@ def test_what_is_decoded_ahead_ends_at_the_first_that_cannot_be() -> None:
 
 
 def test_a_slow_message_and_one_whose_handler_raised_are_emitted_with_their_type() -> None:
-    """Also if nothing else of it is heard, so that its type is looked up for this event alone."""
+    """Also if its other events have no handler, so that its type is looked up for this event alone."""
     one = made(profile=ws.STANDARD)
     with capture_events(events.MESSAGE_PROCESS_SLOW, "websockex_nova.error", bus=one.bus) as log:
         message, recorders = (one.events.attend(), one.events.read(received(TRADE)))[1]
@@ -337,7 +337,7 @@ def test_a_slow_message_and_one_whose_handler_raised_are_emitted_with_their_type
 
 
 def test_a_metadata_filter_that_raises_costs_the_metadata_only() -> None:
-    """Each event leaves, and each message is delivered."""
+    """Each event is emitted, and each message is delivered."""
 
     def sieve(metadata: Any) -> Any:
         raise ValueError("no")
@@ -350,7 +350,7 @@ def test_a_metadata_filter_that_raises_costs_the_metadata_only() -> None:
 
 
 def test_nothing_is_emitted_in_a_forked_child() -> None:
-    """The connection is the parent's; what is decoded all the same says nothing."""
+    """The connection is the parent's; what is decoded there emits nothing."""
     one = made()
     with capture_events(MESSAGE, bus=one.bus) as log:
         one.events.attend()

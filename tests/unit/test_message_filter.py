@@ -1,4 +1,4 @@
-"""--filter: which messages are shown, and expressions that are none."""
+"""--filter: which messages are shown, and invalid expressions."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ TRADE = {"type": "trade", "data": [{"price": "101.50", "size": 3, "own": True, "
         ("data.0.price>=101.5", True),
         ("data.0.price<101.5", False),
         ("data.0.price<=101.5", True),
-        ("data.0.price=101.5", False),  # a text is compared as it stands
+        ("data.0.price=101.5", False),  # a text is compared as it is
         ("data.0.price=101.50", True),
         ("n=7", True),
         ("n=7.0", True),
@@ -49,8 +49,8 @@ def test_all_words_have_to_hold(expression: str, shown: bool) -> None:
 
 
 @pytest.mark.parametrize("message", ["text", 7, None, [1, 2], b"\x00", float("nan"), {"a": {"b": []}}])
-def test_any_message_may_come(message: Any) -> None:
-    """A path into what has none leads nowhere, and a long one of digits is no position."""
+def test_any_message_may_be_filtered(message: Any) -> None:
+    """A path into a plain value finds nothing, and a long one of digits is no position."""
     for expression in ("a.b.c=1", "0=1", "a>1", f"a.{'9' * 5000}=1", "a!=1"):
         assert parse(expression)(message, str(message)) is (expression == "a!=1")
 

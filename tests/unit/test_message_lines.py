@@ -41,7 +41,7 @@ def test_an_escaped_line_of_json_is_still_the_same_json() -> None:
 
 
 def test_binary_is_in_hexadecimal_unless_the_protocol_reads_it() -> None:
-    """What a protocol of the user's own decodes is shown as JSON, or as Python shows it."""
+    """What the user's own protocol decodes is shown as JSON, or as Python shows it."""
     assert line_of(Heard(b"\x00\xff", b"\x00\xff", False)) == "binary, 2 bytes: 00ff"
     assert line_of(Heard({"a": [1, "\x1b"]}, b"zz", False)) == '{"a":[1,"\\u001b"]}'
     assert line_of(Heard({("k",): 1}, b"zz", False)) == "{('k',): 1}"
@@ -92,7 +92,7 @@ def test_colour_is_for_a_terminal_whose_user_wants_it(
 
 
 def test_raw_is_byte_for_byte_in_a_pipe_and_harmless_on_a_terminal() -> None:
-    """Each message with a line feed behind it."""
+    """Each message is followed by a line feed."""
     pipe, screen = _Pipe("latin-1"), _Screen()
     printer = Printer(pipe, raw=True)
     printer.show(_text("a\x1b[2J → \n b"))
@@ -113,7 +113,7 @@ def test_a_lone_surrogate_is_escaped() -> None:
 
 
 class _Dialect(ws.JsonProtocol[Any]):
-    """Every method says something of its own."""
+    """Every method returns something of its own."""
 
     channels_per_message = 3
 
@@ -157,7 +157,7 @@ class _Dialect(ws.JsonProtocol[Any]):
         return {"join": channel}
 
 
-def test_a_protocol_that_keeps_what_was_read_is_as_the_one_within() -> None:
+def test_a_protocol_that_keeps_what_was_read_behaves_as_the_wrapped_one() -> None:
     """In each of its methods."""
     inner = _Dialect(text_errors="replace")
     keeping = Keeping(inner)
@@ -182,7 +182,7 @@ def test_a_protocol_that_keeps_what_was_read_is_as_the_one_within() -> None:
     assert methods - set(vars(Keeping)) == {"encoder"}  # it calls encode
 
 
-def test_what_the_protocol_cannot_read_is_its_error() -> None:
-    """Kept as such: the client counts it."""
+def test_what_the_protocol_cannot_read_is_a_protocol_error() -> None:
+    """The client counts it."""
     with pytest.raises(ValueError, match="Expecting value"):
         Keeping(ws.JsonProtocol()).text_decoder()(b"hello")

@@ -1,4 +1,4 @@
-"""Message types as tags: whatever a server calls its messages, the tags are clean and few."""
+"""Message types as tags: for any names from a server, the tags are clean and few."""
 
 import re
 import threading
@@ -51,7 +51,7 @@ def test_the_hundred_and_first_type_is_other() -> None:
 
 
 def test_each_client_has_a_hundred_of_its_own() -> None:
-    """One object knows nothing of another's types."""
+    """Two objects share no types."""
     crowded, fresh = MessageTypes(), MessageTypes()
     for number in range(200):
         crowded(f"type{number}")
@@ -65,7 +65,7 @@ def test_an_endless_type_is_cut(raw: str) -> None:
 
 
 @given(st.lists(st.one_of(st.text(), st.integers(0, 500).map(str), st.none()), max_size=300))
-def test_any_names_give_clean_and_few_tags(raws: list[str | None]) -> None:
+def test_any_names_become_clean_and_few_tags(raws: list[str | None]) -> None:
     """Every tag fits the pattern, at most 100 are distinct besides `other` and `unknown`, and a name keeps its tag."""
     types = MessageTypes()
     tags = {raw: types(raw) for raw in dict.fromkeys(raws)}
@@ -74,8 +74,8 @@ def test_any_names_give_clean_and_few_tags(raws: list[str | None]) -> None:
     assert {raw: types(raw) for raw in tags} == tags
 
 
-def test_a_type_that_does_not_come_up_gives_its_place_back() -> None:
-    """After a whole period without it; one that does keeps its name through all of them."""
+def test_a_type_that_does_not_occur_frees_its_place() -> None:
+    """After a whole period without it; a type that occurs keeps its name through all of them."""
     clock = FakeClock()
     types = MessageTypes(clock)
     for number in range(150):
@@ -89,7 +89,7 @@ def test_a_type_that_does_not_come_up_gives_its_place_back() -> None:
     assert (types("old7"), types("new99"), types("old8")) == ("old7", "other", "other")
 
 
-def test_a_period_ends_by_itself_when_new_types_come() -> None:
+def test_a_period_ends_when_new_types_come() -> None:
     """Also for a client that only sends; until then nothing is forgotten."""
     clock = FakeClock()
     types = MessageTypes(clock)
@@ -106,7 +106,7 @@ def test_a_period_ends_by_itself_when_new_types_come() -> None:
 
 
 def test_a_period_is_ended_once() -> None:
-    """Whoever else finds it over at the same moment leaves the types alone."""
+    """Another thread that finds it over at the same moment leaves the types alone."""
     clock = FakeClock()
     types = MessageTypes(clock)
     types("trade")
@@ -119,8 +119,8 @@ def test_a_period_is_ended_once() -> None:
     assert (types.periods, types("trade")) == (1, "trade")
 
 
-def test_too_many_types_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """In one sentence that says what to look at, however many more come."""
+def test_too_many_types_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In one sentence that says what to look at, for any number of further types."""
     types = MessageTypes()
     for number in range(5_000):
         types(f"type{number}")
@@ -130,7 +130,7 @@ def test_too_many_types_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_endless_types_take_no_memory() -> None:
-    """Raw names are remembered up to a number, tags up to a hundred, in whatever period."""
+    """Raw names are remembered up to a number, tags up to a hundred, in every period."""
     clock = FakeClock()
     types = MessageTypes(clock)
     for period in range(20):

@@ -59,5 +59,5 @@ def test_an_entry_names_a_host(no_proxy: str, host: str, port: int) -> None:
     ],
 )
 def test_another_host_goes_through_the_proxy(no_proxy: str, host: str, port: int) -> None:
-    """Part of a label, another port or network, and what is no entry, name nothing."""
+    """Part of a label, another port or network, and an invalid entry match nothing."""
     assert not bypasses(no_proxy, host, port)

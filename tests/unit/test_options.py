@@ -93,7 +93,7 @@ def test_a_refused_url_keeps_its_secrets(url: object) -> None:
     assert SECRET not in _refused(url=url)
 
 
-def test_a_callable_url_is_asked_for_each_attempt() -> None:
+def test_a_callable_url_is_called_for_each_attempt() -> None:
     """And not before the first; what it returns is checked like a string."""
     asked = iter(["ws://a.example", "ws://b.example", "http://c.example"])
     options = _options(url=lambda: next(asked))
@@ -106,7 +106,7 @@ def test_a_callable_url_is_asked_for_each_attempt() -> None:
 # headers
 
 
-def test_callable_headers_are_asked_for_each_attempt() -> None:
+def test_callable_headers_are_called_for_each_attempt() -> None:
     """A fresh token for each."""
     tokens = iter(["one", "two"])
     options = _options(headers=lambda: {"X-Token": next(tokens)})
@@ -115,7 +115,7 @@ def test_callable_headers_are_asked_for_each_attempt() -> None:
     assert options.header_pairs(where) == [("X-Token", "two")]
 
 
-def test_a_header_of_ones_own_wins_over_the_url() -> None:
+def test_a_header_of_your_own_wins_over_the_url() -> None:
     """User-info adds Authorization unless one was given, in any case of letters."""
     options = _options(url="ws://me:pw@feed.example", headers={"AUTHORIZATION": "Bearer x"})
     assert options.header_pairs(options.target()) == [("AUTHORIZATION", "Bearer x")]
@@ -161,15 +161,15 @@ def test_a_header_of_ones_own_wins_over_the_url() -> None:
         ("protocol", JsonProtocol),
     ],
 )
-def test_a_value_that_is_not_usable_is_named(name: str, value: object) -> None:
-    """The message tells option and value."""
+def test_an_unusable_value_is_named(name: str, value: object) -> None:
+    """The message names option and value."""
     message = _refused(**{name: value})
     assert message.startswith((f"{name} is ", f"{name} must be "))
     assert repr(value) in message
 
 
 def test_a_refused_compression_names_what_is_allowed() -> None:
-    """None and deflate, which are taken."""
+    """None and deflate, which are accepted."""
     assert _refused(compression="gzip").endswith("allowed: None, deflate")
     assert [_options(compression=allowed).compression for allowed in (None, "deflate")] == [None, "deflate"]
 
@@ -192,16 +192,16 @@ def test_a_subprotocol_is_offered_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["Authorization", "HOST", "Origin", "User-Agent"])
-def test_what_a_request_has_once_is_given_once_by_headers_and_credentials(name: str) -> None:
-    """Where both are constants it is told at once, as no attempt could succeed; other headers may come twice."""
+def test_a_header_may_not_be_in_headers_and_in_credentials(name: str) -> None:
+    """If both are constants they are refused at once, as no attempt could succeed; other headers may come twice."""
     auth = HeaderAuth({name: "a", "X-Key": "a"})
     assert f"header {name!r} is given twice" in _refused(headers={name.lower(): "b"}, auth=auth)
     assert _options(headers={"X-Key": "b"}, auth=auth).auth is auth
     _options(headers=lambda: {name: "b"}, auth=auth)
 
 
-def test_a_subprotocol_is_required_only_of_those_that_are_offered() -> None:
-    """True or False, and something to choose from."""
+def test_a_subprotocol_is_required_only_if_one_is_offered() -> None:
+    """True or False, and at least one is offered."""
     assert "subprotocols is empty" in _refused(require_subprotocol=True)
     assert "must be True or False" in _refused(subprotocols=("v1.feed",), require_subprotocol=1)
     assert _options(subprotocols=("v1.feed",), require_subprotocol=True).offer.require_subprotocol
@@ -229,7 +229,7 @@ def test_a_subprotocol_is_required_only_of_those_that_are_offered() -> None:
         ("unix_socket", "x" * 108),
     ],
 )
-def test_a_way_to_the_server_that_is_none_is_refused(name: str, given: object) -> None:
+def test_an_unusable_way_to_the_server_is_refused(name: str, given: object) -> None:
     """Where it is written, with what was given and what is allowed."""
     text = _refused(**{name: given})
     assert name.removesuffix("s").replace("_", " ") in text.replace("_", " ")
@@ -237,8 +237,8 @@ def test_a_way_to_the_server_that_is_none_is_refused(name: str, given: object) -
     assert "got" in text
 
 
-def test_a_unix_socket_excludes_what_belongs_to_another_way() -> None:
-    """A proxy, and an address to dial from."""
+def test_a_unix_socket_excludes_options_of_other_ways() -> None:
+    """A proxy, and a local address."""
     for other in ({"proxy": "env"}, {"source_address": ("192.0.2.7", 0)}):
         text = _refused(unix_socket="/run/feed.sock", **other)
         assert text == f"unix_socket and {next(iter(other))} exclude each other; leave one of them out"
@@ -258,21 +258,21 @@ def test_a_unix_socket_excludes_what_belongs_to_another_way() -> None:
         b"http://proxy.example",
     ],
 )
-def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: object) -> None:
-    """Only those of HTTP and SOCKS5 are, and 'env' and None."""
+def test_an_unusable_proxy_is_refused_without_its_password(proxy: object) -> None:
+    """HTTP and SOCKS5 URLs, 'env' and None are allowed."""
     message = _refused(proxy=proxy)
     assert "proxy" in message
     assert SECRET not in message
 
 
 @pytest.mark.parametrize("proxy", [None, "env", f"http://me:{SECRET}@proxy.example:3128"])
-def test_a_usable_proxy_is_taken(proxy: str | None) -> None:
-    """Unchanged."""
+def test_a_usable_proxy_is_accepted(proxy: str | None) -> None:
+    """It is kept unchanged."""
     assert _options(proxy=proxy).proxy == proxy
 
 
 def test_certificates_are_verified_unless_a_context_says_otherwise() -> None:
-    """The default context checks certificate and host name; a given one is used as it is."""
+    """The default context checks certificate and host name; a context that is passed is used as it is."""
     default = _options().context()
     assert default.verify_mode is ssl.CERT_REQUIRED
     assert default.check_hostname
@@ -300,7 +300,7 @@ def test_the_constructor_refuses_at_once(given_: Mapping[str, Any]) -> None:
 
 
 def test_a_default_id_is_the_host_and_the_lowest_free_number() -> None:
-    """Numbers of living clients are taken; those of forgotten ones are free again."""
+    """Numbers of living clients are in use; those of forgotten ones are free again."""
     first = Client("ws://ids.example:9000/a")
     second = Client("wss://ids.example")
     assert (first.client_id, second.client_id) == ("ids.example-1", "ids.example-2")
@@ -310,5 +310,5 @@ def test_a_default_id_is_the_host_and_the_lowest_free_number() -> None:
 
 
 def test_the_repr_of_a_client_is_one_line_whatever_its_id() -> None:
-    """It stands in a warning when a client is collected."""
+    """It is part of a warning when a client is collected."""
     assert repr(Client("ws://h/", client_id="a\nb")) == r"<wsnova_statsd.Client a\nb idle>"

@@ -1,4 +1,4 @@
-"""The Agent's comings and goings in few lines of the log, on a clock that stands still."""
+"""Outages of the Agent in few lines of the log, on a clock that stands still."""
 
 import logging
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def _outage() -> tuple[Outage, FakeClock]:
     return Outage("agent:8125", clock), clock
 
 
-def test_one_line_goes_one_a_minute_one_comes(said: Said) -> None:
-    """With the reason, what waits, and in the end what was kept and lost."""
+def test_a_line_at_the_loss_one_a_minute_and_one_at_the_return(said: Said) -> None:
+    """With the reason, what waits, and at the end what was kept and lost."""
     outage, clock = _outage()
     outage.clean(True, 100, 3)
     assert said() == []
@@ -54,7 +54,7 @@ def test_one_line_goes_one_a_minute_one_comes(said: Said) -> None:
 
 
 def test_a_flush_that_had_nothing_to_send_proves_nothing(said: Said) -> None:
-    """The Agent is back when it took a packet."""
+    """The Agent is back when it accepted a packet."""
     outage, _ = _outage()
     outage.failed("refused", 0, 0)
     said()
@@ -64,7 +64,7 @@ def test_a_flush_that_had_nothing_to_send_proves_nothing(said: Said) -> None:
     assert [" is back after 0 s: 1 counts" in line for line in said()] == [True]
 
 
-def test_an_agent_that_comes_and_goes_is_told_once_a_minute(said: Said) -> None:
+def test_an_agent_that_comes_and_goes_is_logged_once_a_minute(said: Said) -> None:
     """Every other second: two lines a minute, not sixty."""
     outage, clock = _outage()
     for _ in range(60):
@@ -77,8 +77,8 @@ def test_an_agent_that_comes_and_goes_is_told_once_a_minute(said: Said) -> None:
     assert ["cannot send metrics" in line for line in lines] == [True, False, True, False]
 
 
-def test_an_outage_that_began_in_the_quiet_minute_is_told_after_it(said: Said) -> None:
-    """It gets its first line late, and its last one all the same."""
+def test_an_outage_that_began_in_the_quiet_minute_is_logged_after_it(said: Said) -> None:
+    """Its first line is late, and its last one still comes."""
     outage, clock = _outage()
     outage.failed("refused", 1, 0)
     outage.clean(True, 1, 0)
@@ -96,7 +96,7 @@ def test_an_outage_that_began_in_the_quiet_minute_is_told_after_it(said: Said) -
 
 
 def test_counts_are_late_by_the_oldest_that_may_be_among_them() -> None:
-    """Since the last flush that left nothing, if that was regular; without counts nothing is late."""
+    """Since the last flush that left nothing pending, if that was regular; without counts nothing is late."""
     outage, clock = _outage()
     assert outage.clean(True, 5, 0) is None
     clock.advance(100)

@@ -1,4 +1,4 @@
-"""Events and checks wait in order, cleaned and bounded; what cannot go is counted."""
+"""Events and checks wait in order, cleaned and bounded; what cannot be sent is counted."""
 
 import enum
 from functools import partial
@@ -42,7 +42,7 @@ def _shipped(outbox: Outbox) -> list[Message]:
     return sent
 
 
-def test_messages_leave_in_order_and_once() -> None:
+def test_messages_are_sent_in_order_and_once() -> None:
     """Events and checks share one queue."""
     outbox, _ = _outbox()
     _event(outbox, "first")
@@ -56,8 +56,8 @@ def test_messages_leave_in_order_and_once() -> None:
     assert (len(outbox), outbox.lost) == (0, 0)
 
 
-def test_an_on_sent_that_raises_keeps_nothing_from_leaving(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged once a minute; what waits behind the event leaves with the same flush."""
+def test_an_on_sent_that_raises_does_not_stop_the_next_messages(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once a minute; what waits after the event is sent by the same flush."""
     outbox, _ = _outbox()
     for _ in range(2):
         outbox.event("t", "x", "info", (), None, ROOM, lambda: 1 // 0)
@@ -66,7 +66,7 @@ def test_an_on_sent_that_raises_keeps_nothing_from_leaving(caplog: pytest.LogCap
     assert [record.getMessage().count("on_sent of an event raised") for record in caplog.records] == [1]
 
 
-def test_checks_of_two_names_that_become_one_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_checks_of_two_names_that_become_one_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     outbox, _ = _outbox()
     for name in ("a b", "a b", "a_b", "a_b", "a.b"):
         outbox.check(name, 0, (), "", ROOM)
@@ -75,7 +75,7 @@ def test_checks_of_two_names_that_become_one_are_told_once(caplog: pytest.LogCap
     assert record.getMessage().startswith("the check names 'a b' and 'a_b' are both sent as 'a_b'")
 
 
-def test_tags_for_which_an_event_has_no_room_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_tags_for_which_an_event_has_no_room_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     outbox, _ = _outbox()
     tags = tuple(f"k{number}:{'x' * 190}" for number in range(41))
     for _ in range(2):
@@ -89,7 +89,7 @@ def test_tags_for_which_an_event_has_no_room_are_told_once(caplog: pytest.LogCap
 
 
 def test_a_refused_message_stays_first() -> None:
-    """Nothing behind it is tried, and nothing is lost."""
+    """Nothing after it is tried, and nothing is lost."""
     outbox, _ = _outbox()
     for title in ("a", "b", "c"):
         _event(outbox, title)
@@ -105,8 +105,8 @@ def test_a_refused_message_stays_first() -> None:
     assert outbox.lost == 0
 
 
-def test_who_gave_an_event_is_told_when_it_was_sent() -> None:
-    """Once, after it left the queue; not of one that is refused, too old, or cannot be sent at all."""
+def test_on_sent_is_called_when_an_event_was_sent() -> None:
+    """Once, after the send; not for an event that is refused, too old, or cannot be sent at all."""
     outbox, clock = _outbox()
     told: list[tuple[str, int]] = []
     for title in ("a", "b", "broken", "old"):
@@ -128,7 +128,7 @@ def test_who_gave_an_event_is_told_when_it_was_sent() -> None:
 
 
 def test_a_message_that_cannot_be_sent_at_all_is_not_tried_for_ever() -> None:
-    """What raises is no fault of the way: it is counted, and the next time the others go."""
+    """What raises is no fault of the socket: it is counted, and the next flush sends the others."""
     outbox, _ = _outbox()
     for title in ("a", "b"):
         _event(outbox, title)
@@ -143,7 +143,7 @@ def test_a_message_that_cannot_be_sent_at_all_is_not_tried_for_ever() -> None:
 
 
 def test_a_full_queue_keeps_the_first_of_an_incident() -> None:
-    """The newest give way, and are counted."""
+    """The newest are dropped, and counted."""
     outbox, _ = _outbox()
     for number in range(CAPACITY + 7):
         _event(outbox, f"n{number}")
@@ -152,7 +152,7 @@ def test_a_full_queue_keeps_the_first_of_an_incident() -> None:
 
 
 def test_what_is_too_old_is_counted_and_not_sent() -> None:
-    """An event of another hour would tell of another day."""
+    """An event of an earlier hour would be shown at the wrong time."""
     outbox, clock = _outbox()
     _event(outbox, "old")
     clock.advance(1)
@@ -195,7 +195,7 @@ def test_an_unknown_alert_type_becomes_info_or_raises(alert: object) -> None:
 
 
 def test_an_alert_type_may_be_an_enum() -> None:
-    """What leaves is the plain text it equals."""
+    """What is sent is the plain text it equals."""
     outbox, _ = _outbox(strict=True)
     _event(outbox, alert=_Alert.BAD)
     sent = _shipped(outbox)[0].arguments["alert_type"]
@@ -214,7 +214,7 @@ def test_an_unknown_status_becomes_unknown_or_raises(status: object) -> None:
 
 @pytest.mark.parametrize("status", [0, 1, 2, 3, 1.0])
 def test_a_known_status_is_a_plain_number(status: object) -> None:
-    """1.0 equals 1 and would stand on the wire as another word."""
+    """1.0 equals 1, but would be written differently on the wire."""
     outbox, _ = _outbox()
     outbox.check("up", status, (), "", ROOM)
     sent = _shipped(outbox)[0].arguments["status"]
@@ -222,7 +222,7 @@ def test_a_known_status_is_a_plain_number(status: object) -> None:
 
 
 def test_a_check_is_cleaned() -> None:
-    """Its name like a metric's, its message on one line without a bar, and else as it was written."""
+    """Its name like a metric's, its message on one line without a bar, otherwise as it was written."""
     outbox, _ = _outbox()
     outbox.check("a b|c", 1, (), "x|y\nz m:w", ROOM)
     outbox.check("|||", 1, (), "", ROOM)
@@ -233,7 +233,7 @@ def test_a_check_is_cleaned() -> None:
 
 @given(st.integers(0, 60), st.text(max_size=5), st.integers(1, 5_000), st.integers(3_000, ROOM))
 def test_a_check_fits_its_room(tags: int, part: str, times: int, room: int) -> None:
-    """In bytes: tags give way first, then the message is cut with a mark."""
+    """In bytes: tags are dropped first, then the message is cut with a mark."""
     outbox, _ = _outbox()
     outbox.check("up", 2, tuple(f"t{i}:{'é' * 190}" for i in range(tags)), part * times, room)
     (sent,) = _shipped(outbox)
@@ -242,7 +242,7 @@ def test_a_check_fits_its_room(tags: int, part: str, times: int, room: int) -> N
     assert sent.arguments["tags"] == [f"t{i}:{'é' * 190}" for i in range(len(sent.arguments["tags"]))]
 
 
-def test_tags_of_an_event_give_way_to_its_text() -> None:
+def test_tags_of_an_event_are_dropped_before_its_text() -> None:
     """At most half of the room is for tags, the first ones stay."""
     outbox, _ = _outbox()
     tags = tuple(f"t{i}:{'x' * 190}" for i in range(60))
@@ -267,7 +267,7 @@ def test_endless_tags_cost_no_more_than_those_that_fit() -> None:
 
 
 def test_a_child_has_an_empty_queue() -> None:
-    """What waits is the parent's to send."""
+    """The parent sends what waits."""
     outbox, _ = _outbox()
     for _ in range(CAPACITY + 1):
         _event(outbox)

@@ -1,4 +1,4 @@
-"""The ownership of a connection: one thread at a time, and what the others are told meanwhile."""
+"""The ownership of a connection: one thread at a time, and what happens to the others meanwhile."""
 
 import sys
 import threading
@@ -40,7 +40,7 @@ def _owned(ownership: Ownership, until: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def _held_elsewhere(ownership: Ownership) -> Iterator[Callable[[], None]]:
-    """Another thread owns it, until the block ends or it is told to let go."""
+    """Another thread owns it, until the block ends or it is asked to release it."""
     taken, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -58,7 +58,7 @@ def _held_elsewhere(ownership: Ownership) -> Iterator[Callable[[], None]]:
         thread.join(10.0)
 
 
-def test_it_is_the_threads_that_took_it_until_the_block_ends() -> None:
+def test_the_thread_that_acquired_it_owns_it_until_the_block_ends() -> None:
     """Also if the block ends by an exception."""
     ownership = _ownership()
     assert not ownership.mine()
@@ -70,8 +70,8 @@ def test_it_is_the_threads_that_took_it_until_the_block_ends() -> None:
         assert not ownership.mine()
 
 
-def test_a_thread_that_owns_it_may_not_take_it_again() -> None:
-    """It would wait for itself; and work for a free one is not done."""
+def test_a_thread_that_owns_it_may_not_acquire_it_again() -> None:
+    """It would wait for itself; and work that needs a free connection is not done."""
     ownership = _ownership()
     with _owned(ownership):
         with pytest.raises(ConfigurationError, match="in this thread"):
@@ -80,8 +80,8 @@ def test_a_thread_that_owns_it_may_not_take_it_again() -> None:
         assert ownership.mine()
 
 
-def test_one_that_another_thread_stays_the_owner_of_is_refused() -> None:
-    """An error for a second loop; nothing done for who only wants it if it is free."""
+def test_a_connection_that_another_thread_keeps_is_refused() -> None:
+    """An error for a second loop; nothing happens if it was wanted only when free."""
     ownership = _ownership()
     with _held_elsewhere(ownership):
         with pytest.raises(ConfigurationError, match="another thread"), _owned(ownership):
@@ -94,8 +94,8 @@ def test_one_that_another_thread_stays_the_owner_of_is_refused() -> None:
 
 
 @pytest.mark.parametrize("why", ["closing", "standing in"])
-def test_an_owner_that_is_about_to_let_go_is_waited_for(why: str) -> None:
-    """Because the client is closing, or its link is made in a thread that ends then; until the given moment at most."""
+def test_an_owner_that_is_about_to_release_it_is_waited_for(why: str) -> None:
+    """The client is closing, or its link is made in a thread that ends then; at most until the given moment."""
     ownership = _ownership(closing=why == "closing")
     with _held_elsewhere(ownership) as let_go:
         if why == "standing in":
@@ -107,8 +107,8 @@ def test_an_owner_that_is_about_to_let_go_is_waited_for(why: str) -> None:
             assert ownership.mine()
 
 
-def test_who_waits_gets_it_as_soon_as_it_is_free() -> None:
-    """And not only at the next look."""
+def test_a_waiting_thread_gets_it_as_soon_as_it_is_free() -> None:
+    """And not only at the next check."""
     ownership = _ownership()
     got = list[bool]()
     with _held_elsewhere(ownership) as let_go:
@@ -121,8 +121,8 @@ def test_who_waits_gets_it_as_soon_as_it_is_free() -> None:
 
 
 @pytest.mark.parametrize("way", ["held", "if_free"])
-def test_what_a_signals_handler_raises_leaves_it_free(way: str) -> None:
-    """At every line of taking it and of letting go."""
+def test_an_exception_of_a_signals_handler_leaves_it_free(way: str) -> None:
+    """At every line of acquiring and releasing it."""
     files = {ownership_module.__file__, flag_module.__file__}
 
     class Mine(BaseException):

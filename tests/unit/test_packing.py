@@ -1,4 +1,4 @@
-"""Series become lines and packets: within the limit, well filled, each amount accepted, pending or told as lost."""
+"""Series become lines and packets: within the limit, well filled, each amount delivered, pending or counted as lost."""
 
 import math
 from fractions import Fraction
@@ -60,8 +60,8 @@ def _lines(packer: Packer, series: Series) -> list[Line]:
     return list(packer.lines(series))
 
 
-def test_a_counter_tells_the_difference_since_what_was_accepted() -> None:
-    """The cursor moves on acceptance only; nothing new, nothing said."""
+def test_a_counter_sends_the_difference_since_what_was_accepted() -> None:
+    """The cursor moves on acceptance only; without a change nothing is sent."""
     packer, series = _packer(), _counted(5)
     (line,) = _lines(packer, series)
     assert _text(line) == "m:5|c"
@@ -74,7 +74,7 @@ def test_a_counter_tells_the_difference_since_what_was_accepted() -> None:
 
 
 def test_a_refused_count_waits() -> None:
-    """With what comes on top of it, and none of it is lost."""
+    """It is sent with later counts, and none of it is lost."""
     packer, series = _packer(), _counted(5)
     packer.delivery.refuse(_lines(packer, series))
     series.total += 1
@@ -82,8 +82,8 @@ def test_a_refused_count_waits() -> None:
     assert (series.lost, packer.delivery.lost()) == (0, 0)
 
 
-def test_a_gauge_is_told_once_per_sample() -> None:
-    """A refused one is told again, with the value of that moment."""
+def test_a_gauge_is_sent_once_per_sample() -> None:
+    """A refused one is sent again, with the value of that moment."""
     packer, series = _packer(), _series("gauge", divisor=1e6)
     assert _lines(packer, series) == []
     series.value, series.fresh = 12_500_000, True
@@ -96,7 +96,7 @@ def test_a_gauge_is_told_once_per_sample() -> None:
 
 
 def _flushes(clock: FakeClock, packer: Packer, series: Series, every: float, times: int) -> list[str]:
-    """What leaves of one series with each of so many flushes; all of it is accepted."""
+    """What each of so many flushes sends of one series; all of it is accepted."""
     told = []
     for _ in range(times):
         lines = [line for packet in packer.packets([series]) for line in packet]
@@ -111,8 +111,8 @@ def _flushes(clock: FakeClock, packer: Packer, series: Series, every: float, tim
     ("every", "told"),
     [(1, ["1", "", "", "", "1", "", "", "", "1"]), (2, ["1", "", "1", "", "1"])],
 )
-def test_a_state_gauge_leaves_again_with_the_first_flush_four_seconds_later(every: float, told: list[str]) -> None:
-    """Also where each flush is a little early; a new sample of the same value is no change."""
+def test_a_state_gauge_is_sent_again_by_the_first_flush_four_seconds_later(every: float, told: list[str]) -> None:
+    """Also if each flush is a little early; a new sample of the same value is no change."""
     clock = FakeClock()
     packer, series = _packer(clock=clock), _series("gauge", state=True)
     series.value = 1
@@ -122,7 +122,7 @@ def test_a_state_gauge_leaves_again_with_the_first_flush_four_seconds_later(ever
 
 
 @pytest.mark.parametrize("every", [5, 10])
-def test_a_state_gauge_leaves_with_every_flush_of_a_long_interval(every: float) -> None:
+def test_a_state_gauge_is_sent_by_every_flush_of_a_long_interval(every: float) -> None:
     """The Agent's windows are ten seconds long, and none of them is without it."""
     clock = FakeClock()
     packer, series = _packer(clock=clock), _series("gauge", state=True)
@@ -130,8 +130,8 @@ def test_a_state_gauge_leaves_with_every_flush_of_a_long_interval(every: float) 
     assert _flushes(clock, packer, series, every, 4) == ["1"] * 4
 
 
-def test_a_state_gauge_leaves_when_it_changes_until_it_ends() -> None:
-    """Also to 0; one that was refused leaves with the next flush; a new sample after its end brings it back."""
+def test_a_state_gauge_is_sent_when_it_changes_until_it_ends() -> None:
+    """Also to 0; one that was refused is sent by the next flush; a new sample after its end brings it back."""
     clock = FakeClock()
     packer, series = _packer(clock=clock), _series("gauge", state=True)
     told = []
@@ -150,8 +150,8 @@ def test_a_state_gauge_leaves_when_it_changes_until_it_ends() -> None:
     assert _flushes(clock, packer, series, 10, 2) == ["3", "3"]
 
 
-def test_a_count_with_a_state_leaves_as_0_at_once_and_after_two_minutes_of_silence() -> None:
-    """Until it ends; a value in between begins the two minutes anew, and nothing is booked for a 0."""
+def test_a_count_with_a_state_is_sent_as_0_at_once_and_after_two_minutes_of_silence() -> None:
+    """Until it ends; a value in between restarts the two minutes, and a 0 is not counted as delivered."""
     clock = FakeClock()
     packer, series = _packer(clock=clock), _series("counter", state=True)
     assert _flushes(clock, packer, series, 60, 5) == ["0", "", "0", "", "0"]
@@ -199,16 +199,16 @@ def test_thinned_samples_stand_for_exactly_all(sizes: list[tuple[int, int]], lim
     assert series.delivered == series.total
 
 
-def test_refused_samples_are_told_as_lost() -> None:
-    """They are not kept for another time; the count of what is lost is that of what they stood for."""
+def test_refused_samples_are_counted_as_lost() -> None:
+    """They are not kept for the next flush; what is lost is what they stood for."""
     packer, series = _packer(), _sampled(([1.0, 2.0], 9))
     packer.delivery.refuse(_lines(packer, series))
     assert packer.delivery.lost() == series.lost == 9
     assert _lines(packer, series) == []
 
 
-def test_prefix_tags_and_suffix_go_with_every_line() -> None:
-    """Constant tags behind the series' own, none twice; the suffix is what the client adds, counted."""
+def test_prefix_tags_and_suffix_are_on_every_line() -> None:
+    """Constant tags after the series' own, none twice; the suffix that the client adds is counted."""
     packer = _packer(prefix="app.", tags=("env:p", "a:1"), suffix=7)
     (line,) = _lines(packer, _counted(1, "orders", ("a:1", "b:2")))
     assert _text(line) == "app.orders:1|c|#a:1,b:2,env:p"
@@ -222,7 +222,7 @@ def test_a_prefixed_name_stays_within_200_characters() -> None:
 
 
 def test_a_line_that_is_longer_than_a_packet_is_alone_in_one() -> None:
-    """Up to what the Agent reads at once, as the official client does; the lines around it share theirs."""
+    """Up to what the Agent reads at once, as the official client does; the lines around it share one."""
     packer = _packer()
     tags = tuple(f"k{i}:{'x' * 180}" for i in range(9))
     long, samples = _counted(3, "long", tags), _series("distribution", "samples", tags)
@@ -235,7 +235,7 @@ def test_a_line_that_is_longer_than_a_packet_is_alone_in_one() -> None:
 
 @pytest.mark.parametrize("size", [8191, 8192])
 def test_what_the_agent_does_not_read_is_lost_once_and_logged_once(size: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Of 8,192 bytes one is the line's LF; the log says whose tags are so long, the others go on."""
+    """Of 8,192 bytes one is the line's LF; the log names the metric with such long tags, the others go on."""
     packer = _packer(tags=("all:" + "x" * 96,))
     long = _counted(3, "long", (f"{'y' * (size - 100 - len('long:3|c|#,'))}",))
     packets = list(packer.packets([long, _counted(1, "short")]))
@@ -252,7 +252,7 @@ def test_what_the_agent_does_not_read_is_lost_once_and_logged_once(size: int, ca
 
 
 def test_samples_and_gauges_that_the_agent_does_not_read_are_lost() -> None:
-    """All that they stood for; a gauge's value is one."""
+    """All that they stood for; a gauge's value counts as one."""
     packer, series = _packer(), _series("distribution", tags=("t" * 9000,))
     series.take_samples([1.0, 2.0], 5, 100)
     assert _lines(packer, series) == []
@@ -264,7 +264,7 @@ def test_samples_and_gauges_that_the_agent_does_not_read_are_lost() -> None:
 
 
 def test_a_set_is_a_line_for_each_member() -> None:
-    """What was not tried waits; members beyond the bound are lost by a cause of their own."""
+    """What was not tried waits; members beyond the bound are lost with their own cause."""
     packer, series = _packer(), _series("set", "users")
     series.take_members(["a", "b", "a"], 0, 100)
     series.take_members(["b", "c"], 0, 100)
@@ -291,8 +291,8 @@ def test_a_set_is_a_line_for_each_member() -> None:
         ([[1e280], [1.0, -1e280]], ["1e+280", "-1e+280"]),
     ],
 )
-def test_floats_that_are_counted_leave_as_their_exact_sum(amounts: list[list[float]], sent: list[str]) -> None:
-    """However often it is flushed between: no noise in the small, no loss in the large."""
+def test_floats_that_are_counted_are_sent_as_their_exact_sum(amounts: list[list[float]], sent: list[str]) -> None:
+    """With any number of flushes between: no noise in small sums, no loss in large ones."""
     store, packer, values = Store(), _packer(), []
     counter = Direct(store, "counter", strict=True)
     for window in amounts:
@@ -309,7 +309,7 @@ def test_floats_that_are_counted_leave_as_their_exact_sum(amounts: list[list[flo
 
 @given(st.lists(st.floats(-1e15, 1e15) | st.integers(-(10**18), 10**18), max_size=30))
 def test_any_numbers_add_up_without_rounding(amounts: list[float]) -> None:
-    """The same through an event's sum, whatever comes first."""
+    """The same for the sum of an event, in any order."""
     store, bus = Store(), ws.Bus()
     ws.HandlerRegistry([ws.sum_("paid", "shop.paid", "amount")], store).attach(bus)
     counter = Direct(store, "counter", strict=True)
@@ -323,7 +323,7 @@ def test_any_numbers_add_up_without_rounding(amounts: list[float]) -> None:
 
 @pytest.mark.parametrize("total", [2**1023, -(2**1023)], ids=["above", "below"])
 def test_a_total_beyond_the_wire_is_given_up(total: float) -> None:
-    """It cannot stand on the wire, and does not stay pending for ever."""
+    """It cannot be written on the wire, and does not stay pending for ever."""
     packer, series = _packer(), _counted(total)
     assert _lines(packer, series) == []
     assert (series.lost, packer.delivery.lost()) == (total, total)

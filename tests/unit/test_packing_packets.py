@@ -1,4 +1,4 @@
-"""Packets are full and never too large, and a flush that stops anywhere accounts for all it took."""
+"""Packets are full and never too large, and a flush that stops anywhere accounts for everything."""
 
 import itertools
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_a_packet_may_be_exactly_as_large_as_the_limit_and_not_a_byte_larger() -
         assert set(sizes[:-1]) == {limit // 20 * 20}
 
 
-def test_samples_a_stopped_flush_did_not_come_to_wait_for_the_next() -> None:
+def test_samples_that_a_stopped_flush_did_not_reach_wait_for_the_next() -> None:
     """Of two windows that wait only the refused packet's samples are lost when the first is interrupted."""
     packer, series = Packer("", (), 0, 200), Series("m", "distribution", (), None, False)
     series.take_samples([float(i) for i in range(300)], 300, 10**9)
@@ -96,8 +96,8 @@ def test_one_large_distribution_fills_its_packets() -> None:
 
 
 @given(st.lists(specs, min_size=1, max_size=30), st.integers(0, 12))
-def test_a_flush_that_stops_loses_nothing_in_silence(given_specs: list[Spec], taken: int) -> None:
-    """Closing the iterator anywhere leaves every amount delivered, waiting or told as lost; a later flush works."""
+def test_a_flush_that_stops_loses_nothing_uncounted(given_specs: list[Spec], taken: int) -> None:
+    """Closing the iterator anywhere leaves every amount delivered, pending or counted as lost; a later flush works."""
     packer, all_series = Packer("", (), 0, 512), [_make(index, spec) for index, spec in enumerate(given_specs)]
     refused = _flush(packer, all_series, lambda number: number < taken)
     for series in all_series:
@@ -117,7 +117,7 @@ def test_a_flush_that_stops_loses_nothing_in_silence(given_specs: list[Spec], ta
 
 
 def test_values_that_cannot_be_written_are_lost_alone() -> None:
-    """Whatever they are: the series behind them leave, and nothing is tried for ever."""
+    """The series after them are sent, and nothing is tried for ever."""
     packer, good = Packer("", (), 0, LIMIT), Series("good", "counter", (), None, False)
     bad = Series("bad", "distribution", (), 3.0, False)
     good.total = 3

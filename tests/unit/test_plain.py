@@ -53,8 +53,8 @@ def _texts(packer: PlainPacker, *all_series: Series) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["counter", "gauge"])
-def test_tags_that_are_written_alike_are_told_once(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
-    """Their counts add up over there; of their gauges the first is sent. The same tags again are no others."""
+def test_tags_that_are_written_alike_are_logged_once(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    """Their counts add up on the server; of their gauges the first is sent. The same tags again are the same series."""
     packer = _packer("graphite")
     series = [_series(kind, "orders", (f"venue:{one}",), 1) for one in ("東京", "大阪", "東京", "a")]
     texts = _texts(packer, *series)[0].split("\n")
@@ -65,8 +65,8 @@ def test_tags_that_are_written_alike_are_told_once(kind: Kind, caplog: pytest.Lo
     assert packer.delivery.lost_by_cause().get("untagged", 0) == (2 if kind == "gauge" else 0)
 
 
-def test_without_a_format_no_tag_stands_anywhere() -> None:
-    """Neither the series' own nor those of all lines; counters of one name are added up over there."""
+def test_without_a_format_no_tag_is_written() -> None:
+    """Neither the series' own nor the constant ones; the server adds up counters of one name."""
     packer = _packer(tags=("env:prod",))
     counters = [_series("counter", "orders", (f"venue:{one}",), 2) for one in "ab"]
     assert _texts(packer, *counters) == ["app.orders:2|c\napp.orders:2|c"]
@@ -79,7 +79,7 @@ def test_without_a_format_no_tag_stands_anywhere() -> None:
         ("influx", "app.m,venue=x_y,flag=true,path=a_b,env=prod"),
     ],
 )
-def test_tags_may_stand_in_the_name(tag_format: TagFormat, name: str) -> None:
+def test_tags_may_be_part_of_the_name(tag_format: TagFormat, name: str) -> None:
     """What would end the name becomes `_`."""
     series = _series("counter", tags=("venue:x:y", "flag", "path:a/b"), value=1)
     assert _texts(_packer(tag_format, ("env:prod",)), series) == [f"{name}:1|c"]
@@ -97,14 +97,14 @@ def test_what_is_sampled_is_a_timer_one_value_a_line() -> None:
 
 
 def test_a_set_is_a_set() -> None:
-    """That type every server has."""
+    """Every server has that type."""
     series = _series("set", "users")
     series.take_members(["a", "b"], 0, 10)
     assert _texts(_packer(), series) == ["app.users:a|s\napp.users:b|s"]
 
 
-def test_a_negative_gauge_stands_behind_a_zero_in_the_same_packet() -> None:
-    """A sign would make it a difference; minus nothing is nothing."""
+def test_a_negative_gauge_follows_a_zero_in_the_same_packet() -> None:
+    """A sign would make it a difference; minus zero is zero."""
     packer = _packer()
     assert _texts(packer, _series("gauge", value=-5)) == ["app.m:0|g\napp.m:-5|g"]
     assert _texts(_packer(), _series("gauge", value=-0.0)) == ["app.m:0.0|g"]
@@ -114,7 +114,7 @@ def test_a_negative_gauge_stands_behind_a_zero_in_the_same_packet() -> None:
 
 
 def test_of_gauges_that_differ_in_tags_the_first_is_sent(caplog: pytest.LogCaptureFixture) -> None:
-    """The others are lost by a cause of their own, logged once; when the first is gone another has its name."""
+    """The others are lost with their own cause, logged once; when the first expires another takes the name."""
     packer = _packer()
     gauges = [_series("gauge", "depth", (f"venue:{one}",), value) for value, one in enumerate("abc", 1)]
     assert _texts(packer, *gauges) == ["app.depth:1|g"]
@@ -130,14 +130,14 @@ def test_of_gauges_that_differ_in_tags_the_first_is_sent(caplog: pytest.LogCaptu
 
 
 def test_with_a_format_every_gauge_is_sent() -> None:
-    """They have names of their own."""
+    """Each has its own name."""
     packer = _packer("graphite")
     gauges = [_series("gauge", "depth", (f"venue:{one}",), 1) for one in "ab"]
     assert _texts(packer, *gauges) == ["app.depth;venue=a:1|g\napp.depth;venue=b:1|g"]
     assert packer.delivery.lost() == 0
 
 
-def test_what_no_server_takes_is_lost_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_no_server_accepts_is_lost_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A negative timer, and a line that exceeds any datagram."""
     series = _series("distribution")
     series.take_samples([-1.0, 2.0], 2, 100)
@@ -171,13 +171,13 @@ def test_a_number_has_no_exponent_and_stays_the_same(value: float) -> None:
     assert text[0] != "-" or value < 0
 
 
-def test_what_no_float_holds_is_no_number() -> None:
-    """And is lost where it would be sent."""
+def test_a_number_beyond_a_float_is_not_sent() -> None:
+    """It is counted as lost."""
     assert [plain_number(value) for value in (math.inf, -math.inf, math.nan, 1 << 1024)] == [None] * 4
 
 
 def test_rates_stand_for_exactly_their_weight() -> None:
-    """As a server divides by them; without an exponent, at which some stop reading. Of 49 there is no such rate."""
+    """As a server divides by them; without an exponent, at which some stop reading. For 49 there is no such rate."""
     for weight in (*range(2, 3_000), 10**5, 123_457, 10**6):
         rates = [plain_rate(part) for part in exact_weights(weight)]
         assert not any("e" in rate for rate in rates)
@@ -185,7 +185,7 @@ def test_rates_stand_for_exactly_their_weight() -> None:
     assert exact_weights(49) == [48, 1]
 
 
-def test_a_weight_without_a_rate_is_two_lines_and_may_be_stopped_between_them() -> None:
+def test_a_weight_without_a_rate_is_two_lines_and_a_flush_may_stop_between_them() -> None:
     """What was not tried waits."""
     series = _series("distribution")
     series.take_samples([1.0], 49, 100)

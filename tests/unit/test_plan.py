@@ -64,7 +64,7 @@ def _kept(series: Series) -> list[float]:
 
 
 def test_a_counter_counts_occurrences_and_ignores_measurements() -> None:
-    """Whatever the event carries, or nothing at all, it happened once."""
+    """With any measurements, or none, the event happened once."""
     bench = _Bench(COUNTER)
     for measurements in ({}, {"count": 50}, {"size": math.nan}, {"size": "x"}, {"count": -1}):
         bench.emit(measurements)
@@ -104,7 +104,7 @@ def test_a_missing_measurement_omits_the_sample() -> None:
     "value", [math.nan, math.inf, -math.inf, True, False, None, "12", b"1", [1], 10**400, -(10**400), 1j]
 )
 def test_what_is_no_number_is_skipped_and_counted(value: object) -> None:
-    """One bad value is one invalid value, whatever number of metrics reads it; the next good one counts."""
+    """One bad value is one invalid value, however many metrics read it; the next good one counts."""
     bench = _Bench(COUNTER, *BY_MEASUREMENT)
     bench.emit({"size": value})
     bench.emit({"size": 5})
@@ -149,7 +149,7 @@ def test_a_missing_tag_omits_the_tag_and_never_the_sample() -> None:
 
 
 def test_tag_values_are_cleaned_and_cut() -> None:
-    """What came from the network cannot end a tag; values that clean to the same tag share its series."""
+    """Network data cannot end a tag; values that clean to the same tag share its series."""
     bench = _Bench(COUNTER)
     for kind in ("a|b", "a,b", "a\nb", "x" * 500, "x" * 600):
         bench.emit({}, {"client_id": "c", "type": kind})
@@ -167,7 +167,7 @@ def test_tag_values_may_be_any_object() -> None:
     assert kinds == {"type:_1_", "type:__a_:_1_", "type:5", "type:2.5", "type:true", "type:boom"}
 
 
-def test_values_that_are_equal_and_are_told_apart_have_rows_of_their_own() -> None:
+def test_equal_values_with_different_texts_have_separate_rows() -> None:
     """True, 1 and 1.0 are one key of a dict, and three tags."""
     bench = _Bench(COUNTER)
     for _ in range(2):
@@ -180,7 +180,7 @@ def test_values_that_are_equal_and_are_told_apart_have_rows_of_their_own() -> No
 
 
 def test_equal_texts_share_a_row_and_keep_no_object_alive() -> None:
-    """An error given as a tag is another object each time: it must not cost a row each, nor live on in one."""
+    """An error as a tag is a new object each time: it must neither cost a row each time nor be kept alive by one."""
     bench = _Bench(COUNTER)
     error: _Fault | None = _Fault("boom")
     gone = weakref.ref(error)
@@ -197,8 +197,8 @@ def test_equal_texts_share_a_row_and_keep_no_object_alive() -> None:
 
 
 @pytest.mark.parametrize("tags", range(5))
-def test_every_combination_of_tag_values_has_a_series_of_its_own(tags: int) -> None:
-    """However many tags a metric has, none included; the same combination finds its row again."""
+def test_every_combination_of_tag_values_has_its_own_series(tags: int) -> None:
+    """For any number of tags, also none; the same combination finds its row again."""
     names = [f"tag{number}" for number in range(tags)]
     bench = _Bench(ws.counter("a.count", EVENT, names))
     combinations = list(itertools.product("xyz", repeat=tags))
@@ -212,7 +212,7 @@ def test_every_combination_of_tag_values_has_a_series_of_its_own(tags: int) -> N
 
 
 def test_endless_values_of_several_tags_take_no_memory() -> None:
-    """Whichever of the tags it is that has them, all beyond the cap share one row."""
+    """Whichever tag has them, all beyond the cap share one row."""
     for one, other in (("client_id", "type"), ("type", "client_id")):
         bench = _Bench(COUNTER, max_series=5)
         for number in range(500):
@@ -224,7 +224,7 @@ def test_endless_values_of_several_tags_take_no_memory() -> None:
         assert sum(len(level) if isinstance(level, dict) else 1 for level in rows.values()) == 6
 
 
-def test_a_gauge_states_a_number_of_its_own() -> None:
+def test_a_gauge_may_state_its_own_number() -> None:
     """connection.up needs no measurement."""
     bench = _Bench(ws.gauge("up", EVENT, 1, TAGS, state=True))
     bench.emit({})
@@ -246,7 +246,7 @@ def test_several_metrics_of_one_measurement_all_get_it() -> None:
 
 
 def test_keep_chooses_by_measurements_and_metadata() -> None:
-    """It is asked for its own metric only."""
+    """It is called for its own metric only."""
     big = ws.counter(
         "big", EVENT, keep=lambda measurements, metadata: measurements["size"] > 5 and metadata["type"] == "t"
     )
@@ -258,8 +258,8 @@ def test_keep_chooses_by_measurements_and_metadata() -> None:
     assert bench.series("a.count", "type:t").total == 3
 
 
-def test_a_raising_keep_takes_no_sibling_along() -> None:
-    """Before it and behind it everything counts, and the fault still reaches the bus, which tells of it."""
+def test_a_raising_keep_costs_no_other_metric() -> None:
+    """Metrics before and after it count, and the fault still reaches the bus, which reports it."""
 
     def broken(measurements: object, metadata: object) -> bool:
         raise ZeroDivisionError

@@ -22,7 +22,7 @@ WIPED = not isinstance(process.ALIVE, bytearray)
 
 
 def _fork_without_hooks() -> int:
-    """Fork as uWSGI does: Python hears nothing of it. PyDLL keeps the GIL, CDLL would hang the child."""
+    """Fork as uWSGI does: Python's hooks do not run. PyDLL keeps the GIL, CDLL would hang the child."""
     return int(ctypes.PyDLL(None).fork())
 
 
@@ -50,7 +50,7 @@ def _child(fork: Callable[[], int], work: Callable[[], object]) -> Any:
 
 
 class _Component:
-    """Counts how often it was told of a fork."""
+    """Counts how often after_fork was called."""
 
     def __init__(self) -> None:
         self.forks = 0
@@ -84,15 +84,15 @@ def held() -> Iterator[Callable[[Any], None]]:
         thread.join(10)
 
 
-def test_a_process_knows_itself() -> None:
-    """The byte is 1 where the package was imported, and in_child then tells nobody anything."""
+def test_a_process_recognizes_itself() -> None:
+    """The byte is 1 in the process that imported the package, and in_child then calls no component."""
     component = _Component()
     process.in_child()
     assert (process.ALIVE[0], component.forks) == (1, 0)
 
 
-def test_a_fork_with_hooks_tells_every_component_at_once() -> None:
-    """After os.fork the child knows itself before its first line, and later calls add nothing."""
+def test_a_fork_with_hooks_notifies_every_component_at_once() -> None:
+    """After os.fork the child is recognized before its first line, and later calls add nothing."""
     component = _Component()
 
     def work() -> list[int]:
@@ -106,7 +106,7 @@ def test_a_fork_with_hooks_tells_every_component_at_once() -> None:
 
 @pytest.mark.skipif(not WIPED, reason="this kernel wipes no page at a fork")
 def test_a_fork_without_hooks_shows_in_the_byte() -> None:
-    """The child reads 0 until it calls in_child, which tells every component, once."""
+    """The child reads 0 until it calls in_child, which notifies every component, once."""
     component = _Component()
 
     def work() -> list[int]:
@@ -120,7 +120,7 @@ def test_a_fork_without_hooks_shows_in_the_byte() -> None:
 
 
 @pytest.mark.parametrize("fork", FORKS)
-def test_a_child_of_a_child_is_one_as_well(fork: Callable[[], int]) -> None:
+def test_a_child_of_a_child_is_recognized_as_well(fork: Callable[[], int]) -> None:
     """Every generation notices: the page is wiped again at the next fork."""
     component = _Component()
 
@@ -143,8 +143,8 @@ def test_a_component_is_held_weakly() -> None:
     assert len(process._fork_aware) < count
 
 
-def test_without_such_a_page_the_hooks_alone_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel refuses the advice the mark is a plain byte, which the hook clears by hand."""
+def test_without_such_a_page_only_the_hooks_notify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the kernel refuses the advice, the mark is a plain byte, which the hook clears."""
     monkeypatch.setattr(process, "_MADV_WIPEONFORK", 2**30)
     mark = process._fork_mark()
     assert mark == bytearray(1)
@@ -196,7 +196,7 @@ def test_the_clock_of_a_child_runs_its_own_jobs_only(fork: Callable[[], int]) ->
 
 
 def test_a_thread_is_named_after_its_role() -> None:
-    """`wsnova-` and the role, and whose it is where there can be several."""
+    """`wsnova-` and the role, and its owner if there can be several."""
     assert process.thread_name("clock") == "wsnova-clock"
     assert process.thread_name("client", "md-1") == "wsnova-client-md-1"
 
@@ -219,8 +219,8 @@ def test_unsignalled_work_runs_aside_of_the_main_thread_and_in_place_elsewhere()
     assert "wsnova-aside" not in [one.name for one in threading.enumerate()]
 
 
-def test_the_main_thread_waits_for_unsignalled_work_no_longer_than_it_says() -> None:
-    """Then it has the value for that; the work goes on to its end."""
+def test_the_main_thread_waits_for_unsignalled_work_no_longer_than_its_timeout() -> None:
+    """After that it returns the fallback value; the work goes on to its end."""
     release, ended = threading.Event(), threading.Event()
 
     def work() -> str:
@@ -233,7 +233,7 @@ def test_the_main_thread_waits_for_unsignalled_work_no_longer_than_it_says() -> 
     assert ended.wait(10)
 
 
-def test_where_no_thread_can_start_unsignalled_work_runs_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_thread_can_start_unsignalled_work_runs_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an exit hook from Python 3.12 on."""
 
     def refuse(thread: threading.Thread) -> None:
@@ -254,8 +254,8 @@ def sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_handler_of_sigterm_is_set_where_it_can_be(sigterm: None) -> None:
-    """In the main thread; another one is told where, and nothing is set."""
+def test_a_handler_of_sigterm_is_set_if_possible(sigterm: None) -> None:
+    """In the main thread; in another one an error says so, and nothing is set."""
     before, refused = signal.getsignal(signal.SIGTERM), list[str]()
 
     def elsewhere() -> None:
@@ -279,7 +279,7 @@ def test_a_handler_of_sigterm_is_set_where_it_can_be(sigterm: None) -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, True, "1", math.nan, math.inf])
-def test_a_time_that_is_none_is_refused(timeout: Any, sigterm: None) -> None:
+def test_an_unusable_time_is_refused(timeout: Any, sigterm: None) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ws.errors.ConfigurationError, match="timeout must be"):
         ws.end_on_sigterm(timeout)

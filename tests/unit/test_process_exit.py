@@ -38,7 +38,7 @@ def ended() -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", EXIT], cwd=ROOT, capture_output=True, text=True, timeout=50)
 
 
-def test_clients_come_home_first_and_reporters_last_each_once(
+def test_clients_are_closed_first_and_reporters_last_each_once(
     ended: subprocess.CompletedProcess[str],
 ) -> None:
     """Clients first, so that what they emit while closing is still flushed; one that was dropped is not called."""
@@ -57,7 +57,7 @@ def test_the_hook_runs_after_those_of_the_application(ended: subprocess.Complete
 
 
 def test_a_component_that_fails_at_exit_stops_no_other(ended: subprocess.CompletedProcess[str]) -> None:
-    """Every component was called, both faults were told with a traceback, and the program ended well."""
+    """Every component was called, both faults were logged with a traceback, and the program ended well."""
     assert ended.returncode == 0
     assert ended.stderr.count("Traceback (most recent call last)") == 2
     assert "ValueError: client raises" in ended.stderr

@@ -75,8 +75,8 @@ def test_a_profile_is_found_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("unknown", ["Financial", "", "debug", None, 3, ["standard"]], ids=repr)
-def test_an_unknown_profile_is_told_with_the_known_ones(unknown: Any) -> None:
-    """Names are exact; the message gives the three and the way to one's own."""
+def test_an_unknown_profile_is_refused_with_the_known_ones(unknown: Any) -> None:
+    """Names are exact; the message names the three and how to make your own."""
     nearest = "; did you mean 'financial'?" if unknown == "Financial" else ""
     told = f"profile is {unknown!r}; allowed: financial, standard, lightweight, a ws.Profile{nearest}"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
@@ -84,7 +84,7 @@ def test_an_unknown_profile_is_told_with_the_known_ones(unknown: Any) -> None:
 
 
 def test_a_profile_is_a_value_that_does_not_change() -> None:
-    """Neither a field nor a target takes an assignment, and equal values are equal profiles."""
+    """Neither a field nor a target can be assigned to, and equal values are equal profiles."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         STANDARD.level = "detailed"  # type: ignore[misc]
     with pytest.raises(TypeError):
@@ -109,13 +109,13 @@ def test_replace_changes_what_is_named_and_nothing_else() -> None:
 
 @given(st.sampled_from([key for key in SECONDS if key != "retry_base"]), st.floats(100, 1e6))
 def test_replace_takes_any_number_of_seconds_in_range(key: str, seconds: float) -> None:
-    """Whole and broken seconds are kept as given."""
+    """Whole and fractional seconds are kept as given."""
     assert getattr(STANDARD.replace(**{key: seconds}), key) == seconds
     assert getattr(STANDARD.replace(**{key: int(seconds)}), key) == int(seconds)
 
 
 def test_replace_refuses_an_unknown_field_and_names_the_known_ones() -> None:
-    """A misspelled field is told at once, with every field there is."""
+    """A misspelled field is refused at once, with all fields."""
     with pytest.raises(ConfigurationError, match=r"^a profile has no 'ping'; it has: name, level, ") as caught:
         STANDARD.replace(ping=3)
     assert [field.name for field in dataclasses.fields(Profile) if field.name not in str(caught.value)] == []
@@ -169,7 +169,7 @@ def test_seconds_are_finite_numbers_that_are_not_negative(key: str, value: objec
 
 @pytest.mark.parametrize("key", SECONDS)
 def test_only_a_first_retry_a_stable_time_and_a_slow_limit_may_be_zero(key: str) -> None:
-    """A ping interval or a pong timeout of nothing would be a busy loop."""
+    """A ping interval or a pong timeout of zero would be a busy loop."""
     if key in MAY_BE_ZERO:
         assert getattr(STANDARD.replace(**{key: 0}), key) == 0
     else:
@@ -193,8 +193,8 @@ def test_max_attempts_is_a_whole_number_from_one(attempts: object) -> None:
         STANDARD.replace(max_attempts=attempts)
 
 
-def test_an_unknown_kpi_is_told_with_the_nine() -> None:
-    """Targets may be some of the nine KPIs, none other."""
+def test_an_unknown_kpi_is_refused_with_the_nine() -> None:
+    """Targets may be some of the nine KPIs, no others."""
     own = STANDARD.replace(kpi_targets={"throughput_per_s": (">", 100), "connection_time_ms": None})
     assert own.kpi_targets == {"throughput_per_s": (">", 100), "connection_time_ms": None}
     told = f"kpi_targets has no 'speed'; it has: {', '.join(KPIS)}"

@@ -1,4 +1,4 @@
-"""Which events leave under a profile: every event, level and toggle against the table, written here by hand."""
+"""Which events are emitted under a profile: every event, level and toggle against the table, written here by hand."""
 
 from itertools import product
 
@@ -16,7 +16,7 @@ CONNECTION, ERROR, MESSAGE, HEARTBEAT = TOGGLES = (
 )
 LEVELS = ("minimal", "standard", "detailed")
 
-# toggle (None: never removed), level from which all of it leaves, its events
+# toggle (None: never removed), level from which all of it is emitted, its events
 TABLE: tuple[tuple[str | None, str, str], ...] = (
     (CONNECTION, "minimal", "connection.started connection.completed connection.disconnected"),
     (CONNECTION, "minimal", "connection.reconnect.success"),
@@ -35,7 +35,7 @@ TABLE: tuple[tuple[str | None, str, str], ...] = (
 )
 ROWS = {name: (toggle, level) for toggle, level, names in TABLE for name in names.split()}
 
-# What else a minimal level lets out: these events with this metadata.
+# What else a minimal level emits: these events with this metadata.
 MAJOR: dict[str, list[dict[str, object]]] = {
     "connection.reconnect.failed": [{"final": True}],
     "error.occurred": [{"severity": "error"}, {"severity": "critical"}],
@@ -59,7 +59,7 @@ def _variants() -> list[Profile]:
 
 
 def _share(name: str, profile: Profile) -> str:
-    """How much of the event the table lets out: all, major or none."""
+    """How much of the event is emitted by the table: all, major or none."""
     toggle, level = ROWS[name]
     if toggle is not None and not getattr(profile, toggle):
         return "none"
@@ -74,7 +74,7 @@ def test_the_table_has_a_row_for_every_event() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_an_event_leaves_by_level_and_toggle_and_nothing_else(name: str) -> None:
+def test_an_event_is_emitted_by_level_and_toggle_and_nothing_else(name: str) -> None:
     """144 profiles: the three, at every level, under every setting of the four toggles."""
     spec = CATALOGUE[PREFIX + name]
     for profile in _variants():
@@ -86,7 +86,7 @@ def test_an_event_leaves_by_level_and_toggle_and_nothing_else(name: str) -> None
             assert profile.emits(spec, metadata) is (share == "all"), (profile, metadata)
 
 
-def test_metadata_decides_only_where_the_table_says_so() -> None:
+def test_metadata_decides_only_if_the_table_says_so() -> None:
     """`final` and `severity` on other events change nothing."""
     severe = {"final": True, "severity": "critical"}
     for name in ROWS.keys() - MAJOR.keys():
@@ -95,7 +95,7 @@ def test_metadata_decides_only_where_the_table_says_so() -> None:
             assert profile.emits(spec, severe) is profile.emits(spec), (name, profile)
 
 
-def test_the_three_profiles_let_out_what_their_users_expect() -> None:
+def test_the_three_profiles_emit_what_their_users_expect() -> None:
     """Financial all events, standard all but messages and heartbeats, lightweight the major ones."""
 
     def all_of(profile: Profile) -> set[str]:
@@ -114,7 +114,7 @@ def test_the_three_profiles_let_out_what_their_users_expect() -> None:
 
 
 def test_a_profiles_name_decides_nothing() -> None:
-    """A standard profile called financial lets out what a standard one does: profiles are values."""
+    """A standard profile called financial emits what a standard one does: profiles are values."""
     disguised = STANDARD.replace(name="financial")
     specs = CATALOGUE.values()
     assert [disguised.level_of(spec) for spec in specs] == [STANDARD.level_of(spec) for spec in specs]

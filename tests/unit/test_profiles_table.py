@@ -1,4 +1,4 @@
-"""What actually leaves: every event under every profile, level and toggle, told by a real emitter on a real bus and
+"""What is actually emitted: every event under every profile, level and toggle, by a real emitter on a real bus,
 compared with the notes' tables; and where a profile's name is accepted, which is everywhere."""
 
 import inspect
@@ -51,11 +51,11 @@ COLUMN = {
     "system.sampled": "-",
 }
 HEARD_IN = {"D": (FINANCIAL,), "S": (FINANCIAL, STANDARD), "M": (FINANCIAL, STANDARD, LIGHTWEIGHT)}
-HEARD_IN |= {"any": (FINANCIAL,), "-": HEARD_IN["M"]}  # those with heartbeat_events; whoever has the sampler
+HEARD_IN |= {"any": (FINANCIAL,), "-": HEARD_IN["M"]}  # those with heartbeat_events; any with the sampler
 
 
 class Ear:
-    """Hears every event of a bus."""
+    """Handles every event of a bus."""
 
     def __init__(self) -> None:
         self.bus = ws.Bus()
@@ -63,7 +63,7 @@ class Ear:
         self.bus.attach_many("ear", list(CATALOGUE), lambda event, *_: self.told.append(event))
 
     def leaves(self, emit: Emitter, name: str, metadata: Mapping[str, object]) -> bool:
-        """Whether the event comes out, once, of this emitter."""
+        """Whether this emitter emits the event, once."""
         self.told.clear()
         emit(PREFIX + name, {"system_time": 1, "duration": 1}, **metadata)
         assert self.told in ([], [PREFIX + name])
@@ -77,9 +77,9 @@ def _kinds(name: str) -> list[tuple[dict[str, object], bool]]:
     return [(metadata, True) for metadata in MAJOR[name]] + [(metadata, False) for metadata in MINOR[name]]
 
 
-def test_what_leaves_an_emitter_is_what_the_table_of_levels_and_toggles_says() -> None:
-    """All events, in each kind, under the three profiles at three levels with sixteen settings of the toggles: as told
-    by name, and as a hot path asks their slots."""
+def test_an_emitter_emits_what_the_table_of_levels_and_toggles_says() -> None:
+    """All events, in each kind, under the three profiles at three levels with sixteen settings of the toggles: as
+    emitted by name, and by slot as on a hot path."""
     ear = Ear()
     for profile in _variants():
         emit = Emitter(ear.bus, profile, "md-1")
@@ -92,7 +92,7 @@ def test_what_leaves_an_emitter_is_what_the_table_of_levels_and_toggles_says() -
 
 
 @pytest.mark.parametrize("name", COLUMN)
-def test_the_three_profiles_let_out_what_the_level_column_says(name: str) -> None:
+def test_the_three_profiles_emit_what_the_level_column_says(name: str) -> None:
     """Detailed events in financial, standard ones in two, minimal ones in all three; both kinds of those with two."""
     ear = Ear()
     major, _, minor = COLUMN[name].partition(" ")
@@ -109,7 +109,7 @@ def test_the_column_has_every_event() -> None:
     assert {name for name, levels in COLUMN.items() if " " in levels} == set(MAJOR)
 
 
-# Where a profile is taken
+# Where a profile is accepted
 
 
 def _alerts(profile: Any) -> Profile:
@@ -142,8 +142,8 @@ TAKERS: dict[str, Callable[[Any], Profile]] = {
 }
 
 
-def test_the_takers_are_all_that_the_front_door_has() -> None:
-    """Whatever has a parameter `profile`."""
+def test_every_callable_of_the_front_door_that_accepts_a_profile_is_listed() -> None:
+    """All with a parameter `profile`."""
     public = {name: getattr(ws, name) for name in ws.__all__} | {"alerts.Alerts": ws.alerts.Alerts}
     takers = {
         name
@@ -157,7 +157,7 @@ def test_the_takers_are_all_that_the_front_door_has() -> None:
 
 @pytest.mark.parametrize("taker", TAKERS)
 @pytest.mark.parametrize("profile", [FINANCIAL, STANDARD], ids=lambda profile: profile.name)
-def test_a_profile_is_taken_by_its_name_and_as_it_is(taker: str, profile: Profile) -> None:
+def test_a_profile_is_accepted_by_its_name_and_as_an_object(taker: str, profile: Profile) -> None:
     assert TAKERS[taker](profile.name) is profile
     assert TAKERS[taker](profile) is profile
     TAKERS[taker](profile.replace(name="own"))
@@ -172,7 +172,7 @@ def test_another_name_is_refused_at_once_with_the_known_ones(taker: str, wrong: 
         TAKERS[taker](wrong)
 
 
-def test_several_unknown_fields_are_told_by_the_first() -> None:
+def test_of_several_unknown_fields_the_first_is_named() -> None:
     """With the known ones; a known one beside it changes nothing."""
     with pytest.raises(
         ConfigurationError, match=r"^a profile has no 'levle'; it has: name, level, connection_events, "

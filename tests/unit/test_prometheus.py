@@ -1,4 +1,4 @@
-"""What Prometheus reads: names, types, labels and exact totals, told by prometheus_client's own parsers."""
+"""What Prometheus reads: names, types, labels and exact totals, read by prometheus_client's own parsers."""
 
 import gc
 import math
@@ -33,7 +33,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture
 def reporter(bus: ws.Bus) -> Iterator[ws.PrometheusReporter]:
-    """The guide's list on a bus of its own, without a server."""
+    """The guide's list on its own bus, without a server."""
     running = ws.PrometheusReporter(bus=bus).start(port=None)
     yield running
     running.stop()
@@ -55,7 +55,7 @@ def _samples(reporter: ws.PrometheusReporter) -> Samples:
 
 
 def _strictly(registry: CollectorRegistry) -> list[Metric]:
-    """The same as OpenMetrics, by its own parser, which takes less."""
+    """The same as OpenMetrics, by its own parser, which is stricter."""
     write: Any = openmetrics.generate_latest
     read: Any = strict_parser.text_string_to_metric_families
     return list(read(write(registry).decode()))
@@ -147,7 +147,7 @@ def test_every_value_is_counted_however_many_come_between_two_scrapes(bus: ws.Bu
     reporter = _counting(bus, *metrics)
     draw = random.Random(7)
     taken = list[int]()
-    for more in (1, 254, 1, 1, 9_999, 1_000):  # before, at and after the list of a row is full
+    for more in (1, 254, 1, 1, 9_999, 1_000):  # before, at and after the point at which the list of a row is full
         for _ in range(more):
             taken.append(draw.choice((100_000, 1_000_000, draw.randrange(5_000_000), draw.randrange(200_000_000))))
             bus.execute(RECEIVED, {"took": taken[-1]}, {})
@@ -161,7 +161,7 @@ def test_every_value_is_counted_however_many_come_between_two_scrapes(bus: ws.Bu
 
 
 def test_what_is_no_number_is_in_no_bucket(bus: ws.Bus) -> None:
-    """Counted as an occurrence; a missing or absurd measurement is no sample."""
+    """Counted as an occurrence; a missing or unusable measurement is no sample."""
     reporter = _counting(bus, ws.counter("c", RECEIVED), ws.distribution("d", RECEIVED, "size"))
     for given in (
         {"size": 3},
@@ -223,8 +223,9 @@ def test_totals_are_what_threads_emitted_while_others_scrape(bus: ws.Bus) -> Non
     assert told["s_count", frozenset()] == 8 * each
 
 
-def test_threads_that_come_and_go_leave_nothing_behind_although_nobody_reads(bus: ws.Bus) -> None:
-    """Their rows are brought home now and then; a Prometheus that is away costs no memory, and no count."""
+def test_threads_that_come_and_go_leave_nothing_behind_even_without_a_scrape(bus: ws.Bus) -> None:
+    """Their rows are folded from time to time; while Prometheus is unreachable memory does not grow, and no count is
+    lost."""
     reporter = _counting(bus, ws.distribution("d", RECEIVED, "size"))
     for _ in range(2_500):
         thread = threading.Thread(target=bus.execute, args=(RECEIVED, {"size": 4}, {}))
@@ -249,7 +250,7 @@ def test_threads_that_come_and_go_leave_nothing_behind_although_nobody_reads(bus
 def test_a_distribution_without_buckets_gets_those_of_its_unit(
     bus: ws.Bus, unit: Any, last: str, bounds: list[float]
 ) -> None:
-    """The unit stands in the name; a value just below each bound shows that it is there."""
+    """The unit is in the name; a value just below each bound shows that the bound exists."""
     metric = ws.distribution("app.took", RECEIVED, "took", unit=unit)
     reporter = _counting(bus, metric)
     for bound in bounds:
@@ -282,7 +283,7 @@ def test_a_name_that_ends_in_its_unit_or_in_total_keeps_it(bus: ws.Bus) -> None:
         assert {one.samples[0].name: (one.type, one.samples[0].value) for one in families} == expected
 
 
-def test_a_gauge_is_told_from_its_first_value_on(bus: ws.Bus) -> None:
+def test_a_gauge_is_shown_from_its_first_value_on(bus: ws.Bus) -> None:
     """No value is no sample; the last one stays, also that of a state."""
     up = [
         ws.gauge("up", event, value, ["client_id"], state=True)
@@ -332,7 +333,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("value", HOSTILE, ids=repr)
 def test_a_hostile_label_is_one_clean_label(bus: ws.Bus, reporter: ws.PrometheusReporter, value: object) -> None:
-    """As a tag of Datadog would be: no line of its own, nothing that has to be escaped, at most 200 characters."""
+    """As a tag of Datadog would be: no new line, nothing that has to be escaped, at most 200 characters."""
     bus.execute(RECEIVED, {"size": 1}, {"client_id": "md-1", "type": value})
     (family,) = (one for one in parse(reporter.render()) if one.name == "websockex_nova_message_received_count")
     (sample,) = family.samples
@@ -342,8 +343,8 @@ def test_a_hostile_label_is_one_clean_label(bus: ws.Bus, reporter: ws.Prometheus
     assert all(line.startswith(("#", "websockex_nova_")) for line in reporter.render().splitlines())
 
 
-def test_values_that_come_to_the_same_label_are_one_sample(bus: ws.Bus) -> None:
-    """None, nothing and what cleans to nothing; tags of two events in another order. Prometheus would refuse twins."""
+def test_values_that_become_the_same_label_are_one_sample(bus: ws.Bus) -> None:
+    """None, empty and what cleans to empty; tags of two events in another order. Prometheus would refuse duplicates."""
     metrics = [
         ws.counter("c", RECEIVED, ["client_id", "type"]),
         ws.counter("c", PROCESSED, ["type", "client_id"]),
@@ -364,7 +365,7 @@ def test_values_that_come_to_the_same_label_are_one_sample(bus: ws.Bus) -> None:
     assert _value(reporter, "g") in (1, 9)
 
 
-def test_a_tag_that_no_label_can_be_called_is_renamed(bus: ws.Bus) -> None:
+def test_a_tag_whose_name_is_no_label_is_renamed(bus: ws.Bus) -> None:
     reporter = _counting(bus, ws.counter("c", RECEIVED, {"shop.venue/mic-code": "venue"}))
     bus.execute(RECEIVED, {}, {"venue": "XETR"})
     assert _value(reporter, "c", {"shop_venue_mic_code": "XETR"}) == 1
@@ -385,8 +386,9 @@ def test_endless_labels_end_in_one_series_and_the_sums_stay_right(bus: ws.Bus) -
     assert _buckets(reporter, "d") == {"50.0": 51, "+Inf": 1_000}
 
 
-def test_what_is_idle_is_told_on_and_counts_on_from_there(bus: ws.Bus) -> None:
-    """The Datadog reporter lets idle series go; a total that was read stays. The rows of the idle give memory back."""
+def test_an_idle_series_stays_on_the_page_and_counts_on(bus: ws.Bus) -> None:
+    """The Datadog reporter forgets idle series; a total that was scraped stays. Rows of idle series free their
+    memory."""
     reporter = _counting(bus, ws.counter("c", RECEIVED, ["type"]), ws.sum_("s", RECEIVED, "size", ["type"]))
     store: Any = reporter._collector._store  # type: ignore[union-attr]
     for number in range(100):
@@ -404,7 +406,7 @@ def test_what_is_idle_is_told_on_and_counts_on_from_there(bus: ws.Bus) -> None:
 
 
 def test_two_reporters_on_one_bus_do_not_disturb_each_other(bus: ws.Bus) -> None:
-    """Each has its own totals, also beside one for Datadog; one that stops takes nothing along."""
+    """Each has its own totals, also beside one for Datadog; one that stops does not affect the other."""
     first, second = (_counting(bus, ws.counter("c", RECEIVED)) for _ in range(2))
     bus.execute(RECEIVED, {}, {})
     first.stop()
@@ -437,8 +439,8 @@ def test_nothing_is_counted_before_the_start_and_after_the_stop(bus: ws.Bus) -> 
     assert _value(reporter, "c") == 1
 
 
-def test_the_metrics_stand_in_a_given_registry_between_start_and_stop(bus: ws.Bus) -> None:
-    """Beside those of others; render tells its own alone."""
+def test_the_metrics_are_in_a_given_registry_between_start_and_stop(bus: ws.Bus) -> None:
+    """Beside those of others; render shows only its own."""
     registry = CollectorRegistry()
     Gauge("others", "of the application", registry=registry).set(3)
     reporter = ws.PrometheusReporter([ws.counter("c", RECEIVED)], bus=bus, registry=registry)

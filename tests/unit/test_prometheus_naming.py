@@ -119,7 +119,7 @@ def test_messages_that_only_sums_count_are_of_type_all(bus: ws.Bus) -> None:
 def test_only_a_client_that_counts_no_message_by_its_type_has_the_sum_at_0(
     bus: ws.Bus, by_type: bool | None, shown: float | None
 ) -> None:
-    """From its start on: a rise from there is seen. Of one that has not started nobody knows."""
+    """From its start on, so that a rise is seen. A client that has not started has no series."""
     reporter = ws.PrometheusReporter(bus=bus).start(port=None)
     told = {"client_id": "md-1", "started": by_type is not None}
     bus.execute(events.CLIENT_OPENED, {}, told if by_type is None else {**told, "by_type": by_type})
@@ -128,7 +128,8 @@ def test_only_a_client_that_counts_no_message_by_its_type_has_the_sum_at_0(
 
 
 def test_the_states_of_a_client_end_with_it(bus: ws.Bus) -> None:
-    """Its link is not down for ever; its counts stay, and states of others. One that begins again has its own again."""
+    """Its link is not down for ever; its counts stay, and states of others. A client that starts again has its states
+    again."""
     reporter = ws.PrometheusReporter(ws.prometheus_metrics(complete=True), bus=bus).start(port=None)
     up, started = "websockex_nova_connection_up", "websockex_nova_connection_started_count"
     for who in ("a", "b c"):

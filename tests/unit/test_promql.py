@@ -40,12 +40,12 @@ def _metrics(text: str) -> list[str]:
     ],
 )
 def test_the_metrics_are_those_that_are_selected(text: str, metrics: list[str]) -> None:
-    """Neither functions, nor labels, nor what stands in quotes, nor a variable of Grafana."""
+    """Neither functions, nor labels, nor quoted text, nor a variable of Grafana."""
     assert _metrics(text) == metrics
 
 
 def test_labels_are_those_of_the_grouping_around_and_of_the_matchers() -> None:
-    """`by` before or behind its arguments, and `on`; not `without`. A value is known if it is matched exactly."""
+    """`by` before or after its arguments, and `on`; not `without`. A value is known if it is matched exactly."""
     text = 'sum by (a) (sum(x{b="1", c!="2", d=~"3"}) by (e)) / on (f) sum without (g) (y)'
     assert read(text).selectors == (
         Selector("x", frozenset("aef"), (("b", "1"), ("c", None), ("d", None))),
@@ -70,7 +70,7 @@ def test_labels_are_those_of_the_grouping_around_and_of_the_matchers() -> None:
         ("max(a_sum / a_count)", ()),
     ],
 )
-def test_a_mean_that_is_averaged_is_told_by_its_metric(text: str, averaged: tuple[str, ...]) -> None:
+def test_a_mean_that_is_averaged_is_named_by_its_metric(text: str, averaged: tuple[str, ...]) -> None:
     """A sum over its own count, within an average; a sum over a sum is the mean of all."""
     assert read(text).averages == averaged
 
@@ -113,7 +113,7 @@ def test_the_guides_queries_are_read() -> None:
     ],
 )
 def test_what_is_no_promql_is_refused_in_one_sentence(text: str, what: str) -> None:
-    """It names what is wrong and begins the text; depth and length have an end."""
+    """It names what is wrong and quotes the beginning; depth and length are limited."""
     with pytest.raises(ConfigurationError) as refused:
         read(text)
     sentence = str(refused.value)

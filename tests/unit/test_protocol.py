@@ -70,7 +70,7 @@ class _Wrapping(JsonProtocol):
     ],
 )
 def test_the_text_decoder_is_decode_of_strictly_decoded_text(protocol: Protocol, message: object) -> None:
-    """Whichever short way it takes, an overridden decode is called, and bytes that are no UTF-8 are an error."""
+    """On every short path an overridden decode is called, and bytes that are no UTF-8 are an error."""
     decode = protocol.text_decoder()
     assert decode('"\u00fc"'.encode()) == message
     for payload in (b'"\xff"', '"a"'.encode("utf-16"), b'"\xed\xa0\x80"'):
@@ -89,8 +89,8 @@ class _LatinJson(JsonProtocol):
 
 
 @pytest.mark.parametrize(("protocol", "message"), [(_Latin(), '"\u00b0"'), (_LatinJson(), "\u00b0")])
-def test_a_decode_that_can_read_text_that_is_no_utf_8_is_given_its_bytes(protocol: Protocol, message: object) -> None:
-    """Text that is UTF-8 comes to it as text."""
+def test_a_decode_that_can_read_text_that_is_no_utf_8_gets_its_bytes(protocol: Protocol, message: object) -> None:
+    """Text that is UTF-8 is passed to it as text."""
     decode = protocol.text_decoder()
     assert decode(b'"\xb0"') == message
     assert decode('"\u00b0"'.encode()) == message
@@ -120,7 +120,7 @@ def test_text_that_is_no_utf_8_is_decoded_as_text_errors_says(protocol: Protocol
 
 
 def test_an_unknown_way_of_decoding_is_refused_where_it_is_written() -> None:
-    """With the ways there are; one in the body of a class when a client takes the protocol."""
+    """With the known ways; one in the body of a class when the protocol is passed to a client."""
     with pytest.raises(ConfigurationError, match=r"text_errors is 'lenient'.*strict, replace"):
         JsonProtocol(text_errors="lenient")
 
@@ -167,14 +167,14 @@ def test_an_unknown_way_of_decoding_is_refused_where_it_is_written() -> None:
         (memoryview(b""), "binary"),
     ],
 )
-def test_a_json_message_is_called_by_the_table(message: object, kind: str) -> None:
+def test_a_json_message_gets_its_type_by_the_table(message: object, kind: str) -> None:
     """A reply first, then the first string among the seven fields, then the shape."""
     assert JsonProtocol().message_type(message) == kind
 
 
 @given(_json)
 def test_every_json_value_has_a_type(message: object) -> None:
-    """Whatever a server sends, naming it never raises."""
+    """For any message of a server, naming it never raises."""
     assert isinstance(JsonProtocol().message_type(message), str)
 
 
@@ -195,7 +195,7 @@ def test_bytes_are_no_json() -> None:
 
 
 @pytest.mark.parametrize("message", [math.nan, math.inf, {"a": -math.inf}, {1, 2}, object()])
-def test_what_json_cannot_say_is_refused(message: object) -> None:
+def test_what_json_cannot_write_is_refused(message: object) -> None:
     """NaN and infinity are not written as words that other readers refuse."""
     with pytest.raises((TypeError, ValueError)):
         JsonProtocol().encode(message)

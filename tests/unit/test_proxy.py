@@ -1,4 +1,4 @@
-"""HTTP proxies: which one stands before a server, and the CONNECT through it, byte for byte."""
+"""HTTP proxies: which one is used for a server, and the CONNECT through it, byte for byte."""
 
 import os
 import socket
@@ -37,14 +37,14 @@ def test_a_proxy_is_host_port_and_credentials(url: str, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "x"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
-    """None is left out in silence, for the scheme's own to take its place."""
+def test_an_unusable_port_is_refused(port: str) -> None:
+    """None is silently replaced by the scheme's default."""
     with pytest.raises(ConfigurationError, match=r"^proxy is .*; allowed: None, 'env', or http://"):
         parse_proxy(f"http://proxy.example:{port}")
 
 
 def test_credentials_are_in_no_text() -> None:
-    """Neither in the repr nor in the error for a URL that is none."""
+    """Neither in the repr nor in the error for an unusable URL."""
     assert _BASIC not in repr(parse_proxy(f"http://me:{SECRET}@proxy.example"))
     with pytest.raises(ConfigurationError) as caught:
         parse_proxy(f"ftp://me:{SECRET}@proxy.example:3128/?key={SECRET}")
@@ -65,7 +65,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_none_is_direct(environment: pytest.MonkeyPatch) -> None:
-    """Whatever the environment says."""
+    """Even if the environment names a proxy."""
     environment.setenv("http_proxy", "http://env.example:1")
     environment.setenv("https_proxy", "http://env.example:1")
     assert choose(None, "feed.example", 443, secure=False) is None
@@ -106,7 +106,7 @@ def test_a_url_is_used_for_every_host(environment: pytest.MonkeyPatch) -> None:
         ({"ALL_PROXY": "http://a.example:1", "https_proxy": "http://s.example:1"}, "feed.example", False, "a.example"),
     ],
 )
-def test_the_environment_is_asked_when_told_to(
+def test_the_environment_is_read_only_on_request(
     environment: pytest.MonkeyPatch, variables: dict[str, str], host: str, secure: bool, expected: str | None
 ) -> None:
     """wss:// goes by https_proxy, ws:// by http_proxy, either by all_proxy, and no_proxy takes hosts out."""
@@ -120,7 +120,7 @@ def test_the_environment_is_asked_when_told_to(
 
 
 class _ScriptedDial:
-    """Stands for a Dial: what the proxy says comes in the given pieces."""
+    """Stands for a Dial: the proxy's answer comes in the given pieces."""
 
     def __init__(self, pieces: list[bytes | OSError]) -> None:
         self.pieces = pieces
@@ -246,7 +246,7 @@ def test_a_proxy_of_all_proxy_names_that_variable(environment: pytest.MonkeyPatc
     assert str(choose("env", "feed.example", 443, secure=True)) == "the proxy p.example port 1 (from ALL_PROXY)"
 
 
-def test_a_variable_that_is_no_proxy_is_named(environment: pytest.MonkeyPatch) -> None:
+def test_a_variable_with_an_unusable_proxy_is_named(environment: pytest.MonkeyPatch) -> None:
     """Without its credentials; the dial fails, as the variable may change."""
     environment.setenv("http_proxy", f"ftp://me:{SECRET}@p.example:1")
     with pytest.raises(ConnectionFailed) as caught:
@@ -267,7 +267,7 @@ def test_an_endless_answer_is_bounded() -> None:
 
 
 def test_a_broken_proxy_connection_is_the_proxys_fault() -> None:
-    """Foreign errors become ours, those of the dial stay what they are."""
+    """Other errors become ours, those of the dial stay what they are."""
     dial = _ScriptedDial([ConnectionResetError("reset")])
     with pytest.raises(ConnectionFailed) as caught:
         _through(dial)

@@ -1,4 +1,5 @@
-"""--push against a stand-in for Datadog's API: what is created, updated, left alone, and what is told when it fails."""
+"""--push against a stand-in for Datadog's API: what is created, updated, left alone, and what is printed when it
+fails."""
 
 import itertools
 import json
@@ -22,7 +23,7 @@ MONITORS = 17
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[DatadogApi]:
-    """One that runs, and is what the environment names."""
+    """A running stand-in, which the environment names."""
     for name in ("DD_SITE", "DATADOG_API_KEY", "DATADOG_APP_KEY"):
         monkeypatch.delenv(name, raising=False)
     with DatadogApi().running() as api:
@@ -33,7 +34,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[DatadogApi]:
 
 
 class Run:
-    """One command line: its status, and what it told."""
+    """One command line: its status, and what it printed."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
         try:
@@ -44,7 +45,7 @@ class Run:
 
     @property
     def words(self) -> list[str]:
-        """The first word of each line that tells of an object."""
+        """The first word of each line that names an object."""
         return re.findall(r"^(?:would be )?(\w+) +(?:dashboard|metadata|monitor|slo) ", self.out, re.MULTILINE)
 
 
@@ -54,7 +55,7 @@ def _only(objects: dict[str, Any]) -> Any:
 
 
 def test_a_board_is_created_marked_and_then_known(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """What Datadog adds to it is no change: a second push writes nothing."""
+    """Keys that Datadog adds are no change: a second push writes nothing."""
     first = Run(capsys, "dashboards", "datadog", "--push")
     assert (first.status, first.words, first.err) == (0, ["created"], "")
     made = _only(api.objects["dashboard"])
@@ -65,7 +66,7 @@ def test_a_board_is_created_marked_and_then_known(api: DatadogApi, capsys: pytes
     assert (second.status, second.words, api.writes) == (0, ["unchanged"], [])
 
 
-def test_percentiles_are_told_and_never_switched_on(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+def test_percentiles_are_explained_and_never_switched_on(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
     """The place, the price, and the metrics; nothing but the board is written."""
     out = Run(capsys, "dashboards", "datadog", "--push").out
     assert "Metrics > Summary" in out
@@ -74,7 +75,7 @@ def test_percentiles_are_told_and_never_switched_on(api: DatadogApi, capsys: pyt
     assert api.writes == ["POST dashboard"]
 
 
-def test_all_go_in_an_order_in_which_each_finds_what_it_needs(
+def test_all_are_sent_in_an_order_in_which_each_finds_what_it_needs(
     api: DatadogApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Metadata, monitors, SLOs, the board."""
@@ -89,8 +90,10 @@ def test_all_go_in_an_order_in_which_each_finds_what_it_needs(
     assert (again.status, set(again.words), api.writes) == (0, {"unchanged"}, [])
 
 
-def test_a_metric_that_datadog_has_not_seen_is_for_later(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """The others are described; later it is, too."""
+def test_a_metric_that_datadog_has_not_seen_is_left_for_later(
+    api: DatadogApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are described at once, this one by a later push."""
     late = "websocket.auth.failed"
     api.seen(*(name for name in metadata(FINANCIAL) if name != late))
     run = Run(capsys, "metadata", "--push")
@@ -128,10 +131,10 @@ def test_a_metric_that_datadog_has_not_seen_is_for_later(api: DatadogApi, capsys
         (["monitors"], "monitor", lambda one: one["tags"].append("team:x"), "tags"),
     ],
 )
-def test_what_somebody_else_changed_is_named_and_left_alone(
+def test_what_was_edited_in_datadog_is_named_and_left_alone(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], command: list[str], kind: str, edit: Any, named: str
 ) -> None:
-    """Until it is forced; the other objects are dealt with all the same."""
+    """Until it is forced; the other objects are still pushed."""
     Run(capsys, *command, "--push")
     edited = next(iter(api.objects[kind].values()))
     edit(edited)
@@ -147,8 +150,8 @@ def test_what_somebody_else_changed_is_named_and_left_alone(
     assert set(Run(capsys, *command, "--push").words) == {"unchanged"}
 
 
-def test_a_description_of_somebody_else_is_theirs(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """Metadata has no mark, so whatever stands there and is not ours counts as an edit."""
+def test_a_description_that_is_not_ours_is_left_alone(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Metadata has no mark, so any text that is not ours counts as an edit."""
     api.seen(*metadata(FINANCIAL))
     api.metrics["websocket.error.occurred"]["description"] = "Our errors"
     run = Run(capsys, "metadata", "--push")
@@ -158,7 +161,7 @@ def test_a_description_of_somebody_else_is_theirs(api: DatadogApi, capsys: pytes
     assert api.metrics["websocket.error.occurred"]["description"].startswith("Occurrences of")
 
 
-def test_another_version_updates_what_nobody_changed(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_version_updates_what_was_not_edited(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
     """The mark has the hash of what was sent: an older board of ours is replaced, an edited one is not."""
     from wsnova_statsd.dashboards.datadog import board
     from wsnova_statsd.dashboards.marks import marked
@@ -177,8 +180,8 @@ def test_another_version_updates_what_nobody_changed(api: DatadogApi, capsys: py
     assert "or made by another version: widgets[0].definition.title, widgets[1].definition.title, " in run.out
 
 
-def test_no_answer_is_waited_for_a_while_and_told(api: DatadogApi) -> None:
-    """With what was asked; the next request is made all the same."""
+def test_a_missing_answer_is_reported_after_a_timeout(api: DatadogApi) -> None:
+    """With the request; the next request is still made."""
     api.seen("websocket.connection.up")
     asked = Api(timeout=0.2)
     api.fail("hang", "GET", "metrics")
@@ -188,8 +191,8 @@ def test_no_answer_is_waited_for_a_while_and_told(api: DatadogApi) -> None:
     assert asked.metadata("websocket.connection.up") is not None
 
 
-def test_only_a_metric_that_is_not_there_is_for_later(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever else Datadog answers is a failure."""
+def test_only_an_unknown_metric_is_left_for_later(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Any other answer of Datadog is a failure."""
     api.fail(403, "GET", "metrics")
     run = Run(capsys, "metadata", "--push")
     assert (run.status, run.words) == (1, [])
@@ -197,7 +200,7 @@ def test_only_a_metric_that_is_not_there_is_for_later(api: DatadogApi, capsys: p
 
 
 def test_two_objects_with_one_mark_are_both_named(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """Which of them is ours nobody knows: neither is touched, forced or not."""
+    """It is unknown which of them is ours: neither is touched, forced or not."""
     Run(capsys, "dashboards", "datadog", "--push")
     copy = dict(_only(api.objects["dashboard"]), title="A copy", id="abc-999-xyz")
     api.objects["dashboard"]["abc-999-xyz"] = copy
@@ -208,7 +211,7 @@ def test_two_objects_with_one_mark_are_both_named(api: DatadogApi, capsys: pytes
 
 
 def test_a_title_that_is_taken_is_no_board_of_ours(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """One without a mark: it is named, and no second one of that title made."""
+    """A board without a mark: it is named, and no second one with that title is made."""
     Run(capsys, "dashboards", "datadog", "--push")
     _only(api.objects["dashboard"])["description"] = "A board"
     run = Run(capsys, "dashboards", "datadog", "--push")
@@ -216,10 +219,10 @@ def test_a_title_that_is_taken_is_no_board_of_ours(api: DatadogApi, capsys: pyte
     assert "which is not ours" in run.out
 
 
-def test_profiles_namespaces_and_envs_have_objects_of_their_own(
+def test_profiles_namespaces_and_envs_have_separate_objects(
     api: DatadogApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A second profile does not take the place of the first; a namespace may have the name of an env."""
+    """A second profile does not replace the first; a namespace may have the name of an env."""
     standard = ["--profile", "standard"]
     for more in ([], standard, [*standard, "--namespace", "Feeds"], [*standard, "--env", "feeds"]):
         assert Run(capsys, "slos", "--push", *more).words == ["created"] * 2
@@ -237,7 +240,7 @@ def test_a_dry_run_writes_nothing(api: DatadogApi, capsys: pytest.CaptureFixture
 
 
 def test_every_page_of_a_list_is_read(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ours are found behind two hundred of somebody else's, in each kind."""
+    """Ours are found after two hundred others, in each kind."""
     for number in range(220):
         api.answer("POST", "monitor", {}, {"name": f"m{number}", "type": "rum alert", "options": {}, "tags": []})
         api.answer("POST", "slo", {}, {"name": f"s{number}", "thresholds": [], "tags": []})
@@ -262,10 +265,10 @@ def test_every_page_of_a_list_is_read(api: DatadogApi, capsys: pytest.CaptureFix
         ('{"data": [{}]}', r"the answer to POST .*/slo is not one of Datadog's: {'data': \[{}\]}; check DD_SITE"),
     ],
 )
-def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_completes_it(
+def test_a_push_that_fails_halfway_says_how_far_it_came_and_a_second_one_completes_it(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], how: int | str, told: str
 ) -> None:
-    """One sentence, status 1; what was done is told before, and not done again."""
+    """One sentence, status 1; what was done is printed before, and not done again."""
     api.fail(how, "POST", "slo", after=1)
     run = Run(capsys, "dashboards", "datadog", "--all", "--push")
     assert run.status == 1
@@ -279,7 +282,7 @@ def test_a_push_that_fails_in_the_midst_says_how_far_it_came_and_a_second_one_co
     assert (again.status, again.words.count("unchanged"), again.words.count("created")) == (0, MONITORS + 1, 2)
 
 
-_ODD = ("", "null", "[null]", "7", '"a"')  # for whatever is asked
+_ODD = ("", "null", "[null]", "7", '"a"')  # for any request
 
 
 @pytest.mark.parametrize(
@@ -294,7 +297,7 @@ _ODD = ("", "null", "[null]", "7", '"a"')  # for whatever is asked
 def test_an_answer_that_is_not_one_of_datadogs_is_one_sentence(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], command: str, kind: str, body: str
 ) -> None:
-    """Another program may stand where the API is looked for: nothing is taken for an empty list, or for done."""
+    """Another program may answer at the API's address: its answer counts neither as an empty list nor as success."""
     api.fail(body, "GET", kind)
     run = Run(capsys, *command.split(), "--push")
     assert (run.status, run.out, api.writes) == (1, "", [])
@@ -321,7 +324,7 @@ def test_a_push_that_is_interrupted_says_how_far_it_came(api: DatadogApi, capsys
     assert Run(capsys, "slos", "--push").words == ["unchanged", "created"]
 
 
-def test_what_was_made_though_its_answer_was_lost_is_not_made_again(
+def test_an_object_that_was_made_although_its_answer_was_lost_is_not_made_again(
     api: DatadogApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The push says that it got no answer; the next one finds the object by its mark."""
@@ -335,10 +338,10 @@ def test_what_was_made_though_its_answer_was_lost_is_not_made_again(
 
 
 @pytest.mark.parametrize(("method", "kind"), [("PUT", "metrics"), ("POST", "monitor"), ("POST", "slo")])
-def test_a_document_that_datadog_does_not_take_holds_nothing_else_up(
+def test_a_document_that_datadog_refuses_delays_nothing_else(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], method: str, kind: str
 ) -> None:
-    """It is named with Datadog's reason, the others are sent, and the status is 1: no second try would help."""
+    """It is named with Datadog's reason, the others are sent, and the status is 1: a second try would not help."""
     api.seen(*metadata(FINANCIAL))
     numbers = itertools.count()
     api.fails = lambda *asked: 400 if asked == (method, kind) and next(numbers) == 1 else None
@@ -361,17 +364,17 @@ def test_a_document_that_datadog_does_not_take_holds_nothing_else_up(
 def test_a_missing_key_is_bad_input(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    """Before anything is asked."""
+    """Before any request."""
     monkeypatch.setenv(missing, "")
     run = Run(capsys, "monitors", "--push")
     assert (run.status, run.out, api.requests) == (2, "", [])
     assert re.fullmatch(rf"wsnova-statsd monitors: {missing} not set; .*\n", run.err)
 
 
-def test_a_wrong_key_is_told_and_never_shown(
+def test_a_wrong_key_is_reported_and_never_shown(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """403, with what both keys need."""
+    """403, with the permissions that both keys need."""
     monkeypatch.setenv("DD_APP_KEY", "another-key-of-mine")
     run = Run(capsys, "monitors", "--push")
     assert run.status == 1
@@ -382,10 +385,10 @@ def test_a_wrong_key_is_told_and_never_shown(
 
 
 @pytest.mark.parametrize("key", ["SECRET\nMORE", "SECRET\rMORE", "SECRETЮ", "SECRET MORE", "SECRET\x7f"])
-def test_a_key_that_is_none_is_bad_input_and_never_shown(
+def test_an_unusable_key_is_bad_input_and_never_shown(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    """What a header does not take would be told by the error of the library that refuses it."""
+    """The error of the library that refuses it as a header would show it."""
     monkeypatch.setenv("DD_APP_KEY", key)
     run = Run(capsys, "monitors", "--push")
     assert (run.status, run.out, api.requests) == (2, "", [])
@@ -395,7 +398,7 @@ def test_a_key_that_is_none_is_bad_input_and_never_shown(
 def test_a_password_in_the_url_of_the_api_is_never_shown(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused, as the URL stands in each error."""
+    """It is refused, as every error shows the URL."""
     monkeypatch.setenv("DATADOG_HOST", "http://ops:hunter2@proxy.example/dd")
     run = Run(capsys, "monitors", "--push")
     assert (run.status, run.out) == (2, "")
@@ -406,7 +409,7 @@ def test_a_password_in_the_url_of_the_api_is_never_shown(
 def test_a_site_that_does_not_exist(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One sentence with the name that was asked for, status 1."""
+    """One sentence with the name that was looked up, status 1."""
     monkeypatch.delenv("DATADOG_HOST")
     monkeypatch.setenv("DD_SITE", "nowhere.invalid")
     run = Run(capsys, "slos", "--push")
@@ -436,7 +439,7 @@ def test_the_host_that_is_named_wins_over_the_site(
         ),
     ],
 )
-def test_a_site_that_is_none_is_bad_input(
+def test_an_unusable_site_is_bad_input(
     api: DatadogApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     """The variable, what it holds, and what is allowed."""
@@ -448,7 +451,7 @@ def test_a_site_that_is_none_is_bad_input(
 
 
 def test_force_alone_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
-    """It would do nothing."""
+    """It would have no effect."""
     run = Run(capsys, "slos", "--force")
     assert (run.status, run.out) == (2, "")
     assert "--force is given without --push" in run.err

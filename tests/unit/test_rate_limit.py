@@ -1,4 +1,4 @@
-"""The token bucket: exact rates on a clock that only moves when told, places kept in order, nothing taken in vain."""
+"""The token bucket: exact rates on a fake clock, places kept in order, no token wasted."""
 
 import sys
 import threading
@@ -19,15 +19,15 @@ def test_a_burst_goes_at_once_and_the_next_waits_its_share() -> None:
     assert [bucket.take(clock()) for _ in range(4)] == [0.0, 0.0, 0.0, 0.25]
 
 
-def test_every_waiting_sender_has_a_place_of_its_own() -> None:
-    """Ten who ask at one moment are spread over the seconds to come, in their order."""
+def test_every_waiting_sender_has_its_own_place() -> None:
+    """Ten senders at one moment are spread over the coming seconds, in their order."""
     clock = FakeClock()
     bucket = TokenBucket(ws.RateLimit(2), clock())
     assert [bucket.take(clock()) for _ in range(10)] == [place / 2 for place in range(10)]
 
 
 def test_the_rate_is_exact_over_a_long_time() -> None:
-    """A sender that waits as long as it is told sends 1,000 messages in the time of 999 pauses."""
+    """A sender that waits for the returned pause sends 1,000 messages in the time of 999 pauses."""
     clock = FakeClock()
     bucket = TokenBucket(ws.RateLimit(8), clock())
     for _ in range(1_000):
@@ -44,7 +44,7 @@ def test_an_idle_client_saves_no_more_than_its_burst() -> None:
 
 
 def test_a_refused_send_takes_nothing() -> None:
-    """With wait=False the pause stays the same however often one asks, and the token is there after it."""
+    """With wait=False the pause stays the same for any number of calls, and the token is there after it."""
     clock = FakeClock()
     bucket = TokenBucket(ws.RateLimit(4, wait=False), clock())
     assert bucket.take(clock()) == 0.0
@@ -53,8 +53,8 @@ def test_a_refused_send_takes_nothing() -> None:
     assert bucket.take(clock()) == 0.0
 
 
-def test_a_token_that_was_not_used_is_the_next_ones() -> None:
-    """Who gives back leaves the place to those behind."""
+def test_a_token_that_was_not_used_goes_to_the_next_sender() -> None:
+    """A token that is given back moves the later senders forward."""
     clock = FakeClock()
     bucket = TokenBucket(ws.RateLimit(1), clock())
     assert [bucket.take(clock()), bucket.take(clock())] == [0.0, 1.0]
@@ -63,7 +63,7 @@ def test_a_token_that_was_not_used_is_the_next_ones() -> None:
 
 
 def test_readings_of_the_clock_may_arrive_out_of_order() -> None:
-    """Two threads that read the clock and then meet at the lock change nothing in the sum."""
+    """Two threads that read the clock and then compete for the lock do not change the sum."""
     bucket = TokenBucket(ws.RateLimit(1, burst=2), 10.0)
     assert [bucket.take(12.0), bucket.take(11.0), bucket.take(12.0)] == [0.0, 1.0, 1.0]
 
@@ -85,7 +85,7 @@ def test_many_threads_get_as_many_places() -> None:
 
 
 @pytest.mark.parametrize("rate", [0, -1, True, "5", None, float("nan"), float("inf")])
-def test_a_rate_that_is_none_is_refused_where_it_is_written(rate: Any) -> None:
+def test_an_unusable_rate_is_refused_where_it_is_written(rate: Any) -> None:
     """Only a positive, finite number is a rate."""
     with pytest.raises(ws.errors.ConfigurationError, match="per_second"):
         ws.RateLimit(rate)
@@ -93,18 +93,18 @@ def test_a_rate_that_is_none_is_refused_where_it_is_written(rate: Any) -> None:
 
 @pytest.mark.parametrize("options", [{"burst": 0}, {"burst": 1.5}, {"burst": True}, {"wait": "no"}])
 def test_a_burst_is_a_whole_number_and_wait_a_boolean(options: dict[str, Any]) -> None:
-    """What else is given is named in the error."""
+    """The error names any other value."""
     with pytest.raises(ws.errors.ConfigurationError, match=next(iter(options))):
         ws.RateLimit(1, **options)
 
 
-def test_a_client_takes_nothing_else_for_a_rate_limit() -> None:
+def test_a_client_accepts_only_a_rate_limit_object() -> None:
     """A bare number says neither burst nor unit."""
     with pytest.raises(ws.errors.ConfigurationError, match="rate_limit"):
         ws.Client("ws://localhost", rate_limit=5)  # type: ignore[arg-type]
 
 
-def test_a_signals_handler_may_send_in_the_midst_of_a_send() -> None:
+def test_a_signals_handler_may_send_during_a_send() -> None:
     """It takes a token at every line of `take`: nothing hangs, and each token is taken once."""
     clock = FakeClock()
     bucket = TokenBucket(ws.RateLimit(1, burst=100), clock())

@@ -7,7 +7,7 @@ from wsnova_statsd.link.read_buffers import FLOOD, ReadBuffers
 
 
 def _both(buffers: ReadBuffers) -> tuple[mmap.mmap, mmap.mmap]:
-    """All that there are."""
+    """All existing buffers."""
     one, other = buffers.take(), buffers.take()
     assert one is not None
     assert other is not None
@@ -17,7 +17,7 @@ def _both(buffers: ReadBuffers) -> tuple[mmap.mmap, mmap.mmap]:
 
 
 def test_no_more_are_made_than_threads_read_at_the_same_time() -> None:
-    """Whoever finds none reads into bytes of its own."""
+    """A reader without a buffer reads into its own bytes."""
     buffers = ReadBuffers()
     held = _both(buffers)
     assert buffers.take() is None
@@ -26,7 +26,7 @@ def test_no_more_are_made_than_threads_read_at_the_same_time() -> None:
     assert buffers.take() is None
 
 
-def test_a_lent_buffer_is_free_again_when_nobody_has_the_view_of_it() -> None:
+def test_a_lent_buffer_is_free_again_when_its_view_is_gone() -> None:
     """Not before: what was read stays as it is until then."""
     buffers = ReadBuffers()
     one, _other = _both(buffers)
@@ -51,7 +51,7 @@ def test_a_buffer_that_was_neither_lent_nor_given_back_is_replaced() -> None:
 
 
 def test_a_forked_child_has_buffers_of_its_own() -> None:
-    """Those of the parent may be in the hands of a thread that is not there."""
+    """A thread that does not exist in the child may have held the parent's."""
     buffers = ReadBuffers()
     held = _both(buffers)
     buffers.after_fork()

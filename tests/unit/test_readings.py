@@ -1,4 +1,4 @@
-"""Readings: what a store gained since the last look, beside who ships it."""
+"""Readings: what a store gained since the last reading, independent of a reporter that ships it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ METRICS = [
 
 
 class _Bench:
-    """A store, what writes into it, and a look at it."""
+    """A store, what writes into it, and a reading of it."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -30,14 +30,14 @@ class _Bench:
         return {(one.name, *one.tags): one for one in self.readings.take(**how)}
 
     def ship(self) -> None:
-        """As a reporter whose Agent takes all."""
+        """As a reporter whose Agent accepts all."""
         for one in self.store.fold():
             one.delivered, one.batches, one.fresh = one.total, [], False
 
 
 @pytest.mark.parametrize("shipped", [False, True])
-def test_a_count_is_what_came_since_the_last_look(shipped: bool) -> None:
-    """Whether somebody ships it in between or not; what gained nothing is left out."""
+def test_a_count_is_what_came_since_the_last_reading(shipped: bool) -> None:
+    """Whether or not it is shipped in between; what gained nothing is left out."""
     bench = _Bench()
     bench.writers.counter.write("orders", 3, ("venue:a",))
     bench.writers.counter.write("orders", 1, ("venue:b",))
@@ -53,7 +53,7 @@ def test_a_count_is_what_came_since_the_last_look(shipped: bool) -> None:
 
 
 def test_the_whole_is_everything_from_the_start() -> None:
-    """However often it was looked at before."""
+    """However often it was read before."""
     bench = _Bench()
     for value in (1.0, 3.0):
         bench.writers.counter.write("orders", 2, ())
@@ -66,7 +66,7 @@ def test_the_whole_is_everything_from_the_start() -> None:
     assert (figures.n, figures.mean, figures.max) == (2, 2.0, 3.0)
 
 
-def test_a_gauge_is_told_when_it_has_another_value() -> None:
+def test_a_gauge_is_read_when_it_has_another_value() -> None:
     """Also one that is written again and again."""
     bench = _Bench()
     bench.writers.gauge.write("open", 7, ())
@@ -91,8 +91,8 @@ def test_a_gauge_and_the_distribution_of_its_values_are_one_row() -> None:
     assert (row.figures.mean, row.figures.max) == (3.0, 4.0)
 
 
-def test_samples_are_those_since_the_last_look_though_they_wait_to_be_shipped() -> None:
-    """A reporter whose Agent is away keeps them; they are not told twice."""
+def test_samples_are_those_since_the_last_reading_even_if_they_wait_to_be_shipped() -> None:
+    """A reporter whose Agent is unreachable keeps them; they are not read twice."""
     bench = _Bench()
     bench.writers.timing.write("took", 5.0, ())
     bench.take()
@@ -103,7 +103,7 @@ def test_samples_are_those_since_the_last_look_though_they_wait_to_be_shipped() 
 
 
 def test_series_from_before_are_read_too() -> None:
-    """Their counts at once; their samples from the first look on."""
+    """Their counts at once; their samples from the first reading on."""
     store = Store()
     writers = Writers(store, strict=True, prefix="")
     writers.counter.write("orders", 3, ())
@@ -117,7 +117,7 @@ def test_series_from_before_are_read_too() -> None:
     assert row.figures.max == 9.0
 
 
-def test_a_name_tells_the_unit_where_no_definition_does() -> None:
+def test_a_name_gives_the_unit_if_no_definition_does() -> None:
     bench = _Bench()
     for name in ("cache.bytes", "message.size", "wait.seconds", "orders"):
         bench.writers.counter.write(name, 1, ())

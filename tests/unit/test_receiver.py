@@ -1,5 +1,5 @@
-"""Handing out messages: order, turns and sums, whether somebody hears of single messages or nobody does. The link is a
-script; what a run is of is said there."""
+"""Delivering messages: order, turns and sums, with and without a handler of single messages. The link is a
+script, which defines what a run is."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def _use(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=[SUMS, EACH], ids=["in bulk", "one by one"])
 def heard(request: pytest.FixtureRequest) -> Sequence[str]:
-    """Nobody, or somebody, hears of single messages."""
+    """Without, or with, a handler of single messages."""
     return request.param  # type: ignore[no-any-return]
 
 
@@ -66,7 +66,7 @@ def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[
 
 
 def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it did not come to is the first of the next one, in order, and is handed out once."""
+    """Messages that it did not reach come first in the next turn, in order, and are delivered once."""
     clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
     link = RunLink([run_of(*range(50)), run_of(*range(50, 60))])
@@ -89,7 +89,7 @@ def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatc
 
 
 def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> None:
-    """`break` at any message; the one whose body was left counts."""
+    """`break` at any message; the message whose body was left counts."""
     link = RunLink([run_of(*range(40))])
     client = Receiving(link, heard=heard)
     got: list[int] = []
@@ -107,7 +107,7 @@ def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> N
     assert got == [*range(40)]
 
 
-def test_a_handler_that_listens_anew_hears_of_the_next_message() -> None:
+def test_a_newly_attached_handler_gets_the_next_message() -> None:
     """The run ends there: what follows is emitted one by one, and nothing is lost."""
     link, heard = RunLink([run_of(*range(30))]), list[int]()
     got: list[int] = []
@@ -125,7 +125,7 @@ def test_a_handler_that_listens_anew_hears_of_the_next_message() -> None:
     assert heard == [*range(10, 30)]
 
 
-def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
+def test_a_link_that_is_gone_delivers_nothing(heard: Sequence[str]) -> None:
     """A handler that closes the client gets no more messages."""
     link = RunLink([run_of(*range(30))])
     got: list[int] = []
@@ -143,8 +143,9 @@ def test_a_link_that_is_gone_hands_out_nothing(heard: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("what", ["closes", "attaches"])
-def test_nobody_needs_to_listen_for_a_run_to_end(what: str) -> None:
-    """Without any handler of an event it ends with the message whose handler closes the client, or attaches one."""
+def test_a_run_ends_even_without_a_handler(what: str) -> None:
+    """Without any handler of an event it ends with the message whose callback closes the client, or attaches a
+    handler."""
     link = RunLink([run_of(*range(100))])
     got: list[int] = []
 
@@ -162,8 +163,8 @@ def test_nobody_needs_to_listen_for_a_run_to_end(what: str) -> None:
     assert [int(payload) for _, payload, _ in link.inbox] == [*range(40, 100)]
 
 
-def test_one_message_is_handed_out_without_being_timed() -> None:
-    """As `receive` wants it; a message that cannot be decoded is none."""
+def test_one_message_is_delivered_without_being_timed() -> None:
+    """For `receive`; a message that cannot be decoded is skipped."""
     link = RunLink([])
     link.inbox.extend([(TEXT, b"{", 1), (TEXT, b"1", 1), (TEXT, b"2", 1)])
     client = Receiving(link)
@@ -178,7 +179,7 @@ def test_one_message_is_handed_out_without_being_timed() -> None:
 
 
 def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> None:
-    """One error of type handler; what ends the client goes out, and the rest is kept."""
+    """One error of type handler; an exception that ends the client is raised, and the rest is kept."""
     link = RunLink([run_of(*range(40))])
     got: list[int] = []
 
@@ -199,7 +200,7 @@ def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> N
     assert [int(payload) for _, payload, _ in link.inbox] == [*range(31, 40)]
 
 
-def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(heard: Sequence[str]) -> None:
+def test_nothing_after_a_text_that_is_no_utf_8_is_delivered(heard: Sequence[str]) -> None:
     """In one run, or in the inbox with it: the link is ended, and with it what followed."""
     run = run_of(*range(20))
     run[1].insert(12, b"\xff")
@@ -211,7 +212,7 @@ def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(heard: Sequence[st
 
 
 def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]) -> None:
-    """A KeyboardInterrupt out of a decoder: its message and all behind it are still there."""
+    """A KeyboardInterrupt out of a decoder: its message and all after it are still there."""
 
     class Interrupted(ws.JsonProtocol):
         interrupted = False
@@ -239,9 +240,9 @@ def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]
 # Answers
 
 
-def test_an_answer_that_came_with_a_run_is_not_handed_out_as_a_message() -> None:
-    """Another thread asks, and its answer is read, between the owner's look and its grasp: it is in the inbox, where
-    that thread finds it, by the time the message before it is handed out."""
+def test_an_answer_that_came_with_a_run_is_not_delivered_as_a_message() -> None:
+    """Another thread sends a request, and its answer is read, between the owner's check and its read: it is in the
+    inbox, where that thread finds it, by the time the message before it is delivered."""
     link = RunLink([run_of(1, 2, 3)])
     client = Receiving(link)
     client.answers.wanted = [2]
@@ -256,7 +257,7 @@ def test_an_answer_that_came_with_a_run_is_not_handed_out_as_a_message() -> None
         assert client.sums(log) == {"count": 3, "total_size": 3, "errors": 0, "processed": 3}
 
 
-def test_answers_and_application_heartbeats_are_delivered_to_nobody() -> None:
+def test_answers_and_application_heartbeats_are_not_delivered() -> None:
     """They count as received and processed; what the protocol cannot read is delivered, with one error."""
 
     class Beating(ws.JsonProtocol):
@@ -277,8 +278,8 @@ def test_answers_and_application_heartbeats_are_delivered_to_nobody() -> None:
     assert client.answered == ["pong"]
 
 
-def test_answers_that_their_threads_have_already_are_cleared_away() -> None:
-    """Wherever they stand in the inbox; the messages between them stay."""
+def test_answers_that_their_threads_already_have_are_removed() -> None:
+    """At any place in the inbox; the messages between them stay."""
     link = RunLink([])
     link.inbox.extend([(TEXT, b"%d" % number, 1) for number in range(6)])
     client = Receiving(link)
@@ -303,9 +304,9 @@ _SCRIPT = st.lists(
 
 
 @given(_SCRIPT, _SCRIPT, st.integers(1, 50))
-def test_in_bulk_and_one_by_one_come_to_the_same(runs: list[Run], kept: list[Run], every: int) -> None:
-    """The same messages in the same order and the same sums, whatever is read, raises or cannot be decoded, and however
-    often the turn is over."""
+def test_in_bulk_and_one_by_one_have_the_same_result(runs: list[Run], kept: list[Run], every: int) -> None:
+    """The same messages in the same order and the same sums, for any reads, exceptions and undecodable messages,
+    however often the turn is over."""
     found = []
     for heard in (SUMS, EACH):
         link = RunLink([(kind, [*run]) for kind, run in runs], kept)
@@ -340,7 +341,7 @@ def test_the_sums_are_due_a_second_after_the_first_message(heard: Sequence[str])
 
 
 def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inbox and kernel, the time without input, and how far behind the feed that makes it: the bytes that wait, at the
+    """Inbox and kernel, the time without input, and how far behind the feed the owner is: the bytes that wait, at the
     pace of the busy part of the window."""
     clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
@@ -372,7 +373,7 @@ def test_what_waits_and_how_long_the_owner_waited_is_measured(monkeypatch: pytes
     ]
 
 
-def test_what_waits_in_the_run_at_hand_waits_too() -> None:
+def test_what_waits_in_the_current_run_counts_as_waiting() -> None:
     """A handler of a run of twenty, at its fifth message."""
     seen: list[int] = []
     client = Receiving(RunLink([run_of(*range(20))]), lambda _: seen.append(client.receiver.waiting))

@@ -1,4 +1,4 @@
-"""The life the retry policy leads in a connection, with a fake clock, fake chance and fake links."""
+"""The retry policy within a connection, with a fake clock, fake randomness and fake links."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from wsnova_statsd.testing.clock import FakeClock
 
 
 def _nothing(*_given: object) -> None:
-    """The rest of a client, which has nothing to say here."""
+    """The rest of a client, which does nothing here."""
 
 
 _NO_CALLS = Calls(is_owner=lambda: True, linked=_nothing, unlinked=_nothing, arrived=_nothing, neglected=_nothing)
@@ -82,7 +82,7 @@ class _FakeLink:
 
 
 class _Server:
-    """A connection's dialer: every dial does what `answers` says next."""
+    """A connection's dialer: every dial does what `answers` yields next."""
 
     def __init__(self, clock: FakeClock, answers: Iterator[float | ConnectionFailed], end: float = 300.0) -> None:
         self.dials: list[float] = []
@@ -158,13 +158,13 @@ def clock() -> FakeClock:
 def test_an_accept_then_close_server_sees_few_connects(
     monkeypatch: pytest.MonkeyPatch, clock: FakeClock, profile: Profile, connects: int
 ) -> None:
-    """Over five simulated minutes of links that live for no time at all, within a tenth."""
+    """Over five simulated minutes of links that are lost at once; to within a tenth."""
     server = _Server(clock, _always(0.0))
     _live(monkeypatch, clock, server, profile)
     assert connects * 0.9 <= len(server.dials) <= connects * 1.1
 
 
-def test_a_link_that_was_stable_starts_the_delays_over(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+def test_a_stable_link_restarts_the_delays(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     """Ten seconds are stable under the standard profile, 9.9 are not."""
     server = _Server(clock, iter([9.9, 9.9, 9.9, 10.0, 10.0, *[0.0] * 99]), end=55.0)
     _live(monkeypatch, clock, server, STANDARD)
@@ -177,7 +177,7 @@ def test_a_link_that_was_stable_starts_the_delays_over(monkeypatch: pytest.Monke
 def test_tries_of_links_that_never_were_stable_count_towards_the_alarm(
     monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    """Twenty dials that were accepted and dropped leave no patience for the first that is refused."""
+    """After twenty dials that were accepted and dropped the first refused one raises the alarm."""
     refused = ConnectionFailed("no", cause="refused")
     server = _Server(clock, iter([*[0.0] * 21, *[refused] * 99]), end=60.0)
     log = _live(monkeypatch, clock, server, FINANCIAL)
@@ -202,8 +202,8 @@ def test_after_the_alarm_the_client_goes_on_at_the_cap(monkeypatch: pytest.Monke
     assert severities[1:] == ["warning"] * 9 + ["critical"] + ["warning"] * (len(severities) - 11)
 
 
-def test_giving_up_ends_it_at_the_alarm(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
-    """With the last failure, after max_attempts: by give_up, and for a first connection in any profile."""
+def test_giving_up_ends_the_retries_at_the_alarm(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    """With the last failure, after max_attempts: with give_up, and for a first connection in any profile."""
     for links, profile in ((0, STANDARD), (1, STANDARD.replace(give_up=True))):
         refused = [ConnectionFailed("no", cause="refused")] * 99
         server = _Server(clock, iter([*[60.0] * links, *refused]), end=6000.0)
@@ -213,10 +213,10 @@ def test_giving_up_ends_it_at_the_alarm(monkeypatch: pytest.MonkeyPatch, clock: 
         assert len(server.dials) == links + STANDARD.max_attempts
 
 
-def test_a_url_that_cannot_be_had_is_retried_with_growing_delays(
+def test_a_url_function_that_raises_is_retried_with_growing_delays(
     monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    """A callable that raises is a failed attempt like any other, or a token service would be hammered."""
+    """It is a failed attempt like any other; otherwise a token service would be flooded."""
     server = _Server(clock, iter([60.0, *[0.0] * 99]), end=120.0)
 
     def url() -> Target:

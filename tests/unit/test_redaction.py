@@ -1,4 +1,4 @@
-"""The metadata filter removes what is secret, keeps what is useful, and withstands hostile input."""
+"""The metadata filter removes secrets, keeps what is useful, and withstands hostile input."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ class _BrokenMapping(Mapping[str, object]):
 
 @pytest.mark.parametrize("word", SENSITIVE)
 def test_every_word_counts_in_any_spelling(word: str) -> None:
-    """Case, `-` against `_`, camel case and what stands around the word make no difference."""
+    """Case, `-` against `_`, camel case and the text around the word make no difference."""
     camel = word.split("_")[0] + "".join(map(str.title, word.split("_")[1:]))
     for key in (word, word.upper(), word.replace("_", "-"), word.replace("_", ""), camel, f"x_{word}_1", f"X-{word}"):
         assert is_sensitive(key), key
@@ -54,7 +54,7 @@ def test_every_word_counts_in_any_spelling(word: str) -> None:
 
 @pytest.mark.parametrize("key", ["X-Api-Key", "listenKey", "accessToken", "sessionID", "set-cookie", "pass\0word"])
 def test_keys_of_real_services_count(key: str) -> None:
-    """Header names and JSON fields as exchanges write them are recognised."""
+    """Header names and JSON fields as exchanges write them are recognized."""
     assert is_sensitive(key)
 
 
@@ -65,7 +65,7 @@ def test_other_keys_do_not_count(key: object) -> None:
 
 
 def test_keys_that_are_no_text_are_read_before_they_are_judged() -> None:
-    """Bytes and tuples are looked into; a key that cannot be read is taken for sensitive."""
+    """Bytes and tuples are read; a key that cannot be read counts as sensitive."""
     assert is_sensitive(b"Api-Key")
     assert is_sensitive(("auth", "token"))
     assert is_sensitive(_Unreadable())
@@ -102,7 +102,7 @@ def test_kept_keys_stay_untouched() -> None:
     assert filtered["other"] == {}
 
 
-def test_nothing_takes_the_place_of_a_kept_key() -> None:
+def test_nothing_replaces_a_kept_key() -> None:
     """Bytes and control characters make no second `type`."""
     mixed: dict[Any, object] = {"type": "trade", b"type": "forged", "ty\0pe": "forged"}
     assert filter_metadata(mixed, keep={"type"}) == {"type": "trade"}
@@ -117,14 +117,14 @@ def test_texts_and_errors_are_redacted() -> None:
     ) == {"detail": "token=***", "error": "ValueError: bad password=***", "empty": "KeyError"}
 
 
-def test_an_error_that_cannot_be_read_is_told_by_its_class() -> None:
+def test_an_error_that_cannot_be_read_is_named_by_its_class() -> None:
     """A raising `__str__` costs the message, not the telemetry."""
     assert describe_error(_UnreadableError()) == "_UnreadableError"
     assert describe_error(ConnectionError("token: hunter2")) == "ConnectionError: token: ***"
 
 
 def test_plain_values_stay_and_others_become_their_class() -> None:
-    """Numbers, enums and times pass; bytes become their size, foreign objects their class name."""
+    """Numbers, enums and times pass; bytes become their size, other objects their class name."""
     plain = {"a": 1, "b": 1.5, "c": None, "d": True, "e": _Colour.RED, "f": Decimal("1.5"), "g": timedelta(seconds=1)}
     assert filter_metadata(plain) == plain
     assert filter_metadata({"a": b"hunter2", "b": bytearray(3), "c": _Unreadable(), "d": {"token=x"}}) == {
@@ -143,7 +143,7 @@ def test_a_header_given_as_a_pair_loses_its_value() -> None:
 
 
 def test_hostile_keys_are_turned_into_text_or_dropped() -> None:
-    """Numbers and bytes become text; what cannot be read, is endless, or is itself a secret goes."""
+    """Numbers and bytes become text; a key that cannot be read, is endless, or is itself a secret is dropped."""
     keys: dict[Any, object] = {1: "a", b"b": "b", None: "c", _Unreadable(): 1, "x" * 201: 1, "tok\0en": 1, "a=b": 2}
     assert filter_metadata(keys) == {"1": "a", "b": "b", "None": "c", "a=b": 2}
 
@@ -200,7 +200,7 @@ def _keys(value: object) -> Iterator[str]:
 
 @given(st.dictionaries(st.text(max_size=8) | st.sampled_from(SENSITIVE), _VALUES, max_size=6))
 def test_no_sensitive_key_survives_anywhere(metadata: dict[str, object]) -> None:
-    """Whatever comes in, what goes out has only readable keys that are text and not sensitive."""
+    """For any input, the output has only readable keys that are text and not sensitive."""
     for key in _keys(filter_metadata(metadata)):
         assert isinstance(key, str)
         assert not is_sensitive(key)

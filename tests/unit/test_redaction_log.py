@@ -1,4 +1,4 @@
-"""What is logged of an error: where it came from, and no secret of what it says."""
+"""What is logged of an error: where it came from, and none of its secrets."""
 
 import logging
 import traceback
@@ -95,8 +95,8 @@ def test_a_fault_is_logged_with_its_traceback_and_without_secrets(
     assert SECRET not in repr(record.exc_info[1])
 
 
-def test_causes_and_notes_are_told_as_usual(caplog: pytest.LogCaptureFixture) -> None:
-    """But for the texts, what is printed is what Python prints."""
+def test_causes_and_notes_are_logged_as_usual(caplog: pytest.LogCaptureFixture) -> None:
+    """Except for the texts, the record is what Python prints."""
     for function in (_caused, _in_context, _suppressed):
         error = _raised(function)
         log_fault(_log, error, "failed")
@@ -118,8 +118,8 @@ class _Broken(logging.Handler):
         raise OSError("the disk is full")
 
 
-def test_a_logging_handler_that_raises_is_nobodys_fault() -> None:
-    """Whoever logs is in the midst of something else."""
+def test_a_logging_handler_that_raises_does_not_reach_the_caller() -> None:
+    """The caller that logs is doing something else."""
     handler = _Broken()
     _log.addHandler(handler)
     try:

@@ -69,8 +69,8 @@ def test_an_address_keeps_scheme_host_port_and_path(url: str, redacted: str) -> 
         "wss://" + "x" * 300,
     ],
 )
-def test_garbage_is_told_in_one_word(url: str) -> None:
-    """What is no address never leaves in parts."""
+def test_garbage_becomes_one_word(url: str) -> None:
+    """No part of it is shown."""
     assert redact_url(url) == "invalid"
 
 
@@ -158,7 +158,7 @@ def test_a_text_without_secrets_stays(text: str) -> None:
     ],
 )
 def test_what_looks_secret_is_removed(text: str, redacted: str) -> None:
-    """Each way in which a secret gets into an error text, and what is left of it."""
+    """Each form of a secret in an error text, and what is left of it."""
     assert redact_text(text) == redacted
 
 
@@ -196,7 +196,7 @@ _PLACES = [
     st.from_regex(r"S3[A-Za-z0-9]{6,20}", fullmatch=True),
 )
 def test_a_planted_secret_never_survives(before: str, place: str, after: str, secret: str) -> None:
-    """Whatever stands around it, a secret in a known place is gone, and the text is one printable line."""
+    """In any text around it, a secret in a known place is removed, and the result is one printable line."""
     redacted = redact_text(f"{before}{place.format(secret)} {after}")
     assert secret not in redacted
     assert redacted.isprintable()

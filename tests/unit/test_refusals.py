@@ -1,4 +1,4 @@
-"""What cannot be meant is refused where it is written: by the front door's constructors, with what to do instead."""
+"""Unusable arguments are refused where they are written: by the public constructors, with what to do instead."""
 
 import inspect
 from collections.abc import Callable
@@ -60,14 +60,14 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
 
 @pytest.mark.parametrize(("what", "make"), REFUSED, ids=[what for what, _ in REFUSED])
 def test_a_coroutine_function_is_accepted_nowhere(what: str, make: Callable[[], object]) -> None:
-    """Its body would never run, and each call would count as well done."""
+    """Its body would never run, and each call would count as a success."""
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert str(caught.value).startswith(f"{what} is the coroutine function ")
 
 
-def test_what_stands_in_the_place_of_a_protocols_method_has_to_be_one() -> None:
-    """None is no way to say that a feed has no such thing; the defaults are."""
+def test_what_replaces_a_protocols_method_has_to_be_a_method() -> None:
+    """None does not switch a method off; the default does."""
     with pytest.raises(ConfigurationError, match=r"^_NoProtocol\.sent_at is None; give a method$"):
         ws.Client(URL, protocol=_NoProtocol())
 
@@ -79,7 +79,7 @@ def test_a_mock_that_is_awaited_is_refused_as_well() -> None:
     ws.Client(URL, on_message=MagicMock())
 
 
-def test_a_handler_that_is_a_coroutine_function_is_told_the_line_that_works() -> None:
+def test_for_a_coroutine_function_as_handler_the_error_shows_the_line_that_works() -> None:
     """The sentence says that the client is synchronous, and how messages reach an asyncio loop."""
     with pytest.raises(ConfigurationError) as caught:
         ws.Client(URL, on_message=_later)
@@ -121,8 +121,8 @@ def test_a_function_of_other_arguments_is_refused(sentence: str, make: Callable[
         ("agent", "host='agent', port=8125"),
     ],
 )
-def test_the_agents_address_in_the_place_of_metrics_is_told_how_it_goes(given: str, hint: str) -> None:
-    """Every other StatsD client takes it there."""
+def test_for_the_agents_address_in_the_place_of_metrics_the_error_shows_the_remedy(given: str, hint: str) -> None:
+    """Every other StatsD client accepts it there."""
     with pytest.raises(ConfigurationError) as caught:
         ws.StatsdReporter(given)
     assert str(caught.value) == (
@@ -131,7 +131,7 @@ def test_the_agents_address_in_the_place_of_metrics_is_told_how_it_goes(given: s
     )
 
 
-def test_a_host_with_a_port_in_it_is_told_how_it_goes() -> None:
+def test_for_a_host_with_a_port_in_it_the_error_shows_the_remedy() -> None:
     """An IPv6 address without brackets holds colons, and is a host."""
     with pytest.raises(ConfigurationError, match=r"^host is 'agent:8126'; give host='agent' and port=8126$"):
         ws.StatsdReporter(host="agent:8126")
@@ -177,17 +177,15 @@ def test_metrics_that_are_no_list_are_refused(make: Callable[[Any], object], giv
         ("ping_intervall", "ping_interval", testing.WebSocketServer),
     ],
 )
-def test_a_keyword_that_there_is_not_is_told_with_the_nearest(
-    typo: str, meant: str, make: Callable[..., object]
-) -> None:
-    """A typo in an option's name costs no look into the manual."""
+def test_an_unknown_keyword_is_refused_with_the_nearest(typo: str, meant: str, make: Callable[..., object]) -> None:
+    """A typo in an option's name needs no look into the manual."""
     with pytest.raises(ConfigurationError, match=rf"has no '{typo}'; it has: .*; did you mean '{meant}'\?$"):
         make(**{typo: 1})
 
 
 @pytest.mark.parametrize("one", [ws.Client, ws.Monitor, ws.StatsdReporter, ws.PrometheusReporter, ws.init])
-def test_the_large_constructors_take_one_argument_by_position(one: Callable[..., object]) -> None:
-    """All others go by keyword: nobody can count to the ninth of twenty."""
+def test_the_large_constructors_accept_one_argument_by_position(one: Callable[..., object]) -> None:
+    """All others are keyword-only: the ninth of twenty positions is unreadable."""
     kinds = [parameter.kind for parameter in inspect.signature(one).parameters.values()]
     assert kinds[0] is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert set(kinds[1:]) <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}

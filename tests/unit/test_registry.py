@@ -1,4 +1,4 @@
-"""One handler per event; detach takes off exactly those; a name keeps its kind."""
+"""One handler per event; detach removes exactly those; a name keeps its kind."""
 
 import re
 import threading
@@ -19,7 +19,7 @@ METRICS = [
 
 
 def _ignore(*_: object) -> None:
-    """A handler of somebody else."""
+    """A handler of another component."""
 
 
 def _totals(registry: ws.HandlerRegistry) -> dict[str, float]:
@@ -27,7 +27,7 @@ def _totals(registry: ws.HandlerRegistry) -> dict[str, float]:
 
 
 def test_definitions_are_grouped_by_event() -> None:
-    """In the order they were given, and what is handed out is a copy."""
+    """In the order they were passed; the returned list is a copy."""
     registry = ws.HandlerRegistry(METRICS)
     assert registry.handlers == {RECEIVED: METRICS[:3], SENT: METRICS[3:]}
     registry.handlers[RECEIVED].clear()
@@ -52,7 +52,7 @@ def test_before_attach_nothing_is_on_the_bus() -> None:
     assert _totals(registry) == {"sent": 1}
 
 
-def test_detach_takes_off_exactly_its_own_handlers() -> None:
+def test_detach_removes_exactly_its_own_handlers() -> None:
     """Another registry and the user's handlers stay; what was counted stays in the store."""
     bus = ws.Bus()
     mine, other = ws.HandlerRegistry(METRICS), ws.HandlerRegistry(METRICS)
@@ -69,7 +69,7 @@ def test_detach_takes_off_exactly_its_own_handlers() -> None:
 
 
 def test_detach_twice_and_without_attach_does_nothing() -> None:
-    """Nothing is left to take off."""
+    """Nothing is left to remove."""
     bus, registry = ws.Bus(), ws.HandlerRegistry(METRICS)
     registry.detach()
     registry.attach(bus)
@@ -79,7 +79,7 @@ def test_detach_twice_and_without_attach_does_nothing() -> None:
 
 
 def test_a_registry_attaches_again() -> None:
-    """To the same or another bus, and goes on counting."""
+    """To the same or another bus; it goes on counting."""
     registry, first, second = ws.HandlerRegistry(METRICS), ws.Bus(), ws.Bus()
     for bus in (first, second):
         registry.attach(bus)
@@ -89,7 +89,7 @@ def test_a_registry_attaches_again() -> None:
 
 
 def test_attach_twice_is_refused() -> None:
-    """Counting everything twice would be a silent fault."""
+    """Otherwise everything would be counted twice without an error."""
     registry, bus = ws.HandlerRegistry(METRICS), ws.Bus()
     registry.attach(bus)
     with pytest.raises(ConfigurationError, match="detach it first"):
@@ -99,7 +99,7 @@ def test_attach_twice_is_refused() -> None:
 
 
 def test_add_while_attached_counts_at_once() -> None:
-    """On an event of its own or one that has metrics, still with one handler each; the others go on."""
+    """For a new event or one that has metrics, still with one handler each; the others go on."""
     bus, registry = ws.Bus(), ws.HandlerRegistry(METRICS[:1])
     registry.attach(bus)
     bus.execute(RECEIVED, {"size": 5}, {})

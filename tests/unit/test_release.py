@@ -1,6 +1,6 @@
 """The release script refuses what does not fit together, each time with the reason, and publishes nothing.
 
-It runs in small repositories of its own. Its steps from the build on need the extra `release` and are run by a person.
+It runs in small separate repositories. Its steps from the build on need the extra `release` and are run by a person.
 """
 
 import re
@@ -64,12 +64,12 @@ def _release(folder: Path) -> str:
 
 
 def test_a_clean_commit_whose_changelog_has_its_version_goes_on_to_the_build(repository: Repository) -> None:
-    """Which the extra `release` makes; without it the script names the extra."""
+    """The extra `release` makes it; without the extra the script names it."""
     assert _AGREED in _release(repository())
 
 
-def test_so_does_one_that_has_the_tag_of_its_version(repository: Repository) -> None:
-    """Tags of another kind are none of its business."""
+def test_a_commit_that_has_the_tag_of_its_version_goes_on_too(repository: Repository) -> None:
+    """Tags of another kind are ignored."""
     folder = repository()
     _git(folder, "tag", "-a", "v1.2.3", "-m", "1.2.3")
     _git(folder, "tag", "nightly")
@@ -77,7 +77,7 @@ def test_so_does_one_that_has_the_tag_of_its_version(repository: Repository) -> 
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "left_over.py"])
-def test_what_no_commit_has_is_refused_and_named(repository: Repository, name: str) -> None:
+def test_uncommitted_files_are_refused_and_named(repository: Repository, name: str) -> None:
     """A changed file and a new one."""
     folder = repository()
     (folder / name).write_text("new\n", encoding="utf-8")
@@ -93,7 +93,7 @@ def test_a_changelog_of_another_version_is_refused(repository: Repository) -> No
 
 @pytest.mark.parametrize("date", ["unreleased", "30.11.2026"])
 def test_a_version_without_its_date_is_refused(repository: Repository, date: str) -> None:
-    """As long as it stands there, it is not a release."""
+    """A version without a date is not a release."""
     assert "CHANGELOG.md has no line like" in _release(repository(CHANGELOG.replace("2026-11-30", date)))
 
 

@@ -1,4 +1,5 @@
-"""The table of expected answers: each is settled once, by whoever finds it; a late one is counted, not delivered."""
+"""The table of expected answers: each is settled once, by the thread that finds it; a late one is counted, not
+delivered."""
 
 import threading
 import time
@@ -16,7 +17,7 @@ ENTRY = (1, b"", 0)
 
 
 def _entry() -> tuple[int, bytes, int]:
-    """Something a message was decoded from; only its identity counts."""
+    """An entry that a message was decoded from; only its identity matters."""
     return (1, b"", time.time_ns())
 
 
@@ -44,14 +45,14 @@ def test_a_reply_settles_its_request_and_no_other(requests: Replies) -> None:
     assert (first.done, requests.active) == (True, False)
 
 
-def test_an_error_reply_rejects_with_what_the_server_said(requests: Replies) -> None:
-    """The reply is kept, and its message becomes the detail, cut to a bearable length."""
+def test_an_error_reply_rejects_with_the_servers_message(requests: Replies) -> None:
+    """The reply is kept, and its message becomes the detail, cut to a bounded length."""
     pending = _asked(requests)
     requests.offer(_reply(1, error={"code": 7, "message": "no" * 5_000}), ENTRY, owner=True)
     assert (pending.result, pending.answer["error"]["code"], len(pending.detail)) == ("rejected", 7, 500)
 
 
-def test_whoever_waits_is_woken_by_the_answer_and_by_what_may_hold_it(requests: Replies) -> None:
+def test_a_waiting_thread_is_woken_by_the_answer_and_by_what_may_hold_it(requests: Replies) -> None:
     """The keeper wakes the threads that look for themselves."""
     pending, arrived, looks = _asked(requests), list[int](), list[bool]()
 
@@ -86,8 +87,8 @@ def test_a_hostile_id_answers_nothing_and_raises_nothing(requests: Replies, key:
     assert not pending.done
 
 
-def test_an_answer_nobody_asked_for_is_the_users(requests: Replies) -> None:
-    """A reply or an acknowledgement without a question is not swallowed."""
+def test_an_unsolicited_answer_is_delivered_to_the_user(requests: Replies) -> None:
+    """A reply or an acknowledgement without a request is not swallowed."""
     assert not requests.offer(_reply(1), ENTRY, owner=True)
     acks = Replies(ws.JsonProtocol())
     acks.add(Pending(("subscribe", "a"), 10.0))
@@ -95,7 +96,7 @@ def test_an_answer_nobody_asked_for_is_the_users(requests: Replies) -> None:
         assert not acks.offer({"type": kind, "channel": channel}, ENTRY, owner=True)
 
 
-def test_two_questions_of_one_key_are_not_expected_at_once(requests: Replies) -> None:
+def test_two_requests_of_one_key_are_not_expected_at_once(requests: Replies) -> None:
     """The second is refused while the first waits, and accepted after it."""
     pending = _asked(requests, 1)
     assert not requests.add(Pending(pending.key, 10.0))
@@ -105,13 +106,13 @@ def test_two_questions_of_one_key_are_not_expected_at_once(requests: Replies) ->
 
 
 def test_numbers_avoid_the_ids_that_are_under_way(requests: Replies) -> None:
-    """An id of the user's own does not break a later request that gets a number."""
+    """The user's own id does not break a later request that gets a number."""
     _asked(requests, 2)
     assert [requests.number(), requests.number()] == [1, 3]
 
 
 def test_a_late_reply_is_counted_and_swallowed_once(requests: Replies) -> None:
-    """After a timeout the answer is nobody's; a second one of that id is an ordinary message."""
+    """After a timeout the answer is swallowed; a second one of that id is an ordinary message."""
     pending = _asked(requests)
     assert requests.drop(pending, "timeout")
     assert not requests.offer(_reply(1), ENTRY, owner=False)  # a waiting thread leaves it to the owner
@@ -130,8 +131,8 @@ def test_only_so_many_late_replies_are_remembered(requests: Replies) -> None:
     assert requests.offer(_reply(1_000), ENTRY, owner=True)
 
 
-def test_an_answer_beats_the_deadline_that_comes_second(requests: Replies) -> None:
-    """What is settled is not dropped any more."""
+def test_an_answer_before_the_deadline_wins(requests: Replies) -> None:
+    """A settled request is no longer dropped."""
     pending = _asked(requests)
     requests.offer(_reply(1), ENTRY, owner=True)
     assert not requests.drop(pending, "timeout")
@@ -139,19 +140,19 @@ def test_an_answer_beats_the_deadline_that_comes_second(requests: Replies) -> No
 
 
 def test_what_a_waiting_thread_found_is_swallowed_by_the_owner(requests: Replies) -> None:
-    """Both decode the same entry; the answer is given once and delivered never."""
+    """Both decode the same entry; the answer is returned once and never delivered."""
     pending, entry = _asked(requests), _entry()
     assert requests.offer(_reply(1), entry, owner=False)
     assert (pending.result, requests.active) == ("ok", True)
     again = _asked(requests)
-    assert requests.offer(_reply(1), entry, owner=False)  # it answers nothing else, whoever sees it
+    assert requests.offer(_reply(1), entry, owner=False)  # it answers nothing else, whichever thread sees it
     assert requests.offer(_reply(1), entry, owner=True)
     assert (requests.late, again.done) == (0, False)
     assert requests.offer(_reply(1), _entry(), owner=True)
 
 
 def test_a_lost_link_interrupts_everything_at_once(requests: Replies) -> None:
-    """Requests and logins end, and the keys of the old link mean nothing on the next."""
+    """Requests and logins end, and the keys of the old link are invalid on the next."""
     pending, login = _asked(requests), Pending(None, 10.0, lambda message: None)
     requests.add(login)
     requests.drop(_asked(requests, 2), "timeout")
@@ -161,7 +162,7 @@ def test_a_lost_link_interrupts_everything_at_once(requests: Replies) -> None:
 
 
 def test_what_was_found_before_the_loss_is_swallowed_after_it(requests: Replies) -> None:
-    """The owner may come to it on the next link only."""
+    """The owner may reach it on the next link only."""
     entry = _entry()
     _asked(requests)
     requests.offer(_reply(1), entry, owner=False)
@@ -170,8 +171,9 @@ def test_what_was_found_before_the_loss_is_swallowed_after_it(requests: Replies)
     assert not requests.active
 
 
-def test_what_nobody_waits_for_expires_and_the_rest_is_left_to_its_thread(requests: Replies) -> None:
-    """A restore is dropped at its deadline, a request by whoever waits for it; a late reply is known for 10 s."""
+def test_what_no_thread_waits_for_expires_and_the_rest_is_left_to_its_thread(requests: Replies) -> None:
+    """A restore is dropped at its deadline, a request by the thread that waits for it; a late reply is known for 10
+    s."""
     ended: list[Pending] = []
     restore, request = Pending(("reply", 1), 5.0, None, ended.append), _asked(requests, 2)
     requests.add(restore)
@@ -187,16 +189,16 @@ def test_what_nobody_waits_for_expires_and_the_rest_is_left_to_its_thread(reques
     assert (requests.next_deadline(), requests.active) == (None, False)
 
 
-def test_a_question_that_never_left_is_forgotten_without_a_word(requests: Replies) -> None:
-    """Neither its end nor a late reply of it is told."""
+def test_a_request_that_was_never_sent_is_forgotten_without_an_event(requests: Replies) -> None:
+    """Neither its end nor a late reply of it is emitted."""
     ended: list[Pending] = []
     pending = _asked(requests, 1, on_done=ended.append)
     requests.forget(pending)
     assert (ended, requests.active) == ([], False)
 
 
-def test_a_reader_knows_its_answer_among_other_messages(requests: Replies) -> None:
-    """None passes a message on, True and False settle it."""
+def test_a_reader_recognizes_its_answer_among_other_messages(requests: Replies) -> None:
+    """None passes a message on, True and False settle the request."""
     verdicts = {"no": False, "yes": True}
     for word, result in (("no", "rejected"), ("yes", "ok")):
         login = Pending(None, 10.0, verdicts.get)
@@ -207,7 +209,7 @@ def test_a_reader_knows_its_answer_among_other_messages(requests: Replies) -> No
 
 
 def test_a_reader_that_raises_has_not_found_its_answer(requests: Replies) -> None:
-    """It was given a message it did not expect; the fault is kept for whoever asks why no answer came."""
+    """It got a message it did not expect; the fault is kept as the reason why no answer came."""
     login = Pending(None, 10.0, lambda message: message["ok"])
     requests.add(login)
     assert not requests.offer([1, 2], ENTRY, owner=True)
@@ -245,7 +247,7 @@ def test_only_so_many_late_logins_are_remembered(requests: Replies) -> None:
 
 
 def test_an_acknowledgement_for_either_verb_answers_the_one_that_waits() -> None:
-    """An error names the channel, not what was asked."""
+    """An error names the channel, not the request."""
     requests = Replies(ws.JsonProtocol())
     ending = Pending(("unsubscribe", "a"), 10.0)
     requests.add(ending)
@@ -263,7 +265,7 @@ class _Broken(ws.Protocol):
 
 @pytest.mark.parametrize("message", [{"id": [1]}, {"id": {}}, 5, {"id": None}])
 def test_what_a_protocol_raises_leaves_the_table_usable(message: Any) -> None:
-    """The message is at fault, not the requests under way: the caller tells, and the next reply is found."""
+    """The message is at fault, not the requests under way: the caller reports it, and the next reply is found."""
     requests = Replies(_Broken())
     pending = _asked(requests, "a")
     with pytest.raises((TypeError, RuntimeError)):

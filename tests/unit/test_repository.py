@@ -1,4 +1,4 @@
-"""The repository polices its own files: commands, versions, names and configuration agree with each other."""
+"""The repository checks its own files: commands, versions, names and configuration agree with each other."""
 
 import ast
 import os
@@ -78,7 +78,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _depth(node: ast.AST, level: int = 0) -> int:
-    """How deep blocks nest below this node, those of functions within it left out; an elif is no deeper than its if."""
+    """How deep blocks nest below this node, without those of functions within it; an elif is no deeper than its if."""
     deepest = level
     for name, value in ast.iter_fields(node):
         below = [child for child in (value if isinstance(value, list) else [value]) if isinstance(child, ast.AST)]
@@ -105,14 +105,14 @@ def test_ci_runs_the_readmes_test_command_and_can_be_executed() -> None:
 
 
 def test_ci_names_every_python_that_the_package_says_it_runs_on() -> None:
-    """And the newest one without the GIL, of which the import warns."""
+    """And the newest free-threaded one, for which the import warns."""
     said = re.findall(r"Python :: (3\.\d+)$", "\n".join(_lines("setup.cfg")), re.MULTILINE)
     (named,) = [found[1] for line in _lines(".ci/run") if (found := re.match(r"for version in (.*); do", line))]
     assert named.split() == [*said, f"{said[-1]}t"]
 
 
 def test_a_commit_is_checked_by_the_quick_steps_of_the_test_command() -> None:
-    """The same tools by the same names; the two of ruff mend what they can."""
+    """The same tools by the same names; the two of ruff fix what they can."""
     steps = {name: shlex.join(("python", *arguments)) for name, arguments in CHECKS}
     text = "\n".join(_lines(".pre-commit-config.yaml"))
     hooks = dict(re.findall(r"- id: (\w+)\n.*\n +entry: (.*)", text))
@@ -128,12 +128,12 @@ def test_the_topmost_version_of_the_changelog_is_the_packages_version() -> None:
 
 
 def test_a_version_of_the_changelog_has_the_day_it_was_published() -> None:
-    """So nothing stands under "unreleased" when the version says it is done."""
+    """So nothing is left under "unreleased" when the version is published."""
     heads = [line for line in _lines("CHANGELOG.md") if line.startswith("## ")]
     assert [line for line in heads if not re.fullmatch(r"## \[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", line)] == []
 
 
-def test_no_address_is_invented_and_there_is_one_place_for_them() -> None:
+def test_no_url_is_invented_and_there_is_one_place_for_them() -> None:
     """In setup.cfg, in comments until there is a repository; the changelog has no links."""
     lines = _lines("setup.cfg")
     [start] = [number for number, line in enumerate(lines) if re.match(r"(# )?project_urls =", line)]

@@ -1,4 +1,4 @@
-"""A host name is looked up within a deadline, whatever the resolver does."""
+"""A host name is looked up within a deadline, even if the resolver hangs."""
 
 import socket
 import threading
@@ -14,7 +14,7 @@ HOST = "agent.example"
 
 
 class _Names:
-    """A resolver that answers, fails, or hangs until it is let go."""
+    """A resolver that answers, fails, or hangs until it is released."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -41,15 +41,15 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Names]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%lo"])
 def test_an_address_is_never_looked_up(names: _Names, host: str) -> None:
-    """It is its own answer, and takes no thread."""
+    """It is its own answer, and needs no thread."""
     resolver = Resolver(host, 8125)
     assert resolver.begin() is None
     assert resolver.addresses(0) == (host,)
     assert names.asked == 0
 
 
-def test_a_name_is_asked_anew_each_time(names: _Names) -> None:
-    """IPv4 first, as the official client has it; none twice."""
+def test_a_name_is_looked_up_each_time(names: _Names) -> None:
+    """IPv4 first, as in the official client; none twice."""
     resolver = Resolver(HOST, 8125)
     names.answer = ["2001:db8::1", "192.0.2.7", "192.0.2.7"]
     assert resolver.addresses(10) == ("192.0.2.7", "2001:db8::1")
@@ -59,7 +59,7 @@ def test_a_name_is_asked_anew_each_time(names: _Names) -> None:
 
 
 def test_a_name_without_an_address_raises_even_if_it_had_one(names: _Names) -> None:
-    """What the resolver says counts; its words are kept."""
+    """The resolver's answer counts; the error keeps its text."""
     resolver = Resolver(HOST, 8125)
     assert resolver.addresses(10)
     names.answer = socket.gaierror(-2, "Name or service not known")
@@ -71,7 +71,7 @@ def test_a_name_without_an_address_raises_even_if_it_had_one(names: _Names) -> N
 
 
 def test_a_resolver_that_hangs_is_waited_for_until_the_deadline(names: _Names) -> None:
-    """Once: later calls wait for the same lookup, in one thread, and the answer serves when it comes."""
+    """Once: later calls wait for the same lookup, in one thread, and the answer is used when it comes."""
     resolver = Resolver(HOST, 8125)
     names.go_on.clear()
     began = time.monotonic()
@@ -85,16 +85,16 @@ def test_a_resolver_that_hangs_is_waited_for_until_the_deadline(names: _Names) -
     assert names.asked <= 2
 
 
-def test_while_it_hangs_the_last_answer_serves(names: _Names) -> None:
-    """Better than nothing, and tried again with the next fault."""
+def test_while_it_hangs_the_last_answer_is_used(names: _Names) -> None:
+    """The lookup is tried again at the next fault."""
     resolver = Resolver(HOST, 8125)
     resolver.addresses(10)
     names.go_on.clear()
     assert resolver.addresses(0.01) == ("192.0.2.7",)
 
 
-def test_where_no_thread_can_start_the_last_answer_serves_too(names: _Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python 3.12 and later, in an exit hook. Without an answer it says so."""
+def test_if_no_thread_can_start_the_last_answer_is_used_too(names: _Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.12 and later, in an exit hook. Without an answer the error says so."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -107,8 +107,8 @@ def test_where_no_thread_can_start_the_last_answer_serves_too(names: _Names, mon
         late.addresses(10)
 
 
-def test_a_child_asks_for_itself(names: _Names) -> None:
-    """Not with the parent's lock and thread; what was known stays."""
+def test_a_child_does_its_own_lookup(names: _Names) -> None:
+    """Without the parent's lock and thread; known answers stay."""
     resolver = Resolver(HOST, 8125)
     resolver.addresses(10)
     names.go_on.clear()

@@ -28,7 +28,7 @@ def test_retries_are_exhausted_at_the_alarm_only() -> None:
     assert alert.aggregation_key == "retries_exhausted:md-1"
 
 
-def test_a_link_that_never_lasted_is_told_in_other_words() -> None:
+def test_a_link_that_never_lasted_has_another_text() -> None:
     """Its retries did not fail; the last one's link was lost at once."""
     bench = Bench(alerts.RetriesExhausted())
     gone = {"uri": "wss://feed.example/ws", "reason": "close_1011", "final": True}
@@ -39,7 +39,7 @@ def test_a_link_that_never_lasted_is_told_in_other_words() -> None:
 
 
 def _up(bench: Bench, *, retry: bool = True) -> None:
-    """A link that may be used; that a retry was upgraded is not enough, it may have to log in."""
+    """A usable link; an upgraded retry is not enough, as it may have to log in."""
     bench.emit(events.CONNECTION_COMPLETED, {"duration": 1}, reconnect=retry)
     if retry:
         bench.emit(events.CONNECTION_RECONNECT_SUCCESS, {"attempt": 21, "duration": 1})
@@ -50,8 +50,8 @@ def _down(bench: Bench, lived: float, reason: str = "close_1006") -> None:
 
 
 @pytest.mark.parametrize(("profile", "stable"), [("financial", 5), ("standard", 10)])
-def test_exhausted_retries_are_over_when_a_link_was_stable(profile: ProfileName, stable: int) -> None:
-    """The seconds are the profile's stable_after; a retry, or a first link of a client that was started anew."""
+def test_exhausted_retries_recover_when_a_link_was_stable(profile: ProfileName, stable: int) -> None:
+    """The seconds are the profile's stable_after; a retry, or the first link of a restarted client."""
     for retry in (True, False):
         bench = Bench(alerts.RetriesExhausted(), profile=profile)
         _failed(bench, final=True)
@@ -68,7 +68,7 @@ def test_exhausted_retries_are_over_when_a_link_was_stable(profile: ProfileName,
 
 
 def test_a_link_that_flaps_is_one_incident_until_it_was_stable() -> None:
-    """Accepted and closed, forty times, for longer than a cool-down; nothing is told before a link lasts."""
+    """Accepted and closed, forty times, for longer than a cool-down; no recovery is reported before a link lasts."""
     bench = Bench(alerts.RetriesExhausted())
     _failed(bench, final=True)
     for _ in range(40):
@@ -87,7 +87,7 @@ def test_a_link_that_flaps_is_one_incident_until_it_was_stable() -> None:
 
 
 def test_a_link_that_was_stable_or_ended_on_purpose_is_a_recovery_at_once() -> None:
-    """As the client counts, which begins anew then: its next alarm is another incident's."""
+    """The client restarts its count then: its next alarm belongs to another incident."""
     for lived, reason in ((5.0, "close_1006"), (1.0, "local"), (1.0, "shutdown")):
         bench = Bench(alerts.RetriesExhausted(stable_s=5))
         _failed(bench, final=True)

@@ -1,4 +1,4 @@
-"""The retry policy, with a fake clock, fake chance and fake events."""
+"""The retry policy, with a fake clock, fake randomness and fake events."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def test_delays_double_up_to_the_cap(profile: Profile, lowest: list[float], high
 
 @given(st.sampled_from(list(PROFILES.values())), st.integers(0, 10_000), st.floats(0, 1))
 def test_no_delay_leaves_its_bounds(profile: Profile, retries: int, chance: float) -> None:
-    """After any number of retries, whatever chance says; only a financial first retry comes at once."""
+    """After any number of retries, for any random number; only a financial first retry comes at once."""
     floor = 0.0 if retries == 0 and profile.first_retry == 0 else min(profile.retry_base, profile.retry_cap) / 2
     assert floor <= _delay(profile, retries, lambda low, high: low + (high - low) * chance) <= profile.retry_cap
 
@@ -104,7 +104,7 @@ def _run(
     gives_up: Callable[[], bool] = lambda: False,
     wake: _Sleep | None = None,
 ) -> tuple[str, list[float]]:
-    """The first success, and what each dial was told of its wait. Counts retries as a connection does."""
+    """The first success, and the wait that each dial was passed. Counts retries as a connection does."""
     waits: list[float] = []
 
     def dial(waited: float) -> str:
@@ -119,8 +119,9 @@ def _run(
     return policy.run(dial, outage, Flag(), wake or _Sleep(clock), gives_up), waits
 
 
-def test_a_first_dial_meets_no_wait_and_one_after_an_outage_does() -> None:
-    """So that a server which accepts and closes is never dialled in a tight loop; each dial is told how long it was."""
+def test_a_first_dial_does_not_wait_and_one_after_an_outage_does() -> None:
+    """So that a server which accepts and closes is never dialled in a tight loop; each dial gets the length of its
+    wait."""
     clock = FakeClock()
     refused = ConnectionFailed("no", cause="refused")
     link, waits = _run(RetryPolicy(STANDARD, _middle), iter([refused, refused, refused, "link"]), clock)
@@ -130,7 +131,7 @@ def test_a_first_dial_meets_no_wait_and_one_after_an_outage_does() -> None:
     assert _run(RetryPolicy(STANDARD, _middle), iter(["link"]), clock, outage=OUTAGE) == ("link", [0.5])
 
 
-def test_retry_after_holds_for_the_next_wait_only() -> None:
+def test_retry_after_applies_to_the_next_wait_only() -> None:
     """Then the profile's own delays go on."""
     clock = FakeClock()
     busy = HandshakeRefused(503, retry_after=7.0)
@@ -140,23 +141,23 @@ def test_retry_after_holds_for_the_next_wait_only() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refused_upgrade_is_retried_at_the_cap(status: int) -> None:
-    """Hammering does not help credentials or paths, and ingresses answer so during deploys."""
+    """Fast retries do not help with wrong credentials or paths, and ingresses answer so during deploys."""
     clock = FakeClock()
     _run(RetryPolicy(STANDARD, _lowest), iter([HandshakeRefused(status), "link"]), clock)
     assert clock.sleeps == [27.0]
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_gateways_word_on_an_outage_is_retried_like_a_refused_connection(status: int) -> None:
-    """By the profile's first steps: the server behind it restarts."""
+def test_a_gateways_502_503_and_504_are_retried_like_a_refused_connection(status: int) -> None:
+    """By the profile's first steps: the server behind the gateway restarts."""
     clock = FakeClock()
     away = HandshakeRefused(status)
     _, waits = _run(RetryPolicy(STANDARD, _middle), iter([away, away, away, "link"]), clock)
     assert waits == [0.0, 0.5, 0.5, 1.0]
 
 
-def test_a_function_is_asked_again_at_once_and_then_at_the_cap() -> None:
-    """Its next answer may be another one; whatever comes between, a link too, makes the next refusal a first one."""
+def test_a_function_is_called_again_at_once_and_then_at_the_cap() -> None:
+    """Its next return value may differ; anything in between, a link too, makes the next refusal a first one."""
     clock, refused = FakeClock(), HandshakeRefused(401)
     policy = RetryPolicy(STANDARD, _lowest)
     outcomes = [refused, refused, OUTAGE, refused, None, refused, None]
@@ -174,8 +175,8 @@ def test_a_function_is_asked_again_at_once_and_then_at_the_cap() -> None:
     assert clock.sleeps == [0.0, 27.0, 0.25, 0.0, 0.0]
 
 
-def test_a_rejected_login_is_retried_at_the_cap_where_it_is_retried() -> None:
-    """By a client that goes on trying whatever the answer is."""
+def test_a_rejected_login_is_retried_at_the_cap_if_it_is_retried() -> None:
+    """By a client that goes on trying after any answer."""
     clock = FakeClock()
     _run(RetryPolicy(STANDARD, _lowest), iter([AuthRejected("no"), "link"]), clock)
     assert clock.sleeps == [27.0]
@@ -199,7 +200,7 @@ def _caused(error: ConnectionFailed, cause: BaseException) -> ConnectionFailed:
     ],
     ids=lambda given_: repr(given_)[:40].replace(" ", "_") if isinstance(given_, Exception) else str(given_),
 )
-def test_what_another_try_does_not_mend(error: ConnectionFailed, expected: bool) -> None:
+def test_what_another_try_does_not_fix(error: ConnectionFailed, expected: bool) -> None:
     """An answer to the same request would be the same: by its status, a redirect, or the certificate."""
     assert unmended(error) is expected
 
@@ -220,7 +221,7 @@ def test_what_another_try_does_not_mend(error: ConnectionFailed, expected: bool)
 def test_constants_are_final_on_the_first_link_or_once_refused_three_times_over_a_minute(
     error: ConnectionFailed, times: list[float], final: list[bool]
 ) -> None:
-    """Not before, and never where a function may give others."""
+    """Not before, and never if a function may return others."""
     policy = RetryPolicy(STANDARD)
     assert [policy.refused(error, at, first=False, anew=False) for at in times] == final
     policy = RetryPolicy(STANDARD)
@@ -245,8 +246,8 @@ def test_refusals_are_counted_in_a_row(between: Callable[[RetryPolicy], object])
 @pytest.mark.parametrize(
     "error", [HandshakeRefused(404), _caused(ConnectionFailed("x", cause="tls"), ssl.SSLCertVerificationError("x"))]
 )
-def test_what_no_credentials_mend_is_final_on_the_first_link_only(error: ConnectionFailed) -> None:
-    """A function is asked once more; later on it is an outage, however long it lasts."""
+def test_what_no_credentials_fix_is_final_on_the_first_link_only(error: ConnectionFailed) -> None:
+    """A function is called once more; later it is an outage, however long it lasts."""
     assert RetryPolicy(STANDARD).refused(error, 0.0, first=True, anew=False)
     policy = RetryPolicy(STANDARD)
     assert [policy.refused(error, at, first=True, anew=True) for at in (0.0, 1.0)] == [False, True]
@@ -255,12 +256,12 @@ def test_what_no_credentials_mend_is_final_on_the_first_link_only(error: Connect
 
 
 def test_a_logins_own_rejection_is_final() -> None:
-    """On any link, whoever asks for what: it says that no other try is of use."""
+    """On any link and with any credentials: it means that another try is useless."""
     for first, anew in ((True, True), (False, True), (False, False)):
         assert RetryPolicy(STANDARD).refused(AuthRejected("no"), 0.0, first=first, anew=anew)
 
 
-def test_the_time_for_a_first_link_bounds_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timeout_of_a_first_link_bounds_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one ends with it, and nothing is dialled after it."""
     clock, dials = FakeClock(start=0.0), list[float]()
     monkeypatch.setattr(retry_module, "time", SimpleNamespace(monotonic=clock))
@@ -279,7 +280,7 @@ def test_the_time_for_a_first_link_bounds_the_waits(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(1)])
 def test_only_failed_connections_are_retried(error: BaseException) -> None:
-    """Whatever else a dial raises is raised at once."""
+    """Any other exception of a dial is raised at once."""
 
     def dial(_waited: float) -> str:
         raise error

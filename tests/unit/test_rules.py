@@ -1,4 +1,4 @@
-"""Rules of one's own from a function: incidents by further tags, what is shipped as well, what is refused."""
+"""Rules of your own from a function: incidents by further tags, what is shipped as well, what is refused."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ def _quote(bench: Bench, symbol: str | None, spread: float, **metadata: Any) -> 
 # -- incidents by further tags ----------------------------------------------------------------------------------------
 
 
-def test_each_combination_of_the_metrics_tags_is_an_incident_of_its_own() -> None:
-    """With a cool-down, a recovery and a key of its own; the tags stand in its text, its tags and its title's end."""
+def test_each_combination_of_the_metrics_tags_is_a_separate_incident() -> None:
+    """With its own cool-down, recovery and key; the tags are in its text, in its tags and at the end of its title."""
     bench = Bench(When("Spread", SPREAD, _wide, cool_down=10))
     for symbol in ("AAA", "BBB", "AAA", None):
         _quote(bench, symbol, 7)
@@ -47,7 +47,7 @@ def test_each_combination_of_the_metrics_tags_is_an_incident_of_its_own() -> Non
 
 
 def test_what_ends_one_incident_leaves_the_others() -> None:
-    """CALM is said of the event's own tags; of all where the rule knows none."""
+    """CALM applies to the event's own tags; to all if the rule has none."""
     bench = Bench(When("Spread", SPREAD, _wide))
     for symbol in ("AAA", "BBB"):
         _quote(bench, symbol, 7)
@@ -57,7 +57,7 @@ def test_what_ends_one_incident_leaves_the_others() -> None:
 
 
 def test_incidents_are_by_what_is_named_tags_of_the_metric_or_metadata() -> None:
-    """Of an event there are no tags to begin with; an empty tuple of names leaves the metric's out."""
+    """A rule on an event has no tags by default; an empty tuple of names leaves the metric's out."""
 
     def fires(measurements: Any, metadata: Any) -> bool:
         return bool(measurements["spread"] > 5)
@@ -90,7 +90,7 @@ def test_a_hostile_value_forges_no_tag_and_no_key() -> None:
 
 
 def test_keys_of_different_incidents_are_different() -> None:
-    """Also where a colon of the client's own, what is cleaned away, or a long name makes them look alike."""
+    """Also if a colon in the client's id, removed characters, or a long name makes them look alike."""
     bench = Bench(When("Spread", SPREAD, _wide), ws.alerts.SlowProcessing())
     for client in ("a", "a:b", "a|b", "a_b", "x" * 150 + "1", "x" * 150 + "2"):
         for kind in ("", "b", "b:c", "c"):
@@ -102,7 +102,7 @@ def test_keys_of_different_incidents_are_different() -> None:
     assert "slow_processing:a:b" in keys
 
 
-def test_keys_of_incidents_differ_where_the_value_of_a_tag_holds_a_colon() -> None:
+def test_keys_of_incidents_differ_if_the_value_of_a_tag_holds_a_colon() -> None:
     """It may look like two tags of another incident."""
     bench = Bench(When("Wide", "quote", lambda measurements, metadata: True, by=("a", "b")))
     for tags in ({"a": "1", "b": "2"}, {"a": "1:b:2"}):
@@ -114,8 +114,8 @@ def test_keys_of_incidents_differ_where_the_value_of_a_tag_holds_a_colon() -> No
 # -- the metric -------------------------------------------------------------------------------------------------------
 
 
-def test_the_metric_that_a_rule_is_given_is_shipped_as_well() -> None:
-    """Once, also where the reporter ships it already, or two rules have it."""
+def test_the_metric_of_a_rule_is_shipped_as_well() -> None:
+    """Once, also if the reporter ships it already, or two rules have it."""
     bus = ws.Bus()
     rules = [When("Spread", SPREAD, _wide), When("Far too wide", SPREAD, lambda value: value > 50)]
     for listed in ((), (SPREAD,)):
@@ -156,14 +156,14 @@ def test_a_reporter_without_distributions_ships_none_for_a_rule_either() -> None
         (("x", SPREAD, lambda *, value: True), r"is called with \(value\)"),
     ],
 )
-def test_a_function_rule_that_makes_no_sense_is_refused(arguments: Any, sentence: str) -> None:
+def test_an_unusable_function_rule_is_refused(arguments: Any, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         When(*arguments)
     with pytest.raises(ConfigurationError, match="alert_type is 'loud'; allowed: error, warning, info"):
         When("x", SLOW, print, alert_type="loud")  # type: ignore[arg-type]
 
 
-def test_a_function_with_more_arguments_that_may_be_left_out_is_taken() -> None:
+def test_a_function_with_further_optional_arguments_is_accepted() -> None:
     """So are built-in functions, of which Python does not know the arguments."""
     for function in (lambda value, limit=5: value > limit, lambda *values: True, print, dict, bool):
         assert When("x", SPREAD, function).fires is function
@@ -172,6 +172,6 @@ def test_a_function_with_more_arguments_that_may_be_left_out_is_taken() -> None:
 @pytest.mark.parametrize(
     "by", ["instrument", [""], ["a", "a"], [5], 5, ["Host"], ["dd.internal.entity_id"], ["a:b"], ["a,b"], [None]]
 )
-def test_tags_that_cannot_be_are_refused(by: Any) -> None:
+def test_impossible_tags_are_refused(by: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"When's by is .*; give different names of tags or metadata keys"):
         When("x", SPREAD, _wide, by=by)

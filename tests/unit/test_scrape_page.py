@@ -1,4 +1,4 @@
-"""The page as an application: which format is answered, `/health`, WSGI and ASGI, and who is not answered."""
+"""The page as an application: which format it sends, `/health`, WSGI and ASGI, and which requests it refuses."""
 
 import asyncio
 import gzip
@@ -73,7 +73,7 @@ def _http(path: str = "/", method: str = "GET", **headers: str) -> dict[str, Any
     ],
 )
 def test_the_format_is_the_one_that_a_client_prefers(accept: str, expected: str) -> None:
-    """Plain text in doubt, as for a browser."""
+    """Plain text by default, as for a browser."""
     assert format_of(accept) == expected
 
 
@@ -94,7 +94,7 @@ def test_both_applications_answer_the_same_page(reporter: ws.PrometheusReporter,
     assert [s.value for one in found for s in one.samples if s.name == COUNT] == [1.0]
 
 
-def test_a_page_is_shrunk_for_who_takes_gzip(reporter: ws.PrometheusReporter) -> None:
+def test_a_page_is_compressed_for_a_client_that_accepts_gzip(reporter: ws.PrometheusReporter) -> None:
     _, headers, body = _wsgi(reporter, ACCEPT_ENCODING="deflate, gzip")
     assert headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(body).decode() == reporter.render()
@@ -126,8 +126,9 @@ def test_alone_under_a_server_the_asgi_application_takes_part_in_its_lifespan(re
     assert _asgi(reporter, {"type": "websocket", "path": "/"}) == [{"type": "websocket.close"}]
 
 
-def test_a_page_under_way_keeps_no_emitting_thread_waiting() -> None:
-    """Halted before any line of its making, another thread counts what is known, what is new, and a new client."""
+def test_a_page_under_way_blocks_no_emitting_thread() -> None:
+    """While it is halted before any line of its making, another thread counts known series, new ones, and a new
+    client."""
     reporters: list[ws.PrometheusReporter] = []
     few = [ws.counter(f"{RECEIVED}.count", tags=["client_id", "type"]), ws.distribution(f"{RECEIVED}.size")]
 

@@ -43,7 +43,7 @@ HEARD = (*SENT, events.MESSAGE_BATCH_PROCESSED, "websockex_nova.error")
 
 @dataclass
 class _Sending:
-    """A sender, its link and what stands at the other end."""
+    """A sender, its link and the other end."""
 
     sender: Sender
     link: Link
@@ -127,7 +127,7 @@ def test_a_masking_key_is_used_once() -> None:
 
 
 def test_a_forked_child_has_keys_of_its_own() -> None:
-    """What the parent drew is the parent's."""
+    """Keys that the parent drew stay with the parent."""
     reader, writer = os.pipe()
     data_frame(TEXT, b"")
     child = os.fork()
@@ -176,7 +176,7 @@ def test_ready_text_is_emitted_as_what_is_encoded_and_bytes_as_sent_only() -> No
 
 
 def test_a_text_that_is_none_is_emitted_as_what_cannot_be_encoded() -> None:
-    """Refused, as by send: an error that is handled, one message in error each, and nothing leaves."""
+    """Refused, as by send: an error that is handled, one message in error each, and nothing is sent."""
     with _sending() as made, capture_events(*HEARD, events.ERROR_HANDLED, bus=made.bus) as log:
         for bad in ("\ud800", b"bytes", None):
             with pytest.raises(EncodeError, match="cannot be encoded"):
@@ -187,8 +187,8 @@ def test_a_text_that_is_none_is_emitted_as_what_cannot_be_encoded() -> None:
         assert _sums(made, log) == {"count": 3, "total_size": 0, "errors": 3, "processed": 0}
 
 
-def test_whoever_listens_later_hears_of_the_next_message() -> None:
-    """Recorders are made anew when the bus has changed; without a listener no type is asked for."""
+def test_a_handler_attached_later_gets_the_next_message() -> None:
+    """Recorders are made again when the bus has changed; without a handler no type is determined."""
     asked = list[Any]()
 
     class Typed(ws.JsonProtocol):
@@ -239,8 +239,8 @@ def _raises(*_: object) -> Any:
     [_raises, lambda _: None, lambda _: [], lambda _: _Loud("t"), lambda _: _Sly("t")],
     ids=["raises", "none", "list", "no hash", "no comparison"],
 )
-def test_a_type_that_cannot_be_told_costs_no_message(given: Callable[[Any], Any]) -> None:
-    """It is sent as `unknown`; a type that can be told is told as ever."""
+def test_a_type_that_cannot_be_determined_costs_no_message(given: Callable[[Any], Any]) -> None:
+    """It is sent as `unknown`; a type that can be determined is emitted as usual."""
 
     class Typed(ws.JsonProtocol):
         def message_type(self, message: Any) -> Any:
@@ -257,7 +257,7 @@ def test_a_type_that_cannot_be_told_costs_no_message(given: Callable[[Any], Any]
 
 
 def test_what_cannot_be_encoded_is_emitted_in_error_and_raised() -> None:
-    """EncodeError with its cause, to the caller alone; nothing leaves, the sums count one in error."""
+    """EncodeError with its cause, to the caller alone; nothing is sent, the sums count one in error."""
     with _sending() as made, capture_events(*HEARD, events.ERROR_HANDLED, bus=made.bus) as log:
         with pytest.raises(EncodeError, match="a dict cannot be encoded: TypeError") as caught:
             made.sender.send({"type": "t", "x": object()}, 0.0)
@@ -286,7 +286,7 @@ def test_what_a_protocol_encodes_to_is_text_or_bytes(gives: Any) -> None:
 
 
 def test_a_send_on_a_link_that_broke_is_an_error_and_not_sent() -> None:
-    """NotConnected; why it broke is told by the link."""
+    """NotConnected; the link reports why it broke."""
     with _sending() as made, capture_events(*HEARD, bus=made.bus) as log:
         made.link.lose(Loss("local", "", fault=False))
         with pytest.raises(NotConnected):
@@ -315,8 +315,8 @@ class _Steps:
 
 
 @pytest.mark.parametrize("event", ["line", "opcode"])
-def test_a_frame_that_was_interrupted_when_it_was_out_counts_as_sent(event: str) -> None:
-    """Ctrl-C at every line that writes or counts, and behind every call: what the peer got was counted, once, and no
+def test_a_frame_that_was_interrupted_after_it_was_sent_counts_as_sent(event: str) -> None:
+    """Ctrl-C at every line that writes or counts, and after every call: what the peer got was counted, once, and no
     lock is held."""
     before = sys.gettrace()
     for turn in range(400):
@@ -333,7 +333,7 @@ def test_a_frame_that_was_interrupted_when_it_was_out_counts_as_sent(event: str)
 
         with _sending(profile=ws.STANDARD) as made, capture_events(*HEARD, bus=made.bus) as log:
             interrupted = False
-            # Python 3.12 looks at settrace for who wants opcodes, and not again.
+            # Python 3.12 checks at settrace whether opcodes are wanted, and not again.
             sys._getframe().f_trace_opcodes = event == "opcode"
             sys.settrace(trace)
             try:
@@ -362,7 +362,7 @@ def test_a_frame_that_was_interrupted_when_it_was_out_counts_as_sent(event: str)
 
 
 def test_a_send_over_the_rate_waits_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second per message, after the first; what is urgent waits for nothing."""
+    """A second per message, after the first; urgent messages do not wait."""
     clock = FakeClock()
     monkeypatch.setattr(sender_module, "time", SimpleNamespace(monotonic=clock))
     sleep = _Sleep(clock)
@@ -375,7 +375,7 @@ def test_a_send_over_the_rate_waits_its_turn(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_send_over_the_rate_that_may_not_wait_is_refused() -> None:
-    """RateLimited, one warning, handled as raised; nothing leaves, and nothing is counted as a message."""
+    """RateLimited, one warning, handled as raised; nothing is sent, and nothing is counted as a message."""
     with (
         _sending(rate_limit=ws.RateLimit(0.001, wait=False)) as made,
         capture_events(*HEARD, bus=made.bus) as log,

@@ -1,4 +1,4 @@
-"""When the clients of a site start: at once where a process serves, after the fork where it only forks those."""
+"""When the clients of a site start: at once if the process serves, after the fork if it only forks workers."""
 
 import logging
 import os
@@ -42,18 +42,18 @@ class Uwsgi(types.ModuleType):
 
 @pytest.fixture
 def no_decorators(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where uwsgidecorators is in a package of its own."""
+    """As if uwsgidecorators were in a separate package."""
     monkeypatch.setitem(sys.modules, "uwsgidecorators", None)
 
 
-def test_what_is_asked_for_where_a_process_serves_begins_at_once() -> None:
+def test_in_a_process_that_serves_a_requested_start_happens_at_once() -> None:
     began: list[int] = []
     serving.when_serving(lambda: began.append(os.getpid()))
     assert began == [os.getpid()]
 
 
-def test_what_is_asked_for_where_a_process_only_forks_is_kept_for_those_in_order() -> None:
-    """And begins once."""
+def test_in_a_process_that_only_forks_requested_starts_are_kept_for_its_workers_in_order() -> None:
+    """Each happens once."""
     began: list[str] = []
     serving.hold()
     for name in ("a", "b"):
@@ -65,8 +65,8 @@ def test_what_is_asked_for_where_a_process_only_forks_is_kept_for_those_in_order
 
 
 @pytest.mark.usefixtures("no_decorators")
-def test_in_uwsgis_master_it_is_kept_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside what the application itself has called after the fork, before it."""
+def test_in_uwsgis_master_a_start_is_kept_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application's own functions for after the fork run before it."""
     master, called = Uwsgi(worker=0), list[str]()
     master.post_fork_hook = lambda: called.append("the application's")
     monkeypatch.setitem(sys.modules, "uwsgi", master)
@@ -78,8 +78,8 @@ def test_in_uwsgis_master_it_is_kept_for_the_workers(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("uwsgi", [Uwsgi(worker=2), Uwsgi(worker=0, master=0)], ids=["a worker", "no master"])
-def test_where_uwsgi_serves_in_this_process_it_begins_at_once(uwsgi: Uwsgi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With lazy-apps, and without a master. Nothing is set for after a fork."""
+def test_if_uwsgi_serves_in_this_process_it_begins_at_once(uwsgi: Uwsgi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With lazy-apps, and without a master. Nothing is registered for after a fork."""
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
     began: list[int] = []
     serving.when_serving(lambda: began.append(1))
@@ -107,7 +107,7 @@ def test_clients_start_without_waiting_and_a_fault_of_one_is_a_line(caplog: pyte
 
 @pytest.mark.usefixtures("monitored")
 def test_a_client_that_was_closed_starts_again_and_one_that_runs_goes_on() -> None:
-    """As an application's life may begin again in its process."""
+    """An application's lifespan may begin again in its process."""
     with WebSocketServer() as server, ws.Client(server.url, on_message=print, bus=ws.Bus()) as client:
         serving.start(client)
         assert server.connections == 1

@@ -1,4 +1,4 @@
-"""When clients of a site start, in processes of their own: forks, servers that are calling, signals."""
+"""When clients of a site start, in separate processes: forks, calling servers, signals."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ _HEAD = "import os, signal, sys\nimport wsnova_statsd as ws\nfrom wsnova_statsd.
 
 
 def _said(script: str) -> str:
-    """What a process of its own says, which ends well: what is held concerns the whole process."""
+    """The output of a separate process, which ends well: held starts concern the whole process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", _HEAD + script], capture_output=True, text=True, timeout=50, env=environment, check=False
@@ -23,8 +23,8 @@ def _said(script: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_in_a_process_that_is_held_it_begins_in_the_children_that_are_released() -> None:
-    """Once in each; what is asked for after that begins at once, and nothing of it in the process that is held."""
+def test_in_a_held_process_starts_happen_in_the_released_children() -> None:
+    """Once in each; a later start happens at once, and none in the held process."""
     script = """
 serving.hold()
 for number in range(2):
@@ -59,8 +59,8 @@ os.waitpid(child, 0)
 @pytest.mark.parametrize(
     ("module", "starts"), [("gunicorn.arbiter", False), ("gunicorn.workers.sync", True), ("uvicorn.server", True)]
 )
-def test_gunicorns_master_is_known_without_its_hook(module: str, starts: bool) -> None:
-    """By who is calling; what starts there is told once, with the line to add."""
+def test_gunicorns_master_is_recognized_without_its_hook(module: str, starts: bool) -> None:
+    """By the calling modules; what starts there is logged once, with the line to add."""
     script = f"""
 source = "for _ in range(2): serving.when_serving(lambda: print('begun')); print(serving.loaded_by_server())"
 exec(source, {{'__name__': {module!r}, 'serving': serving}})
@@ -71,8 +71,8 @@ exec(source, {{'__name__': {module!r}, 'serving': serving}})
     assert said.count("from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit") == (not starts)
 
 
-def test_no_server_calls_here() -> None:
-    """A test runner is none."""
+def test_a_test_runner_is_no_server() -> None:
+    """No server module is among the callers."""
     assert not serving.loaded_by_server()
     assert __name__ in serving.callers()
 
@@ -86,8 +86,8 @@ def test_a_monitor_that_cannot_be_started_is_logged(caplog: pytest.LogCaptureFix
     assert "did you mean 'profile'" in told
 
 
-def test_sigterm_ends_in_order_where_nothing_else_handles_it() -> None:
-    """A handler that is there stays; in another thread nothing happens."""
+def test_sigterm_ends_in_order_if_nothing_else_handles_it() -> None:
+    """An existing handler stays; in another thread nothing happens."""
     script = """
 import threading
 def look(): return signal.getsignal(signal.SIGTERM)

@@ -1,4 +1,5 @@
-"""One connection without a socket: bytes and numbers for time in; when it pings, what is life, when it is idle."""
+"""One connection without a socket: bytes and numbers for time in; when it pings, what counts as life, when it is
+idle."""
 
 import pytest
 from hypothesis import given
@@ -66,8 +67,8 @@ def test_payloads_cannot_be_guessed() -> None:
     assert {len(payload) for payload in session.pings} == {8}
 
 
-def test_a_ping_that_could_not_leave_is_the_next_one_and_counts_when_it_does() -> None:
-    """Its deadline begins when it is written; what never left is not missed. A peer that takes nothing has as long to
+def test_a_ping_that_could_not_be_sent_is_the_next_one_and_counts_once_it_is_sent() -> None:
+    """Its deadline begins when it is written; an unsent ping is not missed. A peer that reads nothing has as long to
     show life."""
     session = Session(Limits(5.0, 3.0), 100.0)
     session.tick(105.0, dry=True)
@@ -111,7 +112,7 @@ def test_silence_ends_the_link_at_the_deadline() -> None:
 
 
 def test_messages_without_pongs_are_a_sign_of_life() -> None:
-    """A pong behind a busy feed costs no link; each missing one is noticed once, and the pings go on."""
+    """A pong after many messages costs no link; each missing one is noticed once, and the pings go on."""
     session = Feed(5.0, 3.0)
     for tenths in range(1, 400):
         assert session.at(100.0 + tenths / 10, MESSAGE) is None
@@ -128,7 +129,7 @@ def test_messages_without_pongs_are_a_sign_of_life() -> None:
     "frame", [server_frame(PING), server_frame(PONG), server_frame(TEXT), server_frame(PONG, b"?")]
 )
 def test_any_whole_frame_is_a_sign_of_life(frame: bytes) -> None:
-    """Empty ones, control frames, a pong that nobody asked for: the silence begins anew, no round trip comes of it."""
+    """Empty ones, control frames, an unsolicited pong: the silence begins anew, without a round trip."""
     session = Feed(5.0, 3.0)
     session.at(105.0)
     session.at(107.0, frame)
@@ -139,8 +140,8 @@ def test_any_whole_frame_is_a_sign_of_life(frame: bytes) -> None:
     assert session.noticed() == ["sent", "missed"]
 
 
-def test_what_the_peer_takes_of_a_large_message_of_ours_is_a_sign_of_life() -> None:
-    """The ping is still on its way behind it; the missing pong is noticed."""
+def test_progress_of_a_large_message_that_we_send_is_a_sign_of_life() -> None:
+    """The ping is still waiting after it; the missing pong is noticed."""
     session = Feed(5.0, 3.0)
     session.at(105.0)
     session.moved(107.0)
@@ -174,7 +175,7 @@ def test_a_large_message_on_a_slow_link_needs_a_kilobyte_per_timeout(piece: int,
 
 
 def test_silence_is_not_judged_while_something_waits_to_be_read() -> None:
-    """A pong may be behind it. A pong that does not come for as long again is noticed, and costs nothing yet."""
+    """A pong may come after it. A pong that does not come for as long again is noticed, and costs nothing yet."""
     session = Feed(50.0, 3.0)
     session.at(150.0)
     assert session.at(153.5, dry=False) is None
@@ -185,8 +186,8 @@ def test_silence_is_not_judged_while_something_waits_to_be_read() -> None:
     assert session.noticed() == ["sent", "missed"]
 
 
-def test_while_nothing_is_read_on_purpose_no_pong_is_missed() -> None:
-    """The buffer is full: the ping that waits for its answer is forgotten, the next one goes in its time."""
+def test_while_reading_is_paused_no_pong_is_missed() -> None:
+    """The buffer is full: the ping that waits for its answer is forgotten, the next one is sent in time."""
     session = Feed(5.0, 3.0)
     session.at(105.0)
     session.suspend()
@@ -197,7 +198,7 @@ def test_while_nothing_is_read_on_purpose_no_pong_is_missed() -> None:
 
 
 def test_a_late_pong_gives_its_round_trip() -> None:
-    """And stands for the pings before it; that of the latest ping is still waited for."""
+    """And answers the pings before it; the pong of the latest ping is still awaited."""
     session = Feed(2.0, 1.0)
     session.at(102.0, MESSAGE)
     for now in (103.0, 104.0, 105.0):
@@ -211,8 +212,8 @@ def test_a_late_pong_gives_its_round_trip() -> None:
     assert session.noticed().count("received") == 2
 
 
-def test_a_pong_nobody_asked_for_answers_nothing() -> None:
-    """Unsolicited, forged and doubled pongs leave the ping unanswered."""
+def test_an_unsolicited_pong_answers_nothing() -> None:
+    """Unsolicited, forged and duplicate pongs leave the ping unanswered."""
     session = Feed(5.0, 3.0)
     session.at(101.0, server_frame(PONG, b""))
     session.at(105.0, server_frame(PONG, b"forged.."))
@@ -229,11 +230,11 @@ _STEPS = st.lists(st.tuples(st.floats(0.01, 50), st.sampled_from(["", "pong", "m
 def test_a_peer_that_shows_life_is_never_given_up_and_one_that_does_not_always_is(
     interval: float, timeout: float, steps: list[tuple[float, str]]
 ) -> None:
-    """Whatever the steps of time: lost means exactly that the latest ping has no pong in time and that nothing arrived
+    """For any steps of time: lost means exactly that the latest ping has no pong in time and that nothing arrived
     for as long; missed is noticed once for each such ping, whether the link ends or not."""
     session = Feed(interval, timeout)
     now = life = 100.0
-    waiting: float | None = None  # when the ping left that has no pong
+    waiting: float | None = None  # when the ping without a pong was sent
     missed = pings = 0
     judged = False
     for step, kind in steps:
@@ -266,7 +267,7 @@ def test_a_peer_that_shows_life_is_never_given_up_and_one_that_does_not_always_i
 # Idle
 
 
-def test_an_idle_feed_is_left() -> None:
+def test_an_idle_feed_is_disconnected() -> None:
     """At the very moment, also without pings; `due` says when."""
     session = Feed(None, 3.0, idle=10.0)
     assert session.due == 110.0
@@ -277,8 +278,8 @@ def test_an_idle_feed_is_left() -> None:
 
 
 @pytest.mark.parametrize("frame", [MESSAGE, server_frame(BINARY), server_frame(PONG, b"x")])
-def test_whole_messages_and_pongs_are_no_idleness(frame: bytes) -> None:
-    """What the limit counts begins anew with each."""
+def test_whole_messages_and_pongs_end_idleness(frame: bytes) -> None:
+    """The time to the limit begins anew with each."""
     session = Feed(None, 3.0, idle=10.0)
     session.at(109.0, frame)
     assert session.at(118.9) is None

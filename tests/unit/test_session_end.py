@@ -31,8 +31,8 @@ def test_messages_wait_in_order_with_the_stamp_of_their_read() -> None:
     assert (session.arrived, session.last_byte) == (3, 102.0)
 
 
-def test_a_run_goes_past_the_inbox_up_to_what_is_of_another_kind() -> None:
-    """What it would overtake stays behind it, in order; all of it is counted."""
+def test_a_run_bypasses_the_inbox_up_to_a_message_of_another_kind() -> None:
+    """Messages that it would overtake stay after it, in order; all are counted."""
     session = Feed()
     bulk: list[bytes] = []
     data = MESSAGE + MESSAGE + server_frame(BINARY, b"other") + MESSAGE
@@ -86,7 +86,7 @@ def test_a_close_frame_that_is_none_is_a_breach(payload: bytes, code: int) -> No
 # A breach, and the end
 
 
-def test_a_breach_is_acted_upon_when_what_came_before_it_is_dealt_with() -> None:
+def test_a_breach_takes_effect_when_what_came_before_it_is_handled() -> None:
     """Until then the link may be written to: messages before it may be answered."""
     session = Feed()
     assert session.at(101.0, MESSAGE + server_frame(0x3) + MESSAGE) is None
@@ -102,7 +102,7 @@ def test_a_breach_is_acted_upon_when_what_came_before_it_is_dealt_with() -> None
 
 
 def test_what_the_session_cannot_see_is_a_breach_at_once() -> None:
-    """A text that is no UTF-8, which the one who decodes it finds."""
+    """A text that is no UTF-8, which only the decoder finds."""
     session = Feed()
     session.breach(Violation(1007, "a text message is not UTF-8"))
     assert session.close_owed == (1007).to_bytes(2, "big")
@@ -110,7 +110,7 @@ def test_what_the_session_cannot_see_is_a_breach_at_once() -> None:
 
 
 def test_an_end_without_a_close_frame_is_1006() -> None:
-    """Whoever noticed; the first reason stays."""
+    """Whichever side noticed; the first reason stays."""
     session = Feed()
     session.ended()
     assert session.loss == cut()
@@ -119,8 +119,8 @@ def test_an_end_without_a_close_frame_is_1006() -> None:
     assert session.loss == cut()
 
 
-def test_an_end_behind_a_breach_is_the_breach() -> None:
-    """A server that breaks the protocol and goes."""
+def test_an_end_after_a_breach_is_the_breach() -> None:
+    """A server that breaks the protocol and disconnects."""
     session = Feed()
     session.at(101.0, server_frame(0x3))
     session.ended()
@@ -129,7 +129,7 @@ def test_an_end_behind_a_breach_is_the_breach() -> None:
 
 
 def test_an_end_after_the_servers_goodbye_is_the_goodbye() -> None:
-    """The reset that follows tells nothing."""
+    """The reset that follows does not matter."""
     session = Feed()
     session.at(101.0, GOODBYE)
     session.ended(cut("reset"))
@@ -137,7 +137,7 @@ def test_an_end_after_the_servers_goodbye_is_the_goodbye() -> None:
 
 
 def test_what_arrived_before_a_write_failed_is_read_first() -> None:
-    """Then the reason is the server's, if it gave one; else that of the write."""
+    """Then the reason is the server's, if it sent one; otherwise that of the write."""
     for goodbye, reason in ((GOODBYE, "close_1013"), (b"", "error")):
         session = Feed(None)
         session.write_failed(Loss("error", "the peer took no byte"))
@@ -151,7 +151,7 @@ def test_what_arrived_before_a_write_failed_is_read_first() -> None:
         assert len(session.inbox) == 1
 
 
-def test_an_end_after_a_failed_write_is_the_write_s() -> None:
+def test_an_end_after_a_failed_write_has_the_reason_of_the_write() -> None:
     """The stream is over because it was."""
     session = Feed()
     session.write_failed(cut("BrokenPipeError"))
@@ -181,15 +181,15 @@ def test_no_more_may_be_read_once_the_limit_waits() -> None:
     assert len(session.inbox) <= 50_000 // 1000 + 1
 
 
-def test_empty_messages_weigh_too() -> None:
-    """A flood of them is bounded: a waiting message takes memory beside its payload."""
+def test_empty_messages_count_too() -> None:
+    """A flood of them is bounded: a waiting message needs memory beside its payload."""
     session = Feed(max_buffered_bytes=100_000)
     while session.buffer.allows(session.arrived, session.arrived_bytes):
         session.receive(server_frame(TEXT), 101.0, 1)
     assert len(session.inbox) <= 1_001
 
 
-def test_what_is_handed_out_does_not_count() -> None:
+def test_what_is_delivered_does_not_count() -> None:
     """A million messages pass an inbox that never holds more than one."""
     session = Feed(max_buffered_bytes=10_000)
     for _ in range(10_000):
@@ -215,7 +215,7 @@ def test_a_full_buffer_is_noticed_once_per_absence() -> None:
 
 
 def test_deflated_data_stops_at_the_limit_plus_one_message() -> None:
-    """One read of it may inflate a thousandfold: the rest is gone on with later, and lost nowhere."""
+    """One read of it may inflate a thousandfold: the rest is read later, and nothing is lost."""
     frames = [server_frame(BINARY, b"%d" % number, rsv=4) for number in range(50)]
     session = Session(Limits(None, 3.0, None, 10_000, 30_000), 100.0, lambda data: data.ljust(10_000, b"-"))
     session.receive(b"".join(frames), 101.0, 1)

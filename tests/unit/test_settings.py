@@ -1,4 +1,5 @@
-"""Where the Agent listens and what every line carries: arguments beat variables, nonsense is refused by a sentence."""
+"""Where the Agent listens and what every line carries: arguments win over variables, unusable values are refused in a
+sentence."""
 
 import os
 from pathlib import Path
@@ -42,8 +43,8 @@ def test_without_anything_it_is_the_agents_default() -> None:
     assert _address().limit == wire.UDP_BYTES == 1432
 
 
-def test_the_agents_socket_is_used_where_it_exists_and_nothing_else_is_said() -> None:
-    """An argument or a variable says something else."""
+def test_the_agents_socket_is_used_if_it_exists_and_nothing_else_is_set() -> None:
+    """An argument or a variable names another address."""
     path = settings.DEFAULT_SOCKET
     Path(path).touch()
     assert _address() == Address(None, None, path)
@@ -64,8 +65,8 @@ def test_the_agents_socket_is_used_where_it_exists_and_nothing_else_is_said() ->
         ({}, Address("from-url", 1111, None)),
     ],
 )
-def test_an_argument_beats_a_variable(given: dict[str, Any], expected: Address) -> None:
-    """The URL stands for both host and port, so either argument puts it out of play."""
+def test_an_argument_wins_over_a_variable(given: dict[str, Any], expected: Address) -> None:
+    """The URL holds both host and port, so either argument replaces it."""
     assert _address(EVERYTHING, **given) == expected
 
 
@@ -86,7 +87,7 @@ def test_an_argument_beats_a_variable(given: dict[str, Any], expected: Address) 
     ],
 )
 def test_the_variables_say_where_the_agent_is(environ: dict[str, str], expected: Address) -> None:
-    """As for Datadog's own clients; an empty variable says nothing."""
+    """As for Datadog's own clients; an empty variable is ignored."""
     assert _address(environ) == expected
 
 
@@ -125,15 +126,15 @@ def test_a_port_out_of_range_is_refused(port: object) -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80.5"])
 def test_a_port_of_a_variable_is_refused_by_its_name(port: str) -> None:
-    """Whoever set the variable finds it in the sentence."""
+    """The sentence names the variable."""
     said = _refused({"DD_DOGSTATSD_PORT": port})
     assert said.startswith("DD_DOGSTATSD_PORT must be ")
     assert "1 to 65535" in said
 
 
 @pytest.mark.parametrize("url", ["tcp://h:1", "h:8125", "localhost", "udp://", "unix://", "udp://[h", "http://h/"])
-def test_a_url_that_is_none_is_refused_with_the_forms(url: str) -> None:
-    """Both forms that there are stand in the sentence."""
+def test_an_unusable_url_is_refused_with_the_forms(url: str) -> None:
+    """The sentence names both forms."""
     said = _refused({"DD_DOGSTATSD_URL": url})
     assert repr(url) in said
     assert "udp://host:port" in said
@@ -150,14 +151,14 @@ def test_no_sentence_shows_what_a_url_hides(url: str) -> None:
     assert "udp://host:port" in said
 
 
-def test_the_agents_own_variable_for_its_socket_has_no_say() -> None:
+def test_the_agents_own_variable_for_its_socket_has_no_effect() -> None:
     """DD_DOGSTATSD_SOCKET says where an Agent listens, and no client of Datadog's reads it."""
     assert _address({"DD_DOGSTATSD_SOCKET": "/elsewhere"}) == _address({})
 
 
 @pytest.mark.parametrize("url", ["udp://h:0", "udp://h:70000", "udp://h:x"])
 def test_a_port_in_a_url_is_checked_too(url: str) -> None:
-    """It would be found out at the first packet otherwise, or never."""
+    """Otherwise the mistake would show at the first packet, or never."""
     said = _refused({"DD_DOGSTATSD_URL": url})
     assert said.startswith("the port of DD_DOGSTATSD_URL must be ")
     assert "1 to 65535" in said
@@ -187,27 +188,27 @@ def test_tags_come_from_the_argument_then_the_variables() -> None:
     assert _tags({"team": "md", "empty": None}) == ("team:md",)
 
 
-def test_the_unified_tags_stand_once() -> None:
-    """The argument beats DD_ENV, DD_SERVICE and DD_VERSION, and they beat DD_TAGS."""
+def test_each_unified_tag_appears_once() -> None:
+    """The argument wins over DD_ENV, DD_SERVICE and DD_VERSION, and they win over DD_TAGS."""
     environ = {"DD_ENV": "e", "DD_SERVICE": "s", "DD_VERSION": "v", "DD_TAGS": "env:x,service:x,version:x,other:x"}
     assert _tags(**environ) == ("env:e", "service:s", "version:v", "other:x")
     assert _tags({"env": "arg"}, **environ) == ("env:arg", "service:s", "version:v", "other:x")
     assert _tags(DD_TAGS="env:one,env:two") == ("env:one",)
 
 
-def test_other_keys_may_stand_with_several_values() -> None:
+def test_other_keys_may_have_several_values() -> None:
     """A service may belong to two teams."""
     assert _tags(["team:a", "team:b"], DD_TAGS="team:c") == ("team:a", "team:b", "team:c")
 
 
 def test_the_entity_id_is_the_one_internal_tag() -> None:
-    """It tells the Agent the pod; nobody else's tag can."""
+    """It names the pod for the Agent; no other tag can."""
     assert _tags(DD_ENTITY_ID="pod-1") == ("dd.internal.entity_id:pod-1",)
     assert _tags(DD_ENTITY_ID="pod|1,a b") == ("dd.internal.entity_id:pod_1_a_b",)
     assert _tags(["dd.internal.entity_id:evil"], DD_TAGS="dd.internal.card:none") == ()
 
 
-def test_the_program_may_say_whose_host_its_metrics_are() -> None:
+def test_the_program_may_set_the_host_of_its_metrics() -> None:
     """Datadog's documented override, in the argument and in the variable."""
     assert _tags(["host:db-a"]) == _tags(DD_TAGS="host:db-a") == ("host:db-a",)
 
@@ -223,7 +224,7 @@ def test_the_program_may_say_whose_host_its_metrics_are() -> None:
     ],
 )
 def test_a_variable_of_tags_is_read_as_the_tracers_read_it(given: str, tags: tuple[str, ...]) -> None:
-    """Where a comma stands only commas separate, else spaces do."""
+    """If there is a comma, only commas separate; otherwise spaces do."""
     assert _tags(DD_TAGS=given) == _tags(DATADOG_TAGS=given) == tags
 
 
@@ -234,8 +235,8 @@ def test_a_variable_of_tags_in_json_is_refused(given: str) -> None:
         _tags(DD_TAGS=given)
 
 
-def test_constant_tags_are_measured_where_they_are_given() -> None:
-    """Those beside which no line has a place are refused, with the number of bytes and whose they are."""
+def test_the_size_of_constant_tags_is_checked_where_they_are_passed() -> None:
+    """Tags that leave no room for a line are refused, with the number of bytes and their source."""
     fits = tuple(f"key{number:02}:{'x' * 100}" for number in range(75))
     settings.check_room("", fits)
     with pytest.raises(ConfigurationError, match=r"77 constant tags take 8230 bytes .*DD_TAGS"):
@@ -270,10 +271,8 @@ def test_the_cardinality_is_the_arguments_then_the_variables() -> None:
         ("datadog", "influx", "tag_format is 'influx', which is for dialect='statsd'"),
     ],
 )
-def test_a_dialect_that_is_none_and_a_tag_format_without_it_are_refused(
-    dialect: Any, tag_format: Any, said: str
-) -> None:
-    """An option that would have no say is a mistake."""
+def test_an_unknown_dialect_and_a_tag_format_without_it_are_refused(dialect: Any, tag_format: Any, said: str) -> None:
+    """An option without effect is a mistake."""
     assert [settings.is_plain("datadog", None), settings.is_plain("statsd", "graphite")] == [False, True]
     with pytest.raises(ConfigurationError, match=said):
         settings.is_plain(dialect, tag_format)
@@ -289,7 +288,7 @@ def test_a_bare_ipv6_address_in_a_url_is_refused(url: str) -> None:
     assert _address({"DD_DOGSTATSD_URL": "udp://[fd00:ec2::23]:8125"}) == Address("fd00:ec2::23", 8125, None)
 
 
-def test_a_name_that_would_be_cut_behind_its_namespace_is_refused() -> None:
+def test_a_name_that_would_be_cut_after_its_namespace_is_refused() -> None:
     """Two of them could become one."""
     settings.check_names("app.", [ws.counter("a" * 196, ws.events.MESSAGE_SENT)])
     with pytest.raises(ConfigurationError, match=r"longer than 200 characters behind namespace 'app\.'"):
@@ -297,7 +296,7 @@ def test_a_name_that_would_be_cut_behind_its_namespace_is_refused() -> None:
 
 
 def test_tags_are_cleaned() -> None:
-    """A variable is as hostile as any text."""
+    """A variable may hold any text."""
     assert _tags(["a|b"], DD_SERVICE="s|#x:y", DD_TAGS="c\nd:1|e") == ("a_b", "service:s__x:y", "c", "d:1_e")
 
 

@@ -25,7 +25,7 @@ KIND = {"client_id": "a", "type": "t"}
 
 
 def _python(source: str, **environment: str) -> str:
-    """What a program says, with these variables; its last line if it fails."""
+    """What a program prints, with these variables; its last line if it fails."""
     done = subprocess.run(
         [sys.executable, "-c", source],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -61,7 +61,7 @@ print(sorted(told))
 
 
 def test_the_page_is_that_of_one_process_that_counts_for_itself(tmp_path: Path) -> None:
-    """Names, labels, values, and zeros of what a client has from its beginning."""
+    """Names, labels, values, and the zeros of a client from its beginning."""
     shared = _python(COUNTING.format(more=""), PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     alone = _python(COUNTING.format(more=", multiprocess=False"), PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert "shop_orders_total" in shared
@@ -99,7 +99,7 @@ def test_the_page_is_that_of_one_process_that_counts_for_itself(tmp_path: Path) 
         ),
     ],
 )
-def test_what_cannot_count_together_is_refused_in_one_sentence(source: str, told: str) -> None:
+def test_options_that_cannot_be_combined_are_refused_in_one_sentence(source: str, told: str) -> None:
     assert told in _python(source)
 
 
@@ -131,8 +131,8 @@ def _shared(library: Library, metrics: list[Definition], bus: ws.Bus, max_series
     return counts
 
 
-def test_a_signals_handler_that_emits_in_the_midst_of_counting_is_counted_and_waits_for_nothing() -> None:
-    """Before each line of it, and of the library's own."""
+def test_a_signals_handler_that_emits_during_counting_is_counted_and_waits_for_nothing() -> None:
+    """Before each line of our code and of the library's."""
     numbers = iter(range(10_000))
     made: list[tuple[Library, SharedCounts, str]] = []
 
@@ -173,7 +173,7 @@ def test_at_the_cap_further_series_are_one() -> None:
 
 
 def test_hostile_values_are_skipped_and_a_keep_that_raises_costs_no_other_metric() -> None:
-    """A counter cannot fall; what is no number is none."""
+    """A counter cannot fall; what is not a number does not count."""
 
     def keep(measurements: Any, metadata: Any) -> bool:
         raise LookupError("mine")

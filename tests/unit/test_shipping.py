@@ -1,4 +1,4 @@
-"""A flush on a clock that stands still: an hour's outage, books that close, figures that leave as metrics."""
+"""A flush on a clock that stands still: an hour's outage, totals that add up, figures that are sent as metrics."""
 
 import gc
 import logging
@@ -31,8 +31,9 @@ def _whole(account: Account) -> float:
     return account.pending + account.delivered + sum(account.lost.values())
 
 
-def test_an_hours_outage_keeps_counts_and_tells_of_the_rest(caplog: pytest.LogCaptureFixture) -> None:
-    """Every count arrives once, gauges with their last value, samples with their true rate; events of the hour, too."""
+def test_an_hours_outage_keeps_counts_and_reports_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    """Every count arrives once, gauges with their last value, samples with their true rate; events of the hour arrive,
+    too."""
     parts = Parts(max_samples=100)
     parts.shipper.begin()
     parts.count("orders", 5)
@@ -74,7 +75,7 @@ def test_an_hours_outage_keeps_counts_and_tells_of_the_rest(caplog: pytest.LogCa
 
 
 def test_samples_are_refused_once_and_the_others_wait_within_their_bound() -> None:
-    """Without an event in front the first packet of each flush is lost, which the books show by cause."""
+    """Without an event before them the first packet of each flush is lost, which the totals show by cause."""
     parts = Parts(max_samples=200)
     parts.line.go()
     emitted = 0
@@ -125,7 +126,7 @@ def test_memory_is_flat_over_an_hours_outage(caplog: pytest.LogCaptureFixture) -
     assert parts.stats().lost == {"queue": 6 * HOUR // 10 - CAPACITY}
 
 
-def test_old_events_are_told_as_lost_when_the_agent_is_back() -> None:
+def test_old_events_are_counted_as_lost_when_the_agent_is_back() -> None:
     """Those of the last hour arrive in their order."""
     parts = Parts()
     parts.line.go()
@@ -140,7 +141,7 @@ def test_old_events_are_told_as_lost_when_the_agent_is_back() -> None:
 
 
 @pytest.mark.parametrize("seconds", [59, 60, 61])
-def test_counts_that_waited_longer_than_a_minute_are_told_by_an_event(seconds: int) -> None:
+def test_counts_that_waited_longer_than_a_minute_are_reported_by_an_event(seconds: int) -> None:
     """And by no second one."""
     parts = Parts()
     parts.shipper.begin()
@@ -159,7 +160,7 @@ def test_counts_that_waited_longer_than_a_minute_are_told_by_an_event(seconds: i
 
 
 def test_counts_are_late_too_when_no_flush_came() -> None:
-    """A thread that hung for minutes: the Agent was there all the time."""
+    """A thread that hung for minutes: the Agent was reachable all the time."""
     parts = Parts()
     parts.flush()
     parts.count("orders", 7)
@@ -169,8 +170,8 @@ def test_counts_are_late_too_when_no_flush_came() -> None:
     assert event.text.startswith("7 counts waited up to 200 s")
 
 
-def test_who_flushes_by_hand_decides_when() -> None:
-    """No thread, no regular flush, and so nothing is late."""
+def test_a_flush_by_hand_is_never_late() -> None:
+    """No thread, no regular flush, so nothing is late."""
     parts = Parts()
     for _ in range(3):
         parts.count("orders", 7)
@@ -180,8 +181,8 @@ def test_who_flushes_by_hand_decides_when() -> None:
 
 
 @given(st.integers(0, 2**32), st.booleans())
-def test_the_books_close_whatever_happens(seed: int, raises: bool) -> None:
-    """Packets taken and refused, a client that raises in the midst, a flush out of time: nothing is gone in silence."""
+def test_the_totals_always_add_up(seed: int, raises: bool) -> None:
+    """Packets accepted and refused, a client that raises halfway, a flush out of time: nothing is lost uncounted."""
     dice, parts = random.Random(seed), Parts(max_samples=50)
     emitted = {"counters": 0, "sums": 0, "samples": 0}
     for _ in range(25):
@@ -212,7 +213,7 @@ def test_the_books_close_whatever_happens(seed: int, raises: bool) -> None:
     assert sum(stats.counters.lost.values()) == sum(stats.sums.lost.values()) == 0
 
 
-def test_a_snapshot_closes_while_others_count_and_flush() -> None:
+def test_a_snapshot_adds_up_while_others_count_and_flush() -> None:
     """Three threads count, one flushes, and each snapshot lies between what was counted before and after it."""
     parts = Parts(max_samples=100)
     counted, over = [0, 0, 0], threading.Event()
@@ -248,8 +249,8 @@ def test_a_snapshot_closes_while_others_count_and_flush() -> None:
     assert parts.line.count("ms") == stats.samples.delivered
 
 
-def test_a_sum_of_fractions_leaves_no_rest() -> None:
-    """What floats cannot add up exactly is not pending for ever."""
+def test_a_sum_of_fractions_leaves_no_remainder() -> None:
+    """A rounding error of floats is not pending for ever."""
     parts = Parts()
     for _ in range(500):
         parts.add("cost", 0.1)
@@ -260,8 +261,8 @@ def test_a_sum_of_fractions_leaves_no_rest() -> None:
     assert sum(lines) == pytest.approx(50)
 
 
-def test_a_flush_that_ran_out_of_time_keeps_what_it_had_in_hand() -> None:
-    """Nothing was refused, so nothing is lost: samples as well wait for the next one."""
+def test_a_flush_that_ran_out_of_time_keeps_what_it_was_sending() -> None:
+    """Nothing was refused, so nothing is lost: samples too wait for the next flush."""
     parts = Parts()
     parts.count("orders")
     parts.sample("ms", 1)
@@ -273,8 +274,8 @@ def test_a_flush_that_ran_out_of_time_keeps_what_it_had_in_hand() -> None:
     assert parts.stats().lost == {}
 
 
-def test_somebody_in_a_hurry_ends_the_flush_under_way() -> None:
-    """Which holds for that one only."""
+def test_an_urgent_request_ends_the_flush_under_way() -> None:
+    """Only that one."""
     parts = Parts()
     for number in range(200):
         parts.count(f"n{number}.{'x' * 100}")
@@ -293,8 +294,8 @@ def test_somebody_in_a_hurry_ends_the_flush_under_way() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_a_packet_that_left_is_booked_whatever_is_raised_after_it(error: type[BaseException]) -> None:
-    """An exception of a signal's handler between the send and the books: the packet does not leave a second time."""
+def test_a_sent_packet_counts_as_delivered_whatever_is_raised_after_it(error: type[BaseException]) -> None:
+    """An exception of a signal's handler between the send and the count: the packet is not sent a second time."""
     parts = Parts()
     parts.count("orders", 3)
     parts.sample("ms", 5)
@@ -315,8 +316,8 @@ def test_a_packet_that_left_is_booked_whatever_is_raised_after_it(error: type[Ba
     assert (stats.delivered, stats.pending, stats.lost) == (3, 0, {})
 
 
-def test_a_packet_that_did_not_leave_waits_whatever_is_raised() -> None:
-    """The same exception before the send: the counts leave with the next flush."""
+def test_an_unsent_packet_waits_whatever_is_raised() -> None:
+    """The same exception before the send: the next flush sends the counts."""
     parts = Parts()
     parts.count("orders", 3)
     parts.line.go(KeyboardInterrupt())
@@ -337,8 +338,8 @@ def _own(parts: Parts) -> dict[str, float]:
     return found
 
 
-def test_the_figures_leave_as_metrics_every_ten_seconds_and_at_the_end() -> None:
-    """Each total in differences, so that Datadog's sums are those of stats; none of it is in the books."""
+def test_the_figures_are_sent_as_metrics_every_ten_seconds_and_at_the_end() -> None:
+    """Each total as differences, so that Datadog's sums are those of stats; they are not part of the totals."""
     parts = Parts()
     told = []
     for _ in range(35):
@@ -360,7 +361,8 @@ def test_the_figures_leave_as_metrics_every_ten_seconds_and_at_the_end() -> None
 
 
 def test_the_series_are_counted_by_the_metrics_name() -> None:
-    """One that never had a value costs nothing and is left out; so are the reporter's own figures, once they left."""
+    """One that never had a value costs nothing and is left out; so are the reporter's own figures, once they were
+    sent."""
     parts = Parts()
     parts.store.find("late", "gauge", (), state=True)
     parts.store.find("ms", "distribution", ("type:none",))
@@ -385,8 +387,8 @@ def test_restarts_and_faults_are_figures_too() -> None:
     assert (own["flusher_restarts"], own["flush_errors"], own["handler_errors"]) == (2, 3, 4)
 
 
-def test_who_flushes_by_hand_or_ends_at_once_tells_no_figures() -> None:
-    """They belong to a thread that goes on; a script of a second says what it has to say."""
+def test_a_flush_by_hand_or_an_early_end_sends_no_figures() -> None:
+    """They belong to a thread that goes on; a script of a second sends its own metrics only."""
     parts = Parts()
     parts.count("orders")
     assert parts.shipper.flush(10)
@@ -394,8 +396,8 @@ def test_who_flushes_by_hand_or_ends_at_once_tells_no_figures() -> None:
     assert _own(parts) == {}
 
 
-def test_own_figures_that_are_refused_are_told_later() -> None:
-    """Their differences wait like any count, and the flush says that something is left."""
+def test_own_figures_that_are_refused_are_sent_later() -> None:
+    """Their differences wait like any count, and the flush reports that something is pending."""
     parts = Parts()
     parts.line.go()
     assert not parts.flush()
@@ -409,7 +411,7 @@ def test_own_figures_that_are_refused_are_told_later() -> None:
     assert parts.stats().lost == {}
 
 
-def test_nothing_is_sent_where_it_is_switched_off() -> None:
+def test_nothing_is_sent_if_it_is_switched_off() -> None:
     """And nothing piles up."""
     parts = Parts(enabled=False)
     parts.count("orders")

@@ -16,7 +16,7 @@ SLOW = ws.events.MESSAGE_PROCESS_SLOW
 
 
 def _watching(reporter: Agent, *sinks: Any, datadog: bool = True) -> None:
-    """One slow message, told to these sinks."""
+    """One slow message, reported to these sinks."""
     bus = ws.Bus()
     watching = Alerts([alerts.SlowProcessing()], reporter, sinks, bus=bus, datadog=datadog).start()
     bus.execute(SLOW, {"duration": 150_000_000}, WHO)
@@ -29,7 +29,7 @@ def test_sinks_come_in_addition_to_datadogs_events() -> None:
     assert (len(default.events), len(told)) == (1, 1)
 
 
-def test_a_reporter_among_the_sinks_takes_the_place_of_the_default() -> None:
+def test_a_reporter_among_the_sinks_replaces_the_default() -> None:
     """The counter stays the default's."""
     default, other, third = Agent(), Agent(), Agent()
     _watching(default, other, third)
@@ -49,7 +49,7 @@ def test_the_default_may_be_left_out() -> None:
 
 
 def test_no_sink_is_used_twice(caplog: pytest.LogCaptureFixture) -> None:
-    """A function, a reporter, a log: what is equal is one."""
+    """A function, a reporter, a log: equal ones are used once."""
     default, told = Agent(), list[Alert]()
     _watching(default, told.append, default, alerts.ToLog(), told.append, alerts.ToLog(), default)
     assert (len(default.events), len(told)) == (1, 1)
@@ -104,13 +104,13 @@ def test_a_type_with_line_feeds_forges_no_log_record(caplog: pytest.LogCaptureFi
     assert all(record.isprintable() and "a\\nERROR forged\\x1b[2J" in record for record in records)
 
 
-def test_a_logger_of_ones_own_takes_the_records(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_logger_of_your_own_gets_the_records(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(alerts.SlowProcessing(), sinks=[alerts.ToLog(logging.getLogger("desk"))])
     bench.slow(150)
     assert [record.name for record in caplog.records] == ["desk"]
 
 
-def test_a_sink_that_raises_is_counted_and_logged_once_a_minute_and_the_others_are_served(
+def test_a_sink_that_raises_is_counted_and_logged_once_a_minute_and_the_others_are_called(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(Agent):
@@ -146,7 +146,7 @@ def test_a_second_different_fault_of_a_sink_is_logged_too(caplog: pytest.LogCapt
     assert bench.alerts.figures.sink_failures == 4
 
 
-def test_a_sink_that_emits_what_fires_again_neither_deadlocks_nor_changes_the_order() -> None:
+def test_a_sink_whose_event_fires_again_neither_deadlocks_nor_changes_the_order() -> None:
     class Echo(Agent):
         def event(self, title: str, *arguments: Any, **more: Any) -> None:
             super().event(title, *arguments, **more)

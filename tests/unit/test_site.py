@@ -51,7 +51,7 @@ AWAY = {"state": "waiting", "error": "nothing listens"}
         ([CONNECTED, {"state": "forked"}], "unhealthy"),
     ],
 )
-def test_a_page_is_unhealthy_only_if_a_client_is_lost_or_away_for_too_long(
+def test_a_page_is_unhealthy_only_if_a_client_is_lost_or_down_for_too_long(
     figures: list[dict[str, Any]], status: str
 ) -> None:
     """A feed that is down, or far behind, is degraded."""
@@ -59,7 +59,7 @@ def test_a_page_is_unhealthy_only_if_a_client_is_lost_or_away_for_too_long(
     assert page([_figures(**one) for one in figures], 60.0, clock)["status"] == status
 
 
-def test_the_pages_clients_are_what_client_health_says() -> None:
+def test_the_pages_clients_are_those_of_client_health() -> None:
     """And its KPIs the rows of the Monitor that runs; both as JSON."""
     made = _site({"a": URL})
     client = made.client("a")
@@ -71,7 +71,7 @@ def test_the_pages_clients_are_what_client_health_says() -> None:
 
 
 def test_clients_of_the_settings_are_on_the_page_before_they_are_made() -> None:
-    """Idle; those of a worker elsewhere are not, as long as nothing asks for them here."""
+    """Idle; clients of another worker are not, as long as nothing requests them here."""
     told = json.loads(_site({"a": URL}).health()[1])["clients"]
     assert [(one["client_id"], one["state"], set(one)) for one in told] == [("a", "idle", set(Health.__annotations__))]
     elsewhere = _site({"a": URL}, automatic=False)
@@ -80,8 +80,8 @@ def test_clients_of_the_settings_are_on_the_page_before_they_are_made() -> None:
     assert len(json.loads(elsewhere.health()[1])["clients"]) == 1
 
 
-def test_a_closed_client_is_503_and_one_that_is_away_is_so_for_health_alone() -> None:
-    """A probe of liveness restarts no process because of an exchange."""
+def test_a_closed_client_is_503_and_one_that_is_down_is_so_for_health_alone() -> None:
+    """A liveness probe must not restart a process because an exchange is down."""
     made = _site({"a": URL}, unhealthy_after=1e-6)
     client = made.client("a")
     client.start(wait=False)
@@ -91,7 +91,7 @@ def test_a_closed_client_is_503_and_one_that_is_away_is_so_for_health_alone() ->
 
 
 def test_a_client_that_was_closed_stays_closed() -> None:
-    """Whoever closed it wanted that, however often the site is asked to start."""
+    """It was closed on purpose, however often the site starts."""
     with ws.Monitor("lightweight", reporter=ws.StatsdReporter(port=1)):
         made = _site({"a": URL})
         made.start()
@@ -111,7 +111,7 @@ def test_one_process_has_each_client_once_however_many_sites_name_it() -> None:
         _site({"aaa": URL}).client("aa")
 
 
-def test_a_factory_that_raises_is_asked_once_and_is_closed_on_the_page() -> None:
+def test_a_factory_that_raises_is_called_once_and_is_closed_on_the_page() -> None:
     """With the reason."""
     asked = list[int]()
 
@@ -128,7 +128,7 @@ def test_a_factory_that_raises_is_asked_once_and_is_closed_on_the_page() -> None
 
 
 def test_messages_of_a_url_go_to_the_handler_as_the_framework_calls_it(caplog: pytest.LogCaptureFixture) -> None:
-    """The one that was given last; without any they are dropped, which is told once."""
+    """The handler that was passed last; without any they are dropped, which is logged once."""
     called = list[object]()
 
     def wrap(function: Callable[..., object]) -> Callable[..., object]:
@@ -154,8 +154,8 @@ def test_messages_of_a_url_go_to_the_handler_as_the_framework_calls_it(caplog: p
     ]
 
 
-def test_errors_and_reconnects_are_handled_as_messages_are() -> None:
-    """By whatever a client was given."""
+def test_errors_and_reconnects_are_passed_on_as_messages_are() -> None:
+    """To the functions that were passed to the client."""
     client: ws.Client = ws.Client(
         "ws://127.0.0.1:1", on_message=print, on_error=print, on_reconnect=list, bus=ws.Bus(), reconnect=False
     )
@@ -169,8 +169,8 @@ def test_errors_and_reconnects_are_handled_as_messages_are() -> None:
     assert wrapped == [print, print, list]
 
 
-def test_what_is_wrong_is_told_all_at_once() -> None:
-    """Names that lead nowhere, and handlers of clients that are none."""
+def test_all_mistakes_are_reported_at_once() -> None:
+    """Names that lead nowhere, and handlers of unknown clients."""
     made = Site(Settings(clients={"a": "nowhere.make"}, problems=("mine",)), _same, {"aa": print})
     mine, module, handler = made.problems()
     assert mine == "mine"

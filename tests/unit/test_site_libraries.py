@@ -27,7 +27,7 @@ def _told(module: str, folder: Path, first: str = "") -> str:
 
 @pytest.mark.parametrize("library", ["django", "flask"])
 def test_a_library_that_is_missing_is_named_with_its_extra(library: str, tmp_path: Path) -> None:
-    """By an ImportError, as an import that fails is one."""
+    """By an ImportError, like any import that fails."""
     told = _told(f"wsnova_statsd.contrib.{library}", tmp_path, f"sys.modules[{library!r}] = None")
     extra = f"pip install 'wsnova-statsd[{library}]'"
     assert told == f"wsnova_statsd.errors.MissingExtra: {library} is not installed; install it with: {extra}"

@@ -1,4 +1,4 @@
-"""The settings of a site: what they come to, and a sentence for each that is not usable."""
+"""The settings of a site: their effect, and a sentence for each that is not usable."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ def _factory() -> ws.Client:
 
 
 def test_without_settings_everything_is_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No client, which starts with the server, and a Monitor of the environment."""
+    """No clients, a start with the server, and a Monitor from the environment."""
     monkeypatch.delenv("WSNOVA_STATSD_WORKER")
     settings = read_site({"DEBUG": True})
     assert (settings.clients, settings.automatic, settings.unhealthy_after) == ({}, True, 60.0)
@@ -68,7 +68,7 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
     ],
 )
 def test_what_is_not_usable_is_one_sentence(name: str, value: Any, told: str) -> None:
-    """It names the setting; the others are taken all the same."""
+    """It names the setting; the others still apply."""
     settings = read_site({f"WSNOVA_STATSD{name}": value, "WSNOVA_STATSD_LOG": True})
     [problem] = settings.problems
     assert problem.startswith(told)
@@ -76,14 +76,14 @@ def test_what_is_not_usable_is_one_sentence(name: str, value: Any, told: str) ->
 
 
 def test_no_sentence_shows_the_password_of_a_url() -> None:
-    """Not even of one that is none."""
+    """Not even that of an unusable one."""
     [problem] = read_site({"WSNOVA_STATSD_CLIENTS": {"a": "http://me:S3cret@feed.example/?token=S3cret"}}).problems
     assert "S3cret" not in problem
 
 
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module with factories, which is forgotten afterwards."""
+    """A module with factories, which is removed afterwards."""
     (tmp_path / "site_live.py").write_text(
         "import wsnova_statsd as ws\n"
         "client = ws.Client('ws://127.0.0.1:1', client_id='there', on_message=print, bus=ws.Bus())\n"
@@ -98,13 +98,13 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("name", ["client", "make"])
-def test_a_dotted_name_leads_to_a_client_or_what_makes_one(live: str, name: str) -> None:
+def test_a_dotted_name_leads_to_a_client_or_its_factory(live: str, name: str) -> None:
     """It has its own id."""
     assert make("a", f"{live}.{name}", print).client_id == "there"
 
 
 def test_a_url_makes_a_client_of_the_settings_name() -> None:
-    """Its messages go where they are wanted."""
+    """Its messages are passed to the handler of that name."""
     client = make("a", "ws://127.0.0.1:1", print)
     assert (client.client_id, client.on_message, client.state) == ("a", print, ws.State.IDLE)
 

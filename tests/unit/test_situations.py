@@ -62,7 +62,7 @@ def _stuck(bench: Bench, seconds: float = 10.0, cpu: float | None = 0.5, **metad
     bench.emit(STUCK, measurements, **{"stack": STACK, **metadata})
 
 
-def test_a_stuck_handler_is_told_with_its_stack_and_how_its_time_goes() -> None:
+def test_a_stuck_handler_is_reported_with_its_stack_and_its_use_of_time() -> None:
     bench = Bench(alerts.StuckHandler())
     _stuck(bench)
     (alert,) = bench.told
@@ -75,22 +75,22 @@ def test_a_stuck_handler_is_told_with_its_stack_and_how_its_time_goes() -> None:
 
 
 @pytest.mark.parametrize("cpu", [None, float("nan"), -1.0, 1e9])
-def test_where_the_processor_time_is_not_known_nothing_is_said_of_it(cpu: float | None) -> None:
+def test_an_unknown_processor_time_is_left_out(cpu: float | None) -> None:
     bench = Bench(alerts.StuckHandler())
     measurements = {"duration": 10 * SECOND, "cpu_time": None if cpu is None else cpu * SECOND}
     bench.emit(STUCK, measurements, stack="no list")
     assert bench.told[0].text == "client md-1, type trade: Still in its handler after 10 s.\nIts stack is not known."
 
 
-def test_the_lines_of_a_stack_leave_without_secrets() -> None:
-    """Also where the profile's filter is off."""
+def test_the_lines_of_a_stack_are_sent_without_secrets() -> None:
+    """Also if the profile's filter is off."""
     bench = Bench(alerts.StuckHandler(), profile="financial")
     _stuck(bench, stack=["feed.py:3 handle: login(password='hunter2')", 7])
     assert "hunter2" not in bench.told[0].text
 
 
-def test_a_stuck_handler_is_over_when_its_message_is_dealt_with_and_not_by_itself() -> None:
-    """A slow message of this client is told by the thread that was stuck."""
+def test_a_stuck_handler_recovers_when_its_message_is_handled_and_not_by_time() -> None:
+    """A slow message of this client is emitted by the thread that was stuck."""
     bench = Bench(alerts.StuckHandler())
     _stuck(bench)
     bench.advance(600)
@@ -103,8 +103,8 @@ def test_a_stuck_handler_is_over_when_its_message_is_dealt_with_and_not_by_itsel
     assert bench.types() == ["error", "success"]
 
 
-def test_where_no_message_counts_as_slow_the_sums_tell_that_it_is_back() -> None:
-    """Whoever closes tells sums as well, and says nothing of a handler that still runs."""
+def test_if_no_message_counts_as_slow_the_sums_end_it() -> None:
+    """A closing thread emits sums as well, which say nothing of a handler that still runs."""
     bench = Bench(alerts.StuckHandler(), profile=ws.FINANCIAL.replace(slow_after=1000.0))
     _stuck(bench, 10.0)
     bench.batch(5, spent_ms=9_999)
@@ -127,7 +127,7 @@ def test_where_no_message_counts_as_slow_the_sums_tell_that_it_is_back() -> None
     ],
 )
 def test_a_failed_login_is_over_when_one_is_accepted(event: str, metadata: dict[str, Any]) -> None:
-    """At level minimal auth.completed is not heard; what is handled is."""
+    """At level minimal auth.completed is not emitted; error.handled is."""
     bench = Bench(alerts.AuthFailed())
     bench.emit(events.AUTH_FAILED, {"duration": SECOND}, reason="rejected", phase="refresh")
     bench.advance(3600)
@@ -154,7 +154,7 @@ def test_the_error_rate_fires_when_errors_span_a_whole_window() -> None:
 
 
 def test_one_burst_shorter_than_the_window_does_not_fire() -> None:
-    """However bad it is, and however long its trace stays in the window."""
+    """However bad it is, and however long it stays in the window."""
     bench = Bench(alerts.ErrorRate(window_s=60, limit=0.0001, at_least=100))
     for _ in range(59):
         bench.batch(100, errors=100)
@@ -171,7 +171,7 @@ def test_a_share_that_is_exactly_the_limit_does_not_fire() -> None:
 
 
 def test_too_few_messages_are_no_rate() -> None:
-    """Four every second are more than enough in a minute, one every two seconds is not."""
+    """Four per second are enough in a minute, one every two seconds is not."""
     few = Bench(alerts.ErrorRate(window_s=60, limit=0.01, at_least=100))
     for _ in range(200):
         few.batch(1, errors=1)
@@ -196,7 +196,7 @@ def test_the_error_rate_counts_both_directions_and_clients_apart() -> None:
 
 
 def test_the_error_rate_recovers_when_the_window_is_within_its_limit_again() -> None:
-    """The alerts meanwhile are one a minute, and say of how many readings."""
+    """Meanwhile there is one alert a minute, which names the number of readings."""
     bench = Bench(alerts.ErrorRate(window_s=10, limit=0.005, at_least=10))
     for _ in range(100):
         bench.batch(10, errors=1)
@@ -270,7 +270,7 @@ def test_without_a_baseline_or_messages_there_is_no_drift() -> None:
 
 
 def test_a_drift_is_of_the_messages_that_were_processed() -> None:
-    """Garbage that nobody processed hides it no more, nor does an emitter that does not tell how many were."""
+    """Garbage that was not processed no longer hides it, nor does an emitter that does not count processed messages."""
     bench = Bench(alerts.LatencyDrift(window_s=10, baseline_s=100, at_least=50))
     _drifting(bench, 100, 1.0)
     for _ in range(9):
@@ -298,7 +298,7 @@ EASY: dict[str, Any] = {"waiting": 3, "idle": 1, "behind": 1000 * MS, "lag": 10 
         ({"idle": 0}, "Falling behind: 0ms", "0ms, never idle for 10 s."),
     ],
 )
-def test_a_client_that_does_not_keep_up_for_ten_seconds_is_told(sums: dict[str, Any], title: str, why: str) -> None:
+def test_a_client_that_does_not_keep_up_for_ten_seconds_is_reported(sums: dict[str, Any], title: str, why: str) -> None:
     """By what waits, by the mean age of its messages, or by a reader that never waits for input; each alone."""
     bench = Bench(alerts.FallingBehind())
     for _ in range(9):
@@ -311,7 +311,7 @@ def test_a_client_that_does_not_keep_up_for_ten_seconds_is_told(sums: dict[str, 
 
 
 def test_a_client_that_keeps_up_for_one_second_begins_anew() -> None:
-    """Exactly the limit is not above it, and one nanosecond of idleness is some."""
+    """Exactly the limit is not above it, and one nanosecond of idleness counts."""
     bench = Bench(alerts.FallingBehind())
     for _ in range(3):
         for _ in range(9):
@@ -320,7 +320,7 @@ def test_a_client_that_keeps_up_for_one_second_begins_anew() -> None:
     assert bench.told == []
 
 
-def test_a_client_that_has_caught_up_is_told_as_recovered_at_once() -> None:
+def test_a_client_that_has_caught_up_is_reported_as_recovered_at_once() -> None:
     bench = Bench(alerts.FallingBehind(behind_ms=50, for_s=3))
     for behind in (60, 70, 80, 90):
         bench.batch(10, behind=behind * MS, waiting=behind)
@@ -353,8 +353,8 @@ def test_a_long_quiet_is_an_interruption() -> None:
     assert steady.types() == ["warning"]
 
 
-def test_one_handler_that_takes_long_while_nothing_waits_is_not_behind() -> None:
-    """Sums leave each second meanwhile, with an idle of 0: that is StuckHandler's to tell."""
+def test_one_slow_handler_while_nothing_waits_is_not_behind() -> None:
+    """Sums are emitted each second meanwhile, with an idle of 0: that is a case for StuckHandler."""
     bench = Bench(alerts.FallingBehind())
     for _ in range(30):
         bench.batch(0, idle=0, waiting=0, behind=0)
@@ -413,7 +413,7 @@ def test_what_is_sent_and_sums_that_do_not_measure_it_are_never_behind() -> None
         (alerts.LatencyDrift, {"at_least": "many"}, "at_least must be a finite number, at least 1, got 'many'"),
     ],
 )
-def test_a_rule_that_makes_no_sense_is_refused_at_once(rule: Any, arguments: dict[str, Any], sentence: str) -> None:
+def test_an_unusable_rule_is_refused_at_once(rule: Any, arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         rule(**arguments)
     assert sentence in str(caught.value)
@@ -422,7 +422,7 @@ def test_a_rule_that_makes_no_sense_is_refused_at_once(rule: Any, arguments: dic
 
 @pytest.mark.parametrize("absurd", [None, -1, float("nan"), float("inf"), True, "100", 1e300, 10**19])
 def test_events_without_usable_measurements_are_left_out_and_counted(absurd: object) -> None:
-    """Missing or absurd: nothing fires, nothing raises, and the next good event is heard."""
+    """Missing or unusable: nothing fires, nothing raises, and the next good event counts."""
     rules = default_rules(ws.FINANCIAL)
     bench = Bench(*rules)
     for event, measurements in (

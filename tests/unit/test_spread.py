@@ -8,7 +8,7 @@ import pytest
 from wsnova_statsd.insight.spread import Spread
 
 
-def test_nothing_has_no_figures() -> None:
+def test_without_values_there_are_no_figures() -> None:
     assert Spread().figures() is None
 
 
@@ -28,7 +28,7 @@ def test_quantiles_are_right_within_a_32nd() -> None:
 
 
 def test_a_weight_stands_for_values_that_were_not_kept() -> None:
-    """Their number and the mean say so."""
+    """They count in the number and in the mean."""
     spread = Spread()
     spread.add([1.0, 3.0], 10)
     spread.add([5.0], 1)
@@ -58,7 +58,7 @@ def test_a_large_batch_is_looked_at_in_part_and_counted_whole() -> None:
     assert len(spread.bins) <= 200
 
 
-def test_two_merged_are_as_one_and_stay_as_they_are() -> None:
+def test_two_merged_spreads_equal_one_and_stay_unchanged() -> None:
     both, first, second = Spread(), Spread(), Spread()
     for one, values in ((first, [1.0, 2.0]), (second, [30.0])):
         one.add(values, 2)
@@ -68,7 +68,7 @@ def test_two_merged_are_as_one_and_stay_as_they_are() -> None:
 
 
 def test_figures_are_converted() -> None:
-    """Nanoseconds to milliseconds, say."""
+    """For example nanoseconds to milliseconds."""
     spread = Spread()
     spread.add([2e6], 1)
     figures = spread.figures(1e6)

@@ -18,7 +18,7 @@ DISTRIBUTION = ws.distribution("d", EVENT, "size")
 
 @pytest.fixture(autouse=True)
 def _same_dice() -> Iterator[None]:
-    """Thinning draws lots; here they are the same in every run."""
+    """Thinning is random; here it is the same in every run."""
     state = random.getstate()
     random.seed(20_240_229)
     yield
@@ -43,12 +43,12 @@ def _kept(series: Series) -> list[float]:
 
 
 def _mean(series: Series) -> float:
-    """What the Agent will take for the mean: each batch weighs what it stands for."""
+    """The mean that the Agent will compute: each batch weighs what it stands for."""
     return float(sum(sum(values) / len(values) * stood for values, stood in series.batches) / series.total)
 
 
 def test_below_the_limit_every_sample_is_kept_in_order() -> None:
-    """Thinning begins only where it must."""
+    """Thinning begins only when it must."""
     assert _kept(_window(range(99), limit=100)) == list(range(99))
 
 
@@ -128,7 +128,8 @@ def test_a_burst_at_the_end_is_seen_at_its_weight() -> None:
     ],
 )
 def test_windows_that_wait_are_thinned_to_one_density(windows: list[tuple[float, int]]) -> None:
-    """While the Agent is away windows pile up: bounded, exact in number, and no window weighs more than its share."""
+    """While the Agent is unreachable windows pile up: bounded, exact in number, and no window weighs more than its
+    share."""
     all_of_them = sum(n for _, n in windows)
     means = []
     for _ in range(60):
@@ -158,7 +159,7 @@ def test_thinning_starts_over_with_every_window() -> None:
 
 @given(st.lists(st.sampled_from(["emit", "fold"]), max_size=60))
 def test_folding_at_any_moment_counts_everything_once(steps: list[str]) -> None:
-    """However folds and occurrences alternate, sums and samples are those of one fold at the end."""
+    """In any order of folds and occurrences, sums and samples are those of one fold at the end."""
     store = Store()
     handle = handler(store, [ws.counter("c", EVENT), ws.sum_("s", EVENT, "size"), DISTRIBUTION]).function
     sizes: list[int] = []
@@ -187,7 +188,7 @@ def test_a_gauge_is_fresh_only_when_there_is_a_new_sample() -> None:
 
 
 def test_too_many_tag_values_share_one_overflow_series() -> None:
-    """At most max_series and one more of a name, no more rows than that either, and every sum exact."""
+    """At most max_series and one more per name, no more rows than that, and every sum exact."""
     store = Store(max_series=10)
     tags = {"type": "type"}
     metrics = [
@@ -223,7 +224,7 @@ def test_series_of_the_same_tags_share_them() -> None:
 
 
 def test_the_cap_is_per_name() -> None:
-    """One name with endless values takes no place from another; a known series stays itself when the cap is reached."""
+    """One name with endless values takes no place from another; known series stay when the cap is reached."""
     store = Store(max_series=2)
     handle = handler(store, [ws.counter("many", EVENT, ["type"]), ws.counter("few", EVENT, ["client_id"])]).function
     for kind in ("a", "b", "c", "a", "d", "b"):
@@ -237,8 +238,8 @@ def test_the_cap_is_per_name() -> None:
     }
 
 
-def test_a_new_row_is_told_of_without_the_lock() -> None:
-    """The reporter may look at the store from there."""
+def test_a_new_row_is_reported_without_the_lock() -> None:
+    """The reporter may read the store in that call."""
     store, told = Store(), []
     store.on_new_row = lambda: told.append(store.lock.locked())
     handle = handler(store, [ws.counter("c", EVENT, ["type"])]).function
@@ -248,7 +249,7 @@ def test_a_new_row_is_told_of_without_the_lock() -> None:
 
 
 def test_a_child_starts_from_nothing() -> None:
-    """What was counted belongs to the parent; the same handler goes on, from zero, even under an inherited lock."""
+    """The parent keeps what was counted; the same handler goes on, from zero, even under an inherited lock."""
     store = Store()
     handle = handler(store, [ws.counter("c", EVENT)]).function
     handle(EVENT, {}, {}, None)
@@ -269,7 +270,7 @@ def test_integers_add_up_exactly() -> None:
 
 
 def test_a_users_tag_that_says_overflow_does_not_undo_the_cap() -> None:
-    """Another metric had those very tags first; endless values still end in one row."""
+    """Another metric had those tags first; endless values still end in one row."""
     store = Store(max_series=3)
     handle = handler(store, [ws.counter("mine", EVENT, ["overflow"]), ws.counter("c", EVENT, ["type"])]).function
     for kind in range(50):

@@ -1,4 +1,4 @@
-"""Endless tag values end in one series each metric, exactly and with one warning; samples tell the truth of many."""
+"""Endless tag values end in one series per metric, exactly and with one warning; samples represent all values."""
 
 import logging
 import random
@@ -43,7 +43,7 @@ def test_metrics_without_a_type_are_not_pushed_aside_by_those_with_one(caplog: p
 
 
 def test_a_million_types_are_a_hundred_and_one(caplog: pytest.LogCaptureFixture) -> None:
-    """As a client names them: totals exact, one warning, and no more rows than types that were let through."""
+    """As a client names them: totals exact, one warning, and no more rows than accepted types."""
     types, store = MessageTypes(), Store()
     count = handler(store, [ws.counter("c", EVENT, ["type"]), ws.sum_("s", EVENT, "size", ["type"])]).function
     for number in range(MILLION):
@@ -57,7 +57,7 @@ def test_a_million_types_are_a_hundred_and_one(caplog: pytest.LogCaptureFixture)
 
 
 def test_endless_names_of_another_kind_take_one_row() -> None:
-    """What is refused is counted, and not remembered each by each."""
+    """Refused values are counted, and not remembered one by one."""
     store = Store()
     Direct(store, "counter", strict=False).write("m", 1, ())
     gauges = Direct(store, "gauge", strict=False)
@@ -69,7 +69,7 @@ def test_endless_names_of_another_kind_take_one_row() -> None:
 
 
 def test_a_series_without_tags_has_its_place() -> None:
-    """There is one of a name, so the cap cannot be about it."""
+    """There is one per name, so the cap does not apply to it."""
     store = Store(max_series=3)
     counters = Direct(store, "counter", strict=False)
     for user in range(10):
@@ -78,8 +78,8 @@ def test_a_series_without_tags_has_its_place() -> None:
     assert [one.total for one in store.fold() if one.tags == ()] == [1]
 
 
-def test_the_warning_may_be_heard_by_one_who_counts(caplog: pytest.LogCaptureFixture) -> None:
-    """A log handler that counts what is logged meets no held lock."""
+def test_a_handler_of_the_warning_may_count(caplog: pytest.LogCaptureFixture) -> None:
+    """A log handler that counts what is logged does not wait for a held lock."""
     store = Store(max_series=1)
     count = handler(store, [ws.counter("c", EVENT, ["type"])]).function
 
@@ -106,7 +106,7 @@ _SKEWED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("shape", "folds"), [("lognormal", 1), ("exponential", 10)])
-def test_ten_thousand_samples_tell_the_95th_percentile_of_a_million(shape: str, folds: int) -> None:
+def test_ten_thousand_samples_give_the_95th_percentile_of_a_million(shape: str, folds: int) -> None:
     """Of a skewed distribution: within 5 %, by values that weigh what they stand for; their number is exact. The first
     third of the window is ten times as slow as the rest."""
     dice = random.Random(7)
@@ -132,8 +132,8 @@ def test_ten_thousand_samples_tell_the_95th_percentile_of_a_million(shape: str, 
     assert found == pytest.approx(sorted(values)[95 * MILLION // 100], rel=0.05)
 
 
-def test_half_of_the_samples_are_kept_where_there_is_no_room() -> None:
-    """Never fewer than half of what may be kept: a choice of few tells little of the slowest."""
+def test_half_of_the_samples_are_kept_if_there_is_no_room() -> None:
+    """Never fewer than half of what may be kept: few samples say little about the slowest."""
     kept = []
     for emitted in range(1_001, 20_000, 311):
         store = Store(max_samples=1_000)

@@ -1,4 +1,4 @@
-"""What nobody writes any more gives its place and its memory back, and no count is lost on the way."""
+"""A series that is no longer written frees its place and its memory, and no count is lost."""
 
 import gc
 import threading
@@ -26,7 +26,7 @@ STATE = ws.gauge("up", EVENT, "size", ["type"], state=True)
 
 
 class _Bench:
-    """A store under a fake clock, a handler that writes into it, and somebody who takes what is folded."""
+    """A store under a fake clock, a handler that writes into it, and a taker of what is folded."""
 
     def __init__(self, *metrics: Definition, max_series: int = 2000) -> None:
         self.clock = FakeClock()
@@ -43,7 +43,7 @@ class _Bench:
         self.store.expire()
 
     def later(self, looks: int = 1) -> None:
-        """So many looks for what is idle."""
+        """So many checks for idle series."""
         for _ in range(looks):
             self.clock.advance(IDLE)
             self.deliver()
@@ -61,7 +61,7 @@ class _Bench:
 
 
 def test_an_idle_series_goes_and_an_active_one_stays() -> None:
-    """Whatever its kind, with its row and its tags; not before a whole period without a sample."""
+    """Of any kind, with its row and its tags; not before a whole period without a sample."""
     bench = _Bench(COUNTER, GAUGE, DISTRIBUTION)
     for kind in ("idle", "active"):
         bench.emit(kind)
@@ -79,8 +79,8 @@ def test_an_idle_series_goes_and_an_active_one_stays() -> None:
     assert bench.counted() == 4
 
 
-def test_nothing_is_looked_for_before_its_time() -> None:
-    """However often is flushed."""
+def test_idle_series_are_not_checked_before_their_time() -> None:
+    """With any number of flushes."""
     bench = _Bench(COUNTER)
     bench.emit("a")
     for _ in range(100):
@@ -89,7 +89,7 @@ def test_nothing_is_looked_for_before_its_time() -> None:
     assert bench.tags("c") == {("type:a",)}
 
 
-def test_a_place_is_given_back() -> None:
+def test_a_place_is_freed() -> None:
     """Also beside an overflow series; a value that had none before gets it at its next occurrence."""
     bench = _Bench(COUNTER, max_series=3)
     for kind in "abcde":
@@ -107,7 +107,7 @@ def test_a_place_is_given_back() -> None:
 
 
 def test_a_series_that_comes_back_counts_on_from_zero() -> None:
-    """What it had come to is kept beside it: no count is shipped twice, none is forgotten."""
+    """Its old total is kept separately: no count is shipped twice, none is forgotten."""
     bench = _Bench(COUNTER)
     for turn in range(1, 4):
         bench.emit("a")
@@ -118,8 +118,8 @@ def test_a_series_that_comes_back_counts_on_from_zero() -> None:
 
 
 @pytest.mark.parametrize("lost", [0, 2])
-def test_what_is_to_be_sent_keeps_its_series(lost: int) -> None:
-    """Through an outage of any length: counts, samples and a gauge's last value; what was given up is settled."""
+def test_pending_values_keep_their_series(lost: int) -> None:
+    """Through an outage of any length: counts, samples and a gauge's last value; lost values are settled."""
     bench = _Bench(COUNTER, GAUGE, DISTRIBUTION)
     for _ in range(5):
         bench.emit("a")
@@ -176,7 +176,7 @@ def test_a_recorder_counts_on_for_as_long_as_it_lives() -> None:
             found = look()
         assert (found["c"].total, found["d"].total, found["g"].value) == (2 * turn, 2 * turn, 10 * turn)
     record(5)
-    del record  # and nobody folds before the look
+    del record  # and no fold comes before the check
     clock.advance(IDLE)
     store.expire()
     found = {one.name: one for one in store.fold()}
@@ -201,7 +201,7 @@ class _Meanwhile(dict[str, Any]):
 
 
 def test_a_row_that_is_just_being_written_is_not_lost() -> None:
-    """However long a thread is held up between finding its row and writing it, and whatever expires meanwhile."""
+    """However long a thread is delayed between finding its row and writing it, and whatever expires meanwhile."""
     bench = _Bench(COUNTER, GAUGE, DISTRIBUTION)
     bench.emit("a")
     bench.emit("a", _Meanwhile(lambda: bench.later(5)))
@@ -215,7 +215,7 @@ def test_a_row_that_is_just_being_written_is_not_lost() -> None:
 
 
 class _SlowToAdd(Store):
-    """A store whose new rows are held up once they have found their series, as by a thread that has to wait."""
+    """A store whose new rows are delayed once they have found their series, as by a thread that has to wait."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock=clock)
@@ -255,7 +255,7 @@ def test_rows_that_bring_back_a_series_one_after_the_other_lose_no_count() -> No
 
 
 def test_sums_hold_what_expired_and_what_lives() -> None:
-    """Total is delivered, lost and pending at any moment; another kind's are its own."""
+    """The total is delivered, lost and pending at any moment; another kind has its own."""
     bench = _Bench(COUNTER, DISTRIBUTION)
     for kind in "ab":
         bench.emit(kind)
@@ -299,7 +299,7 @@ def test_the_applications_own_metrics_expire_too() -> None:
 
 
 def test_values_without_end_take_no_memory_over_time() -> None:
-    """Each lives for a while and goes: what stays is a table's size, whatever the number that passed."""
+    """Each lives for a while and expires: memory is bounded by a table's size, for any number of values."""
     bench = _Bench(COUNTER, DISTRIBUTION)
 
     def pass_by(first: int) -> int:
@@ -338,7 +338,7 @@ def test_a_thread_that_ended_leaves_its_series_to_expire() -> None:
 
 
 def test_a_child_counts_afresh_and_expires() -> None:
-    """Nothing of the parent's is in the way."""
+    """The parent's series do not interfere."""
     bench = _Bench(COUNTER)
     bench.emit("a")
     bench.later(3)

@@ -1,4 +1,4 @@
-"""What comes between any two lines of counting - a fold, a look for what is idle, other counting - costs no count."""
+"""What comes between any two lines of counting - a fold, a check for idle series, other counting - costs no count."""
 
 import itertools
 import random
@@ -22,7 +22,7 @@ BEFORE, MEANWHILE = 40, 12
 
 
 class _Bench:
-    """A store that keeps few samples, what counts into it, and somebody who takes what is folded."""
+    """A store that keeps few samples, what counts into it, and a taker of what is folded."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -43,7 +43,7 @@ class _Bench:
             self.emitted += 1
 
     def fold(self) -> list[Series]:
-        """As a reporter does, that delivers all."""
+        """As a reporter that delivers all."""
         found = self.store.fold()
         for one in found:
             self.stood += sum(stood for _, stood in one.batches)
@@ -51,7 +51,7 @@ class _Bench:
         return found
 
     def look(self) -> None:
-        """Three looks for what is idle, then other counting, and two looks more."""
+        """Three checks for idle series, then other counting, and two more checks."""
         for turn in range(5):
             if turn == 3:
                 self.count(by=1)
@@ -70,7 +70,7 @@ class _Bench:
 @pytest.mark.parametrize("by_what", [_Bench.fold, _Bench.look, _Bench.count], ids=["fold", "look", "count"])
 @pytest.mark.parametrize("before", [0, BEFORE], ids=["new row", "full row"])
 def test_counting_may_be_interrupted_at_every_line(by_what: Callable[[_Bench], object], before: int) -> None:
-    """Counters, of floats too, samples and members are exact: where rows are made, and where some are thinned."""
+    """Counters, of floats too, samples and members are exact: when rows are made, and when samples are thinned."""
     random.seed(before)
     bench = _Bench()
 

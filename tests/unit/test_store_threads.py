@@ -26,17 +26,17 @@ METRICS = [
 
 @pytest.fixture(autouse=True)
 def _eager_switching() -> Iterator[None]:
-    """Threads change places far more often than usual; no tool's tracing keeps memory for each, or slows it down."""
+    """Threads switch far more often than usual; no tool's tracing keeps memory for each, or slows it down."""
     usual, tracing = sys.getswitchinterval(), threading.gettrace()
     sys.setswitchinterval(1e-5)
-    threading.settrace(None)  # as it is where nobody traces
+    threading.settrace(None)  # as without tracing
     yield
     sys.setswitchinterval(usual)
     threading.settrace(tracing)
 
 
 def _race(work: Callable[[int], None], beside: Callable[[], object], threads: int = THREADS) -> int:
-    """Run `work(number)` in threads and `beside()` over and over meanwhile; returns how often that was."""
+    """Run `work(number)` in threads and `beside()` over and over meanwhile; returns how often `beside` ran."""
     started = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
     for thread in started:
         thread.start()
@@ -104,7 +104,7 @@ def test_eight_million_occurrences_are_eight_million() -> None:
 
 
 def test_what_expires_while_others_write_it_loses_no_count() -> None:
-    """A look for idle rows after every fold, so that rows go and come all the while: by handler, by recorder, and the
+    """A check for idle rows after every fold, so that rows come and go all the while: by handler, by recorder, and the
     application's own, each thread now and then quiet for a while."""
     ticks = itertools.count(0, IDLE + 1)
     store = Store(clock=lambda: float(next(ticks)))
@@ -222,7 +222,7 @@ def test_a_recorder_outlives_the_thread_that_made_it() -> None:
 
 
 def test_ten_thousand_threads_cost_no_memory() -> None:
-    """Each counts once and ends: the second half of them finds the process as the first left it."""
+    """Each counts once and ends: the second half of them does not make the process grow."""
     store = Store()
     handle = handler(store, METRICS).function
     direct = Direct(store, "counter", strict=False)
@@ -280,7 +280,7 @@ def test_direct_metrics_of_many_threads_add_up() -> None:
 
 
 def test_the_overflow_series_is_exact_under_a_race() -> None:
-    """Threads that meet the cap together lose nothing, and take at most one place more each."""
+    """Threads that reach the cap together lose nothing, and take at most one place more each."""
     store = Store(max_series=5)
     handle = handler(store, METRICS).function
 

@@ -1,4 +1,4 @@
-"""The table of channels: wanted outlives a link, confirmed does not, and what failed is due again ever more rarely."""
+"""The table of channels: wanted outlives a link, confirmed does not, and what failed is retried ever more rarely."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def channels() -> ChannelTable:
 
 
 def test_wanted_keeps_the_order_and_each_channel_once(channels: ChannelTable) -> None:
-    """Asking again is not news, and does not move a channel."""
+    """A second request changes nothing, and does not move a channel."""
     assert [channels.want("a"), channels.want("c")] == [False, True]
     assert channels.wanted == ["a", "b", "c"]
 
@@ -34,7 +34,7 @@ def test_a_lost_link_takes_the_confirmations_only(channels: ChannelTable) -> Non
 
 
 def test_a_confirmation_counts_for_its_own_link(channels: ChannelTable) -> None:
-    """One that a slow thread reports after the loss confirms nothing on the next link."""
+    """A confirmation that a slow thread reports after the loss does not count on the next link."""
     channels.lost()
     channels.made("b", 0, confirmed=True)
     assert channels.confirmed == []
@@ -42,15 +42,15 @@ def test_a_confirmation_counts_for_its_own_link(channels: ChannelTable) -> None:
     assert channels.confirmed == ["b"]
 
 
-def test_a_channel_nobody_wants_is_not_confirmed(channels: ChannelTable) -> None:
+def test_an_unwanted_channel_is_not_confirmed(channels: ChannelTable) -> None:
     """An acknowledgement after the unsubscribe changes nothing."""
     channels.unwant("b")
     channels.made("b", 0, confirmed=True)
     assert (channels.wanted, channels.confirmed) == (["a"], ["a"])
 
 
-def test_a_refusal_is_that_of_its_own_question(channels: ChannelTable) -> None:
-    """One that another question followed leaves the channel wanted; the last one takes it."""
+def test_a_refusal_applies_to_its_own_request(channels: ChannelTable) -> None:
+    """A refusal of an older request leaves the channel wanted; that of the latest removes it."""
     first, second = channels.claim("b"), channels.claim("b")
     channels.refused("b", first)
     assert channels.wanted == ["a", "b"]
@@ -59,7 +59,7 @@ def test_a_refusal_is_that_of_its_own_question(channels: ChannelTable) -> None:
 
 
 def test_without_acknowledgements_a_channel_is_made_and_not_confirmed(channels: ChannelTable) -> None:
-    """What was only written ends the retries, and is not called confirmed."""
+    """A request that was only sent ends the retries, and does not count as confirmed."""
     channels.failed("b", 0, 100.0, None)
     channels.made("b", 0, confirmed=False)
     assert (channels.next_due(), channels.confirmed) == (None, ["a"])
@@ -79,7 +79,7 @@ def _fail_until(channels: ChannelTable, times: int, now: float) -> list[float]:
 
 
 def test_the_pauses_double_up_to_a_minute_and_never_end(channels: ChannelTable) -> None:
-    """A channel that fails a hundred times is asked for once a minute."""
+    """A channel that fails a hundred times is requested once a minute."""
     pauses = _fail_until(channels, 100, 1_000.0)
     assert pauses[:7] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0]
     assert set(pauses[7:]) == {60.0}
@@ -102,14 +102,14 @@ def test_a_retry_under_way_is_not_due_again(channels: ChannelTable) -> None:
     ids=["made", "unwanted", "lost"],
 )
 def test_retries_end_with_their_cause(channels: ChannelTable, end: Callable[[ChannelTable], object]) -> None:
-    """A channel that is there, unwanted, or left to the next link's restore is not asked for again."""
+    """A channel that is subscribed, unwanted, or left to the next link's restore is not requested again."""
     channels.failed("b", 0, 1_000.0, None)
     end(channels)
     assert (channels.next_due(), channels.due(9_000.0)) == (None, [])
 
 
 def test_a_failure_of_a_lost_link_is_left_to_the_next_ones_restore(channels: ChannelTable) -> None:
-    """It is due nowhere, but its fault is remembered until the channel is there."""
+    """It is not retried, but its fault is remembered until the channel is subscribed."""
     fault = Fault("e1", "subscription", 0)
     channels.lost()
     channels.failed("b", 0, 1_000.0, fault)
@@ -117,8 +117,8 @@ def test_a_failure_of_a_lost_link_is_left_to_the_next_ones_restore(channels: Cha
     assert channels.made("b", 1, confirmed=True) == [fault]
 
 
-def test_every_fault_of_a_channel_is_over_once_it_is_there(channels: ChannelTable) -> None:
-    """They are handed out once, in order, and those of other channels stay."""
+def test_every_fault_of_a_channel_is_over_once_it_is_subscribed(channels: ChannelTable) -> None:
+    """They are returned once, in order, and those of other channels stay."""
     faults = [Fault(f"e{number}", "subscription", 0) for number in range(3)]
     for channel, fault in zip("bba", faults, strict=True):
         channels.failed(channel, 0, 1_000.0, fault)
@@ -127,15 +127,15 @@ def test_every_fault_of_a_channel_is_over_once_it_is_there(channels: ChannelTabl
     assert channels.made("a", 0, confirmed=True) == faults[2:]
 
 
-def test_channels_are_asked_for_as_many_to_a_message_as_it_takes(channels: ChannelTable) -> None:
-    """In their order; the last message takes the rest."""
+def test_a_message_requests_as_many_channels_as_it_can_hold(channels: ChannelTable) -> None:
+    """In their order; the last message has the rest."""
     assert channels.batches("abcde", 2) == [["a", "b"], ["c", "d"], ["e"]]
     assert (channels.batches("abc", 1), channels.batches("abc", 3)) == ([["a"], ["b"], ["c"]], [["a", "b", "c"]])
     assert channels.batches("", 5) == []
 
 
 def test_channels_of_a_message_that_failed_are_due_at_once_and_alone(channels: ChannelTable) -> None:
-    """Behind the others, and on later links too, until each is made; what nobody wants is not asked for."""
+    """After the others, and on later links too, until each is subscribed; unwanted ones are not requested."""
     for channel in "axb":
         channels.divide(channel, 0, now=5.0)
     assert channels.due(5.0) == ["a", "b"]
@@ -145,7 +145,7 @@ def test_channels_of_a_message_that_failed_are_due_at_once_and_alone(channels: C
     channels.lost()
     assert channels.next_due() is None
     assert channels.batches("bac", 3) == [["a", "c"], ["b"]]
-    channels.divide("b", 0, now=8.0)  # a slow thread's word on the link before
+    channels.divide("b", 0, now=8.0)  # a slow thread's report on the previous link
     assert channels.due(9.0) == []
     channels.unwant("b")
     channels.want("b")
@@ -161,8 +161,8 @@ def test_the_faults_of_a_channel_are_bounded(channels: ChannelTable) -> None:
 
 
 @pytest.mark.parametrize("channel", [["a"], {"name": "a"}, {"a"}, (["a"],)])
-def test_a_channel_that_cannot_be_told_from_others_is_refused(channel: object) -> None:
-    """An unhashable channel is an error where it is written, in the constructor too."""
+def test_an_unhashable_channel_is_refused(channel: object) -> None:
+    """It is an error where it is written, in the constructor too."""
     with pytest.raises(ws.errors.ConfigurationError, match="not hashable"):
         check_channel(channel)
     with pytest.raises(ws.errors.ConfigurationError, match="not hashable"):
@@ -176,6 +176,6 @@ def test_a_protocol_that_cannot_subscribe_is_refused_with_subscriptions() -> Non
 
 
 def test_a_single_string_is_not_a_list_of_channels() -> None:
-    """It would be taken apart into letters."""
+    """It would be split into letters."""
     with pytest.raises(ws.errors.ConfigurationError, match="list of channels"):
         ws.Client("ws://localhost", subscriptions="trades")

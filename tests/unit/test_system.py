@@ -1,4 +1,4 @@
-"""The sampler under a fake clock: what a sample tells, what it leaves out, and when none is taken."""
+"""The sampler under a fake clock: what a sample measures, what it leaves out, and when none is taken."""
 
 import gc
 import resource
@@ -31,7 +31,7 @@ PROCESS = {
 
 
 class Scene:
-    """A sampler on a bus of its own, and what it tells."""
+    """A sampler on its own bus, and what it emits."""
 
     def __init__(self, log: EventLog, bus: ws.Bus, **options: Any) -> None:
         self.bus = bus
@@ -83,7 +83,7 @@ def test_nothing_is_sampled_before_start_and_after_stop(log: tuple[EventLog, ws.
     assert (scene.timers.waiting, scene.told(60)) == (0, {})
 
 
-def test_a_sample_comes_every_so_many_seconds_however_often_it_is_started(log: tuple[EventLog, ws.Bus]) -> None:
+def test_a_sample_comes_at_each_interval_however_often_it_is_started(log: tuple[EventLog, ws.Bus]) -> None:
     scene = Scene(*log, every=2.5)
     for _ in range(3):
         scene.sampler.start()
@@ -118,8 +118,8 @@ def test_an_event_that_was_on_its_way_when_it_was_stopped_begins_nothing(scene: 
     assert scene.timers.waiting == 0
 
 
-def test_two_samplers_of_one_bus_tell_the_same_totals(log: tuple[EventLog, ws.Bus]) -> None:
-    """Each has an interval, heartbeats and a processor share of its own, and stopping one leaves the other."""
+def test_two_samplers_of_one_bus_emit_the_same_totals(log: tuple[EventLog, ws.Bus]) -> None:
+    """Each has its own interval, heartbeats and processor share, and stopping one leaves the other."""
     one, other = Scene(*log, worker="one"), Scene(*log, worker="other")
     for scene in (one, other):
         scene.sampler.start()
@@ -144,7 +144,7 @@ def test_the_figures_of_the_process_are_those_of_the_system(scene: Scene) -> Non
     assert scene.sampler.failed == 0
 
 
-def test_descriptors_and_threads_are_counted_as_they_come(scene: Scene) -> None:
+def test_new_descriptors_and_threads_are_counted(scene: Scene) -> None:
     before = scene.told()[None]
     go = threading.Event()
     threads = [threading.Thread(target=go.wait) for _ in range(40)]
@@ -195,7 +195,7 @@ def test_context_switches_are_those_of_every_thread(scene: Scene) -> None:
 
 
 def test_the_processor_share_is_that_since_the_last_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one's counts from start, so psutil's meaningless first value is never told."""
+    """The first one counts from start, so psutil's meaningless first value is never emitted."""
     shares = iter([0.0, 40.0, 250.0])
     asked = SimpleNamespace(cpu_percent=lambda interval: next(shares))
     monkeypatch.setattr(psutil, "Process", lambda: asked)
@@ -232,7 +232,7 @@ def test_a_worker_is_named_or_has_the_name_of_its_reporter(
 # Heartbeats
 
 
-def test_heartbeats_are_told_by_client_with_the_last_rtt_and_the_share_missed(scene: Scene) -> None:
+def test_heartbeats_are_emitted_by_client_with_the_last_rtt_and_the_share_missed(scene: Scene) -> None:
     for rtt in (9, 7, 5):
         scene.answered(rtt)
     scene.missed()
@@ -267,13 +267,13 @@ def _struct(**fields: int) -> bytes:
 
 
 def test_the_four_fields_are_read_from_their_places() -> None:
-    """Microseconds become nanoseconds; retransmits are the connection's total, lost what is held for lost now."""
+    """Microseconds become nanoseconds; retransmits are the connection's total, lost is what counts as lost now."""
     raw = _struct(rtt=1250, rttvar=300, total_retrans=7, lost=2)
     figures = tcp_info(lambda level, name, size: raw[:size] + bytes(size - len(raw)))
     assert figures == {"tcp_rtt": 1_250_000, "tcp_rttvar": 300_000, "tcp_retransmits": 7, "tcp_lost": 2}
 
 
-def test_an_older_kernel_a_closed_socket_and_a_platform_without_it_tell_nothing(
+def test_an_older_kernel_a_closed_socket_and_a_platform_without_it_give_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def closed(level: int, name: int, size: int) -> bytes:
@@ -289,7 +289,7 @@ def test_an_older_kernel_a_closed_socket_and_a_platform_without_it_tell_nothing(
     assert tcp_info(there) == {}
 
 
-# What leaves
+# What is sent
 
 CLIENT = {
     "tcp_rtt": 1_250_000,
@@ -314,7 +314,7 @@ WORKER_GAUGES = (
 
 
 def test_every_figure_has_its_gauge_with_the_worker_and_that_of_a_client_with_the_client() -> None:
-    """So they can be joined. Those of the process are states: they leave again and again."""
+    """So they can be joined. Those of the process are states: they are sent repeatedly."""
     bus = ws.Bus()
     with capture_metrics(bus=bus, strict=True) as metrics:
         bus.execute(SAMPLED, dict.fromkeys(PROCESS, 3), {"client_id": None, "worker": "w"})

@@ -16,7 +16,7 @@ from wsnova_statsd.events import UNLISTED
 from wsnova_statsd.profiles import PROFILES
 
 _VARIABLE = re.compile(r"\b(?:(?:DD|DATADOG)_[A-Z_]*[A-Z]|PROMETHEUS_\w+_DIR|NO_COLOR)\b")
-# The Agent's own, which says where it listens and has no say in a client.
+# The Agent's own, which says where it listens and has no effect on a client.
 _NOT_READ = {"DD_DOGSTATSD_SOCKET"}
 
 
@@ -36,21 +36,21 @@ def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
     assert text == rendered(text)
 
 
-def test_every_table_stands_in_a_page() -> None:
+def test_every_table_is_in_a_page() -> None:
     """At least once, between marks that the pages spell as the tables are named."""
     shown = [name for page in pages() for name in places(page.read_text(encoding="utf-8"))]
     assert set(shown) == set(TABLES)
 
 
 def test_a_table_is_written_between_its_marks() -> None:
-    """What stood there before goes, and the rest of the page stays."""
+    """The old content is replaced, and the rest of the page stays."""
     page = "a\n<!-- table: variables -->\nold\n<!-- end -->\nb\n"
     assert rendered(page) == f"a\n<!-- table: variables -->\n\n{TABLES['variables']()}\n<!-- end -->\nb\n"
     with pytest.raises(KeyError, match="nothing"):
         rendered("<!-- table: nothing -->\n<!-- end -->")
 
 
-def test_a_bar_within_a_cell_is_no_end_of_it() -> None:
+def test_a_bar_within_a_cell_does_not_end_it() -> None:
     assert table(("type",), [["`int | None`"]]) == "| type |\n| --- |\n| `int \\| None` |\n"
 
 
@@ -73,7 +73,7 @@ def test_a_metric_names_the_profiles_that_fill_it(profile: str) -> None:
 
 
 def test_the_ten_main_metrics_are_ten_metrics_that_a_monitor_sends() -> None:
-    """Of which none is of an event that detail alone would add, but for the time of a handler."""
+    """None is of an event that only detail would add, except for the time of a handler."""
     names = _cells("the ten main metrics", 1)
     assert len(set(names)) == 10
     everywhere = set(shipped(ws.statsd_metrics(), ws.LIGHTWEIGHT))
@@ -98,7 +98,7 @@ def test_the_prometheus_tables_have_both_names_of_every_metric() -> None:
 
 @pytest.mark.parametrize("one", [*options.CLASSES, *options.RULES, ws.Profile], ids=lambda one: one.__name__)
 def test_every_argument_has_a_meaning_and_a_default(one: type) -> None:
-    """Unless it has to be given; a docstring names no argument that the signature has not."""
+    """Unless it is required; a docstring names no argument that the signature lacks."""
     told, parameters = options.entries(one), inspect.signature(one).parameters
     assert set(told) == set(parameters)
     for name, parameter in parameters.items():

@@ -59,7 +59,7 @@ def test_a_url_is_taken_apart(url: str, host: str, port: int, secure: bool, uri:
     ],
 )
 def test_path_and_query_go_out_as_the_url_has_them(path: str, resource: str) -> None:
-    """Parameters, dots and percent signs too; what a URI cannot hold is percent-encoded, a fragment stays here."""
+    """Parameters, dots and percent signs too; what a URI cannot hold is percent-encoded, a fragment is not sent."""
     assert target(f"ws://feed.example{path}").resource == resource
 
 
@@ -83,7 +83,7 @@ def test_host_names_a_port_that_is_not_the_schemes_own(url: str, authority: str,
 
 
 def test_user_and_password_become_a_header() -> None:
-    """Percent signs are decoded before Basic is formed; without any of the two there is none."""
+    """Percent signs are decoded before Basic is formed; without either there is no header."""
     for url in ("ws://feed.example", "ws://@feed.example", "ws://:@feed.example"):
         assert target(url).authorization is None
     assert target("ws://me@feed.example").authorization == "Basic bWU6"
@@ -116,7 +116,7 @@ def test_user_and_password_become_a_header() -> None:
         ("ws://m\udc80:x@feed.example/", "percent-encoded"),
     ],
 )
-def test_a_url_that_is_none_is_refused_with_what_to_do(url: str, told: str) -> None:
+def test_an_unusable_url_is_refused_with_what_to_do(url: str, told: str) -> None:
     """At once, as a sentence."""
     with pytest.raises(ConfigurationError) as caught:
         target(url)
@@ -125,8 +125,8 @@ def test_a_url_that_is_none_is_refused_with_what_to_do(url: str, told: str) -> N
 
 
 @given(st.text(), st.text())
-def test_no_url_brings_a_line_of_its_own(host: str, rest: str) -> None:
-    """Whatever stands in it: the request line and Host are visible ASCII, or it is refused."""
+def test_no_url_adds_a_line(host: str, rest: str) -> None:
+    """For any text: the request line and Host are visible ASCII, or it is refused."""
     try:
         found = target(f"ws://{host}/{rest}")
     except ConfigurationError:

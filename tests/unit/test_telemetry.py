@@ -41,8 +41,8 @@ def test_a_handler_is_called_with_event_measurements_metadata_and_config() -> No
     assert (log[0][1] is measurements, log[0][2] is metadata, log[0][3] is config) == (True, True, True)
 
 
-def test_a_handler_hears_its_own_event_only() -> None:
-    """Neither a longer nor a shorter name reaches it, and an event that nobody hears is legal."""
+def test_a_handler_gets_its_own_event_only() -> None:
+    """Neither a longer nor a shorter name reaches it, and an event without a handler is legal."""
     bus, log = Bus(), _Log()
     bus.attach("id", "shop.sold", log)
     for event in ("shop", "shop.sold.twice", "shop.sol", "shop.sold"):
@@ -63,7 +63,7 @@ def test_a_handler_runs_in_the_thread_that_emits() -> None:
 
 
 def test_handlers_run_in_the_order_of_attachment() -> None:
-    """Detaching one keeps the order of the others; one that comes back comes last."""
+    """Detaching one keeps the order of the others; one that is attached again is last."""
     bus = Bus()
     order: list[Any] = []
     for name in "abc":
@@ -75,7 +75,7 @@ def test_handlers_run_in_the_order_of_attachment() -> None:
 
 
 def test_attach_many_attaches_one_handler_to_every_event_once() -> None:
-    """A repeated event counts once, any iterable will do, and detach takes them all away."""
+    """A repeated event counts once, any iterable will do, and detach removes them all."""
     bus, log = Bus(), _Log()
     bus.attach_many("id", iter(["a", "b", "a"]), log, 7)
     for event in "abc":
@@ -87,7 +87,7 @@ def test_attach_many_attaches_one_handler_to_every_event_once() -> None:
     assert bus.list_handlers() == []
 
 
-def test_an_id_is_taken_once_per_bus() -> None:
+def test_an_id_is_used_once_per_bus() -> None:
     """A second attachment under the id raises HandlerExists and changes nothing, whatever its event."""
     bus, first, second = Bus(), _Log(), _Log()
     bus.attach("id", "e", first)
@@ -113,7 +113,7 @@ def test_an_unknown_id_cannot_be_detached() -> None:
 
 @pytest.mark.parametrize("handler_id", ["name", ("component", 3), 42, None, frozenset("a")], ids=repr)
 def test_an_id_is_anything_hashable(handler_id: Hashable) -> None:
-    """Tuples, numbers and None are ids as good as names."""
+    """Tuples, numbers and None are valid ids."""
     bus, log = Bus(), _Log()
     bus.attach(handler_id, "e", log)
     assert [handler.handler_id for handler in bus.list_handlers()] == [handler_id]
@@ -132,7 +132,7 @@ def test_an_id_is_anything_hashable(handler_id: Hashable) -> None:
         (["ok"], "print", "is 'print'; give a callable"),
     ],
 )
-def test_a_mistake_is_told_where_it_is_made(events: Any, function: Any, told: str) -> None:
+def test_a_mistake_is_refused_where_it_is_made(events: Any, function: Any, told: str) -> None:
     """ConfigurationError at attach; the id stays free and no event has gained a handler."""
     bus = Bus()
     with pytest.raises(ConfigurationError, match=told):
@@ -141,7 +141,7 @@ def test_a_mistake_is_told_where_it_is_made(events: Any, function: Any, told: st
     bus.attach("id", "e", print)
 
 
-def test_two_buses_do_not_hear_each_other() -> None:
+def test_two_buses_share_no_events() -> None:
     """Ids, handlers and events of one bus are unknown to another and to the default one."""
     one, other = Bus(), Bus()
     heard: dict[str, _Log] = {"one": _Log(), "other": _Log()}
@@ -171,7 +171,7 @@ def test_the_modules_functions_are_those_of_the_default_bus() -> None:
         assert extra == {}
 
 
-def test_list_handlers_tells_whole_attachments() -> None:
+def test_list_handlers_returns_whole_attachments() -> None:
     """Id, event, function and config; a handler of two events is listed twice."""
     bus = Bus()
     bus.attach_many("id", ["a", "b"], print, {"x": 1})
@@ -198,7 +198,7 @@ def test_a_prefix_is_one_of_the_dotted_name(prefix: str, found: list[str]) -> No
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sets(st.sampled_from("xyz"), min_size=1)), max_size=20))
 def test_the_bus_agrees_with_a_plain_dictionary(steps: list[tuple[str, set[str]]]) -> None:
-    """Attach what is not there, detach what is: after any such story every event reaches its handlers, in order."""
+    """Attach what is not there, detach what is: after any such sequence every event reaches its handlers, in order."""
     bus, log = Bus(), _Log()
     model: dict[str, set[str]] = {}
     for handler_id, events in steps:
@@ -214,7 +214,7 @@ def test_the_bus_agrees_with_a_plain_dictionary(steps: list[tuple[str, set[str]]
         assert [call[3] for call in log] == [handler_id for handler_id, events in model.items() if event in events]
 
 
-def test_a_handler_that_nobody_else_refers_to_lives_on() -> None:
+def test_a_handler_without_another_reference_lives_on() -> None:
     """References are strong: a lambda and the method of a lost object survive a collection, until they are detached."""
     bus, seen = Bus(), []
     log = _Log()
@@ -240,7 +240,7 @@ def test_a_bus_that_is_dropped_is_collected() -> None:
 
 
 def _numbers(heard: list[object]) -> Callable[..., Callable[..., None]]:
-    """A `bind` that makes recorders of what it was asked and of the values they get."""
+    """A `bind` that keeps its arguments and the values that its recorders get."""
 
     def bind(names: tuple[str, ...], metadata: Any) -> Callable[..., None]:
         return lambda *values: heard.append((names, dict(metadata), values))
@@ -270,8 +270,8 @@ def test_a_bound_recorder_is_called_in_place_of_its_handler() -> None:
     assert heard[2:] == [(("size",), {"type": "t"}, (6,))] * 2
 
 
-def test_a_bind_that_returns_none_leaves_its_handler_as_it_is() -> None:
-    """It has no recorder for these names; an emission by mappings never asks it."""
+def test_a_bind_that_returns_none_leaves_its_handler_in_place() -> None:
+    """It has no recorder for these names; an emission by mappings never calls it."""
     bus, heard = Bus(), list[object]()
     bus.attach("id", "e", lambda *call: heard.append(call[1]), bind=lambda names, metadata: None)
     record = bus.slot("e").recorder(("a", "b"), {})
@@ -301,7 +301,7 @@ LEFT = {"attach": ["there", "new"], "detach": [], "replace": ["new"], "renew": [
 
 @pytest.mark.parametrize("interrupted", CHANGES)
 def test_code_that_comes_between_two_lines_may_attach_and_detach(interrupted: str) -> None:
-    """As a signal's handler does: whatever it changes holds, and what it interrupted as well."""
+    """As a signal's handler does: both its changes and the interrupted ones hold."""
 
     def at(line: int) -> bool:
         bus, heard = Bus(), list[str]()

@@ -1,4 +1,4 @@
-"""A handler that raises: isolated, told as an event, counted, logged once a minute; and never detached."""
+"""A handler that raises: isolated, emitted as an event, counted, logged once a minute; and never detached."""
 
 import logging
 import time
@@ -38,7 +38,7 @@ def _tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_raising_handler_stops_neither_the_others_nor_the_emitter(bus: Bus) -> None:
-    """A thousand failures in the middle: its neighbours hear a thousand events, and so does it, to the end."""
+    """A thousand failures of the middle one: its neighbours get a thousand events, and so does it, to the end."""
     heard = {"before": 0, "failing": 0, "after": 0}
 
     def count(_event: str, _measurements: Any, _metadata: Any, name: str) -> None:
@@ -55,7 +55,7 @@ def test_a_raising_handler_stops_neither_the_others_nor_the_emitter(bus: Bus) ->
     assert [handler.handler_id for handler in bus.list_handlers()] == ["before", "failing", "after"]
 
 
-def test_a_failure_is_told_as_an_event(bus: Bus) -> None:
+def test_a_failure_is_emitted_as_an_event(bus: Bus) -> None:
     """`telemetry.handler.failure`, in the emitting thread, with all six metadata keys and both times."""
     told: list[tuple[str, Any, Any]] = []
     config = object()
@@ -80,8 +80,8 @@ def test_a_failure_is_told_as_an_event(bus: Bus) -> None:
     assert metadata["stacktrace"].endswith("ValueError: cannot shop.sold\n")
 
 
-def test_every_failure_is_told_and_counted_though_few_are_logged(bus: Bus) -> None:
-    """The limit of the log is one of the log only."""
+def test_every_failure_is_emitted_and_counted_though_few_are_logged(bus: Bus) -> None:
+    """The limit applies to the log only."""
     told: list[str] = []
     bus.attach("watch", HANDLER_FAILURE, lambda *call: told.append(call[2]["event_name"]))
     bus.attach_many("bad", ["a", "b"], _fail)
@@ -130,7 +130,7 @@ def test_a_second_different_fault_of_a_handler_is_logged_too(bus: Bus, caplog: p
     assert _tracebacks(caplog) == ["1", "'a'", "second"]
 
 
-def test_a_handler_that_comes_back_is_heard_anew(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_that_is_attached_again_is_logged_again(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     """Detaching forgets the quiet minute: a new handler under an old id is not silenced by its predecessor."""
     for _ in range(2):
         bus.attach("bad", "e", _fail)
@@ -158,7 +158,7 @@ def test_a_handler_that_detaches_itself_and_raises_leaves_nothing_behind(bus: Bu
 
 
 def test_a_failing_failure_handler_does_not_recurse(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """It is counted and logged, told to nobody, and the next failure handler still hears of the first fault."""
+    """It is counted and logged, not emitted, and the next failure handler still gets the first fault."""
     calls: list[str] = []
 
     def failing_watch(_event: str, _measurements: Any, metadata: Any, _config: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_failing_failure_handler_does_not_recurse(bus: Bus, caplog: pytest.Log
 
 
 def test_a_failure_handler_may_detach_the_one_that_failed(bus: Bus) -> None:
-    """Whoever wants the BEAM's rule - a failing handler goes - writes it in one line."""
+    """The BEAM's rule - a failing handler is detached - is one line."""
     bus.attach("watch", HANDLER_FAILURE, lambda *call: bus.detach(call[2]["handler_id"]))
     bus.attach("bad", "e", _fail)
     bus.execute("e", {}, {})
@@ -186,8 +186,8 @@ def test_a_failure_handler_may_detach_the_one_that_failed(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_program_is_not_held_up(bus: Bus, end: type[BaseException]) -> None:
-    """An interrupt that arrives inside a handler passes through and is no failure of the handler."""
+def test_what_ends_the_program_passes_through(bus: Bus, end: type[BaseException]) -> None:
+    """An interrupt inside a handler is raised to the emitter and is no failure of the handler."""
 
     def interrupted(*_call: object) -> None:
         raise end
@@ -198,7 +198,7 @@ def test_what_ends_the_program_is_not_held_up(bus: Bus, end: type[BaseException]
     assert bus.handler_errors == 0
 
 
-def test_an_error_that_cannot_be_printed_is_told_all_the_same(bus: Bus) -> None:
+def test_an_error_that_cannot_be_printed_is_still_emitted(bus: Bus) -> None:
     """A hostile `__str__` of an error reaches neither the emitter nor the other handlers."""
 
     class Unspeakable(Exception):
@@ -254,7 +254,7 @@ def test_a_recorder_that_raises_costs_neither_the_emitter_nor_the_others(
 
 
 def test_a_bind_that_raises_is_reported_and_its_handler_called_with_mappings(bus: Bus) -> None:
-    """Nothing is lost by it: the events reach the handler itself."""
+    """Nothing is lost: the events reach the handler itself."""
     heard: list[object] = []
     bus.attach("id", "e", lambda *call: heard.append(call[1]), bind=_Recorders(at_once=True))
     record = bus.slot("e").recorder(("size",), {})
@@ -265,8 +265,8 @@ def test_a_bind_that_raises_is_reported_and_its_handler_called_with_mappings(bus
     assert bus.handler_errors == 1
 
 
-def test_an_unguarded_recorder_is_handed_out_as_it_is(bus: Bus) -> None:
-    """Alone on its event it is called without a guard in front of it; among others a fault of it is reported."""
+def test_an_unguarded_recorder_is_returned_as_it_is(bus: Bus) -> None:
+    """Alone on its event it is called without a guard around it; among others a fault of it is reported."""
     heard: list[object] = []
     bus.attach("id", "e", print, bind=lambda names, metadata: Unguarded(heard.append))
     assert bus.slot("e").recorder(("size",), {}) == heard.append

@@ -1,4 +1,4 @@
-"""Another function in a handler's place, and events that nobody hears."""
+"""Another function in a handler's place, and events without a handler."""
 
 import pytest
 
@@ -25,13 +25,13 @@ def test_replace_puts_another_function_in_the_same_place() -> None:
 
 
 def test_replace_of_an_unknown_handler_is_refused() -> None:
-    """As detach is."""
+    """Like detach of one."""
     with pytest.raises(HandlerNotFound, match="'nobody'"):
         Bus().replace("nobody", print)
 
 
-def test_an_event_that_nobody_heard_is_heard_once_somebody_attaches() -> None:
-    """And unheard again after detach; the bus remembers only so many names that nobody hears."""
+def test_an_event_without_a_handler_is_dispatched_once_a_handler_is_attached() -> None:
+    """And no longer after detach; the bus remembers only so many names without a handler."""
     bus = Bus()
     heard: list[object] = []
     for turn in range(3):

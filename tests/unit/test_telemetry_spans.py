@@ -1,4 +1,4 @@
-"""Slots and spans: the emitter's fast way, and start, stop and exception around a block."""
+"""Slots and spans: the emitter's fast path, and start, stop and exception around a block."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def heard(bus: Bus) -> Iterator[list[Call]]:
 
 
 def test_a_slot_is_one_object_per_event_and_knows_its_handlers(bus: Bus) -> None:
-    """A slot taken before the first attachment sees it come and go: that is what an emitter asks."""
+    """A slot made before the first attachment follows it: emitters rely on that."""
     slot = bus.slot("e")
     assert slot is bus.slot("e")
     assert slot.event == "e"
@@ -47,7 +47,7 @@ def test_a_slot_emits_what_execute_emits(bus: Bus) -> None:
     assert bus.handler_errors == 2
 
 
-def test_a_span_tells_start_and_stop(bus: Bus, heard: list[Call]) -> None:
+def test_a_span_emits_start_and_stop(bus: Bus, heard: list[Call]) -> None:
     """Start measures two times, stop the duration between; both carry the metadata."""
     with bus.span("job", {"name": "n"}):
         assert [call[0] for call in heard] == ["job.start"]
@@ -60,7 +60,7 @@ def test_a_span_tells_start_and_stop(bus: Bus, heard: list[Call]) -> None:
     assert at_start == at_stop == {"name": "n"}
 
 
-def test_what_the_body_learns_joins_the_last_event(bus: Bus, heard: list[Call]) -> None:
+def test_what_the_body_adds_joins_the_last_event(bus: Bus, heard: list[Call]) -> None:
     """The yielded dict adds to the metadata of stop, not of start, and leaves the given mapping alone."""
     metadata = {"name": "n"}
     with bus.span("job", metadata) as extra:
@@ -70,7 +70,7 @@ def test_what_the_body_learns_joins_the_last_event(bus: Bus, heard: list[Call]) 
 
 
 @pytest.mark.parametrize("fault", [ValueError("no"), KeyboardInterrupt()], ids=repr)
-def test_a_span_tells_an_exception_and_lets_it_pass(bus: Bus, heard: list[Call], fault: BaseException) -> None:
+def test_a_span_emits_an_exception_and_lets_it_pass(bus: Bus, heard: list[Call], fault: BaseException) -> None:
     """`exception` in place of `stop`, with kind, reason and stacktrace beside the metadata; the error goes on."""
 
     def body() -> None:

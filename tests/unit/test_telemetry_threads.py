@@ -77,7 +77,7 @@ def test_the_handlers_of_an_event_are_replaced_and_never_changed() -> None:
     assert [[entry[0] for entry in table] for table in (one, two, slot.handlers)] == [["a"], ["a", "b"], ["b"]]
 
 
-def test_a_handler_attached_inside_a_handler_hears_the_next_event() -> None:
+def test_a_handler_attached_inside_a_handler_gets_the_next_event() -> None:
     """Not the one under way, whose handlers are those of its beginning."""
     bus = Bus()
     heard: list[str] = []
@@ -95,7 +95,7 @@ def test_a_handler_attached_inside_a_handler_hears_the_next_event() -> None:
 
 
 def test_a_handler_may_detach_itself_and_others() -> None:
-    """Those detached still hear the event under way, and none after it."""
+    """Detached ones still get the event under way, and none after it."""
     bus = Bus()
     heard: list[str] = []
 
@@ -129,7 +129,7 @@ def test_a_handler_may_execute_events_the_same_one_too() -> None:
 
 
 def test_attach_and_detach_inside_a_handler_are_legal_from_another_thread_meanwhile() -> None:
-    """While one thread is in a handler, another attaches, detaches and emits: nobody waits for the handler."""
+    """While one thread is in a handler, another attaches, detaches and emits: no thread waits for the handler."""
     bus = Bus()
     heard: list[str] = []
 
@@ -148,7 +148,7 @@ def test_attach_and_detach_inside_a_handler_are_legal_from_another_thread_meanwh
 
 
 def test_an_id_goes_to_exactly_one_of_many_threads() -> None:
-    """Eight threads attach under one id: one wins, seven are told; the same at detaching."""
+    """Eight threads attach under one id: one wins, seven get an error; the same at detaching."""
     bus = Bus()
     for _ in range(50):
         results: list[str] = []

@@ -32,17 +32,17 @@ def test_a_line_has_no_control_characters_and_what_the_encoding_can_write() -> N
     ],
 )
 def test_a_terminal_has_colours_unless_its_user_says_no(environ: dict[str, str], colour: bool) -> None:
-    """As no-color.org has it: a variable that is not empty."""
+    """By the rule of no-color.org: a variable that is not empty."""
     assert terminal.takes_colour(_Screen(), environ) is colour
     assert terminal.takes_colour(io.StringIO(), environ) is False
 
 
-def test_a_style_paints_and_none_leaves_the_text_alone() -> None:
+def test_a_style_colours_the_text_and_none_leaves_it_alone() -> None:
     assert terminal.painted("x", "bad") == "\x1b[31mx\x1b[0m"
     assert terminal.painted("x", "") == "x"
 
 
-def test_a_program_that_closed_its_stderr_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_closed_its_stderr_has_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", None)
     assert terminal.stderr() is None
     closed = io.StringIO()

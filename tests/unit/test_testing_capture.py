@@ -27,7 +27,7 @@ def test_every_event_of_the_catalogue_is_captured_without_a_prefix(bus: telemetr
     assert log.names() == list(events.CATALOGUE)
 
 
-def test_the_default_bus_is_listened_to_when_none_is_given() -> None:
+def test_the_default_bus_is_captured_when_none_is_passed() -> None:
     """What `telemetry.execute` emits is captured, and nothing stays attached after the block."""
     before = telemetry.list_handlers()
     with capture_events() as log:
@@ -67,7 +67,7 @@ def test_prefixes_that_overlap_capture_once(bus: telemetry.Bus) -> None:
     assert len(log) == 1
 
 
-def test_events_beside_the_catalogue_are_captured_by_name(bus: telemetry.Bus) -> None:
+def test_events_outside_the_catalogue_are_captured_by_name(bus: telemetry.Bus) -> None:
     """The bus's own failure event, and an application's event given in full, are captured too."""
     with capture_events("telemetry", "shop.order.placed", bus=bus) as log:
         bus.execute(events.HANDLER_FAILURE, {}, {})

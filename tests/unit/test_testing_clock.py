@@ -1,4 +1,4 @@
-"""The fake clock moves only when told, exactly, and remembers who slept."""
+"""The fake clock moves only when a test moves it, exactly, and remembers every sleep."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ import pytest
 from wsnova_statsd.testing.clock import FakeClock
 
 
-def test_it_starts_where_it_is_told_to_and_stands_still() -> None:
+def test_it_starts_at_the_given_time_and_stands_still() -> None:
     """Two readings without a step between them are equal."""
     clock = FakeClock(start=5.0)
     assert (clock(), clock.ns()) == (5.0, 5_000_000_000)
@@ -25,7 +25,7 @@ def test_steps_add_up_without_rounding() -> None:
 
 
 def test_sleeping_moves_the_clock_and_is_remembered() -> None:
-    """`sleep` returns at once, later, and `sleeps` tells the waits in order; `advance` is not among them."""
+    """`sleep` returns at once, later, and `sleeps` lists the waits in order; `advance` is not among them."""
     clock = FakeClock()
     clock.sleep(0.25)
     clock.advance(10)

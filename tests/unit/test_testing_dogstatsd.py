@@ -83,8 +83,8 @@ def test_origin_and_timestamp_are_kept() -> None:
     assert (metric.tags, metric.timestamp) == (("x:y",), 1700000000)
 
 
-def test_any_word_is_a_tag_and_one_internal_one_says_who_sends() -> None:
-    """Letters and digits of any script, and what stands between them; a pod's id is not the data's to choose."""
+def test_any_word_is_a_tag_and_one_internal_tag_names_the_sender() -> None:
+    """Letters and digits of any script, and what is between them; data cannot set a pod's id."""
     tags = ("größe:12.5/日本-x", "hosts:2", "device:eth0", "host:db-a", "dd.internal.entity_id:pod-1")
     assert _metric("a:1|c|#" + ",".join(tags)).tags == tags
 
@@ -306,7 +306,7 @@ def test_a_malformed_service_check_is_refused_with_its_reason(line: str, reason:
 
 @given(st.binary(max_size=300) | st.text("_e{}sc|:#@,T019.\n\\acgmd", max_size=60).map(str.encode))
 def test_any_bytes_are_parsed_or_refused_with_a_reason(data: bytes) -> None:
-    """The reader raises DatagramError and nothing else, and every number it lets through is finite."""
+    """The reader raises DatagramError and nothing else, and every number it accepts is finite."""
     reason, messages = "", []
     try:
         messages = parse_datagram(data)

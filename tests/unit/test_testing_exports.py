@@ -1,4 +1,4 @@
-"""The test kit's front door: what it promises is there, and the server's library only where it is used."""
+"""The test kit's exports: every promised name exists, and the server's library is imported only on use."""
 
 import subprocess
 import sys
@@ -13,12 +13,12 @@ def _python(code: str) -> str:
 
 
 @pytest.mark.parametrize("name", testing.__all__)
-def test_every_exported_name_exists_and_tells_what_it_is(name: str) -> None:
+def test_every_exported_name_exists_and_says_what_it_is(name: str) -> None:
     """Those of the server as well, on first use."""
     assert getattr(testing, name).__doc__
 
 
-def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     """As of any module."""
     with pytest.raises(AttributeError, match="no attribute 'capture_logs'"):
         getattr(testing, "capture_logs")  # noqa: B009  # a checker refuses the attribute

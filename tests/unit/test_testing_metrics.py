@@ -32,7 +32,7 @@ def test_an_event_becomes_the_lines_of_its_metrics(bus: ws.Bus, metrics: Capture
     ]
 
 
-def test_nothing_leaves_before_it_is_flushed(bus: ws.Bus, metrics: CapturedMetrics) -> None:
+def test_nothing_is_sent_before_it_is_flushed(bus: ws.Bus, metrics: CapturedMetrics) -> None:
     """Each flush returns what it brought, and a counter only the difference."""
     bus.execute(RECEIVED, {"size": 10}, META)
     assert metrics.messages == []
@@ -48,7 +48,7 @@ def test_nothing_leaves_before_it_is_flushed(bus: ws.Bus, metrics: CapturedMetri
 
 
 def test_asserting_a_count_flushes_first(bus: ws.Bus, metrics: CapturedMetrics) -> None:
-    """So a test may say one sentence."""
+    """So a test needs one line."""
     bus.execute(RECEIVED, {"size": 10}, META)
     metrics.assert_count("websocket.message.received", 1, tags={"client": "a"})
     bus.execute(RECEIVED, {"size": 10}, {**META, "client_id": "b"})
@@ -68,8 +68,8 @@ def test_the_end_of_the_block_flushes_and_detaches(bus: ws.Bus) -> None:
     metrics.assert_count("websocket.message.received", 1)
 
 
-def test_a_state_gauge_is_told_when_it_changes_and_no_more_after_the_block(bus: ws.Bus) -> None:
-    """As a reporter does; after the block there is nothing that could tell it."""
+def test_a_state_gauge_is_sent_when_it_changes_and_no_more_after_the_block(bus: ws.Bus) -> None:
+    """As a reporter does; after the block nothing sends it."""
     with capture_metrics(bus=bus) as metrics:
         bus.execute(ws.events.CONNECTION_COMPLETED, {"duration": 1, "up": 1}, {"client_id": "a"})
         for _ in range(3):
@@ -87,7 +87,7 @@ def test_the_handlers_are_detached_when_the_block_raises(bus: ws.Bus) -> None:
     assert bus.list_handlers() == []
 
 
-def test_the_default_bus_is_counted_when_none_is_given() -> None:
+def test_the_default_bus_is_counted_when_none_is_passed() -> None:
     """As the application's own events are."""
     with capture_metrics([ws.counter("shop.orders", "shop.order.filled", tags={"venue": "venue"})]) as metrics:
         ws.telemetry.execute("shop.order.filled", {}, {"venue": "XETR"})
@@ -103,8 +103,8 @@ def test_captures_nest(bus: ws.Bus, metrics: CapturedMetrics) -> None:
     metrics.assert_count("websocket.message.received", 1)
 
 
-def test_the_reporter_takes_what_the_application_counts_by_name(metrics: CapturedMetrics) -> None:
-    """Its own metrics, events and checks, handed to whoever wants a reporter."""
+def test_the_reporter_counts_what_the_application_counts_by_name(metrics: CapturedMetrics) -> None:
+    """Its own metrics, events and checks, through code that needs a reporter."""
     metrics.reporter.increment("logins", 2, {"country": "de"})
     metrics.reporter.gauge("queue", 12)
     metrics.reporter.distribution("ms", 1.5)
@@ -128,8 +128,8 @@ def test_namespace_tags_and_strict_are_the_reporters() -> None:
         pass
 
 
-def test_what_the_machine_says_about_datadog_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even that reporting is off, as many test environments say; afterwards it says so again."""
+def test_the_environments_datadog_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even that reporting is off, as in many test environments; afterwards the variable is back."""
     machine = {"DD_DOGSTATSD_DISABLE": "true", "DD_TAGS": "a:b", "DD_ENV": "ci", "DD_DOGSTATSD_PORT": "none"}
     for name, value in machine.items():
         monkeypatch.setenv(name, value)
@@ -144,7 +144,7 @@ def test_what_the_machine_says_about_datadog_changes_nothing(monkeypatch: pytest
 
 
 def test_no_socket_is_made_and_no_thread_is_started(monkeypatch: pytest.MonkeyPatch, bus: ws.Bus) -> None:
-    """Whatever is counted, in whatever way."""
+    """For anything that is counted, in any way."""
     made: list[object] = []
     monkeypatch.setattr(socket, "socket", lambda *arguments: made.append(arguments))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: made.append(arguments))
@@ -158,7 +158,7 @@ def test_no_socket_is_made_and_no_thread_is_started(monkeypatch: pytest.MonkeyPa
 
 
 def test_counts_of_other_threads_are_waited_for(bus: ws.Bus, metrics: CapturedMetrics) -> None:
-    """`wait_for` flushes until the last of them is there, and says so if it never is."""
+    """`wait_for` flushes until the last of them is there, and returns False if it never is."""
 
     def count() -> None:
         for _ in range(250):

@@ -47,7 +47,7 @@ def test_a_counters_total_and_the_number_of_samples_are_compared(name: str, expe
 
 
 def test_fractions_need_not_be_equal_to_the_last_bit() -> None:
-    """Three tenths, one by one."""
+    """For example three tenths, one by one."""
     assert_count(Log(b"x:0.1|c\nx:0.1|c\nx:0.1|c"), "x", 0.3)
 
 
@@ -70,7 +70,7 @@ def test_the_failure_of_a_misspelt_name_shows_names_like_it() -> None:
     assert "ms" not in said
 
 
-def test_the_failure_of_an_unknown_name_shows_what_there_is() -> None:
+def test_the_failure_of_an_unknown_name_shows_what_exists() -> None:
     """Or that there is nothing."""
     assert "  1  g" in _failure(LINES, "completely.else", 1)
     assert re.search(r"  6  ms$", _failure(LINES, "completely.else", 1), re.MULTILINE)
@@ -86,7 +86,7 @@ def test_a_long_failure_is_cut_and_says_how_much() -> None:
 
 
 def test_events_are_counted_by_name_and_metadata() -> None:
-    """An event log is as good as metrics."""
+    """An event log works like metrics."""
     log = EventLog()
     for client in ("a", "a", "b"):
         log.record("shop.order", {}, {"client_id": client}, None)
@@ -96,7 +96,7 @@ def test_events_are_counted_by_name_and_metadata() -> None:
         log.assert_count("shop.order", 2, "client_id:b")
 
 
-def test_the_lines_of_a_log_are_told_apart_by_kind() -> None:
+def test_the_lines_of_a_log_are_kept_apart_by_kind() -> None:
     """Metrics, events and checks each have their own list."""
     log = Log(b"a:1|c\n_e{1,1}:t|x\n_sc|up|0")
     assert [type(one) for one in log.metrics()] == [Metric]

@@ -1,4 +1,4 @@
-"""OpenSSL's word for a fault of TLS as a sentence: what happened, and what to do."""
+"""OpenSSL's reason for a fault of TLS as a sentence: what happened, and what to do."""
 
 import ssl
 
@@ -54,8 +54,8 @@ def _reason(reason: str) -> ssl.SSLError:
         ("TLSV1_ALERT_INTERNAL_ERROR", f"tlsv1 alert internal error; {_CHECK}"),
     ],
 )
-def test_each_reason_is_told_with_its_own_remedy(reason: str, text: str) -> None:
-    """Alerts of the server and faults of this side; one that has no sentence of its own has OpenSSL's words."""
+def test_each_reason_is_named_with_its_own_remedy(reason: str, text: str) -> None:
+    """Alerts of the server and faults of this side; a reason without its own sentence keeps OpenSSL's words."""
     assert _told(_reason(reason)) == text
 
 
@@ -72,8 +72,8 @@ def test_each_reason_is_told_with_its_own_remedy(reason: str, text: str) -> None
         (23, "check the server's certificate"),
     ],
 )
-def test_a_certificate_that_is_not_verified_is_told_with_why(code: int, remedy: str) -> None:
-    """By OpenSSL's number for it; its sentence ends with no dot in the midst of ours."""
+def test_a_certificate_that_is_not_verified_is_named_with_the_reason(code: int, remedy: str) -> None:
+    """By OpenSSL's number for it; its sentence adds no full stop within ours."""
     error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
     error.reason, error.verify_code, error.verify_message = "CERTIFICATE_VERIFY_FAILED", code, "it is not fine."
     assert _told(error) == f"certificate verify failed: it is not fine; {remedy}"
@@ -96,6 +96,6 @@ def test_a_certificate_that_is_not_verified_is_told_with_why(code: int, remedy: 
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_a_fault_without_a_reason_is_told(error: OSError | ValueError, text: str) -> None:
-    """A server that left, and whatever else Python raises."""
+def test_a_fault_without_a_reason_has_a_sentence(error: OSError | ValueError, text: str) -> None:
+    """A server that disconnected, and any other error of Python."""
     assert _told(error) == text

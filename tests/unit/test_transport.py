@@ -1,4 +1,4 @@
-"""The bytes of one connection over a pair of sockets: how much a read takes, what `ready` says, what left."""
+"""The bytes of one connection over a pair of sockets: how much a read takes, what `ready` returns, what was sent."""
 
 import select
 import socket
@@ -65,7 +65,7 @@ def test_reads_are_long_while_they_are_full_and_short_when_it_is_quiet(pair: tup
 
 
 def test_a_long_read_is_a_view_whose_buffer_is_given_back(pair: tuple[Transport, socket.socket]) -> None:
-    """Once it is let go of, and at once if the read found nothing, or so little that it is copied."""
+    """Once the view is released, and at once if the read found nothing, or so little that it is copied."""
     transport, theirs = pair
     _fill(theirs)
     take(transport)
@@ -82,8 +82,8 @@ def test_a_long_read_is_a_view_whose_buffer_is_given_back(pair: tuple[Transport,
     assert BUFFERS.take() is not None, "the two are gone, so that others may be made"
 
 
-def test_whoever_finds_no_buffer_reads_less(pair: tuple[Transport, socket.socket]) -> None:
-    """16 KiB, which are bytes of its own; and again at once, as the read was full."""
+def test_a_reader_without_a_buffer_reads_less(pair: tuple[Transport, socket.socket]) -> None:
+    """16 KiB into its own bytes; and again at once, as the read was full."""
     transport, theirs = pair
     _fill(theirs)
     take(transport)
@@ -128,7 +128,7 @@ def test_ready_says_whether_to_read_before_waiting(pair: tuple[Transport, socket
 
 
 def test_what_came_with_the_handshake_is_read_first() -> None:
-    """And is seen without a poll: `pending`, `wait` and `ready` know of it."""
+    """And is found without a poll: `pending`, `wait` and `ready` report it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -152,7 +152,7 @@ def test_what_waits_in_the_kernel_can_be_asked_for(pair: tuple[Transport, socket
 
 
 def test_the_end_of_the_stream_is_empty_after_what_came_before_it(pair: tuple[Transport, socket.socket]) -> None:
-    """Also where our own side was shut down: what has arrived can still be read."""
+    """Also if our own side was shut down: what has arrived can still be read."""
     transport, theirs = pair
     theirs.send(b"last")
     theirs.shutdown(socket.SHUT_WR)
@@ -162,7 +162,7 @@ def test_the_end_of_the_stream_is_empty_after_what_came_before_it(pair: tuple[Tr
     assert take(transport) == b""
 
 
-def test_a_selector_waits_where_poll_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_selector_waits_if_poll_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.delattr(select, "poll")
     ours, theirs = socket.socketpair()
@@ -177,7 +177,7 @@ def test_a_selector_waits_where_poll_is_missing(monkeypatch: pytest.MonkeyPatch)
 # Writing
 
 
-def test_send_now_writes_what_goes_and_says_how_much(pair: tuple[Transport, socket.socket]) -> None:
+def test_send_now_writes_what_fits_and_returns_how_much(pair: tuple[Transport, socket.socket]) -> None:
     """None if nothing was begun: something else may be sent instead."""
     transport, theirs = pair
     left: list[int] = []
@@ -190,7 +190,7 @@ def test_send_now_writes_what_goes_and_says_how_much(pair: tuple[Transport, sock
 
 
 def test_a_send_that_makes_no_progress_fails_in_time(pair: tuple[Transport, socket.socket]) -> None:
-    """The loss says so; half a frame may be out, and is known not to be whole."""
+    """The loss reports it; half a frame may have been sent, and is known not to be whole."""
     transport, _theirs = pair
     left: list[int] = []
     with pytest.raises(WriteFailed, match=r"took no byte for 0\.01 s") as caught:

@@ -32,7 +32,7 @@ def bench() -> Iterator[_Bench]:
     made.source.close()
 
 
-def test_each_line_is_handed_on_without_its_end(bench: _Bench) -> None:
+def test_each_line_is_passed_on_without_its_end(bench: _Bench) -> None:
     """However it arrives; empty ones too, and the last one without an end."""
     typed = bench.typed()
     for part in (b"on", b"e\ntwo\r\n\nthr", "é\nlast".encode()):
@@ -61,8 +61,8 @@ def test_a_program_without_an_input_is_at_its_end(bench: _Bench) -> None:
     os.close(bench.writing)
 
 
-def test_stop_ends_the_thread_though_nothing_comes(bench: _Bench) -> None:
-    """And the end of the input is not told any more."""
+def test_stop_ends_the_thread_without_input(bench: _Bench) -> None:
+    """And the end of the input is no longer reported."""
     typed = bench.typed()
     typed.stop(SOON)
     assert not [one for one in threading.enumerate() if one.name == "wsnova-listen-input"]
@@ -70,7 +70,7 @@ def test_stop_ends_the_thread_though_nothing_comes(bench: _Bench) -> None:
     os.close(bench.writing)
 
 
-def test_a_terminal_that_has_gone_is_an_end() -> None:
+def test_a_terminal_that_is_gone_is_an_end() -> None:
     """As when a connection to the machine breaks."""
     master, slave = os.openpty()
     lines: list[bytes] = []

@@ -24,7 +24,7 @@ LINES = (
 
 
 def test_a_clients_figures_come_from_its_series() -> None:
-    """In the order of names, those over all clients first; a stranger's metric makes no client."""
+    """In the order of names, those over all clients first; another program's metric makes no client."""
     overall, first, second = clients_of(snapshot(*LINES, seconds=3.0), STANDARD.kpi_targets)
     assert (overall.name, overall.up, [one.kpi.key for one in overall.kpis]) == (OVERALL, None, ["throughput_per_s"])
     assert (first.name, first.up, first.for_s, first.workers) == ("md-1", True, 3.0, ("0",))
@@ -35,7 +35,7 @@ def test_a_clients_figures_come_from_its_series() -> None:
 
 
 def test_kpis_are_held_against_targets_of_the_profile_or_those_that_the_check_names() -> None:
-    """A client of another profile misses its own targets, and says which in its service check."""
+    """A client of another profile misses its own targets, and names them in its service check."""
     (client,) = clients_of(snapshot(*LINES[:11]), STANDARD.kpi_targets)
     assert {one.kpi.key: one.kpi.ok for one in client.kpis} == {"processing_time_ms": True, "message_error_rate": False}
     check = "_sc|websocket.health|1|#client:md-1,worker:0|m:processing_time_ms 12, target < 10, rubbish, target < x"

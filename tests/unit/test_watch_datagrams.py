@@ -20,7 +20,7 @@ from wsnova_statsd.watch.datagrams import Check, Event, Metric, Rejected, read_l
     ],
 )
 def test_a_metric_is_read_with_its_kind_tags_values_and_weight(line: bytes, metric: Metric) -> None:
-    """The last tags count, their order does not; origin and timestamp are passed over."""
+    """The last tags count, their order does not; origin and timestamp are ignored."""
     assert read_line(line) == metric
 
 
@@ -47,7 +47,7 @@ def test_a_metric_is_read_with_its_kind_tags_values_and_weight(line: bytes, metr
         (b"_sc||0", "service check"),
     ],
 )
-def test_what_the_agent_drops_is_told_with_the_reason(line: bytes, reason: str) -> None:
+def test_what_the_agent_drops_is_reported_with_the_reason(line: bytes, reason: str) -> None:
     found = read_line(line)
     assert isinstance(found, Rejected)
     assert reason in found.reason

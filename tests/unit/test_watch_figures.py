@@ -1,4 +1,5 @@
-"""Numbers as a person reads them: units of ours and of strangers, at most nine characters, sparklines; wrapped text."""
+"""Numbers as a person reads them: units of our own and of other metrics, at most nine characters, sparklines; wrapped
+text."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from wsnova_statsd.watch.text import matches, paragraph, wrap
         ("shop.forms", "count", ""),
     ],
 )
-def test_a_unit_is_that_of_the_catalogue_or_of_a_strangers_name(name: str, kind: str, unit: str) -> None:
+def test_a_unit_is_that_of_the_catalogue_or_of_another_programs_name(name: str, kind: str, unit: str) -> None:
     assert unit_of(name, kind) == unit
 
 

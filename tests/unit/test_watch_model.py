@@ -116,7 +116,7 @@ def test_a_line_that_cannot_be_read_harms_none_of_its_neighbours() -> None:
     "line", [b"h:1e308|d", b"h:-1e308:-1e308|c", b"h:1e308|g", b"h:1|c|@1e-310", b"h:1|d|@5e-324", b"h:1|c|@1e400"]
 )
 def test_no_sum_leaves_the_range_of_a_float(line: bytes) -> None:
-    """Such a line is told and makes no series; its neighbours are added up, and every figure is one that JSON has."""
+    """Such a line is reported and makes no series; its neighbours are added up, and every figure fits into JSON."""
     model = _model(FakeClock(), *[line] * 3, b"a:1|c\n%b\nd:1:3|d" % line)
     rows = model.rows()
     assert [(row.name, row.value) for row in rows] == [("a", 1.0), ("d", 2.0)]
@@ -124,7 +124,7 @@ def test_no_sum_leaves_the_range_of_a_float(line: bytes) -> None:
     json.dumps([dataclasses.asdict(row) for row in rows], allow_nan=False)
 
 
-def test_a_datagram_that_the_agent_would_cut_is_cut_and_told() -> None:
+def test_a_datagram_that_the_agent_would_cut_is_cut_and_reported() -> None:
     """The line that is cut in half counts nowhere."""
     model = _model(FakeClock(), b"a:1|c\n" * 2000)
     told = [(one.count, one.reason.partition(":")[0]) for one in model.seen()[2]]
@@ -134,7 +134,7 @@ def test_a_datagram_that_the_agent_would_cut_is_cut_and_told() -> None:
 
 
 def test_long_lines_are_added_up_too_and_not_remembered() -> None:
-    """Twenty thousand of them would be much to remember."""
+    """Twenty thousand of them would need much memory."""
     tag = "x" * 4000
     model = _model(FakeClock(), *(f"c:{number}|c|#{tag}".encode() for number in range(5)))
     model.take([f"d:1:2|d|#{tag}".encode(), f"d:1e999|d|#{tag}".encode()])
@@ -164,7 +164,7 @@ def test_series_beyond_the_bound_are_counted_until_others_have_been_silent_for_a
 
 
 def test_lines_that_differ_in_more_than_their_value_are_bounded_and_none_is_lost() -> None:
-    """A timestamp makes every line another one; the sum is exact all the same."""
+    """A timestamp makes every line different; the sum is still exact."""
     model = _model(FakeClock())
     many = 45_000
     model.take(f"c:1|c|T{number}".encode() for number in range(many))
@@ -187,7 +187,7 @@ def test_memory_does_not_grow_with_the_values_that_came() -> None:
     tracemalloc.stop()
 
 
-def test_after_clear_everything_begins_anew_but_what_arrived_in_all() -> None:
+def test_after_clear_everything_but_the_overall_totals_begins_anew() -> None:
     clock = FakeClock()
     model = _model(clock, b"a:1|c\nrubbish\n_sc|up|0")
     clock.advance(5)
@@ -199,7 +199,7 @@ def test_after_clear_everything_begins_anew_but_what_arrived_in_all() -> None:
 
 @given(st.lists(st.binary(max_size=80), max_size=20))
 def test_no_datagram_raises(datagrams: list[bytes]) -> None:
-    """Whatever it holds, and every line of it is counted."""
+    """For any content, and every line of it is counted."""
     model = _model(FakeClock(), *datagrams)
     model.rows()
     assert model.lines == sum(data.count(b"\n") + (not data.endswith(b"\n")) for data in datagrams)

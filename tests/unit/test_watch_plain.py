@@ -19,7 +19,7 @@ SHOWN = snapshot(
 
 
 def test_a_line_has_the_time_the_name_the_value_its_figures_and_its_tags() -> None:
-    """Events and checks come first; a count of 0 says nothing new after the first time."""
+    """Events and checks come first; a count of 0 is not printed again after the first time."""
     lines = Lines()
     first = [" ".join(line.split()[1:]) for line in lines.of(SHOWN)]
     assert first == [
@@ -38,7 +38,7 @@ def test_only_lines_with_the_words_of_the_filter_are_printed() -> None:
     assert [line.split()[1] for line in Lines("ORDERS").of(SHOWN)] == ["shop.orders", "watch:"]
 
 
-def test_a_document_holds_everything_but_the_history_which_the_ones_before_have_told() -> None:
+def test_a_document_holds_everything_but_the_history_which_earlier_ones_held() -> None:
     document = json.loads(to_json(SHOWN, history=False))
     (orders,) = (row for row in document["rows"] if row["name"] == "shop.orders")
     assert (orders["value"], orders["rate"], orders["tags"]) == (3.0, 3.0, ["shop:one"])
@@ -48,7 +48,7 @@ def test_a_document_holds_everything_but_the_history_which_the_ones_before_have_
 
 
 def test_a_document_read_back_is_the_same_snapshot() -> None:
-    """Also what another version has added to it is no obstacle."""
+    """Keys that another version has added do not matter."""
     shown = snapshot("a:1:2|d", "b:1|g", output=("one",), traffic=Traffic(lines=5, dropped=None))
     assert from_json(to_json(shown)) == shown
     assert from_json(to_json(shown)[:-1] + ',"later":[{"x":1}]}') == shown
@@ -82,7 +82,7 @@ def test_it_prints_a_document_a_second_until_it_is_over_and_flushes_each() -> No
     assert out.flushed >= 2
 
 
-def test_ctrl_c_ends_it_and_what_has_come_since_can_be_told() -> None:
+def test_ctrl_c_ends_it_and_what_has_come_since_can_be_printed() -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Recordings: what was written reads back byte for byte, a person's edits are taken, and faults name their line."""
+"""Recordings: what was written reads back byte for byte, a person's edits are accepted, and faults name their line."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_recording_is_text_that_a_person_can_read(tmp_path: Path) -> None:
     ]
 
 
-def test_a_recording_written_by_hand_is_taken(tmp_path: Path) -> None:
+def test_a_recording_written_by_hand_is_accepted(tmp_path: Path) -> None:
     """Comments, empty lines, whole seconds, a backslash that escapes nothing, line ends and mark of another system."""
     path = tmp_path / "recording"
     path.write_bytes(b"\xef\xbb\xbf# mine\n\n0 a:1|c\r\n+ b:1|c\n2 c:\\d|s\n")
@@ -59,14 +59,14 @@ def test_a_recording_written_by_hand_is_taken(tmp_path: Path) -> None:
         ("0 a:1|c\n#" + "x" * 400_000, "line 2 of .* more than 65507 bytes"),
     ],
 )
-def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_fault_is_reported_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "recording"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=told):
         list(read(path))
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     os.mkfifo(tmp_path / "pipe")
     faults = {"none": "No such file", "": "no regular file", "binary": "no text in UTF-8", "pipe": "no regular file"}

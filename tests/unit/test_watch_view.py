@@ -1,4 +1,4 @@
-"""The board as plain lines: each visible row tells its name, value and tags at any size; keys, filter, sort, pause."""
+"""The board as plain lines: each visible row shows its name, value and tags at any size; keys, filter, sort, pause."""
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ MANY = [
 
 
 @SIZES
-def test_every_visible_row_has_its_value_name_and_the_tags_that_tell_it_apart(width: int, height: int) -> None:
+def test_every_visible_row_has_its_value_name_and_distinguishing_tags(width: int, height: int) -> None:
     """Wherever the list is scrolled to: the branch above a row and the row itself give the whole name."""
     shown = snapshot(*MANY)
     wanted = {}
@@ -45,7 +45,7 @@ def test_a_branch_is_the_first_two_parts_of_a_name() -> None:
     assert [branch_of(name) for name in ("a.b.c.d", "a.b.c", "a.b", "a")] == ["a.b", "a.b", "a", ""]
 
 
-def test_tags_that_all_series_of_a_name_have_are_left_out_and_two_kinds_are_told_apart() -> None:
+def test_tags_that_all_series_of_a_name_have_are_left_out_and_two_kinds_are_kept_apart() -> None:
     rows = snapshot("a:1|c|#x:1,y:1", "a:1|c|#x:1,y:2", "b:1|c|#z:1", "d:1|g", "d:1|c").rows
     assert sorted(tags_apart(rows).values()) == [(), ("(count)",), ("(gauge)",), ("y:1",), ("y:2",)]
 
@@ -96,7 +96,7 @@ def test_a_branch_closes_and_opens() -> None:
     assert not any(line.startswith("▸") for line in texts(board.draw(80, 24)))
 
 
-def test_what_has_no_column_stands_below_for_the_row_that_is_chosen() -> None:
+def test_what_has_no_column_is_shown_below_for_the_chosen_row() -> None:
     """Number, mean, quantiles and maximum, the type, the unit, and all of its tags."""
     board = view(snapshot("shop.time_ms:1:2:9|d|#shop:one,env:test"))
     board.draw(40, 20)
@@ -152,7 +152,7 @@ def test_while_paused_nothing_new_is_shown() -> None:
     assert any(line.split()[:1] == ["2"] for line in texts(board.draw(80, 24))[3:])
 
 
-def test_what_did_not_arrive_is_told_in_red() -> None:
+def test_what_did_not_arrive_is_shown_in_red() -> None:
     traffic = Traffic(dropped=3, behind=1.5, not_forwarded=4)
     lines = view(snapshot(traffic=traffic, note="the recording is over")).draw(120, 24)
     assert styles_of(lines, "3 dropped") == styles_of(lines, "1.50 s behind") == {"bad"}

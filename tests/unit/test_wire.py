@@ -1,4 +1,4 @@
-"""Whatever comes in, what comes out can stand in a datagram and forges nothing; sizes are bytes; nothing is wasted."""
+"""For any input, the output fits into a datagram and forges nothing; sizes are bytes; nothing is wasted."""
 
 import enum
 import re
@@ -67,7 +67,7 @@ def test_any_object_becomes_text_that_utf8_carries(value: object) -> None:
         assert made == value
 
 
-def test_what_cannot_be_asked_is_named_by_its_class() -> None:
+def test_an_object_whose_text_raises_is_named_by_its_class() -> None:
     """An object whose text raises, bytes and surrogates all have a text."""
     assert wire.text(_Rude()) == "_Rude"
     assert wire.text(10**5000) == "int"
@@ -90,7 +90,7 @@ def test_a_name_is_clean_or_empty(value: object) -> None:
 
 @given(st.from_regex(r"\A[A-Za-z][A-Za-z0-9_.]{0,199}\Z"))
 def test_a_usable_name_stays_as_it_is(name: str) -> None:
-    """Nothing is taken from what is clean already."""
+    """Nothing is removed from a clean one."""
     assert wire.clean_name(name) == name
 
 
@@ -113,7 +113,7 @@ def test_a_tag_is_clean_or_empty(value: object) -> None:
 
 @given(st.from_regex(r"\A[a-z]{2,9}:[A-Za-z0-9_.:/-]{0,150}[a-z]\Z").filter(lambda tag: not tag.startswith("host:")))
 def test_a_usable_tag_stays_as_it_is(tag: str) -> None:
-    """Nothing is taken from what is clean already."""
+    """Nothing is removed from a clean one."""
     assert wire.clean_tag(tag) == tag
 
 
@@ -136,13 +136,13 @@ def test_tags_come_from_a_list_or_a_mapping() -> None:
 
 @pytest.mark.parametrize("given_tags", ["team:md", b"team:md", 5, [["team:md"]], ["a:1", ("b:2",)], [{"team": "md"}]])
 def test_what_is_no_list_of_tags_is_refused(given_tags: object) -> None:
-    """A text would be one tag or twenty, a list in a list one tag of brackets: nobody means that."""
+    """A text would be one tag or twenty, a list in a list one tag of brackets: neither can be meant."""
     assert wire.tag_texts(given_tags) is None
     assert wire.clean_tags(given_tags, host=True) == ()
 
 
 def test_a_host_tag_is_for_the_program_alone() -> None:
-    """By Datadog's rule the metric is then that host's; what came from a server, or is no whole tag, never says so."""
+    """By Datadog's rule the metric then belongs to that host; data from a server, or half a tag, cannot set it."""
     for tag in ("host:db-a", "host: db"):
         assert wire.clean_tag(tag) == ""
         assert wire.clean_tag(tag, host=True) == tag.replace(" ", "_")
@@ -164,13 +164,13 @@ def test_two_texts_never_become_one_key(one: str, other: str) -> None:
     ("name", "prefix", "clean"),
     [("2xx", "http.", "2xx"), ("2xx", "", "xx"), (".2xx", "http.", "2xx"), ("_a", "http.", "_a"), ("|", "", "")],
 )
-def test_a_name_begins_with_a_letter_or_stands_behind_a_prefix(name: str, prefix: str, clean: str) -> None:
+def test_a_name_begins_with_a_letter_or_follows_a_prefix(name: str, prefix: str, clean: str) -> None:
     """`http.2xx` is a good name, and `http..2xx` is none."""
     assert wire.clean_name(name, prefix) == clean
 
 
 def test_a_name_and_its_prefix_have_200_characters_together() -> None:
-    """What is cut is cut where it is cleaned, and not again on the wire."""
+    """It is cut when it is cleaned, and not again on the wire."""
     assert wire.clean_name("x" * 300, "app.") == "x" * 196
 
 
@@ -226,7 +226,7 @@ texts = st.text(max_size=40).flatmap(lambda part: st.integers(1, 4000).map(lambd
 @example(title="t", message="💥" * 4000, key="", tags=[], room=ROOM)
 @example(title="", message=("000\n" + "\x80" * 7 + "\U00010000") * 333 + "0000", key="", tags=[], room=7687)
 def test_an_event_fits_its_bytes(title: str, message: str, key: object, tags: list[object], room: int) -> None:
-    """However many bytes its characters take, the whole event stays within the room, counted once escaped."""
+    """However many bytes its characters take, the whole escaped event stays within the room."""
     clean_title = wire.clean_text(title, wire.MAX_TEXT).replace("\n", " ").strip() or "t"
     clean_message, clean_key, clean_tags = (
         wire.clean_text(message, wire.MAX_TEXT),

@@ -85,7 +85,7 @@ def test_floats_are_joined_with_13_digits(values: list[float], size: int, diviso
 
 
 def test_numbers_as_people_write_them_stay_as_they_are() -> None:
-    """No digits that nobody gave."""
+    """No digits are added."""
     assert wire.join_values([0.1, 12.5, 3.0, 1e22, -0.001]) == "0.1:12.5:3:1e+22:-0.001"
     assert wire.join_values([1.0, 250.0], 1e-3) == "1000:250000"
     assert wire.join_values([]) == ""

@@ -1,4 +1,4 @@
-"""The worker's number: the lowest that is free, whatever lies in the directory of locks, and the tag it becomes."""
+"""The worker's number: the lowest that is free, for any content of the directory of locks, and the tag it becomes."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ from wsnova_statsd.testing.metrics import capture_metrics
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """For locks, of this test only; and no name that all tests have."""
+    """For the locks of this test only, without the name that all tests share."""
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     return tmp_path
 
 
 def _name(number: int) -> str:
-    """As it is on this machine, be it a container."""
+    """As it is on this machine, even in a container."""
     return f"{socket.gethostname().lower()}-{number}" if in_container() else str(number)
 
 
@@ -38,12 +38,12 @@ def test_each_of_several_holders_has_the_lowest_number_that_is_free() -> None:
     first, second = Workers(), Workers()
     assert [first.number("md"), second.number("md"), first.number("md")] == [_name(0), _name(1), _name(0)]
     assert second.number("orders") == _name(0)
-    first.after_fork()  # lets go
+    first.after_fork()  # releases it
     assert Workers().number("md") == _name(0)
 
 
 def test_a_number_is_free_again_when_its_process_has_ended_however_it_did() -> None:
-    """The kernel gives the lock back; nothing has to be tidied up."""
+    """The kernel releases the lock; nothing has to be cleaned up."""
     script = "from wsnova_statsd.reporters.worker import WORKERS; print(WORKERS.number('md'), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -71,7 +71,7 @@ OBSTACLES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_what_is_no_plain_file_counts_as_held_and_is_left_alone(directory: Path, obstacle: str) -> None:
-    """A link that somebody else laid is not followed, a pipe not waited for."""
+    """Another user's symbolic link is not followed, a pipe not waited for."""
     OBSTACLES[obstacle](_lock(directory, 0))
     assert Workers().number("md") == _name(1)
     assert not (directory / "target").exists() or (directory / "target").stat().st_size == 0
@@ -81,7 +81,7 @@ def test_what_is_no_plain_file_counts_as_held_and_is_left_alone(directory: Path,
 def test_a_file_that_was_removed_while_it_was_opened_is_not_held(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody tidies up: another process would make a new file, and both would hold."""
+    """After a cleanup another process would make a new file, and both would hold the number."""
     path, opened = str(_lock(directory, 0)), os.open
 
     def open_and_remove(*arguments: object) -> int:
@@ -93,7 +93,7 @@ def test_a_file_that_was_removed_while_it_was_opened_is_not_held(
     assert hold(path) is None
 
 
-def test_with_no_place_for_a_lock_the_number_is_0_and_one_warning_says_so(
+def test_without_a_place_for_a_lock_the_number_is_0_and_one_warning_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, directory: Path
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory / "gone"))
@@ -134,7 +134,7 @@ if os.fork() == 0:
     ("variable", "value"),
     [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("container", "podman"), ("ECS_CONTAINER_METADATA_URI", "http://x")],
 )
-def test_a_container_is_known_by_its_variables(tmp_path: Path, variable: str, value: str) -> None:
+def test_a_container_is_recognized_by_its_variables(tmp_path: Path, variable: str, value: str) -> None:
     assert in_container({variable: value}, str(tmp_path))
     assert not in_container({variable: ""}, str(tmp_path))
 
@@ -149,21 +149,21 @@ def test_a_container_is_known_by_its_variables(tmp_path: Path, variable: str, va
         ("proc/1/cgroup", "0::/init.scope", False),
     ],
 )
-def test_a_container_is_known_by_its_files(tmp_path: Path, name: str, text: str, is_one: bool) -> None:
+def test_a_container_is_recognized_by_its_files(tmp_path: Path, name: str, text: str, is_one: bool) -> None:
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     assert in_container({}, str(tmp_path)) is is_one
 
 
-def test_in_a_container_the_number_stands_behind_the_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_container_the_number_follows_the_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pod has a 0 of its own."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setattr(socket, "gethostname", lambda: "Feed.7f9c-x2k")
     assert Workers().number("md") == "feed-7f9c-x2k-0"
 
 
-def test_a_name_that_is_given_needs_no_lock(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_passed_needs_no_lock(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The argument wins over the variable, and a constant tag over both."""
     assert given_name("web_1-a") == "web_1-a"
     monkeypatch.setenv(VARIABLE, "from-variable")

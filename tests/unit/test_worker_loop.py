@@ -1,4 +1,4 @@
-"""The loop of a worker, without a network: what it touches and says, and how it ends; with a fake clock."""
+"""The loop of a worker, without a network: what it touches and prints, and how it ends; with a fake clock."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from wsnova_statsd.testing.clock import FakeClock
 
 
 class _Waits:
-    """The waiting of a worker: the clock goes on, and `when` says what happens at a second."""
+    """The waiting of a worker: the clock goes on, and `when` sets what happens at a second."""
 
     def __init__(self, clock: FakeClock, until: float, number: int, when: Callable[[float], object]) -> None:
         self._clock, self._until, self._number, self._when = clock, until, number, when
@@ -41,7 +41,7 @@ def _run(
 
 
 def _client(**options: object) -> ws.Client:
-    """One that nobody answers, which tries for ever."""
+    """A client without a server, which tries for ever."""
     made: ws.Client = ws.Client("ws://127.0.0.1:1", client_id="a", on_message=print, bus=ws.Bus(), **options)  # type: ignore[arg-type]
     return made.start(wait=False)
 
@@ -75,17 +75,17 @@ def test_the_health_file_is_touched_every_five_seconds_though_the_feed_is_down(t
 def test_a_client_whose_thread_is_gone_has_its_health_file_grow_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing else tells that it is lost."""
+    """Nothing else shows that it is lost."""
     path = tmp_path / "alive"
     monkeypatch.setattr("threading.enumerate", list)
     assert _run(_client(), path, seconds=21) == 0
     assert not path.exists()
 
 
-def test_a_health_file_that_cannot_be_touched_is_told_once_and_tried_again(
+def test_a_health_file_that_cannot_be_touched_is_reported_once_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Until its folder is there again."""
+    """Until its folder exists again."""
     path = tmp_path / "gone" / "alive"
     assert _run(_client(), path, seconds=21, when=lambda s: path.parent.mkdir(exist_ok=True) if s >= 14 else None) == 0
     assert path.exists()
@@ -106,7 +106,7 @@ def test_a_client_that_closes_itself_is_an_end_in_order() -> None:
     assert _run(client, seconds=1e6, when=lambda s: client.close() if s >= 3 else None) == 0
 
 
-def test_a_client_that_ended_by_itself_is_an_error_that_says_why() -> None:
+def test_a_client_that_ended_by_itself_is_an_error_with_its_reason() -> None:
     """The other clients are closed too."""
     client = ws.Client("ws://127.0.0.1:1", client_id="b", reconnect=False, on_message=print, bus=ws.Bus())
     other = _client()
@@ -118,7 +118,7 @@ def test_a_client_that_ended_by_itself_is_an_error_that_says_why() -> None:
 
 
 def test_the_health_files_path_is_checked_before_the_start(tmp_path: Path) -> None:
-    """What exists must be writable, else its folder must be."""
+    """The file must be writable if it exists; otherwise its folder must be."""
     (tmp_path / "there").touch()
     for name in ("there", "new"):
         assert worker.checked_path(str(tmp_path / name)) == tmp_path / name

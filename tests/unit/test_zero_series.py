@@ -26,7 +26,8 @@ ERRORS, DURATION = "websockex_nova.error.occurred.count", "websockex_nova.connec
 
 
 class Bench:
-    """Zeros of some metrics, by default the guide's, told of clients; `read` completes what a store read."""
+    """Zeros of some metrics, by default the guide's, which are notified of clients; `read` completes what a store
+    read."""
 
     def __init__(self, metrics: list[Definition] | None = None) -> None:
         self.metrics = ws.prometheus_metrics() if metrics is None else metrics
@@ -48,7 +49,7 @@ class Bench:
 
 
 def test_a_client_that_cannot_emit_an_event_has_no_zeros_of_it() -> None:
-    """Nor with values of a tag that it never has: a program's own client decodes, and logs in, by itself."""
+    """Nor with values of a tag that it never has: another library's client decodes, and logs in, by itself."""
     bench = Bench()
     bench.opened(emits={events.CONNECTION_STARTED: {}, events.ERROR_OCCURRED: {"error_type": ("handler", "timeout")}})
     found = bench.read()
@@ -76,7 +77,7 @@ def test_a_uri_that_a_function_gives_is_not_known() -> None:
 
 
 def test_a_real_series_takes_the_place_of_its_zero_and_is_as_old() -> None:
-    """Else the first value would be read as a counter that began anew."""
+    """Otherwise the first value would be read as a counter that began anew."""
     bench = Bench()
     since = bench.clock()
     bench.opened()
@@ -104,7 +105,7 @@ def test_zeros_end_with_their_client_and_come_back_with_it() -> None:
 
 
 def test_at_most_500_clients_have_zeros_and_closed_ones_make_room() -> None:
-    """Who is there first has them; of what is no client's id nothing is kept."""
+    """The first clients have them; nothing is kept of an invalid client id."""
     bench = Bench()
     for number in range(MOST_CLIENTS + 5):
         bench.opened(f"c{number}")

@@ -288,7 +288,7 @@ def test_what_no_retry_mends_ends_it_in_a_sentence(listen: Listen, url: str, tol
     assert "in all," in listener.err
 
 
-def test_authorities_of_ones_own_are_named_by_a_variable(listen: Listen, tmp_path: Path) -> None:
+def test_authorities_of_your_own_are_named_by_a_variable(listen: Listen, tmp_path: Path) -> None:
     """SSL_CERT_FILE, as --help says."""
     authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     with WebSocketServer(send_messages(TRADES), ssl=tls_contexts()[0]) as server:

@@ -223,7 +223,7 @@ def test_hostile_metadata_of_events_forges_nothing(receiver: DogStatsDReceiver) 
 
 
 def test_strict_raises_for_what_would_be_changed(receiver: DogStatsDReceiver) -> None:
-    """For tests of one's own: a bad name, value, alert type or status is a fault where it is written."""
+    """For your own tests: a bad name, value, alert type or status is a fault where it is written."""
     strict = _reporter(receiver, strict=True)
     calls: list[Callable[[], None]] = [
         lambda: strict.increment("a b"),

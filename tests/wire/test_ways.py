@@ -28,7 +28,7 @@ def _answer(url: str, **options: Any) -> Any:
         return client.receive(5.0)
 
 
-def test_a_context_of_ones_own_class_wraps_the_socket_itself() -> None:
+def test_a_context_of_your_own_class_wraps_the_socket_itself() -> None:
     """As those do that ask the system whom to trust."""
     wrapped = list[Any]()
 
