@@ -129,7 +129,7 @@ def test_waiting_ends_with_the_event_that_completes_the_count(bus: telemetry.Bus
     emitter.join()
 
 
-def test_waiting_in_vain_says_so(log: EventLog) -> None:
+def test_waiting_in_vain_returns_false(log: EventLog) -> None:
     """`wait_for` returns False after its timeout."""
     assert not log.wait_for(events.MESSAGE_SENT, timeout=0.01)
 

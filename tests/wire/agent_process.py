@@ -1,8 +1,9 @@
-"""An Agent in a process of its own: adds up what it reads, comes and goes when told, and gives an account in the end.
+"""An Agent in a separate process: adds up what it reads, starts and stops on command, and reports its totals at the
+end.
 
     python -m tests.wire.agent_process unix PATH | udp PORT
 
-Commands by line: `stop` drains what has arrived and lets go of the address, `start` takes it again, `end` drains and
+Commands by line: `stop` drains what has arrived and releases the address, `start` binds it again, `end` drains and
 prints totals by name as JSON. Each answers with a line.
 """
 
@@ -19,7 +20,7 @@ from wsnova_statsd.testing.dogstatsd import DatagramError, Metric, parse_datagra
 
 
 class AgentProcess:
-    """The other side of the pipe: starts it, tells it what to do, ends it with the context."""
+    """The other side of the pipe: starts it, sends it commands, ends it with the context."""
 
     def __init__(self, kind: str, where: str) -> None:
         self._command = [sys.executable, "-m", "tests.wire.agent_process", kind, where]
@@ -71,7 +72,7 @@ class _Agent:
         self.sock.setblocking(False)
 
     def stop(self) -> None:
-        """Take no more, read what there is, go: nothing that was accepted is lost."""
+        """Accept no more, read what has arrived, and stop: nothing that was accepted is lost."""
         if self.sock is not None:
             if self._unix:
                 os.unlink(self._where)

@@ -35,7 +35,7 @@ class Peer:
         self._socket.settimeout(PATIENCE)
         self._buffer = bytearray()
         self.masks: list[bytes] = []
-        self.heard: list[Any] = []  # the messages that the client's user was given; all of them after the block
+        self.heard: list[Any] = []  # the messages that the client delivered; all of them after the block
 
     def send(self, *pieces: bytes) -> None:
         """One write each. A client that has failed the connection may be gone before the last."""
@@ -85,7 +85,7 @@ class Peer:
         return self.rest()
 
     def end(self) -> None:
-        """Let go of the connection: a client that failed it lingers until its peer has read why."""
+        """Release the connection: a client that failed it lingers until its peer has read why."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
@@ -121,7 +121,7 @@ def _by_iteration(url: str, hear: Callable[[Client, Any], None], options: dict[s
 
 @contextmanager
 def conversation(iterated: bool = False, serving: tls.SSLContext | None = None, **options: Any) -> Iterator[Peer]:
-    """Connect an echo client to a peer, which takes the server's part in TLS if `serving` says so.
+    """Connect an echo client to a peer, which is the server side of TLS if `serving` is passed.
 
     At the end of the block the client must have noticed that its link is over.
     """

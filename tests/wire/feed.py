@@ -1,4 +1,4 @@
-"""A scripted feed for the tests of subscriptions: JsonProtocol's messages, answered as told per channel."""
+"""A scripted feed for the tests of subscriptions: JsonProtocol's messages, answered per channel by a policy."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ SUBSCRIPTION = "websockex_nova.subscription"
 
 class Feed:
     """`policy[channel]` is ok (the default), busy (ok, behind a message), refuse, silent or drop; or a list of these,
-    one for each time asked."""
+    one for each request."""
 
     def __init__(self) -> None:
         self.policy: dict[Any, str | list[str]] = {}
@@ -42,19 +42,19 @@ class Feed:
                 connection.send(json.dumps({"type": f"{verb}d", "channel": channel}))
 
     def wait(self, count: int, timeout: float = 5.0) -> bool:
-        """Until so many questions came."""
+        """Until so many requests came."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.asked) >= count, timeout)
 
 
 def wants(*channels: Any) -> list[tuple[str, Any]]:
-    """What the feed was asked, if each of these was subscribed to."""
+    """The requests to the feed, if each of these was subscribed to."""
     return [("subscribe", channel) for channel in channels]
 
 
 @contextmanager
 def feeding(feed: Feed, **options: Any) -> Iterator[tuple[ws.Client, EventLog]]:
-    """A started client of the feed, financial unless told otherwise, and its subscription and error events."""
+    """A started client of the feed, financial by default, and its subscription and error events."""
     bus = ws.Bus()
     options = {"profile": "financial", **options}
     prefixes = (SUBSCRIPTION, "websockex_nova.error", ws.events.CONNECTION_RECONNECT_SUCCESS)
@@ -73,7 +73,8 @@ def outcomes(log: EventLog, verb: str = "subscribe") -> list[tuple[Any, ...]]:
 
 
 def faults(log: EventLog) -> list[tuple[str, str, str]]:
-    """Type, severity, and what became of every error but those of the connection; an empty text if nothing did."""
+    """Type, severity, and the action of every error but those of the connection; an empty text if it was not
+    handled."""
     actions = {one.metadata["error_id"]: one.metadata["action"] for one in log.of(ws.events.ERROR_HANDLED)}
     told = [one.metadata for one in log.of(ws.events.ERROR_OCCURRED) if one.metadata["error_type"] != "connection"]
     return [(one["error_type"], one["severity"], actions.get(one["error_id"], "")) for one in told]

@@ -46,7 +46,7 @@ def an_app(url: str, until_message: str = "last", **callbacks: Any) -> App:
 
 
 def names(log: EventLog, of: str = "") -> list[str]:
-    """What it emitted but sums, without the prefix; that begins with `of`."""
+    """What it emitted except sums, without the prefix; names that begin with `of`."""
     emitted = [one.event.removeprefix(events.PREFIX) for one in log if "batch" not in one.event]
     return [one for one in emitted if one.startswith(of)]
 

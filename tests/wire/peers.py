@@ -34,7 +34,7 @@ def until_end(sock: socket.socket) -> bytes:
 
 
 def answer(script: Script) -> bytes:
-    """All that the script says to one request, to the end of the stream."""
+    """All that the script answers to one request, to the end of the stream."""
     with TcpServer(script) as server, dial(server) as client:
         client.sendall(REQUEST)
         return until_end(client)

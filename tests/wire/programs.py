@@ -1,4 +1,4 @@
-"""Programs of other people that tests run: where they are, and one that runs and listens."""
+"""Third-party programs that tests run: where they are, and how one is started that listens."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def unpacked(variable: str, program: str) -> Path:
 
 
 def program(variable: str, name: str) -> str:
-    """The path of a program, named by the variable where it is not installed."""
+    """The path of a program, named by the variable if it is not installed."""
     found = os.environ.get(variable) or shutil.which(name)
     if found is None:
         pytest.skip(f"no {name}: {variable} names its program, as in the Debian package {name}")

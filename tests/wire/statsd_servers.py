@@ -1,8 +1,7 @@
-"""StatsD servers of other people, each on a free port, and what they say they were sent.
+"""Third-party StatsD servers, each on a free port, and what they report they were sent.
 
-npm's statsd and Debian's collectd write Graphite's lines to a socket of ours; netdata is asked by HTTP. Each runs in a
-process of its own; `start` returns once it answers.
-"""
+npm's statsd and Debian's collectd write Graphite's lines to a socket of ours; netdata is queried over HTTP. Each runs
+in a separate process; `start` returns once it answers."""
 
 import getpass
 import json
@@ -64,7 +63,7 @@ class Graphite:
 
 
 class Server:
-    """A program that listens on `port`. Each method says what it was sent altogether, or last."""
+    """A program that listens on `port`. Each method returns what it was sent altogether, or last."""
 
     negative_counters = True
 
@@ -75,7 +74,7 @@ class Server:
             self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
 
     def wait_for(self, condition: Callable[[], bool]) -> bool:
-        """Whether it comes true in time; an answer that is not there yet is none."""
+        """Whether it comes true in time; a missing answer counts as false."""
 
         def holds() -> bool:
             try:
@@ -309,4 +308,4 @@ class Netdata(Server):
         return max(self._values(name, "set")["unique"])
 
     def bad_lines(self) -> float:
-        return 0  # it takes any line for a metric of some kind
+        return 0  # it accepts any line as a metric of some kind

@@ -1,4 +1,4 @@
-"""The way to the Agent on real sockets: why it is closed, whose warnings are heard, and where it leads after a move."""
+"""The way to the Agent on real sockets: why it fails, which warnings are logged, and where it leads after a move."""
 
 import logging
 import os
@@ -73,7 +73,7 @@ def _tell(agent: Agent, clock: FakeClock) -> bool:
 
 
 def test_the_reason_is_the_systems_own(made: Any, clock: FakeClock, tmp_path: Path) -> None:
-    """Closed port, no socket, a socket nobody holds, a full queue, a name that is none."""
+    """Closed port, no socket, a socket without a reader, a full queue, an unknown name."""
     refused = made("127.0.0.1", free_port())
     assert [_send(refused, clock) for _ in range(4)] == [False] * 4  # not every second one
     assert refused.last_error == "refused: Connection refused"
@@ -97,8 +97,8 @@ def test_the_reason_is_the_systems_own(made: Any, clock: FakeClock, tmp_path: Pa
     assert unnamed.last_error.startswith("gaierror: ")
 
 
-def test_a_peer_that_went_is_told_by_its_number(made: Any, clock: FakeClock, tmp_path: Path) -> None:
-    """A connected Unix socket whose other end is closed; the packet after it finds the new one."""
+def test_a_peer_that_is_gone_is_recognized_by_its_errno(made: Any, clock: FakeClock, tmp_path: Path) -> None:
+    """A connected Unix socket whose other end is closed; the next packet finds the new one."""
     path = str(tmp_path / "dsd.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first:
         first.bind(path)
@@ -112,7 +112,7 @@ def test_a_peer_that_went_is_told_by_its_number(made: Any, clock: FakeClock, tmp
         assert receiver.wait_for(lambda r: r.count("orders") == 1)
 
 
-def test_the_official_clients_warnings_are_silent_for_ours_only(
+def test_the_official_clients_warnings_are_silenced_for_ours_only(
     made: Any, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It warns of every failed packet; another client of the application goes on doing so."""
@@ -133,10 +133,10 @@ def test_the_official_clients_warnings_are_silent_for_ours_only(
     assert "dropping the packet" in caplog.text
 
 
-def test_nothing_of_a_packet_that_failed_leaves_with_the_next(
+def test_nothing_of_a_failed_packet_is_sent_with_the_next(
     made: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when the client raised in the midst of writing it."""
+    """Also when the client raised while writing it."""
     with DogStatsDReceiver() as receiver:
         agent = made("127.0.0.1", receiver.port)
         assert _send(agent, clock, "first")
@@ -177,7 +177,7 @@ def test_a_restarted_agent_is_found_by_its_new_socket_file(made: Any, clock: Fak
 def test_a_host_that_moved_is_found_within_half_a_minute(
     made: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked while the old address still takes everything; a name server that is away changes nothing."""
+    """Looked up while the old address still accepts everything; an unreachable name server changes nothing."""
     answer: list[Any] = ["127.0.0.1"]
 
     def lookup(host: str, port: int, *arguments: Any) -> list[Any]:

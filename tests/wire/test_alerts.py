@@ -1,4 +1,5 @@
-"""Alerts of real clients, as an Agent gets them: a link that flaps, an Agent that is away, a feed that falls silent."""
+"""Alerts of real clients, as an Agent gets them: a link that flaps, an Agent that is unreachable, a feed that falls
+silent."""
 
 import logging
 import threading
@@ -54,8 +55,8 @@ def test_a_link_that_flaps_alerts_once_and_recovers_when_it_is_stable(caplog: py
     assert told[0][1].startswith("client a: no connection: ConnectionFailed: the connection was lost: close_1011")
 
 
-def test_the_time_to_an_alert_ends_when_the_agents_socket_took_it(tmp_path: Path) -> None:
-    """The Agent comes a second after the failure; until then the alert waits, whatever other sinks there are."""
+def test_the_time_to_an_alert_ends_when_it_is_sent_to_the_agents_socket(tmp_path: Path) -> None:
+    """The Agent comes a second after the failure; until then the alert waits, with any other sinks."""
     bus, path, told = ws.Bus(), str(tmp_path / "agent.socket"), list[Any]()
     failed = {"client_id": "a", "reason": "rejected", "phase": "initial"}
     reporter = ws.StatsdReporter(socket_path=path, bus=bus)
@@ -79,7 +80,7 @@ def test_the_time_to_an_alert_ends_when_the_agents_socket_took_it(tmp_path: Path
 
 
 def test_a_feed_that_falls_silent_was_blind_since_its_last_byte() -> None:
-    """A pulled cable: no byte comes any more, which a ping without a pong shows half a second later."""
+    """A pulled cable: no byte arrives any more, which a ping without a pong shows half a second later."""
     bus, last = ws.Bus(), list[float]()
 
     def script(connection: Connection) -> None:

@@ -1,4 +1,5 @@
-"""Logins over a real socket: before the link is usable, on every new one, renewed, refused, unanswered, never shown."""
+"""Logins over a real socket: before the link is usable, on every new link, renewed, refused, unanswered, never
+shown."""
 
 import json
 import logging
@@ -23,7 +24,7 @@ QUICK = ws.FINANCIAL.replace(retry_base=0.01, retry_cap=0.05)
 
 
 class Gate:
-    """A server that wants a login: `words` are its answers, one for each; `ok` after them. It echoes what else comes.
+    """A server that wants a login: `words` are its answers, one for each; `ok` after them. It echoes all else.
 
     With `header` it judges the upgrade's X-Key instead, by status codes in `words`.
     """
@@ -95,7 +96,7 @@ def _severities(log: EventLog, error_type: str = "auth") -> list[str]:
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
 @pytest.mark.parametrize("word", ["no", 401, 403])
 def test_refused_credentials_end_the_client_at_once(word: Any, options: dict[str, Any]) -> None:
-    """One try, AuthRejected from start(), a critical error; the link that was made is told as ended."""
+    """One try, AuthRejected from start(), a critical error; the link that was made is emitted as ended."""
     header = isinstance(word, int)
     gate = Gate(word, header=header)
     with guarded(gate, auth=ws.HeaderAuth({"X-Key": "k"}) if header else gate.auth(), **options) as (client, log):
@@ -108,8 +109,8 @@ def test_refused_credentials_end_the_client_at_once(word: Any, options: dict[str
 
 @pytest.mark.parametrize("word", [401, 403])
 @pytest.mark.parametrize("given", ["auth", "headers", "url"])
-def test_a_function_is_asked_again_until_its_credentials_are_accepted(word: int, given: str) -> None:
-    """At once, then at the cap: by start(), and when the link is lost later; each refusal is told."""
+def test_a_function_is_called_again_until_its_credentials_are_accepted(word: int, given: str) -> None:
+    """At once, then at the cap: by start(), and when the link is lost later; each refusal is emitted."""
     gate = Gate(word, word, 101, word, word, word, header=True)
     functions: dict[str, dict[str, Any]] = {
         "auth": {"auth": gate.header_auth()},
@@ -141,8 +142,8 @@ def test_refused_credentials_of_a_function_raise_the_alarm_and_the_client_goes_o
 
 
 @pytest.mark.parametrize("given", ["auth", "headers"])
-def test_refused_constants_end_the_client_once_that_lasts(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three times, over a minute: a gateway says so too while it is replaced."""
+def test_refused_constants_end_the_client_once_refusals_persist(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times, over a minute: a gateway that is being replaced refuses them too."""
     monkeypatch.setattr("wsnova_statsd.client.retry._LASTING", (3, 0.2))
     key, gate = {"X-Key": "k"}, Gate(101, 403, 403, 101, *[403] * 100, header=True)
     options = {"auth": ws.HeaderAuth(key)} if given == "auth" else {"auth": None, "headers": key}
@@ -158,7 +159,7 @@ def test_refused_constants_end_the_client_once_that_lasts(given: str, monkeypatc
 
 
 def test_refusals_before_a_link_do_not_count_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even where it is dropped on purpose, which is no outage."""
+    """Not even if the link is dropped on purpose, which is no outage."""
     monkeypatch.setattr("wsnova_statsd.client.retry._LASTING", (3, 0.01))
     gate = Gate(101, 403, 403, 101, 403, header=True)
     with guarded(gate, auth=ws.HeaderAuth({"X-Key": "k"}), on_message=print) as (client, log):
@@ -183,8 +184,8 @@ def test_credentials_that_are_refused_later_end_the_retries() -> None:
     assert (client.state, gate.tokens, _severities(log)) == (ws.State.CLOSED, ["t0", "t1"], ["critical"])
 
 
-def test_without_header_credentials_a_401_is_retried_once_a_link_stood() -> None:
-    """An error that raises an alert, not the end: gateways answer it during deploys."""
+def test_without_header_credentials_a_401_is_retried_once_there_was_a_link() -> None:
+    """An error that raises an alert, not the end: gateways send it during deploys."""
     gate = Gate(101, 401, 403, header=True)
     with guarded(gate, auth=None, headers={"X-Key": "k"}, on_message=print) as (client, log):
         client.start()
@@ -204,7 +205,7 @@ def test_a_login_without_an_answer_is_tried_again_on_the_next_link(word: str, re
         assert log.count(events.ERROR_HANDLED) == 1
 
 
-def test_a_login_is_renewed_in_a_thread_of_its_own_before_it_ends() -> None:
+def test_a_login_is_renewed_in_its_own_thread_before_it_ends() -> None:
     """While a handler is busy, too; the link lives on."""
     gate, leave = Gate(valid=0.25), threading.Event()
     with guarded(gate, on_message=lambda message: leave.wait(10.0)) as (client, log):
@@ -218,7 +219,7 @@ def test_a_login_is_renewed_in_a_thread_of_its_own_before_it_ends() -> None:
         assert (log.count(events.AUTH_COMPLETED), gate.server.connections) == (1, 1)
 
 
-def test_a_renewal_that_takes_its_time_delays_nobody_else() -> None:
+def test_a_slow_renewal_delays_nothing_else() -> None:
     """Neither another client's renewal nor a job of the clock; and no thread is left after it."""
     slow, leave, ticked = threading.Event(), threading.Event(), threading.Event()
 
@@ -246,7 +247,7 @@ def test_a_renewal_that_takes_its_time_delays_nobody_else() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["nobody reads", "its own thread"])
 def test_a_refused_refresh_closes_the_client(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    """With a critical error, a record, and no further link; on_error hears of it unless a loop is to raise it."""
+    """With a critical error, a record, and no further link; on_error is called with it unless a loop is to raise it."""
     gate, seen = Gate("ok", "no", valid=0.1), list[Exception]()
     with guarded(gate, on_error=seen.append, **options) as (client, log):
         client.start()
@@ -257,7 +258,7 @@ def test_a_refused_refresh_closes_the_client(options: dict[str, Any], caplog: py
 
 
 def test_a_refresh_without_an_answer_keeps_the_link_and_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one heals the error; a late answer would be nobody's message."""
+    """The next one handles the error; a late answer is not delivered as a message."""
     monkeypatch.setattr("wsnova_statsd.client.login._AGAIN", 0.1)
     gate = Gate("ok", "silent", valid=0.1)
     with guarded(gate, auth=gate.auth(timeout=0.2)) as (client, log):
@@ -282,8 +283,8 @@ class _Own:
         return 60.0
 
 
-def test_a_users_own_login_may_ask_and_send() -> None:
-    """What it raises is a failed login worth another try; what it returns is its validity."""
+def test_a_users_own_login_may_request_and_send() -> None:
+    """An exception is a failed login that is retried; the return value is its validity."""
     gate, auth = Gate(), _Own()
     with guarded(gate, auth=auth) as (client, log):
         client.start()
@@ -294,7 +295,7 @@ def test_a_users_own_login_may_ask_and_send() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
 def test_closing_ends_a_login_that_waits(options: dict[str, Any]) -> None:
-    """No answer is waited for any longer; start() says that the client was closed."""
+    """No answer is waited for any longer; start() raises that the client was closed."""
     gate = Gate("silent")
     with guarded(gate, auth=gate.auth(timeout=30.0), **options) as (client, log):
         threading.Timer(0.2, client.close).start()

@@ -1,4 +1,4 @@
-"""Subscriptions in batches: as many channels to a message as the protocol takes, and one bad channel costs no other."""
+"""Subscriptions in batches: as many channels per message as the protocol allows, and one bad channel costs no other."""
 
 import json
 import time
@@ -27,7 +27,7 @@ def _asked(exchange: JsonRpcExchange) -> list[list[str]]:
     return [call["params"]["channels"] for call in exchange.calls("public/subscribe")]
 
 
-def test_two_hundred_channels_are_asked_for_and_restored_in_four_messages() -> None:
+def test_two_hundred_channels_are_requested_and_restored_in_four_messages() -> None:
     """In their order, each with its own events, and within the rate limit: in a second, at five a second."""
     bus, limit = ws.Bus(), ws.RateLimit(5.0)
     options: dict[str, Any] = {"rate_limit": limit, "profile": "financial", "on_message": _ignore, "bus": bus}
@@ -69,8 +69,8 @@ class _Pairs(_Single):
         (_Single(), [["a"], ["b"], ["c"]]),
     ],
 )
-def test_a_message_is_about_as_many_channels_as_its_protocol_says(protocol: ws.Protocol, asked: list[Any]) -> None:
-    """A subclass with a subscribe message of its own that does not say so is given one channel at a time."""
+def test_a_message_has_as_many_channels_as_its_protocol_says(protocol: ws.Protocol, asked: list[Any]) -> None:
+    """A subclass with its own subscribe message that does not set a number gets one channel at a time."""
     with JsonRpcExchange() as exchange:
         with ws.Client(exchange.url, protocol=protocol, subscriptions=["a", "b", "c"], bus=ws.Bus()) as client:
             assert client.confirmed == ["a", "b", "c"]
@@ -81,7 +81,7 @@ def test_a_message_is_about_as_many_channels_as_its_protocol_says(protocol: ws.P
     ("as_error", "asked"), [(True, [["a", "b", "c"], ["a"], ["b"], ["c"]]), (False, [["a", "b", "c"]])]
 )
 def test_a_first_refusal_names_its_own_channel(as_error: bool, asked: list[list[str]]) -> None:
-    """An error may be meant for any channel of its message: each is asked for alone. A list leaves out the one."""
+    """An error may concern any channel of its message: each is requested alone. A list leaves out the refused one."""
     with JsonRpcExchange(refused=["b"], error_for_refused=as_error) as exchange:
         client = ws.Client(exchange.url, protocol=ws.JsonRpcProtocol(), subscriptions=["a", "b", "c"], bus=ws.Bus())
         with pytest.raises(errors.SubscriptionRejected, match="channel 'b'"):
@@ -91,8 +91,8 @@ def test_a_first_refusal_names_its_own_channel(as_error: bool, asked: list[list[
 
 
 @pytest.mark.parametrize("as_error", [True, False])
-def test_a_channel_that_is_refused_later_holds_up_no_other(as_error: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are back at once; it is asked for alone, with pauses, on later links too, until it is back."""
+def test_a_channel_that_is_refused_later_delays_no_other(as_error: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are back at once; it is requested alone, with pauses, on later links too, until it is back."""
     monkeypatch.setattr(subscriptions, "_FIRST_RETRY", 0.05)
     bus = ws.Bus()
     options: dict[str, Any] = {"profile": "financial", "on_message": _ignore, "bus": bus}
@@ -118,7 +118,7 @@ def test_a_channel_that_is_refused_later_holds_up_no_other(as_error: bool, monke
 
 
 class _Acked(ws.JsonProtocol):
-    """A feed that acknowledges each channel of a message by itself."""
+    """A feed that acknowledges each channel of a message separately."""
 
     channels_per_message = 3
     way = "ack"
@@ -161,7 +161,7 @@ def test_channels_of_one_message_may_be_acknowledged_one_by_one(way: str) -> Non
 
 
 def test_an_acknowledgement_that_refuses_is_about_its_channel_only() -> None:
-    """No channel is asked for again, and the others are there."""
+    """No channel is requested again, and the others are subscribed."""
     with WebSocketServer(_acking) as server:
         client = ws.Client(server.url, protocol=_Acked(), subscriptions=["a", "refused", "b"], bus=ws.Bus())
         with pytest.raises(errors.SubscriptionRejected, match="'refused'"):
@@ -169,8 +169,9 @@ def test_an_acknowledgement_that_refuses_is_about_its_channel_only() -> None:
         assert (client.wanted, len(server.received)) == (["a", "b"], 1)
 
 
-def test_a_channel_that_a_protocol_cannot_ask_for_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the first link it is raised and named; when restored the others are back, and so is it once the fault is."""
+def test_a_channel_that_a_protocol_cannot_request_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the first link it is raised and named; in a restore the others are back, and so is it once the fault is
+    fixed."""
     monkeypatch.setattr(subscriptions, "_FIRST_RETRY", 0.05)
     protocol, bus = _Acked(), ws.Bus()
     options: dict[str, Any] = {"profile": "financial", "on_message": _ignore, "bus": bus}
@@ -189,7 +190,7 @@ def test_a_channel_that_a_protocol_cannot_ask_for_costs_no_other(monkeypatch: py
         assert client.wanted == ["a", "c"]
 
 
-def test_a_batch_over_the_rate_limit_is_one_fault_and_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_over_the_rate_limit_is_one_fault_and_is_requested_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a whole, and the fault is handled once, when its channels are back."""
     monkeypatch.setattr(subscriptions, "_FIRST_RETRY", 0.05)
     bus, limit = ws.Bus(), ws.RateLimit(4.0, wait=False)
@@ -207,8 +208,8 @@ def test_a_batch_over_the_rate_limit_is_one_fault_and_is_asked_for_again(monkeyp
 
 
 @pytest.mark.parametrize("given", [0, -1, 1.5, True, "50"])
-def test_a_number_of_channels_that_cannot_be_meant_is_refused(given: Any) -> None:
-    """Where it is written, or when a client takes the protocol."""
+def test_an_unusable_number_of_channels_is_refused(given: Any) -> None:
+    """Where it is written, or when the protocol is passed to a client."""
     with pytest.raises(errors.ConfigurationError, match="channels_per_message"):
         ws.JsonRpcProtocol(channels_per_message=given)
     protocol = _Acked()

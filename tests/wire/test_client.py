@@ -59,8 +59,8 @@ def _client(url: str | Callable[[], str], **options: Any) -> Iterator[Client]:
 # The upgrade
 
 
-def test_the_chosen_subprotocol_is_told_while_there_is_a_link() -> None:
-    """None before and after, and where the server chose none, which is no fault."""
+def test_the_chosen_subprotocol_is_known_while_there_is_a_link() -> None:
+    """None before and after, and if the server chose none, which is no fault."""
     with WebSocketServer(silent, subprotocols=["v1.feed"]) as server:
         with _client(server.url, subprotocols=["v2.feed", "v1.feed"], require_subprotocol=True) as client:
             assert client.subprotocol is None
@@ -71,7 +71,7 @@ def test_the_chosen_subprotocol_is_told_while_there_is_a_link() -> None:
 
 
 def test_a_login_knows_the_subprotocol_that_it_speaks() -> None:
-    """Its message may be another in each version of a feed."""
+    """Its message may differ between versions of a feed."""
     seen: list[str | None] = []
 
     class Auth:
@@ -86,7 +86,7 @@ def test_a_login_knows_the_subprotocol_that_it_speaks() -> None:
     assert seen == ["v1.feed"]
 
 
-def test_a_url_goes_out_as_it_is_written() -> None:
+def test_a_url_is_sent_as_it_is_written() -> None:
     """Capitals in the scheme, parameters, an umlaut; the server sees one line, and Host with the port."""
     with WebSocketServer(silent) as server:
         with _client(f"WS://127.0.0.1:{server.port}/feed;v=1/\xfc?a=b;c") as client:
@@ -148,7 +148,8 @@ def test_many_threads_may_send_while_messages_come_in(inbox: _Inbox, tls: Contex
 
 
 def test_nothing_is_sent_without_a_link(inbox: _Inbox) -> None:
-    """NotConnected before the start, while the link is down, and after the end; what cannot be encoded is told too."""
+    """NotConnected before the start, while the link is down, and after the end; what cannot be encoded is an error
+    too."""
     with WebSocketServer(echo) as server, _client(server.url, on_message=inbox, profile=PATIENT) as client:
         with pytest.raises(NotConnected):
             client.send({})
@@ -166,7 +167,7 @@ def test_nothing_is_sent_without_a_link(inbox: _Inbox) -> None:
 
 
 def test_a_send_may_wait_for_the_link(inbox: _Inbox) -> None:
-    """Up to its own limit; it goes out when the link is back."""
+    """Up to its own limit; it is sent when the link is back."""
     with WebSocketServer(echo) as server, _client(server.url, on_message=inbox) as client:
         client.start()
         server.stop(drop=True)
@@ -197,8 +198,8 @@ def test_a_servers_ping_is_answered(inbox: _Inbox) -> None:
 # State
 
 
-def test_a_client_tells_its_state(inbox: _Inbox) -> None:
-    """Idle, connected, closed; starting twice is starting once, and closing twice closing once."""
+def test_a_client_has_a_state(inbox: _Inbox) -> None:
+    """Idle, connected, closed; a second start and a second close change nothing."""
     with WebSocketServer(silent) as server, _client(server.url, on_message=inbox) as client:
         client.close()
         states = [client.state]
@@ -286,7 +287,7 @@ def _busy(times: int) -> Callable[[ServerConnection, Request], Response | None]:
     return process
 
 
-def test_url_and_headers_are_asked_for_every_attempt(inbox: _Inbox) -> None:
+def test_url_and_headers_are_called_for_every_attempt(inbox: _Inbox) -> None:
     """Three attempts bring three tokens, in path and header."""
     numbers = {"url": iter(range(1, 10)), "token": iter(range(1, 10))}
     with WebSocketServer(silent, process_request=_busy(2)) as server:
@@ -307,7 +308,7 @@ def test_url_and_headers_are_asked_for_every_attempt(inbox: _Inbox) -> None:
 
 @pytest.mark.parametrize("which", ["url", "headers"])
 def test_a_callable_that_raises_costs_one_attempt(inbox: _Inbox, which: str) -> None:
-    """It is asked again, and its error is told to on_error."""
+    """It is called again, and its error is passed to on_error."""
     told: list[Exception] = []
     with WebSocketServer(silent) as server:
         base, answers = server.url, iter([RuntimeError("no token"), None])
@@ -357,7 +358,7 @@ def test_reconnect_drops_the_link_and_dials_now(inbox: _Inbox) -> None:
 
 
 def test_reconnect_ends_the_wait_for_a_retry(inbox: _Inbox) -> None:
-    """Of a minute."""
+    """Even of a minute."""
     with WebSocketServer(echo) as server, _client(server.url, on_message=inbox, profile=PATIENT) as client:
         client.start()
         server.drop_all()
@@ -391,8 +392,8 @@ def test_a_message_that_is_too_long_ends_the_link_with_1009(inbox: _Inbox) -> No
 # Proxy and credentials
 
 
-def test_a_proxy_stands_between(inbox: _Inbox, tls: Contexts) -> None:
-    """With credentials; the server's name is the proxy's to resolve."""
+def test_a_link_goes_through_a_proxy(inbox: _Inbox, tls: Contexts) -> None:
+    """With credentials; the proxy resolves the server's name."""
     with WebSocketServer(echo, ssl=tls[0]) as server, ConnectProxy(credentials=("me", "hunter2")) as proxy:
         address = proxy.url.replace("http://", "http://me:hunter2@")
         with _client(server.url, on_message=inbox, ssl=tls[1], proxy=address) as client:
@@ -401,7 +402,7 @@ def test_a_proxy_stands_between(inbox: _Inbox, tls: Contexts) -> None:
         assert proxy.targets == [server.url.split("//")[1]]
 
 
-def test_user_info_of_the_url_goes_out_as_a_header(inbox: _Inbox) -> None:
+def test_user_info_of_the_url_is_sent_as_a_header(inbox: _Inbox) -> None:
     """And nowhere else: not in the request line, not in Host."""
     with WebSocketServer(silent) as server:
         with _client(server.url.replace("ws://", "ws://me:hunter2@"), on_message=inbox) as client:

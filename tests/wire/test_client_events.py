@@ -43,14 +43,14 @@ def _client(
     _check(log)
 
 
-# Of a link that still stands when its sums leave, and of a protocol that knows when a message was sent.
+# Of a link that still exists when its sums are emitted, and of a protocol that knows when a message was sent.
 _OPTIONAL = {
     events.MESSAGE_BATCH_PROCESSED: {"waiting", "waiting_bytes", "idle", "behind", "lag", "lag_max"},
 }
 
 
 def _check(log: EventLog) -> None:
-    """What holds for any log: the catalogue's keys, plausible numbers, and every pair and id at most once."""
+    """What applies to any log: the catalogue's keys, plausible numbers, and every pair and id at most once."""
     now = time.time_ns()
     for one in log:
         spec = events.CATALOGUE[one.event]
@@ -68,7 +68,7 @@ def _check(log: EventLog) -> None:
 
 
 def _told(log: EventLog) -> list[tuple[str, dict[str, Any]]]:
-    """Short names and metadata, without the client's id and what is different each time."""
+    """Short names and metadata, without the client's id and what differs each time."""
     dull = ("client_id", "error_id")
     metadata = [{key: one.metadata[key] for key in one.metadata if key not in dull} for one in log]
     return list(zip(_names(log), metadata, strict=True))
@@ -83,7 +83,7 @@ def _one(log: EventLog, event: str) -> CapturedEvent:
     return log.of(event)[0]
 
 
-# Whole stories
+# Whole lives
 
 
 def test_connect_message_close() -> None:
@@ -166,7 +166,7 @@ def test_a_lost_link_and_the_next_one() -> None:
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1012, "restart"), (4000, "own")])
 def test_a_servers_goodbye_names_its_code(code: int, reason: str) -> None:
-    """As a bounded reason; its words are the detail."""
+    """As a bounded reason; its text is the detail."""
 
     def script(connection: ScriptedConnection) -> None:
         connection.recv()
@@ -181,7 +181,7 @@ def test_a_servers_goodbye_names_its_code(code: int, reason: str) -> None:
 
 
 def test_twenty_drops_are_twenty_disconnects_and_one() -> None:
-    """Each link is told of once at its beginning and once at its end, and every error is handled."""
+    """Each link is emitted once at its beginning and once at its end, and every error is handled."""
     with WebSocketServer(silent) as server, _client(server.url) as (client, log):
         client.start()
         for number in range(1, 21):
@@ -196,7 +196,7 @@ def test_twenty_drops_are_twenty_disconnects_and_one() -> None:
     assert log.count(events.CONNECTION_RECONNECT_ATTEMPT) == 20
 
 
-def test_failed_dials_are_told_one_by_one() -> None:
+def test_failed_dials_are_emitted_one_by_one() -> None:
     """With the attempt, the reason and one final alarm; the link that comes back handles them all."""
     profile = FAST.replace(max_attempts=3)
     with WebSocketServer(silent) as server, _client(server.url, profile=profile) as (client, log):
@@ -220,7 +220,7 @@ def test_failed_dials_are_told_one_by_one() -> None:
 
 
 def test_hostile_messages_cost_one_message_at_most() -> None:
-    """What is no JSON is told and not processed; ten kilobytes of type with `|` and LF are a harmless tag."""
+    """Invalid JSON is an error and not processed; ten kilobytes of type with `|` and LF are a harmless tag."""
     hostile = '{"type":"' + "A|b\\n#c," * 1500 + '"}'
     with WebSocketServer(send_messages(["{nope", hostile])) as server, _client(server.url) as (client, log):
         client.start()
@@ -246,7 +246,7 @@ def test_hostile_messages_cost_one_message_at_most() -> None:
 
 
 def test_text_that_is_no_utf_8_ends_the_link_with_1007() -> None:
-    """And the client reconnects; what stands behind it is not handled any more (RFC 6455 section 7.1.7)."""
+    """And the client reconnects; what follows the text is no longer handled (RFC 6455 section 7.1.7)."""
     seen: list[tuple[int, bytes]] = []
     handled: list[Any] = []
 
@@ -306,8 +306,8 @@ def test_a_handler_that_raises_costs_one_message(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("profile", [STANDARD, LIGHTWEIGHT])
-def test_quieter_profiles_tell_sums_and_slow_messages_only(profile: Any) -> None:
-    """No event per message but process.slow; the batch is exact all the same."""
+def test_quieter_profiles_emit_sums_and_slow_messages_only(profile: Any) -> None:
+    """No event per message but process.slow; the batch is still exact."""
     quick = profile.replace(**_QUICK, slow_after=0.02)
 
     def handler(message: Any) -> None:
@@ -333,7 +333,7 @@ def test_quieter_profiles_tell_sums_and_slow_messages_only(profile: Any) -> None
 
 
 def test_sums_are_exact_in_both_directions() -> None:
-    """Told within a second of the first message, they add up to the counts, sizes and times of the single events."""
+    """Emitted within a second of the first message, they add up to the counts, sizes and times of the single events."""
     sizes = [1, 125, 126, 4000, 65535, 65536, 70_000] * 20
     with WebSocketServer(echo) as server, _client(server.url) as (client, log):
         client.start()
@@ -356,7 +356,7 @@ def test_sums_are_exact_in_both_directions() -> None:
 
 
 @pytest.mark.parametrize("profile", [FAST, STANDARD.replace(**_QUICK)])
-def test_a_refused_upgrade_is_told_without_a_secret(profile: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_upgrade_is_emitted_without_a_secret(profile: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A handshake error, handled by the next attempt; URL and headers are in no event and no record of ours."""
     answers = iter([HTTPStatus.SERVICE_UNAVAILABLE])
 
@@ -380,7 +380,7 @@ def test_a_refused_upgrade_is_told_without_a_secret(profile: Any, caplog: pytest
 # Heartbeats
 
 
-def test_heartbeats_are_told() -> None:
+def test_heartbeats_are_emitted() -> None:
     """Pings of the client and their answers, with the round trip; they are no messages."""
     profile = FAST.replace(ping_interval=0.05, pong_timeout=2.0)
     with WebSocketServer(silent) as server, _client(server.url, profile=profile) as (client, log):

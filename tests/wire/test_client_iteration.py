@@ -31,7 +31,7 @@ def _numbers(count: int) -> list[str]:
 
 
 def test_a_loop_gets_every_message_in_order(tls: Contexts) -> None:
-    """It starts the client, needs no thread of its own, and ends when its body closes the client."""
+    """It starts the client, needs no further thread, and ends when its body closes the client."""
     got: list[int] = []
     serving = WebSocketServer(send_messages(_numbers(300)), ssl=tls[0])
     with serving as server, _client(server.url, ssl=tls[1]) as (client, log):
@@ -45,7 +45,7 @@ def test_a_loop_gets_every_message_in_order(tls: Contexts) -> None:
     assert {one.thread for one in log} == {threading.current_thread().name}
 
 
-def test_a_close_elsewhere_ends_the_loop() -> None:
+def test_a_close_in_another_thread_ends_the_loop() -> None:
     """While it waits for a message."""
     with WebSocketServer(silent) as server, _client(server.url) as (client, log):
         threading.Timer(0.2, client.close).start()  # the loop waits by then
@@ -55,7 +55,7 @@ def test_a_close_elsewhere_ends_the_loop() -> None:
 
 
 def test_the_loops_body_is_the_processing() -> None:
-    """From the message being handed out to the next being asked for; the wait between messages does not count."""
+    """From the moment a message is yielded until the next is requested; the wait between messages does not count."""
 
     ended = threading.Event()
 
@@ -184,7 +184,7 @@ def test_a_first_connection_that_fails_raises_in_the_loop() -> None:
 
 @pytest.mark.parametrize("on_message", [None, print])
 def test_start_ends_at_its_timeout(on_message: Callable[[Any], object] | None) -> None:
-    """In a black hole, whatever the dial's own deadline is, in the caller's own thread or beside the client's."""
+    """In a black hole, with any deadline of the dial, in the caller's own thread or beside the client's."""
     with black_hole() as (host, port), _client(f"ws://{host}:{port}", on_message=on_message) as (client, log):
         began = time.monotonic()
         with pytest.raises(ConnectionFailed) as caught:
@@ -197,7 +197,7 @@ def test_start_ends_at_its_timeout(on_message: Callable[[Any], object] | None) -
 
 @pytest.mark.parametrize("on_message", [None, print])
 def test_closing_ends_a_start(on_message: Callable[[Any], object] | None) -> None:
-    """From another thread; start() tells that it was closed, not that its time was up."""
+    """From another thread; start() raises that it was closed, not that its timeout passed."""
     with black_hole() as (host, port), _client(f"ws://{host}:{port}", on_message=on_message) as (client, _):
         threading.Timer(0.2, client.close).start()
         began = time.monotonic()
@@ -208,7 +208,8 @@ def test_closing_ends_a_start(on_message: Callable[[Any], object] | None) -> Non
 
 
 def test_a_link_that_ends_at_once_was_a_link() -> None:
-    """start() returns when it stood, however soon it ended; a hundred tries, for it takes a race to see otherwise."""
+    """start() returns once there was a link, however soon it ended; a hundred tries, since only a race would show a
+    fault."""
     with WebSocketServer(closes(1000)) as server:
         for _ in range(100):
             with _client(server.url, on_message=print, reconnect=False) as (client, log):
@@ -219,8 +220,8 @@ def test_a_link_that_ends_at_once_was_a_link() -> None:
 # receive
 
 
-def test_receive_hands_out_one_message_and_is_not_timed() -> None:
-    """No processing is told or summed; what is left is for the next call or loop."""
+def test_receive_returns_one_message_and_is_not_timed() -> None:
+    """No processing is emitted or summed; remaining messages are for the next call or loop."""
     with WebSocketServer(send_messages(_numbers(4))) as server, _client(server.url) as (client, log):
         client.start()
         assert [client.receive(2.0), client.receive()] == [0, 1]
@@ -263,7 +264,7 @@ def test_receive_waits_over_a_lost_link() -> None:
 
 
 def test_receive_ends_at_its_timeout_while_the_link_is_down() -> None:
-    """The wait for a retry is longer than the caller's patience."""
+    """The wait for a retry is longer than the caller's timeout."""
     profile = FAST.replace(first_retry=60.0, retry_base=60.0, retry_cap=60.0)
     with WebSocketServer(silent) as server, _client(server.url, profile=profile) as (client, _):
         client.start()
@@ -289,7 +290,7 @@ def test_receive_needs_a_running_client() -> None:
 
 
 def test_a_profile_that_gives_up_raises_in_receive() -> None:
-    """And the client is closed, as it is when a loop ends so."""
+    """And the client is closed, as when a loop ends like this."""
     profile = FAST.replace(give_up=True, max_attempts=2)
     with WebSocketServer(silent) as server, _client(server.url, profile=profile) as (client, _):
         client.start()
@@ -305,7 +306,7 @@ def test_a_profile_that_gives_up_raises_in_receive() -> None:
 
 
 def test_two_threads_cannot_iterate_at_once() -> None:
-    """The second is told so, and the first is not disturbed; when it has left, another may."""
+    """The second gets an error, and the first is not disturbed; when it has ended, another may."""
     with WebSocketServer(echo) as server, _client(server.url) as (client, _):
         client.start()
         got: list[object] = []
@@ -344,8 +345,8 @@ def test_a_loop_inside_its_own_loop_is_refused() -> None:
             break
 
 
-def test_it_has_one_way_to_give_messages() -> None:
-    """With on_message it can be neither iterated nor asked."""
+def test_it_delivers_messages_in_one_way() -> None:
+    """With on_message it can be neither iterated nor received from."""
     with WebSocketServer(silent) as server, _client(server.url, on_message=print) as (client, _):
         with pytest.raises(ConfigurationError):
             iter(client)

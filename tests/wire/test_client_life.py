@@ -1,4 +1,4 @@
-"""What a client emits of itself: that it is there, how long it had no link, and its sums when a flush is due."""
+"""What a client emits about itself: that it exists, how long it had no link, and its sums when a flush is due."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ def _told(log: EventLog) -> list[tuple[str, object, object]]:
     return [(one.event, one.metadata.get("started"), one.metadata.get("uri")) for one in log]
 
 
-def test_a_client_emits_that_it_is_there_when_it_is_made_and_when_it_starts(bus: ws.Bus) -> None:
+def test_a_client_emits_that_it_exists_when_it_is_made_and_when_it_starts(bus: ws.Bus) -> None:
     """With its uri, without secrets; again after an end; closed once for each start."""
     with WebSocketServer(silent) as server, capture_events(OPENED, CLOSED, bus=bus) as log:
         client = ws.Client(server.url.replace("://", "://me:S3cret@") + "?token=S3cret", bus=bus)
@@ -34,14 +34,14 @@ def test_a_client_emits_that_it_is_there_when_it_is_made_and_when_it_starts(bus:
 
 
 def test_a_uri_that_a_function_gives_is_left_out(bus: ws.Bus) -> None:
-    """It may be another one each time, and is not asked for."""
+    """It may differ each time, and is not called for this."""
     with capture_events(OPENED, bus=bus) as log:
         ws.Client(lambda: pytest.fail("asked"), client_id="a", bus=bus)
     assert _told(log) == [(OPENED, False, None)]
 
 
-def test_who_is_there_can_be_asked(bus: ws.Bus) -> None:
-    """Of one bus; not who is closed."""
+def test_existing_clients_can_be_listed(bus: ws.Bus) -> None:
+    """Of one bus; without closed ones."""
     with WebSocketServer(silent) as server:
         clients = {name: ws.Client(server.url, client_id=name, bus=bus) for name in ("made", "started", "closed")}
         other = ws.Client(server.url, client_id="other", bus=ws.Bus())
@@ -55,7 +55,7 @@ def test_who_is_there_can_be_asked(bus: ws.Bus) -> None:
     assert other.state is ws.State.IDLE
 
 
-def test_sums_leave_with_the_flush_that_is_due_and_not_a_second_later(bus: ws.Bus) -> None:
+def test_sums_are_sent_with_the_flush_that_is_due_and_not_a_second_later(bus: ws.Bus) -> None:
     """Of both directions, each message once, though the client's own second has not passed."""
     with (
         WebSocketServer(echo) as server,
@@ -74,7 +74,7 @@ def test_sums_leave_with_the_flush_that_is_due_and_not_a_second_later(bus: ws.Bu
         metrics.assert_count("websocket.message.batch.count", 6)
 
 
-def test_a_slow_handler_of_the_sums_holds_up_no_flush(bus: ws.Bus) -> None:
+def test_a_slow_handler_of_the_sums_delays_no_flush(bus: ws.Bus) -> None:
     """It runs on the clock, and the flush waits for it for a moment only; the sums arrive with a later one."""
     let_go = threading.Event()
     with (
@@ -93,7 +93,7 @@ def test_a_slow_handler_of_the_sums_holds_up_no_flush(bus: ws.Bus) -> None:
 
 
 def test_time_without_a_link_is_counted_while_it_lasts(bus: ws.Bus) -> None:
-    """From the start, and from each loss, to the next link; flushes in between have their part, closing the rest."""
+    """From the start, and from each loss, to the next link; flushes in between send their part, closing the rest."""
     name = "websocket.connection.down_ms"
     with WebSocketServer(silent) as server, capture_metrics(bus=bus) as metrics, capture_events(DOWN, bus=bus) as log:
         client = ws.Client(server.url, client_id="a", profile=QUICK, on_message=print, bus=bus).start(timeout=5)

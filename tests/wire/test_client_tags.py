@@ -63,7 +63,7 @@ def test_everything_of_a_client_carries_its_tags_and_nothing_of_another(bus: ws.
 
 
 def test_handlers_see_them_in_the_metadata(bus: ws.Bus) -> None:
-    """As they were given, numbers and truth values as text; without tags there is no such key."""
+    """As they were passed, numbers and booleans as text; without tags there is no such key."""
     with WebSocketServer() as server, capture_events(bus=bus) as log:
         given = {"venue": "xetr", "desk": 7, "live": True}
         with ws.Client(server.url, client_id="mine", profile="financial", bus=bus, tags=given) as client:
@@ -76,8 +76,8 @@ def test_handlers_see_them_in_the_metadata(bus: ws.Bus) -> None:
     assert {"tags" in one.metadata for one in log if one.metadata["client_id"] == "mine"} == {True}
 
 
-def test_a_client_that_comes_again_with_other_tags_has_series_of_its_own(bus: ws.Bus) -> None:
-    """In the same thread, under the same id, also without any: no count lands in the series of the one before."""
+def test_a_client_that_starts_again_with_other_tags_has_separate_series(bus: ws.Bus) -> None:
+    """In the same thread, under the same id, also without any: no count lands in the earlier client's series."""
     with WebSocketServer() as server, capture_metrics(bus=bus) as metrics:
         for tags in (None, {"venue": "xetr"}, {"venue": "xpar"}, None):
             with ws.Client(server.url, client_id="md-1", profile="financial", bus=bus, tags=tags) as client:
@@ -92,7 +92,7 @@ def test_a_client_that_comes_again_with_other_tags_has_series_of_its_own(bus: ws
             assert counts == {None: 2, "venue:xetr": 1, "venue:xpar": 1}, name
 
 
-def test_a_tag_of_the_metric_stands_before_one_of_the_client_with_its_name(bus: ws.Bus) -> None:
+def test_a_tag_of_the_metric_wins_over_one_of_the_client_with_its_name(bus: ws.Bus) -> None:
     with WebSocketServer() as server, capture_metrics(bus=bus) as metrics:
         with ws.Client(server.url, client_id="md-1", bus=bus, tags={"reason": "mine"}):
             pass
@@ -116,7 +116,7 @@ def test_metrics_that_choose_by_metadata_have_them_too(bus: ws.Bus) -> None:
 
 
 def test_the_recovery_after_a_clients_end_has_them(bus: ws.Bus) -> None:
-    """The alert's own word for word: both land in one incident."""
+    """Exactly those of the alert: both are in one incident."""
     alerts: list[ws.alerts.Alert] = []
     reporter = ws.StatsdReporter([], host="127.0.0.1", port=9, bus=bus)
     rules = [ws.alerts.AuthFailed()]
@@ -148,7 +148,7 @@ def test_the_recovery_after_a_clients_end_has_them(bus: ws.Bus) -> None:
         ),
     ],
 )
-def test_tags_that_would_not_leave_as_they_were_written_are_refused(tags: Any, told: str) -> None:
+def test_tags_that_would_not_be_sent_as_they_were_written_are_refused(tags: Any, told: str) -> None:
     with pytest.raises(ws.errors.ConfigurationError) as raised:
         ws.Client("ws://feed.example/", tags=tags)
     assert str(raised.value).startswith(told)

@@ -67,7 +67,8 @@ def _text(payload: bytes) -> bytes:
 @pytest.mark.parametrize(("size", "iterated"), [(_WHOLE, False), (1, True)], ids=["whole", "in_octets"])
 @pytest.mark.parametrize("case", [case for case in FRAMING if len(case.sent) < 1000], ids=str)
 def test_a_case_is_answered_as_the_rfc_says(case: Case, size: int, iterated: bool) -> None:
-    """Messages are echoed and pings answered, in order, those before a breach too; a breach is told by its code."""
+    """Messages are echoed and pings answered, in order, those before a breach too; a breach is answered with its
+    code."""
     with conversation(iterated) as peer:
         peer.send(*chopped(case.sent, size))
         ends = case.code is not None or CLOSE in dict(case.frames)
@@ -83,7 +84,7 @@ def test_a_case_is_answered_as_the_rfc_says(case: Case, size: int, iterated: boo
 @pytest.mark.parametrize("size", [_WHOLE, 997])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["1.1_text", "1.2_binary"])
 def test_messages_of_every_length_form_are_echoed(opcode: int, size: int) -> None:
-    """Around each border of the three forms, one after the other; each with a mask of its own (section 5.3)."""
+    """Around each border of the three forms, one after the other; each with its own mask (section 5.3)."""
     with conversation() as peer:
         for length in LENGTHS:
             payload = (b"0123456789" * 6554)[:length]
@@ -106,7 +107,7 @@ def test_a_ping_is_answered_before_the_message_around_it_is_here(iterated: bool)
         assert peer.part() == [(CLOSE, GOODBYE)]
 
 
-def test_an_unasked_pong_is_answered_with_nothing() -> None:
+def test_an_unsolicited_pong_is_not_answered() -> None:
     """Cases 2.7 to 2.9, section 5.5.3: not even if it looks like one of ours; the ping after it is answered."""
     with conversation() as peer:
         peer.send(b"\x8a\x00", b"\x8a\x7d" + b"x" * 125, b"\x89\x04ping")
@@ -117,7 +118,7 @@ def test_an_unasked_pong_is_answered_with_nothing() -> None:
 
 @pytest.mark.parametrize("size", [1, 997, _WHOLE])
 def test_over_tls_nothing_is_different(size: int) -> None:
-    """Records and frames end where they like: all that is legal in the tables, in one stream."""
+    """Records and frames end anywhere: all that is legal in the tables, in one stream."""
     cases = [case for case in FRAMING if not case.code and CLOSE not in dict(case.frames) and len(case.sent) < 1000]
     serving, trusting = tls_contexts()
     with conversation(serving=serving, ssl=trusting) as peer:
@@ -150,7 +151,7 @@ def test_text_is_echoed(family: str) -> None:
 @pytest.mark.parametrize("iterated", [False, True], ids=["handler", "iterated"])
 @pytest.mark.parametrize("text", numbered(INVALID).values(), ids=names(numbered(INVALID)))
 def test_text_that_is_not_utf_8_fails_the_connection(text: bytes, iterated: bool) -> None:
-    """With 1007, and nobody is given the message (section 8.1)."""
+    """With 1007, and the message is not delivered (section 8.1)."""
     with conversation(iterated) as peer:
         peer.send(_text(text))
         answers = peer.rest()
@@ -178,10 +179,10 @@ class _Latin(Protocol):
 @pytest.mark.parametrize(
     ("protocol", "read"), [(_Latin(), "21\u00b0C"), (Protocol(text_errors="replace"), "21\ufffdC")]
 )
-def test_text_that_is_not_utf_8_is_a_message_where_the_protocol_reads_it(
+def test_text_that_is_not_utf_8_is_a_message_if_the_protocol_reads_it(
     protocol: Protocol, read: str, iterated: bool
 ) -> None:
-    """By a decode of its own, or as its text_errors says; so is the message behind it, and the link lives."""
+    """By its own decode, or as its text_errors says; so is the next message, and the link lives."""
     with conversation(iterated, protocol=protocol) as peer:
         peer.send(_text(b"21\xb0C") + _HELLO)
         assert [peer.hear(), peer.hear()] == [(TEXT, read.encode()), (TEXT, b"Hello")]
@@ -190,7 +191,7 @@ def test_text_that_is_not_utf_8_is_a_message_where_the_protocol_reads_it(
 
 
 def test_binary_may_be_anything() -> None:
-    """No byte of it is looked at."""
+    """No byte of it is checked."""
     with conversation() as peer:
         for payload in numbered(INVALID).values():
             peer.send(head(BINARY, len(payload)) + payload)
@@ -213,7 +214,7 @@ def test_bytes_that_are_half_a_character_in_a_fragment_are_no_breach() -> None:
     "text", [b'"\xce\xba\xe1\xbd"', b'"\xed\xa0\x80"', b'"\xc0\xaf"', b'{"a":1}\xff', b"\xff\xfe1\x00"]
 )
 def test_json_that_is_not_utf_8_fails_the_connection(text: bytes, loads: object) -> None:
-    """Whatever reads the JSON; what is UTF-8 but no JSON is the protocol's own affair, and the connection lives."""
+    """With any JSON library; UTF-8 that is not JSON is left to the protocol, and the connection lives."""
     with conversation(protocol=JsonProtocol(loads=loads)) as peer:  # type: ignore[arg-type]
         peer.send(_text(b"{"), b"\x89\x00")
         assert peer.hear() == (PONG, b"")
@@ -288,8 +289,8 @@ def test_what_came_before_a_close_frame_is_delivered_and_what_comes_after_it_is_
     ],
     ids=["breach", "not_UTF-8", "too_long", "close"],
 )
-def test_a_server_that_goes_on_sending_is_told_why_the_connection_ends(last: bytes, code: int) -> None:
-    """A MiB of messages after the end is read by nobody, and the close frame is there."""
+def test_a_server_that_goes_on_sending_gets_the_reason_why_the_connection_ends(last: bytes, code: int) -> None:
+    """A MiB of messages after the end is not read, and the close frame is sent."""
     with conversation() as peer:
         peer.send(last, *[_text(b"x" * 60_000)] * 17)
         assert _code(peer.rest()) == code
@@ -355,7 +356,7 @@ def test_a_large_message_in_small_writes_is_echoed(opcode: int, size: int) -> No
 
 @pytest.mark.parametrize("length", [0, 256, 4096])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["9.7_text", "9.8_binary"])
-def test_a_thousand_messages_go_to_and_fro(opcode: int, length: int) -> None:
+def test_a_thousand_messages_are_echoed_one_by_one(opcode: int, length: int) -> None:
     """Each after the echo of the last."""
     payload = b"x" * length
     with conversation() as peer:

@@ -43,14 +43,14 @@ def agent() -> Iterator[DogStatsDReceiver]:
 
 @pytest.fixture
 def nobody() -> str:
-    """The address of an Agent that is not there."""
+    """The address of an Agent that does not run."""
     with DogStatsDReceiver() as receiver:
         port = receiver.port
     return f"udp://127.0.0.1:{port}"
 
 
 def _ran(tmp_path: Path, url: str, arguments: str = "", then: str = "pass", **variables: str) -> tuple[str, str, int]:
-    """What the program said on stdout and on stderr, and its status."""
+    """What the program printed on stdout and on stderr, and its status."""
     (tmp_path / "program.py").write_text(PROGRAM.format(arguments=arguments, then=then))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "DATADOG_"))}
     done = subprocess.run(
@@ -69,7 +69,7 @@ def _row(text: str, name: str) -> list[str]:
 
 
 def test_with_an_agent_it_shows_what_the_agent_gets(tmp_path: Path, agent: DogStatsDReceiver) -> None:
-    """Events, then a table in the end; stdout is the program's own, and no colour goes into a pipe."""
+    """Events, then a table at the end; stdout is the program's own, and a pipe gets no colour."""
     with WebSocketServer(send_messages(TICKS)) as server:
         url = f"udp://{agent.host}:{agent.port}"
         out, err, status = _ran(tmp_path, server.url, 'console=True, profile="financial"', DD_DOGSTATSD_URL=url)
@@ -84,8 +84,8 @@ def test_with_an_agent_it_shows_what_the_agent_gets(tmp_path: Path, agent: DogSt
     assert agent.count("orders.placed", tags=("venue:xetr",)) == 50
 
 
-def test_without_an_agent_it_counts_all_the_same_and_the_one_warning_names_it(tmp_path: Path, nobody: str) -> None:
-    """The variable switches it on where the program does not; the warning comes without it, too."""
+def test_without_an_agent_it_still_counts_and_the_one_warning_names_it(tmp_path: Path, nobody: str) -> None:
+    """The variable switches it on if the program does not; the warning comes without it, too."""
     with WebSocketServer(send_messages(TICKS)) as server:
         wait = "time.sleep(2.5)"
         _, err, _ = _ran(tmp_path, server.url, "console=1.0", wait, DD_DOGSTATSD_URL=nobody)
@@ -94,7 +94,7 @@ def test_without_an_agent_it_counts_all_the_same_and_the_one_warning_names_it(tm
     assert len(tables) >= 3
     assert re.search(r"Agent at \S+ takes nothing: refused: Connection refused", tables[-1])
     assert _row(tables[-1], "orders.placed")[1] == "50"
-    assert sum("orders.placed" in one for one in tables) == 2  # when it came, and in the end
+    assert sum("orders.placed" in one for one in tables) == 2  # when it came, and at the end
     for said in (err, bare):
         (warning,) = [line for line in said.splitlines() if line.startswith("cannot send metrics")]
         assert warning.endswith("Monitor(console=True), or WSNOVA_STATSD_CONSOLE=1, prints them to stderr meanwhile.")
@@ -111,10 +111,10 @@ def test_without_an_agent_it_counts_all_the_same_and_the_one_warning_names_it(tm
         ("console=True", "", True),
     ],
 )
-def test_the_variable_switches_it_on_where_the_program_says_nothing(
+def test_the_variable_switches_it_on_if_the_program_does_not_decide(
     tmp_path: Path, nobody: str, arguments: str, value: str, on: bool
 ) -> None:
-    """Nothing else does; what the program says wins."""
+    """Nothing else does; the program's argument wins."""
     with WebSocketServer(send_messages(TICKS)) as server:
         variables = {"DD_DOGSTATSD_URL": nobody, "WSNOVA_STATSD_CONSOLE": value}
         _, err, status = _ran(tmp_path, server.url, arguments, **variables)
@@ -132,7 +132,7 @@ def test_a_variable_that_cannot_be_read_is_refused_by_its_name(
 
 
 def test_a_table_comes_at_each_interval(capfd: pytest.CaptureFixture[str], agent: DogStatsDReceiver) -> None:
-    """Of what was counted since the one before."""
+    """Of what was counted since the last one."""
     bus = ws.Bus()
     reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
     said = ""
@@ -163,10 +163,10 @@ def test_a_slow_handler_is_an_alert_on_the_console_and_at_the_agent(
     assert f"md-1 alert: {title}" in capfd.readouterr().err
 
 
-def test_a_child_of_a_fork_says_nothing_of_what_was_its_parents(
+def test_a_forked_child_prints_nothing_of_its_parents(
     capfd: pytest.CaptureFixture[str], agent: DogStatsDReceiver
 ) -> None:
-    """In one child nothing happens, and it ends without a word; in the other something does, and it alone is told."""
+    """In one child nothing happens, and it prints nothing; in the other something does, and only that is printed."""
     bus = ws.Bus()
     monitor = ws.Monitor(reporter=ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus), console=True, bus=bus)
     with monitor:
@@ -193,7 +193,7 @@ def test_a_child_of_a_fork_says_nothing_of_what_was_its_parents(
 
 
 def test_a_program_that_is_ended_by_a_signal_still_prints_its_table(tmp_path: Path, agent: DogStatsDReceiver) -> None:
-    """Also where nobody stops the Monitor."""
+    """Also if the Monitor is not stopped."""
     (tmp_path / "program.py").write_text(
         "import time\nimport wsnova_statsd as ws\nws.end_on_sigterm()\nmonitor = ws.init(console=True)\n"
         "monitor.increment('orders.placed', 7)\nprint('ready', flush=True)\ntime.sleep(60)\n"

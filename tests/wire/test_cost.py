@@ -1,5 +1,5 @@
-"""What `cost` tells is what a run of that shape makes: clients, feed, Monitors and datagrams are real, and the series
-that come to the Agent are counted one by one."""
+"""What `cost` prints is what a run of that shape makes: clients, feed, Monitors and datagrams are real, and the series
+that reach the Agent are counted one by one."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ def _acknowledge(message: Message) -> Message | None:
 
 
 class Life:
-    """Worker by worker, the life that costs are told by, of all clients."""
+    """Worker by worker, the life of all clients on which costs are based."""
 
     def __init__(self, profile: ws.Profile, shape: Shape, agent: DogStatsDReceiver, *, lean: bool) -> None:
         self._profile = profile
@@ -38,7 +38,7 @@ class Life:
         self._lean = lean
 
     def live(self, worker: str) -> ws.StatsdReporter:
-        """In a process this would be; here a bus of its own stands for it."""
+        """Each worker would be a process; here it is a separate bus."""
         bus, agent = ws.Bus(), self._agent
         metrics = ws.statsd_metrics(lean=self._lean)
         reporter = ws.StatsdReporter(metrics, host=agent.host, port=agent.port, bus=bus, worker=worker)
@@ -105,10 +105,10 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
 
 @pytest.mark.parametrize("lean", [False, True], ids=["whole", "lean"])
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda one: one.name)
-def test_the_series_of_a_run_are_those_that_cost_tells(
+def test_the_series_of_a_run_are_those_that_cost_prints(
     agent: DogStatsDReceiver, profile: ws.Profile, lean: bool
 ) -> None:
-    """Name by name, of two clients, three types and two workers; none is missing and none is more."""
+    """Name by name, of two clients, three types and two workers; none is missing and none is added."""
     shape = Shape(clients=2, types=3, workers=2)
     life = Life(profile, shape, agent, lean=lean)
     reporters = [life.live(worker) for worker in ("a", "b")]
@@ -121,8 +121,8 @@ def test_the_series_of_a_run_are_those_that_cost_tells(
         assert reporter.stats.series_by_metric == held
 
 
-def test_a_client_has_a_hundred_types_and_cost_knows(agent: DogStatsDReceiver) -> None:
-    """What comes beyond is `other`; the type that was sent has a place of its own."""
+def test_a_client_has_a_hundred_types_and_cost_counts_them(agent: DogStatsDReceiver) -> None:
+    """Further types are `other`; the type that was sent has its own place."""
     shape = Shape(types=105)
     Life(PROFILES[0], shape, agent, lean=False).live("a")
     told = {one.name: one.series for one in cost(PROFILES[0], shape).costs}

@@ -85,8 +85,8 @@ def _echo(connection: ServerConnection) -> None:
     ],
     ids=lambda parameters: ",".join(parameters) or "plain",
 )
-def test_messages_pass_both_ways_as_the_server_wants_them(parameters: dict[str, Any]) -> None:
-    """Text and binary, small, large, empty and incompressible, each way deflated where that makes it shorter."""
+def test_messages_pass_both_ways_with_the_servers_parameters(parameters: dict[str, Any]) -> None:
+    """Text and binary, small, large, empty and incompressible, each way deflated if that makes it shorter."""
     random = b"".join(zlib.crc32(bytes([n])).to_bytes(4) for n in range(256)) * 2
     messages: list[Any] = [*TRADES, "", "x", b"\x00" * 200_000, random, TRADES[0] * 1000, *TRADES]
     with _deflating(_echo, **parameters) as (url, connections), _client(url) as (client, _):
@@ -100,8 +100,8 @@ def test_messages_pass_both_ways_as_the_server_wants_them(parameters: dict[str, 
         assert agreed.local_max_window_bits == parameters.get("server_max_window_bits", 15)
 
 
-def test_the_offer_stands_beside_the_users_headers() -> None:
-    """It is sent when compression is asked for, and only then."""
+def test_the_offer_is_sent_beside_the_users_headers() -> None:
+    """It is sent when compression is requested, and only then."""
     with WebSocketServer(echo, compression="deflate") as server:
         for compression, offered in (("deflate", [OFFER]), (None, [])):
             with _client(server.url, headers={"X-Mine": "1"}, compression=compression) as (client, _):
@@ -111,7 +111,7 @@ def test_the_offer_stands_beside_the_users_headers() -> None:
                 assert server.requests[-1].headers["X-Mine"] == "1"
 
 
-def test_a_server_that_declines_is_talked_to_without() -> None:
+def test_without_the_servers_agreement_nothing_is_compressed() -> None:
     """No answer to the offer is a plain connection; a deflated frame is then a breach of the protocol."""
     with WebSocketServer(echo) as server, _client(server.url) as (client, _):
         client.send(TRADES[0])
@@ -130,7 +130,7 @@ def test_a_server_that_declines_is_talked_to_without() -> None:
     ],
 )
 def test_an_answer_against_the_rules_fails_the_handshake(extensions: str, said: str) -> None:
-    """Told as a handshake that failed, with the cause in a sentence; the socket is closed."""
+    """Emitted as a failed handshake, with the cause in a sentence; the socket is closed."""
     closed = threading.Event()
 
     def script(connection: Connection) -> None:
@@ -147,7 +147,7 @@ def test_an_answer_against_the_rules_fails_the_handshake(extensions: str, said: 
 
 
 def test_what_was_not_offered_must_not_be_answered() -> None:
-    """A client without compression refuses a server that agrees to it all the same."""
+    """A client without compression refuses a server that agrees to it."""
 
     def script(connection: Connection) -> None:
         connection.accept_upgrade({"Sec-WebSocket-Extensions": "permessage-deflate"})
@@ -163,7 +163,7 @@ def test_what_was_not_offered_must_not_be_answered() -> None:
 
 
 def test_measured_sizes_are_those_of_the_messages() -> None:
-    """Received and sent alike, whatever went over the wire."""
+    """Received and sent alike, for any size on the wire."""
     with _deflating(_echo) as (url, _), _client(url) as (client, log):
         client.send(TRADES[0])
         assert client.receive(5.0) == TRADES[0]
@@ -194,7 +194,7 @@ def test_fewer_bytes_go_over_the_wire() -> None:
 
 
 def test_many_threads_may_send_at_once() -> None:
-    """No message depends on another, so no order of theirs can break the server's window."""
+    """No message depends on another, so no order can break the server's window."""
     got: list[Any] = []
     with _deflating(got.extend) as (url, _), _client(url) as (client, _):
 
@@ -228,7 +228,7 @@ def test_each_link_begins_with_an_empty_window() -> None:
 
 
 class Hostile:
-    """A server's script: agrees to these extensions, sends these frames, and keeps the close code it is answered."""
+    """A server's script: agrees to these extensions, sends these frames, and keeps the close code of the answer."""
 
     def __init__(self, frames: list[bytes], extensions: str | None = "permessage-deflate") -> None:
         self._frames = frames
@@ -250,7 +250,7 @@ def _deflated(payload: bytes) -> bytes:
 
 
 def _ended(script: Hostile) -> tuple[list[Any], str, int]:
-    """What a client with LIMIT gets of this server, why its connection ends, and with which code it says goodbye."""
+    """What a client with LIMIT gets of this server, why its connection ends, and the code of its close frame."""
     with TcpServer(script) as server, _client(server.url, max_message_bytes=LIMIT) as (client, log):
         messages = list(client)
         assert until(lambda: script.code != 0)
@@ -271,7 +271,8 @@ def _ended(script: Hostile) -> tuple[list[Any], str, int]:
     ids=["bomb", "a byte too many", "cut", "rubbish", "text that is none"],
 )
 def test_a_hostile_message_ends_the_connection(payload: bytes, code: int) -> None:
-    """With 1009 for a bomb and 1007 for broken data, told once as a protocol error; earlier messages are delivered."""
+    """With 1009 for a bomb and 1007 for broken data, emitted once as a protocol error; earlier messages are
+    delivered."""
     first = [server_frame(TEXT, _deflated(b"first"), rsv=RSV1), server_frame(BINARY, _deflated(bytes(LIMIT)), rsv=RSV1)]
     script = Hostile([*first, server_frame(TEXT, payload, rsv=RSV1), server_frame(TEXT, b"behind it")])
     assert _ended(script) == (["first", bytes(LIMIT)], "protocol_error", code)

@@ -26,7 +26,7 @@ def test_the_numbers_add_up_as_lines_and_nothing_is_left(capsys: pytest.CaptureF
     assert until(lambda: _threads() <= threads), _threads() - threads
 
 
-def test_the_document_says_of_each_series_what_arrived(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_has_what_arrived_of_each_series(capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing else is printed: messages that were sent, received and counted are the same number."""
     assert main(["demo", "--seconds", "5", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -1,5 +1,5 @@
-"""Detail on demand with real clients and servers: what comes while it lasts, that nothing else changes, and that no
-pair of events is torn by a switch in the midst of a message."""
+"""Detail on demand with real clients and servers: what is emitted while it lasts, that nothing else changes, and that
+no pair of events is torn by a switch during a message."""
 
 import os
 from collections import Counter
@@ -45,7 +45,7 @@ def server() -> Iterator[WebSocketServer]:
 
 
 class Echoing:
-    """A client that is echoed what it sends."""
+    """A client that gets an echo of what it sends."""
 
     def __init__(self, server: WebSocketServer | TcpServer, bus: ws.Bus, client_id: str, **options: Any) -> None:
         self.got = 0
@@ -76,7 +76,7 @@ def _of(log: EventLog, client_id: str, names: list[str] = SINGLE) -> list[str]:
     return [one.event for one in log if one.event in names and one.metadata.get("client_id") == client_id]
 
 
-def test_events_of_single_messages_come_while_it_lasts_and_of_one_client_if_it_is_named(
+def test_events_of_single_messages_are_emitted_while_it_lasts_and_of_one_client_if_it_is_named(
     server: WebSocketServer, bus: ws.Bus, log: EventLog
 ) -> None:
     """All eight of each message, none before and none after; the sums go on and are exact."""
@@ -101,8 +101,8 @@ def test_events_of_single_messages_come_while_it_lasts_and_of_one_client_if_it_i
     assert sums == dict.fromkeys([(who, way) for who in "ab" for way in ("sent", "received")], 20)
 
 
-def test_it_ends_by_itself_and_is_told(server: WebSocketServer, bus: ws.Bus, log: EventLog) -> None:
-    """Some tenths of a second of real time; a client that starts meanwhile is in it from its first message on."""
+def test_it_ends_in_time_and_is_emitted(server: WebSocketServer, bus: ws.Bus, log: EventLog) -> None:
+    """Some tenths of a second of real time; a client that starts meanwhile is covered from its first message on."""
     with Echoing(server, bus, "a") as first:
         handle = detailed(0.4, None, bus)
         with Echoing(server, bus, "b") as second:
@@ -122,7 +122,7 @@ def test_it_ends_by_itself_and_is_told(server: WebSocketServer, bus: ws.Bus, log
     assert ended.measurements["seconds"] == 0.4
 
 
-def test_what_is_sent_as_it_is_is_told_as_well(server: WebSocketServer, bus: ws.Bus, log: EventLog) -> None:
+def test_what_is_sent_as_it_is_is_emitted_as_well(server: WebSocketServer, bus: ws.Bus, log: EventLog) -> None:
     """Text and bytes of a client that never encodes."""
     with Echoing(server, bus, "a") as echoing:
         for expected in (0, 2, 2):
@@ -135,8 +135,8 @@ def test_what_is_sent_as_it_is_is_told_as_well(server: WebSocketServer, bus: ws.
     assert [one.metadata["type"] for one in log.of(events.MESSAGE_SENT)] == ["text", "binary"]
 
 
-def test_heartbeats_of_a_link_that_stands_are_told_too(bus: ws.Bus, log: EventLog) -> None:
-    """The pings themselves go on all the while, as often as the profile says."""
+def test_heartbeats_of_an_existing_link_are_emitted_too(bus: ws.Bus, log: EventLog) -> None:
+    """The pings themselves go on all the time, at the interval of the profile."""
     beats = [events.HEARTBEAT_SENT, events.HEARTBEAT_RECEIVED]
     pinged = list[bytes]()
 
@@ -160,7 +160,7 @@ def test_heartbeats_of_a_link_that_stands_are_told_too(bus: ws.Bus, log: EventLo
         assert _of(log, "a", beats) == []
         with detailed(DEADLINE, None, bus):
             assert until(lambda: set(_of(log, "a", beats)) == set(beats))
-        echoing.exchange(1)  # the owner has told what it was about to
+        echoing.exchange(1)  # the owner has emitted what it was about to
         told = len(_of(log, "a", beats))
         pings(3)
         assert len(_of(log, "a", beats)) == told
@@ -168,7 +168,7 @@ def test_heartbeats_of_a_link_that_stands_are_told_too(bus: ws.Bus, log: EventLo
 
 
 class _Switching(ws.JsonProtocol):
-    """Turns detail on or off at every seventh step of one kind, in the midst of a message."""
+    """Turns detail on or off at every seventh step of one kind, during a message."""
 
     def __init__(self, step: str, bus: ws.Bus | None = None) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class _Switching(ws.JsonProtocol):
 
 
 def _pairs(log: EventLog, first: str, last: str) -> list[str]:
-    """The events of a pair in order; what is not paired is left."""
+    """The events of a pair in order; returns what is not paired."""
     told = [one.event for one in log if one.event in (first, last)]
     assert told[::2] == [first] * (len(told) // 2)
     assert told[1::2] == [last] * (len(told) // 2)
@@ -220,9 +220,9 @@ def _pairs(log: EventLog, first: str, last: str) -> list[str]:
 
 @pytest.mark.parametrize("mode", ["callback", "iteration", "raising"])
 @pytest.mark.parametrize("step", ["decode", "broken", "handler", "type"])
-def test_no_pair_is_torn_by_a_switch_in_the_midst_of_a_message(step: str, mode: str) -> None:
-    """On and off all the time, from where the user's code is called; each message is handed out once, the sums are
-    exact. `broken` ones cannot be decoded; the `type` is asked for in detail only, and ends it."""
+def test_no_pair_is_torn_by_a_switch_during_a_message(step: str, mode: str) -> None:
+    """On and off all the time, from within the user's code; each message is delivered once, the sums are
+    exact. `broken` ones cannot be decoded; the `type` is determined in detail only, and ends it."""
     protocol, got = _Switching(step), list[int]()
 
     def handle(message: Any) -> None:
@@ -254,8 +254,8 @@ def test_no_pair_is_torn_by_a_switch_in_the_midst_of_a_message(step: str, mode: 
     assert 0 < log.count(events.MESSAGE_DECODE_STARTED) < N
 
 
-def test_no_pair_is_torn_by_a_switch_in_the_midst_of_a_send(server: WebSocketServer, bus: ws.Bus) -> None:
-    """An encoder that turns detail on and off; what is told as sent has a type."""
+def test_no_pair_is_torn_by_a_switch_during_a_send(server: WebSocketServer, bus: ws.Bus) -> None:
+    """An encoder that turns detail on and off; what is emitted as sent has a type."""
     protocol = _Switching("encode", bus)
     with capture_events(*SINGLE, events.MESSAGE_BATCH_PROCESSED, bus=bus) as log:
         with ws.Client(
@@ -274,7 +274,7 @@ def test_no_pair_is_torn_by_a_switch_in_the_midst_of_a_send(server: WebSocketSer
 def test_a_forked_child_goes_back_to_its_profile_and_the_parent_stays_in_detail(
     server: WebSocketServer, bus: ws.Bus, log: EventLog
 ) -> None:
-    """The child's client, started anew, tells of no single message; cancelling there ends nothing in the parent."""
+    """The child's client, started again, emits no single messages; cancelling there ends nothing in the parent."""
     with Echoing(server, bus, "a") as echoing, detailed(DEADLINE, None, bus) as handle:
         echoing.exchange(1)
         child = Child(os.fork)
@@ -297,7 +297,7 @@ def test_a_forked_child_goes_back_to_its_profile_and_the_parent_stays_in_detail(
 def test_a_page_counts_each_message_once_by_its_type_or_as_one_of_all(
     server: WebSocketServer, bus: ws.Bus, profile: ws.Profile
 ) -> None:
-    """In every profile, and through detail on demand: by type while it lasts, and what was under way too."""
+    """In every profile, and through detail on demand: by type while it lasts, also what was under way."""
     reporter = ws.PrometheusReporter(bus=bus).start(port=None)
 
     def counted() -> dict[str, dict[str, float]]:
@@ -319,7 +319,7 @@ def test_a_page_counts_each_message_once_by_its_type_or_as_one_of_all(
         echoing.exchange(3)
         after = {"t": 15.0} if profile.message_events else {"all": 8.0, "t": 7.0}
         assert until(lambda: counted() == {"received": after, "sent": after}), counted()
-        for _ in range(20):  # switched in the midst of messages
+        for _ in range(20):  # switched during messages
             with detailed(DEADLINE, None, bus):
                 echoing.exchange(1)
             for _ in range(5):

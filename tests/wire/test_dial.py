@@ -63,7 +63,7 @@ def test_a_listener_is_reached_by_address_and_by_name() -> None:
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_refused_port_is_told_at_once() -> None:
+def test_a_refused_port_is_an_error_at_once() -> None:
     """With the cause `refused` and the address."""
     port = LoopbackPort()
     began = time.monotonic()
@@ -74,7 +74,7 @@ def test_a_refused_port_is_told_at_once() -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_a_name_that_does_not_resolve_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_does_not_resolve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the cause `dns` and the name."""
 
     def look_up(*_given: Any, **_named: Any) -> list[Any]:
@@ -87,7 +87,7 @@ def test_a_name_that_does_not_resolve_is_told(monkeypatch: pytest.MonkeyPatch) -
     assert "nobody.invalid" in str(error)
 
 
-def test_a_name_no_resolver_takes_is_no_crash() -> None:
+def test_a_name_that_no_resolver_accepts_is_no_crash() -> None:
     """An empty or endless label raises UnicodeError inside the resolver."""
     with _dialling() as dial:
         assert _fails(lambda: dial.connect(f"{'x' * 70}.example", 80)).cause == "dns"
@@ -122,7 +122,7 @@ def test_a_black_hole_ends_at_the_deadline() -> None:
 
 
 def test_waiting_costs_no_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when the name was resolved before anybody waited for it: the resolver's wake-up is not left to spin on."""
+    """Also when the name was resolved before the wait began: the resolver's wake-up causes no busy loop."""
 
     class _AtOnce(threading.Thread):
         def start(self) -> None:
@@ -150,7 +150,7 @@ def test_a_black_hole_before_a_good_address_costs_a_quarter_of_a_second(monkeypa
 
 
 def test_refused_addresses_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty of them before a good one are passed in no time."""
+    """Twenty of them before a good one are passed at once."""
     port = LoopbackPort()
     with TcpServer(never_answers) as server, _dialling(5.0) as dial:
         _resolver(monkeypatch, *[("127.0.0.1", port.port)] * 20, ("127.0.0.1", server.port))
@@ -160,7 +160,7 @@ def test_refused_addresses_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         assert time.monotonic() - began < LATE
 
 
-def test_a_failed_address_makes_way_at_once_while_another_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failed_address_the_next_is_tried_at_once_while_another_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hole, fifteen refused, good: each is begun when the one before it fails, not a quarter of a second later."""
     port = LoopbackPort()
     with TcpServer(never_answers) as server, black_hole() as hole, _dialling(5.0) as dial:
@@ -174,7 +174,7 @@ def test_a_failed_address_makes_way_at_once_while_another_hangs(monkeypatch: pyt
 def test_a_broken_ipv6_does_not_keep_ipv4_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Families take turns, so that fifteen dead IPv6 addresses cost one stagger."""
     with TcpServer(never_answers) as server, ExitStack() as stack:
-        hole = ("100::1", 9)  # the discard prefix, where the machine has no IPv6 of its own
+        hole = ("100::1", 9)  # the discard prefix, if the machine has no IPv6 address
         with suppress(OSError):
             hole = stack.enter_context(black_hole("::1"))
         dial = stack.enter_context(_dialling(5.0))
@@ -185,7 +185,7 @@ def test_a_broken_ipv6_does_not_keep_ipv4_waiting(monkeypatch: pytest.MonkeyPatc
         assert time.monotonic() - began < LATE
 
 
-def test_all_addresses_failing_tells_the_last_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_all_addresses_fail_the_last_fault_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the same deadline."""
     port = LoopbackPort()
     with _dialling(5.0) as dial:
@@ -250,7 +250,7 @@ def test_an_upgrade_is_cancelled_from_another_thread() -> None:
 
 
 def test_a_cancelled_dial_sends_nothing_more() -> None:
-    """Before its beginning, and any number of times: no request leaves."""
+    """Before its beginning, and any number of times: no request is sent."""
     with TcpServer(never_answers) as server, _dialling() as dial, dial.connect("127.0.0.1", server.port) as sock:
         dial.cancel()
         dial.cancel()
@@ -277,7 +277,7 @@ def _secure(dial: Dial, server: TcpServer, context: ssl.SSLContext, name: str) -
     return dial.secure(dial.connect("127.0.0.1", server.port), context, name)
 
 
-def test_a_trusted_certificate_for_the_name_is_taken(tls_server: TcpServer, trusting: ssl.SSLContext) -> None:
+def test_a_trusted_certificate_for_the_name_is_accepted(tls_server: TcpServer, trusting: ssl.SSLContext) -> None:
     """The handshake is over, and the socket does not block."""
     with _dialling() as dial, _secure(dial, tls_server, trusting, "localhost") as sock:
         assert isinstance(sock, ssl.SSLSocket)
@@ -295,7 +295,7 @@ def test_a_certificate_for_another_name_is_refused(tls_server: TcpServer, trusti
 
 
 def test_the_zone_of_an_address_is_no_part_of_a_certificate() -> None:
-    """It says by which of this machine's interfaces the address is reached."""
+    """It names the interface of this machine that reaches the address."""
     authority, serving, trusting = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("::1").configure_cert(serving)
     authority.configure_trust(trusting)
@@ -306,7 +306,7 @@ def test_the_zone_of_an_address_is_no_part_of_a_certificate() -> None:
             assert sock.version() is not None
 
 
-def test_a_stranger_s_certificate_is_refused(tls_server: TcpServer) -> None:
+def test_a_certificate_of_an_unknown_authority_is_refused(tls_server: TcpServer) -> None:
     """The default context trusts no authority of a test."""
     with _dialling() as dial:
         error = _fails(lambda: _secure(dial, tls_server, ssl.create_default_context(), "localhost"))
@@ -315,7 +315,7 @@ def test_a_stranger_s_certificate_is_refused(tls_server: TcpServer) -> None:
 
 
 def test_a_server_without_tls_is_refused(trusting: ssl.SSLContext) -> None:
-    """What it says is no handshake."""
+    """Its answer is no handshake."""
 
     def script(connection: Connection) -> None:
         connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -338,7 +338,7 @@ def test_a_silent_tls_server_ends_at_the_deadline() -> None:
 
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_a_trickled_answer_ends_at_the_deadline(trusting: ssl.SSLContext, over_tls: bool) -> None:
-    """Bytes that keep coming do not put the deadline off, and the time of TCP and TLS counts."""
+    """Bytes that keep coming do not postpone the deadline, and the time of TCP and TLS counts."""
     context = tls_contexts()[0] if over_tls else None
     began = time.monotonic()
     with TcpServer(trickles(0.05), ssl=context) as server, _dialling(0.6) as dial:

@@ -1,4 +1,4 @@
-"""`wsnova-statsd doctor` against real receivers, and against everything that can be wrong with one."""
+"""`wsnova-statsd doctor` against real receivers, and against every fault that one can have."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ LINUX = sys.platform == "linux"
 
 
 def _doctor(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The real command, in an environment that says nothing else of Datadog."""
+    """The real command, in an environment without other settings of Datadog."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "DATADOG_"))}
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "wsnova_statsd", "doctor", *arguments],
@@ -45,7 +45,7 @@ def _told(hops: Iterator[Hop]) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _bound(path: Path, kind: int = socket.SOCK_DGRAM) -> Iterator[socket.socket]:
-    """A Unix socket that nobody reads."""
+    """A Unix socket without a reader."""
     with socket.socket(socket.AF_UNIX, kind) as sock:
         sock.bind(str(path))
         yield sock
@@ -61,7 +61,7 @@ def closed_port() -> int:
 
 
 def _the_test_arrived(receiver: DogStatsDReceiver) -> None:
-    """One metric of one, one event, one check; the probe, counts of zero, has changed no number."""
+    """One metric of 1, one event, one check; the probe, counts of zero, has changed no number."""
     assert receiver.wait_for(lambda r: r.count("websocket.doctor") and r.events and r.checks)
     assert receiver.count("websocket.doctor") == 1
     assert [event.title for event in receiver.events] == ["wsnova-statsd doctor"]
@@ -103,7 +103,7 @@ def test_all_is_right_over_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_constant_tags_that_fill_a_datagram_are_named_with_the_remedy() -> None:
-    """They arrive, each line alone; beyond what the Agent reads at once nothing would."""
+    """They arrive, each line alone; beyond the size that the Agent reads at once no line would."""
     tags = ",".join(f"kube_label_{number:02}:region-zone-central-1-cluster" for number in range(40))
     with DogStatsDReceiver() as receiver:
         where = {"DD_AGENT_HOST": "127.0.0.1", "DD_DOGSTATSD_PORT": str(receiver.port)}
@@ -122,7 +122,7 @@ def test_constant_tags_that_fill_a_datagram_are_named_with_the_remedy() -> None:
 
 
 def test_a_refused_port_is_status_1_and_says_what_to_do(closed_port: int) -> None:
-    """The hops before it are right, and what is behind it is not tried: line by line as the README shows it."""
+    """The hops before it pass, and those after it are not tried: line by line as the README shows it."""
     done = _doctor(DD_AGENT_HOST="127.0.0.1", DD_DOGSTATSD_PORT=str(closed_port), DD_DOGSTATSD_SOCKET="/s")
     assert (done.returncode, done.stderr) == (1, "")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,14 +134,14 @@ def test_a_refused_port_is_status_1_and_says_what_to_do(closed_port: int) -> Non
 
 
 def test_an_unresolvable_host_is_status_1() -> None:
-    """`.invalid` is nobody's (RFC 2606)."""
+    """`.invalid` is reserved (RFC 2606)."""
     done = _doctor(DD_AGENT_HOST="host.invalid")
     assert done.returncode == 1
     assert "FAIL  resolve  host.invalid: " in done.stdout
 
 
 def test_a_missing_socket_is_status_1_also_as_json(tmp_path: Path) -> None:
-    """The document has the hops as far as they went."""
+    """The document has the hops up to the failed one."""
     done = _doctor("--json", DD_DOGSTATSD_URL=f"unix://{tmp_path}/dsd.socket")
     assert (done.returncode, done.stderr) == (1, "")
     document = json.loads(done.stdout)
@@ -153,14 +153,14 @@ def test_a_missing_socket_is_status_1_also_as_json(tmp_path: Path) -> None:
 # -- Unix sockets
 
 
-def test_a_file_that_is_no_socket_is_told(tmp_path: Path) -> None:
-    """What Docker puts in the place of a mount that was missing is a folder."""
+def test_a_file_that_is_no_socket_is_named(tmp_path: Path) -> None:
+    """Docker replaces a missing mount by a folder."""
     (hop,) = unix_hops(str(tmp_path), 8192)
     assert (hop.name, hop.result) == ("file", "failed")
     assert f"{tmp_path} is no socket (d" in hop.message
 
 
-def test_a_socket_file_that_nobody_listens_on_is_told(tmp_path: Path) -> None:
+def test_a_socket_file_without_a_listener_is_named(tmp_path: Path) -> None:
     """Left over from an Agent that was killed."""
     with _bound(tmp_path / "dsd.socket"):
         pass
@@ -170,7 +170,7 @@ def test_a_socket_file_that_nobody_listens_on_is_told(tmp_path: Path) -> None:
     assert hop.advice.startswith("nobody holds it, the file is a leftover")
 
 
-def test_an_agent_that_does_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_does_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its queue is full, and stays so."""
     monkeypatch.setattr(doctor_hops, "_SOCKET_SECONDS", 0.05)
     path = tmp_path / "dsd.socket"
@@ -184,7 +184,7 @@ def test_an_agent_that_does_not_read_is_told(tmp_path: Path, monkeypatch: pytest
     assert hops[-1].message == "the queue is full and stayed so for 0.05 s: the Agent does not read"
 
 
-def test_a_datagram_that_is_too_large_for_the_system_is_told(tmp_path: Path) -> None:
+def test_a_datagram_that_is_too_large_for_the_system_is_named(tmp_path: Path) -> None:
     """The kernel's limit is the sender's buffer."""
     with _bound(tmp_path / "dsd.socket"):
         *_, hop = unix_hops(str(tmp_path / "dsd.socket"), 64 * 2**20)
@@ -192,9 +192,9 @@ def test_a_datagram_that_is_too_large_for_the_system_is_told(tmp_path: Path) -> 
     assert "net.core.wmem_default" in hop.advice
 
 
-def test_a_socket_that_one_may_not_write_to_is_told() -> None:
-    """By the system's word, as another user where this one may do everything."""
-    folder = Path(tempfile.mkdtemp(prefix="wsnova"))  # pytest's own may be entered by nobody else
+def test_a_socket_without_write_permission_is_named() -> None:
+    """With the system's message, as another user if this one is root."""
+    folder = Path(tempfile.mkdtemp(prefix="wsnova"))  # no other user may enter pytest's own folder
     try:
         folder.chmod(0o755)
         with _bound(folder / "dsd.socket"):
@@ -214,7 +214,7 @@ def test_a_socket_that_one_may_not_write_to_is_told() -> None:
 
 
 def test_the_kind_of_a_socket_has_to_be_the_one_named(tmp_path: Path) -> None:
-    """A plain path takes either, as the official client does."""
+    """A plain path means either, as in the official client."""
     with _bound(tmp_path / "datagram"), _bound(tmp_path / "stream", socket.SOCK_STREAM) as stream:
         stream.listen()
         for scheme, kind, result in (
@@ -230,7 +230,7 @@ def test_the_kind_of_a_socket_has_to_be_the_one_named(tmp_path: Path) -> None:
             assert (f"{kind} socket" in hops["connect"].message) == (result == "ok")
 
 
-def test_a_stream_is_sent_packets_with_their_length(tmp_path: Path) -> None:
+def test_a_stream_gets_packets_with_their_length(tmp_path: Path) -> None:
     """Little-endian, four bytes, as the Agent reads it."""
     path = tmp_path / "dsd.socket"
     with _bound(path, socket.SOCK_STREAM) as listener:
@@ -248,7 +248,7 @@ def test_a_stream_is_sent_packets_with_their_length(tmp_path: Path) -> None:
 
 
 def test_silence_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system does not tell who holds a port; it is not a failure either."""
+    """If the system does not show which process holds a port; it is not a failure either."""
     monkeypatch.setattr(doctor_hops, "udp_holder", lambda *_: None)
     with DogStatsDReceiver() as receiver:
         *_, hop = udp_hops(Address(receiver.host, receiver.port, None))
@@ -257,7 +257,7 @@ def test_silence_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_receiver_on_every_address_and_version_is_found() -> None:
-    """Bound to :: it takes IPv6, and is in the system's other table."""
+    """Bound to :: it receives IPv6, and is in the system's other table."""
     with DogStatsDReceiver(host="::") as receiver:
         *_, hop = udp_hops(Address("::1", receiver.port, None))
     assert hop.name == "listen"
@@ -269,7 +269,7 @@ def test_a_receiver_on_every_address_and_version_is_found() -> None:
 
 
 def test_what_was_lost_on_the_way_is_named_with_its_cause(tmp_path: Path) -> None:
-    """And what was not."""
+    """And what arrived."""
     path = tmp_path / "dsd.socket"
     with DogStatsDReceiver(str(path)):
         assert deliver({"socket_path": str(path)}).result == "ok"
@@ -280,7 +280,7 @@ def test_what_was_lost_on_the_way_is_named_with_its_cause(tmp_path: Path) -> Non
     assert hop.message.endswith("handed over: nothing")
 
 
-def test_nothing_of_the_doctor_is_left_behind(tmp_path: Path) -> None:
+def test_nothing_of_the_doctor_is_left(tmp_path: Path) -> None:
     """Neither a thread nor a socket."""
     before = threading.enumerate()
     descriptors = len(os.listdir("/dev/fd"))

@@ -1,4 +1,4 @@
-"""`wsnova-statsd doctor URL`: a client's way to a feed, against real servers and what can be wrong with one."""
+"""`wsnova-statsd doctor URL`: a client's way to a feed, against real servers and their faults."""
 
 import datetime
 import json
@@ -30,7 +30,7 @@ WAY = ["name", "TCP", "upgrade", "message", "ping"]
 
 
 class _Dated(ws.JsonProtocol[Any]):
-    """A feed whose messages say when they were sent."""
+    """A feed whose messages carry the time at which they were sent."""
 
     def sent_at(self, message: Any) -> float | None:
         return float(message["ts"])
@@ -54,7 +54,7 @@ def _results(hops: list[Hop]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not come is waited for as long as a busy machine needs for what does."""
+    """The wait for what does not come is as long as a busy machine needs for what does."""
     monkeypatch.setattr(doctor_feed, "_LISTEN_SECONDS", 1.0)
 
 
@@ -65,7 +65,7 @@ def nobody() -> str:
 
 
 def test_every_hop_is_timed_on_one_connection_that_is_closed_in_order() -> None:
-    """The first message's type is told, and nothing else of it."""
+    """The first message's type is printed, and nothing else of it."""
     codes: list[int | None] = []
 
     def script(connection: ScriptedConnection) -> None:
@@ -84,8 +84,8 @@ def test_every_hop_is_timed_on_one_connection_that_is_closed_in_order() -> None:
     assert re.fullmatch(r"there and back in [\d.]+ [µm]?s", hops[4].message)
 
 
-def test_a_feed_under_tls_tells_of_its_certificate() -> None:
-    """Whose it is, who signed it, how many days are left."""
+def test_for_a_feed_under_tls_the_certificate_is_described() -> None:
+    """Its owner, its issuer, and how many days are left."""
     serving, trusting = tls_contexts()
     with WebSocketServer(send_messages([TRADE]), ssl=serving) as server:
         hops = _hops(f"wss://localhost:{server.port}/x", ssl=trusting)
@@ -95,7 +95,7 @@ def test_a_feed_under_tls_tells_of_its_certificate() -> None:
     )
 
 
-def test_a_certificate_that_ends_soon_is_told_before_it_does() -> None:
+def test_a_certificate_that_expires_soon_is_reported_before_it_does() -> None:
     """It is no failure yet."""
     ca, serving, trusting = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     soon = datetime.datetime.now(tz=datetime.UTC) + datetime.timedelta(days=5, hours=1)
@@ -107,7 +107,7 @@ def test_a_certificate_that_ends_soon_is_told_before_it_does() -> None:
     assert ", 5 days left" in hop.message
 
 
-def test_a_certificate_that_nobody_trusts_is_a_failure_with_what_to_do() -> None:
+def test_an_untrusted_certificate_is_a_failure_with_what_to_do() -> None:
     with WebSocketServer(ssl=tls_contexts()[0]) as server:
         hop = _hops(f"wss://localhost:{server.port}/")[-1]
     assert (hop.name, hop.result) == ("TLS", FAILED)
@@ -116,7 +116,7 @@ def test_a_certificate_that_nobody_trusts_is_a_failure_with_what_to_do() -> None
 
 
 def test_each_hop_may_fail_and_is_the_last_then(nobody: str) -> None:
-    """With a sentence of what to do."""
+    """With a sentence that says what to do."""
 
     def refuse(connection: Any, request: Any) -> Response:
         response: Response = connection.respond(403, "not you\n")
@@ -139,15 +139,15 @@ def test_each_hop_may_fail_and_is_the_last_then(nobody: str) -> None:
 
 
 def _going_away() -> str:
-    """The URL of a server that says goodbye to whoever comes; it lives as long as this process."""
+    """The URL of a server that closes every connection; it lives as long as this process."""
     server = WebSocketServer(closes(1008, "log in first"))
     server.start()
     return server.url
 
 
 @pytest.mark.usefixtures("short")
-def test_a_feed_that_says_nothing_is_no_failure_but_a_question() -> None:
-    """With what to try next, which depends on whether it was asked for something."""
+def test_a_silent_feed_is_no_failure_but_a_question() -> None:
+    """With what to try next, which depends on whether a channel was requested."""
     with WebSocketServer(silent) as server:
         hops = _hops(server.url)
         asked = _hops(server.url, protocol=ws.JsonProtocol(), subscriptions=("btc",))
@@ -157,8 +157,8 @@ def test_a_feed_that_says_nothing_is_no_failure_but_a_question() -> None:
     assert "whether the channel is right" in asked[3].advice
 
 
-def test_the_clocks_differ_by_what_messages_say() -> None:
-    """Where the protocol knows when a message was sent; within a second it is well."""
+def test_the_difference_of_the_clocks_is_read_from_messages() -> None:
+    """If the protocol knows when a message was sent; within a second it passes."""
 
     def script(apart: float) -> Any:
         def send(connection: ScriptedConnection) -> None:
@@ -179,7 +179,7 @@ def test_the_clocks_differ_by_what_messages_say() -> None:
         assert hop.seconds == pytest.approx(apart, abs=2)
 
 
-def test_json_rpc_is_asked_as_it_wants_to_be() -> None:
+def test_json_rpc_gets_a_request_with_an_id() -> None:
     """A subscription is a request with an id; its reply is the first message."""
 
     def script(connection: ScriptedConnection) -> None:
@@ -192,8 +192,8 @@ def test_json_rpc_is_asked_as_it_wants_to_be() -> None:
     assert "of type response" in hops[3].message
 
 
-def test_what_the_protocol_cannot_read_is_told_without_its_text() -> None:
-    """Nor does a hostile type move the cursor."""
+def test_what_the_protocol_cannot_read_is_reported_without_its_text() -> None:
+    """A hostile type does not move the cursor either."""
     hostile = json.dumps({"type": "\x1b[2J" + "x" * 5000})
     with (
         WebSocketServer(send_messages(["secret: hunter2"])) as rubbish,
@@ -207,8 +207,8 @@ def test_what_the_protocol_cannot_read_is_told_without_its_text() -> None:
     assert len(typed.message) < 150
 
 
-def test_a_proxy_stands_in_the_place_of_name_and_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the variables say; one that does not answer is named."""
+def test_a_proxy_replaces_the_hops_of_name_and_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the variables; one that does not answer is named."""
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with WebSocketServer(send_messages([TRADE])) as server, ConnectProxy() as proxy:
@@ -223,7 +223,7 @@ def test_a_proxy_stands_in_the_place_of_name_and_tcp(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def listening() -> Iterator[int]:
-    """A port where somebody listens and never says a word."""
+    """A port whose listener never answers."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
@@ -245,7 +245,7 @@ def _doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prints_a_line_for_each_hop_and_a_verdict(nobody: str) -> None:
-    """Status 0 if nothing failed, else 1; the Agent is not asked."""
+    """Status 0 if nothing failed, otherwise 1; the Agent is not tried."""
     with WebSocketServer(send_messages([TRADE])) as server:
         well, document = _doctor(server.url), _doctor(f"{server.url}/?token=hunter2", "--json")
     assert well.returncode == 0

@@ -43,7 +43,7 @@ def _say(link: ClientConnection, message: Any) -> Any:
 
 
 def _call(link: ClientConnection, method: str, **params: Any) -> Any:
-    """The result, or the (code, message) of the error; heartbeats that come before the reply are passed over."""
+    """The result, or the (code, message) of the error; heartbeats that come before the reply are skipped."""
     reply = _say(link, {"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
     while reply == BEAT:
         reply = _hear(link)
@@ -79,14 +79,14 @@ def test_a_subscription_is_confirmed_with_the_list_of_its_channels_and_then_serv
         assert _hear(link) == data
 
 
-def test_data_reaches_the_subscribers_and_nobody_else(exchange: JsonRpcExchange) -> None:
-    """A publish tells how many connections it reached; one without the channel hears nothing of it."""
+def test_data_reaches_the_subscribers_only(exchange: JsonRpcExchange) -> None:
+    """A publish returns how many connections it reached; one without the channel gets nothing of it."""
     with _dial(exchange) as one, _dial(exchange) as other:
         _call(one, "public/subscribe", channels=["a"])
         _call(other, "public/subscribe", channels=["b"])
         assert exchange.publish("a", 1) == 1
         assert _hear(one)["params"] == {"channel": "a", "data": 1}
-        assert _call(other, "public/test") == {"version": "scripted"}  # the next it hears
+        assert _call(other, "public/test") == {"version": "scripted"}  # the next that it gets
 
 
 def test_what_is_published_after_a_confirmation_arrives_every_time(exchange: JsonRpcExchange) -> None:
@@ -98,7 +98,7 @@ def test_what_is_published_after_a_confirmation_arrives_every_time(exchange: Jso
             assert _hear(link)["params"]["data"] == number
 
 
-def test_an_unsubscribed_channel_is_served_no_more(exchange: JsonRpcExchange) -> None:
+def test_an_unsubscribed_channel_is_no_longer_served(exchange: JsonRpcExchange) -> None:
     """public/unsubscribe answers with the channels that it ended."""
     with _dial(exchange) as link:
         _call(link, "public/subscribe", channels=["a"])
@@ -132,7 +132,7 @@ def test_a_login_gives_a_token_and_its_validity_or_error_13004() -> None:
             assert _call(link, "public/auth", client_id=name, client_secret=secret) == INVALID_CREDENTIALS
 
 
-def test_where_a_login_is_required_it_has_to_hold_still() -> None:
+def test_if_a_login_is_required_it_must_still_be_valid() -> None:
     """Without a login, and after one that has expired, a subscription is refused with error 13009."""
     with JsonRpcExchange(login_required=True, expires_in=0) as exchange, _dial(exchange) as link:
         assert _call(link, "public/subscribe", channels=["a"]) == UNAUTHORIZED
@@ -143,8 +143,8 @@ def test_where_a_login_is_required_it_has_to_hold_still() -> None:
         assert _call(link, "public/subscribe", channels=["a"]) == ["a"]
 
 
-def test_heartbeats_come_once_they_are_asked_for_and_must_be_answered(exchange: JsonRpcExchange) -> None:
-    """A test_request that is answered by public/test is followed by another, one that is not by the end."""
+def test_heartbeats_come_once_they_are_requested_and_must_be_answered(exchange: JsonRpcExchange) -> None:
+    """A test_request that is answered by public/test is followed by another; an unanswered one by the end."""
     with _dial(exchange) as link:
         assert _call(link, "public/set_heartbeat", interval=IN_TIME) == "ok"
         for _ in range(3):
@@ -157,8 +157,8 @@ def test_heartbeats_come_once_they_are_asked_for_and_must_be_answered(exchange: 
         assert ended.value.rcvd.reason == "a heartbeat was not answered"
 
 
-def test_heartbeats_end_when_they_are_asked_for_no_more(exchange: JsonRpcExchange) -> None:
-    """After public/disable_heartbeat a client may be as silent as it likes."""
+def test_heartbeats_end_when_they_are_disabled(exchange: JsonRpcExchange) -> None:
+    """After public/disable_heartbeat a client may stay silent."""
     with _dial(exchange) as link:
         _call(link, "public/set_heartbeat", interval=IN_TIME)
         assert _call(link, "public/disable_heartbeat") == "ok"
@@ -181,13 +181,13 @@ def test_heartbeats_end_when_they_are_asked_for_no_more(exchange: JsonRpcExchang
     ],
 )
 def test_what_cannot_be_answered_is_an_error(exchange: JsonRpcExchange, message: str, error: tuple[int, str]) -> None:
-    """A malformed call is told so, and without an id the answer has none either."""
+    """A malformed call gets an error, and without an id the answer has none either."""
     with _dial(exchange) as link:
         assert _say(link, message) == {"jsonrpc": "2.0", "error": {"code": error[0], "message": error[1]}}
 
 
 def test_a_cut_ends_the_connection_and_its_subscriptions(exchange: JsonRpcExchange) -> None:
-    """drop_all is an end without a close frame; what was said before is still known."""
+    """drop_all is an end without a close frame; earlier subscriptions are still recorded."""
     with _dial(exchange) as link:
         _call(link, "public/subscribe", channels=["a"])
         assert exchange.subscribers("a") == 1
@@ -228,13 +228,13 @@ def test_a_feed_can_require_a_login() -> None:
 
 
 def test_a_ping_text_is_answered_by_a_pong_text(feed: OpFeed) -> None:
-    """The client may ask for a sign of life."""
+    """The client may request a sign of life."""
     with _dial(feed) as link:
         assert _say(link, "ping") == "pong"
 
 
-def test_a_feed_that_pings_leaves_a_client_that_is_silent() -> None:
-    """With beat_every the feed asks; a pong text keeps the connection, silence ends it."""
+def test_a_feed_that_pings_disconnects_a_silent_client() -> None:
+    """With beat_every the feed pings; a pong text keeps the connection, silence ends it."""
     with OpFeed(beat_every=IN_TIME) as feed, _dial(feed) as link:
         for _ in range(3):
             assert _hear(link) == "ping"
@@ -246,8 +246,8 @@ def test_a_feed_that_pings_leaves_a_client_that_is_silent() -> None:
 
 
 @pytest.mark.parametrize("message", ["no json", "[]", '{"op": "fly", "args": ["a"]}', '{"op": "subscribe"}'])
-def test_an_op_that_is_none_is_an_error_event(feed: OpFeed, message: str) -> None:
-    """A malformed op is told so."""
+def test_a_malformed_op_is_an_error_event(feed: OpFeed, message: str) -> None:
+    """With the reason."""
     with _dial(feed) as link:
         assert _say(link, message) == {"event": "error", "code": "60012", "msg": "Invalid request"}
 
@@ -259,7 +259,7 @@ def _ask(link: ClientConnection, method: str, *streams: str) -> Any:
     return _say(link, {"method": method, "params": list(streams), "id": 3})
 
 
-def test_streams_of_the_url_and_those_that_are_asked_for_are_served_alike() -> None:
+def test_streams_of_the_url_and_requested_ones_are_served_alike() -> None:
     """Wrapped with their stream, and with the time unless the data has one; a stream that was ended is not served."""
     with CombinedStreams() as exchange, _dial(exchange, "/stream?streams=a@trade/b@trade") as link:
         assert _ask(link, "SUBSCRIBE", "c@kline_1m") == {"result": None, "id": 3}
@@ -274,19 +274,19 @@ def test_streams_of_the_url_and_those_that_are_asked_for_are_served_alike() -> N
 
 
 @pytest.mark.parametrize("call", [{"method": "DANCE", "id": 3}, {"method": "SUBSCRIBE", "params": "a", "id": 3}])
-def test_a_request_that_cannot_be_meant_is_an_error_with_its_id(call: Any) -> None:
+def test_an_unusable_request_is_an_error_with_its_id(call: Any) -> None:
     with CombinedStreams() as exchange, _dial(exchange) as link:
         assert _say(link, call) == {"error": {"code": 2, "msg": "Invalid request"}, "id": 3}
 
 
-def test_of_a_batch_with_a_stream_that_is_refused_none_is_subscribed() -> None:
+def test_if_one_stream_of_a_batch_is_refused_none_is_subscribed() -> None:
     """The whole request is an error."""
     with CombinedStreams(refused=["b"]) as exchange, _dial(exchange, "/stream?streams=b") as link:
         assert _ask(link, "SUBSCRIBE", "a", "b")["error"]["code"] == 2
         assert [exchange.subscribers(stream) for stream in ("a", "b")] == [0, 0]
 
 
-def test_more_requests_than_the_exchange_takes_in_a_second_end_the_connection() -> None:
+def test_more_requests_than_allowed_in_a_second_end_the_connection() -> None:
     """With close code 1008."""
     with CombinedStreams(per_second=2) as exchange, _dial(exchange) as link:
         _ask(link, "SUBSCRIBE", "a")
@@ -297,8 +297,8 @@ def test_more_requests_than_the_exchange_takes_in_a_second_end_the_connection() 
         assert ended.value.rcvd.code == 1008
 
 
-def test_once_a_day_every_connection_is_told_and_ended() -> None:
-    """serverShutdown, then the close; who dials again is served."""
+def test_once_a_day_every_connection_is_notified_and_ended() -> None:
+    """serverShutdown, then the close; a client that dials again is served."""
     with CombinedStreams() as exchange, _dial(exchange) as link:
         exchange.end_day()
         assert _hear(link)["e"] == "serverShutdown"
@@ -317,7 +317,7 @@ def _tell(link: ClientConnection, frame: bytes) -> Any:
 
 
 def test_a_gateway_wants_its_login_and_numbers_what_it_publishes() -> None:
-    """Of an instrument from 1 on, what nobody hears too: the number tells what was missed."""
+    """Per instrument from 1 on, also without a subscriber: the number shows what was missed."""
     with BinaryGateway(credentials={"me": "right"}, login_required=True) as gateway, _dial(gateway) as link:
         assert _tell(link, b"SBTC     ") == b"-BTC     "
         assert _tell(link, b"Lme      " + b"wrong".ljust(16)) == b"J"
@@ -335,7 +335,7 @@ def test_a_gateway_wants_its_login_and_numbers_what_it_publishes() -> None:
 
 
 def test_a_gateways_heartbeats_must_be_answered() -> None:
-    """By the same byte; who is silent is left."""
+    """By the same byte; a silent client is disconnected."""
     with BinaryGateway(beat_every=IN_TIME) as gateway, _dial(gateway) as link:
         assert link.recv(timeout=5) == b"H"
         assert _tell(link, b"H") == b"H"
@@ -343,13 +343,13 @@ def test_a_gateways_heartbeats_must_be_answered() -> None:
             link.recv(timeout=5)
 
 
-def test_an_instrument_that_is_refused_is_told() -> None:
+def test_a_refused_instrument_is_an_error() -> None:
     with BinaryGateway(refused=["BTC"]) as gateway, _dial(gateway) as link:
         assert _tell(link, b"SBTC     ") == b"-BTC     "
 
 
 @pytest.mark.parametrize("frame", [b"", b"X", b"Sshort", b"LL", "H"])
-def test_a_frame_that_is_none_of_the_gateways_ends_the_connection(frame: Any) -> None:
+def test_an_unknown_frame_ends_the_connection(frame: Any) -> None:
     """With close code 1003."""
     with BinaryGateway() as gateway, _dial(gateway) as link, pytest.raises(ConnectionClosedError) as ended:
         _tell(link, frame)

@@ -1,4 +1,4 @@
-"""A client that falls behind its feed says so: what waits, how far behind that is, and how old each message is."""
+"""A client that falls behind its feed emits it: what waits, how far behind that is, and how old each message is."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ BATCH = ws.events.MESSAGE_BATCH_PROCESSED
 
 
 class _Dated(ws.JsonProtocol):
-    """A feed that says when it sent a message."""
+    """A feed whose messages carry their time."""
 
     def sent_at(self, message: Any) -> float | None:
         sent = message.get("t")
@@ -24,8 +24,8 @@ class _Dated(ws.JsonProtocol):
 
 
 @pytest.mark.parametrize("profile", [ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT], ids=lambda one: str(one.name))
-def test_sums_leave_each_second_while_a_handler_runs(profile: ws.Profile) -> None:
-    """With what waits behind it; together they count every message once."""
+def test_sums_are_emitted_each_second_while_a_handler_runs(profile: ws.Profile) -> None:
+    """With what waits meanwhile; together they count every message once."""
     release, handled = threading.Event(), list[Any]()
 
     def handle(message: Any) -> None:
@@ -55,7 +55,7 @@ def test_sums_leave_each_second_while_a_handler_runs(profile: ws.Profile) -> Non
 
 
 def test_an_owner_that_waits_for_input_is_idle_and_not_behind() -> None:
-    """A message now and then: nearly all of the second is waited."""
+    """A message now and then: the owner waits for nearly all of the second."""
     bus = ws.Bus()
     with WebSocketServer(send_messages(["1"])) as server, capture_events(BATCH, bus=bus) as log:
         client = ws.Client(server.url, on_message=lambda message: None, bus=bus).start()
@@ -68,7 +68,7 @@ def test_an_owner_that_waits_for_input_is_idle_and_not_behind() -> None:
 
 @pytest.mark.parametrize("profile", [ws.FINANCIAL, ws.STANDARD], ids=lambda one: str(one.name))
 def test_the_age_of_each_message_is_a_distribution(profile: ws.Profile) -> None:
-    """In every profile; of messages that say no time, none, and they are handed out like the others."""
+    """In every profile; messages without a time have none, and are delivered like the others."""
     sent = time.time() - 2.0
     messages = [f'{{"type": "trade", "t": {sent}}}'] * 3 + ['{"type": "trade"}', '{"type": "trade", "t": "soon"}']
     bus, handled = ws.Bus(), list[Any]()

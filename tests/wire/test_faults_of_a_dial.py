@@ -1,4 +1,4 @@
-"""What a link fails of, each by a server, a proxy or a port that does it: the exact sentence, and its cause."""
+"""Why a dial fails, each case by a server, a proxy or a port that causes it: the exact sentence, and its cause."""
 
 import datetime
 import socket
@@ -52,7 +52,7 @@ def _told(url: str, **options: Any) -> tuple[str, str]:
 
 
 def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host, and the resolver's own words."""
+    """The host, and the resolver's own message."""
 
     def look_up(*_given: Any, **_named: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -65,7 +65,7 @@ def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_port_where_nobody_listens() -> None:
+def test_a_port_without_a_listener() -> None:
     """Host and port."""
     port = LoopbackPort().port
     assert _told(f"ws://127.0.0.1:{port}/") == (
@@ -74,8 +74,8 @@ def test_a_port_where_nobody_listens() -> None:
     )
 
 
-def test_a_network_without_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the system says of it."""
+def test_a_network_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's message."""
     monkeypatch.setattr(socket.socket, "connect_ex", lambda *_given: 113)
     assert _told("ws://127.0.0.1:9/") == (
         "127.0.0.1 port 9 cannot be reached: No route to host; check host and port, and the network between",
@@ -84,7 +84,7 @@ def test_a_network_without_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_black_hole() -> None:
-    """The option whose time was up."""
+    """The option whose time passed."""
     with black_hole() as (host, port):
         assert _told(f"ws://{host}:{port}/", connect_timeout=0.3) == (
             "there is no connection after connect_timeout=0.3 s; check host and port, and what stands between",
@@ -93,7 +93,7 @@ def test_a_black_hole() -> None:
 
 
 def test_a_server_that_never_answers() -> None:
-    """Up to where it came in this time."""
+    """How far it came in this time."""
     with TcpServer(never_answers) as server:
         assert _told(server.url, connect_timeout=0.3) == (
             "the server's answer is not here after connect_timeout=0.3 s; check host and port, and what stands between",
@@ -104,8 +104,8 @@ def test_a_server_that_never_answers() -> None:
 # TLS
 
 
-def test_a_certificate_nobody_signed() -> None:
-    """And how to trust who did."""
+def test_a_certificate_of_an_unknown_authority() -> None:
+    """And how to trust its issuer."""
     with TcpServer(never_answers, ssl=tls_contexts()[0]) as server:
         text, cause = _told(server.url)
     assert text.startswith(f"{_TLS}: certificate verify failed: ")
@@ -140,7 +140,7 @@ def test_a_certificate_that_has_expired() -> None:
 
 
 def test_a_port_that_speaks_no_tls() -> None:
-    """wss:// to where ws:// belongs."""
+    """wss:// for a ws:// port."""
 
     def script(connection: Connection) -> None:
         connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -154,7 +154,7 @@ def test_a_port_that_speaks_no_tls() -> None:
 
 
 def test_a_port_that_speaks_tls() -> None:
-    """ws:// to where wss:// belongs: OpenSSL says so in an alert."""
+    """ws:// for a wss:// port: OpenSSL sends an alert."""
 
     def script(connection: Connection) -> None:
         connection.read_request()
@@ -168,7 +168,7 @@ def test_a_port_that_speaks_tls() -> None:
         )
 
 
-def test_a_server_that_leaves_in_the_midst_of_tls() -> None:
+def test_a_server_that_disconnects_during_tls() -> None:
     """A load balancer without a server behind it."""
     with TcpServer(lambda connection: connection.socket.recv(65536)) as server:
         assert _told(f"wss://localhost:{server.port}/") == (
@@ -191,7 +191,7 @@ def _asking_for_a_certificate(version: ssl.TLSVersion, known: trustme.CA) -> Ite
         try:
             sock.do_handshake()
         except ssl.SSLError:
-            sock.shutdown(socket.SHUT_WR)  # the alert is out: a reset would overtake it
+            sock.shutdown(socket.SHUT_WR)  # the alert is sent: a reset would overtake it
             connection.stopping.wait(5.0)
 
     with TcpServer(script) as server:
@@ -212,14 +212,14 @@ def _asking_for_a_certificate(version: ssl.TLSVersion, known: trustme.CA) -> Ite
     ],
 )
 def test_a_client_certificate_that_is_missing(version: ssl.TLSVersion, text: str) -> None:
-    """TLS 1.3 says so only after the handshake; TLS 1.2 has no word of its own for it."""
+    """TLS 1.3 reports it only after the handshake; TLS 1.2 has no alert of its own for it."""
     with _asking_for_a_certificate(version, trustme.CA()) as (url, trusting):
         assert _told(url, ssl=trusting) == (text, "tls")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_client_certificate_that_is_refused(version: ssl.TLSVersion) -> None:
-    """By one who does not know who signed it."""
+    """By a server that does not know its issuer."""
     with _asking_for_a_certificate(version, trustme.CA()) as (url, trusting):
         trustme.CA().issue_cert("client.example").configure_cert(trusting)
         assert _told(url, ssl=trusting) == (
@@ -286,7 +286,7 @@ def _accepts(**headers: str) -> Callable[[Connection], None]:
     ids=["none", "cut", "no HTTP", "no upgrade", "accept key", "subprotocol", "extension"],
 )
 def test_an_answer_that_is_no_upgrade(script: Callable[[Connection], object], text: str) -> None:
-    """Cause `handshake`, and each its own sentence."""
+    """Cause `handshake`, each with its own sentence."""
     with TcpServer(script) as server:
         assert _told(server.url) == (text, "handshake")
 
@@ -335,7 +335,7 @@ _FAILED: Final = "the server failed; look into its log, or try again later"
     ],
 )
 def test_a_refusal(script: Callable[[Connection], object], status: int, text: str | None) -> None:
-    """The status, whatever becomes of head and body behind it, and what to do about this one."""
+    """The status, even if head and body are cut, and what to do about this one."""
     with TcpServer(script) as server:
         told, cause = _told(server.url)
     assert cause == f"http_{status}"
@@ -344,7 +344,7 @@ def test_a_refusal(script: Callable[[Connection], object], status: int, text: st
 
 
 def test_credentials_in_headers_that_are_refused() -> None:
-    """HeaderAuth is to be corrected: the cause is `auth`, and the text has the answer's."""
+    """Correct HeaderAuth: the cause is `auth`, and the text quotes the answer."""
     with TcpServer(refuses(401)) as server:
         error = _fault(server.url, auth=HeaderAuth({"X-Key": "a"}))
     assert isinstance(error, AuthRejected)
@@ -354,8 +354,8 @@ def test_credentials_in_headers_that_are_refused() -> None:
     assert error.cause == "auth"
 
 
-def test_a_refusal_is_told_at_once_though_its_body_does_not_come() -> None:
-    """A body of a gigabyte, of which nothing is sent: nobody waits for it."""
+def test_a_refusal_is_an_error_at_once_though_its_body_does_not_come() -> None:
+    """A body of a gigabyte, of which nothing is sent: the dial does not wait for it."""
 
     def script(connection: Connection) -> None:
         connection.read_request()
@@ -370,7 +370,7 @@ def test_a_refusal_is_told_at_once_though_its_body_does_not_come() -> None:
 
 
 def test_a_server_that_answers_before_it_has_read_all() -> None:
-    """It refuses a request that is too long, and leaves: the answer counts, not the broken pipe."""
+    """It refuses a request that is too long, and disconnects: the answer counts, not the broken pipe."""
 
     def script(connection: Connection) -> None:
         connection.send(b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n")
@@ -384,8 +384,8 @@ def test_a_server_that_answers_before_it_has_read_all() -> None:
 # The proxy
 
 
-def test_a_proxy_that_is_not_there() -> None:
-    """It is the proxy that is to be corrected, not the URL."""
+def test_a_proxy_that_does_not_run() -> None:
+    """The proxy must be corrected, not the URL."""
     port = LoopbackPort().port
     assert _told("ws://feed.example/", proxy=f"http://me:hunter2@127.0.0.1:{port}") == (
         f"the proxy 127.0.0.1 port {port} (from proxy=) is not reached: nothing listens at 127.0.0.1 port {port}; "
@@ -395,7 +395,7 @@ def test_a_proxy_that_is_not_there() -> None:
 
 
 def test_a_proxy_that_wants_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the variable that it came from."""
+    """With the variable that it came from."""
     with ConnectProxy(credentials=("me", "hunter2")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
@@ -406,7 +406,7 @@ def test_a_proxy_that_wants_credentials(monkeypatch: pytest.MonkeyPatch) -> None
         )
 
 
-def test_a_proxy_that_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_with_an_unusable_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable is named, its secret is not."""
     monkeypatch.setenv("https_proxy", "socks4://me:hunter2@proxy.example:1080")
     monkeypatch.delenv("no_proxy", raising=False)

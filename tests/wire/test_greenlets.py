@@ -1,4 +1,4 @@
-"""gevent and eventlet, each in a process of its own: patched first a client works, patched late it says so."""
+"""gevent and eventlet, each in a separate process: patched first a client works, patched late it raises an error."""
 
 import importlib.util
 import subprocess
@@ -112,15 +112,15 @@ def _works(mode: str, first: str, url: str, proxy: str = "") -> None:
 
 @pytest.mark.parametrize("mode", PATCH)
 def test_patched_first_a_client_works_and_others_run_meanwhile(mode: str, tls: Contexts) -> None:
-    """Sends, receives by a handler and by a call, is answered within a handler, and closes; a handler that waits holds
-    nobody else up, and all is counted."""
+    """Sends, receives by a handler and by a call, is answered within a handler, and closes; a handler that waits delays
+    no other, and all is counted."""
     with WebSocketServer(ssl=tls[0]) as echo:
         _works(mode, f"{PATCH[mode]}\n{CONTEXT}", echo.url)
 
 
 @pytest.mark.parametrize("mode", PATCH)
 def test_a_client_goes_through_a_proxy_under_tls(mode: str) -> None:
-    """TLS within TLS, which a thread of its own carries."""
+    """TLS within TLS, which a separate thread carries."""
     serving, _ = tls_contexts()
     with WebSocketServer(ssl=serving) as echo, ConnectProxy(ssl=serving) as proxy:
         _works(mode, f"{PATCH[mode]}\n{CONTEXT}", echo.url, proxy.url)
@@ -136,15 +136,15 @@ def test_what_was_made_before_the_patch_works_with_it(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", PATCH)
 def test_a_stuck_handlers_stack_is_that_of_its_greenlet(mode: str) -> None:
-    """Without its processor time: there is no clock of a greenlet, and its id is no thread's."""
+    """Without its processor time: a greenlet has no clock, and its id is not that of a thread."""
     with WebSocketServer() as echo:
         printed = _run(mode, f"{PATCH[mode]}\n{STUCK}", echo.url)
     assert printed == "['duration'] True\n"
 
 
 @pytest.mark.parametrize("mode", PATCH)
-def test_patched_late_whatever_is_made_or_started_says_what_to_do(mode: str) -> None:
-    """Also what was made before: its threads would wait for each other for ever."""
+def test_patched_late_every_constructor_and_start_says_what_to_do(mode: str) -> None:
+    """Also for what was made before: its threads would wait for each other for ever."""
     sentence = (
         "threading was patched after wsnova_statsd was imported; call gevent.monkey.patch_all() or "
         "eventlet.monkey_patch() before anything else is imported\n"

@@ -1,4 +1,4 @@
-"""client.health(): what it tells of a client in each state, against a real server."""
+"""client.health(): what it returns for a client in each state, against a real server."""
 
 import json
 import os
@@ -23,14 +23,14 @@ def _since(told: float | None, began: float) -> bool:
 
 
 def test_a_client_that_was_not_started_is_degraded_and_has_counted_nothing(bus: ws.Bus) -> None:
-    """With all its keys, as every other."""
+    """With all its keys, as in every other state."""
     client = ws.Client("ws://127.0.0.1:1", client_id="a", bus=bus)
     assert client.health() == {"client_id": "a", "status": "degraded", "state": "idle", **NOTHING, **NONE_YET}
     assert list(client.health()) == list(Health.__annotations__)
 
 
-def test_a_connected_client_tells_since_when_and_counts_what_it_sends_and_receives(bus: ws.Bus) -> None:
-    """Exactly, at once, and though nothing listens on the bus; ready for JSON."""
+def test_health_of_a_connected_client_has_its_time_and_counts_what_it_sends_and_receives(bus: ws.Bus) -> None:
+    """Exactly, at once, and without a handler on the bus; ready for JSON."""
     began = time.time()
     with WebSocketServer(echo) as server, ws.Client(server.url, client_id="a", bus=bus) as client:
         assert client.health()["last_message_at"] is None
@@ -49,8 +49,8 @@ def test_a_connected_client_tells_since_when_and_counts_what_it_sends_and_receiv
     assert (closed["received"], closed["sent"], closed["disconnected_since"]) == (3, 3, None)
 
 
-def test_messages_that_are_handed_out_in_bulk_are_counted_one_by_one(bus: ws.Bus) -> None:
-    """Also in the midst of the loop whose body asks."""
+def test_messages_that_are_delivered_in_bulk_are_counted_one_by_one(bus: ws.Bus) -> None:
+    """Also within the body of a loop."""
     messages = [json.dumps({"type": "tick", "n": number}) for number in range(2000)]
     with WebSocketServer(send_messages(messages)) as server, ws.Client(server.url, bus=bus) as client:
         for number, _ in enumerate(client, 1):
@@ -62,7 +62,7 @@ def test_messages_that_are_handed_out_in_bulk_are_counted_one_by_one(bus: ws.Bus
                 break
 
 
-def test_a_lost_link_is_told_with_its_time_and_the_next_one_goes_on_counting(bus: ws.Bus) -> None:
+def test_a_lost_link_is_in_health_with_its_time_and_the_next_one_goes_on_counting(bus: ws.Bus) -> None:
     """`received` and `sent` are since the start, `connected_since` is that of the link."""
     with WebSocketServer(echo) as server:
         got: list[object] = []
@@ -91,7 +91,7 @@ def test_a_lost_link_is_told_with_its_time_and_the_next_one_goes_on_counting(bus
 
 
 def test_a_client_that_falls_behind_is_degraded_until_it_has_caught_up(bus: ws.Bus) -> None:
-    """In a handler that takes long, by how long the first message has waited."""
+    """In a slow handler, by how long the first message has waited."""
     let_go = threading.Event()
     with (
         WebSocketServer(send_messages(["{}"] * 5)) as server,
@@ -106,8 +106,8 @@ def test_a_client_that_falls_behind_is_degraded_until_it_has_caught_up(bus: ws.B
         assert client.health()["behind"] == 0.0
 
 
-def test_a_fast_handler_without_a_listener_is_never_behind(bus: ws.Bus) -> None:
-    """Runs of which nothing is timed count as handled, too: a second of a flood, then another."""
+def test_a_fast_callback_without_a_handler_is_never_behind(bus: ws.Bus) -> None:
+    """Untimed runs count as handled, too: a second of a flood, then another."""
     stop = time.monotonic() + 2.5
 
     def flood(connection: object) -> None:
@@ -121,7 +121,7 @@ def test_a_fast_handler_without_a_listener_is_never_behind(bus: ws.Bus) -> None:
             time.sleep(0.02)
 
 
-def test_why_a_client_ended_by_itself_is_told_without_secrets_and_a_close_is_no_error(bus: ws.Bus) -> None:
+def test_why_a_client_ended_by_itself_is_in_health_without_secrets_and_a_close_is_no_error(bus: ws.Bus) -> None:
     """A try that was refused for good, a link without reconnect, a handler that exits; then close()."""
 
     def leave(message: object) -> None:
@@ -145,8 +145,8 @@ def test_why_a_client_ended_by_itself_is_told_without_secrets_and_a_close_is_no_
     assert closed.health()["error"] is None
 
 
-def test_a_forked_child_tells_that_it_is_one(bus: ws.Bus) -> None:
-    """And none of its parent's figures."""
+def test_health_in_a_forked_child_says_so(bus: ws.Bus) -> None:
+    """And has none of its parent's figures."""
     with WebSocketServer(silent) as server, ws.Client(server.url, client_id="a", bus=bus) as client:
         reading, writing = os.pipe()
         if not (child := os.fork()):

@@ -36,7 +36,7 @@ def _where(receiver: DogStatsDReceiver) -> dict[str, Any]:
 
 
 def _run(receiver: DogStatsDReceiver, messages: list[str], on_message: Any = None, **options: Any) -> None:
-    """Have a client handle these messages and a last one; all that was counted arrives, and nothing else does."""
+    """A client handles these messages and a last one; all that was counted arrives, and nothing else."""
     done = threading.Event()
 
     def handle(message: Any) -> None:
@@ -87,14 +87,14 @@ def test_what_a_server_calls_its_messages_is_a_tag_and_nothing_else(receiver: Do
 
 
 class _Hostile(ws.Protocol):
-    """Calls its messages what it likes."""
+    """Returns any type for its messages."""
 
     def message_type(self, message: Any) -> Any:
         return "last" if message == LAST else hostile.OBJECTS[int(message)][0]
 
 
-def test_what_a_protocol_makes_of_types_costs_no_message(receiver: DogStatsDReceiver) -> None:
-    """Whatever message_type returns, of whatever class."""
+def test_what_a_protocol_returns_as_a_type_costs_no_message(receiver: DogStatsDReceiver) -> None:
+    """Any value of message_type, of any class."""
     handled: list[str] = []
     numbers = list(map(str, range(len(hostile.OBJECTS))))
     _run(receiver, numbers, handled.append, protocol=_Hostile())
@@ -123,7 +123,7 @@ FAULTS: list[Exception] = [
 
 @pytest.mark.parametrize("profile", ["financial", "standard"])
 def test_an_errors_text_breaks_neither_its_event_nor_a_line(receiver: DogStatsDReceiver, profile: str) -> None:
-    """Each is told once, also where its text is a tag, which holds no secret; the client goes on."""
+    """Each is emitted once, also if its text is a tag, which holds no secret; the client goes on."""
     faults = iter(FAULTS)
 
     def handle(message: Any) -> None:
@@ -182,7 +182,8 @@ def test_hostile_variables_are_tags_and_nothing_else(
 
 
 def test_one_line_that_is_too_long_is_counted_and_the_others_arrive(receiver: DogStatsDReceiver) -> None:
-    """A line, not the packet and not the window; at the limit itself, what the Agent reads at once, it still goes."""
+    """Only the line is lost, not the packet or the window; at the limit, what the Agent reads at once, it is still
+    sent."""
     limit = wire.LINE_BYTES
     tags = [f"t{n:03}:{'x' * 95}" for n in range(90)]
     with _shipping(receiver) as reporter:

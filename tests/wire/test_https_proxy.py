@@ -1,4 +1,4 @@
-"""Proxies that are spoken to under TLS: the way through, for ws:// and wss://, its faults, and its end."""
+"""Proxies under TLS: the tunnel, for ws:// and wss://, its faults, and its end."""
 
 import ssl
 import threading
@@ -21,7 +21,7 @@ def _relays() -> list[str]:
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_a_link_goes_through_a_proxy_under_tls(secure: bool) -> None:
-    """Both ways, also what is longer than any buffer between, and nothing of it is left behind."""
+    """Both ways, also messages longer than any buffer in between, and nothing is left at the end."""
     serving, trusting = tls_contexts()
     with (
         WebSocketServer(echo, ssl=serving if secure else None) as server,
@@ -52,7 +52,7 @@ def test_a_close_of_the_server_comes_through() -> None:
 
 
 @pytest.mark.parametrize("cut", ["server", "proxy"])
-def test_a_link_that_is_cut_is_made_anew(cut: str) -> None:
+def test_a_link_that_is_cut_is_re_established(cut: str) -> None:
     """Wherever it is cut, and the thread of the old one ends."""
     serving, trusting = tls_contexts()
     got: list[Any] = []
@@ -82,7 +82,7 @@ def _told(url: str, **options: Any) -> tuple[str, str]:
 
 
 def test_a_certificate_of_the_proxy_is_verified() -> None:
-    """By the context of ssl=, and the proxy is named for it."""
+    """By the context of ssl=, and the error names the proxy."""
     serving, trusting = tls_contexts()
     with ConnectProxy(ssl=serving) as proxy:
         text, cause = _told("ws://feed.example/", proxy=proxy.url, ssl=ssl.create_default_context())

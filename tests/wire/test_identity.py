@@ -1,4 +1,5 @@
-"""Who a client is: an id that is its own while it runs, the profile of its Monitor, a state for who comes later."""
+"""The identity of a client: an id that is its own while it runs, the profile of its Monitor, a state for later
+Monitors."""
 
 import gc
 import logging
@@ -44,7 +45,7 @@ def _reporter(agent: DogStatsDReceiver, bus: ws.Bus, **options: Any) -> ws.Stats
 def test_a_second_client_of_an_id_is_refused_while_the_first_runs(server: WebSocketServer, bus: ws.Bus) -> None:
     """It emits nothing, not even an end: the first one's state goes on. On another bus it is another client."""
     first = ws.Client(server.url, client_id="md-1", bus=bus).start(timeout=PATIENCE)
-    second = ws.Client(server.url, client_id="md-1", bus=bus)  # to make it is no fault
+    second = ws.Client(server.url, client_id="md-1", bus=bus)  # making it is no fault
     with capture_events(bus=bus) as log:
         with pytest.raises(ws.errors.ClientIdInUse, match=r"^client_id 'md-1' belongs to another client on this bus, "):
             second.start(timeout=PATIENCE)
@@ -59,15 +60,13 @@ def test_a_second_client_of_an_id_is_refused_while_the_first_runs(server: WebSoc
 
 
 def test_the_refusal_names_the_state_of_the_other(bus: ws.Bus) -> None:
-    """One that waits for its next try holds its id like a connected one."""
+    """A client that waits for its next try holds its id like a connected one."""
     ws.Client("ws://127.0.0.1:9/", client_id="md-1", on_message=print, bus=bus).start(wait=False)
     with pytest.raises(ws.errors.ClientIdInUse, match=r"which is (waiting|connecting); close that one, or give this"):
         ws.Client("ws://127.0.0.1:9/", client_id="md-1", bus=bus).start()
 
 
-def test_a_client_may_be_started_again_and_a_failed_start_gives_its_id_back(
-    server: WebSocketServer, bus: ws.Bus
-) -> None:
+def test_a_client_may_be_started_again_and_a_failed_start_releases_its_id(server: WebSocketServer, bus: ws.Bus) -> None:
     client = ws.Client(server.url, client_id="md-1", bus=bus)
     for _ in range(2):
         assert client.start(timeout=PATIENCE) is client.start()
@@ -77,7 +76,7 @@ def test_a_client_may_be_started_again_and_a_failed_start_gives_its_id_back(
     client.start(timeout=PATIENCE).close()
 
 
-def test_a_client_that_was_collected_holds_its_id_no_more(server: WebSocketServer, bus: ws.Bus) -> None:
+def test_a_client_that_was_collected_no_longer_holds_its_id(server: WebSocketServer, bus: ws.Bus) -> None:
     """Its last events come before the first ones of the client that takes the id."""
     with capture_events(STATE, ws.events.CLIENT_CLOSED, bus=bus) as log:
         for _ in range(3):
@@ -125,10 +124,11 @@ def test_a_child_may_use_an_id_of_its_parents(server: WebSocketServer, bus: ws.B
 # -- profiles ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_profile_a_client_takes_that_of_the_monitor_that_runs_on_its_bus(
+def test_without_a_profile_a_client_uses_that_of_the_monitor_that_runs_on_its_bus(
     server: WebSocketServer, agent: DogStatsDReceiver, bus: ws.Bus
 ) -> None:
-    """Seen to at each start and not in between; one that was given stays; without a Monitor it is the standard one."""
+    """Decided at each start and not in between; a profile that was passed stays; without a Monitor it is the standard
+    one."""
     client = ws.Client(server.url, client_id="md-1", bus=bus)
     own = ws.Client(server.url, client_id="md-2", profile="lightweight", bus=bus)
     assert client.start(timeout=PATIENCE).profile == ws.STANDARD
@@ -149,10 +149,10 @@ def test_without_a_profile_a_client_takes_that_of_the_monitor_that_runs_on_its_b
     assert client.profile == ws.STANDARD
 
 
-def test_a_later_monitor_says_once_which_clients_keep_another_profile(
+def test_a_later_monitor_logs_once_which_clients_keep_another_profile(
     server: WebSocketServer, agent: DogStatsDReceiver, bus: ws.Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Those that were given one chose it."""
+    """Not those that were passed a profile."""
     profiles: dict[str, ProfileName | None] = {"b": None, "a": None, "own": "lightweight", "same": "financial"}
     for name, profile in profiles.items():
         ws.Client(server.url, client_id=name, profile=profile, on_message=print, bus=bus).start(timeout=PATIENCE)
@@ -172,7 +172,7 @@ def test_a_later_monitor_says_once_which_clients_keep_another_profile(
 def test_a_monitor_that_starts_after_its_clients_has_their_state_in_its_first_flush(
     server: WebSocketServer, agent: DogStatsDReceiver, bus: ws.Bus
 ) -> None:
-    """`up`, KPIs and checks: of one that is connected, one that tries to be, and none that is closed."""
+    """`up`, KPIs and checks: of a connected client, of one that tries to connect, and of no closed one."""
     ws.Client(server.url, client_id="up", on_message=print, bus=bus).start(timeout=PATIENCE)
     ws.Client("ws://127.0.0.1:9/", client_id="down", on_message=print, bus=bus).start(wait=False)
     ws.Client(server.url, client_id="closed", bus=bus).start(timeout=PATIENCE).close()
@@ -198,8 +198,8 @@ def test_up_is_0_for_a_client_that_never_connected(agent: DogStatsDReceiver, bus
         assert agent.last(UP) == 0
 
 
-def test_a_profile_without_connection_events_has_no_state_to_tell(server: WebSocketServer, bus: ws.Bus) -> None:
-    """Else it would be said to be down for good."""
+def test_a_profile_without_connection_events_has_no_state(server: WebSocketServer, bus: ws.Bus) -> None:
+    """Otherwise it would be shown as down for good."""
     with capture_events(STATE, bus=bus) as log:
         ws.Client(server.url, client_id="md-1", profile=ws.STANDARD.replace(connection_events=False), bus=bus).start(
             PATIENCE
@@ -208,7 +208,7 @@ def test_a_profile_without_connection_events_has_no_state_to_tell(server: WebSoc
 
 
 def test_the_last_state_that_is_emitted_is_the_true_one(server: WebSocketServer, bus: ws.Bus) -> None:
-    """However often and whenever it is asked for, while a link is lost and made again."""
+    """For any number of requests at any time, while a link is lost and re-established."""
     profile = ws.STANDARD.replace(first_retry=0.0, retry_base=0.001, retry_cap=0.001)
     states: list[int] = []
     said = {ws.events.CONNECTION_COMPLETED: 1, ws.events.CONNECTION_DISCONNECTED: 0}
@@ -240,7 +240,7 @@ def _reporter_to_nobody(bus: ws.Bus) -> ws.StatsdReporter:
     return ws.StatsdReporter([], host="127.0.0.1", port=9, bus=bus)
 
 
-def test_a_state_asked_for_in_the_midst_of_the_end_is_followed_by_the_end(server: WebSocketServer, bus: ws.Bus) -> None:
+def test_a_state_requested_during_the_end_is_followed_by_the_end(server: WebSocketServer, bus: ws.Bus) -> None:
     """A gauge of a closed client would be sent for ever."""
     client = ws.Client(server.url, client_id="md-1", on_message=print, bus=bus).start(timeout=PATIENCE)
     bus.attach("closes", STATE, lambda *_: client.close())

@@ -1,4 +1,4 @@
-"""ws.init: the process's one Monitor; and the warning where two Monitors or reporters would send the same twice."""
+"""ws.init: the process's one Monitor; and the warning if two Monitors or reporters would send the same twice."""
 
 import gc
 import logging
@@ -49,7 +49,7 @@ def _count(bus: ws.Bus, client: str = "md-1") -> None:
 
 
 def _arguments(bus: ws.Bus) -> dict[str, Any]:
-    """Made anew at every call, as an application factory does."""
+    """Made again at every call, as an application factory does."""
     metrics = [*ws.statsd_metrics(), ws.counter("opened", ws.events.CONNECTION_COMPLETED, tags=["client_id"])]
     return {
         "profile": "financial",
@@ -60,10 +60,10 @@ def _arguments(bus: ws.Bus) -> dict[str, Any]:
     }
 
 
-def test_what_the_environment_had_made_gives_way_to_the_programs_own_init_once(
+def test_the_programs_own_init_replaces_the_monitor_of_the_environment_once(
     agent: DogStatsDReceiver, made: list[ws.Monitor]
 ) -> None:
-    """Equal arguments make it the program's own; others take its place, and what is counted arrives once."""
+    """Equal arguments make it the program's own; others replace it, and what is counted arrives once."""
     variables = {"WSNOVA_STATSD_PROFILE": "financial", "WSNOVA_STATSD_TAGS": "by:variable"}
     made.append(init_from_env(variables))
     assert (made[0].profile.name, init_from_env(variables)) == ("financial", made[0])
@@ -84,7 +84,7 @@ def test_what_the_environment_had_made_gives_way_to_the_programs_own_init_once(
 def test_called_again_with_equal_arguments_it_is_the_same_monitor_which_runs(
     agent: DogStatsDReceiver, bus: ws.Bus, made: list[ws.Monitor], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By value: rules, definitions, reporters made of the same; a profile by name or as it is; lists and tuples."""
+    """By value: rules, definitions, reporters made of the same; a profile by name or as an object; lists and tuples."""
     made.append(ws.init(**_arguments(bus)))
     again = _arguments(bus) | {"profile": ws.FINANCIAL, "alert_sinks": (print,), "kpis": True}
     assert ws.init(**again) is made[0]
@@ -120,16 +120,14 @@ def test_with_other_arguments_it_raises_and_names_the_one_that_differs(
 
 
 @pytest.mark.parametrize("option", [{"tags": ["team:fx"]}, {"metrics": []}, {"flush_interval": 10}, {"worker": "w"}])
-def test_a_reporter_that_was_made_of_something_else_differs(
-    bus: ws.Bus, made: list[ws.Monitor], option: dict[str, Any]
-) -> None:
+def test_a_reporter_with_other_arguments_differs(bus: ws.Bus, made: list[ws.Monitor], option: dict[str, Any]) -> None:
     made.append(ws.init(reporter=_reporter(bus=bus), bus=bus))
     with pytest.raises(ws.errors.ConfigurationError, match=r"^ws\.init was called with reporter="):
         ws.init(reporter=_reporter(bus=bus, **option), bus=bus)
 
 
 def test_reporters_among_the_sinks_are_compared_by_value(bus: ws.Bus, made: list[ws.Monitor]) -> None:
-    """As the one that is `reporter` is; one for another service differs."""
+    """Like the argument `reporter`; one for another service differs."""
     reporter = _reporter(bus=bus)
     made.append(ws.init(reporter=reporter, bus=bus, alert_sinks=[print, _reporter(tags=["service:desk"])]))
     assert ws.init(reporter=reporter, bus=bus, alert_sinks=[print, _reporter(tags=["service:desk"])]) is made[0]
@@ -137,7 +135,7 @@ def test_reporters_among_the_sinks_are_compared_by_value(bus: ws.Bus, made: list
         ws.init(reporter=reporter, bus=bus, alert_sinks=[print, _reporter(tags=["service:web"])])
 
 
-def test_true_and_one_are_two_things(bus: ws.Bus, made: list[ws.Monitor]) -> None:
+def test_true_and_one_differ(bus: ws.Bus, made: list[ws.Monitor]) -> None:
     """system=True is a sample every ten seconds."""
     made.append(ws.init(system=True, bus=bus))
     with pytest.raises(ws.errors.ConfigurationError, match="system=True before, and with system=1 now"):
@@ -152,10 +150,10 @@ def test_after_stop_it_makes_a_new_one_of_any_arguments(bus: ws.Bus, made: list[
     assert made[0].profile == ws.LIGHTWEIGHT
 
 
-def test_in_a_forked_child_it_makes_a_new_one_which_takes_the_place_of_the_parents(
+def test_in_a_forked_child_it_makes_a_new_one_which_replaces_the_parents(
     agent: DogStatsDReceiver, bus: ws.Bus, made: list[ws.Monitor]
 ) -> None:
-    """What happens in the child before and after it is counted once each; the parent's goes on."""
+    """What happens in the child before and after is counted once; the parent's goes on."""
     made.append(ws.init(bus=bus))
     pid = os.fork()
     if pid == 0:
@@ -175,7 +173,7 @@ def test_in_a_forked_child_it_makes_a_new_one_which_takes_the_place_of_the_paren
     assert agent.count(COMPLETED, ["client:child"]) == 2
 
 
-def test_an_argument_that_it_does_not_have_is_told(bus: ws.Bus) -> None:
+def test_an_unknown_argument_is_refused(bus: ws.Bus) -> None:
     with pytest.raises(ws.errors.ConfigurationError, match=r"^ws\.init has no 'kpi'; it has: profile, reporter, "):
         ws.init(kpi=True, bus=bus)  # type: ignore[call-overload]
 
@@ -188,7 +186,7 @@ def test_the_default_profile_is_that_of_the_variable(
     value: str | None,
     profile: ws.Profile,
 ) -> None:
-    """Of init and of Monitor; else the standard one. An argument wins."""
+    """Of init and of Monitor; otherwise the standard one. An argument wins."""
     if value is not None:
         monkeypatch.setenv("WSNOVA_STATSD_PROFILE", value)
     made.append(ws.init(bus=bus))
@@ -212,7 +210,7 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_two_reporters_that_send_the_same_are_told_of_by_name_and_place(
+def test_for_two_reporters_that_send_the_same_a_warning_names_both_and_their_places(
     bus: ws.Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     with _reporter(bus=bus) as first, _reporter(bus=bus) as second:
@@ -221,8 +219,8 @@ def test_two_reporters_that_send_the_same_are_told_of_by_name_and_place(
     assert f"started at {__file__}:" in told
 
 
-def test_two_monitors_are_told_of_once(bus: ws.Bus, caplog: pytest.LogCaptureFixture) -> None:
-    """By their reporters; by themselves where these do not count the same, or are one."""
+def test_for_two_monitors_there_is_one_warning(bus: ws.Bus, caplog: pytest.LogCaptureFixture) -> None:
+    """By their reporters; by the Monitors if the reporters do not count the same, or are one."""
     with ws.Monitor(bus=bus), ws.Monitor(bus=bus):
         (told,) = _warnings(caplog)
         assert "<wsnova_statsd.StatsdReporter to " in told
@@ -256,10 +254,10 @@ def test_reporters_that_send_something_else_or_elsewhere_are_no_twins(
         assert _warnings(caplog) == []
 
 
-def test_one_after_the_other_is_no_twin_and_one_alone_is_none_of_itself(
+def test_a_later_reporter_is_no_twin_and_one_alone_is_not_its_own_twin(
     bus: ws.Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Started again, or once the first is stopped or gone; what was started is known weakly."""
+    """Started again, or once the first is stopped or gone; started reporters are held weakly."""
     first = _reporter(bus=bus)
     for _ in range(2):
         with first:

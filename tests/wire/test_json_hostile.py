@@ -1,4 +1,5 @@
-"""Hostile JSON from a real server, read with either library: it costs one message at most, and is told and counted."""
+"""Hostile JSON from a real server, read with either library: it costs at most one message, and is emitted and
+counted."""
 
 import json
 import sys
@@ -28,7 +29,7 @@ REFUSED = [
     "",
     "\ufeff{}",
 ]
-# Refused by orjson only, and what the standard library makes of it
+# Refused by orjson only, and what the standard library reads
 REFUSED_BY_ORJSON: list[tuple[str, object]] = [
     ('{"price":NaN}', "{'price': nan}"),
     ('{"price":1e999}', "{'price': inf}"),
@@ -41,7 +42,7 @@ def _client(url: str, protocol: JsonProtocol, **options: Any) -> AbstractContext
 
 
 def _check(log: EventLog, refused: int, messages: int) -> None:
-    """So many undecodable messages among so many, each told once as a decode error and handled; the link lived."""
+    """So many undecodable messages among so many, each emitted once as a decode error and handled; the link lived."""
     errors = log.of(events.ERROR_OCCURRED)
     assert [(one.metadata["error_type"], one.metadata["severity"]) for one in errors] == [
         ("decode", "warning")
@@ -121,7 +122,7 @@ def test_a_caller_deep_in_its_own_stack_gets_the_next_message(protocol: JsonProt
 
 @pytest.mark.parametrize("loads", [None, orjson.loads], ids=["json", "orjson"])
 def test_a_reply_that_cannot_be_read_leaves_its_request_unanswered(loads: Callable[[str], Any] | None) -> None:
-    """Whoever waits is told that no answer came; the next request gets its own."""
+    """The waiting thread gets the error that no answer came; the next request gets its own."""
 
     def script(connection: ScriptedConnection) -> None:
         replies = iter(['{"id":1,"result":' + REFUSED[0] + "}", '{"id":2,"result":7}'])
@@ -151,7 +152,7 @@ def test_a_reply_that_cannot_be_read_leaves_its_request_unanswered(loads: Callab
     ids=["a byte", "a surrogate", "UTF-16", "half a character"],
 )
 def test_text_that_is_no_utf_8_ends_the_connection_with_1007(protocol: JsonProtocol, frames: bytes) -> None:
-    """RFC 6455, section 8.1: it is no message, whatever the library could make of it; the client connects again."""
+    """RFC 6455, section 8.1: it is no message, even if the library could read it; the client reconnects."""
     closes: list[tuple[int, bytes]] = []
     handled: list[Any] = []
 
@@ -180,7 +181,7 @@ def test_text_that_is_no_utf_8_ends_the_connection_with_1007(protocol: JsonProto
 
 @pytest.mark.parametrize("loads", [json.loads, orjson.loads], ids=["json", "orjson"])
 def test_with_text_errors_text_that_is_no_utf_8_is_a_message_or_costs_one(loads: Callable[[str], Any]) -> None:
-    """What is no JSON then is undecodable like any other, and the link lives."""
+    """Text that is then not JSON is undecodable like any other, and the link lives."""
     handled: list[Any] = []
     texts = [b'{"type":"21\xb0C"}', b'{"type":"\xb0', LAST.encode()]
 

@@ -1,4 +1,4 @@
-"""KPIs of real clients: a server that fails and recovers, and what an Agent is told of it, in every profile."""
+"""KPIs of real clients: a server that fails and recovers, and what an Agent receives, in every profile."""
 
 import time
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def _last(receiver: DogStatsDReceiver, name: str, tag: str = "scope:all") -> int
 
 
 def test_a_server_that_fails_and_recovers_is_seen_in_gauges_and_checks(receiver: DogStatsDReceiver) -> None:
-    """Connected and well; gone, then critical; back; and well again once the failure has left the window."""
+    """Connected and OK; lost, then critical; back; and OK again once the failure has left the window."""
     bus, clock = ws.Bus(), Shifted()
     profile = _quick(ws.STANDARD, max_attempts=2)
     reporter = ws.StatsdReporter(host=receiver.host, port=receiver.port, bus=bus, tags=())
@@ -87,7 +87,7 @@ def test_a_server_that_fails_and_recovers_is_seen_in_gauges_and_checks(receiver:
         told = {f"websocket.kpi.{key}" for key in ("connection_time_ms", "time_to_reconnect_s", "blind_s")}
         assert receiver.wait_for(lambda r: told <= {one.name for one in r.metrics()}, PATIENCE)
         clock.ahead = 310 * 10**9
-        client.reconnect()  # something to judge by
+        client.reconnect()  # enough to judge by
         assert seen(can_connect=0, health=0)
         assert receiver.wait_for(lambda r: r.last("websocket.kpi.connection_success_rate", ["client:a"]) == 1, PATIENCE)
         client.close()

@@ -26,7 +26,7 @@ TRADES = [json.dumps({"type": "trade" if number % 2 else "quote", "n": number}) 
 
 
 class Listener:
-    """The command as a process; what it says is in files, so that nothing holds it up."""
+    """The command as a process; its output is in files, so that nothing blocks it."""
 
     def __init__(self, folder: Path, *arguments: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **variables: str):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "DATADOG_"))}
@@ -50,7 +50,7 @@ class Listener:
         return self._err.read_text(encoding="utf-8")
 
     def says(self, text: str) -> None:
-        """Wait until it has said this, on either stream."""
+        """Wait until it has printed this, on either stream."""
         assert until(lambda: text in self.out + self.err or self.process.poll() is not None, SOON)
         assert text in self.out + self.err, self.err
 
@@ -117,7 +117,7 @@ def test_messages_go_to_stdout_and_everything_else_to_stderr(listen: Listen, age
     assert agent.count("websocket.message.batch.count", tags=("direction:received",)) == 10
 
 
-def test_where_metrics_go_is_all_that_to_changes(listen: Listen, agent: DogStatsDReceiver) -> None:
+def test_to_changes_only_where_metrics_go(listen: Listen, agent: DogStatsDReceiver) -> None:
     """Names and tags are still those of the variables."""
     elsewhere = {"WSNOVA_STATSD_HOST": "10.0.0.1", "DD_DOGSTATSD_URL": "udp://10.0.0.1:1"}
     own = {"WSNOVA_STATSD_NAMESPACE": "feeds", "WSNOVA_STATSD_TAGS": "team:md"}
@@ -127,8 +127,8 @@ def test_where_metrics_go_is_all_that_to_changes(listen: Listen, agent: DogStats
     assert agent.count("feeds.websocket.connection.completed", tags=("team:md",)) == 1
 
 
-def test_without_an_agent_the_table_counts_all_the_same(listen: Listen, agent: DogStatsDReceiver) -> None:
-    """What is said of the Agent stands in the table, once in each; the DD_* variables name it, and SIGTERM ends it."""
+def test_without_an_agent_the_table_still_counts(listen: Listen, agent: DogStatsDReceiver) -> None:
+    """Each table names the Agent's fault once; the DD_* variables name the Agent, and SIGTERM ends the command."""
     agent.stop()
     with WebSocketServer(send_messages(TRADES)) as server:
         url = f"udp://{agent.host}:{agent.port}"
@@ -151,7 +151,7 @@ def test_without_an_agent_the_table_counts_all_the_same(listen: Listen, agent: D
     ],
 )
 def test_it_ends_when_so_many_were_printed(listen: Listen, options: list[str], shown: list[str]) -> None:
-    """What is filtered out is counted all the same."""
+    """Filtered messages are still counted."""
     with WebSocketServer(send_messages(TRADES)) as server:
         listener = listen(server.url, *options)
         assert listener.ended() == 0
@@ -159,7 +159,7 @@ def test_it_ends_when_so_many_were_printed(listen: Listen, options: list[str], s
 
 
 def test_channels_and_headers_reach_the_server(listen: Listen) -> None:
-    """Of any protocol by name."""
+    """For any protocol by name."""
 
     def script(connection: ScriptedConnection) -> None:
         asked = json.loads(connection.recv())
@@ -177,7 +177,7 @@ def test_channels_and_headers_reach_the_server(listen: Listen) -> None:
 
 
 def test_lines_of_the_input_are_sent_and_its_end_ends_nothing(listen: Listen) -> None:
-    """Unless it is said how long to wait then; each as the text that it is."""
+    """Unless a time to wait is passed; each as it is."""
     with WebSocketServer(echo) as server:
         listener = listen(server.url, stdin=subprocess.PIPE)
         listener.type('{"subscribe": "btc"}\nné\n')
@@ -220,7 +220,7 @@ def test_it_survives_cuts_and_sends_what_was_typed_meanwhile(listen: Listen) -> 
     assert "is back," in listener.err
 
 
-def test_a_line_that_is_no_utf_8_is_told_and_the_next_one_sent(listen: Listen) -> None:
+def test_a_line_that_is_no_utf_8_is_reported_and_the_next_one_sent(listen: Listen) -> None:
     with WebSocketServer(echo) as server:
         listener = listen(server.url, "--count", "1", stdin=subprocess.PIPE)
         assert listener.process.stdin is not None
@@ -231,8 +231,8 @@ def test_a_line_that_is_no_utf_8_is_told_and_the_next_one_sent(listen: Listen) -
     assert "wsnova-statsd listen: a line is no UTF-8, and was not sent" in listener.err
 
 
-def test_a_feed_of_rubbish_moves_no_cursor_and_fills_no_screen(listen: Listen) -> None:
-    """Each message is a line; with a protocol that cannot read them, they are counted and told of once."""
+def test_a_feed_of_garbage_moves_no_cursor_and_fills_no_screen(listen: Listen) -> None:
+    """Each message is a line; with a protocol that cannot read them, they are counted and reported once."""
     rubbish: list[str | bytes] = [
         "\x1b[2J\x1b]0;owned\x07",
         "a\nb",
@@ -269,8 +269,8 @@ def test_raw_is_what_came_byte_for_byte(listen: Listen, tmp_path: Path) -> None:
         ("wss://localhost:{secure}/", "TLS with localhost failed"),
     ],
 )
-def test_what_no_retry_mends_ends_it_in_a_sentence(listen: Listen, url: str, told: str) -> None:
-    """Status 1; the table comes all the same."""
+def test_what_no_retry_fixes_ends_it_in_a_sentence(listen: Listen, url: str, told: str) -> None:
+    """Status 1; the table is still printed."""
     from websockets.http11 import Response
 
     def refuse(connection: Any, request: Any) -> Response:
@@ -310,7 +310,7 @@ def test_ctrl_c_ends_it_while_it_has_no_connection_yet(listen: Listen) -> None:
     assert "in all," in listener.err
 
 
-def test_a_server_that_says_goodbye_is_dialled_again(listen: Listen) -> None:
+def test_a_server_that_closes_the_connection_is_dialled_again(listen: Listen) -> None:
     with WebSocketServer(closes(1001)) as server:
         listener = listen(server.url, "--profile", "financial")
         assert until(lambda: server.connections >= 2, SOON)
@@ -319,7 +319,7 @@ def test_a_server_that_says_goodbye_is_dialled_again(listen: Listen) -> None:
     assert "lost the connection: close_1001" in listener.err
 
 
-def test_a_reader_that_leaves_ends_it(tmp_path: Path) -> None:
+def test_a_reader_that_closes_its_pipe_ends_it(tmp_path: Path) -> None:
     """As `| head` does; without a traceback."""
     with WebSocketServer(send_messages(TRADES * 50)) as server:
         command = f"{sys.executable} -m wsnova_statsd listen {server.url} 2>{tmp_path / 'err'} | head -n 2"
@@ -332,7 +332,7 @@ def test_a_reader_that_leaves_ends_it(tmp_path: Path) -> None:
 
 
 class Terminal:
-    """The command on a terminal of its own, of which it is the master; what is seen is in `seen`."""
+    """The command on its own terminal, whose master side is here; what is shown is in `seen`."""
 
     def __init__(self, *arguments: str, behind: str | None = None, **variables: str) -> None:
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", **variables}
@@ -381,7 +381,7 @@ class Terminal:
 
 @pytest.mark.parametrize("no_colour", [False, True])
 def test_on_a_terminal_lines_are_typed_and_messages_are_in_colour(no_colour: bool) -> None:
-    """Ctrl-C is typed there too; NO_COLOR is heeded."""
+    """Ctrl-C is typed there too; NO_COLOR applies."""
     with WebSocketServer(echo) as server:
         terminal = Terminal(server.url, **({"NO_COLOR": "1"} if no_colour else {}))
         assert terminal.shows("connected to")
@@ -395,7 +395,7 @@ def test_on_a_terminal_lines_are_typed_and_messages_are_in_colour(no_colour: boo
 
 
 def test_in_the_background_of_a_terminal_it_reads_nothing_and_goes_on(tmp_path: Path) -> None:
-    """What is typed is the shell's."""
+    """What is typed goes to the shell."""
     with WebSocketServer(echo) as server:
         front = (
             f'while ! test -e {shlex.quote(str(tmp_path / "go"))}; do sleep 0.1; done; read line; echo "shell: $line"'
@@ -403,7 +403,7 @@ def test_in_the_background_of_a_terminal_it_reads_nothing_and_goes_on(tmp_path: 
         terminal = Terminal(server.url, behind=f"{front}; kill %1; wait", NO_COLOR="1")
         assert terminal.shows("connected to")
         os.write(terminal.master, b"typed\n")
-        time.sleep(1.5)  # it has looked at its input since, and nobody else has
+        time.sleep(1.5)  # it has checked its input since, and nothing else has
         server.send_all("a message")
         assert terminal.shows("a message")
         (tmp_path / "go").touch()

@@ -32,7 +32,7 @@ def _lines(log: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_session_with_a_loss_reads_like_the_guide(log: pytest.LogCaptureFixture) -> None:
-    """Connected, two messages, cut, back, one more; closing on purpose is no news."""
+    """Connected, two messages, cut, back, one more; a close on purpose is not logged."""
     bus, back = ws.Bus(), threading.Event()
     with (
         WebSocketServer() as echo,
@@ -67,7 +67,7 @@ def test_a_session_with_a_loss_reads_like_the_guide(log: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("profile", ["standard", "lightweight"])
-def test_a_profile_decides_what_there_is_to_be_told(profile: ProfileName, log: pytest.LogCaptureFixture) -> None:
+def test_a_profile_decides_what_is_logged(profile: ProfileName, log: pytest.LogCaptureFixture) -> None:
     """Without message events there are no lines of messages."""
     bus = ws.Bus()
     with (
@@ -80,8 +80,8 @@ def test_a_profile_decides_what_there_is_to_be_told(profile: ProfileName, log: p
     assert _lines(log) == ["INFO Connection established in <ms>"]
 
 
-def test_a_client_builds_nothing_for_a_level_that_is_not_told() -> None:
-    """Its messages are dealt with as if nobody listened."""
+def test_a_client_builds_nothing_for_a_level_that_is_not_logged() -> None:
+    """Its messages are processed as if no handler were attached."""
     bus = ws.Bus()
     with WebSocketServer() as echo, ws.LogReporter(NAME, "INFO", bus), ws.Client(echo.url, bus=bus) as client:
         assert not bus.slot(ws.events.MESSAGE_RECEIVED).handlers

@@ -1,4 +1,4 @@
-"""Monitor: what it builds of its arguments and of variables, the order of starts and stops, two of them, a fork."""
+"""Monitor: what it builds from its arguments and from variables, the order of starts and stops, two of them, a fork."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def _heard(bus: ws.Bus) -> int:
     return len(bus.list_handlers())
 
 
-def test_one_object_has_every_part_and_each_tells(
+def test_one_object_has_every_part_and_each_reports(
     agent: DogStatsDReceiver, bus: ws.Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Metrics, KPIs, checks, an alert, a sample of the system, a page to scrape, a log record; then nothing is left."""
@@ -69,7 +69,7 @@ def test_one_object_has_every_part_and_each_tells(
     assert not reporter.running
 
 
-def test_what_is_left_out_is_not_there(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+def test_what_is_switched_off_is_absent(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     """With everything off the reporter is alone on the bus."""
     with _reporter(agent, bus) as alone:
         expected = _heard(bus)
@@ -81,7 +81,7 @@ def test_what_is_left_out_is_not_there(agent: DogStatsDReceiver, bus: ws.Bus) ->
 
 
 def test_a_reporter_that_already_runs_is_flushed_and_goes_on(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
-    """It belongs to whoever started it."""
+    """The code that started it stops it."""
     with _reporter(agent, bus, flush_interval=10) as reporter:
         with ws.Monitor("standard", reporter=reporter, bus=bus):
             reporter.increment("orders", 3)
@@ -90,7 +90,7 @@ def test_a_reporter_that_already_runs_is_flushed_and_goes_on(agent: DogStatsDRec
 
 
 def test_start_and_stop_may_be_called_again_and_again(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
-    """Twice is once; after a stop it starts anew."""
+    """A second call changes nothing; after a stop it starts anew."""
     monitor = ws.Monitor("standard", reporter=_reporter(agent, bus), bus=bus)
     assert monitor.stop()
     for number in (1, 2):
@@ -126,7 +126,7 @@ def test_nothing_starts_in_the_constructor(agent: DogStatsDReceiver, bus: ws.Bus
 
 
 def test_two_monitors_do_not_disturb_each_other(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
-    """On one bus, each with its own way out: both count everything, and one goes on when the other stops."""
+    """On one bus, each with its own address: both count everything, and one goes on when the other stops."""
     with DogStatsDReceiver() as second_agent:
         second = ws.Monitor("financial", reporter=_reporter(second_agent, bus), system=True, log=True, bus=bus)
         with ws.Monitor("standard", reporter=_reporter(agent, bus), system=True, log=True, bus=bus):
@@ -139,8 +139,8 @@ def test_two_monitors_do_not_disturb_each_other(agent: DogStatsDReceiver, bus: w
         assert second_agent.count("websocket.connection.completed") == 1
 
 
-def test_a_child_of_a_fork_counts_and_judges_for_itself(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
-    """What the parent counted is the parent's; the child's counts, KPIs and alerts arrive from the child."""
+def test_a_forked_child_counts_and_judges_for_itself(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """The parent keeps what it counted; the child's counts, KPIs and alerts arrive from the child."""
     with ws.Monitor("financial", reporter=_reporter(agent, bus, flush_interval=10), bus=bus) as monitor:
         bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
         pid = os.fork()
@@ -165,7 +165,7 @@ def test_a_child_of_a_fork_counts_and_judges_for_itself(agent: DogStatsDReceiver
 
 
 def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DD_ ones say where and what tags, WSNOVA_STATSD_ ones what is watched; an argument wins over its variable."""
+    """DD_* set address and tags, WSNOVA_STATSD_* what is watched; an argument wins over its variable."""
     for name, value in {
         "DD_AGENT_HOST": agent.host,
         "DD_DOGSTATSD_PORT": str(agent.port),
@@ -204,13 +204,13 @@ def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monk
         ({"alerts": [3]}, "alerts holds 3; give rules such as ws.alerts.SlowProcessing()"),
     ],
 )
-def test_what_is_not_usable_is_told_at_once(arguments: dict[str, Any], told: str) -> None:
+def test_an_unusable_variable_is_refused_at_once(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(ws.errors.ConfigurationError) as raised:
         ws.Monitor(**arguments)
     assert str(raised.value) == told
 
 
-def test_an_argument_that_from_env_does_not_know_is_told() -> None:
+def test_an_argument_that_from_env_does_not_know_is_refused() -> None:
     with pytest.raises(ws.errors.ConfigurationError, match=r"^Monitor\.from_env has no 'kpi'; it has: profile, "):
         ws.Monitor.from_env({}, kpi=True)
 
@@ -218,7 +218,7 @@ def test_an_argument_that_from_env_does_not_know_is_told() -> None:
 def test_an_alert_function_that_does_not_return_costs_a_stop_half_its_time_and_no_count(
     agent: DogStatsDReceiver, bus: ws.Bus
 ) -> None:
-    """The other half is the reporter's flush."""
+    """The other half is for the reporter's flush."""
     called, go = threading.Event(), threading.Event()
 
     def page(alert: ws.alerts.Alert) -> None:
@@ -237,7 +237,7 @@ def test_an_alert_function_that_does_not_return_costs_a_stop_half_its_time_and_n
     go.set()
 
 
-def test_a_signals_handler_may_stop_a_monitor_in_the_midst_of_its_start_and_stop(bus: ws.Bus) -> None:
+def test_a_signals_handler_may_stop_a_monitor_during_its_start_and_stop(bus: ws.Bus) -> None:
     """At every line: nothing hangs, and the last stop leaves nothing attached."""
     with DogStatsDReceiver() as receiver:
         monitors: list[ws.Monitor] = []
@@ -259,8 +259,8 @@ def test_a_signals_handler_may_stop_a_monitor_in_the_midst_of_its_start_and_stop
         assert at_every_line("wsnova_statsd/monitor.py", make, check) > 20
 
 
-def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
-    """A client with the standard profile tells of single messages while the detail lasts, and not afterwards."""
+def test_every_event_is_emitted_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+    """A client with the standard profile emits single messages while the detail lasts, and not afterwards."""
     with (
         WebSocketServer(send_messages(["1", "2", "3"])) as server,
         ws.Monitor("standard", reporter=_reporter(agent, bus), bus=bus) as monitor,
@@ -279,7 +279,7 @@ def test_every_event_leaves_for_a_while(agent: DogStatsDReceiver, bus: ws.Bus) -
     assert seen == [(1, 0), (2, 1), (3, 1)]
 
 
-def test_the_page_to_scrape_is_where_the_monitor_was_told(bus: ws.Bus) -> None:
+def test_the_page_to_scrape_is_at_the_address_that_was_passed(bus: ws.Bus) -> None:
     """An empty address is refused, as it would be every interface."""
     for address, elsewhere in (("127.0.0.1", False), ("0.0.0.0", True)):
         with ws.Monitor(prometheus_port=0, prometheus_address=address, bus=bus) as monitor:
@@ -292,13 +292,13 @@ def test_the_page_to_scrape_is_where_the_monitor_was_told(bus: ws.Bus) -> None:
         ws.Monitor(prometheus_address="", bus=bus)
 
 
-def test_a_stop_tells_that_something_was_left(bus: ws.Bus) -> None:
-    """The reporter's flush has the last word: nobody listens there."""
+def test_stop_returns_false_if_something_is_pending(bus: ws.Bus) -> None:
+    """The reporter's flush decides: its port has no listener."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     monitor = ws.Monitor("standard", reporter=ws.StatsdReporter(host="127.0.0.1", port=port, bus=bus), bus=bus).start()
     bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
-    monitor.reporter.flush()  # a first packet to a port without a reader seems to be taken
+    monitor.reporter.flush()  # a first packet to a port without a reader seems to be accepted
     bus.execute(ws.events.CONNECTION_COMPLETED, CONNECTED, WHO)
     assert not monitor.stop(0.5)

@@ -1,4 +1,4 @@
-"""Proxies and load balancers of other people before a feed: Squid by CONNECT, HAProxy as a gateway."""
+"""Third-party proxies and load balancers before a feed: Squid by CONNECT, HAProxy as a gateway."""
 
 import os
 import socket
@@ -101,7 +101,7 @@ def _echoes(url: str, **options: Any) -> bool:
 
 @pytest.fixture
 def squid() -> Iterator[tuple[int, int]]:
-    """The ports of a Squid that wants credentials: plain, and under TLS. Its helper runs as a user of its own."""
+    """The ports of a Squid that wants credentials: plain, and under TLS. Its helper runs as a separate user."""
     home = unpacked("WSNOVA_SQUID", "squid")
     ports = {"port": free_port(socket.SOCK_STREAM), "secure": free_port(socket.SOCK_STREAM)}
     name = f"wsnova{os.getpid()}"  # of its shared memory
@@ -123,8 +123,8 @@ def squid() -> Iterator[tuple[int, int]]:
 
 @pytest.mark.needs_squid
 @pytest.mark.parametrize("secure", [False, True])
-def test_squid_lets_a_link_through(squid: tuple[int, int], secure: bool) -> None:
-    """To a plain feed and to one under TLS, spoken to plainly and under TLS."""
+def test_a_link_goes_through_squid(squid: tuple[int, int], secure: bool) -> None:
+    """To a plain feed and to one under TLS, with a plain proxy and one under TLS."""
     serving, trusting = tls_contexts()
     with WebSocketServer(echo, ssl=serving if secure else None) as server:
         for proxy in (f"http://me:hunter2@127.0.0.1:{squid[0]}", f"https://me:hunter2@localhost:{squid[1]}"):
@@ -133,7 +133,7 @@ def test_squid_lets_a_link_through(squid: tuple[int, int], secure: bool) -> None
 
 @pytest.mark.needs_squid
 def test_squid_refuses_with_its_own_sentences(squid: tuple[int, int]) -> None:
-    """Credentials that are missing or wrong, a port it does not let through, a server it does not reach."""
+    """Credentials that are missing or wrong, a port it does not allow, a server it does not reach."""
     named = f"the proxy 127.0.0.1 port {squid[0]} (from proxy=) answered CONNECT with HTTP"
     wanted = f"{named} 407; it wants credentials: http://user:password@host:port"
     away = f"{named} 503; it does not reach the server; check the URL, or whether the proxy is needed"
@@ -156,7 +156,7 @@ def test_squid_refuses_with_its_own_sentences(squid: tuple[int, int]) -> None:
 
 @pytest.fixture
 def haproxy(tmp_path: Path) -> Iterator[tuple[int, int, trustme.CA]]:
-    """The ports of an HAProxy before an echoing feed, plain and with client certificates, and who signs those."""
+    """The ports of an HAProxy before an echoing feed, plain and with client certificates, and their issuer."""
     home, known, away = unpacked("WSNOVA_HAPROXY", "haproxy"), trustme.CA(), LoopbackPort()
     authority().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     known.cert_pem.write_to_path(str(tmp_path / "known.pem"))
@@ -171,7 +171,7 @@ def haproxy(tmp_path: Path) -> Iterator[tuple[int, int, trustme.CA]]:
 
 @pytest.mark.needs_haproxy
 def test_haproxy_passes_the_upgrade_on(haproxy: tuple[int, int, trustme.CA]) -> None:
-    """Plain, and under TLS with the client certificate that it asks for."""
+    """Plain, and under TLS with the client certificate that it requires."""
     trusting = tls_contexts()[1]
     haproxy[2].issue_cert("client.example").configure_cert(trusting)
     assert _echoes(f"ws://127.0.0.1:{haproxy[0]}/feed")
@@ -193,7 +193,7 @@ def test_haproxy_passes_the_upgrade_on(haproxy: tuple[int, int, trustme.CA]) -> 
 def test_haproxy_refuses(
     haproxy: tuple[int, int, trustme.CA], path: str, status: int, wait: float | None, text: str
 ) -> None:
-    """Each answer of its own, told with what to do."""
+    """Each of its answers, named with what to do."""
     with pytest.raises(HandshakeRefused) as caught:
         _client(f"ws://127.0.0.1:{haproxy[0]}/{path}").start(5.0)
     assert (caught.value.status, caught.value.retry_after) == (status, wait)
@@ -203,7 +203,7 @@ def test_haproxy_refuses(
 
 @pytest.mark.needs_haproxy
 def test_haproxy_ends_tls_for_a_client_certificate(haproxy: tuple[int, int, trustme.CA]) -> None:
-    """One that is missing, and one by a stranger: alerts of TLS 1.3, which come after the handshake."""
+    """A missing one, and one of an unknown issuer: alerts of TLS 1.3, which come after the handshake."""
     url, remedy = (
         f"wss://localhost:{haproxy[1]}/feed",
         "load one that it accepts into the context of ssl= (load_cert_chain)",

@@ -1,4 +1,4 @@
-"""The upgrade against servers of other people: npm's ws, and nginx as a gateway before a feed."""
+"""The upgrade against third-party servers: npm's ws, and nginx as a gateway before a feed."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from wsnova_statsd.errors import HandshakeRefused
 from wsnova_statsd.testing.server import WebSocketServer, echo
 from wsnova_statsd.testing.tcp import LoopbackPort
 
-# Tells what it was asked for, then sends back what comes; /refused is refused, /none gets no subprotocol.
+# Sends what it was asked for, then echoes; /refused is refused, /none gets no subprotocol.
 _SCRIPT: Final = """
 const { WebSocketServer } = require(process.argv[2]);
 const server = new WebSocketServer({
@@ -79,7 +79,7 @@ def npm(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.needs_npm_ws
-def test_npm_ws_is_asked_as_the_url_and_the_headers_say(npm: str) -> None:
+def test_npm_ws_gets_the_request_of_the_url_and_the_headers(npm: str) -> None:
     """Path, parameters and query; our own Origin; a subprotocol and compression agreed on; messages both ways."""
     options: dict[str, Any] = {"subprotocols": ["v2.feed", "v1.feed"], "compression": "deflate"}
     headers = {"Origin": "https://app.example", "X-Name": "gr\xfc\xdf", "User-Agent": None}
@@ -99,7 +99,7 @@ def test_npm_ws_is_asked_as_the_url_and_the_headers_say(npm: str) -> None:
 
 @pytest.mark.needs_npm_ws
 def test_npm_ws_may_choose_no_subprotocol_and_refuse(npm: str) -> None:
-    """The one connects, the other has its status and no word of the server's own."""
+    """The one connects, the other has its status and no text of the server's own."""
     with _client(f"{npm}/none", subprotocols=["v1.feed"]) as client:
         assert json.dumps(client.receive(5.0)["url"]) == '"/none"'
         assert client.subprotocol is None
@@ -146,7 +146,7 @@ def test_nginx_passes_the_upgrade_on(nginx: tuple[int, int]) -> None:
     ],
 )
 def test_nginx_refuses(nginx: tuple[int, int], path: str, status: int, text: str) -> None:
-    """Each answer of its own, told with what to do."""
+    """Each of its answers, named with what to do."""
     with pytest.raises(HandshakeRefused) as caught:
         _client(f"ws://127.0.0.1:{nginx[0]}/{path}").start(5.0)
     assert caught.value.status == status
@@ -162,10 +162,10 @@ def test_nginx_refuses(nginx: tuple[int, int], path: str, status: int, text: str
         ("default", 505, "a proxy between asks the server in HTTP/1.0; have it pass the upgrade on"),
     ],
 )
-def test_an_nginx_that_takes_the_upgrade_out_is_told(
+def test_an_nginx_that_removes_the_upgrade_is_named(
     nginx: tuple[int, int], path: str, status: int, remedy: str
 ) -> None:
-    """The most frequent mistake with it: the two headers are not passed on, or not even HTTP/1.1 is."""
+    """The most frequent mistake with it: the two headers are not passed on, or not even HTTP/1.1."""
     with pytest.raises(HandshakeRefused) as caught:
         _client(f"ws://127.0.0.1:{nginx[0]}/{path}").start(5.0)
     assert caught.value.status == status
@@ -174,7 +174,7 @@ def test_an_nginx_that_takes_the_upgrade_out_is_told(
 
 @pytest.mark.needs_nginx
 def test_an_nginx_that_asks_for_a_client_certificate_answers_400(nginx: tuple[int, int]) -> None:
-    """It does not end TLS for a missing one, and neither for a request without TLS."""
+    """It ends TLS neither for a missing one nor for a request without TLS."""
     for url in (f"wss://localhost:{nginx[1]}/", f"ws://localhost:{nginx[1]}/"):
         with pytest.raises(HandshakeRefused) as caught:
             _client(url, ssl=tls_contexts()[1]).start(5.0)

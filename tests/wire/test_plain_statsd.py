@@ -1,4 +1,4 @@
-"""Plain StatsD as other people's servers read it: npm's statsd, and Debian's collectd and netdata, say what we say."""
+"""Plain StatsD as other servers read it: npm's statsd, and Debian's collectd and netdata, report what was sent."""
 
 import socket
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def _reporter(server: Server, bus: ws.Bus | None = None, **options: Any) -> ws.S
 @pytest.mark.parametrize("scheme", ["unixgram", "unixstream"])
 def test_lines_end_alike_on_datagrams_and_on_a_stream(scheme: str, tmp_path: Path) -> None:
     """A stream has no lengths before packets, unlike the Agent's: each line ends with a newline. Thinned timers have
-    their rate, negative ones are lost by cause."""
+    their rate, negative ones are lost with a cause."""
     path, stream = str(tmp_path / "statsd"), scheme == "unixstream"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) as server:
         server.bind(path)
@@ -64,7 +64,7 @@ def test_lines_end_alike_on_datagrams_and_on_a_stream(scheme: str, tmp_path: Pat
     assert round(sum(1 / rate for rate in rates)) == 200
 
 
-def test_every_kind_is_read_as_it_was_meant(server: Server) -> None:
+def test_every_kind_is_read_as_it_was_sent(server: Server) -> None:
     """Counts over several flushes, gauges below zero, timers and distributions, sets: to the last one."""
     with _reporter(server) as reporter:
         for turn in range(3):
@@ -115,7 +115,8 @@ def test_the_whole_list_is_read_without_an_error(server: Server) -> None:
 
 @pytest.mark.needs_statsd_daemon
 def test_numbers_have_no_exponent_and_fractions_stay(npm: Npm) -> None:
-    """The daemon reads a value whole, however small or large, and a thinned timer as often as it stands for."""
+    """The daemon reads a value exactly, however small or large, and counts a thinned timer as often as it stands
+    for."""
     with _reporter(npm, max_samples=100) as reporter:
         for _ in range(10):
             reporter.increment("paid", 0.1)
@@ -134,7 +135,7 @@ def test_numbers_have_no_exponent_and_fractions_stay(npm: Npm) -> None:
 
 @pytest.mark.needs_statsd_daemon
 def test_without_a_format_the_first_gauge_of_a_name_is_sent(npm: Npm, caplog: pytest.LogCaptureFixture) -> None:
-    """The others are lost by cause, events and checks too: each is logged once."""
+    """The others are lost with a cause, events and checks too: each is logged once."""
     with _reporter(npm) as reporter:
         for _ in range(2):
             for value, venue in enumerate(("xetr", "xlon", "xpar"), 1):
@@ -155,8 +156,8 @@ def test_without_a_format_the_first_gauge_of_a_name_is_sent(npm: Npm, caplog: py
 
 @pytest.mark.needs_statsd_daemon
 @pytest.mark.parametrize(("tag_format", "separator"), [("graphite", ";"), ("influx", ",")])
-def test_tags_may_stand_in_the_name(npm: Npm, tag_format: str, separator: str) -> None:
-    """Every series is one of its own: npm's daemon keeps Graphite's form, and takes the comma out of the other."""
+def test_tags_may_be_part_of_the_name(npm: Npm, tag_format: str, separator: str) -> None:
+    """Every series is separate: npm's daemon keeps Graphite's form, and removes the comma of the other."""
     with _reporter(npm, tag_format=tag_format, tags=["env:prod"]) as reporter:
         for value, venue in enumerate(("xetr", "xlon"), 1):
             reporter.gauge("depth", -value, {"venue": venue})

@@ -54,7 +54,7 @@ sum(rate(websockex_nova_error_occurred_count[5m])) by (error_type)
 
 @pytest.fixture
 def reporter(bus: ws.Bus) -> Iterator[ws.PrometheusReporter]:
-    """The guide's list on a bus of its own, at a free port of this machine."""
+    """The guide's list on its own bus, at a free port of this machine."""
     running = ws.PrometheusReporter(bus=bus).start(port=0)
     yield running
     running.stop()
@@ -77,13 +77,13 @@ def _total(text: str, name: str) -> float:
 
 
 def _refused(port: int) -> bool:
-    """Nobody listens there."""
+    """Nothing listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_a_scrape_is_what_render_tells_in_both_formats(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:
-    """Under any path, as text for who does not say, as OpenMetrics for who asks for it."""
+def test_a_scrape_is_what_render_returns_in_both_formats(bus: ws.Bus, reporter: ws.PrometheusReporter) -> None:
+    """Under any path, as text by default, as OpenMetrics on request."""
     bus.execute(RECEIVED, {"size": 330}, KIND)
     bus.execute(ws.events.MESSAGE_PROCESS_COMPLETED, {"duration": 1_500_000}, KIND)
     assert _scrape(reporter.port) == reporter.render()
@@ -130,7 +130,7 @@ def test_scrapes_while_threads_emit_end_at_what_was_emitted(bus: ws.Bus, reporte
 
 
 def test_start_twice_is_harmless_and_stop_closes_the_port(bus: ws.Bus) -> None:
-    """A thread with a name serves; after another start the totals go on."""
+    """A named thread serves; after another start the totals go on."""
     reporter = ws.PrometheusReporter(bus=bus)
     assert reporter.start(port=0) is reporter
     port = reporter.port
@@ -164,7 +164,7 @@ def _scraping() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "wsnova-scrape"]
 
 
-def test_a_page_is_for_this_machine_alone_unless_told_otherwise(bus: ws.Bus) -> None:
+def test_by_default_a_page_is_for_this_machine_alone(bus: ws.Bus) -> None:
     """127.0.0.2 is this machine too, and another address; 0.0.0.0 is both."""
     for address, elsewhere in (({}, False), ({"address": "127.0.0.1"}, False), ({"address": "0.0.0.0"}, True)):
         with ws.PrometheusReporter(bus=bus).start(port=0, **address) as reporter:
@@ -174,7 +174,7 @@ def test_a_page_is_for_this_machine_alone_unless_told_otherwise(bus: ws.Bus) -> 
 
 
 def test_stop_ends_requests_under_way_with_their_threads(bus: ws.Bus) -> None:
-    """A peer that connected and says nothing holds up neither the end nor a thread."""
+    """A peer that connected and sends nothing blocks neither the end nor a thread."""
     reporter = ws.PrometheusReporter(bus=bus).start(port=0)
     with socket.create_connection(("127.0.0.1", reporter.port or 0), timeout=DEADLINE) as peer:
         until(lambda: len(_scraping()) == 1)
@@ -185,8 +185,8 @@ def test_stop_ends_requests_under_way_with_their_threads(bus: ws.Bus) -> None:
         assert peer.recv(1) == b""
 
 
-def test_a_peer_that_is_silent_is_let_go_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    """Whether it never asked or stopped in the midst of a line; who asks meanwhile is answered."""
+def test_a_silent_peer_is_disconnected_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whether it sent nothing or stopped within a line; other requests meanwhile are answered."""
     server = ScrapeServer("127.0.0.1", 0, prometheus_client.make_wsgi_app(), silence=0.2)
     server.start()
     place = ("127.0.0.1", server.server_port)
@@ -199,8 +199,9 @@ def test_a_peer_that_is_silent_is_let_go_and_nothing_is_printed(capfd: pytest.Ca
     assert capfd.readouterr() == ("", "")
 
 
-def test_as_a_context_manager_it_serves_at_its_usual_port_or_says_who_is_in_the_way(bus: ws.Bus) -> None:
-    """9568, for this machine alone; another one there is refused in one sentence, and neither counts nor listens."""
+def test_as_a_context_manager_it_serves_at_its_usual_port_or_names_its_holder(bus: ws.Bus) -> None:
+    """9568, for this machine alone; another one at the port is refused in one sentence, and neither counts nor
+    serves."""
     if not _refused(9568):
         pytest.skip("something listens on port 9568 of this machine")
     with ws.PrometheusReporter(bus=bus) as first:
@@ -220,7 +221,7 @@ def test_as_a_context_manager_it_serves_at_its_usual_port_or_says_who_is_in_the_
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "a" * 100 + ".invalid", "", 5])
 def test_an_address_that_is_not_this_machines_is_refused(bus: ws.Bus, address: Any) -> None:
-    """192.0.2.1 is nobody's (RFC 5737)."""
+    """192.0.2.1 is reserved (RFC 5737)."""
     with pytest.raises(ws.errors.ConfigurationError, match=f"on port 0 of {address!r} "):
         ws.PrometheusReporter(bus=bus).start(port=0, address=address)
     assert bus.list_handlers() == []
@@ -256,7 +257,7 @@ FORKS = [pytest.param(os.fork, id="os.fork"), pytest.param(ctypes.PyDLL(None).fo
 def test_a_child_counts_afresh_and_does_not_serve_for_its_parent(
     fork: Fork, bus: ws.Bus, reporter: ws.PrometheusReporter
 ) -> None:
-    """Its totals are its own, told at a port of its own; the parent's port is free once the parent lets go of it."""
+    """Its totals are its own, served at its own port; the parent's port is free once the parent releases it."""
     for _ in range(300):
         bus.execute(RECEIVED, {"size": 1}, KIND)
     port = reporter.port
@@ -302,7 +303,7 @@ def program() -> str:
 def test_the_guides_queries_return_numbers_in_a_real_prometheus(
     bus: ws.Bus, reporter: ws.PrometheusReporter, program: str, tmp_path: Path
 ) -> None:
-    """Three of four dials succeed, in 10, 20 and 60 ms; ten trades and four quotes come; an error is told."""
+    """Three of four dials succeed, in 10, 20 and 60 ms; ten trades and four quotes come; an error is emitted."""
     about = {"client_id": "md-1", "uri": "wss://feed.example/ws", "error_type": "decode"}
 
     def emit() -> None:
@@ -366,7 +367,7 @@ def _types(found: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_client_that_is_older_than_the_reporter_has_its_zeros(bus: ws.Bus) -> None:
-    """The reporter asks who is there when it starts; a client that is closed, or on another bus, has none."""
+    """The reporter lists the clients when it starts; a client that is closed, or on another bus, has none."""
     living, closed = (ws.Client("ws://127.0.0.1:1/", client_id=name, bus=bus) for name in ("living", "closed"))
     elsewhere = ws.Client("ws://127.0.0.1:1/", client_id="elsewhere", bus=ws.Bus())
     with pytest.raises(ws.errors.ConnectionFailed):

@@ -1,4 +1,4 @@
-"""What a call raises is its caller's alone: on_error hears of everything else. The events pair up for both."""
+"""What a call raises reaches its caller alone: on_error gets everything else. The events pair up for both."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ CALLS: dict[str, tuple[Callable[[ws.Client], object], type[Exception], str]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_what_a_call_raises_is_handled_and_not_passed_to_on_error(call: str) -> None:
-    """Each failure of a call is one error event and its recovery; the caller has the exception."""
+    """Each failure of a call is one error event and its recovery; the caller gets the exception."""
     run, raised, told = CALLS[call]
     feed, seen = Feed(), list[Exception]()
     feed.policy["a"] = ["ok", "refuse"] if call == "unsubscribe" else "refuse"
@@ -48,7 +48,7 @@ def test_what_a_call_raises_is_handled_and_not_passed_to_on_error(call: str) -> 
     assert seen == []
 
 
-def test_a_request_without_a_reply_is_its_callers_alone(bus: ws.Bus) -> None:
+def test_a_request_without_a_reply_is_raised_to_its_caller_alone(bus: ws.Bus) -> None:
     seen: list[Exception] = []
     with WebSocketServer(silent) as server, capture_events("websockex_nova.error", bus=bus) as log:
         options: dict[str, Any] = {"protocol": ws.JsonRpcProtocol(), "on_message": print, "on_error": seen.append}
@@ -59,8 +59,8 @@ def test_a_request_without_a_reply_is_its_callers_alone(bus: ws.Bus) -> None:
 
 
 @pytest.mark.parametrize("iterated", [False, True])
-def test_a_start_that_fails_for_good_tells_its_caller_alone(bus: ws.Bus, iterated: bool) -> None:
-    """A refusal that no other try mends is raised by start(), or by the loop."""
+def test_a_start_that_fails_for_good_is_raised_to_its_caller_alone(bus: ws.Bus, iterated: bool) -> None:
+    """A refusal that no other try fixes is raised by start(), or by the loop."""
     seen: list[Exception] = []
     with TcpServer(refuses(403)) as server:
         client = ws.Client(server.url, on_message=None if iterated else print, on_error=seen.append, bus=bus)
@@ -71,7 +71,7 @@ def test_a_start_that_fails_for_good_tells_its_caller_alone(bus: ws.Bus, iterate
 
 
 def test_the_tries_before_the_last_one_are_passed_on(bus: ws.Bus) -> None:
-    """Each fault reaches the user once, by one way or the other."""
+    """Each fault reaches the user once, in one way or the other."""
     seen: list[Exception] = []
     profile = ws.STANDARD.replace(max_attempts=3, first_retry=0, retry_base=0.01, retry_cap=0.01)
     with TcpServer(refuses(502)) as server:
@@ -91,10 +91,10 @@ def _loop(client: ws.Client) -> None:
 
 
 @pytest.mark.parametrize("read", [_loop, lambda client: client.receive(20)], ids=["loop", "receive"])
-def test_what_ends_a_client_after_an_outage_is_raised_where_it_is_read(
+def test_what_ends_a_client_after_an_outage_is_raised_to_its_reader(
     bus: ws.Bus, read: Callable[[ws.Client], object]
 ) -> None:
-    """The loss and each try go to on_error, but the last to the caller; also where another thread dials."""
+    """The loss and each try go to on_error, the last one to the caller; also if another thread dials."""
     seen: list[Exception] = []
     with WebSocketServer(silent) as server, capture_events("websockex_nova.error", bus=bus) as log:
         client = ws.Client(server.url, profile=GIVES_UP, on_error=seen.append, bus=bus).start()
@@ -106,7 +106,7 @@ def test_what_ends_a_client_after_an_outage_is_raised_where_it_is_read(
 
 
 def test_a_flapping_link_that_ends_a_loop_is_raised_there(bus: ws.Bus) -> None:
-    """The last loss is, and no dial failed."""
+    """The last loss is raised; no dial failed."""
     seen: list[Exception] = []
     with WebSocketServer(closes(1011)) as server:
         client = ws.Client(server.url, profile=GIVES_UP, on_error=seen.append, bus=bus)
@@ -120,7 +120,7 @@ def test_a_flapping_link_that_ends_a_loop_is_raised_there(bus: ws.Bus) -> None:
 def test_what_ends_a_client_with_on_message_is_passed_on_and_logged(
     bus: ws.Bus, caplog: pytest.LogCaptureFixture, flaps: bool
 ) -> None:
-    """Nobody is there to whom it could be raised."""
+    """There is no caller to raise it to."""
     seen: list[Exception] = []
     script = closes(1011) if flaps else silent
     with WebSocketServer(script) as server, capture_events("websockex_nova.error", bus=bus) as log:
@@ -132,7 +132,7 @@ def test_what_ends_a_client_with_on_message_is_passed_on_and_logged(
     assert any("no connection: " in record.getMessage() for record in caplog.records)
 
 
-def test_a_channel_that_a_patient_start_is_refused_is_passed_on(bus: ws.Bus) -> None:
+def test_a_channel_that_is_refused_after_a_start_without_waiting_is_passed_on(bus: ws.Bus) -> None:
     """start(wait=False) raises nothing later."""
     feed, seen = Feed(), list[Exception]()
     feed.policy["a"] = "refuse"

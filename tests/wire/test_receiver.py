@@ -1,4 +1,4 @@
-"""The receiver on real sockets: it stores what arrives, reads it strictly, and stops when told to."""
+"""The receiver on real sockets: it stores what arrives, reads it strictly, and stops on request."""
 
 import socket
 import threading
@@ -29,7 +29,7 @@ def _send(receiver: DogStatsDReceiver, *datagrams: bytes) -> None:
 
 
 def test_metrics_events_and_checks_arrive(receiver: DogStatsDReceiver) -> None:
-    """Whatever the transport, a datagram is kept raw and parsed."""
+    """With any transport, a datagram is kept raw and parsed."""
     _send(receiver, b"a:1|c|#x:y\nb:2|g", b"_e{1,1}:t|x", b"_sc|up|0")
     assert receiver.wait_for(lambda r: r.checks)
     assert receiver.datagrams == [b"a:1|c|#x:y\nb:2|g", b"_e{1,1}:t|x", b"_sc|up|0"]
@@ -39,7 +39,7 @@ def test_metrics_events_and_checks_arrive(receiver: DogStatsDReceiver) -> None:
 
 
 def test_a_malformed_datagram_is_kept_apart(receiver: DogStatsDReceiver) -> None:
-    """It ends neither the thread nor the test: it stands in `malformed` with its reason, and none of it counts."""
+    """It ends neither the thread nor the test: it is in `malformed` with its reason, and none of it counts."""
     _send(receiver, b"a:1|c\nb:nan|c", b"c:1|c")
     assert receiver.wait_for(lambda r: r.count("c") == 1)
     assert receiver.malformed == [(b"a:1|c\nb:nan|c", "bad number 'nan': 'b:nan|c'")]
@@ -47,8 +47,8 @@ def test_a_malformed_datagram_is_kept_apart(receiver: DogStatsDReceiver) -> None
     assert len(receiver.datagrams) == 2
 
 
-def test_totals_values_and_last_are_told_by_name_and_tags(receiver: DogStatsDReceiver) -> None:
-    """Tags match as a subset, given as a list, as a mapping or as one text."""
+def test_totals_values_and_last_are_returned_by_name_and_tags(receiver: DogStatsDReceiver) -> None:
+    """Tags match as a subset, passed as a list, as a mapping or as one text."""
     _send(
         receiver,
         b"n:2:3|c|#client:a,type:t\nn:5|c|@0.5|#client:b\nd:1:2:3|d|@0.5|#client:a",
@@ -74,7 +74,7 @@ def test_what_arrived_before_stop_still_counts(receiver: DogStatsDReceiver) -> N
 
 
 def test_waiting_ends_with_the_deadline(receiver: DogStatsDReceiver) -> None:
-    """A condition that does not come true is told as False."""
+    """For a condition that does not come true it returns False."""
     assert receiver.wait_for(lambda r: r.events, timeout=0.01) is False
 
 
@@ -89,7 +89,7 @@ def test_clear_forgets(receiver: DogStatsDReceiver) -> None:
 
 
 def test_it_can_be_stopped_and_started_again_at_the_same_address(receiver: DogStatsDReceiver) -> None:
-    """An Agent that goes away and comes back: same address, and the memory of before."""
+    """An Agent that stops and comes back: same address, and the same memory."""
     address = receiver.address
     receiver.stop()
     receiver.stop()
@@ -116,7 +116,7 @@ def test_the_thread_is_a_named_daemon_that_ends_with_stop() -> None:
 
 
 def test_the_callback_sees_every_message_and_its_error_ends_nothing() -> None:
-    """`on_message` runs in the receiver's thread; what it raises is kept, and the next message comes all the same."""
+    """`on_message` runs in the receiver's thread; what it raises is kept, and the next message still comes."""
     seen: list[tuple[str, Message]] = []
 
     def on_message(message: Message) -> None:
@@ -146,7 +146,7 @@ def test_the_callback_may_stop_the_receiver() -> None:
 
 
 def test_a_stuck_callback_does_not_hold_up_stop() -> None:
-    """The deadline of stop() holds whatever user code does."""
+    """The deadline of stop() applies, whatever user code does."""
     entered, leave = threading.Event(), threading.Event()
 
     def on_message(_: Message) -> None:
@@ -186,7 +186,7 @@ def test_an_oversize_datagram_is_malformed() -> None:
 
 
 def test_a_burst_is_received_whole(tmp_path: Path) -> None:
-    """More than one batch at once: a Unix socket holds the sender back instead of losing anything."""
+    """More than one batch at once: a Unix socket blocks the sender instead of losing anything."""
     with DogStatsDReceiver(str(tmp_path / "dsd.socket")) as receiver:
         _send(receiver, *[b"a:1|c"] * 2000)
         assert receiver.wait_for(lambda r: r.count("a") == 2000)
@@ -211,7 +211,7 @@ def test_many_senders_and_readers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_stop_removes_the_socket_file_it_made(tmp_path: Path) -> None:
-    """The path is free afterwards, even when somebody had removed the file before."""
+    """The path is free afterwards, even if the file was removed before."""
     path = tmp_path / "dsd.socket"
     with DogStatsDReceiver(str(path)):
         assert path.is_socket()
@@ -222,7 +222,7 @@ def test_stop_removes_the_socket_file_it_made(tmp_path: Path) -> None:
 
 
 def test_stop_leaves_another_file_at_its_path_alone(tmp_path: Path) -> None:
-    """What somebody else has put in the place of our socket stays there."""
+    """A file that has replaced our socket stays there."""
     path = tmp_path / "dsd.socket"
     with DogStatsDReceiver(str(path)):
         path.rename(tmp_path / "moved")
@@ -230,7 +230,7 @@ def test_stop_leaves_another_file_at_its_path_alone(tmp_path: Path) -> None:
     assert path.read_text() == "not ours"
 
 
-def test_an_address_in_use_is_told_at_start(tmp_path: Path) -> None:
+def test_an_address_in_use_is_an_error_at_start(tmp_path: Path) -> None:
     """start() raises OSError, leaves the other's socket file alone, and may be tried again."""
     path = tmp_path / "dsd.socket"
     late = DogStatsDReceiver(str(path))

@@ -1,4 +1,4 @@
-"""Redirects of the upgrade: followed on demand, within the origin only, and no credential goes elsewhere."""
+"""Redirects of the upgrade: followed on request, within the origin only, and no credential is sent elsewhere."""
 
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ _HEADERS: Final = {"X-Key": "hunter2"}
 
 
 class _Feed:
-    """Redirects from each path to the next, and upgrades at the end of the way."""
+    """Redirects from each path to the next, and upgrades at the last one."""
 
     def __init__(self, ways: dict[str, str], status: int = 302) -> None:
         self.ways = ways
@@ -46,7 +46,7 @@ def _refused(url: str, **options: Any) -> HandshakeRefused:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_within_the_origin_is_followed(status: int) -> None:
-    """With the client's own headers and credentials, whatever user-info the answer writes."""
+    """With the client's own headers and credentials, even if the answer has user-info."""
     feed = _Feed({}, status)
     with TcpServer(feed) as server:
         port = server.port
@@ -61,8 +61,8 @@ def test_a_redirect_within_the_origin_is_followed(status: int) -> None:
     assert feed.requests == [(path, *ours) for path in ("/old", "/s%C3%A3o", "/new?a=1", "/b", "/end")]
 
 
-def test_a_redirect_is_refused_unless_told_to_follow() -> None:
-    """The default, as today."""
+def test_a_redirect_is_refused_by_default() -> None:
+    """Unless follow_redirects is set."""
     feed = _Feed({"/old": "/new"})
     with TcpServer(feed) as server:
         error = _refused(f"{server.url}/old", follow_redirects=False)
@@ -71,7 +71,7 @@ def test_a_redirect_is_refused_unless_told_to_follow() -> None:
 
 
 def test_another_origin_gets_no_request() -> None:
-    """Neither another port nor another host, another scheme, nor what is no address."""
+    """Neither another port nor another host, another scheme, nor an invalid address."""
     feed = _Feed({})
     with TcpServer(feed) as server, TcpServer(never_answers) as other:
         port = server.port
@@ -109,6 +109,6 @@ def test_a_redirect_is_followed_under_tls() -> None:
 
 
 def test_follow_redirects_is_a_flag() -> None:
-    """And nothing that is taken for one."""
+    """A value that merely counts as true is refused."""
     with pytest.raises(ConfigurationError, match="follow_redirects must be True or False"):
         Client("ws://feed.example", follow_redirects="yes")  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ HOSTILE: list[Any] = [[1], {"id": 1}, None, True, 1.5, "1", -1, 10**300, [[[]]]]
 
 
 def desk(connection: ScriptedConnection) -> None:
-    """Answers by method; what it holds back it sends on `release`."""
+    """Answers by method; held answers are sent on `release`."""
     held: list[Any] = []
     for text in connection:
         call = json.loads(text)
@@ -42,7 +42,7 @@ def desk(connection: ScriptedConnection) -> None:
 
 @contextmanager
 def talking(**options: Any) -> Iterator[ws.Client]:
-    """A started client, by default one that nobody iterates."""
+    """A started client, by default one that is not iterated."""
     with WebSocketServer(desk) as server, ws.Client(server.url, protocol=ws.JsonRpcProtocol(), **options) as client:
         yield client
 
@@ -77,8 +77,8 @@ def test_a_reply_is_found_in_a_flood_of_messages_which_stay_in_order() -> None:
             client.receive(0.05)
 
 
-def test_a_client_that_only_asks_is_never_full() -> None:
-    """Replies that nobody will iterate over make room for others, and are told as received."""
+def test_a_client_that_only_sends_requests_is_never_full() -> None:
+    """Replies that will not be iterated over make room for others, and are emitted as received."""
     bus = ws.Bus()
     with capture_events(events.MESSAGE_RECEIVED, bus=bus) as log:
         with talking(bus=bus, profile="financial", max_buffered_bytes=20_000) as client:
@@ -89,7 +89,7 @@ def test_a_client_that_only_asks_is_never_full() -> None:
         assert log.count(events.MESSAGE_RECEIVED) == 60
 
 
-def test_a_handler_may_ask() -> None:
+def test_a_handler_may_send_a_request() -> None:
     """From inside on_message; the messages that come meanwhile are handled after it, in order."""
     handled: list[Any] = []
     done = threading.Event()
@@ -105,8 +105,8 @@ def test_a_handler_may_ask() -> None:
     assert handled == [(number, -number) for number in range(20)]
 
 
-def test_a_loop_body_may_ask() -> None:
-    """The thread that iterates reads on while it waits."""
+def test_a_loop_body_may_send_a_request() -> None:
+    """The iterating thread reads on while it waits."""
     with talking() as client:
         client.send({"method": "flood", "params": 20, "id": "mine"})
         asked: list[Any] = []
@@ -142,7 +142,7 @@ def test_other_threads_get_replies_while_a_handler_sleeps() -> None:
 @pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["nobody reads", "its own thread"])
 @pytest.mark.parametrize("end", ["drop", "close"])
 def test_the_end_of_the_link_interrupts_at_once(options: dict[str, Any], end: str) -> None:
-    """A cut, or a close() elsewhere: no request sits out its timeout."""
+    """A cut, or a close() in another thread: no request waits for its timeout."""
     with (
         WebSocketServer(desk) as server,
         ws.Client(server.url, protocol=ws.JsonRpcProtocol(), **options) as client,
@@ -150,7 +150,7 @@ def test_the_end_of_the_link_interrupts_at_once(options: dict[str, Any], end: st
     ):
         waiting = pool.submit(client.request, {"method": "hold"}, 30.0)
         assert server.wait_for(lambda: len(server.received) == 1)
-        _echo(client, 0)  # sent behind it
+        _echo(client, 0)  # sent after it
         began = time.monotonic()
         if end == "close":
             client.close()
@@ -189,8 +189,8 @@ def test_a_server_error_is_raised_with_its_reply() -> None:
         assert _echo(client, 5) == 5
 
 
-def test_a_late_reply_is_counted_and_delivered_to_nobody() -> None:
-    """The timeout is a warning that was dealt with; the reply counts as received, and goes no further."""
+def test_a_late_reply_is_counted_and_not_delivered() -> None:
+    """The timeout is a warning that is handled; the reply counts as received, and goes no further."""
     delivered: list[Any] = []
     bus = ws.Bus()
     with capture_events(bus=bus) as log, talking(on_message=delivered.append, profile="financial", bus=bus) as client:
@@ -217,7 +217,7 @@ def test_replies_with_hostile_ids_are_messages_like_any_other() -> None:
 
 
 def test_an_id_that_is_awaited_already_is_refused() -> None:
-    """Two questions with one id could not be told apart; numbers step aside by themselves."""
+    """Two requests with one id could not be distinguished; numbers avoid used ids."""
     with talking() as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.request, {"method": "hold", "id": 3}, 20.0)
         assert [_echo(client, number) for number in range(5)] == list(range(5))
@@ -228,7 +228,7 @@ def test_an_id_that_is_awaited_already_is_refused() -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, None, "5", True, float("nan")])
-def test_what_is_no_timeout_is_refused_before_anything_is_sent(timeout: Any) -> None:
+def test_an_unusable_timeout_is_refused_before_anything_is_sent(timeout: Any) -> None:
     """For every call that waits for an answer."""
     with talking() as client:
         for call in (client.request, client.subscribe, client.unsubscribe):
@@ -237,7 +237,7 @@ def test_what_is_no_timeout_is_refused_before_anything_is_sent(timeout: Any) -> 
         assert _echo(client, 1, timeout=float("inf")) == 1
 
 
-def test_without_a_link_nothing_is_asked() -> None:
+def test_without_a_link_no_request_is_sent() -> None:
     """A client that was not started, and one that is closed, raise NotConnected."""
     client = ws.Client("ws://127.0.0.1:1", protocol=ws.JsonRpcProtocol())
     with pytest.raises(errors.NotConnected, match="start"):
@@ -248,8 +248,8 @@ def test_without_a_link_nothing_is_asked() -> None:
             closed.request({"method": "echo"})
 
 
-def test_a_ping_in_the_midst_of_a_request_holds_its_reply_up_no_longer() -> None:
-    """What is to be emitted of heartbeats leaves while a thread waits: it goes on reading, and does not spin."""
+def test_a_ping_during_a_request_does_not_delay_its_reply() -> None:
+    """Heartbeats are emitted while a thread waits: it goes on reading, and does not spin."""
 
     def slowly(connection: ScriptedConnection) -> None:
         for text in connection:

@@ -1,4 +1,4 @@
-"""Restores: every wanted channel is asked for again on a new link, whatever the server or the protocol does to some."""
+"""Restores: every wanted channel is requested again on a new link, whatever the server or the protocol does to some."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def _restored(log: EventLog, count: int) -> bool:
 
 @pytest.mark.parametrize("options", WAYS, ids=["nobody reads", "its own thread"])
 def test_every_wanted_channel_comes_back_right_after_the_link(feed: Feed, options: dict[str, Any]) -> None:
-    """In the order they were asked for, told as restored, and confirmed again; what is unwanted stays away."""
+    """In the order of the requests, emitted as restored, and confirmed again; unwanted ones are not requested."""
     back = threading.Event()
     with feeding(feed, on_reconnect=back.set, subscriptions=["c", "x", "a"], **options) as (client, log):
         client.subscribe("b")
@@ -48,7 +48,7 @@ def test_every_wanted_channel_comes_back_right_after_the_link(feed: Feed, option
         if not options:
             assert feed.wait(8)
             feed.server.send_all("{}")
-            client.receive(5.0)  # the owner comes by, and finds the acknowledgements
+            client.receive(5.0)  # the owner runs, and finds the acknowledgements
         assert _restored(log, 3)
         assert outcomes(log) == [(channel, "ok", True, True) for channel in "cab"]
         assert client.wanted == client.confirmed == ["c", "a", "b"]
@@ -59,7 +59,7 @@ def test_every_wanted_channel_comes_back_right_after_the_link(feed: Feed, option
 
 
 def test_twenty_drops_restore_twenty_times(feed: Feed) -> None:
-    """Nothing is forgotten on the way, and nothing is asked for twice on one link."""
+    """Nothing is forgotten, and nothing is requested twice on one link."""
     profile = ws.FINANCIAL.replace(retry_base=0.001, retry_cap=0.002)
     with feeding(feed, subscriptions=["a", "b"], on_message=print, profile=profile) as (client, log):
         for drop in range(1, 21):
@@ -69,9 +69,9 @@ def test_twenty_drops_restore_twenty_times(feed: Feed) -> None:
 
 
 @pytest.mark.parametrize("how", ["refuse", "silent"])
-def test_a_restore_that_fails_is_told_and_tried_again_until_it_succeeds(feed: Feed, how: str) -> None:
+def test_a_restore_that_fails_is_emitted_and_retried_until_it_succeeds(feed: Feed, how: str) -> None:
     """Three failures with growing pauses, each an error that is over once the channel is back; also when the server
-    says nothing at all in the meantime."""
+    sends nothing in the meantime."""
     with feeding(feed, subscriptions=["a", "b"], on_message=lambda message: None) as (client, log):
         feed.policy["a"] = [how] * 3
         feed.server.drop_all()
@@ -88,8 +88,8 @@ def test_a_restore_that_fails_is_told_and_tried_again_until_it_succeeds(feed: Fe
         assert all(pause > 0.95 * least for pause, least in zip(pauses, (50, 100, 200), strict=True))
 
 
-def test_a_restore_that_failed_comes_with_the_next_link_too(feed: Feed) -> None:
-    """Its pause does not hold it back there."""
+def test_a_failed_restore_is_retried_on_the_next_link_too(feed: Feed) -> None:
+    """Its pause does not apply there."""
     with feeding(feed, subscriptions=["a"], on_message=print) as (client, log):
         feed.policy["a"] = ["refuse"] * 5
         feed.server.drop_all()
@@ -103,7 +103,7 @@ def test_a_restore_that_failed_comes_with_the_next_link_too(feed: Feed) -> None:
 
 
 def test_unsubscribing_ends_the_retries(feed: Feed) -> None:
-    """A channel that nobody wants any more is not asked for."""
+    """A channel that is no longer wanted is not requested."""
     with feeding(feed, subscriptions=["a", "b"], on_message=print) as (client, log):
         feed.policy["a"] = "refuse"
         feed.server.drop_all()
@@ -173,8 +173,8 @@ class _Mute(_Dialect):
         return "none"
 
 
-def test_without_acknowledgements_a_channel_is_there_once_it_is_written(feed: Feed) -> None:
-    """It is wanted and never confirmed, and is restored all the same."""
+def test_without_acknowledgements_a_channel_is_subscribed_once_it_is_sent(feed: Feed) -> None:
+    """It is wanted and never confirmed, and is still restored."""
     with feeding(feed, protocol=_Mute(), on_message=lambda message: None) as (client, log):
         client.subscribe("a")
         feed.server.drop_all()
@@ -191,7 +191,7 @@ class _Typo(ws.JsonProtocol):
         return "replies"
 
 
-def test_a_word_that_says_no_way_of_acknowledging_is_refused(feed: Feed) -> None:
+def test_an_unknown_way_of_acknowledging_is_refused(feed: Feed) -> None:
     """Nothing is sent, and the channel is not wanted."""
     with feeding(feed, protocol=_Typo()) as (client, _):
         with pytest.raises(errors.ConfigurationError, match=r"_Typo\.acknowledges.*none, ack, reply"):
@@ -205,15 +205,15 @@ class _Doubter(ws.JsonRpcProtocol):
 
 
 def test_a_reply_that_the_protocol_cannot_read_confirms_nothing() -> None:
-    """It is a rejection that says why."""
+    """It is a rejection with the reason."""
     reply = answers(lambda text: json.dumps({"id": json.loads(text)["id"], "result": "ok"}))
     rejected = pytest.raises(errors.SubscriptionRejected, match="cannot read that")
     with WebSocketServer(reply) as server, ws.Client(server.url, protocol=_Doubter()) as client, rejected:
         client.subscribe("a")
 
 
-def test_an_acknowledgement_that_lay_unread_is_no_timeout(feed: Feed) -> None:
-    """A handler that takes longer than a restore may finds the answer behind itself, and no fault."""
+def test_an_acknowledgement_that_waited_unread_is_no_timeout(feed: Feed) -> None:
+    """A handler that takes longer than a restore is followed by the answer, without a fault."""
     done = threading.Event()
 
     def handle(_message: Any) -> None:

@@ -1,5 +1,5 @@
-"""Messages that come many in one read: each is handed out once, in order, as if it came alone, and the sums are exact,
-whether somebody hears of single ones or nobody does. A server sends all its frames in one piece, then a close frame."""
+"""Many messages in one read: each is delivered once, in order, as if it came alone, and the sums are exact,
+with and without a handler of single messages. A server sends all its frames in one piece, then a close frame."""
 
 import json
 import os
@@ -27,7 +27,7 @@ SUMS = (ws.events.MESSAGE_BATCH_PROCESSED, ws.events.MESSAGE_PROCESS_SLOW, ws.ev
 
 @pytest.fixture(params=[False, True], ids=["in bulk", "each told"])
 def told(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What makes nobody, or somebody, hear of single messages."""
+    """The options without, or with, events of single messages."""
     return {"heard": (*SUMS, ws.events.MESSAGE_RECEIVED), "profile": ws.FINANCIAL} if request.param else {}
 
 
@@ -64,7 +64,7 @@ def _sum(log: EventLog, measurement: str) -> int:
 
 
 @pytest.mark.parametrize("heard", [SUMS, (ws.events.ERROR_OCCURRED,)], ids=["timed", "unheard"])
-def test_each_message_is_handed_out_once_and_in_order(heard: Sequence[str]) -> None:
+def test_each_message_is_delivered_once_and_in_order(heard: Sequence[str]) -> None:
     got: list[int] = []
     with _sent(MANY, heard=heard, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
         client.start()
@@ -75,7 +75,7 @@ def test_each_message_is_handed_out_once_and_in_order(heard: Sequence[str]) -> N
 
 
 @pytest.mark.parametrize("how", ["on_message", "loop"])
-def test_all_five_events_of_a_message_are_told_before_those_of_the_next(how: str) -> None:
+def test_all_five_events_of_a_message_are_emitted_before_those_of_the_next(how: str) -> None:
     """In their order, and each with its own size; the metrics made of them count every message."""
     five = ("decode.started", "decode.completed", "received", "process.started", "process.completed")
     names = [f"websockex_nova.message.{one}" for one in five]
@@ -103,7 +103,7 @@ def test_a_loop_gets_each_message_once_and_in_order(told: dict[str, Any]) -> Non
     assert (_sum(log, "count"), _sum(log, "total_size")) == (N, sum(map(len, MANY)))
 
 
-def test_text_and_binary_may_stand_side_by_side(told: dict[str, Any]) -> None:
+def test_text_and_binary_may_alternate(told: dict[str, Any]) -> None:
     mixed = [MANY[index] if index % 7 else bytes([index % 256]) for index in range(N)]
     got: list[Any] = []
     with _sent(mixed, **told, on_message=got.append) as (client, log, _bus):
@@ -156,7 +156,7 @@ def test_what_cannot_be_decoded_costs_itself_only(told: dict[str, Any]) -> None:
     assert _sum(log, "total_size") == sum(map(len, broken))
 
 
-def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(told: dict[str, Any]) -> None:
+def test_nothing_after_a_text_that_is_no_utf_8_is_delivered(told: dict[str, Any]) -> None:
     """RFC 6455, sections 7.1.7 and 8.1."""
     frames = _frames(MANY[:50]) + server_frame(TEXT, b'"\xff"') + _frames(MANY[50:])
     got: list[int] = []
@@ -166,7 +166,7 @@ def test_nothing_behind_a_text_that_is_no_utf_8_is_handed_out(told: dict[str, An
     assert got == [*range(50)]
 
 
-def test_a_handler_that_raises_is_told_and_the_next_message_comes(told: dict[str, Any]) -> None:
+def test_a_handler_that_raises_is_an_error_event_and_the_next_message_comes(told: dict[str, Any]) -> None:
     got: list[int] = []
 
     def on_message(message: Any) -> None:
@@ -184,7 +184,7 @@ def test_a_handler_that_raises_is_told_and_the_next_message_comes(told: dict[str
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_handler_that_ends_its_thread_is_counted_with_its_message(told: dict[str, Any]) -> None:
-    """SystemExit ends the client, and its message was dealt with in error, like any that raises."""
+    """SystemExit ends the client, and its message was processed with an error, like any that raises."""
     got: list[int] = []
     owners = list[threading.Thread]()
 
@@ -197,12 +197,12 @@ def test_a_handler_that_ends_its_thread_is_counted_with_its_message(told: dict[s
     with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
-        owners[0].join(10)  # the end of a thread by an exception is told to the test that runs then
+        owners[0].join(10)  # the end of a thread by an exception is reported to the test that runs then
     assert got == [*range(401)]
     assert (_sum(log, "count"), _sum(log, "errors")) == (401, 1)
 
 
-def test_slow_messages_are_told_each_with_its_own_time(told: dict[str, Any]) -> None:
+def test_slow_messages_are_emitted_each_with_its_own_time(told: dict[str, Any]) -> None:
     """slow_after is 20 ms; three messages of 500 take longer, one of them raises."""
     told["profile"] = told.get("profile", ws.STANDARD).replace(slow_after=0.02)
 
@@ -225,7 +225,7 @@ def test_slow_messages_are_told_each_with_its_own_time(told: dict[str, Any]) -> 
     assert _sum(log, "process_time") >= sum(one.measurements["duration"] for one in slow)
 
 
-def test_a_loop_that_is_left_from_a_slow_body_tells_of_it(told: dict[str, Any]) -> None:
+def test_a_loop_that_is_left_from_a_slow_body_emits_it(told: dict[str, Any]) -> None:
     told["profile"] = told.get("profile", ws.STANDARD).replace(slow_after=0.02)
     with _sent(MANY, **told) as (client, log, _bus):
         client.start()
@@ -239,7 +239,7 @@ def test_a_loop_that_is_left_from_a_slow_body_tells_of_it(told: dict[str, Any]) 
     assert _sum(log, "count") == 401
 
 
-def test_whoever_listens_in_a_handler_hears_of_the_next_message() -> None:
+def test_a_handler_attached_in_a_callback_gets_the_next_message() -> None:
     heard: list[Any] = []
     got: list[int] = []
 
@@ -258,8 +258,8 @@ def test_whoever_listens_in_a_handler_hears_of_the_next_message() -> None:
     assert _sum(log, "count") == N
 
 
-def test_an_answer_behind_many_messages_is_found_from_a_handler() -> None:
-    """A handler asks while others wait to be handed out; its answer comes behind them, and no message twice."""
+def test_an_answer_after_many_messages_is_found_from_a_handler() -> None:
+    """A handler sends a request while other messages wait; its answer comes after them, and no message twice."""
     rpc = [f'{{"jsonrpc":"2.0","method":"tick","params":{number}}}' for number in range(N)]
     got: list[Any] = []
 
@@ -308,8 +308,8 @@ def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest(told: dict[st
     assert _sum(log, "count") == N
 
 
-def test_the_sums_of_a_long_run_are_told_every_second(told: dict[str, Any]) -> None:
-    """The last 5,000 of 12,000 messages come in one read or two, and take two seconds: none of them long by itself."""
+def test_the_sums_of_a_long_run_are_emitted_every_second(told: dict[str, Any]) -> None:
+    """The last 5,000 of 12,000 messages come in one read or two, and take two seconds: none of them is slow."""
     messages = [f"{10_000_000 + number}" for number in range(12_000)]
 
     def work(number: int) -> None:
@@ -328,7 +328,7 @@ def test_the_sums_of_a_long_run_are_told_every_second(told: dict[str, Any]) -> N
 
 
 def test_what_is_due_gets_its_turn_while_many_messages_wait(told: dict[str, Any]) -> None:
-    """A channel that is refused on the second link is asked for again a second later, in the midst of messages that
+    """A channel that is refused on the second link is requested again a second later, between messages that
     came in one read and take two."""
     asked_again = threading.Event()
     links = iter(["ok", "refuse"])

@@ -1,6 +1,6 @@
-"""Messages that come many in one read, and what interrupts them: a signal's handler that raises, a decoder that raises
-what it should not, a client closed on the way. None is lost, none comes twice. A KeyboardInterrupt raised by a decoder
-or a telemetry handler stands for Ctrl-C at that moment."""
+"""Many messages in one read, and what interrupts them: a signal's handler that raises, a decoder that raises
+what it should not, a client that is closed meanwhile. None is lost, none comes twice. A KeyboardInterrupt raised by a
+decoder or a telemetry handler stands for Ctrl-C at that moment."""
 
 import threading
 from collections.abc import Iterable
@@ -62,8 +62,8 @@ def test_receive_interrupted_while_a_message_is_decoded_loses_none() -> None:
         assert got + _numbers(client) == [*range(N)]
 
 
-def test_a_loop_interrupted_while_its_sums_are_told_loses_none() -> None:
-    """As it is left: what it did not come to goes back first."""
+def test_a_loop_interrupted_while_its_sums_are_emitted_loses_none() -> None:
+    """When it is left: messages that it did not reach are put back first."""
 
     def interrupt(*_: object) -> None:
         bus.detach("interrupt")
@@ -80,7 +80,7 @@ def test_a_loop_interrupted_while_its_sums_are_told_loses_none() -> None:
 
 
 def test_a_decoder_that_raises_stop_iteration_costs_its_message_only() -> None:
-    """It ends no loop, and none goes on for ever."""
+    """It ends no loop, and causes no endless one."""
 
     def decode(text: str) -> Any:
         return next(iter(())) if '"n":40}' in text else text
@@ -95,9 +95,9 @@ def test_a_decoder_that_raises_stop_iteration_costs_its_message_only() -> None:
 
 
 def test_a_client_closed_by_on_error_gets_no_more_messages() -> None:
-    """One by one, too, and after the server's goodbye was read."""
+    """One by one, too, and after the server's close frame was read."""
     got: list[int] = []
-    broken = [*MANY[:40], "{", *MANY[41:80]]  # in one read with the goodbye
+    broken = [*MANY[:40], "{", *MANY[41:80]]  # in one read with the close frame
 
     def close(*_: object) -> None:
         client.close(0.5)
@@ -117,7 +117,7 @@ def test_a_client_closed_by_on_error_gets_no_more_messages() -> None:
 
 
 def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:
-    """The keeper reads on meanwhile; the link is ended over the breach once the last message is dealt with."""
+    """The keeper reads on meanwhile; the link is ended for the breach once the last message is processed."""
     some, kept = MANY[:10], threading.Event()
     heard: list[tuple[int, bytes]] = []
 

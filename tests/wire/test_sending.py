@@ -1,4 +1,4 @@
-"""Sending over a real socket: waits for the link, keeps the rate and the order, fails once and says so."""
+"""Sending over a real socket: waits for the link, keeps the rate and the order, fails once with an error."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ def _faults(log: EventLog) -> list[tuple[str, str]]:
 
 
 def _told(client: ws.Client, log: EventLog) -> dict[str, int]:
-    """The sums of everything that was sent; they are all told once the client is closed."""
+    """The sums of everything that was sent; they are all emitted once the client is closed."""
     client.close()
     sums = {"count": 0, "errors": 0, "total_size": 0}
     for one in log.of(events.MESSAGE_BATCH_PROCESSED):
@@ -43,7 +43,7 @@ def _told(client: ws.Client, log: EventLog) -> dict[str, int]:
 
 
 def test_a_send_may_wait_for_the_link() -> None:
-    """The message leaves on the next one, once; without patience nothing is sent."""
+    """The message is sent on the next one, once; without a timeout nothing is sent."""
     server = WebSocketServer(silent)
     with sending(server) as (client, log), ThreadPoolExecutor(3) as pool:
         server.stop(drop=True)
@@ -60,7 +60,7 @@ def test_a_send_may_wait_for_the_link() -> None:
 
 
 def test_closing_ends_the_wait_for_a_link() -> None:
-    """NotConnected comes at once, and says so."""
+    """NotConnected is raised at once, with the reason."""
     server = WebSocketServer(silent)
     with sending(server) as (client, log), ThreadPoolExecutor(1) as pool:
         server.stop(drop=True)
@@ -72,7 +72,7 @@ def test_closing_ends_the_wait_for_a_link() -> None:
 
 
 def test_without_a_start_there_is_nothing_to_wait_for() -> None:
-    """A client that was never started raises whatever the patience."""
+    """A client that was never started raises with any timeout."""
     client = ws.Client("ws://127.0.0.1:1")
     for send in (client.send, client.send_text):
         with pytest.raises(errors.NotConnected, match="start"):
@@ -93,7 +93,7 @@ def test_a_rate_limit_spreads_messages_and_keeps_their_order() -> None:
 
 
 def test_a_rate_limit_that_does_not_wait_raises() -> None:
-    """A warning that was dealt with by telling the caller; what was refused is not sent."""
+    """A warning that is handled as raised; what was refused is not sent."""
     server = WebSocketServer(silent)
     with sending(server, rate_limit=ws.RateLimit(0.001, burst=3, wait=False)) as (client, log):
         for number in range(3):
@@ -109,7 +109,7 @@ def test_a_rate_limit_that_does_not_wait_raises() -> None:
 
 
 def test_closing_ends_the_wait_for_a_rate() -> None:
-    """Nobody sits out a pause of hours."""
+    """No thread waits for a pause of hours."""
     with sending(WebSocketServer(silent), rate_limit=ws.RateLimit(0.0001)) as (client, _):
         client.send(1)
         with ThreadPoolExecutor(1) as pool:
@@ -119,8 +119,8 @@ def test_closing_ends_the_wait_for_a_rate() -> None:
                 waiting.result(5.0)
 
 
-def test_a_channel_over_the_rate_is_asked_for_later() -> None:
-    """subscribe() raises RateLimited, and the owner asks again."""
+def test_a_channel_over_the_rate_is_requested_later() -> None:
+    """subscribe() raises RateLimited, and the owner sends the request later."""
     server = WebSocketServer(silent)
     with sending(server, rate_limit=ws.RateLimit(2, wait=False)) as (client, log):
         client.send("first")
@@ -146,7 +146,7 @@ def test_large_messages_of_many_threads_arrive_whole() -> None:
 
 
 def test_a_send_error_is_raised_and_is_one_fault_of_its_connection() -> None:
-    """Four threads send into a cut connection until each has met the error; it is told once, with the loss."""
+    """Four threads send into a cut connection until each has got the error; it is emitted once, with the loss."""
     server, lost = WebSocketServer(silent), threading.Barrier(5)
     with sending(server, reconnect=False) as (client, log), ThreadPoolExecutor(4) as pool:
 
@@ -170,8 +170,8 @@ def test_a_send_error_is_raised_and_is_one_fault_of_its_connection() -> None:
         assert sums["count"] - sums["errors"] == sent
 
 
-def test_a_peer_that_takes_nothing_ends_the_connection_and_not_the_caller() -> None:
-    """The send gives up after the patience for a pong; half a frame is out, so a new link is made."""
+def test_a_peer_that_reads_nothing_ends_the_connection_and_not_the_caller() -> None:
+    """The send gives up after the pong timeout; half a frame was sent, so a new link is made."""
     profile = QUICK.replace(ping_interval=0.3, pong_timeout=0.2)
     server = TcpServer(half_open)
     with sending(server, profile=profile) as (client, log):
@@ -194,7 +194,7 @@ class _Odd(ws.JsonProtocol):
     "message", [object(), {1: {2}}, float("nan"), "\ud800", {"as": 10**9}, {"as": None}, {"as": [1]}]
 )
 def test_what_cannot_be_written_is_the_callers_error_only(message: Any) -> None:
-    """EncodeError, told once, with its events; nothing is sent, and the link lives on."""
+    """EncodeError, emitted once, with its events; nothing is sent, and the link lives on."""
     server = WebSocketServer(silent)
     with sending(server, protocol=_Odd(dumps=lambda given: ws.JsonProtocol().encode(given))) as (client, log):
         if message == "\ud800":
@@ -211,13 +211,13 @@ def test_what_cannot_be_written_is_the_callers_error_only(message: Any) -> None:
 
 @pytest.mark.parametrize("text", ["\ud800", 5, None])
 def test_a_text_that_is_none_is_an_encode_error(text: Any) -> None:
-    """Also where no protocol is asked."""
+    """Also if no protocol is involved."""
     with sending(WebSocketServer(silent)) as (client, _), pytest.raises(errors.EncodeError):
         client.send_text(text)
 
 
 def test_a_handler_may_send() -> None:
-    """Its messages leave in order, before it returns."""
+    """Its messages are sent in order, before it returns."""
 
     def script(connection: ScriptedConnection) -> None:
         connection.send('"ping"')
@@ -239,13 +239,13 @@ def test_a_handler_may_send() -> None:
 
 
 class _Beating(ws.JsonProtocol):
-    """A feed that asks for a sign of life."""
+    """A feed that requests a sign of life."""
 
     def heartbeat_answer(self, message: Any) -> Any | None:
         return {"type": "alive"} if message == {"type": "are you there"} else None
 
 
-def test_a_heartbeat_is_answered_whatever_the_rate_limit_says() -> None:
+def test_a_heartbeat_is_answered_despite_the_rate_limit() -> None:
     """An answer that came late would cost the connection; it takes no token either."""
 
     def script(connection: ScriptedConnection) -> None:

@@ -1,4 +1,4 @@
-"""SOCKS5 proxies, by a real one: the way through, credentials, refusals, and one deadline over all of it."""
+"""SOCKS5 proxies, by a real one: the tunnel, credentials, refusals, and one deadline over all of it."""
 
 import socket
 import struct
@@ -39,7 +39,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 class _Socks:
-    """A SOCKS5 proxy (RFC 1928, RFC 1929) that leads to `port` whatever name it is asked for."""
+    """A SOCKS5 proxy (RFC 1928, RFC 1929) that leads to `port` for any requested name."""
 
     def __init__(self, port: int = 0, *, credentials: tuple[str, str] | None = None, reply: int = 0) -> None:
         self.port = port
@@ -109,8 +109,8 @@ def test_a_link_goes_through_a_socks_proxy(scheme: str, secure: bool) -> None:
     assert socks.asked == [(host, 9000)]
 
 
-def test_an_address_is_asked_for_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a proxy that wants no credentials gets none; the variable is heard as the option is."""
+def test_an_address_is_requested_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a proxy that wants no credentials gets none; the variable works like the option."""
     with WebSocketServer(echo) as server:
         socks = _Socks(server.port)
         with TcpServer(socks) as proxy:
@@ -144,7 +144,7 @@ def test_a_refusal_has_its_own_sentence(reply: int, word: str, remedy: str) -> N
 
 
 def test_credentials_that_are_missing_or_wrong_are_the_proxys_fault() -> None:
-    """And so is what speaks another protocol, or ends at once."""
+    """And so is a peer that speaks another protocol, or disconnects at once."""
 
     def ends(_connection: Connection) -> None:
         pass
@@ -176,7 +176,7 @@ def test_a_silent_proxy_ends_at_the_deadline() -> None:
 
 
 def test_without_the_extra_it_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where proxy= is written; a variable fails the dial."""
+    """Where proxy= is written; with a variable the dial fails."""
     monkeypatch.setattr(sys, "path", [])
     for name in [name for name in sys.modules if name.partition(".")[0] == "python_socks"]:
         monkeypatch.delitem(sys.modules, name)

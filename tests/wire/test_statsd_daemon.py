@@ -105,7 +105,7 @@ def _reporter(daemon: _Daemon, bus: ws.Bus | None = None, **options: object) -> 
     )
 
 
-def test_counters_and_gauges_without_tags_are_taken_by_the_daemon(daemon: _Daemon) -> None:
+def test_counters_and_gauges_without_tags_are_accepted_by_the_daemon(daemon: _Daemon) -> None:
     """Every count over several flushes is in its totals, the gauge is the last value, and no line was bad."""
     with _reporter(daemon) as reporter:
         for turn in range(5):
@@ -124,8 +124,8 @@ def test_counters_and_gauges_without_tags_are_taken_by_the_daemon(daemon: _Daemo
     assert daemon.total("statsd.metrics_received") == 15
 
 
-def test_metrics_of_events_without_tags_are_taken_by_the_daemon(daemon: _Daemon) -> None:
-    """A list of definitions that name no tags makes any event fit for it, packed into few datagrams."""
+def test_metrics_of_events_without_tags_are_accepted_by_the_daemon(daemon: _Daemon) -> None:
+    """A list of definitions without tags makes any event usable for it, packed into few datagrams."""
     bus = ws.Bus()
     received = ws.events.MESSAGE_RECEIVED
     metrics = [ws.counter("messages", received), ws.sum_("bytes", received, "size"), ws.gauge("size", received, "size")]

@@ -40,7 +40,7 @@ def _flushed(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
 
 
 def test_counts_are_summed_gauges_last_and_distributions_packed(receiver: DogStatsDReceiver) -> None:
-    """One line per series and flush, whatever number of occurrences."""
+    """One line per series and flush, for any number of occurrences."""
     bus = ws.Bus()
     with _reporter(receiver, bus) as reporter:
         for size in (10, 20, 40):
@@ -63,7 +63,7 @@ def test_counts_are_summed_gauges_last_and_distributions_packed(receiver: DogSta
 
 
 def test_the_guides_gauge_line_is_exact(receiver: DogStatsDReceiver) -> None:
-    """Byte for byte; a container id, which the official client finds out by itself, may follow."""
+    """Byte for byte; a container id, which the official client detects, may follow."""
     bus = ws.Bus()
     with _reporter(receiver, bus) as reporter:
         bus.execute(COMPLETED, {"duration": 12_500_000}, {**META, "result": "ok"})
@@ -98,7 +98,7 @@ def test_datagrams_stay_within_their_limit_and_are_well_filled(receiver: DogStat
 
 
 def test_thinned_samples_count_for_all(receiver: DogStatsDReceiver) -> None:
-    """At most max_samples values of a series leave in a flush; weighed by the Agent they are all there."""
+    """A flush sends at most max_samples values of a series; weighed by the Agent they count for all."""
     with _reporter(receiver, max_samples=100) as reporter:
         for number in range(12_345):
             reporter.distribution("ms", number)
@@ -109,10 +109,10 @@ def test_thinned_samples_count_for_all(receiver: DogStatsDReceiver) -> None:
     assert weighted / 12_345 == pytest.approx(6_172, rel=0.15)
 
 
-def test_namespace_and_constant_tags_go_with_everything(
+def test_namespace_and_constant_tags_are_on_everything(
     receiver: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On metrics, events and checks; env, service and version stand once, the argument's before the variable's."""
+    """On metrics, events and checks; env, service and version appear once; the argument wins over the variable."""
     for name, value in {"ENV": "prod", "SERVICE": "md", "VERSION": "7", "TAGS": "team:a,env:other"}.items():
         monkeypatch.setenv(f"DD_{name}", value)
     bus = ws.Bus()
@@ -120,7 +120,7 @@ def test_namespace_and_constant_tags_go_with_everything(
         bus.execute(RECEIVED, {"size": 1}, META)
         reporter.increment("orders", tags=["kind:x"])
         reporter.event("title", "text", tags=["kind:y"])
-        reporter.service_check("alive", 0)  # these two leave by themselves, at any time from here on
+        reporter.service_check("alive", 0)  # these two are sent on their own, at any time from here on
         assert reporter.flush()
         assert receiver.wait_for(lambda r: r.events and r.checks and r.count("app.orders") == 1)
     constant = ("env:test", "service:md", "version:7", "team:a")
@@ -131,8 +131,8 @@ def test_namespace_and_constant_tags_go_with_everything(
     assert (receiver.checks[0].name, receiver.checks[0].tags) == ("app.alive", ("worker:0", *constant))
 
 
-def test_the_close_of_a_client_is_told_before_it_is_forgotten(receiver: DogStatsDReceiver) -> None:
-    """Disconnected and closed between two flushes: the 0 still leaves, once."""
+def test_the_close_of_a_client_is_sent_before_it_is_forgotten(receiver: DogStatsDReceiver) -> None:
+    """Disconnected and closed between two flushes: the 0 is still sent, once."""
     bus = ws.Bus()
     with _reporter(receiver, bus) as reporter:
         bus.execute(ws.events.CONNECTION_COMPLETED, {}, META)
@@ -144,7 +144,7 @@ def test_the_close_of_a_client_is_told_before_it_is_forgotten(receiver: DogStats
     assert receiver.values("websocket.connection.up") == [1, 0]
 
 
-def test_a_close_while_the_agent_is_away_is_told_when_it_is_back(tmp_path: Path) -> None:
+def test_a_close_while_the_agent_is_unreachable_is_sent_when_it_is_back(tmp_path: Path) -> None:
     """The board must not show the last 1 for ever."""
     bus = ws.Bus()
     with DogStatsDReceiver(str(tmp_path / "dsd.socket")) as receiver, _reporter(receiver, bus) as reporter:
@@ -161,7 +161,7 @@ def test_a_close_while_the_agent_is_away_is_told_when_it_is_back(tmp_path: Path)
 
 
 def test_two_reporters_on_one_bus_each_ship_everything() -> None:
-    """Neither takes from the other, and stopping one leaves the other."""
+    """Neither takes from the other, and stopping one does not stop the other."""
     bus = ws.Bus()
     with DogStatsDReceiver() as first, DogStatsDReceiver() as second:
         one, two = _reporter(first, bus), _reporter(second, bus, distributions=False)
@@ -187,8 +187,8 @@ def test_the_flush_thread_ships_by_itself() -> None:
         assert receiver.wait_for(lambda r: r.count("websocket.message.received") == 2, timeout=3)
 
 
-def test_metrics_of_its_own_choice(receiver: DogStatsDReceiver) -> None:
-    """A list given to the reporter is shipped, and nothing else; a summary is a histogram."""
+def test_metrics_of_your_own_choice(receiver: DogStatsDReceiver) -> None:
+    """A list passed to the reporter is shipped, and nothing else; a summary is a histogram."""
     bus = ws.Bus()
     metrics = [ws.summary("sizes", RECEIVED, "size", ["type"]), ws.counter("all", RECEIVED)]
     with _reporter(receiver, bus, metrics=metrics) as reporter:

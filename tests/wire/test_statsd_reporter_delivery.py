@@ -1,4 +1,4 @@
-"""The Agent comes and goes: counts wait and arrive once, what is lost is told, and every figure adds up."""
+"""The Agent comes and goes: counts wait and arrive once, what is lost is counted, and every figure adds up."""
 
 import random
 import socket
@@ -31,13 +31,13 @@ def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
 
 @contextmanager
 def _deaf(path: str) -> Iterator[socket.socket]:
-    """A Unix datagram socket that takes what its queue holds and reads nothing until asked."""
+    """A Unix datagram socket that accepts what its queue holds and reads nothing until asked."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(path)
         yield sock
 
 
-def test_counts_wait_for_an_agent_that_is_away_and_arrive_once(path: str) -> None:
+def test_counts_wait_for_an_unreachable_agent_and_arrive_once(path: str) -> None:
     """Its socket gone, then back: pending meanwhile, everything afterwards, nothing twice."""
     with DogStatsDReceiver(path) as receiver, _reporter(socket_path=path) as reporter:
         reporter.increment("orders", 5)
@@ -57,7 +57,7 @@ def test_counts_wait_for_an_agent_that_is_away_and_arrive_once(path: str) -> Non
 
 
 def test_an_agent_that_starts_later_gets_everything(path: str) -> None:
-    """The socket need not be there when the reporter starts."""
+    """The socket need not exist when the reporter starts."""
     with _reporter(socket_path=path) as reporter:
         reporter.increment("orders", 3)
         assert not reporter.flush()
@@ -66,7 +66,7 @@ def test_an_agent_that_starts_later_gets_everything(path: str) -> None:
             assert receiver.wait_for(lambda r: r.count("orders") == 3)
 
 
-def test_events_and_gauges_wait_and_samples_are_told_as_lost(path: str) -> None:
+def test_events_and_gauges_wait_and_samples_are_counted_as_lost(path: str) -> None:
     """An event keeps its place, a gauge its last value; the samples of a refused packet are counted."""
     with _reporter(socket_path=path) as reporter:
         reporter.gauge("depth", 7)
@@ -87,7 +87,7 @@ def test_events_and_gauges_wait_and_samples_are_told_as_lost(path: str) -> None:
 
 
 def test_a_refused_udp_port_is_noticed() -> None:
-    """At the first packet, not every second one; and the counts wait for whoever binds the port."""
+    """At the first packet, not every second one; and the counts wait until the port is bound."""
     port = free_port()
     with _reporter(host="127.0.0.1", port=port) as reporter:
         for turn in range(1, 5):
@@ -102,7 +102,7 @@ def test_a_refused_udp_port_is_noticed() -> None:
 
 
 def test_a_host_without_an_address_is_an_error_and_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name is asked for again, and what was counted arrives when there is an answer."""
+    """The name is looked up again, and what was counted arrives when there is an answer."""
     answer = socket.getaddrinfo
 
     def fail(*arguments: Any) -> Any:
@@ -118,7 +118,7 @@ def test_a_host_without_an_address_is_an_error_and_no_loss(monkeypatch: pytest.M
         assert receiver.wait_for(lambda r: r.count("orders") == 2)
 
 
-def test_a_full_queue_holds_nobody_up_and_loses_no_count(path: str) -> None:
+def test_a_full_queue_blocks_no_thread_and_loses_no_count(path: str) -> None:
     """A flush against an Agent that does not read ends at its first refused packet, and the rest is pending."""
     with _deaf(path) as deaf, _reporter(socket_path=path) as reporter:
         for number in range(10_000):
@@ -169,7 +169,7 @@ def test_the_figures_add_up_whatever_happens(path: str, kind: str) -> None:
         up = True
         while any(thread.is_alive() for thread in threads):
             reporter.flush()
-            if dice.random() < 0.2 and kind == "unix":  # over UDP what a stopped reader had in its queue is gone
+            if dice.random() < 0.2 and kind == "unix":  # over UDP what a stopped reader had in its queue is lost
                 (receiver.stop if up else receiver.start)()
                 up = not up
         receiver.start()

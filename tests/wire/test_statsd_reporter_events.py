@@ -1,4 +1,4 @@
-"""The application's own metrics, events and checks arrive; whatever they are made of, no datagram breaks a rule."""
+"""The application's own metrics, events and checks arrive; for any content no datagram breaks a rule."""
 
 import math
 import random
@@ -55,7 +55,7 @@ def receiver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def reporter(receiver: DogStatsDReceiver) -> Iterator[ws.StatsdReporter]:
-    """One that runs, with the longest interval, and that events wake."""
+    """A running reporter, with the longest interval, which events wake."""
     with _reporter(receiver, flush_interval=10) as made:
         yield made
 
@@ -73,7 +73,7 @@ def _empty(receiver: DogStatsDReceiver) -> None:
 
 
 def _flushed(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
-    """Flush with a mark of its own at the end, and wait for it."""
+    """Flush with a mark at the end, and wait for it."""
     mark = f"mark{random.getrandbits(60)}"
     reporter.service_check(mark, 0)
     assert reporter.flush()
@@ -96,7 +96,7 @@ def test_the_applications_own_metrics_arrive(reporter: ws.StatsdReporter, receiv
     assert [(one.type, one.values) for one in receiver.metrics("latency")] == [("d", (0.5, 1, 2))]
 
 
-def test_an_event_leaves_at_once(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
+def test_an_event_is_sent_at_once(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
     """Long before the next flush is due, with all its fields."""
     reporter.event("Slow: é", "line one\nline two | 100%", "warning", tags={"client": "a"}, aggregation_key="slow-a")
     assert receiver.wait_for(lambda r: r.events, timeout=3)
@@ -105,7 +105,7 @@ def test_an_event_leaves_at_once(reporter: ws.StatsdReporter, receiver: DogStats
     assert (event.tags, event.aggregation_key) == (("client:a",), "slow-a")
 
 
-def test_a_service_check_leaves_at_once(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
+def test_a_service_check_is_sent_at_once(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
     """Name, status, tags and message."""
     reporter.service_check("websocket.can_connect", 2, tags=["client:a"], message="refused: m: it | was\ndown")
     assert receiver.wait_for(lambda r: r.checks, timeout=3)
@@ -114,10 +114,8 @@ def test_a_service_check_leaves_at_once(reporter: ws.StatsdReporter, receiver: D
     assert check.message == "refused: m: it _ was down"
 
 
-def test_an_event_may_say_when_where_and_how_urgent_it_is(
-    reporter: ws.StatsdReporter, receiver: DogStatsDReceiver
-) -> None:
-    """A moment as seconds or as a datetime; host and source type stand in place of the Agent's; bars become `_`."""
+def test_an_event_may_set_its_time_host_and_priority(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
+    """A moment as seconds or as a datetime; host and source type replace the Agent's; bars become `_`."""
     happened = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
     for moment in (happened, happened.timestamp() + 0.5):
         reporter.event(
@@ -129,8 +127,8 @@ def test_an_event_may_say_when_where_and_how_urgent_it_is(
         assert (event.timestamp, event.text) == (int(happened.timestamp()), "1.2")
 
 
-def test_the_programs_own_host_tag_leaves(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
-    """On metrics, events and checks; series that differ by it are two."""
+def test_the_programs_own_host_tag_is_sent(reporter: ws.StatsdReporter, receiver: DogStatsDReceiver) -> None:
+    """On metrics, events and checks; two series may differ only in it."""
     for host, value in (("db-a", 5), ("db-b", 7)):
         reporter.gauge("disk.free", value, [f"host:{host}"])
     reporter.event("t", "x", tags=["host:db-a"])
@@ -195,7 +193,7 @@ def test_nothing_is_ever_malformed(
     kind: Any,
     number: float,
 ) -> None:
-    """Whatever hypothesis makes of names, tags and texts, the strict reader takes all that arrives."""
+    """For any names, tags and texts of hypothesis, the strict reader accepts all that arrives."""
     reporter.increment(name, number, [tag])
     reporter.gauge(text, number, {"t": tag})
     reporter.distribution(key, number, (tag, text))
@@ -207,7 +205,7 @@ def test_nothing_is_ever_malformed(
 
 
 def test_hostile_metadata_of_events_forges_nothing(receiver: DogStatsDReceiver) -> None:
-    """What came from the network as type, client or reason is as hostile as any text."""
+    """Network data as type, client or reason is as hostile as any text."""
     bus = ws.Bus()
     where: dict[str, Any] = {"host": receiver.host, "port": receiver.port}
     where = where if receiver.path is None else {"socket_path": receiver.path}

@@ -1,4 +1,4 @@
-"""A script that just ends has shipped what it counted, and no Agent holds its end up; options that make no sense."""
+"""A script that just ends has shipped what it counted, and no Agent delays its end; unusable options."""
 
 import os
 import socket
@@ -65,7 +65,7 @@ def _run(where: str, script: str, **environ: str) -> tuple[float, int, str]:
     ids=["normal", "sys.exit", "exception", "atexit", "bus", "thread"],
 )
 def test_a_script_that_ends_has_shipped_everything(script: str, code: int, error: str) -> None:
-    """100 counted and no stop: 100 arrive by the time the process is gone, and nothing is said on standard error."""
+    """100 counted and no stop: 100 arrive by the time the process is gone, and nothing is printed on standard error."""
     with DogStatsDReceiver() as receiver:
         took, exit_code, errors = _run(f"host='127.0.0.1', port={receiver.port}", script)
         name = "orders" if "orders" in script else "websocket.message.sent"
@@ -83,8 +83,8 @@ def _deaf(path: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("agent", ["full", "gone", "refused", "unreachable"])
-def test_an_agent_that_takes_nothing_does_not_hold_the_exit_up(agent: str, tmp_path: Path) -> None:
-    """A queue nobody reads, no socket, a closed port, a host that is not there: about a second at most."""
+def test_an_agent_that_accepts_nothing_does_not_delay_the_exit(agent: str, tmp_path: Path) -> None:
+    """A queue without a reader, no socket, a closed port, an unreachable host: about a second at most."""
     path = str(tmp_path / "dsd.socket")
     where = {"refused": "host='127.0.0.1', port=9", "unreachable": "host='192.0.2.1', port=8125"}
     deaf = _deaf(path) if agent == "full" else None
@@ -114,8 +114,8 @@ atexit.register(end)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_what_an_exit_callback_counts_arrives_where_no_thread_can_start(host: str) -> None:
-    """New series, an event and a name that was never connected to: all of it, without a word on standard error."""
+def test_what_an_exit_callback_counts_arrives_even_if_no_thread_can_start(host: str) -> None:
+    """New series, an event and a host that was never connected to: all of it, with nothing on standard error."""
     with DogStatsDReceiver() as receiver:
         took, code, errors = _run(f"host={host!r}, port={receiver.port}", NO_THREADS + "END")
         assert receiver.wait_for(lambda r: r.count("orders") == 100 and r.events, timeout=1)
@@ -127,16 +127,16 @@ HANGING = "import socket\nsocket.getaddrinfo = lambda *_: time.sleep(30)\n"
 
 
 @pytest.mark.parametrize("wait", ["", "time.sleep(1.2)\n"], ids=["at once", "with the thread in a flush"])
-def test_a_resolver_that_hangs_does_not_hold_the_exit_up(wait: str) -> None:
-    """It is asked in a thread that is let go; the exit takes its second, and no longer."""
+def test_a_resolver_that_hangs_does_not_delay_the_exit(wait: str) -> None:
+    """It runs in a thread that is abandoned; the exit takes its second, and no longer."""
     script = HANGING + f"reporter.stop()\nreporter.start()\nreporter.increment('orders')\n{wait}END"
     took, code, errors = _run("host='agent.example', port=8125, flush_interval=1", script)
     assert took < HELD + 1  # all of its second, and the interpreter's end; the resolver takes thirty
     assert (code, "Traceback" in errors) == (0, False)
 
 
-def test_a_name_nobody_can_look_up_at_the_end_is_said() -> None:
-    """No thread to ask in and no earlier answer: the counts do not leave, and the log tells why."""
+def test_a_name_that_cannot_be_looked_up_at_the_end_is_logged() -> None:
+    """No thread for the lookup and no earlier answer: the counts are not sent, and the log says why."""
     script = HANGING + NO_THREADS + "reporter._resolver.known = ()\nreporter._resolver.reset()\nEND"
     took, code, errors = _run("host='agent.example', port=8125", script)
     assert took < HELD
@@ -145,7 +145,7 @@ def test_a_name_nobody_can_look_up_at_the_end_is_said() -> None:
     assert "Traceback" not in errors
 
 
-def test_nothing_leaves_where_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_if_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """DD_DOGSTATSD_DISABLE stops metrics, events and checks alike, and nothing piles up."""
     monkeypatch.setenv("DD_DOGSTATSD_DISABLE", "true")
     with DogStatsDReceiver() as receiver:
@@ -165,8 +165,8 @@ def test_nothing_leaves_where_it_is_switched_off(monkeypatch: pytest.MonkeyPatch
         assert receiver.checks == []
 
 
-def test_an_argument_beats_the_variables_on_the_wire_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The official client reads them for itself; what was decided here stands."""
+def test_an_argument_wins_over_the_variables_on_the_wire_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The official client reads them itself; what was decided here wins."""
     with (
         DogStatsDReceiver() as other,
         DogStatsDReceiver(str(tmp_path / "dsd.socket")) as unix,
@@ -187,7 +187,7 @@ def test_an_argument_beats_the_variables_on_the_wire_too(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("interval", [1, 2, 5, 10, 1.0, 10.0])
 def test_an_interval_divides_the_agents_window(interval: float) -> None:
-    """1, 2, 5 and 10 s are taken."""
+    """1, 2, 5 and 10 s are accepted."""
     assert not ws.StatsdReporter(port=8125, flush_interval=interval, bus=ws.Bus()).running
 
 
@@ -213,7 +213,7 @@ def test_any_other_interval_is_refused(interval: Any) -> None:
         lambda: ws.StatsdReporter(port=1, metrics=["orders"]),  # type: ignore[list-item]
     ],
 )
-def test_what_makes_no_sense_is_refused_in_the_constructor(make: Callable[[], ws.StatsdReporter]) -> None:
+def test_unusable_options_are_refused_in_the_constructor(make: Callable[[], ws.StatsdReporter]) -> None:
     """Not at the first packet, and not in a thread."""
     with pytest.raises(ConfigurationError, match=r"\w+ .+"):
         make()

@@ -22,7 +22,7 @@ def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
 
 
 def test_stop_ships_the_rest_and_start_goes_on() -> None:
-    """Between stop and start nothing is heard; totals go on where they were."""
+    """Between stop and start nothing is counted; totals go on where they were."""
     bus = ws.Bus()
     with DogStatsDReceiver() as receiver:
         reporter = _reporter(bus, host="127.0.0.1", port=receiver.port)
@@ -41,8 +41,8 @@ def test_stop_ships_the_rest_and_start_goes_on() -> None:
 
 
 @pytest.mark.parametrize("name", ["orders", "others"])
-def test_what_is_counted_after_stop_is_said_to_wait(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Once, also under a name that was counted before; and it leaves after the next start."""
+def test_what_is_counted_after_stop_is_logged_as_pending(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, also under a name that was counted before; and it is sent after the next start."""
     with DogStatsDReceiver() as receiver:
         reporter = _reporter(metrics=(), host="127.0.0.1", port=receiver.port).start()
         reporter.increment("orders")
@@ -56,7 +56,7 @@ def test_what_is_counted_after_stop_is_said_to_wait(name: str, caplog: pytest.Lo
 
 
 def test_a_reporter_that_never_started_flushes() -> None:
-    """What the application counted by itself leaves; the bus is not heard, and no thread is started."""
+    """What the application counted itself is sent; no handler is on the bus, and no thread is started."""
     bus = ws.Bus()
     with DogStatsDReceiver() as receiver:
         reporter = _reporter(bus, host="127.0.0.1", port=receiver.port)
@@ -79,7 +79,7 @@ def test_a_reporter_that_never_started_flushes() -> None:
 def test_a_fault_in_a_flush_ends_no_thread(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
-    """It is logged and told in the stats; the next flush ships what waited."""
+    """It is logged and counted in stats; the next flush ships what waited."""
     with DogStatsDReceiver() as receiver:
         with _reporter(host="127.0.0.1", port=receiver.port, flush_interval=1) as reporter:
             fold, failed = reporter._store.fold, threading.Event()
@@ -103,7 +103,7 @@ def test_a_fault_in_a_flush_ends_no_thread(
 
 @pytest.mark.parametrize("by", ["a new series", "an event", "a flush"])
 def test_a_dead_flush_thread_is_replaced(by: str) -> None:
-    """By whatever has to do with it anyway, and not by a count of a series that is known."""
+    """By any call that uses the thread, and not by a count of a known series."""
     with (
         DogStatsDReceiver() as receiver,
         _reporter(host="127.0.0.1", port=receiver.port, flush_interval=1) as reporter,
@@ -129,7 +129,7 @@ def test_a_dead_flush_thread_is_replaced(by: str) -> None:
 
 
 def test_a_flush_waits_for_another_no_longer_than_its_timeout() -> None:
-    """It says that something is left, and leaves it where it was."""
+    """It returns that something is pending, and leaves it pending."""
     with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
         reporter.increment("orders")
         with reporter._shipper.lock:
@@ -143,8 +143,8 @@ def test_a_flush_waits_for_another_no_longer_than_its_timeout() -> None:
         assert receiver.wait_for(lambda r: r.count("orders") == 1)
 
 
-def test_stats_tell_what_left_and_what_was_lost() -> None:
-    """By cause, in a snapshot that does not change any more."""
+def test_stats_have_what_was_sent_and_what_was_lost() -> None:
+    """By cause, in a snapshot that no longer changes."""
     with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
         empty = reporter.stats
         reporter.increment("orders", 5)
@@ -163,7 +163,7 @@ def test_stats_tell_what_left_and_what_was_lost() -> None:
 
 
 def test_a_reporter_that_does_not_run_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Never started, or stopped: at its first use, not at every one; started it says nothing."""
+    """Never started, or stopped: at its first use, not at every one; a running one logs nothing."""
     with DogStatsDReceiver() as receiver:
         reporter = _reporter(host="127.0.0.1", port=receiver.port)
         for _ in range(3):
@@ -204,8 +204,8 @@ reporter = ws.StatsdReporter(metrics=[], host="127.0.0.1", port=int(sys.argv[1])
         ("", None),
     ],
 )
-def test_a_program_that_ends_with_something_pending_says_so(use: str, told: str | None) -> None:
-    """What nobody will send any more is named with its number; what was flushed, by hand or at exit, is not."""
+def test_a_program_that_ends_with_something_pending_logs_it(use: str, told: str | None) -> None:
+    """What will not be sent any more is named with its number; what was flushed, by hand or at exit, is not."""
     with DogStatsDReceiver() as receiver:
         command = [sys.executable, "-c", PROGRAM.format(use=use), str(receiver.port)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=10 * LATE, check=True)
@@ -214,8 +214,8 @@ def test_a_program_that_ends_with_something_pending_says_so(use: str, told: str 
         assert (receiver.count("orders") == 0) == (told is not None or not use)
 
 
-def test_a_program_whose_agent_was_away_at_the_end_says_why() -> None:
-    """It did call stop(); what it could not send is named with the fault of the way."""
+def test_a_program_whose_agent_was_unreachable_at_the_end_logs_why() -> None:
+    """It did call stop(); what it could not send is named with the fault."""
     use = "with reporter: reporter.increment('orders')"
     command = [sys.executable, "-c", PROGRAM.format(use=use), str(free_port())]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=10 * LATE, check=True)
@@ -225,7 +225,7 @@ def test_a_program_whose_agent_was_away_at_the_end_says_why() -> None:
 
 
 def test_what_is_no_number_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With the way to find where it comes from."""
+    """With how to find its origin."""
     with DogStatsDReceiver() as receiver, _reporter(host="127.0.0.1", port=receiver.port) as reporter:
         for _ in range(3):
             reporter.increment("orders", float("nan"))

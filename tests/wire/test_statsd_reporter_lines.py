@@ -18,8 +18,8 @@ def _where(receiver: DogStatsDReceiver) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [512, 1432, 8192])
-def test_a_packet_is_as_large_as_was_asked_for(size: int) -> None:
-    """And well filled; a line that is larger is alone in its packet all the same."""
+def test_a_packet_is_as_large_as_the_option_allows(size: int) -> None:
+    """And well filled; a line that is larger is still sent, alone in its packet."""
     with DogStatsDReceiver() as receiver:
         with _reporter(receiver, packet_size=size, container_id=False) as reporter:
             for number in range(600):
@@ -52,7 +52,7 @@ def test_constant_tags_that_leave_little_room_arrive_line_by_line() -> None:
         ws.StatsdReporter(tags=[f"{tag}{n}" for n in range(5) for tag in tags])
 
 
-def test_the_reporters_own_lines_are_in_no_book(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_reporters_own_lines_are_in_no_total(caplog: pytest.LogCaptureFixture) -> None:
     """Also those that fit no datagram: what is lost is what was counted."""
     tags = [f"k{number:02}:{'x' * 180}" for number in range(44)]
     tags.append("y" * (8192 - 1 - len("a:1|c|#" + ",".join(tags) + ",")))
@@ -66,8 +66,8 @@ def test_the_reporters_own_lines_are_in_no_book(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize("fields", [{}, {"cardinality": "low"}])
-def test_the_cardinality_stands_on_every_line(fields: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of metrics, events and checks; without it no such field, and without a container no field of one."""
+def test_the_cardinality_is_on_every_line(fields: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of metrics, events and checks; without it there is no such field, and without a container no container field."""
     monkeypatch.delenv("DD_CARDINALITY", raising=False)
     monkeypatch.setenv("DATADOG_CARDINALITY", "")
     with DogStatsDReceiver() as receiver:
@@ -80,8 +80,8 @@ def test_the_cardinality_stands_on_every_line(fields: dict[str, str], monkeypatc
 
 
 @pytest.mark.parametrize(("option", "fields"), [(True, ("c:ci-fake", "e:x")), (False, ("e:x",))])
-def test_the_container_may_go_unnamed(option: bool, fields: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the admission controller wrote stays; the official client finds the container in /proc."""
+def test_the_container_may_be_left_out(option: bool, fields: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The admission controller's data stays; the official client finds the container in /proc."""
     from datadog.dogstatsd import base
 
     monkeypatch.setattr(base, "Cgroup", lambda: type("Found", (), {"container_id": "ci-fake"}))

@@ -1,4 +1,5 @@
-"""The Agent, in a process of its own, goes and comes back: what it adds up is what was counted, and the log says so."""
+"""The Agent, in a separate process, stops and comes back: what it adds up is what was counted, and the log reports
+it."""
 
 import logging
 import os
@@ -32,7 +33,7 @@ def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
 
 
 class _Load:
-    """Threads that emit until they are told to stop; `emitted` is exact after the block."""
+    """Threads that emit until they are stopped; `emitted` is exact after the block."""
 
     def __init__(self, bus: ws.Bus, threads: int = 2) -> None:
         self._over = threading.Event()
@@ -96,8 +97,8 @@ def test_fifty_restarts_of_an_agent_that_drains_lose_no_count(path: str) -> None
         assert set(stats.lost) <= {"refused"}
 
 
-def test_a_refused_udp_port_keeps_its_counts_until_somebody_listens() -> None:
-    """The datagram that found nobody is noticed, by what the kernel tells of the socket."""
+def test_counts_for_a_refused_udp_port_wait_until_it_is_bound() -> None:
+    """The datagram without a receiver is noticed, by the socket's error."""
     bus, port = ws.Bus(), free_port()
     with AgentProcess("udp", str(port)) as agent, _reporter(bus, host="127.0.0.1", port=port) as reporter:
         for _ in range(20):
@@ -115,10 +116,10 @@ def test_a_refused_udp_port_keeps_its_counts_until_somebody_listens() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gone", "refused", "full"])
-def test_an_outage_is_told_when_it_comes_and_when_it_ends(
+def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     path: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line each, whatever the way it does not take packets; not one of the official client's."""
+    """One line each, for every way of refusing packets; none of the official client's."""
     deaf = None
     if kind != "gone":
         deaf = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -147,7 +148,7 @@ def test_an_outage_is_told_when_it_comes_and_when_it_ends(
 
 
 def test_an_emitter_never_waits_for_a_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does a flush beyond its time; the counts leave when the name is known."""
+    """Nor does a flush beyond its time; the counts are sent when the name is known."""
     go_on, real = threading.Event(), socket.getaddrinfo
 
     def hang(*arguments: Any) -> Any:
@@ -168,7 +169,7 @@ def test_an_emitter_never_waits_for_a_resolver(monkeypatch: pytest.MonkeyPatch) 
         assert receiver.wait_for(lambda r: r.count("orders") == 4)
 
 
-def test_a_long_flush_of_the_thread_gives_nothing_up(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_flush_of_the_thread_loses_nothing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may take longer than a caller would wait: 20 series of samples, each packet after a pause."""
     emitted = 0
     with DogStatsDReceiver(path) as receiver, _reporter(socket_path=path, flush_interval=1) as reporter:
@@ -192,8 +193,8 @@ def test_a_long_flush_of_the_thread_gives_nothing_up(path: str, monkeypatch: pyt
         assert stats.packets > 5  # more than two seconds' worth
 
 
-def test_the_thread_tells_the_reporters_own_figures() -> None:
-    """With its first flush and at the end, so that what Datadog adds up is what stats say."""
+def test_the_thread_sends_the_reporters_own_figures() -> None:
+    """With its first flush and at the end, so that Datadog's sums are those of stats."""
     bus = ws.Bus()
     bus.attach("failing", RECEIVED, lambda *_: 1 / 0)
     with DogStatsDReceiver() as receiver:
@@ -216,7 +217,7 @@ def test_the_thread_tells_the_reporters_own_figures() -> None:
 
 
 def test_bytes_and_packets_count_events_too(path: str) -> None:
-    """Whatever left is in the figures, as large as it was."""
+    """All that was sent is in the figures, with its size."""
     with DogStatsDReceiver(path) as receiver, _reporter(socket_path=path) as reporter:
         reporter.increment("orders")
         reporter.event("title", "text")

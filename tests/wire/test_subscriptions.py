@@ -1,4 +1,4 @@
-"""Subscriptions over a real socket: acknowledged, refused, unanswered, cut off, asked for twice, ended."""
+"""Subscriptions over a real socket: acknowledged, refused, unanswered, cut off, requested twice, ended."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ def feed() -> Feed:
 
 @pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["nobody reads", "its own thread"])
 def test_a_channel_is_confirmed_by_the_server(feed: Feed, options: dict[str, Any]) -> None:
-    """Subscribe returns with the acknowledgement; the events frame it, and the client knows the channel."""
+    """Subscribe returns with the acknowledgement; a pair of events encloses it, and the client lists the channel."""
     with feeding(feed, **options) as (client, log):
         client.subscribe("a")
         client.subscribe(5)
@@ -38,7 +38,7 @@ def test_a_channel_is_confirmed_by_the_server(feed: Feed, options: dict[str, Any
 
 
 def test_a_first_rejection_is_raised_and_leaves_the_channel_unwanted(feed: Feed) -> None:
-    """It says what the server said; the fault was dealt with by telling the caller."""
+    """The error quotes the server; the fault is handled as raised."""
     feed.policy["a"] = "refuse"
     with feeding(feed) as (client, log):
         with pytest.raises(errors.SubscriptionRejected, match="no such channel"):
@@ -48,7 +48,7 @@ def test_a_first_rejection_is_raised_and_leaves_the_channel_unwanted(feed: Feed)
         client.subscribe("b")
 
 
-def test_without_an_acknowledgement_a_channel_is_asked_for_again(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_acknowledgement_a_channel_is_requested_again(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller gets RequestTimeout; the channel stays wanted, and its fault is over once it is confirmed."""
     monkeypatch.setattr(table, "_FIRST_RETRY", 0.05)
     feed.policy["a"] = ["silent", "silent"]
@@ -76,7 +76,7 @@ def test_a_cut_interrupts_and_the_next_link_restores(feed: Feed) -> None:
 
 
 def test_subscribing_needs_a_link(feed: Feed) -> None:
-    """NotConnected leaves the channel unwanted, and nothing is told."""
+    """NotConnected leaves the channel unwanted, and nothing is emitted."""
     with feeding(feed) as (client, log):
         client.close()
         with pytest.raises(errors.NotConnected):
@@ -84,8 +84,8 @@ def test_subscribing_needs_a_link(feed: Feed) -> None:
         assert (client.wanted, log.names()) == ([], [])
 
 
-def test_a_channel_is_unwanted_whatever_becomes_of_its_unsubscribe(feed: Feed) -> None:
-    """Refused, unanswered, cut off or without a link: no later link asks for it."""
+def test_a_channel_is_unwanted_whatever_happens_to_its_unsubscribe(feed: Feed) -> None:
+    """Refused, unanswered, cut off or without a link: it is requested on no later link."""
     feed.policy["a"] = ["ok", "refuse"]
     feed.policy["b"] = ["ok", "silent"]
     feed.policy["c"] = ["ok", "drop"]
@@ -106,7 +106,7 @@ def test_a_channel_is_unwanted_whatever_becomes_of_its_unsubscribe(feed: Feed) -
         assert faults(log) == [("subscription", "error", "raised")] * 2
 
 
-def test_two_threads_may_ask_for_one_channel(feed: Feed) -> None:
+def test_two_threads_may_request_one_channel(feed: Feed) -> None:
     """One after the other; both succeed, and every beginning has its end."""
     with feeding(feed) as (client, log), ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(client.subscribe, "a") for _ in range(40)]:
@@ -116,7 +116,7 @@ def test_two_threads_may_ask_for_one_channel(feed: Feed) -> None:
         assert faults(log) == []
 
 
-def test_whoever_is_not_refused_keeps_the_channel(feed: Feed) -> None:
+def test_a_thread_that_is_not_refused_keeps_the_channel(feed: Feed) -> None:
     """A refusal of one thread does not take the channel from another that is acknowledged after it."""
     feed.policy["a"] = ["refuse"]
     with feeding(feed) as (client, _), ThreadPoolExecutor(2) as pool:
@@ -125,7 +125,7 @@ def test_whoever_is_not_refused_keeps_the_channel(feed: Feed) -> None:
         assert (client.wanted, client.confirmed) == (["a"], ["a"])
 
 
-def test_waiting_for_another_threads_question_ends_with_the_own_timeout(feed: Feed) -> None:
+def test_waiting_for_another_threads_request_ends_with_the_own_timeout(feed: Feed) -> None:
     """The second sends nothing, and has begun nothing."""
     feed.policy["a"] = ["silent"]
     with feeding(feed) as (client, log), ThreadPoolExecutor(1) as pool:
@@ -147,7 +147,7 @@ def test_an_unhashable_channel_is_refused_before_anything_is_sent(feed: Feed, ch
         assert (client.wanted, log.names(), feed.asked) == ([], [], [])
 
 
-def test_an_acknowledgement_nobody_asked_for_is_the_users() -> None:
+def test_an_unsolicited_acknowledgement_is_delivered_to_the_user() -> None:
     """It is a message like any other."""
     with WebSocketServer(answers(lambda message: message)) as server, ws.Client(server.url) as client:
         for kind in ("subscribed", "unsubscribed", "error"):
@@ -185,7 +185,7 @@ def test_a_client_starts_with_its_subscriptions(feed: Feed) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["dialled here", "its own thread"])
 def test_a_refused_subscription_of_the_constructor_fails_the_start(feed: Feed, options: dict[str, Any]) -> None:
-    """A rejection comes before what would be tried again; the client is closed."""
+    """A rejection wins over faults that would be retried; the client is closed."""
     feed.policy["b"] = "refuse"
     feed.policy["c"] = "silent"
     with feed.server:
@@ -222,8 +222,8 @@ class _Polite(ws.JsonRpcProtocol):
         return [{"jsonrpc": "2.0", "id": "mine", "method": "hello"}]
 
 
-def test_replies_to_greetings_and_heartbeats_are_nobodys_messages() -> None:
-    """A refused greeting is told, and was sent as it is; a heartbeat is answered by a request with an id."""
+def test_replies_to_greetings_and_heartbeats_are_not_delivered() -> None:
+    """A refused greeting is an error event, and was sent as it is; a heartbeat is answered by a request with an id."""
 
     def script(connection: ScriptedConnection) -> None:
         connection.send('{"method": "heartbeat", "params": {"type": "test_request"}}')
@@ -245,7 +245,7 @@ def test_replies_to_greetings_and_heartbeats_are_nobodys_messages() -> None:
 
 
 class _Words(ws.Protocol):
-    """Fixed words to begin with and to show life, beside requests that are matched by id."""
+    """Fixed texts as greeting and heartbeat answer, beside requests that are matched by id."""
 
     def greeting(self) -> list[Any]:
         return ["40"]
@@ -261,7 +261,7 @@ class _Words(ws.Protocol):
 
 
 def test_greetings_and_heartbeat_answers_are_sent_as_they_are() -> None:
-    """Where subscriptions are acknowledged by replies, too: nothing is wrapped, and no reply is waited for."""
+    """Also if subscriptions are acknowledged by replies: nothing is wrapped, and no reply is waited for."""
 
     def script(connection: ScriptedConnection) -> None:
         connection.send("2")

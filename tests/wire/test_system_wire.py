@@ -1,4 +1,4 @@
-"""Samples of real clients: what the kernel tells of their sockets, over TLS too, and what an Agent gets of it."""
+"""Samples of real clients: what the kernel reports of their sockets, over TLS too, and what an Agent gets of it."""
 
 import socket
 import sys
@@ -68,7 +68,7 @@ def test_each_connected_client_of_the_bus_has_figures_of_its_own_socket(bus: ws.
         assert idle.state is ws.State.IDLE
 
 
-def test_the_figures_are_those_that_the_kernel_tells_of_the_same_socket(bus: ws.Bus, samples: Samples) -> None:
+def test_the_figures_are_those_that_the_kernel_reports_of_the_same_socket(bus: ws.Bus, samples: Samples) -> None:
     with WebSocketServer() as server, ws.Client(server.url, client_id="a", bus=bus) as client:
         _ask(client)
         with socket_to(server.port) as sock:
@@ -83,7 +83,7 @@ def test_a_connection_over_tls_has_them_too(bus: ws.Bus, samples: Samples) -> No
         assert set(samples()["a"]) == TCP
 
 
-def test_a_lost_connection_tells_nothing_and_the_next_one_begins_anew(bus: ws.Bus, samples: Samples) -> None:
+def test_a_lost_connection_has_no_figures_and_the_next_one_begins_anew(bus: ws.Bus, samples: Samples) -> None:
     profile = ws.STANDARD.replace(first_retry=0.0, retry_base=0.05, retry_cap=0.05)
     back = threading.Event()
     with (
@@ -100,8 +100,8 @@ def test_a_lost_connection_tells_nothing_and_the_next_one_begins_anew(bus: ws.Bu
             assert samples()["a"]["tcp_retransmits"] == 0
 
 
-def test_samples_taken_while_clients_come_and_go_disturb_nobody(bus: ws.Bus, samples: Samples) -> None:
-    """A socket is asked as an object: once closed it says so, and never tells of another's descriptor."""
+def test_samples_taken_while_clients_come_and_go_disturb_nothing(bus: ws.Bus, samples: Samples) -> None:
+    """A socket is read as an object: once closed it raises, and never returns another socket's figures."""
     faults: list[BaseException] = []
 
     def churn() -> None:
@@ -126,7 +126,7 @@ def test_samples_taken_while_clients_come_and_go_disturb_nobody(bus: ws.Bus, sam
 
 
 def test_an_agent_gets_the_gauges_from_the_clocks_thread(bus: ws.Bus) -> None:
-    """A sample a second with the real clock; heartbeats where the profile tells them."""
+    """A sample a second with the real clock; heartbeats if the profile emits them."""
     profile = ws.FINANCIAL.replace(ping_interval=0.2, pong_timeout=0.2 * 10)
     with DogStatsDReceiver() as agent, WebSocketServer() as server:
         reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus, tags=())

@@ -44,7 +44,7 @@ def test_the_end_of_the_server_reaches_the_client_through_the_proxy() -> None:
                 client.recv(5)
 
 
-def test_the_proxy_asks_for_credentials() -> None:
+def test_the_proxy_requires_credentials() -> None:
     """Without the right ones the answer is 407; with them the tunnel opens."""
     with WebSocketServer() as server, ConnectProxy(credentials=("ann", "s3cret")) as proxy:
         with pytest.raises(InvalidProxyStatus) as caught:

@@ -37,7 +37,7 @@ def test_accept_then_drop() -> None:
 
 
 def test_refuses() -> None:
-    """A client sees the status, its phrase and the headers; a status of nobody's list has a phrase too."""
+    """A client sees the status, its phrase and the headers; an unlisted status has a phrase too."""
     with TcpServer(tcp.refuses(429, {"Retry-After": "7"}, b"slow down")) as server:
         with pytest.raises(InvalidStatus) as caught:
             connect(server.url)
@@ -48,7 +48,7 @@ def test_refuses() -> None:
 
 
 def test_redirects() -> None:
-    """A client that follows redirects ends up where it is sent; the status can be chosen."""
+    """A client that follows redirects reaches the target; the status can be chosen."""
     with WebSocketServer() as goal, TcpServer(tcp.redirects(goal.url)) as server:
         client = websocket.create_connection(server.url, timeout=5)
         client.send("here")
@@ -79,7 +79,7 @@ def test_wrong_accept_key() -> None:
 
 
 def test_half_open() -> None:
-    """After the upgrade neither pings nor pushes have an effect: in the end the client cannot write any more."""
+    """After the upgrade neither pings nor messages have an effect: in the end the client can no longer write."""
     with TcpServer(tcp.half_open) as server, dial(server) as client:
         client.sendall(REQUEST)
         assert client.recv(12) == b"HTTP/1.1 101"
@@ -97,7 +97,7 @@ def test_cuts_mid_frame() -> None:
 
 
 def test_sends_raw() -> None:
-    """The bytes come as they are, to every client, and then the ending that was asked for."""
+    """The bytes come as they are, to every client, and then the chosen ending."""
     chunks = [b"\x81\x02h", b"i", b"\xff\xff"]
     with TcpServer(tcp.sends_raw(iter(chunks), then="close")) as server:
         for _ in range(2):
@@ -110,7 +110,7 @@ def test_sends_raw() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux leaves such a connect hanging")
 def test_black_hole() -> None:
-    """A TCP connect neither succeeds nor fails, time and again."""
+    """A TCP connect neither succeeds nor fails, each time."""
     with tcp.black_hole() as address:
         for _ in range(3):
             with pytest.raises(TimeoutError):

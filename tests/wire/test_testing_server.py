@@ -28,7 +28,7 @@ def server() -> Iterator[WebSocketServer]:
         yield running
 
 
-def test_it_echoes_unless_it_is_given_a_script(server: WebSocketServer) -> None:
+def test_it_echoes_by_default(server: WebSocketServer) -> None:
     """Text comes back as text and bytes as bytes."""
     with dial_websocket(server) as client:
         client.send("hello")
@@ -37,7 +37,7 @@ def test_it_echoes_unless_it_is_given_a_script(server: WebSocketServer) -> None:
 
 
 def test_what_clients_send_is_recorded(server: WebSocketServer) -> None:
-    """Requests, accepted upgrades and messages are there to look at, in order."""
+    """Requests, accepted upgrades and messages are recorded in order."""
     with connect(f"{server.url}/feed?token=1", additional_headers={"X-Key": "abc"}) as client:
         assert server.connections == server.open_connections == 1
         client.send("a")
@@ -74,7 +74,7 @@ def test_a_script_can_wait_for_the_stop() -> None:
     assert threads("server") == []
 
 
-def test_waiting_in_vain_says_so(server: WebSocketServer) -> None:
+def test_waiting_in_vain_returns_false(server: WebSocketServer) -> None:
     """`wait_for` returns False after its timeout."""
     assert not server.wait_for(lambda: server.connections > 0, timeout=0.01)
 
@@ -91,7 +91,7 @@ def test_a_dropped_connection_ends_without_a_close_frame(server: WebSocketServer
 
 
 def test_a_closed_connection_gets_code_and_reason(server: WebSocketServer) -> None:
-    """`close_all` says goodbye to every client with the given close frame."""
+    """`close_all` sends the given close frame to every client."""
     with dial_websocket(server) as one, dial_websocket(server) as two:
         server.close_all(4001, "maintenance")
         for client in (one, two):
@@ -103,7 +103,7 @@ def test_a_closed_connection_gets_code_and_reason(server: WebSocketServer) -> No
 
 @pytest.mark.parametrize("message", ["text", b"bytes"])
 def test_one_message_to_every_client(server: WebSocketServer, message: str | bytes) -> None:
-    """`send_all` reaches a client as soon as its upgrade has returned, and skips those that have left."""
+    """`send_all` reaches a client as soon as its upgrade has returned, and skips those that have disconnected."""
     with dial_websocket(server) as one, dial_websocket(server) as two:
         with dial_websocket(server) as gone:
             pass
@@ -140,8 +140,8 @@ def test_a_stop_may_cut_instead_of_close(server: WebSocketServer) -> None:
         assert caught.value.rcvd is None
 
 
-def test_nobody_else_gets_the_port_of_a_stopped_server(server: WebSocketServer) -> None:
-    """Binding the port fails while the server object lives: an outage cannot end with a stranger."""
+def test_no_other_program_gets_the_port_of_a_stopped_server(server: WebSocketServer) -> None:
+    """Binding the port fails while the server object lives: an outage cannot end with another server."""
     if sys.platform != "linux":
         pytest.skip("the port is held on Linux only")
     server.stop()
@@ -151,7 +151,7 @@ def test_nobody_else_gets_the_port_of_a_stopped_server(server: WebSocketServer) 
 
 @pytest.mark.parametrize("request_head", [b"", b"GET / HTTP/1.1\r\n"])
 def test_stopping_does_not_wait_for_silent_clients(server: WebSocketServer, request_head: bytes) -> None:
-    """A client that is in the middle of its handshake, and one that never reads, do not keep the server up."""
+    """A client that is in the middle of its handshake, and one that never reads, do not keep the server running."""
     with socket.create_connection((server.host, server.port)) as silent_client, dial_websocket(server) as other:
         silent_client.sendall(request_head)
         other.ping()
@@ -214,7 +214,7 @@ def test_its_threads_are_named_daemons() -> None:
 
 
 def test_subprotocols_and_compression_are_negotiated() -> None:
-    """The server picks a subprotocol it shares with the client, and deflates when told to."""
+    """The server picks a subprotocol it shares with the client, and deflates on request."""
     with (
         WebSocketServer(subprotocols=["v2.feed"], compression="deflate") as server,
         connect(server.url, subprotocols=[Subprotocol("v1.feed"), Subprotocol("v2.feed")]) as client,
@@ -228,7 +228,7 @@ def test_subprotocols_and_compression_are_negotiated() -> None:
 
 
 def test_an_upgrade_can_be_refused() -> None:
-    """What `process_request` returns is the answer; the request is recorded, no connection counted."""
+    """The return value of `process_request` is the answer; the request is recorded, no connection counted."""
 
     def refuse(connection: ServerConnection, _request: Request) -> Response:
         return connection.respond(HTTPStatus.UNAUTHORIZED, "who are you?")
@@ -240,7 +240,7 @@ def test_an_upgrade_can_be_refused() -> None:
         assert (len(server.requests), server.connections) == (1, 0)
 
 
-def test_it_pings_when_told_to() -> None:
+def test_it_pings_on_request() -> None:
     """With a `ping_interval` the client sees pings and the connection lives on."""
     with WebSocketServer(ping_interval=0.02) as server, socket.create_connection((server.host, server.port)) as client:
         client.settimeout(5)
@@ -262,7 +262,7 @@ def test_text_that_is_not_utf8_is_recorded_legibly(server: WebSocketServer) -> N
 
 
 def test_without_websockets_the_extra_is_named() -> None:
-    """Importing the server where `websockets` is missing says what to install."""
+    """Importing the server without `websockets` says what to install."""
     code = "import sys; sys.modules['websockets'] = None\nimport wsnova_statsd.testing.server"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 1

@@ -31,7 +31,7 @@ def test_prepared_messages_then_an_ending(then: str, close_code: int | None) -> 
 
 
 def test_a_script_of_answers() -> None:
-    """`answers` replies to each message, and not at all to None."""
+    """`answers` replies to each message, and not to None."""
     with (
         WebSocketServer(answers(lambda message: "pong" if message == "ping" else None)) as server,
         dial_websocket(server) as client,
@@ -41,7 +41,7 @@ def test_a_script_of_answers() -> None:
         assert client.recv(5) == "pong"
 
 
-def test_a_script_that_says_nothing() -> None:
+def test_a_silent_script() -> None:
     """`silent` reads and never answers."""
     with WebSocketServer(silent) as server, dial_websocket(server) as client:
         client.send("anybody there?")

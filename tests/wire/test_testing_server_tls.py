@@ -44,7 +44,7 @@ def client_tls() -> ssl.SSLContext:
 
 
 def test_it_speaks_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    """With an SSLContext the address is wss://localhost, and everything works as without."""
+    """With an SSLContext the address is wss://localhost, and everything works as without TLS."""
     with WebSocketServer(ssl=server_tls) as server, _dial_tls(server, client_tls) as client:
         assert server.url == f"wss://localhost:{server.port}"
         client.send("x" * 1_000_000)

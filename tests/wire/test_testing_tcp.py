@@ -1,4 +1,4 @@
-"""The test kit's raw TCP server: what a script can say and read, and how the server starts and ends."""
+"""The test kit's raw TCP server: what a script can send and read, and how the server starts and ends."""
 
 import socket
 import threading
@@ -26,7 +26,7 @@ def test_frames_are_written_as_in_the_rfc() -> None:
 
 
 def test_frames_can_be_wrong_on_purpose() -> None:
-    """Reserved bits, a mask, and a length that is not the payload's are written as asked."""
+    """Reserved bits, a mask, and a length that is not the payload's are written as passed."""
     assert server_frame(tcp.TEXT, rsv=4) == bytes.fromhex("c1 00")
     assert server_frame(tcp.TEXT, b"x", declared_length=2**40)[:10] == bytes.fromhex("81 7f 00 00 01 00 00 00 00 00")
     masked = server_frame(tcp.TEXT, b"Hello", masked=True)
@@ -35,7 +35,7 @@ def test_frames_can_be_wrong_on_purpose() -> None:
 
 @given(st.sampled_from([tcp.TEXT, tcp.BINARY, tcp.PING]), st.binary(max_size=70_000), st.booleans())
 def test_a_frame_reads_back_as_it_was_written(opcode: int, payload: bytes, masked: bool) -> None:
-    """`read_frame` undoes `server_frame`, masked or not, whatever the length."""
+    """`read_frame` undoes `server_frame`, masked or not, of any length."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         writer = threading.Thread(target=theirs.sendall, args=(server_frame(opcode, payload, masked=masked),))
@@ -44,7 +44,7 @@ def test_a_frame_reads_back_as_it_was_written(opcode: int, payload: bytes, maske
         writer.join()
 
 
-# A connection in the hands of its script
+# A connection and its script
 
 
 def test_a_script_talks_to_a_real_client() -> None:
@@ -72,7 +72,7 @@ def test_the_accept_key_is_the_rfcs() -> None:
 
 
 def test_a_request_is_read_to_its_blank_line_and_no_further() -> None:
-    """Bytes behind the request stay for `read_frame`; headers are found in any case of letters."""
+    """Bytes after the request stay for `read_frame`; headers are found in any case of letters."""
     seen: list[object] = []
 
     def script(connection: Connection) -> None:
@@ -87,8 +87,8 @@ def test_a_request_is_read_to_its_blank_line_and_no_further() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", REQUEST, REQUEST + b"\x81\x85abc"])
-def test_a_peer_that_leaves_too_early_raises_eof_error(sent: bytes) -> None:
-    """`read_request` and `read_frame` tell a stream that ends before they have what they need."""
+def test_a_peer_that_disconnects_too_early_raises_eof_error(sent: bytes) -> None:
+    """`read_request` and `read_frame` raise it for a stream that ends before they have what they need."""
     caught: list[BaseException] = []
 
     def script(connection: Connection) -> None:
@@ -119,8 +119,8 @@ def test_an_answer_has_status_headers_and_body(status: str) -> None:
     assert body == b"later"
 
 
-def test_waiting_for_the_peer_tells_whether_it_has_left() -> None:
-    """`wait_closed` is False while the peer stays, True once it has gone, and leaves no timeout behind."""
+def test_waiting_for_the_peer_returns_whether_it_has_disconnected() -> None:
+    """`wait_closed` is False while the peer stays, True once it has gone, and leaves no timeout set."""
     seen: list[object] = []
     told = threading.Event()
 

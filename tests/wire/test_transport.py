@@ -1,4 +1,4 @@
-"""The upgrade against servers that answer it in every way, and the bytes of the transport behind it."""
+"""The upgrade against servers that answer it in every way, and the bytes of the transport after it."""
 
 import ssl
 import threading
@@ -97,8 +97,8 @@ def _read(transport: Transport, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 426, 500, 503])
-def test_another_status_is_told(status: int) -> None:
-    """As it is, and as a bounded cause; a wait is asked for by nobody here."""
+def test_another_status_is_an_error(status: int) -> None:
+    """As it is, and as a bounded cause; here without a Retry-After."""
     with TcpServer(refuses(status, body=b"no")) as server:
         error = _refused(server)
     assert (error.status, error.cause, error.retry_after) == (status, f"http_{status}", None)
@@ -121,8 +121,8 @@ def test_another_status_is_told(status: int) -> None:
         (401, "7", None),
     ],
 )
-def test_retry_after_is_read_where_it_belongs(status: int, given_: str, expected: float | None) -> None:
-    """Seconds of a 429 or 503, five minutes at most; what is no wait is none, however strange."""
+def test_retry_after_is_read_for_429_and_503(status: int, given_: str, expected: float | None) -> None:
+    """In seconds, at most five minutes; an unusable value is ignored, however strange."""
     with TcpServer(refuses(status, {"Retry-After": given_})) as server:
         found = _refused(server).retry_after
     assert found == expected or (expected is None and found == 0.0 and given_.endswith("-0000"))
@@ -138,21 +138,21 @@ def test_retry_after_may_be_a_date() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_refused(status: int) -> None:
-    """Following one would carry the headers elsewhere; nobody else is dialled."""
+    """Following one would send the headers elsewhere; no other host is dialled."""
     with TcpServer(half_open) as other, TcpServer(redirects(other.url, status)) as server:
         assert _refused(server).status == status
         assert server.connections == 1
         assert other.connections == 0
 
 
-# Answers that are none
+# Invalid answers
 
 
 _ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
 def test_the_wrong_accept_key_is_refused() -> None:
-    """An answer to somebody else's request, from a cache for instance."""
+    """An answer to another request, for example from a cache."""
     with TcpServer(wrong_accept_key) as server:
         assert _fails(server).cause == "handshake"
 
@@ -183,11 +183,11 @@ def test_an_endless_answer_is_bounded(head: bytes, piece: bytes, cause: str) -> 
         began = time.monotonic()
         assert _fails(server, timeout=50.0).cause == cause
         assert time.monotonic() - began < 25.0
-    assert sent < 16 * 2**20  # what the kernel's buffers take, not what memory takes
+    assert sent < 16 * 2**20  # what the kernel's buffers hold, not what memory holds
 
 
-def test_what_is_no_http_is_told_before_its_end() -> None:
-    """A peer of another protocol says its first word and waits: nobody waits for the deadline."""
+def test_what_is_no_http_is_an_error_before_its_end() -> None:
+    """A peer of another protocol sends its first bytes and waits: the dial does not wait for the deadline."""
 
     def script(connection: Connection) -> None:
         connection.send(b"SSH-2.0-OpenSSH_9.6\r\n")
@@ -213,7 +213,7 @@ def test_headers_and_subprotocols_are_sent() -> None:
     assert request.headers["Sec-WebSocket-Protocol"].replace(" ", "") == "v1.feed,v2.feed"
 
 
-def test_a_subprotocol_nobody_offered_is_refused() -> None:
+def test_a_subprotocol_that_was_not_offered_is_refused() -> None:
     """RFC 6455 section 4.1: the connection fails."""
 
     def script(connection: Connection) -> None:
@@ -226,8 +226,8 @@ def test_a_subprotocol_nobody_offered_is_refused() -> None:
 
 
 @pytest.mark.parametrize("headers", [{"X-Key": "a\r\nX-Evil: 1"}, ["X-Key: a\nX-Evil: 1"], [("X-Key\r\nX-Evil", "1")]])
-def test_a_header_cannot_bring_another_with_it(headers: Any) -> None:
-    """Refused where it is written, and where a callable returns it no request leaves."""
+def test_a_header_cannot_inject_another(headers: Any) -> None:
+    """Refused where it is written; if a callable returns it, no request is sent."""
     with WebSocketServer(silent) as server:
         with pytest.raises(ConfigurationError):
             Client(server.url, headers=headers)
@@ -238,7 +238,7 @@ def test_a_header_cannot_bring_another_with_it(headers: Any) -> None:
         assert server.requests == []
 
 
-def test_a_cookie_of_one_handshake_never_goes_out_with_another() -> None:
+def test_a_cookie_of_one_handshake_is_never_sent_with_another() -> None:
     """Neither with another of ours nor with one of an application that uses websocket-client directly."""
     cookies: list[str] = []
 
@@ -259,7 +259,7 @@ def test_a_cookie_of_one_handshake_never_goes_out_with_another() -> None:
     assert cookies == ["", "", "", ""]
 
 
-# Bytes behind the upgrade
+# Bytes after the upgrade
 
 
 def test_frames_sent_together_with_the_answer_are_not_lost(
@@ -303,8 +303,8 @@ def test_nothing_there_is_none_and_the_end_is_empty(
         assert _read(transport, 1) == b""
 
 
-def test_where_poll_is_missing_a_selector_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows: not before bytes come, nor longer than it was told to."""
+def test_if_poll_is_missing_a_selector_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: until bytes come, and no longer than its timeout."""
     go = threading.Event()
 
     def script(connection: Connection) -> None:
@@ -321,7 +321,7 @@ def test_where_poll_is_missing_a_selector_waits(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_masked_frames_arrive(tls: Contexts) -> None:
-    """Of every length form, byte for byte, with a mask of their own each."""
+    """Of every length form, byte for byte, each with its own mask."""
     payloads = [b"", b"a" * 125, b"b" * 126, b"c" * 65535, b"d" * 65536]
     with WebSocketServer(send_messages([]), ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         for payload in payloads:
@@ -332,10 +332,10 @@ def test_masked_frames_arrive(tls: Contexts) -> None:
     assert len({data_frame(TEXT, b"same") for _ in range(10)}) == 10
 
 
-def test_a_peer_that_takes_no_more_ends_the_send_at_its_deadline(
+def test_a_peer_that_reads_no_more_ends_the_send_at_its_deadline(
     tls: Contexts,
 ) -> None:
-    """NotConnected, for half a frame may be out."""
+    """NotConnected, since half a frame may have been sent."""
     with TcpServer(half_open, ssl=tls[0]) as server, _connected(server, context=tls[1]) as transport:
         began = time.monotonic()
         with pytest.raises(NotConnected):

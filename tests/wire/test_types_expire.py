@@ -1,4 +1,5 @@
-"""A client's recorders of message types that do not come up go, and with them their series; every message counts."""
+"""A client's recorders of message types that no longer occur expire, and with them their series; every message
+counts."""
 
 import gc
 import itertools
@@ -18,8 +19,8 @@ N = 300
 
 @pytest.mark.parametrize("period", [0.0, message_types.PERIOD], ids=["at every look-up", "later"])
 def test_every_message_counts_while_types_expire(period: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A period that is always over: types, recorders, rows and series go all the while, and in the end nothing is left
-    of them but what they counted. In the usual period what a living client may still write stays."""
+    """A period that is always over: types, recorders, rows and series expire all the time, and at the end nothing is
+    left of them but what they counted. In the usual period the rows that a living client may still write stay."""
     monkeypatch.setattr(message_types, "PERIOD", period)
     messages = [json.dumps({"type": kind, "n": n}) for n, kind in zip(range(N), itertools.cycle(KINDS), strict=False)]
     clock = FakeClock()

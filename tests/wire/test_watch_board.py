@@ -20,7 +20,7 @@ LINES = [
 
 
 class Source:
-    """Gives the lines it is told."""
+    """Returns the lines that a test sets."""
 
     def __init__(self, *lines: str) -> None:
         self.lines = list(lines)
@@ -86,7 +86,7 @@ def test_digits_and_tab_go_to_the_screens() -> None:
     _drive(Source(*LINES), drive)
 
 
-def test_a_filter_is_typed_kept_and_taken_away() -> None:
+def test_a_filter_is_typed_kept_and_removed() -> None:
     """While it is typed, letters are no keys."""
 
     async def drive(app: Board, pilot: Pilot[None]) -> None:
@@ -104,7 +104,7 @@ def test_a_filter_is_typed_kept_and_taken_away() -> None:
     _drive(Source(*LINES), drive)
 
 
-def test_paused_it_stands_still_and_goes_on_with_what_is_new() -> None:
+def test_paused_it_does_not_change_and_goes_on_with_what_is_new() -> None:
     source = Source("a.x:1|c")
 
     async def drive(app: Board, pilot: Pilot[None]) -> None:
@@ -130,7 +130,7 @@ def test_clear_begins_anew() -> None:
     _drive(source, drive)
 
 
-def test_new_metrics_appear_by_themselves() -> None:
+def test_new_metrics_appear_without_a_key() -> None:
     source = Source("a.x:1|c")
 
     async def drive(app: Board, pilot: Pilot[None]) -> None:
@@ -161,7 +161,7 @@ def test_it_follows_the_size_of_the_terminal() -> None:
 
 
 @pytest.mark.parametrize("key", ["q", "ctrl+c", "ctrl+q"])
-def test_it_is_left_by_a_key(key: str) -> None:
+def test_a_key_quits_it(key: str) -> None:
     async def drive(app: Board, pilot: Pilot[None]) -> None:
         await pilot.press(key)
         await _until(pilot, lambda: not app.is_running)

@@ -1,5 +1,5 @@
-"""The live view's sockets: what is sent arrives or is told as dropped, is passed on unchanged, and a taken port is
-told with its holder."""
+"""The live view's sockets: what is sent arrives or is reported as dropped, is passed on unchanged, and a taken port is
+named with its holder."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ def test_datagrams_arrive_by_udp_and_are_counted() -> None:
     assert shown.source == f"udp 127.0.0.1:{session.address[1]}"
 
 
-def test_datagrams_arrive_by_a_unix_socket_whose_file_goes_in_the_end(tmp_path: Path) -> None:
+def test_datagrams_arrive_by_a_unix_socket_whose_file_is_removed_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "dsd.socket"
     with Session(Given(socket_path=str(path))) as session, _unix() as sender:
         assert stat.S_IMODE(path.stat().st_mode) == 0o722
@@ -52,8 +52,8 @@ def test_datagrams_arrive_by_a_unix_socket_whose_file_goes_in_the_end(tmp_path: 
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/udp"), reason="only Linux tells what it drops")
-def test_what_was_sent_is_received_or_told_as_dropped() -> None:
-    """While the thread that reads is held up, the kernel's buffer runs over."""
+def test_what_was_sent_is_received_or_reported_as_dropped() -> None:
+    """While the reading thread is blocked, the kernel's buffer overflows."""
     held, received = threading.Event(), list[bytes]()
 
     def sink(batch: list[bytes]) -> None:
@@ -78,8 +78,8 @@ def test_what_was_sent_is_received_or_told_as_dropped() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_port_that_is_taken_is_told_with_its_holder_and_what_to_do(host: str) -> None:
-    """Also if it is taken at one address only and is wanted at all."""
+def test_a_port_that_is_taken_is_refused_with_its_holder_and_what_to_do(host: str) -> None:
+    """Also if it is taken at one address only and is wanted at all of them."""
     with _udp() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -90,7 +90,7 @@ def test_a_port_that_is_taken_is_told_with_its_holder_and_what_to_do(host: str) 
     assert told.endswith(f"use --port {port + 1}, and DD_DOGSTATSD_PORT={port + 1} for the program to watch")
 
 
-def test_a_unix_socket_that_is_taken_is_told_and_one_that_was_left_over_is_replaced(tmp_path: Path) -> None:
+def test_a_unix_socket_that_is_taken_is_refused_and_one_that_was_left_over_is_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "dsd.socket")
     with _unix() as taken:
         taken.bind(path)
@@ -115,7 +115,7 @@ def test_a_unix_socket_that_is_taken_is_told_and_one_that_was_left_over_is_repla
         (Given(replay="/nowhere/feed.txt"), "cannot read the recording /nowhere/feed.txt"),
     ],
 )
-def test_what_cannot_be_had_is_one_sentence(given: Given, told: str) -> None:
+def test_an_unusable_address_is_one_sentence(given: Given, told: str) -> None:
     with pytest.raises(ConfigurationError) as refused, Session(given):
         pass
     assert told in str(refused.value)
@@ -123,7 +123,7 @@ def test_what_cannot_be_had_is_one_sentence(given: Given, told: str) -> None:
 
 
 def test_datagrams_are_passed_on_unchanged_by_udp() -> None:
-    """Those that nobody can read too; a stand-in for the Agent compares."""
+    """Unreadable ones too; a stand-in for the Agent compares."""
     datagrams = [b"a:1|c\nb:2|g|#x:1", b"rubbish\xff", b"a:1:2:3|d|@0.5"]
     with (
         DogStatsDReceiver() as agent,
@@ -158,8 +158,8 @@ def test_datagrams_are_passed_on_to_a_unix_socket_also_after_the_agent_was_resta
         session.__exit__()
 
 
-def test_what_the_agent_does_not_take_is_counted() -> None:
-    """A port where nobody listens: the kernel tells of one datagram when the next is sent."""
+def test_what_the_agent_does_not_accept_is_counted() -> None:
+    """A port without a listener: the kernel reports one datagram when the next is sent."""
     with _udp() as gone:
         gone.bind(("127.0.0.1", 0))
         forwarder = Forwarder(("127.0.0.1", gone.getsockname()[1]))
@@ -172,7 +172,7 @@ def test_what_the_agent_does_not_take_is_counted() -> None:
 
 
 def test_what_would_be_passed_on_to_itself_is_refused(tmp_path: Path) -> None:
-    """It would go round for ever."""
+    """It would circulate for ever."""
     with _udp() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -182,7 +182,7 @@ def test_what_would_be_passed_on_to_itself_is_refused(tmp_path: Path) -> None:
             pass
 
 
-def test_an_error_of_the_work_on_a_batch_ends_no_thread_and_is_told() -> None:
+def test_an_error_in_a_batch_ends_no_thread_and_is_reported() -> None:
     def sink(batch: list[bytes]) -> None:
         received.extend(batch)
         if len(received) == 1:

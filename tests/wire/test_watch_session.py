@@ -56,7 +56,7 @@ def test_a_replay_keeps_the_distances_divided_by_the_speed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("at", ["1000", "1e300"])
-def test_leaving_ends_a_long_replay_at_once(tmp_path: Path, at: str) -> None:
+def test_quitting_ends_a_long_replay_at_once(tmp_path: Path, at: str) -> None:
     """Also one that is longer than a thread can wait."""
     path = tmp_path / "feed.txt"
     path.write_text(f"0 a:1|c\n{at} a:1|c\n", encoding="utf-8")
@@ -69,14 +69,14 @@ def test_leaving_ends_a_long_replay_at_once(tmp_path: Path, at: str) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
-def test_a_disk_that_is_full_from_the_beginning_is_told_at_once() -> None:
+def test_a_disk_that_is_full_from_the_beginning_is_reported_at_once() -> None:
     session = Session(Given(port=0, record="/dev/full"))
     with pytest.raises(ConfigurationError, match="cannot write the recording /dev/full: No space left"), session:
         pass
 
 
-def test_a_recording_that_cannot_go_on_is_told_and_what_arrives_is_shown_all_the_same(tmp_path: Path) -> None:
-    """Written to a pipe whose reader leaves."""
+def test_a_recording_that_cannot_go_on_is_reported_and_what_arrives_is_still_shown(tmp_path: Path) -> None:
+    """Written to a pipe whose reader closes it."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -91,7 +91,7 @@ def test_a_recording_that_cannot_go_on_is_told_and_what_arrives_is_shown_all_the
     assert shown.rows[0].value == 2.0
 
 
-def test_a_recording_that_is_spoilt_while_it_is_replayed_ends_there_and_says_why(tmp_path: Path) -> None:
+def test_a_recording_that_is_damaged_during_its_replay_ends_there_and_says_why(tmp_path: Path) -> None:
     path = tmp_path / "feed.txt"
     path.write_text("0 a:1|c\n" * 20_000 + "0.5 a:1|c\n" * 20_000, encoding="utf-8")
     with Session(Given(replay=str(path))) as session:
@@ -113,8 +113,8 @@ sys.exit(int(sys.argv[1])) if len(sys.argv) > 1 else time.sleep(60)
 """
 
 
-def test_a_program_is_told_where_to_send_and_its_output_is_kept() -> None:
-    """Without control characters; when it has ended its status is told."""
+def test_a_program_gets_the_address_to_send_to_and_its_output_is_kept() -> None:
+    """Without control characters; when it has ended its status is shown."""
     session = Session(Given(port=0), Command([sys.executable, "-c", SENDER, "3"]))
     with session:
         assert until(lambda: session.status is not None and session.model.lines == 1)
@@ -125,7 +125,7 @@ def test_a_program_is_told_where_to_send_and_its_output_is_kept() -> None:
     assert [row.value for row in shown.rows] == [7.0]
 
 
-def test_leaving_ends_the_program_and_what_it_started() -> None:
+def test_quitting_ends_the_program_and_what_it_started() -> None:
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SENDER!r}])"
     session = Session(Given(port=0), Command([sys.executable, "-c", script]))
     with session:
@@ -133,7 +133,7 @@ def test_leaving_ends_the_program_and_what_it_started() -> None:
     assert session.status == 128 + 15
 
 
-def test_a_program_that_does_not_heed_sigterm_is_killed() -> None:
+def test_a_program_that_ignores_sigterm_is_killed() -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
     session = Session(Given(port=0), Command([sys.executable, "-c", code], patience=0.1))
     with session:
@@ -141,7 +141,7 @@ def test_a_program_that_does_not_heed_sigterm_is_killed() -> None:
     assert session.status == 128 + 9
 
 
-def test_a_program_that_cannot_be_started_is_told_and_nothing_stays_open() -> None:
+def test_a_program_that_cannot_be_started_is_reported_and_nothing_stays_open() -> None:
     with pytest.raises(ConfigurationError, match="cannot start 'no-such-program': No such file"):
         Session(Given(port=0), Command(["no-such-program"])).__enter__()
     assert not [thread for thread in threading.enumerate() if thread.name == "wsnova-watch"]
@@ -187,7 +187,7 @@ def test_two_tabs_read_the_same_documents_over_a_private_socket() -> None:
     tabs[1].close()
 
 
-def test_a_fifth_tab_is_let_go() -> None:
+def test_a_fifth_tab_is_disconnected() -> None:
     with Share(_Counting()) as share:
         tabs = [Remote(share.path) for _ in range(MOST_TABS)]
         assert all(tab.snapshot().rows for tab in tabs)
@@ -204,13 +204,13 @@ def test_a_fifth_tab_is_let_go() -> None:
         assert until(has_room)
 
 
-def test_where_nothing_is_shared_a_tab_says_so(tmp_path: Path) -> None:
+def test_if_nothing_is_shared_a_tab_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no watch shares its figures"):
         Remote(str(tmp_path / "none"))
 
 
-def test_a_tab_that_does_not_read_holds_up_nobody() -> None:
-    """Its documents are large; the other one's go on."""
+def test_a_tab_that_does_not_read_delays_no_other() -> None:
+    """Its documents are large; the other tab still gets its own."""
 
     class Large(_Counting):
         def snapshot(self) -> Snapshot:

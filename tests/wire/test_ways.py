@@ -1,4 +1,4 @@
-"""The ways to a server that an option chooses: a name for TLS, a source address, socket options, a Unix socket."""
+"""The ways to a server that an option sets: a name for TLS, a source address, socket options, a Unix socket."""
 
 import errno
 import os
@@ -22,14 +22,14 @@ from wsnova_statsd.testing.tcp import Connection, TcpServer, never_answers
 
 
 def _answer(url: str, **options: Any) -> Any:
-    """What an echo server gives back, over one link."""
+    """What an echo server returns, over one link."""
     with Client(url, reconnect=False, bus=Bus(), **options) as client:
         client.send({"n": 1})
         return client.receive(5.0)
 
 
 def test_a_context_of_your_own_class_wraps_the_socket_itself() -> None:
-    """As those do that ask the system whom to trust."""
+    """Like contexts that use the system's trust store."""
     wrapped = list[Any]()
 
     class Context(ssl.SSLContext):
@@ -54,8 +54,8 @@ def _told(url: str, **options: Any) -> tuple[str, str]:
 # server_hostname=
 
 
-def test_a_certificate_is_checked_for_the_name_that_is_given() -> None:
-    """The host of the URL is where to dial only, and what Host says."""
+def test_a_certificate_is_checked_for_the_name_that_is_passed() -> None:
+    """The host of the URL is only the address to dial, and the Host header."""
     authority = trustme.CA()
     serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("feed.example").configure_cert(serving)
@@ -68,8 +68,8 @@ def test_a_certificate_is_checked_for_the_name_that_is_given() -> None:
     assert asked == ["localhost", "feed.example"]
 
 
-def test_a_wrong_name_is_refused_by_the_name_that_was_given() -> None:
-    """Nothing is verified less for it."""
+def test_a_wrong_name_is_refused_with_the_name_that_was_passed() -> None:
+    """Verification is as strict as without the option."""
     serving, trusting = tls_contexts()
     with TcpServer(never_answers, ssl=serving) as server:
         text, cause = _told(server.url, ssl=trusting, server_hostname="feed.example")
@@ -92,7 +92,7 @@ def _peers() -> tuple[TcpServer, list[tuple[str, int]]]:
 
 
 def test_a_link_comes_from_the_source_address() -> None:
-    """With the port that is given, again and again, or any."""
+    """With the port that is passed, each time, or any."""
     server, seen = _peers()
     with socket.create_server(("127.0.0.3", 0)) as holder:
         port = holder.getsockname()[1]
@@ -105,8 +105,8 @@ def test_a_link_comes_from_the_source_address() -> None:
     assert [port for _, port in seen[1:]] == [port, port]
 
 
-def test_a_source_address_of_another_machine_is_told() -> None:
-    """By the option, at once, and not once for each address of the server."""
+def test_a_source_address_of_another_machine_is_named() -> None:
+    """With the option, at once, and not once for each address of the server."""
     with TcpServer(never_answers) as server:
         assert _told(server.url, source_address=("192.0.2.1", 0)) == (
             f"source_address=('192.0.2.1', 0) cannot be used: {os.strerror(errno.EADDRNOTAVAIL)}; give a free one of "
@@ -115,8 +115,8 @@ def test_a_source_address_of_another_machine_is_told() -> None:
         )
 
 
-def test_a_source_address_of_the_other_family_is_told() -> None:
-    """An IPv6 address reaches no IPv4 one."""
+def test_a_source_address_of_the_other_family_is_named() -> None:
+    """An IPv6 address cannot reach an IPv4 one."""
     with TcpServer(never_answers) as server:
         assert _told(server.url, source_address=("::1", 0)) == (
             "127.0.0.1 has no IPv6 address, as source_address= demands; check it, or leave source_address= out",
@@ -125,7 +125,7 @@ def test_a_source_address_of_the_other_family_is_told() -> None:
 
 
 def test_socket_options_are_set_before_the_socket_connects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They come after our own, and may undo them."""
+    """They are set after our own, and may override them."""
     seen: list[tuple[int, int]] = []
     connect = socket.socket.connect_ex
 
@@ -141,8 +141,8 @@ def test_socket_options_are_set_before_the_socket_connects(monkeypatch: pytest.M
     assert seen == [(7, 0)]
 
 
-def test_a_socket_option_that_the_system_refuses_is_told() -> None:
-    """By the option, with the system's word."""
+def test_a_socket_option_that_the_system_refuses_is_named() -> None:
+    """With the option and the system's message."""
     with TcpServer(never_answers) as server:
         assert _told(server.url, socket_options=[(socket.IPPROTO_TCP, 9999, 1)]) == (
             f"the system refuses ({int(socket.IPPROTO_TCP)}, 9999, 1) of socket_options=: "
@@ -174,8 +174,8 @@ def _unix_server(path: Path, context: ssl.SSLContext | None = None) -> Iterator[
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_a_unix_socket_stands_beside_an_ordinary_url(tmp_path: Path, secure: bool) -> None:
-    """The URL says the request, and the name that a certificate is checked for; its host is never looked up."""
+def test_a_unix_socket_is_used_with_an_ordinary_url(tmp_path: Path, secure: bool) -> None:
+    """The URL sets the request, and the name that a certificate is checked for; its host is never looked up."""
     serving, trusting = tls_contexts()
     url = "wss://localhost/feed?a=1" if secure else "ws://no.such.host.invalid:81/feed?a=1"
     with _unix_server(tmp_path / "s", serving if secure else None) as seen:
@@ -184,8 +184,8 @@ def test_a_unix_socket_stands_beside_an_ordinary_url(tmp_path: Path, secure: boo
     assert seen == [("/feed?a=1", "localhost" if secure else "no.such.host.invalid:81")] * 2
 
 
-def test_a_unix_socket_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """By its path: one that nobody made, one that nobody listens on, one whose queue is full, one that is no socket."""
+def test_an_unusable_unix_socket_is_named(tmp_path: Path) -> None:
+    """By its path: a missing one, one without a listener, one with a full queue, a file that is no socket."""
     nobody, deaf, full, plain = (str(tmp_path / name) for name in ("nobody", "deaf", "full", "plain"))
     Path(plain).write_text("")
     rest = "check the path, and that the server runs"

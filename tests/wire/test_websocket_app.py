@@ -92,7 +92,7 @@ def test_without_a_callback_for_messages_the_result_is_ignored(bus: ws.Bus) -> N
 
 
 def test_fragments_for_on_cont_message_are_one_message_at_its_end(bus: ws.Bus) -> None:
-    """One received with the size of all, one processing of what the callbacks took together."""
+    """One received with the size of all, one processing with the time of all callbacks."""
     pieces: list[bytes] = []
     frames = (
         server_frame(BINARY, b"ab", fin=False),
@@ -108,7 +108,7 @@ def test_fragments_for_on_cont_message_are_one_message_at_its_end(bus: ws.Bus) -
         app = an_app(server.url, on_cont_message=on_piece)
         with instrumented(app, bus, message_type=lambda payload: payload.decode()) as (app, log):
             app.run_forever()
-    assert pieces == [b"cde", b"f"]  # the library gives the first one to on_message
+    assert pieces == [b"cde", b"f"]  # the library passes the first one to on_message
     received = [(one.metadata["type"], one.measurements["size"]) for one in log.of(events.MESSAGE_RECEIVED)]
     assert received == [("abcdef", 6), ("last", 4)]
     first, _ = log.of(events.MESSAGE_PROCESS_COMPLETED)
@@ -149,7 +149,7 @@ def test_the_type_of_a_message(bus: ws.Bus, message_type: Any, kinds: list[str])
 
 
 def test_a_message_type_that_raises_gives_unknown_and_the_message_goes_on(bus: ws.Bus) -> None:
-    """One error of type protocol for each, and the callback has the message."""
+    """One error of type protocol for each, and the callback gets the message."""
     seen: list[str] = []
 
     def message_type(payload: bytes) -> str:
@@ -190,7 +190,7 @@ def test_what_on_message_raises_reaches_on_error_as_it_did_and_is_one_error(bus:
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 def test_what_ends_a_program_passes_through(bus: ws.Bus, kind: type[BaseException]) -> None:
-    """It leaves run_forever as it leaves that of the bare app."""
+    """run_forever raises it as that of the bare app does."""
 
     def on_message(app: App, message: str) -> None:
         raise kind
@@ -284,7 +284,7 @@ class _Own(App):
 
 
 def test_a_subclass_keeps_its_kind_and_its_methods(bus: ws.Bus) -> None:
-    """isinstance, name and overrides of send, close and run_forever are what they were."""
+    """isinstance, name and overrides of send, close and run_forever are unchanged."""
     with WebSocketServer(send_messages(["a"], then="wait")) as server:
         own = _Own(server.url)
         with instrumented(own, bus) as (app, log):
@@ -296,7 +296,7 @@ def test_a_subclass_keeps_its_kind_and_its_methods(bus: ws.Bus) -> None:
 
 
 def test_uninstrument_leaves_no_trace(bus: ws.Bus) -> None:
-    """The class, every attribute and the methods of its socket are those of before; nothing is emitted any more."""
+    """The class, every attribute and the methods of its socket are as before; nothing more is emitted."""
     with WebSocketServer(echo) as server:
         app = App(server.url, on_message=print, on_close=print)
         before = dict(vars(app))
@@ -345,7 +345,7 @@ def test_a_callback_that_the_class_has_is_timed_and_left_to_the_class(bus: ws.Bu
 
 
 def test_an_app_that_runs_is_uninstrumented_and_goes_on(bus: ws.Bus) -> None:
-    """Its client is closed, its link stands."""
+    """Its client is closed, its link stays open."""
     seen: list[str] = []
     with WebSocketServer(echo) as server:
         app = App(server.url, on_message=lambda app, message: seen.append(message))
@@ -362,4 +362,4 @@ def test_an_app_that_runs_is_uninstrumented_and_goes_on(bus: ws.Bus) -> None:
             assert until(lambda: seen == ["x"])
             assert (len(log), len(closed)) == (count, 1)
             app.close()
-            thread.join(0.2)  # the library looks every ten seconds
+            thread.join(0.2)  # the library checks every ten seconds

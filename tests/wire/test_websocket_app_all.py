@@ -62,8 +62,8 @@ def test_all_that_is_made_is_instrumented_whatever_was_imported_before(everythin
     assert {one.metadata["client_id"] for one in everything} == {"127.0.0.1-1"}
 
 
-def test_to_instrument_one_of_all_replaces_what_was_given(everything: EventLog, bus: ws.Bus) -> None:
-    """A program that instruments its app by itself may run under instrument_all."""
+def test_instrumenting_one_app_replaces_the_options_of_instrument_all(everything: EventLog, bus: ws.Bus) -> None:
+    """A program that instruments its own app may run under instrument_all."""
     with WebSocketServer(send_messages(["a"])) as server:
         app = WebSocketApp(server.url, on_message=lambda app, message: app.close(timeout=0.5))
         websocket_app.instrument(app, client_id="md-1", profile="financial", bus=bus)
@@ -96,10 +96,10 @@ def test_uninstrument_all_makes_the_library_what_it_was(bus: ws.Bus) -> None:
         websocket_app.uninstrument_all()
 
 
-def test_an_app_that_cannot_be_instrumented_is_left_alone_where_nobody_asked_for_it(
+def test_an_app_that_cannot_be_instrumented_is_left_alone_unless_requested(
     everything: EventLog, bus: ws.Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A class that allows no subclass works as ever, with a record; asked for, it is refused."""
+    """A class that allows no subclass works as usual, with a record; requested, it is refused."""
 
     class Final(WebSocketApp):
         def __init_subclass__(cls) -> None:
@@ -113,7 +113,7 @@ def test_an_app_that_cannot_be_instrumented_is_left_alone_where_nobody_asked_for
 
 
 def test_over_tls_it_is_the_same(bus: ws.Bus, tls: Contexts) -> None:
-    """The socket is asked for what waits in it, with and without TLS."""
+    """The bytes that wait in the socket are read from it, with and without TLS."""
     serving, trusting = tls
     messages = [*("x" * 2000 for _ in range(50)), "last"]
 
@@ -135,7 +135,7 @@ def test_over_tls_it_is_the_same(bus: ws.Bus, tls: Contexts) -> None:
 
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        # Forking beside live threads is what it is about; Python 3.12 and later warn of it.
+        # Forking beside live threads is intended here; Python 3.12 and later warn of it.
         [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", program, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -162,7 +162,7 @@ while len(seen) < 100:
 
 
 def test_what_was_counted_is_shipped_at_the_end_of_the_program() -> None:
-    """A link that stands then has its end, of reason shutdown, and its client is closed."""
+    """An open link ends with reason shutdown, and its client is closed."""
     with DogStatsDReceiver() as agent, WebSocketServer(send_messages(["x"] * 100)) as server:
         done = _run(_BEGIN, server.url, str(agent.port))
         assert (done.returncode, done.stderr) == (0, "")
@@ -189,7 +189,7 @@ app.close(timeout=0.2)
 
 
 def test_a_forked_child_has_clients_of_its_own() -> None:
-    """The parent's link is the parent's; the same id is free in the child, and nothing is counted twice."""
+    """The parent keeps its link; the same id is free in the child, and nothing is counted twice."""
 
     def script(connection: Any) -> None:
         for _ in range(100):

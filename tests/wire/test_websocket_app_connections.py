@@ -38,7 +38,7 @@ def _collected() -> Iterator[None]:
 
 
 def test_what_cannot_be_instrumented_is_refused_with_a_sentence(bus: ws.Bus) -> None:
-    """What is no app, one that is instrumented, one that runs, and options that cannot be meant."""
+    """What is no app, one that is instrumented, one that runs, and unusable options."""
     app: Any = App("ws://127.0.0.1:1/")
     instrument: Any = websocket_app.instrument
     for given, sentence in (
@@ -86,13 +86,13 @@ def test_two_live_clients_with_one_id_are_refused(bus: ws.Bus) -> None:
             with pytest.raises(ClientIdInUse, match="connected"):
                 ws.Client(server.url, client_id="md-1", bus=bus).start(1)
             app.close(timeout=0.5)
-            thread.join(0.2)  # the library looks every ten seconds
+            thread.join(0.2)  # the library checks every ten seconds
         with ws.Client(server.url, client_id="md-1", bus=bus), pytest.raises(ClientIdInUse):
             websocket_app.instrument(App(server.url), client_id="md-1", bus=bus)
 
 
-def test_where_nothing_listens_one_record_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    """At the first dial, once for a bus; the app runs as ever."""
+def test_without_a_handler_one_record_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """At the first dial, once for a bus; the app runs as usual."""
     bus = ws.Bus()
     with WebSocketServer(send_messages(["last"])) as server:
         for _ in range(2):
@@ -126,7 +126,7 @@ def test_a_refused_upgrade_is_a_failed_dial(bus: ws.Bus, status: int, cause: str
 
 
 def test_a_uri_has_no_secrets(bus: ws.Bus) -> None:
-    """Neither query nor user-info leave, in no event."""
+    """No event holds query or user-info."""
     with WebSocketServer(send_messages(["last"])) as server:
         url = server.url.replace("ws://", "ws://user:hunter2@") + "/feed?token=hunter2"
         with instrumented(an_app(url), bus) as (app, log):
@@ -142,7 +142,7 @@ def test_pings_of_the_app_are_heartbeats(bus: ws.Bus) -> None:
         thread.start()
         assert until(lambda: log.count(events.HEARTBEAT_RECEIVED) >= 1)
         app.close(timeout=0.5)
-        thread.join(0.2)  # the library looks every ten seconds
+        thread.join(0.2)  # the library checks every ten seconds
     assert 0 < log.of(events.HEARTBEAT_RECEIVED)[0].measurements["rtt"] < 10e9
     assert log.count(events.MESSAGE_RECEIVED) == log.count(events.MESSAGE_SENT) == 0
 
@@ -164,7 +164,7 @@ def test_what_is_sent_counts_in_bytes_and_a_send_that_fails_is_an_error(bus: ws.
         with pytest.raises((OSError, websocket.WebSocketException), match=r"closed|descriptor"):
             connection.send("lost")
         app.close(timeout=0.1)
-        thread.join(0.2)  # the library looks every ten seconds
+        thread.join(0.2)  # the library checks every ten seconds
     sent = [(one.metadata["type"], one.measurements["size"]) for one in log.of(events.MESSAGE_SENT)]
     assert sent == [("_", 2), ("xyz", 3)]
     counted = sums(log, "sent")
@@ -194,7 +194,7 @@ def test_what_waits_and_how_far_behind_is_emitted_with_the_sums(bus: ws.Bus) -> 
 
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_reader_that_keeps_up_with_a_fast_feed_is_idle_in_between(bare: bool, bus: ws.Bus) -> None:
-    """However short its waits: else an alert would say that it never is."""
+    """However short its waits: otherwise an alert would say that it never is."""
 
     def fast(connection: ScriptedConnection) -> None:
         while not connection.owner.stopping.wait(0.0002):
@@ -221,7 +221,7 @@ def test_a_reader_that_keeps_up_with_a_fast_feed_is_idle_in_between(bare: bool, 
     assert all(one["count"] > 50 and one["idle"] > 0 for one in windows[1:-1]), windows
 
 
-def test_a_connection_that_nothing_holds_has_its_end(bus: ws.Bus) -> None:
+def test_a_connection_that_is_not_referenced_has_its_end(bus: ws.Bus) -> None:
     """A WebSocket that was dropped without a close: reason collected, by the clock."""
     with WebSocketServer(echo) as server, capture_events(bus=bus) as log:
         connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), bus=bus, client_id="gone")

@@ -1,4 +1,4 @@
-"""A program that makes a new app, or a new connection, whenever the last one has ended is one client all the same."""
+"""A program that makes a new app, or a new connection, whenever the last one has ended is still one client."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_thousand_turns_make_one_client(bus: ws.Bus, life: list[str]) -> None:
     assert all(0 < one.measurements["duration"] < 10e9 for one in log.of(events.CONNECTION_RECONNECT_SUCCESS))
 
 
-def test_the_same_app_goes_on_and_failed_tries_between_are_its_own(bus: ws.Bus, life: list[str]) -> None:
+def test_the_same_app_goes_on_and_failed_tries_between_belong_to_it(bus: ws.Bus, life: list[str]) -> None:
     """Lost, refused, back: attempt and failed with the time since the loss, then success."""
     server = WebSocketServer(DROPS, host=HOST)
     server.start()
@@ -115,8 +115,8 @@ def test_the_same_app_goes_on_and_failed_tries_between_are_its_own(bus: ws.Bus, 
     assert life == ["opened md-1", "closed md-1"]
 
 
-def test_two_apps_at_once_have_numbers_of_their_own_and_keep_them(bus: ws.Bus) -> None:
-    """The lowest free number; a later app takes up the client of the same address whose link has ended."""
+def test_two_apps_at_once_have_separate_numbers_and_keep_them(bus: ws.Bus) -> None:
+    """The lowest free number; a later app continues the client of the same address whose link has ended."""
     with WebSocketServer(send_messages(["a"]), host=HOST) as server, capture_events(bus=bus) as log:
         apps: list[App] = []
         for path in ("/trades", "/book"):
@@ -207,8 +207,8 @@ def test_a_link_that_rel_leaves_open_without_a_pong_is_lost(bus: ws.Bus, again: 
     assert log.count(events.HEARTBEAT_MISSED) >= 1
 
 
-def test_bare_connections_one_after_the_other_are_one_client(bus: ws.Bus, life: list[str]) -> None:
-    """Dialled by connect, each time by another object; to close a lost one only cleans up."""
+def test_consecutive_bare_connections_are_one_client(bus: ws.Bus, life: list[str]) -> None:
+    """Dialled by connect, each time by another object; closing a lost one only cleans up."""
     with WebSocketServer(DROPS, host=HOST) as server, capture_events(bus=bus) as log:
         for _ in range(3):
             connection: Any = websocket_app.instrument_connection(websocket.WebSocket(), profile="financial", bus=bus)
@@ -274,7 +274,7 @@ def test_up_is_zero_between_the_turns_until_the_client_is_closed() -> None:
             assert agent.wait_for(lambda it: _last_up(it) == 1, 10)
         thread.join(10)
         assert agent.wait_for(lambda it: _last_up(it) == 0, 10)
-        app.run_forever()  # nobody listens
+        app.run_forever()  # no listener
         reporter.flush()
         assert _last_up(agent) == 0
         app.close()
@@ -294,7 +294,7 @@ def _last_up(agent: DogStatsDReceiver) -> float | None:
 
 
 def test_what_a_connection_raises_has_the_traceback_that_it_has_without_us(bus: ws.Bus) -> None:
-    """Of a dial, a read, a write, and a call that cannot be meant: no frame of ours."""
+    """Of a dial, a read, a write, and an unusable call: no frame of ours."""
     calls: list[Callable[[Any], object]] = [
         lambda connection: connection.connect(f"ws://127.0.0.1:{LoopbackPort().port}"),
         lambda connection: connection.recv(),

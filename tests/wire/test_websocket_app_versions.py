@@ -59,7 +59,7 @@ def _told(events: list[str]) -> list[str]:
 
 
 def interpreter(release: str) -> str:
-    """The one that has this release; skips the test where there is none."""
+    """The one that has this release; skips the test if there is none."""
     if release == HERE:
         return sys.executable
     path = Path(FOLDER, release, "bin", "python")
@@ -70,7 +70,7 @@ def interpreter(release: str) -> str:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """A server whose first link under a path ends as the path says; later ones stay until the client leaves."""
+    """A server whose first link under a path ends as the path says; later ones stay until the client disconnects."""
     links: Counter[bytes] = Counter()
 
     def script(connection: Connection) -> None:
@@ -97,7 +97,7 @@ def url() -> Iterator[str]:
 
 
 def run(release: str, url: str, loop: str) -> dict[str, dict[str, dict[str, list[Any]]]]:
-    """What the program saw and emitted on each way, bare and instrumented."""
+    """What the program saw and emitted in each way, bare and instrumented."""
     program = [
         interpreter(release),
         "-W",
@@ -156,7 +156,7 @@ print(*sorted({one for one in seen if one.startswith(("connection", "heartbeat",
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_our_own_client_runs_on_each_release(release: str) -> None:
-    """It takes the control frames of the library: pings, pongs and the close frame."""
+    """It uses the control frames of the library: pings, pongs and the close frame."""
     with WebSocketServer(echo) as server:
         done = subprocess.run(
             [interpreter(release), "-W", "error", "-c", CLIENT, server.url],

@@ -32,7 +32,7 @@ def test_a_control_frame_is_a_masked_one_of_websocket_client(opcode: int, payloa
     assert data == theirs.format()
 
 
-def test_a_client_does_not_do_without_websocket_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_needs_websocket_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pings, pongs and the close frame are its `create_frame`."""
     opcodes: list[int] = []
     create_frame = websocket.ABNF.create_frame

@@ -46,14 +46,16 @@ def _send_bad_text(connection: ScriptedConnection) -> None:
     silent(connection)
 
 
-# A text that is none breaks the connection when it is read.
+# An invalid text breaks the connection when it is read.
 MET = [(end, by) for end in ENDS for by in ("recv", "iteration", "streaming", "send", "nobody")]
 MET = [(end, by) for end, by in MET if end != "bad text" or by not in ("send", "nobody")]
 
 
 @pytest.mark.parametrize(("end", "by"), MET)
-def test_an_end_is_told_once_with_its_reason_whoever_meets_it(end: str, by: str, bus: ws.Bus, log: EventLog) -> None:
-    """Within a second also where no call follows; close() on a connection that has ended adds nothing."""
+def test_an_end_is_emitted_once_with_its_reason_whichever_thread_meets_it(
+    end: str, by: str, bus: ws.Bus, log: EventLog
+) -> None:
+    """Within a second also if no call follows; close() on a connection that has ended adds nothing."""
     script, reason, detail = ENDS[end]
     with WebSocketServer(script) as server:
         connection = connect(server, bus, legacy=True)
@@ -84,7 +86,7 @@ def _meet_the_end(connection: Any, by: str) -> None:
 
 
 def test_a_close_of_ours_is_local_and_has_ended_when_it_returns(bus: ws.Bus, log: EventLog) -> None:
-    """Also one that the server does not answer."""
+    """Also if the server does not answer it."""
     with WebSocketServer(silent) as server:
         connection = connect(server, bus, legacy=True)
         connection.close(4000, "enough")
@@ -97,7 +99,7 @@ def test_a_close_of_ours_is_local_and_has_ended_when_it_returns(bus: ws.Bus, log
 
 
 def test_a_lost_link_is_an_error_and_a_close_on_purpose_is_none(bus: ws.Bus, log: EventLog) -> None:
-    """One error event of type connection for the loss; what follows changes nothing."""
+    """One error event of type connection for the loss; later calls change nothing."""
     with WebSocketServer(closes(1013)) as server:
         connection = connect(server, bus, legacy=True)
         for _ in range(3):
@@ -137,7 +139,7 @@ def test_several_pings_at_once_have_a_pong_each(bus: ws.Bus, log: EventLog) -> N
 
 
 def test_the_librarys_own_keepalive_counts_and_ends_as_a_ping_timeout(bus: ws.Bus, log: EventLog) -> None:
-    """A server that answers no ping: missed once, then the end with a reason of its own."""
+    """A server that answers no ping: missed once, then the end with its own reason."""
     with TcpServer(never_closes) as server:
         profile = ws.FINANCIAL.replace(pong_timeout=0.05, ping_interval=0.1)
         options = {"ping_interval": 0.1, "ping_timeout": 0.1, "close_timeout": 0.1, "legacy": True}
@@ -152,8 +154,8 @@ def test_the_librarys_own_keepalive_counts_and_ends_as_a_ping_timeout(bus: ws.Bu
 # -- dials ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_dial_that_fails_is_told_and_raised_as_it_was(bus: ws.Bus, log: EventLog) -> None:
-    """Refused, and answered with another status: an error each, and no end of what never was."""
+def test_a_dial_that_fails_is_emitted_and_raised_as_it_was(bus: ws.Bus, log: EventLog) -> None:
+    """Refused, and answered with another status: an error each, and no end without a beginning."""
     nobody = LoopbackPort()
     with pytest.raises(ConnectionRefusedError):
         websockets_sync.connect(f"ws://127.0.0.1:{nobody.port}", client_id="md-1", profile="financial", bus=bus)
@@ -165,8 +167,8 @@ def test_a_dial_that_fails_is_told_and_raised_as_it_was(bus: ws.Bus, log: EventL
 
 
 def test_a_client_whose_dials_fail_goes_on_under_its_id(bus: ws.Bus, log: EventLog) -> None:
-    """Refused by the server again and again, then accepted: each failure a failed retry, and one success."""
-    gc.disable()  # what is left of a failed dial may be there for long
+    """Refused by the server repeatedly, then accepted: each failure a failed retry, and one success."""
+    gc.disable()  # what is left of a failed dial may exist for long
     try:
         with TcpServer(refuses(503)) as server:
             for _ in range(3):
@@ -181,8 +183,9 @@ def test_a_client_whose_dials_fail_goes_on_under_its_id(bus: ws.Bus, log: EventL
     assert log.count(events.CONNECTION_RECONNECT_SUCCESS) == 1
 
 
-def test_connections_one_after_the_other_are_one_client(bus: ws.Bus, log: EventLog) -> None:
-    """`while True: connect(); read to the end`: one id of the host, told to reconnect, with the time since the loss."""
+def test_consecutive_connections_are_one_client(bus: ws.Bus, log: EventLog) -> None:
+    """`while True: connect(); read to the end`: one id of the host, emitted as reconnects, with the time since the
+    loss."""
     with WebSocketServer(closes(1013)) as server:
         for _ in range(100):
             with websockets_sync.connect(server.url, profile="financial", bus=bus) as connection:

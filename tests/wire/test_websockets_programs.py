@@ -1,4 +1,4 @@
-"""Programs that use the websockets library, instrumented: they do, return and raise what they did."""
+"""Programs that use the websockets library, instrumented: they do, return and raise what they did before."""
 
 import json
 import subprocess
@@ -46,7 +46,8 @@ class Counting(ClientConnection):
 
 @pytest.mark.parametrize("given", ["class", "factory"])
 def test_a_subclass_keeps_its_overrides(given: str, bus: ws.Bus, log: EventLog) -> None:
-    """Through `create_connection=`, a class or a function: what is counted is what came, not what it made of it."""
+    """Through `create_connection=`, a class or a function: what is counted is what came, not what the subclass
+    returned."""
     make: Any = Counting if given == "class" else lambda *arguments, **options: Counting(*arguments, **options)
     with (
         WebSocketServer(send_messages(["heartbeat", '{"n": 1}', "heartbeat", "7"], then="close")) as server,
@@ -59,8 +60,8 @@ def test_a_subclass_keeps_its_overrides(given: str, bus: ws.Bus, log: EventLog) 
     assert received(log) == [("text", 9), ("text", 8), ("text", 9), ("text", 1)]
 
 
-def test_one_that_is_open_is_only_up_and_leaves_no_trace_when_it_is_given_back(bus: ws.Bus) -> None:
-    """No dial of its own is told; afterwards it is what it was, and nothing more is counted."""
+def test_an_open_connection_is_only_up_and_uninstrument_leaves_no_trace(bus: ws.Bus) -> None:
+    """No dial is emitted; afterwards it is what it was, and nothing more is counted."""
     with (
         WebSocketServer(echo) as server,
         capture_events(bus=bus) as log,
@@ -82,8 +83,8 @@ def test_one_that_is_open_is_only_up_and_leaves_no_trace_when_it_is_given_back(b
         assert len(received(log)) == 1
 
 
-def test_the_end_of_one_that_was_open_is_told(bus: ws.Bus, log: EventLog) -> None:
-    """It has lasted since it was instrumented."""
+def test_the_end_of_a_connection_that_was_open_is_emitted(bus: ws.Bus, log: EventLog) -> None:
+    """Its duration begins when it was instrumented."""
     with WebSocketServer(silent) as server, theirs.connect(server.url) as connection:
         websockets_sync.instrument(connection, client_id="md-1", profile="financial", bus=bus)
         server.drop_all()
@@ -127,7 +128,7 @@ CALLS: dict[str, Callable[[ClientConnection], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_what_is_raised_has_the_traceback_that_it_has_without_us(call: str, bus: ws.Bus) -> None:
-    """Line for line; so what a program prints when it ends by it is the same."""
+    """Line for line; so a program that ends by it prints the same."""
     script = silent if call in ("recv in time", "a mistake") else closes(1013, "try again later")
     with WebSocketServer(script) as server:
         traces = []
@@ -148,7 +149,7 @@ def _trace_of(call: Callable[[Any], object], given: Any) -> str:
 
 
 def test_a_dial_that_fails_has_the_traceback_that_it_has_without_us(bus: ws.Bus) -> None:
-    """Under instrument_all: of connect, and of reconnect where there is one."""
+    """Under instrument_all: of connect, and of reconnect if it exists."""
     loop = getattr(theirs, "reconnect", None)
     calls: list[Callable[[str], object]] = (
         [theirs.connect] if loop is None else [theirs.connect, lambda url: [*loop(url)]]
@@ -179,7 +180,7 @@ def test_the_librarys_warning_names_the_programs_line(bus: ws.Bus) -> None:
 
 
 def test_all_that_a_program_makes_is_instrumented_in_place(bus: ws.Bus, log: EventLog) -> None:
-    """Whatever name it imported before, subclasses too; afterwards the library is what it was."""
+    """For any name that it imported before, subclasses too; afterwards the library is what it was."""
     connecting, before = theirs.connect, {**vars(ClientConnection)}
     websockets_sync.instrument_all(profile="financial", bus=bus)
     try:
@@ -192,7 +193,7 @@ def test_all_that_a_program_makes_is_instrumented_in_place(bus: ws.Bus, log: Eve
                     connection.recv()
             assert log.count(STARTED) == log.count(COMPLETED) == log.count(ENDED) == 2
             assert (received(log), sent(log)) == ([("text", 1)] * 2, [("text", 1)] * 2)
-            with connect(server, bus, client_id="mine") as connection:  # ours is not told twice
+            with connect(server, bus, client_id="mine") as connection:  # ours is not reported twice
                 connection.send("1")
             assert log.count(STARTED) == 3
     finally:
@@ -218,7 +219,7 @@ def test_what_a_program_can_see_of_a_connection_is_what_it_was(bus: ws.Bus) -> N
 
 
 class Final(ClientConnection):
-    """A program's class that lets no other be made of it."""
+    """A program's class that allows no subclass."""
 
     def __init_subclass__(cls) -> None:
         raise TypeError("nothing is made of Final")
@@ -227,7 +228,7 @@ class Final(ClientConnection):
 def test_a_class_that_cannot_be_extended_is_refused_or_left_alone(
     bus: ws.Bus, log: EventLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Refused to a program that asks for it; one that does not know of us goes on, and a record says so."""
+    """Refused if the program requests it; a program that does not know of us goes on, with a record."""
     with WebSocketServer(echo) as server:
         with pytest.raises(ConfigurationError, match="nothing is made of Final"):
             connect(server, bus, create_connection=Final)

@@ -1,4 +1,4 @@
-"""Connections of the websockets library, instrumented: their life and their messages, told as a client's own are."""
+"""Connections of the websockets library, instrumented: their life and their messages, emitted as those of a client."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, ec
 events = ws.events
 
 
-def test_a_connection_is_told_as_a_clients_own_is(bus: ws.Bus, log: EventLog, tls: Contexts) -> None:
+def test_a_connection_is_emitted_like_that_of_a_client(bus: ws.Bus, log: EventLog, tls: Contexts) -> None:
     """Dialled, upgraded, closed on purpose before close() returns; the client's id and address are on each event."""
     with WebSocketServer(echo, ssl=tls[0]) as server:
         with connect(server, bus, ssl=tls[1]) as connection:
@@ -63,7 +63,7 @@ def test_messages_count_once_and_only_iteration_times_them(how: str, bus: ws.Bus
         assert len(processed) == log.count(events.MESSAGE_PROCESS_STARTED) == (0 if how == "recv" else 3)
         assert all(one.measurements["duration"] > 9_000_000 for one in processed)
         assert {one.metadata["result"] for one in processed} <= {"ok"}
-        assert until(lambda: totals(log, "received")["count"] == 3)  # they leave once a second
+        assert until(lambda: totals(log, "received")["count"] == 3)  # they are emitted once a second
         sums = totals(log, "received")
         assert (sums["total_size"], sums["errors"], sums["processed"]) == (6, 0, len(processed))
         assert not {events.MESSAGE_DECODE_STARTED, events.MESSAGE_DECODE_COMPLETED} & set(log.names())
@@ -86,7 +86,7 @@ def _raise_in_loop(connection: ClientConnection) -> None:
         raise ValueError("mine")
 
 
-def test_a_slow_body_is_told(bus: ws.Bus, log: EventLog) -> None:
+def test_a_slow_body_is_emitted(bus: ws.Bus, log: EventLog) -> None:
     """By the profile's slow_after, as everywhere."""
     profile = ws.FINANCIAL.replace(slow_after=0.05)
     with (
@@ -147,7 +147,7 @@ def test_fragments_are_one_message_at_the_last_of_them(bus: ws.Bus, log: EventLo
 
 
 def test_what_is_sent_counts_when_it_is_written(bus: ws.Bus, log: EventLog) -> None:
-    """Text, bytes, `text=`, fragments; a mistake counts nothing and is raised as it was."""
+    """Text, bytes, `text=`, fragments; a mistake counts nothing and is raised unchanged."""
     with WebSocketServer(silent) as server:
         with connect(server, bus) as connection:
             connection.send("hé")
@@ -189,7 +189,7 @@ def _raises(payload: bytes) -> str:
         (_raises, ["unknown"] * 3),
     ],
 )
-def test_types_are_told_as_asked_for(rule: Any, kinds: list[str], bus: ws.Bus, log: EventLog) -> None:
+def test_types_are_determined_as_requested(rule: Any, kinds: list[str], bus: ws.Bus, log: EventLog) -> None:
     """By the frame, by JsonProtocol's rule, by a function of the payload's bytes; one that raises costs nothing."""
     with (
         WebSocketServer(send_messages(['{"type": "trade"}', "plain", b"xx~"])) as server,
@@ -203,8 +203,8 @@ def test_types_are_told_as_asked_for(rule: Any, kinds: list[str], bus: ws.Bus, l
     assert {one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)} <= {"protocol"}
 
 
-def test_what_waits_in_the_kernel_is_told(bus: ws.Bus, log: EventLog, tls: Contexts) -> None:
-    """waiting_bytes of a reader that stands still, and how far it is behind; no number of messages."""
+def test_what_waits_in_the_kernel_is_emitted(bus: ws.Bus, log: EventLog, tls: Contexts) -> None:
+    """waiting_bytes of a reader that does not read, and how far it is behind; no number of messages."""
     big = "x" * 50_000
     with (
         WebSocketServer(send_messages([big] * 100), ssl=tls[0]) as server,
@@ -223,7 +223,7 @@ def test_what_waits_in_the_kernel_is_told(bus: ws.Bus, log: EventLog, tls: Conte
 def test_a_reader_that_keeps_up_with_a_fast_feed_is_idle_in_between(
     timeout: float | None, bus: ws.Bus, log: EventLog
 ) -> None:
-    """However short its waits: else an alert would say that it never is."""
+    """However short its waits: otherwise an alert would say that it never is."""
 
     def fast(connection: ScriptedConnection) -> None:
         while not connection.owner.stopping.wait(0.0005):

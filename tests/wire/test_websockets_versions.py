@@ -1,4 +1,4 @@
-"""The same life of connections is told alike under each release of the websockets library that is supported."""
+"""The same life of connections emits the same under each supported release of the websockets library."""
 
 import json
 import os
@@ -61,7 +61,7 @@ connection.disconnected reason=local detail=
 
 
 def interpreter(release: str) -> str:
-    """The one that has this release; skips the test where there is none."""
+    """The one that has this release; skips the test if there is none."""
     path = Path(FOLDER, release, "bin", "python")
     if not FOLDER or not path.exists():
         pytest.skip(f"no virtual environment {release} (WSNOVA_VERSIONS names the folder of one for each release)")
@@ -69,7 +69,7 @@ def interpreter(release: str) -> str:
 
 
 def answering(connection: ScriptedConnection) -> None:
-    """Echo; a request for fragments gets some, one to close or to drop is met."""
+    """Echo; a request for fragments gets some, one to close or to drop is fulfilled."""
     for message in connection:
         if message == "close":
             connection.close(1013, "try again later")
@@ -82,7 +82,7 @@ def answering(connection: ScriptedConnection) -> None:
 
 
 @pytest.mark.parametrize("release", ["the one that is installed", *RELEASES])
-def test_each_release_is_told_alike(release: str) -> None:
+def test_each_release_emits_the_same(release: str) -> None:
     """Dials, messages however they are received and sent, heartbeats, ends, and what was open before."""
     python = sys.executable if release not in RELEASES else interpreter(release)
     nobody = LoopbackPort()
@@ -102,7 +102,7 @@ def test_each_release_is_told_alike(release: str) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES[:2])
-def test_a_release_without_reconnect_is_told_apart(release: str) -> None:
+def test_a_release_without_reconnect_is_refused(release: str) -> None:
     """In one sentence, at the call."""
     code = "from wsnova_statsd.contrib import websockets_sync as it; it.reconnect('ws://127.0.0.1:1')"
     done = subprocess.run(

@@ -1,5 +1,5 @@
-"""A program around a WebSocketApp, for whatever version of websocket-client runs it: each way that a connection ends,
-bare and instrumented, in a process of its own; prints what its callbacks saw and which events were emitted, as JSON.
+"""A program around a WebSocketApp, for any version of websocket-client: each way that a connection ends,
+bare and instrumented, in a separate process; prints what its callbacks saw and which events were emitted, as JSON.
 
     python websocket_app_program.py URL none|reconnect|rel WAY ...
 """
@@ -21,7 +21,7 @@ from wsnova_statsd.contrib import websocket_app
 
 AGAIN = 0.1  # seconds before the library dials again
 LONGEST = 3.0  # of a run; what hangs in the bare program may hang in the other one
-_TOLD = {  # of each event, by its last words
+_TOLD = {  # of each event, by its last parts
     "connection.started": "reconnect",
     "connection.completed": "reconnect",
     "connection.disconnected": "reason",

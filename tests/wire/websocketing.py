@@ -17,7 +17,7 @@ STARTED, COMPLETED, ENDED = (
     events.CONNECTION_COMPLETED,
     events.CONNECTION_DISCONNECTED,
 )
-SECOND = 1.0  # within which an end is told that no call has met
+SECOND = 1.0  # within which an end is emitted that no call has met
 
 
 def connect(server: Any, bus: ws.Bus, **more: Any) -> Any:

@@ -23,7 +23,7 @@ ended = threading.Event()
 
 
 def tell(event: str, _measurements: Any, metadata: Any, _config: Any) -> None:
-    """Note an event, unless it is told by the clock at its own time."""
+    """Note an event, unless the clock emits it at its own time."""
     name = event.removeprefix("websockex_nova.")
     if name not in ("message.batch_processed", "connection.reconnect.attempt"):
         told.append([name, *(f"{key}={metadata[key]}" for key in KEYS if key in metadata)])
@@ -62,7 +62,7 @@ def live(url: str, refused: str) -> None:
     ended.clear()
     connection = connect(url)
     connection.send("drop")
-    assert ended.wait(5.0)  # nobody reads
+    assert ended.wait(5.0)  # no reader
     connection.close()
     try:
         connect(refused)
