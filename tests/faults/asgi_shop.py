@@ -1,4 +1,4 @@
-"""ASGI applications that count each request twice, as `shop.py` does: one that knows no lifespan, and one that counts
+"""ASGI applications that count each request twice, as `shop.py` does: one without a lifespan, and one that counts
 at the end of its own. The flush interval is 10 s."""
 
 import os

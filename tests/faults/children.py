@@ -67,13 +67,13 @@ def _at_exit(name: str) -> None:
 
 
 def _hung(name: str) -> None:
-    """So much that a receiver with a short queue does not take it at once."""
+    """More than a receiver with a short queue accepts at once."""
     for number in range(3_000):
         reporter().increment(f"{name}{number}.{'x' * 150}")
 
 
 def _flushing(_: int) -> None:
-    """A task that brings home what it counted, and counts on."""
+    """A task that flushes what it counted, and counts on."""
     count(FLUSHED)
     assert reporter().flush()
     count(LEFT)

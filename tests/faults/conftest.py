@@ -1,4 +1,4 @@
-"""What programs of their own send to and ask: a receiver on a UDP port and a Unix socket, each in turn, and a Redis."""
+"""What separate programs send to and use: a receiver on a UDP port and a Unix socket, each in turn, and a Redis."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 @pytest.fixture(params=["udp", "unix"])
 def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DogStatsDReceiver]:
-    """An Agent in this process; what is counted comes from others."""
+    """An Agent in this process; what is counted comes from other processes."""
     with DogStatsDReceiver(str(tmp_path / "dsd.socket") if request.param == "unix" else None) as receiver:
         yield receiver
 

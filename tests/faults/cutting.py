@@ -1,4 +1,4 @@
-"""A way to a server that is cut again and again: at a byte, or at a moment, drawn from a seed."""
+"""A way to a server that is cut repeatedly: at a byte, or at a moment, drawn from a seed."""
 
 import math
 import random
@@ -49,7 +49,7 @@ class CuttingProxy(TcpServer):
         super().__init__(self._serve)
         self._port_behind = port
         self._cuts = cuts
-        self.met: list[str] = []  # the cuts that came to pass
+        self.met: list[str] = []  # the cuts that happened
 
     def _serve(self, connection: Connection) -> None:
         cut = next(self._cuts)
@@ -59,7 +59,7 @@ class CuttingProxy(TcpServer):
                 self._end(connection, behind, cut.kind)
 
     def _passes_on(self, client: socket.socket, server: socket.socket, cut: Cut) -> bool:
-        """Whether the cut is due; False if one of the two sides has gone before."""
+        """Whether the cut is due; False if one of the two sides has disconnected before."""
         other = {client: server, server: client}
         left = {client: cut.up, server: cut.down}
         end = time.monotonic() + cut.seconds
@@ -77,7 +77,7 @@ class CuttingProxy(TcpServer):
         if kind == "reset":
             behind.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.drop()
-        elif kind == "half":  # to the client nothing more comes; what it sends still arrives
+        elif kind == "half":  # nothing more reaches the client; what it sends still arrives
             client.shutdown(socket.SHUT_WR)
             with suppress(OSError):
                 while data := client.recv(_PIECE):

@@ -1,4 +1,4 @@
-"""Programs that end, one way or another, and what they said by then."""
+"""Programs that end, in different ways, and what they printed by then."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ from typing import NamedTuple, Self
 from tests.support import ROOT, until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
-# A start imports everything, on a machine that may be busy; no test waits for it where all is well.
+# A start imports everything, on a machine that may be busy; no test waits that long if all is well.
 PATIENCE = 30.0
 
 
 class Ended(NamedTuple):
-    """How a program ended: after how many seconds from when it was asked to, with which code, and what it said."""
+    """How a program ended: how many seconds after the request, with which code, and what it printed."""
 
     took: float
     code: int
@@ -34,7 +34,7 @@ def url_of(agent: DogStatsDReceiver | str) -> str:
 
 
 class Program:
-    """A program in a session of its own that sends to `agent`; whatever is left of it in the end is killed.
+    """A program in its own session that sends to `agent`; processes that are left at the end are killed.
 
     `arguments` are those of the interpreter. `measured=False` runs it without coverage, at full speed.
     """
@@ -43,7 +43,7 @@ class Program:
         unwanted = ("DD_", "DATADOG_") if measured else ("DD_", "DATADOG_", "COVERAGE_")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
         environment |= {"PYTHONPATH": str(ROOT), "DD_DOGSTATSD_URL": url_of(agent), **more}
-        # Files, as nobody reads along: a pipe that is full would hold the program up.
+        # Files, as nothing reads along: a full pipe would block the program.
         self._folder = tempfile.TemporaryDirectory(prefix="ending-")
         self._said = Path(self._folder.name, "said")
         self._errors = Path(self._folder.name, "errors")
@@ -87,7 +87,7 @@ class Program:
         return self._errors.read_text(encoding="utf-8", errors="replace")
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        """Until it has said this so many times, on either stream."""
+        """Until it has printed this so many times, on either stream."""
         there = until(lambda: (self.said + self.errors).count(text) >= times or not self.running, PATIENCE)
         assert there, self.told()
         assert (self.said + self.errors).count(text) >= times, self.told()
@@ -106,7 +106,7 @@ class Program:
         self._process.send_signal(number)
 
     def end(self, number: int | None = None) -> Ended:
-        """Wait for its end, which has to come, after sending it a signal if one is given."""
+        """Wait for its end, which has to come, after sending it a signal if one is passed."""
         began = time.monotonic()
         if number is not None:
             self._process.send_signal(number)

@@ -1,4 +1,4 @@
-"""A forked child that tells what it finds, and may not hang."""
+"""A forked child that reports what it finds, and may not hang."""
 
 import gc
 import json
@@ -16,7 +16,7 @@ Fork = Callable[[], int]
 
 
 class Child:
-    """A forked child that tells lines of JSON through a pipe."""
+    """A forked child that sends lines of JSON through a pipe."""
 
     def __init__(self, fork: Fork) -> None:
         self._read, self._write = os.pipe()
@@ -25,14 +25,14 @@ class Child:
     def _forked(self, fork: Fork) -> int:
         """A child in which Python itself works.
 
-        Without its hooks CPython inherits locks of its own that hang a child before it runs a line of anybody: a GIL
+        Without its hooks CPython inherits locks of its own that hang a child before it runs any line of Python: a GIL
         that another thread asked for just then, the list of threads while one begins. Such a child is no case of ours.
         """
         for _ in range(5):
             alive, proof = os.pipe()
             usual = sys.getswitchinterval()
-            sys.setswitchinterval(10.0)  # within it nobody asks for the GIL
-            time.sleep(0.1)  # those that asked before are served, and threads that began have begun
+            sys.setswitchinterval(10.0)  # within it no thread requests the GIL
+            time.sleep(0.1)  # earlier requests are served, and starting threads have started
             pid = fork()
             sys.setswitchinterval(usual)
             if pid == 0:
@@ -53,15 +53,15 @@ class Child:
         raise AssertionError("no forked child of this interpreter gets as far as a thread of its own")
 
     def tell(self, *what: Any) -> None:
-        """In the child: say something to the parent."""
+        """In the child: send something to the parent."""
         os.write(self._write, json.dumps(what).encode() + b"\n")
 
     def end(self) -> None:
-        """In the child: leave, without what the interpreter does at its end."""
+        """In the child: exit, without what the interpreter does at its end."""
         os._exit(0)
 
     def said(self, timeout: float = 5.0) -> list[list[Any]]:
-        """In the parent: everything the child said until its end, which has to come in time."""
+        """In the parent: everything the child sent until its end, which has to come in time."""
         os.close(self._write)
         deadline, data = time.monotonic() + timeout, b""
         try:
@@ -80,7 +80,7 @@ class Child:
 
 def locks_of(*roots: object) -> list[Any]:
     """The locks in the parts of these objects, and those of the package's modules, which a fork may catch in another
-    thread's hands. Only objects of the package's own classes are looked into, and what they keep in containers."""
+    thread's hands. Only objects of the package's own classes and what they keep in containers are searched."""
     waiting: list[Any] = [*roots]
     for name, module in list(sys.modules.items()):
         if name.startswith("wsnova_statsd") and ".testing" not in name:
@@ -91,7 +91,7 @@ def locks_of(*roots: object) -> list[Any]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        kind = type(one)  # and not isinstance: a lazy object of Django's would find out what it stands for
+        kind = type(one)  # and not isinstance: a lazy object of Django's would be evaluated
         if issubclass(kind, _LOCKS):
             found.append(one)
         elif issubclass(kind, dict):
@@ -105,7 +105,7 @@ def locks_of(*roots: object) -> list[Any]:
 
 
 def hold(locks: list[Any], held: threading.Event, release: threading.Event) -> None:
-    """Take the locks, set `held`, and let go on `release`; a lock in the hands of a thread that waits is left to it."""
+    """Take the locks, set `held`, and release them on `release`; a lock that a waiting thread holds is left to it."""
     taken = [lock for lock in locks if lock.acquire(timeout=0.2)]
     if len(taken) >= len(locks) / 2:
         held.set()

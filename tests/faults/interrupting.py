@@ -1,9 +1,9 @@
 """Code that comes between the lines of other code, as that of a signal's handler does: by a trace function, so that
-every line has its turn.
+every line is interrupted once.
 
 A trace function may raise where a real signal's handler cannot, as the interpreter looks for signals when a call has
 returned, when a function begins and when a loop turns: at the line of a `with` statement when its block has ended and
-the lock is not given back yet, at a `try` itself, at the first step of a `finally`, and behind a constant that was
+the lock is not released yet, at a `try` itself, at the first step of a `finally`, and after a constant that was
 assigned. What is raised there proves nothing, so `raising` leaves such lines out.
 """
 

@@ -23,5 +23,5 @@ def fail() -> None:
 
 
 def succeeded(job: object, connection: object, result: object, *more: object) -> None:
-    """A callback of a job that went well; it runs in the work horse, after the job."""
+    """A callback of a successful job; it runs in the work horse, after the job."""
     reporter.increment("succeeded")

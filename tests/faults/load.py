@@ -1,4 +1,4 @@
-"""Requests over a Unix socket, as many as asked for; each is answered, or missing from the sum."""
+"""A number of requests over a Unix socket; each is answered, or missing from the sum."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""The pages on platforms: the files that a page shows, written into a folder, and run as the page says."""
+"""The pages on platforms: the files that a page shows, written into a folder, and run by the commands of the page."""
 
 import http.client
 import json
@@ -32,7 +32,7 @@ def write(page: str, folder: Path) -> None:
 
 
 def feed() -> WebSocketServer:
-    """What sends 100 trades on each connection, and then waits."""
+    """A server that sends 100 trades on each connection, and then waits."""
     return WebSocketServer(send_messages(MESSAGES))
 
 

@@ -1,4 +1,5 @@
-"""A WSGI application that counts each request twice: by itself, and by an event. INTERVAL is the flush's, else 10 s."""
+"""A WSGI application that counts each request twice: directly, and by an event. INTERVAL is that of the flush, 10 s by
+default."""
 
 import os
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Web sites for the tests: a project of Django and an application of Flask, served by programs of their own."""
+"""Web sites for the tests: a project of Django and an application of Flask, served by separate programs."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ _HEARS_CTRL_C = (
 
 
 def versions(library: str) -> list[Any]:
-    """Where a library is to be found, as parameters of a test: where this interpreter finds it, and in the
+    """The places of a library, as parameters of a test: where this interpreter finds it, and in the
     virtual environments <library>-<version> of the folder that WSNOVA_VERSIONS names."""
     spec = importlib.util.find_spec(library)
     assert spec is not None

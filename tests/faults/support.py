@@ -1,4 +1,4 @@
-"""What the fault tests share: a quick profile, scripts in processes of their own, a server that can be stopped."""
+"""What the fault tests share: a quick profile, scripts in separate processes, a server that can be stopped."""
 
 import signal
 import subprocess
@@ -10,14 +10,14 @@ import wsnova_statsd as ws
 from tests.support import ROOT
 from wsnova_statsd.testing.server import ScriptedConnection
 
-# Every event, and retries that take no test's time; pings are far apart unless a test is about them.
+# Every event, and retries that cost no test time; pings are far apart unless a test is about them.
 QUICK = ws.FINANCIAL.replace(
     name="quick", ping_interval=30.0, pong_timeout=10.0, retry_base=0.01, retry_cap=0.05, slow_after=100.0
 )
 
 
 def run_script(code: str, timeout: float = 50.0, *arguments: str) -> str:
-    """Run a program in a process of its own, which has to end well; what it printed."""
+    """Run a program in a separate process, which has to end well; returns what it printed."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", code, *arguments],
         cwd=ROOT,
@@ -44,7 +44,7 @@ with WebSocketServer(script) as server:
 
 
 class ServerProcess:
-    """A WebSocket server in a process of its own, which can be frozen. It echoes, or sends the given messages."""
+    """A WebSocket server in a separate process, which can be frozen. It echoes, or sends the given messages."""
 
     def __init__(self, *messages: str) -> None:
         self._process = subprocess.Popen(
@@ -67,7 +67,7 @@ class ServerProcess:
         self._process.communicate()
 
     def freeze(self) -> None:
-        """The server stands still; its kernel goes on to acknowledge TCP."""
+        """The server stops; its kernel goes on acknowledging TCP."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:

@@ -1,7 +1,7 @@
 """A Celery application whose tasks count: `celery -A tests.faults.tasks worker`, with the broker in the same process.
 
 The worker sends itself TASKS tasks when it is ready. A task is done when it has made a file in the folder DONE, which
-is how a test knows that there is nothing left to do. The flush interval is 10 s.
+is how a test knows that nothing is left to do. The flush interval is 10 s.
 """
 
 import os
@@ -22,7 +22,7 @@ app: Any = Celery("tasks", broker="memory://")
 app.conf.update(
     task_ignore_result=True,
     broker_transport_options={"polling_interval": 0.05},
-    worker_cancel_long_running_tasks_on_connection_loss=False,  # else it warns of its default
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # otherwise it warns of its default
 )
 reporter = ws.StatsdReporter(flush_interval=10).start()
 
@@ -42,7 +42,7 @@ def count(number: int) -> None:
 
 @app.task(name="stay")  # type: ignore[untyped-decorator]
 def stay() -> None:
-    """The last one: under way when the worker is told to go."""
+    """The last one: under way when the worker gets its signal."""
     DONE.joinpath("stay").touch()
     assert until(DONE.joinpath("told").exists, 60)
     _count(-1)

@@ -1,4 +1,4 @@
-"""An Agent that comes and goes, in a process of its own: every count arrives once, or is known to be lost with it.
+"""An Agent that comes and goes, in a separate process: every count arrives once, or is known to be lost with it.
 
 The emitted, the delivered and the received are added up: by the threads that emit, by `reporter.stats`, and by what the
 Agent read off its socket with the strict parser. Its socket outlives a SIGKILL in this process, so that what died
@@ -66,7 +66,7 @@ class Load:
         return until(lambda: self.refusals > before + 2, 10)
 
     def settled(self) -> bool:
-        """Everything is out."""
+        """Everything is delivered."""
         return until(lambda: self.reporter.flush() and self.reporter.stats.pending == 0, 15)
 
     def _emit(self, number: int) -> None:
@@ -77,7 +77,7 @@ class Load:
                 self.bus.execute(EVENT, {}, metadata)
                 self.reporter.increment(NAME, value, tags)
                 self._counted[number] += 1 + value
-            self._ending.wait(0.0005)  # to let others have the processor
+            self._ending.wait(0.0005)  # to leave the processor to others
 
     def _flush(self) -> None:
         while not self._ending.is_set():
@@ -129,7 +129,7 @@ def _counted(audit: Audit) -> int:
 
 
 def _own(audit: Audit) -> set[str]:
-    """What a reporter may tell of itself."""
+    """What a reporter may send of its own."""
     return {name for name, _ in audit.read if name.startswith("websocket.reporter.")}
 
 
@@ -138,7 +138,7 @@ def _unread(audit: Audit) -> int:
 
 
 def _in_all(load: Load, agent: Agent) -> int:
-    """End the load while no Agent listens, look whether nothing got lost, bring one back, and see all of it leave."""
+    """End the load while no Agent runs, check that nothing was lost, start one, and see all of it delivered."""
     emitted = load.end()
     stats = load.reporter.stats
     assert stats.delivered + stats.pending == emitted
@@ -166,9 +166,9 @@ def test_fifty_restarts_of_an_agent_that_drains_lose_nothing_and_double_nothing(
     assert _counted(audit) == emitted
 
 
-def test_an_agent_that_is_killed_takes_at_most_its_unread_queue_along(agent: Agent) -> None:
-    """What was delivered and is not received lay in the queue at a SIGKILL, to the count; on a Unix socket that is as
-    many datagrams as the kernel queues, every other Agent being killed when it had not read for a while."""
+def test_an_agent_that_is_killed_loses_at_most_its_unread_queue(agent: Agent) -> None:
+    """What was delivered and not received was in the queue at a SIGKILL, to the count; on a Unix socket that is as
+    many datagrams as the kernel queues; every other Agent is killed when it has not read for a while."""
     with Load(agent) as load:
         for number in range(KILLS):
             agent.start()
@@ -188,8 +188,9 @@ def test_an_agent_that_is_killed_takes_at_most_its_unread_queue_along(agent: Age
     assert emitted - _counted(audit) == _unread(audit) > 0
 
 
-def test_counts_wait_for_an_agent_that_is_not_there_yet(agent: Agent) -> None:
-    """No socket file, nobody on the port: every flush is refused, nothing counts as delivered, and all arrives once."""
+def test_counts_wait_for_an_agent_that_does_not_run_yet(agent: Agent) -> None:
+    """No socket file, no listener on the port: every flush is refused, nothing counts as delivered, and all arrives
+    once."""
     with ws.StatsdReporter([], bus=ws.Bus(), **_address(agent)) as reporter:
         for _ in range(3):
             reporter.increment(NAME, 5)
@@ -203,7 +204,8 @@ def test_counts_wait_for_an_agent_that_is_not_there_yet(agent: Agent) -> None:
 
 
 def test_counts_wait_while_the_agent_reads_nothing(unix: Agent) -> None:
-    """An Agent that hangs with its queue full: what the kernel does not take stays, and leaves when it reads again."""
+    """An Agent that hangs with its queue full: what the kernel does not accept waits, and is sent when it reads
+    again."""
     with Load(unix) as load:
         unix.start()
         assert until(unix.heard, 10)
@@ -221,7 +223,7 @@ def test_counts_wait_while_the_agent_reads_nothing(unix: Agent) -> None:
 
 
 def test_counts_wait_while_the_socket_file_is_gone(unix: Agent) -> None:
-    """The Agent goes and its file with it; the next one makes a new file, which is found."""
+    """The Agent ends and removes its file; the next one makes a new file, which is found."""
     with Load(unix) as load:
         unix.start()
         assert until(unix.heard, 10)
@@ -234,7 +236,7 @@ def test_counts_wait_while_the_socket_file_is_gone(unix: Agent) -> None:
     assert _counted(unix.audit) == emitted
 
 
-# A child program each: it may pretend what this process may not, to be nobody or to have another resolver. It prints
+# A child program each: it may do what this process may not, run as nobody or use another resolver. It prints
 # what was pending and delivered while the way was barred.
 
 _PROGRAM = """
@@ -279,7 +281,7 @@ _SOMEBODY = """
 
 
 def test_counts_wait_while_permission_is_denied(unix: Agent) -> None:
-    """A socket file that this user may not write to, until its mode is mended."""
+    """A socket file that this user may not write to, until its mode is fixed."""
     pending, delivered, error = _barred(unix, _address(unix), _NOBODY, _SOMEBODY)
     assert (pending, delivered) == (21, 0)
     assert "ermission" in error
@@ -301,7 +303,7 @@ _RESOLVABLE = """
 
 
 def test_counts_wait_while_the_host_has_no_address(udp: Agent) -> None:
-    """A name that nobody knows when the reporter starts, and somebody does later."""
+    """A name that does not resolve when the reporter starts, and does later."""
     address = {"host": "agent.example", "port": udp.address}
     pending, delivered, error = _barred(udp, address, _UNRESOLVABLE, _RESOLVABLE)
     assert (pending, delivered) == (21, 0)

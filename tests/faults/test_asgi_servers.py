@@ -54,7 +54,7 @@ def _served(agent: DogStatsDReceiver, source: WebSocketServer, folder: Path, mod
 @pytest.mark.parametrize("module", ["shop", "plain", "other"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_each_worker_has_the_client_once(module: str, number: int, agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """Two connections; two hundred messages and two goodbyes arrive; SIGTERM or Ctrl-C ends it in time."""
+    """Two connections; two hundred messages and two close frames arrive; SIGTERM or Ctrl-C ends it in time."""
     with feed() as source, _served(agent, source, tmp_path, module) as program:
         assert until(lambda: agent.count(RECEIVED) == WORKERS * len(MESSAGES), PATIENCE), agent.counts()
         assert source.open_connections == WORKERS
@@ -70,8 +70,8 @@ def test_each_worker_has_the_client_once(module: str, number: int, agent: DogSta
         assert [ended.said.count(f"database: {state}") for state in ("open", "closed")] == [WORKERS, WORKERS]
 
 
-def test_a_feed_that_is_down_at_boot_holds_no_worker_up(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """Requests are answered, with the health of a client without a link; once the feed is there each worker has one."""
+def test_a_feed_that_is_down_at_boot_delays_no_worker(agent: DogStatsDReceiver, tmp_path: Path) -> None:
+    """Requests are answered, with the health of a client without a link; once the feed runs each worker has one."""
     with feed() as source:
         source.stop()
         with _served(agent, source, tmp_path, "shop") as program:

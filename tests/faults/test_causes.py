@@ -1,4 +1,4 @@
-"""Why a connection cannot be made, or ends: each cause is told, and met with the right patience."""
+"""Why a connection cannot be made, or ends: each cause is emitted, and retried after the right pause."""
 
 import itertools
 import socket
@@ -78,7 +78,7 @@ def test_each_way_of_not_answering_has_its_cause(script: Callable[[Connection], 
         assert server.wait_for(lambda: server.connections >= 2)
 
 
-def test_a_port_where_nobody_listens_is_refused() -> None:
+def test_a_port_without_a_listener_is_refused() -> None:
     """Cause refused, in every attempt after the first."""
     port = LoopbackPort()
     with capture_events("websockex_nova") as log:
@@ -116,7 +116,7 @@ def test_a_name_that_does_not_resolve_for_thirty_tries_and_then_does(monkeypatch
         assert log.of(SUCCESS)[0].measurements["attempt"] == 31
 
 
-def test_a_certificate_nobody_signed_is_a_tls_failure() -> None:
+def test_a_certificate_of_an_unknown_authority_is_a_tls_failure() -> None:
     """Cause tls, raised by the first start at once; verification is on unless a context says otherwise."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
@@ -130,7 +130,7 @@ def test_a_certificate_nobody_signed_is_a_tls_failure() -> None:
 
 @pytest.mark.parametrize("on_message", [None, _ignore], ids=["iterated", "callback"])
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 410, 426])
-def test_a_first_start_raises_at_once_for_what_no_other_try_mends(
+def test_a_first_start_raises_at_once_for_what_no_other_try_fixes(
     status: int, on_message: Callable[[Any], object] | None
 ) -> None:
     """The URL and the headers are constants: one dial, a critical error, and the client is closed."""
@@ -145,8 +145,8 @@ def test_a_first_start_raises_at_once_for_what_no_other_try_mends(
 
 
 @pytest.mark.parametrize("given", ["url", "headers"])
-def test_a_function_is_asked_once_more_before_a_first_start_raises(given: str) -> None:
-    """Its next answer may be another one; a second refusal is final."""
+def test_a_function_is_called_once_more_before_a_first_start_raises(given: str) -> None:
+    """Its next return value may differ; a second refusal is final."""
     asked: list[int] = []
     with TcpServer(refuses(404)) as server:
 
@@ -166,7 +166,7 @@ def test_a_function_is_asked_once_more_before_a_first_start_raises(given: str) -
 
 
 @pytest.mark.parametrize("script", [refuses(500), refuses(502), accept_then_close])
-def test_a_first_start_that_goes_on_trying_says_so_in_the_log(
+def test_a_first_start_that_goes_on_trying_is_logged(
     script: Callable[[Connection], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning at its first failed try, and none for each of the next."""
@@ -192,7 +192,7 @@ def test_a_refused_upgrade_waits_at_the_cap_and_alerts_at_once() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_honoured(status: int) -> None:
-    """A second, as the server says, although the profile would be quicker."""
+    """One second, from the server, although the profile would be quicker."""
     with TcpServer(refuses(status, {"Retry-After": "1"})) as server, capture_events("websockex_nova") as log:
         _starts_in_vain(ws.Client(server.url, profile=QUICK, on_message=_ignore), log, ATTEMPT)
         assert server.connections <= 2
@@ -218,8 +218,8 @@ def test_every_close_code_is_followed_by_a_new_connection(code: int) -> None:
 
 
 @pytest.mark.parametrize(("code", "severity"), [(1000, "warning"), (1011, "critical")])
-def test_a_client_that_does_not_reconnect_takes_a_polite_end_for_no_disaster(code: int, severity: str) -> None:
-    """Close code 1000 is a warning, any other a critical error: it is the client's end."""
+def test_for_a_client_that_does_not_reconnect_a_normal_close_is_a_warning(code: int, severity: str) -> None:
+    """Any close code but 1000 is a critical error: it is the client's end."""
     with WebSocketServer(closes(code, "bye")) as server, capture_events("websockex_nova") as log:
         client = ws.Client(server.url, profile=QUICK, on_message=_ignore, reconnect=False).start(5.0)
         assert client.wait(5.0)

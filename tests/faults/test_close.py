@@ -1,4 +1,4 @@
-"""close(timeout) returns in time whatever the client or its peer is doing, tells the end once, and leaves nothing."""
+"""close(timeout) returns in time whatever the client or its peer is doing, emits the end once, and leaves nothing."""
 
 import gc
 import os
@@ -41,7 +41,7 @@ def _threads() -> list[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _the_keeper_runs() -> None:
-    """It is the process's, with a socket pair of its own, and stays when clients end."""
+    """It belongs to the process, with its own socket pair, and stays when clients end."""
     with WebSocketServer(silent) as server, _client(server.url, None) as (client, _):
         client.start()
 
@@ -49,7 +49,7 @@ def _the_keeper_runs() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """After each test: no thread of a client, and as many sockets as before."""
-    assert until(lambda: _threads() == [])  # of a test before, whose handler may take its time
+    assert until(lambda: _threads() == [])  # of an earlier test, whose handler may be slow
     sockets = _sockets()
     yield
     assert until(lambda: _threads() == [])
@@ -104,7 +104,7 @@ def _ignore(_message: Any) -> None:
 
 @pytest.mark.parametrize("on_message", [_ignore, None])
 def test_a_peer_that_answers_ends_it_at_once(on_message: Callable[[Any], object] | None, tls: Contexts) -> None:
-    """With a blocked reader, or with nobody who iterates: the close handshake takes no time."""
+    """With a blocked reader, or without a loop: the close handshake takes no time."""
     with WebSocketServer(silent, ssl=tls[0]) as server, _client(server.url, on_message, ssl=tls[1]) as (client, log):
         client.start()
         _elsewhere(lambda: _close(client, log, timeout=5.0))
@@ -113,7 +113,7 @@ def test_a_peer_that_answers_ends_it_at_once(on_message: Callable[[Any], object]
 
 
 def test_a_blocked_loop_is_woken() -> None:
-    """Its thread leaves the loop without an error."""
+    """Its loop ends without an error."""
     looping = threading.Event()
 
     def loop() -> int:
@@ -136,8 +136,8 @@ def test_a_blocked_loop_is_woken() -> None:
 
 
 @pytest.mark.parametrize("on_message", [_ignore, None])
-def test_a_silent_peer_cannot_hold_it_up(on_message: Callable[[Any], object] | None, tls: Contexts) -> None:
-    """The close frame is never answered; a short timeout holds too, down to none at all."""
+def test_a_silent_peer_cannot_delay_it(on_message: Callable[[Any], object] | None, tls: Contexts) -> None:
+    """The close frame is never answered; a short timeout applies too, down to zero."""
     with TcpServer(half_open, ssl=tls[0]) as server, _client(server.url, on_message, ssl=tls[1]) as (client, log):
         for timeout in (TIMEOUT, 0.05, 0.0):
             log.clear()
@@ -146,10 +146,8 @@ def test_a_silent_peer_cannot_hold_it_up(on_message: Callable[[Any], object] | N
 
 
 @pytest.mark.parametrize("on_message", [_ignore, None])
-def test_a_peer_that_stopped_reading_cannot_hold_it_up(
-    on_message: Callable[[Any], object] | None, tls: Contexts
-) -> None:
-    """A send of another thread is stuck on its way out: it is ended with NotConnected, and close() is in time."""
+def test_a_peer_that_stopped_reading_cannot_delay_it(on_message: Callable[[Any], object] | None, tls: Contexts) -> None:
+    """A send of another thread is stuck: it ends with NotConnected, and close() returns in time."""
     with TcpServer(half_open, ssl=tls[0]) as server, _client(server.url, on_message, ssl=tls[1]) as (client, log):
         client.start()
         chunk, sent = bytes(2**16), [0]
@@ -174,7 +172,7 @@ def test_a_peer_that_stopped_reading_cannot_hold_it_up(
 
 @pytest.mark.parametrize("threaded", [True, False])
 def test_a_wait_for_a_retry_is_interrupted(threaded: bool) -> None:
-    """Of a minute, and nothing is dialled after it."""
+    """Even of a minute, and nothing is dialled after it."""
     with WebSocketServer(silent) as server, _client(server.url, _ignore if threaded else None) as (client, log):
         client.start()
         loop = threading.Thread(target=lambda: None if threaded else list(client))
@@ -193,7 +191,7 @@ def test_a_wait_for_a_retry_is_interrupted(threaded: bool) -> None:
 def test_a_dial_into_a_black_hole_is_cancelled(threaded: bool) -> None:
     """During start(), which raises, and without waiting for connect_timeout."""
     with black_hole() as (host, port), _client(f"ws://{host}:{port}", _ignore if threaded else None) as (client, log):
-        filled = len(descriptors_to(port))  # its own, with which its queue is full
+        filled = len(descriptors_to(port))  # our own connection, which fills its queue
         with _starting(client):
             assert until(lambda: len(descriptors_to(port)) > filled, PATIENCE)
             assert _close(client, log, links=0, timeout=5.0) < LATE
@@ -259,8 +257,8 @@ def test_a_loop_may_close_its_client() -> None:
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_handler_that_sleeps_cannot_hold_it_up(answers: bool, tls: Contexts) -> None:
-    """The end is told while it sleeps, once; when it wakes, its thread leaves and gives the descriptor back."""
+def test_a_handler_that_sleeps_cannot_delay_it(answers: bool, tls: Contexts) -> None:
+    """The end is emitted once while it sleeps; when it wakes, its thread ends and closes the descriptor."""
     entered, release = threading.Event(), threading.Event()
 
     def handler(_message: Any) -> None:
@@ -286,8 +284,8 @@ def test_a_handler_that_sleeps_cannot_hold_it_up(answers: bool, tls: Contexts) -
         assert log.count(events.CONNECTION_DISCONNECTED) == 1
 
 
-def test_a_loop_body_that_sleeps_cannot_hold_it_up() -> None:
-    """The loop ends when it asks for the next message."""
+def test_a_loop_body_that_sleeps_cannot_delay_it() -> None:
+    """The loop ends when it requests the next message."""
     entered, release = threading.Event(), threading.Event()
     with WebSocketServer(send_messages(["1", "2"])) as server, _client(server.url, None) as (client, log):
         got: list[Any] = []
@@ -316,7 +314,7 @@ def test_a_loop_body_that_sleeps_cannot_hold_it_up() -> None:
 
 @contextmanager
 def _signal(work: Callable[[], object], after: float = 0.3) -> Iterator[None]:
-    """Run it in a signal handler, in the midst of what the main thread does."""
+    """Run it in a signal handler, which interrupts the main thread."""
     before = signal.signal(signal.SIGALRM, lambda _number, _frame: work())
     signal.setitimer(signal.ITIMER_REAL, after)
     try:
@@ -327,7 +325,7 @@ def _signal(work: Callable[[], object], after: float = 0.3) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("peer", ["answers", "silent", "gone"])
-def test_a_signal_handler_may_close_a_client_that_is_iterated_under_it(peer: str) -> None:
+def test_a_signal_handler_may_close_a_client_whose_loop_it_interrupts(peer: str) -> None:
     """The main thread waits for a message, or a minute for a retry; its loop ends without an error."""
     server: WebSocketServer | TcpServer = TcpServer(half_open) if peer == "silent" else WebSocketServer(silent)
     with server, _client(server.url, None) as (client, log):
@@ -343,7 +341,7 @@ def test_a_signal_handler_may_close_a_client_that_is_iterated_under_it(peer: str
 
 
 def test_many_threads_may_close_at_once() -> None:
-    """Each returns in time, and one end is told."""
+    """Each returns in time, and one end is emitted."""
     with TcpServer(half_open) as server, _client(server.url, _ignore) as (client, log):
         client.start()
         took: list[float] = []

@@ -18,7 +18,7 @@ events = ws.events
 
 
 def test_close_ends_in_time_while_the_handler_sleeps_and_its_peer_is_frozen() -> None:
-    """Within its timeout, disconnected is told before close() returns, and the state is closed."""
+    """Within its timeout, disconnected is emitted before close() returns, and the state is closed."""
     with ServerProcess("1") as server, capture_events("websockex_nova.connection") as log:
         entered, let_go = threading.Event(), threading.Event()
         owners = list[threading.Thread]()
@@ -105,7 +105,7 @@ def test_closing_ends_a_wait_of_a_minute_at_once_and_is_no_failure() -> None:
 
 
 def test_closing_ends_a_dial_into_a_black_hole_at_once() -> None:
-    """start() in another thread is told that the client was closed, not that its time was up."""
+    """start() in another thread raises that the client was closed, not that its timeout passed."""
     told = list[Exception]()
 
     def start() -> None:
@@ -128,7 +128,7 @@ def test_closing_ends_a_dial_into_a_black_hole_at_once() -> None:
 
 
 def test_closing_ends_a_login_that_waits_for_its_answer() -> None:
-    """The link that logs in is told as disconnected before close() returns, with no error."""
+    """The link that logs in is emitted as disconnected before close() returns, with no error."""
     asked = threading.Event()
 
     class Auth:
@@ -154,7 +154,7 @@ def test_closing_ends_a_login_that_waits_for_its_answer() -> None:
         assert not starter.is_alive()
 
 
-def test_a_client_closed_under_a_busy_loop_gives_its_descriptor_back_when_the_loop_is_left() -> None:
+def test_a_client_closed_under_a_busy_loop_closes_its_descriptor_when_the_loop_is_left() -> None:
     """close() cannot wait for the body; leaving the loop disposes of what is left."""
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK).start()
@@ -173,7 +173,7 @@ def test_a_client_closed_under_a_busy_loop_gives_its_descriptor_back_when_the_lo
 
 @pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
 def test_a_client_closed_under_a_receive_leaks_no_descriptor_and_counts_its_message(over_tls: bool) -> None:
-    """Another thread's, which cannot leave in time: it gets its message, which is in the sums, and does the rest."""
+    """In another thread, which cannot return in time: it gets its message, which is in the sums, and does the rest."""
     entered, leave = threading.Event(), threading.Event()
 
     class Held(ws.JsonProtocol):

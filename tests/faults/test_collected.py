@@ -1,4 +1,4 @@
-"""A client that nobody holds any more: its connection is closed as it is collected, and a ResourceWarning says so."""
+"""A client that is no longer referenced: its connection is closed when it is collected, with a ResourceWarning."""
 
 import gc
 import threading
@@ -32,15 +32,15 @@ def _warned(times: int) -> Iterator[None]:
 
 
 def _gone(server: WebSocketServer, log: EventLog) -> None:
-    """The server sees the end, and the bus hears of it, from the clock, once."""
+    """The server sees the end, and the clock emits it on the bus, once."""
     assert server.wait_for(lambda: server.open_connections == 0)
     assert log.wait_for(events.CONNECTION_DISCONNECTED)
     ended = log.of(events.CONNECTION_DISCONNECTED)
     assert [(one.metadata["reason"], one.thread) for one in ended] == [("collected", "wsnova-clock")]
 
 
-def test_a_loop_left_by_break_lets_go_of_its_connection() -> None:
-    """At once: nobody has the client."""
+def test_a_loop_left_by_break_closes_its_connection() -> None:
+    """At once: nothing references the client."""
     bus = ws.Bus()
     with WebSocketServer(send_messages(["1", "2"])) as server, capture_events("websockex_nova", bus=bus) as log:
         with _warned(1):
@@ -51,7 +51,7 @@ def test_a_loop_left_by_break_lets_go_of_its_connection() -> None:
 
 
 def test_a_loop_holds_the_client_it_iterates_over() -> None:
-    """Nobody else does; it is not collected between two messages."""
+    """Nothing else does; it is not collected between two messages."""
     with WebSocketServer(send_messages(["1", "2", "3"])) as server:
         got = []
         with _warned(1):
@@ -64,9 +64,9 @@ def test_a_loop_holds_the_client_it_iterates_over() -> None:
 
 
 @pytest.mark.parametrize("heard", [False, True], ids=["nobody hears", "all is heard of"])
-def test_what_the_client_was_given_may_refer_to_it(heard: bool) -> None:
-    """An application that is its own on_error, login and protocol: nothing of ours holds it, while renewals are due
-    and the watchdog for stuck handlers looks."""
+def test_what_was_passed_to_the_client_may_refer_to_it(heard: bool) -> None:
+    """An application that is its own on_error, login and protocol: nothing of ours references it, while renewals are
+    due and the watchdog for stuck handlers checks."""
     bus = ws.Bus()
 
     class App(ws.JsonProtocol):
@@ -103,20 +103,20 @@ def test_what_the_client_was_given_may_refer_to_it(heard: bool) -> None:
         assert until(lambda: gc.collect() >= 0 and app() is None)
 
 
-def test_one_that_is_dialling_in_the_background_stops() -> None:
+def test_a_client_that_is_dialling_in_the_background_stops() -> None:
     """Nothing is dialled any more, and no thread is left."""
     with TcpServer(refuses(500)) as server:
         with _warned(1):
             ws.Client(server.url, client_id="lost", profile=QUICK).start(wait=False)
-            # Its thread may hold it just now, for a try.
+            # Its thread may reference it just now, for a try.
             assert until(lambda: "wsnova-client-lost" not in {one.name for one in threading.enumerate()})
         dialled = server.connections
         assert stands_still(lambda: server.connections)
         assert server.connections == dialled
 
 
-def test_a_client_with_a_thread_of_its_own_lives_on() -> None:
-    """Its thread holds it: a service that nobody refers to goes on."""
+def test_a_client_with_its_own_thread_lives_on() -> None:
+    """Its thread references it: a service without another reference goes on."""
     got = list[Any]()
     with WebSocketServer(send_messages(["1", "2"])) as server:
         with _warned(0):
@@ -126,7 +126,7 @@ def test_a_client_with_a_thread_of_its_own_lives_on() -> None:
 
 
 @pytest.mark.parametrize("state", ["idle", "closed", "failed"])
-def test_nothing_is_said_of_a_client_without_a_connection(state: str) -> None:
+def test_a_client_without_a_connection_causes_no_warning(state: str) -> None:
     """One that was never started, was closed, or could not connect."""
     with WebSocketServer(echo) as server, TcpServer(refuses(404)) as wrong, _warned(0):
         client = ws.Client(wrong.url if state == "failed" else server.url, profile=QUICK)
@@ -139,7 +139,7 @@ def test_nothing_is_said_of_a_client_without_a_connection(state: str) -> None:
 
 
 def test_collection_waits_for_no_lock_that_another_thread_holds() -> None:
-    """Nor for the user's code: a telemetry handler that takes its time holds up the clock only."""
+    """Nor for the user's code: a slow telemetry handler delays the clock only."""
     bus, entered, leave = ws.Bus(), threading.Event(), threading.Event()
 
     def slow(*_: Any) -> None:

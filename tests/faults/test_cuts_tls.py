@@ -1,4 +1,4 @@
-"""A storm of cuts over TLS: in the midst of handshakes, records and frames, while messages flow both ways."""
+"""A storm of cuts over TLS: within handshakes, records and frames, while messages flow both ways."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, si
 events = ws.events
 CUTS = 40
 PATIENCE = 40.0  # seconds; reached only by a failing test
-# Silence is judged soon; a wait for the next try takes no test's time.
+# Silence is judged soon; a wait for the next try costs no test time.
 PROFILE = QUICK.replace(ping_interval=0.2, pong_timeout=0.5, max_attempts=1000)
 
 
@@ -62,7 +62,7 @@ class Sender:
             self._over.wait(0.002)
 
     def end(self) -> int:
-        """Stop sending; how many messages a link was to take."""
+        """Stop sending; returns how many messages were to be sent."""
         self._over.set()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "a send hangs"
@@ -82,7 +82,7 @@ def _numbers_by_link(delivered: list[Any]) -> dict[int, list[int]]:
 
 
 def _warm_up(reporter: ws.StatsdReporter, serving: ssl.SSLContext, trusting: ssl.SSLContext, bus: ws.Bus) -> None:
-    """Have opened what this process keeps open: the keeper's, the reporter's."""
+    """Open what this process keeps open: descriptors of the keeper and the reporter."""
     with WebSocketServer(silent, ssl=serving) as quiet, ws.Client(quiet.url, ssl=trusting, bus=bus, on_message=_ignore):
         reporter.flush()
 
@@ -93,7 +93,7 @@ def _ignore(message: Any) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_cuts_at_random_bytes_and_moments_lose_no_count(seed: int) -> None:
-    """What was received is delivered, each message is sent or told to be lost, none hangs, nothing is left open."""
+    """What was received is delivered, each message is sent or raises, none hangs, nothing is left open."""
     serving, trusting = tls_contexts()
     delivered, bus = list[Any](), ws.Bus()
     with (

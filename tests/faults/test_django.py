@@ -1,4 +1,4 @@
-"""Django projects under real servers: who connects, what arrives at the Agent, and how they end."""
+"""Django projects under real servers: which processes connect, what arrives at the Agent, and how they end."""
 
 import signal
 import time
@@ -99,7 +99,7 @@ def _disconnected(agent: DogStatsDReceiver, number: int) -> bool:
 def test_runserver_and_its_reloader_have_each_client_once(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str
 ) -> None:
-    """The process that only reloads has none; Ctrl-C ends both soon. It kills the one that serves after a quarter of a
+    """The process that only reloads has none; Ctrl-C ends both soon. It kills the serving one after a quarter of a
     second, so that what was counted just before may be lost."""
     with _site(agent, folder, where, feed.url, "-m", "django", "runserver", "PORT") as site:
         site.wait_for(ALL, times=2)
@@ -157,7 +157,7 @@ def test_commands_that_serve_nothing_connect_nothing(
 def test_each_process_of_a_server_has_each_client_once(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str, server: list[str], connections: int
 ) -> None:
-    """It starts where the application is loaded; what was counted has left when the server ends."""
+    """It starts in the process that loads the application; what was counted is delivered when the server ends."""
     with _site(agent, folder, where, feed.url, "-m", *server) as site:
         site.wait_for(ALL, times=connections)
         assert site.get("/health/")["status"] == "ok"
@@ -169,7 +169,7 @@ def test_each_process_of_a_server_has_each_client_once(
 
 @each_version
 def test_wsnova_listen_is_the_worker(agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str) -> None:
-    """With the clients that are named, whatever WSNOVA_STATSD_START says; SIGTERM is status 0."""
+    """With the named clients, for any WSNOVA_STATSD_START; SIGTERM is status 0."""
     with (folder / "shop.py").open("a") as settings:
         settings.write("WSNOVA_STATSD_START = 'never'\n")
     with _site(agent, folder, where, feed.url, "-m", "django", "wsnova_listen", "md-2") as site:
@@ -200,7 +200,7 @@ def test_a_feed_that_is_down_at_boot_keeps_no_site_from_starting(
 
 
 @installed
-def test_settings_that_are_not_usable_are_told_by_the_system_checks(
+def test_unusable_settings_are_reported_by_the_system_checks(
     agent: DogStatsDReceiver, folder: Path, where: str
 ) -> None:
     """Each in a sentence, in one run; nothing starts."""
@@ -231,10 +231,10 @@ def test_settings_that_are_not_usable_are_told_by_the_system_checks(
 
 
 @installed
-def test_under_a_server_they_are_logged_and_the_site_goes_on(
+def test_under_a_server_unusable_settings_are_logged_and_the_site_goes_on(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str
 ) -> None:
-    """The client that can be made runs; that of a factory that raises is closed on the health page, and says why."""
+    """The client that can be made runs; that of a factory that raises is closed on the health page, with the reason."""
     with (folder / "shop.py").open("a") as settings:
         settings.write("WSNOVA_STATSD_CLIENTS['bad'] = 'feeds.live.fails'\nWSNOVA_STATSD_NO = 1\n")
     with (folder / "feeds/live.py").open("a") as live:
@@ -256,7 +256,7 @@ def test_under_a_server_they_are_logged_and_the_site_goes_on(
     ("names", "status", "told"),
     [(["md-3"], 2, "CommandError: the client's name is 'md-3'; allowed: md-1, md-2; did you mean 'md-"), ([], 0, ALL)],
 )
-def test_the_worker_runs_all_clients_or_says_which_there_are(
+def test_the_worker_runs_all_clients_or_says_which_exist(
     agent: DogStatsDReceiver,
     feed: WebSocketServer,
     folder: Path,
@@ -265,7 +265,7 @@ def test_the_worker_runs_all_clients_or_says_which_there_are(
     status: int,
     told: str,
 ) -> None:
-    """In one sentence; by the health file it tells that it lives."""
+    """In one sentence; its health file shows that it lives."""
     path = folder / "alive"
     command = ("-m", "django", "wsnova_listen", "--health-file", str(path), *names)
     with _site(agent, folder, where, feed.url, *command) as site:

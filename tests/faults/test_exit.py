@@ -1,6 +1,6 @@
-"""A program that ends has shipped what it counted, however it ends; what no program can do at its end is told too.
+"""A program that ends has shipped what it counted, however it ends; the limits of that are tested too.
 
-`tests/wire/test_statsd_reporter_exit.py` has the plain ends over UDP, and the Agents that take nothing.
+`tests/wire/test_statsd_reporter_exit.py` has the plain ends over UDP, and the Agents that accept nothing.
 """
 
 import signal
@@ -62,7 +62,7 @@ def test_a_program_that_ends_has_shipped_everything_to_a_unix_socket(end: str, t
 
 @pytest.mark.parametrize("doing", ["time.sleep(60)", "while True: pass", "threading.Event().wait(60)"])
 def test_a_sigterm_whose_handler_exits_loses_nothing(doing: str, agent: DogStatsDReceiver) -> None:
-    """80 counted before it and 20 in the handler, whatever the main thread does; the exit code is the handler's."""
+    """80 counted before it and 20 in the handler, whatever the main thread is doing; the exit code is the handler's."""
     with Program(agent, "-c", START + HANDLER + READY + doing) as program:
         program.wait_for("ready")
         ended = program.end(signal.SIGTERM)
@@ -87,7 +87,7 @@ def test_an_interrupt_loses_nothing(agent: DogStatsDReceiver) -> None:
 def test_a_signal_without_a_handler_loses_what_was_counted_since_the_last_flush_and_no_more(
     number: signal.Signals, agent: DogStatsDReceiver
 ) -> None:
-    """The kernel ends it and nothing of it runs; what a flush brought home is whole, and nothing is doubled."""
+    """The kernel ends it and none of its code runs; what a flush delivered is whole, and nothing is doubled."""
     script = START + "count(100)\nassert reporter.flush()\ncount(50)\nprint('ready', flush=True)\nsignal.pause()"
     with Program(agent, "-c", script) as program:
         program.wait_for("ready")
@@ -115,10 +115,11 @@ atexit.register(last)
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
-def test_what_an_atexit_callback_counts_arrives_where_threads_are_forbidden(
+def test_what_an_atexit_callback_counts_arrives_if_threads_are_forbidden(
     forbidden: bool, agent: DogStatsDReceiver
 ) -> None:
-    """New series, an event, even a reporter that is made there. Python 3.12 starts no thread then, others do."""
+    """New series, an event, even a reporter that is made there. Python 3.12 starts no thread then, other versions
+    do."""
     with Program(agent, "-c", START + AT_EXIT.replace("FORBIDDEN", str(forbidden))) as program:
         ended = program.end()
     assert agent.wait_for(lambda r: r.events and r.count("orders") and r.count("other")), agent.counts()
@@ -147,7 +148,7 @@ for number in range(4):
 
 
 def test_threads_that_count_to_the_very_end_break_no_exit(agent: DogStatsDReceiver) -> None:
-    """Daemon threads that make series while the interpreter ends: what was counted before it is there."""
+    """Daemon threads that make series while the interpreter ends: what was counted before has arrived."""
     with Program(agent, "-c", START + BUSY) as program:
         ended = program.end()
     assert (ended.code, ended.errors) == (0, "")
@@ -157,8 +158,8 @@ def test_threads_that_count_to_the_very_end_break_no_exit(agent: DogStatsDReceiv
 
 
 @pytest.mark.parametrize("end", ["raise SystemExit(7)", "atexit.register(lambda: [count(10) for _ in range(10)])"])
-def test_an_agent_that_reads_nothing_holds_no_exit_beyond_its_bound(end: str, tmp_path: Path) -> None:
-    """A socket whose queue is full, 5,000 series that wait, SIGTERM: the second is over in a second."""
+def test_an_agent_that_reads_nothing_delays_no_exit_beyond_its_bound(end: str, tmp_path: Path) -> None:
+    """A full queue, 5,000 series that wait, SIGTERM: the exit takes its second and no longer."""
     path = str(tmp_path / "dsd.socket")
     crowd = "for i in range(5_000): reporter.increment(f\"n{i}.{'x' * 150}\")\n"
     script = f"signal.signal(signal.SIGTERM, lambda *_: exec({end!r} + '\\nsys.exit(7)'))\n" + crowd + READY

@@ -45,7 +45,7 @@ def _ended(server: Server, agent: DogStatsDReceiver) -> Ended:
 
 @pytest.mark.parametrize("name", ["uvicorn", "uvicorn, one process", "gunicorn"])
 def test_of_a_thousand_requests_each_is_counted(name: str, tmp_path: Path) -> None:
-    """Over UDP, with an application that knows no lifespan itself; the server ends in time, as it would without us."""
+    """Over UDP, with an application without its own lifespan; the server ends in time, as it would without us."""
     with DogStatsDReceiver() as agent:
         with Server(agent, tmp_path, name, "plain") as server:
             ended = _ended(server, agent)

@@ -15,7 +15,7 @@ from tests.faults.ending import PATIENCE, Ended, Program
 from tests.support import until
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
-TASKS, COUNTS = 40, 25  # and one more task, which is under way when the worker is told to go
+TASKS, COUNTS = 40, 25  # and one more task, which is under way when the worker gets its signal
 ALL = (TASKS + 1) * COUNTS
 WORKER = ("-m", "celery", "-A", "tests.faults.tasks", "worker", "--pool", "prefork", "--concurrency", "2")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")

@@ -1,6 +1,6 @@
 """end_on_sigterm: a program that SIGTERM ends has shipped what it counted, and still ends by the signal.
 
-Each program flushes every 10 s by itself, and counts a hundred orders just before its end.
+Each program flushes every 10 s, and counts a hundred orders just before its end.
 """
 
 import os
@@ -39,7 +39,7 @@ RUNS = {
 
 @pytest.mark.parametrize("doing", RUNS)
 def test_what_was_counted_arrives_and_the_program_ends_by_the_signal(doing: str, agent: DogStatsDReceiver) -> None:
-    """Whatever its main thread is in the midst of; a supervisor sees the same status as without it."""
+    """Whatever its main thread is doing; a supervisor sees the same status as without it."""
     with Program(agent, "-c", START + "ws.end_on_sigterm()\n" + RUNS[doing]) as program:
         program.wait_for("ready")
         ended = program.end(signal.SIGTERM)
@@ -49,7 +49,7 @@ def test_what_was_counted_arrives_and_the_program_ends_by_the_signal(doing: str,
 
 
 def test_a_server_that_raises_the_signal_again_after_its_shutdown_loses_nothing(agent: DogStatsDReceiver) -> None:
-    """It catches it with a handler of its own, puts the former one back and raises it, as ASGI servers do."""
+    """It catches it with its own handler, restores the former one and raises it, as ASGI servers do."""
     server = (
         "caught = threading.Event()\nformer = signal.signal(signal.SIGTERM, lambda *_: caught.set())\n"
         "print('ready', flush=True)\n"
@@ -64,7 +64,7 @@ def test_a_server_that_raises_the_signal_again_after_its_shutdown_loses_nothing(
 
 
 def test_plain_statsd_loses_nothing_either_nor_does_a_forked_child(agent: DogStatsDReceiver) -> None:
-    """The child is ended first; the gauge of each is the last that it was given, after a zero."""
+    """The child is ended first; the gauge of each is its last value, after a zero."""
     plain = START.replace("flush_interval=10", "flush_interval=10, dialect='statsd'")
     script = (
         "ws.end_on_sigterm()\n"
@@ -92,7 +92,7 @@ BEFORE = "signal.signal(signal.SIGTERM, before)\nws.end_on_sigterm(timeout=5)\nw
 
 
 def test_the_handler_that_was_there_is_called_first_and_once(agent: DogStatsDReceiver) -> None:
-    """What it counts arrives as well; to ask twice changes nothing but the time."""
+    """What it counts arrives as well; a second call changes nothing but the time."""
     before = "def before(number, frame):\n    count(20)\n    print('before', number == signal.SIGTERM, flush=True)\n"
     with Program(agent, "-c", START + before + BEFORE + RUNS["sleeps"]) as program:
         program.wait_for("ready")
@@ -113,7 +113,7 @@ def test_a_handler_that_exits_has_its_own_end(agent: DogStatsDReceiver) -> None:
 
 
 def test_clients_are_closed_and_their_last_sums_arrive(agent: DogStatsDReceiver) -> None:
-    """One that is iterated in the main thread and one with a thread of its own: a close frame each, reason shutdown."""
+    """One that is iterated in the main thread and one with its own thread: a close frame each, reason shutdown."""
     script = (
         "ws.end_on_sigterm()\n"
         "one = ws.Client(sys.argv[1], client_id='one', on_message=print).start(10)\n"
@@ -133,7 +133,7 @@ def test_clients_are_closed_and_their_last_sums_arrive(agent: DogStatsDReceiver)
     assert ended.took < HELD
 
 
-def test_an_agent_that_reads_nothing_holds_the_end_for_the_time_given(tmp_path: Path) -> None:
+def test_an_agent_that_reads_nothing_delays_the_end_by_the_timeout(tmp_path: Path) -> None:
     """And a second SIGTERM meanwhile changes nothing."""
     path = str(tmp_path / "dsd.socket")
     script = "ws.end_on_sigterm(timeout=0.5)\nfor i in range(5_000): reporter.increment(f\"n{i}.{'x' * 150}\")\n"
@@ -151,7 +151,7 @@ def test_an_agent_that_reads_nothing_holds_the_end_for_the_time_given(tmp_path: 
 
 
 def test_a_child_that_is_terminated_ships_its_own_and_nothing_of_its_parent(agent: DogStatsDReceiver) -> None:
-    """The handler is inherited; what the parent counted before the fork is the parent's."""
+    """The handler is inherited; the parent keeps what it counted before the fork."""
     script = (
         "ws.end_on_sigterm()\ncount(7)\nready, tell = os.pipe()\npid = os.fork()\n"
         "if not pid:\n    count(20)\n    print('counted', flush=True)\n"
@@ -167,7 +167,7 @@ def test_a_child_that_is_terminated_ships_its_own_and_nothing_of_its_parent(agen
 
 
 def _unshare() -> list[str]:
-    """The command that runs another one as process 1 of a namespace of its own, or none."""
+    """The command that runs another one as process 1 of its own namespace, or none."""
     found = shutil.which("unshare")
     for rights in ([], ["--user", "--map-root-user"]):
         command = [found or "", *rights, "--pid", "--fork", "--kill-child"]
@@ -196,12 +196,13 @@ def test_process_1_of_a_container_ends_at_all(agent: DogStatsDReceiver) -> None:
 
 
 @pytest.mark.parametrize("opted", ["", "ws.end_on_sigterm()\n"])
-def test_a_feed_loses_an_interval_at_most_of_what_was_counted_of_its_messages(
+def test_a_feed_loses_at_most_an_interval_of_what_was_counted_of_its_messages(
     opted: str, agent: DogStatsDReceiver
 ) -> None:
-    """Sums leave with the flush of their second and not with the next: by default what came since it, opted in nothing.
+    """Sums are sent with the flush of their second, not with the next: by default later ones are lost, opted in
+    nothing.
 
-    The client sends 100 messages a second; by when each was sent is known, and what arrived is compared with that.
+    The client sends 100 messages a second; the time of each is known, and what arrived is compared with it.
     """
     script = (
         "reporter.stop()\nreporter = ws.StatsdReporter(flush_interval=1).start()\n"

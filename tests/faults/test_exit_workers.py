@@ -1,4 +1,4 @@
-"""The children of multiprocessing ship what they counted at their end, whatever starts them and whatever they run in.
+"""The children of multiprocessing ship what they counted at their end, for every start method and kind of pool.
 
 They end by os._exit after multiprocessing's own finalizers; atexit does not run in most of them. The program is
 `children.py`; its flush interval is 10 s.
@@ -28,7 +28,7 @@ COUNTED = {
     "at_exit": 25,
 }
 RUNS_ATEXIT = {"spawn"} if sys.version_info < (3, 13) else {"fork", "spawn", "forkserver"}
-# Each spawned child imports everything anew, so these do not run what makes no difference to them.
+# Each spawned child imports everything again, so these skip what makes no difference to them.
 SPAWNED = ["process", "pool", "executor", "nested", "at_exit"]
 RUNS = {
     "fork": ("fork", [*COUNTED], "1"),
@@ -57,7 +57,7 @@ def _totals(agent: DogStatsDReceiver) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_what_children_count_arrives_whatever_starts_them(run: str) -> None:
+def test_what_children_count_arrives_for_every_start_method(run: str) -> None:
     """Each sum is exact, the parent's as well, the ends take no flush interval, and standard error is empty."""
     method, kinds, inherited = RUNS[run]
     with DogStatsDReceiver() as agent:
@@ -79,7 +79,7 @@ def test_a_child_that_raises_has_shipped_what_it_counted_before(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_a_pool_that_is_terminated_loses_at_most_what_no_flush_brought_home(method: str) -> None:
+def test_a_pool_that_is_terminated_loses_at_most_what_no_flush_delivered(method: str) -> None:
     """The `with` block of a Pool kills its workers by SIGTERM: what a task flushed is whole, nothing is doubled."""
     with DogStatsDReceiver() as agent:
         _run(agent, method, ["terminated"], "1")
@@ -89,8 +89,8 @@ def test_a_pool_that_is_terminated_loses_at_most_what_no_flush_brought_home(meth
     assert totals["parent"] == 7
 
 
-def test_an_agent_that_reads_nothing_holds_no_child_beyond_its_bound(tmp_path: Path) -> None:
-    """3,000 series in each of two children, a socket whose queue is full: both are gone within a second or so."""
+def test_an_agent_that_reads_nothing_delays_no_child_beyond_its_bound(tmp_path: Path) -> None:
+    """3,000 series in each of two children, a socket whose queue is full: both end within a second or so."""
     path = str(tmp_path / "dsd.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(path)

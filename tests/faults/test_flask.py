@@ -1,4 +1,4 @@
-"""Flask applications under real servers: who connects, what arrives at the Agent, and how they end."""
+"""Flask applications under real servers: which processes connect, what arrives at the Agent, and how they end."""
 
 import signal
 from collections.abc import Iterator
@@ -84,7 +84,7 @@ def _disconnected(agent: DogStatsDReceiver, number: int) -> bool:
 def test_a_server_and_its_reloader_have_each_client_once(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str, server: list[str]
 ) -> None:
-    """The process that only reloads has none; Ctrl-C ends both soon. It kills the one that serves after a quarter of a
+    """The process that only reloads has none; Ctrl-C ends both soon. It kills the serving one after a quarter of a
     second, so that what was counted just before may be lost."""
     with _site(agent, folder, where, feed.url, "-m", *server) as site:
         site.wait_for(f"{ALL} in shop", times=2)
@@ -147,7 +147,7 @@ def test_commands_and_tests_connect_nothing(
 def test_each_worker_of_gunicorn_has_each_client_once(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str, server: list[str]
 ) -> None:
-    """However many applications there are; what was counted, was once, and has left when the server ends."""
+    """For any number of applications; what was counted, was counted once, and is delivered when the server ends."""
     (folder / "several.py").write_text(
         "from shop import create_app\n_, _, app = create_app(), create_app(), create_app()"
     )
@@ -162,10 +162,10 @@ def test_each_worker_of_gunicorn_has_each_client_once(
 
 
 @installed
-def test_a_server_that_nothing_is_known_of_starts_the_clients_with_its_first_request(
+def test_an_unknown_server_starts_the_clients_with_its_first_request(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str
 ) -> None:
-    """Once, whatever comes after it."""
+    """Once, for any later requests."""
     program = (
         "import os, shop; from wsgiref.simple_server import make_server; "
         "make_server('127.0.0.1', PORT, shop.create_app()).serve_forever()"
@@ -182,7 +182,7 @@ def test_a_server_that_nothing_is_known_of_starts_the_clients_with_its_first_req
 def test_a_server_without_a_handler_of_sigterm_ends_in_order(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str
 ) -> None:
-    """As waitress is one: it loads the application, which is known by who is calling."""
+    """Waitress, for example: it loads the application, which is recognized by the calling modules."""
     loads = "exec('import shop; app = shop.create_app()', {'__name__': 'waitress.runner'})"
     program = f"import time; {loads}; time.sleep(60)"
     with _site(agent, folder, where, feed.url, "-c", program) as site:
@@ -197,7 +197,7 @@ def test_a_server_without_a_handler_of_sigterm_ends_in_order(
 def test_flask_wsnova_listen_is_the_worker(
     agent: DogStatsDReceiver, feed: WebSocketServer, folder: Path, where: str
 ) -> None:
-    """With the clients that are named; a name that is none is status 2 and a sentence."""
+    """With the named clients; an unknown name is status 2 and a sentence."""
     with _site(agent, folder, where, feed.url, "-m", "flask", "wsnova", "listen", "md-2") as site:
         site.wait_for(f"{ALL} in shop")
         ended = site.end(signal.SIGTERM)
@@ -222,7 +222,7 @@ def test_a_feed_that_is_down_at_boot_keeps_no_site_from_starting(
 
 
 @installed
-def test_a_configuration_that_is_not_usable_is_one_sentence(agent: DogStatsDReceiver, folder: Path, where: str) -> None:
+def test_an_unusable_configuration_is_one_sentence(agent: DogStatsDReceiver, folder: Path, where: str) -> None:
     """At once, for what is misspelled; at the start, in the log, for a factory that raises, and for a second
     application that wants another Monitor or another client of the same name."""
     refused = (

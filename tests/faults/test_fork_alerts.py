@@ -61,5 +61,5 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
-def test_a_child_forked_in_the_midst_of_an_event_tells_its_own_alerts_only() -> None:
+def test_a_child_forked_during_an_event_sends_its_own_alerts_only() -> None:
     assert run_script(_SCRIPT, 40.0) == "0\n"

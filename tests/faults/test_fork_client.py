@@ -1,4 +1,4 @@
-"""Forks: a child has no connection, says nothing, and may begin anew; the parent's connection lives on."""
+"""Forks: a child has no connection, emits nothing, and may start again; the parent's connection lives on."""
 
 import ctypes
 import os
@@ -32,7 +32,7 @@ def _raised(call: Callable[[], object]) -> str:
 @forks
 @pytest.mark.parametrize("mode", ["callback", "iteration"])
 def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: Fork, mode: str) -> None:
-    """State FORKED, send raises Forked, the descriptor is closed, closing says nothing; the parent is served still."""
+    """State FORKED, send raises Forked, the descriptor is closed, closing sends nothing; the parent is still served."""
     got, told = list[Any](), list[str]()
     bus = ws.Bus()
     bus.attach_many("ear", list(ws.events.CATALOGUE), lambda event, *_: told.append(event))
@@ -49,11 +49,11 @@ def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: F
         client.start()
         client.send_text("1")
         assert until(lambda: bool(got)) if mode == "callback" else client.receive(2.0) == 1
-        assert pinged.wait(PATIENCE)  # so the keeper stands in where nobody iterates
+        assert pinged.wait(PATIENCE)  # so the keeper stands in while the client is not iterated
         (descriptor,) = descriptors_to(server.port)
         child = Child(fork)
         if child.pid == 0:
-            before = len(told)  # the parent may have told its sums of a second meanwhile
+            before = len(told)  # the parent may have emitted its sums of a second meanwhile
             child.tell("state", client.state.name)
             child.tell("raised", _raised(lambda: client.send_text("x")), _raised(client.reconnect))
             child.tell("waited", client.wait(0.2), client.wanted)
@@ -76,7 +76,7 @@ def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: F
 
 
 @forks
-def test_a_child_may_start_anew_with_a_connection_of_its_own(fork: Fork) -> None:
+def test_a_child_may_start_again_with_its_own_connection(fork: Fork) -> None:
     """start() in the child, messages, close: the parent's link notices nothing."""
     got = list[Any]()
     with WebSocketServer(echo) as server:
@@ -217,7 +217,7 @@ def test_no_lock_that_another_thread_holds_hangs_the_child(fork: Fork) -> None:
         client.close()
 
 
-def test_one_component_that_cannot_let_go_keeps_no_other_from_it() -> None:
+def test_a_component_that_fails_at_a_fork_stops_no_other() -> None:
     """What a fork hook raises costs only itself."""
     calls = list[str]()
 
@@ -258,7 +258,7 @@ ON_MESSAGE = {"callback": lambda message: None, "iterated": None}
 
 
 @pytest.mark.parametrize("mode", ["callback", "iterated"])
-def test_a_client_may_start_by_itself_in_each_child(mode: str) -> None:
+def test_a_client_may_start_automatically_in_each_child(mode: str) -> None:
     """Within a second and without a call, in a child and in a child's child; the parent's link lives on."""
     out = run_script(
         _START_HERE
@@ -317,12 +317,12 @@ if __name__ == "__main__":
 
 
 def _no_start_is_to_come() -> None:
-    """In a child: until the threads that start clients by themselves have done so, or not."""
+    """In a child: wait until the threads that start clients automatically have done so, or not."""
     assert until(lambda: "wsnova-start" not in {one.name for one in threading.enumerate()})
 
 
 def test_a_child_that_starts_its_client_itself_has_one_link() -> None:
-    """The start that was to come finds it started; one that was closed is not started."""
+    """The automatic start finds it started; one that was closed is not started."""
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK, on_message=lambda message: None, in_child="start").start()
         other = ws.Client(server.url, profile=QUICK, on_message=lambda message: None, in_child="start").start()
@@ -339,7 +339,7 @@ def test_a_child_that_starts_its_client_itself_has_one_link() -> None:
         client.close()
 
 
-def test_a_call_in_a_child_need_not_wait_for_the_start_that_is_to_come() -> None:
+def test_a_call_in_a_child_need_not_wait_for_the_automatic_start() -> None:
     """It starts the client; and closing it there keeps it closed."""
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, profile=QUICK, in_child="start").start()
@@ -360,7 +360,7 @@ def test_a_call_in_a_child_need_not_wait_for_the_start_that_is_to_come() -> None
 
 
 def test_the_first_use_of_a_forked_client_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it is: a client that receives nothing would else be a riddle."""
+    """For any use: otherwise a client that receives nothing would be hard to explain."""
     with WebSocketServer(echo) as server:
         client = ws.Client(server.url, client_id="md-1", profile=QUICK).start()
         child = Child(os.fork)

@@ -9,8 +9,8 @@ from wsnova_statsd.testing.server import WebSocketServer, echo
 from wsnova_statsd.testing.tcp import ConnectProxy
 
 
-def test_a_child_gives_back_the_way_to_the_proxy() -> None:
-    """Its copy is closed, the parent's link is used, and the proxy hears the end of that from the parent alone."""
+def test_a_child_closes_its_copy_of_the_connection_to_the_proxy() -> None:
+    """The parent's link is used further, and the proxy gets its end from the parent alone."""
     serving, trusting = tls_contexts()
     with WebSocketServer(echo, ssl=serving) as server, ConnectProxy(ssl=serving) as proxy:
         client = ws.Client(server.url, proxy=proxy.url, ssl=trusting, reconnect=False, bus=ws.Bus()).start()

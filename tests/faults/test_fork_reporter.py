@@ -29,7 +29,7 @@ META = {"client_id": "a", "type": "b"}
 
 @pytest.fixture
 def reporter(agent: DogStatsDReceiver) -> Iterator[ws.StatsdReporter]:
-    """One that runs, with an interval that no test waits for, and a bus of its own."""
+    """A running reporter, with an interval that no test waits for, and its own bus."""
     where: dict[str, Any] = {"socket_path": agent.path} if agent.path else {"host": agent.host, "port": agent.port}
     with ws.StatsdReporter(**where, flush_interval=10, bus=ws.Bus()) as running:
         yield running
@@ -65,7 +65,7 @@ def test_a_fork_takes_under_twenty_milliseconds_while_a_reporter_and_a_client_ru
 def test_a_child_counts_afresh_and_the_parent_goes_on(
     fork: Fork, agent: DogStatsDReceiver, reporter: ws.StatsdReporter
 ) -> None:
-    """What waited and what was delivered are the parent's. The child ships what it counts itself, once."""
+    """The parent keeps what waited and what was delivered. The child ships what it counts itself, once."""
     bus = reporter._bus
     reporter.increment("orders", 1_000)
     assert reporter.flush()
@@ -115,10 +115,10 @@ ACTS = [pytest.param(fork.values[0], first, id=f"{fork.id}, {first}") for fork i
 
 @pytest.mark.parametrize("agent", ["udp"], indirect=True)
 @pytest.mark.parametrize(("fork", "first"), ACTS)
-def test_whatever_a_child_does_first_no_inherited_lock_hangs_it_and_nothing_is_lost(
+def test_no_inherited_lock_hangs_any_first_call_of_a_child_and_nothing_is_lost(
     fork: Fork, first: str, reporter: ws.StatsdReporter, agent: DogStatsDReceiver
 ) -> None:
-    """Another thread holds every lock of reporter, store and bus; an event waits that is the parent's."""
+    """Another thread holds every lock of reporter, store and bus; an event of the parent waits."""
     bus: Any = reporter._bus
     shipper = reporter._shipper
     locks: list[Any] = [shipper.lock, shipper.delivery._lock, reporter._state, reporter._outbox._lock]
@@ -160,7 +160,7 @@ def test_whatever_a_child_does_first_no_inherited_lock_hangs_it_and_nothing_is_l
 
 
 @forks
-def test_the_child_has_a_datadog_client_of_its_own_and_calls_nothing_of_the_inherited_one(
+def test_the_child_has_its_own_datadog_client_and_calls_nothing_of_the_inherited_one(
     fork: Fork, agent: DogStatsDReceiver, reporter: ws.StatsdReporter
 ) -> None:
     """Every attribute that is read from the inherited one is noticed; its socket is not the child's."""

@@ -49,5 +49,5 @@ print(child.said(40.0), log[0].measurements["gc_collections_full"] >= 200)
 
 @pytest.mark.parametrize("way", ["hooks", "libc"])
 def test_a_child_samples_itself_once_a_client_lives_in_it(way: str) -> None:
-    """Whoever forked, and although a thread of the parent held the lock; the parent samples on."""
+    """From any thread that forks, and although a thread of the parent held the lock; the parent goes on sampling."""
     assert run_script(_SCRIPT, 50.0, way) == "[[True]] True\n"

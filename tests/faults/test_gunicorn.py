@@ -42,7 +42,7 @@ class Gunicorn:
         return program
 
     def connected(self, links: int, among: int | Callable[[], int]) -> bool:
-        """Until there are so many links among so many that were ever made, all of which the Agent has heard of."""
+        """Until there are so many links of so many that were ever made, all of which have reached the Agent."""
 
         def there() -> bool:
             wanted = among() if callable(among) else among
@@ -52,7 +52,7 @@ class Gunicorn:
         return until(there, PATIENCE)
 
     def ended(self, program: Run, number: int = signal.SIGTERM) -> Ended:
-        """The end of all, and of the Agent, which has read what arrived by then."""
+        """End all, and the Agent, which has read what arrived by then."""
         ended = program.end(number)
         self.agent.stop()
         assert ended.took < IN_TIME
@@ -60,7 +60,7 @@ class Gunicorn:
         return ended
 
     def workers(self) -> set[str]:
-        """The tags by which the Agent tells the states of processes apart."""
+        """The tags that distinguish the states of processes at the Agent."""
         metrics = self.agent.metrics("websocket.connection.up")
         return {tag for one in metrics for tag in one.tags if tag.startswith("worker:")}
 
@@ -80,7 +80,7 @@ def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
 def test_each_worker_has_the_client_once_and_the_master_none(
     config: str, options: tuple[str, ...], gunicorn: Gunicorn
 ) -> None:
-    """Two connections at the feed, two hundred messages and two goodbyes at the Agent, which tells two workers apart;
+    """Two connections at the feed, two hundred messages and two ends at the Agent, which sees two workers;
     with your own hooks too."""
     with gunicorn.run(*options, config=config) as program:
         assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
@@ -107,8 +107,8 @@ def test_a_reload_ends_each_link_and_makes_a_new_one(options: tuple[str, ...], g
 
 
 @PRELOAD
-def test_workers_that_are_replaced_leave_nothing_behind(options: tuple[str, ...], gunicorn: Gunicorn) -> None:
-    """--max-requests: each worker that ever was had one connection, and said goodbye."""
+def test_workers_that_are_replaced_leave_nothing_open(options: tuple[str, ...], gunicorn: Gunicorn) -> None:
+    """--max-requests: each worker had one connection, and closed it."""
     with gunicorn.run("--max-requests", "5", *options) as program:
 
         def booted() -> int:
@@ -142,8 +142,8 @@ def test_ctrl_c_ends_it_with_nothing_lost(gunicorn: Gunicorn) -> None:
 
 
 @PRELOAD
-def test_a_feed_that_is_down_at_boot_holds_nothing_up(options: tuple[str, ...], gunicorn: Gunicorn) -> None:
-    """Requests are answered, with the health of a client without a link; once the feed is there it has one."""
+def test_a_feed_that_is_down_at_boot_delays_nothing(options: tuple[str, ...], gunicorn: Gunicorn) -> None:
+    """Requests are answered, with the health of a client without a link; once the feed runs it has one."""
     url = gunicorn.feed.url
     gunicorn.feed.stop()
     with gunicorn.run(*options) as program:
@@ -158,7 +158,7 @@ def test_a_feed_that_is_down_at_boot_holds_nothing_up(options: tuple[str, ...], 
 
 @pytest.mark.parametrize("kind", ["gthread", "gevent"])
 def test_other_kinds_of_workers_do_the_same(kind: str, gunicorn: Gunicorn) -> None:
-    """Those of gevent if gunicorn.conf.py begins with the line that the page gives."""
+    """Those of gevent if gunicorn.conf.py begins with the line of the page."""
     [page] = (EXAMPLES / "gunicorn.md").read_text(encoding="utf-8").split("`import gevent.monkey; ")[1:]
     patch = f"import gevent.monkey; {page.partition('`')[0]}\n" if kind == "gevent" else ""
     config = gunicorn.folder / "gunicorn.conf.py"

@@ -27,7 +27,7 @@ def _reason(log: EventLog) -> str:
 
 @pytest.mark.parametrize("mode", ["callback", "iteration"])
 def test_a_frozen_server_is_noticed_within_interval_timeout_and_a_tenth(mode: str) -> None:
-    """SIGSTOP in the midst of a healthy connection: disconnected with reason ping_timeout, and the missed pong told."""
+    """SIGSTOP of a healthy connection: disconnected with reason ping_timeout, and the missed pong is emitted."""
     with ServerProcess() as server, capture_events("websockex_nova") as log:
         client = ws.Client(
             server.url, profile=PINGS, reconnect=False, on_message=(lambda m: None) if mode == "callback" else None
@@ -45,7 +45,7 @@ def test_a_frozen_server_is_noticed_within_interval_timeout_and_a_tenth(mode: st
 
 
 def test_a_frozen_server_is_noticed_while_the_handler_sleeps() -> None:
-    """The keeper judges the silence in the owner's place, and the clock tells before the handler returns."""
+    """The keeper judges the silence in the owner's place, and the clock emits it before the handler returns."""
     with ServerProcess("1") as server, capture_events("websockex_nova.connection") as log:
         entered, release = threading.Event(), threading.Event()
 
@@ -56,14 +56,16 @@ def test_a_frozen_server_is_noticed_while_the_handler_sleeps() -> None:
         client = ws.Client(server.url, profile=PINGS, reconnect=False, on_message=handle).start()
         assert entered.wait(2.0)
         server.freeze()
-        assert log.wait_for(events.CONNECTION_DISCONNECTED, 1, IN_TIME + 1.5)  # the clock tells after a second or two
+        assert log.wait_for(
+            events.CONNECTION_DISCONNECTED, 1, IN_TIME + 1.5
+        )  # the clock emits it after a second or two
         assert log.of(events.CONNECTION_DISCONNECTED)[0].measurements["duration"] <= (IN_TIME + 1.5) * 1e9
         assert _reason(log) == "ping_timeout"
         release.set()
         assert client.wait(2.0)
 
 
-def test_a_server_that_never_answers_pings_is_left_and_dialled_again() -> None:
+def test_a_server_that_never_answers_pings_is_disconnected_and_dialled_again() -> None:
     """Half open from the beginning: ping_timeout, then a new connection."""
     with TcpServer(half_open) as server, capture_events("websockex_nova") as log:
         began = time.monotonic()
@@ -124,7 +126,7 @@ def test_data_without_pongs_is_a_sign_of_life() -> None:
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["pongs", "no pongs"])
-def test_a_feed_that_says_nothing_is_left_if_pongs_do_not_come_either(answers: bool) -> None:
+def test_a_silent_feed_is_disconnected_if_pongs_do_not_come_either(answers: bool) -> None:
     """idle_timeout counts whole messages and pongs: a server whose pongs come is not idle, one that only
     pings is."""
 
@@ -152,7 +154,7 @@ def test_a_feed_that_says_nothing_is_left_if_pongs_do_not_come_either(answers: b
         client.close(1.0)
 
 
-def test_a_feed_that_speaks_is_not_idle() -> None:
+def test_a_feed_that_sends_is_not_idle() -> None:
     """A message every 0.2 s for 2.4 s, an idle limit of 1.5 s: the connection stays."""
 
     def script(connection: ScriptedConnection) -> None:

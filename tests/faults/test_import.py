@@ -1,4 +1,4 @@
-"""Importing the package does nothing but import: seen from a process of its own."""
+"""Importing the package does nothing but import: seen from a separate process."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ LAZY = (
     "pytest",
 )
 
-# Heard is also what would be closed or ended again before the import is done.
+# Also recorded is what would be closed or ended again before the import is done.
 SCRIPT = """
 import _thread, json, os, sys, threading
 
@@ -66,20 +66,20 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def imported() -> Any:
-    """What a fresh interpreter tells about one import of the package."""
+    """What a fresh interpreter reports of one import of the package."""
     done = _python("-c", SCRIPT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_it_is_this_package_that_is_looked_at(imported: Any) -> None:
+def test_this_package_is_the_one_that_is_imported(imported: Any) -> None:
     """The subprocess imports the sources beside these tests, so what follows is about them."""
     assert Path(imported["file"]) == ROOT / "wsnova_statsd" / "__init__.py"
     assert "wsnova_statsd.client.client" in imported["modules"]
 
 
-def test_the_ear_is_not_deaf(imported: Any) -> None:
-    """A socket and a thread made after the import were heard, so those of the import would have been."""
+def test_the_recording_works(imported: Any) -> None:
+    """A socket and a thread made after the import were recorded, so those of the import would have been."""
     assert imported["control"] == ["socket.__new__", "thread"]
 
 
@@ -99,7 +99,7 @@ def test_importing_opens_no_socket_and_no_descriptor(imported: Any) -> None:
 
 @pytest.mark.parametrize("library", LAZY)
 def test_importing_leaves_out_what_is_optional_or_slow(imported: Any, library: str) -> None:
-    """The datadog client and every optional library are imported where they are used, not here."""
+    """The datadog client and every optional library are imported on use, not here."""
     assert [name for name in imported["modules"] if name.split(".")[0] == library] == []
 
 
@@ -110,7 +110,7 @@ def test_importing_is_silent_with_warnings_as_errors() -> None:
 
 
 def test_importing_configures_no_logging_and_touches_no_signal() -> None:
-    """Root logger, its level and the signal handlers are those of before; the application decides about them."""
+    """Root logger, its level and the signal handlers are those of before; the application sets them."""
     script = """
 import logging, signal
 def state():

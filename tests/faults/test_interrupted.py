@@ -1,4 +1,4 @@
-"""Signals: whatever line of the client's life one comes in at, its handler may close, start, reconnect or raise."""
+"""Signals: at any line of the client's life the handler of one may close, start, reconnect or raise."""
 
 import gc
 import itertools
@@ -29,7 +29,7 @@ from wsnova_statsd.testing.tcp import TEXT, server_frame
 events = ws.events
 HERE = Path(client_package.__file__).parent
 OURS = {str(path) for path in HERE.glob("*.py")} | {clock.__file__, telemetry.__file__}
-STEP = 7  # lines; every single one was tried, and takes minutes
+STEP = 7  # every how many lines; trying each one takes minutes
 EMITTING = {telemetry.__file__, emitter.__file__}
 
 _KEPT: list[ws.Client] = []
@@ -40,7 +40,7 @@ class _Mine(BaseException):
 
 
 def _is_emitting(frame: FrameType | None) -> bool:
-    """Whether it is in the midst of an emission: what is raised there keeps the event from some of its handlers, so
+    """Whether it is within an emission: an exception there keeps the event from some of its handlers, so
     that its pair cannot be whole for all of them."""
     while frame is not None and frame.f_code.co_filename not in EMITTING and frame.f_code is not Link.announce.__code__:
         frame = frame.f_back
@@ -120,7 +120,7 @@ def _ended(client: ws.Client, log: EventLog, *, exactly: bool = True) -> None:
 def test_close_may_be_interrupted_at_every_line(
     server: WebSocketServer, on_message: Callable[[Any], object] | None, what: str
 ) -> None:
-    """By another close, a start, or an exception: none hangs, and the next close ends what is left."""
+    """By another close, a start, or an exception: none hangs, and the next close does the rest."""
     for number in _every(STEP):
         bus = ws.Bus()
         with capture_events("websockex_nova.connection", bus=bus) as log:
@@ -179,13 +179,13 @@ def test_start_may_be_interrupted_at_every_line(
 
 @pytest.mark.parametrize("what", ["close", "send", "raise"])
 def test_a_loop_may_be_interrupted_at_every_line(server: WebSocketServer, what: str) -> None:
-    """Its reading, sending and asking, by a close, which ends it without an error, by a send of the handler's, which is
-    refused at once or goes out whole, and by an exception: the client goes on, or can be closed."""
+    """Its reading, sending and requests, by a close, which ends it without an error, by a send of the handler's, which
+    is refused at once or is sent whole, and by an exception: the client goes on, or can be closed."""
     for number in _every(STEP):
         bus = ws.Bus()
         with capture_events("websockex_nova.connection", bus=bus) as log:
             client = _client(server, None, bus).start(5.0)
-            messages = iter(client)  # a loop that begins after the close would start the client anew
+            messages = iter(client)  # a loop that begins after the close would start the client again
 
             def loop(client: ws.Client = client, messages: Iterator[Any] = messages) -> None:
                 client.send({"n": 1})
@@ -218,7 +218,7 @@ def test_a_loop_may_be_interrupted_at_every_line(server: WebSocketServer, what: 
 
 
 def test_what_comes_with_an_answer_is_delivered_whichever_line_is_interrupted() -> None:
-    """Each note that the server sends beside an answer comes once, unless the link ended over half a frame."""
+    """Each note that the server sends beside an answer comes once, unless the link ended because of half a frame."""
     asked: list[Any] = []
 
     def answer(connection: ScriptedConnection) -> None:
@@ -255,8 +255,8 @@ def test_what_comes_with_an_answer_is_delivered_whichever_line_is_interrupted() 
     assert kept > 30
 
 
-def test_real_signals_in_the_midst_of_start_and_close_hang_nothing(server: WebSocketServer) -> None:
-    """A storm of them, each of which closes the client that is being started or closed, wherever it comes in our lines
+def test_real_signals_during_start_and_close_hang_nothing(server: WebSocketServer) -> None:
+    """A storm of them, each of which closes the client that is being started or closed, anywhere in our lines
     or in what they wait for."""
     current = list[ws.Client]()
     handled = 0
@@ -291,8 +291,8 @@ def _next_signal() -> None:
 
 @contextmanager
 def _storm(handler: Callable[[], object]) -> Iterator[list[int]]:
-    """Signals, each half a millisecond after the last was handled or the test asked, handled where they come in our
-    lines; how many were. One that comes while what the last one raised goes out would be a fault of two."""
+    """Signals, each half a millisecond after the last was handled or the test asked for one, handled wherever they hit
+    our lines; returns how many were. One that comes while the last one's exception propagates would be two faults."""
     handled: list[int] = []
     rest = itertools.count()
 
@@ -332,7 +332,7 @@ def test_what_is_sent_in_a_storm_of_signals_is_counted_exactly(what: str) -> Non
         if what == "raise":
             raise _Mine
         if what == "send":
-            with suppress(ws.errors.NotConnected):  # in the midst of another frame
+            with suppress(ws.errors.NotConnected):  # within another frame
                 client.send({"of": "the handler"})
 
     with WebSocketServer(take) as server, logged(server.url, profile=QUICK) as (client, log):

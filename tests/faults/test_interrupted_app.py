@@ -1,4 +1,4 @@
-"""Signals in the midst of what instruments a program's own connection: what was sent is what was counted."""
+"""Signals within the code that instruments a program's own connection: what was sent is what was counted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_an_instrumented_connection_sends_in_a_storm_is_counted_exactly(bus
         entered += 1
         if what == "raise":
             raise _Mine
-        if what == "send" and not connection.lock.locked():  # the library's own is no lock to take twice
+        if what == "send" and not connection.lock.locked():  # the library's own lock cannot be taken twice
             connection.send("of the handler")
 
     with WebSocketServer(take) as server, capture_events(bus=bus) as log:
@@ -54,9 +54,9 @@ def test_what_an_instrumented_connection_sends_in_a_storm_is_counted_exactly(bus
         assert until(lambda: _counted(log, "sent") == len(arrived)), (_counted(log, "sent"), len(arrived))
 
 
-def test_what_ends_a_connection_may_be_interrupted_at_every_line(bus: ws.Bus) -> None:
-    """What is raised there goes out, and the id is free again; the end is emitted once, by then or by the next call,
-    but for what is raised into the emission itself."""
+def test_the_end_of_a_connection_may_be_interrupted_at_every_line(bus: ws.Bus) -> None:
+    """The exception is raised, and the id is free again; the end is emitted once, by then or by the next call,
+    except if the exception hits the emission itself."""
 
     def take(connection: ScriptedConnection) -> None:
         for _ in connection:
@@ -77,7 +77,7 @@ def test_what_ends_a_connection_may_be_interrupted_at_every_line(bus: ws.Bus) ->
                 connection = connected()
                 raised += raising(partial(connection.close, timeout=0.2), _Mine(), line)
                 connection.close(timeout=0.2)
-                connection.shutdown()  # which the library leaves out once it has begun to close
+                connection.shutdown()  # which the library omits once it has begun to close
                 websocket_app.uninstrument(connection)
                 ends = log.count(events.CONNECTION_DISCONNECTED)
                 assert ends == 1 or (ends == 0 and "contrib" not in file), (line, file, ends)

@@ -20,7 +20,7 @@ events = ws.events
 
 
 class _Mine(BaseException):
-    """What the handler raises; like KeyboardInterrupt nothing that isolates faults takes it for one."""
+    """What the handler raises; like KeyboardInterrupt it is not caught by code that isolates faults."""
 
 
 def _counted(log: EventLog, direction: str) -> int:
@@ -40,7 +40,7 @@ SENDS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("what", SENDS)
-def test_what_arrives_is_what_is_counted_as_sent_wherever_a_send_is_interrupted(
+def test_what_arrives_is_what_is_counted_as_sent_if_a_send_is_interrupted_at_any_line(
     what: str, bus: ws.Bus, log: EventLog
 ) -> None:
     """Each message is sent and counted, or neither."""
@@ -73,7 +73,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_handler_that_closes_the_connection_hangs_nowhere_and_its_end_is_told_once(
+def test_a_handler_that_closes_the_connection_hangs_nowhere_and_its_end_is_emitted_once(
     call: str, bus: ws.Bus, log: EventLog
 ) -> None:
     """At each line of each call; what was under way ends as it would without us."""
@@ -99,8 +99,8 @@ def test_a_handler_that_closes_the_connection_hangs_nowhere_and_its_end_is_told_
 
 @pytest.mark.parametrize("call", ["close", "recv"])
 def test_a_handler_that_raises_costs_no_end(call: str, bus: ws.Bus, log: EventLog) -> None:
-    """In the midst of a close, or of what meets the end: it is told once, by the clock at the latest, unless it was on
-    its way to those who hear of it."""
+    """During a close, or during what meets the end: the end is emitted once, at the latest by the clock, unless it was
+    on its way to its handlers."""
     with WebSocketServer(echo) as server:
 
         def work() -> None:
@@ -127,5 +127,5 @@ def test_a_handler_that_raises_costs_no_end(call: str, bus: ws.Bus, log: EventLo
 
 
 def _on_its_way(error: BaseException) -> bool:
-    """Whether it was raised in the midst of an emission."""
+    """Whether it was raised within an emission."""
     return any(one.name == "__call__" for one in traceback.extract_tb(error.__traceback__))

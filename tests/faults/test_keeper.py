@@ -57,7 +57,7 @@ def test_a_slow_handler_under_a_server_that_pings_keeps_its_connection_and_every
     assert got == list(range(script.sent))
 
 
-def test_a_client_that_nobody_iterates_keeps_its_connection_and_its_messages() -> None:
+def test_a_client_that_is_not_iterated_keeps_its_connection_and_its_messages() -> None:
     """Started and left alone, then polled: everything is there."""
     script = Impatient(pings=6)
     with WebSocketServer(script) as server, ws.Client(server.url, profile=QUICK) as client:
@@ -66,8 +66,8 @@ def test_a_client_that_nobody_iterates_keeps_its_connection_and_its_messages() -
         assert server.connections == 1
 
 
-def test_messages_that_nobody_read_yet_survive_a_redial() -> None:
-    """The link is lost and made anew while nobody iterates: what the first one received comes first, whole."""
+def test_unread_messages_survive_a_redial() -> None:
+    """The link is lost and re-established while nothing iterates: what the first one received comes first, whole."""
     numbers = iter(range(1000))
 
     def script(connection: ScriptedConnection) -> None:
@@ -85,7 +85,7 @@ def test_messages_that_nobody_read_yet_survive_a_redial() -> None:
 
 
 def test_unread_messages_of_a_client_that_does_not_reconnect_are_delivered_before_it_ends() -> None:
-    """reconnect=False, and the server leaves before the loop begins."""
+    """reconnect=False, and the server disconnects before the loop begins."""
     messages = send_messages([str(n) for n in range(5)], then="close")
     with WebSocketServer(messages) as server, capture_events("websockex_nova.connection") as log:
         client = ws.Client(server.url, profile=QUICK, reconnect=False).start()
@@ -95,7 +95,7 @@ def test_unread_messages_of_a_client_that_does_not_reconnect_are_delivered_befor
 
 
 def test_a_stalled_peer_of_one_client_delays_the_pings_of_no_other() -> None:
-    """One peer takes no byte any more while a thread sends to it; the keeper serves the other as before."""
+    """One peer no longer reads while a thread sends to it; the keeper serves the other as before."""
     stuck, broken = threading.Event(), threading.Event()
     script = Impatient(pings=8)
 
@@ -140,7 +140,7 @@ def test_a_slow_telemetry_handler_delays_no_heartbeat() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"1", b"1" * 300])
-def test_a_full_buffer_stops_the_reading_tells_and_goes_on(payload: bytes) -> None:
+def test_a_full_buffer_stops_the_reading_is_emitted_and_reading_goes_on(payload: bytes) -> None:
     """Tiny messages are bounded too; the pong deadline is suspended; nothing is lost when the handler is back."""
     flood, limit, release, got = 30_000, 2**20, threading.Event(), [0]
 
@@ -165,7 +165,7 @@ def test_a_full_buffer_stops_the_reading_tells_and_goes_on(payload: bytes) -> No
         # More than twice the pong's timeout, and nothing is read
         assert not log.wait_for(events.CONNECTION_DISCONNECTED, 1, 1.0)
         told = log.of(events.ERROR_OCCURRED)
-        assert len(told) == 1, "it is told once while the owner is away"
+        assert len(told) == 1, "it is emitted once while the owner is away"
         assert told[0].metadata["error_type"] == "handler"
         (weight,) = re.findall(r"BufferFull.* (\d+) bytes wait", told[0].metadata["error"])
         in_one_read = 65536 // (len(payload) + 2) * (len(payload) + 100)
@@ -177,7 +177,7 @@ def test_a_full_buffer_stops_the_reading_tells_and_goes_on(payload: bytes) -> No
 
 
 def test_a_reply_that_came_with_a_slow_message_reaches_the_thread_that_waits() -> None:
-    """Owner and reply in one read: the owner is in its handler, the reply is behind that message in the inbox."""
+    """Message and reply in one read: the owner is in its handler, the reply is after that message in the inbox."""
 
     def script(connection: ScriptedConnection) -> None:
         asked = connection.recv()

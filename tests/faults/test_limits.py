@@ -16,7 +16,7 @@ LIMIT = 1000
 
 
 class Recorder:
-    """A server's script: sends these frames, and keeps the code of the close frame it is answered with."""
+    """A server's script: sends these frames, and keeps the code of the close frame of the answer."""
 
     def __init__(self, frames: Iterable[bytes]) -> None:
         self._frames = list(frames)
@@ -33,7 +33,7 @@ class Recorder:
 
 
 def _received(frames: Iterable[bytes]) -> tuple[list[Any], str, int]:
-    """What a client with LIMIT gets of these frames, why its connection ends, and with which code it says goodbye."""
+    """What a client with LIMIT gets of these frames, why its connection ends, and the code of its close frame."""
     recorder = Recorder(frames)
     with TcpServer(recorder) as server, capture_events("websockex_nova.connection") as log:
         client = ws.Client(server.url, profile=QUICK, protocol=ws.Protocol(), max_message_bytes=LIMIT, reconnect=False)

@@ -74,5 +74,5 @@ def test_two_hundred_idle_clients_cost_little_memory_one_thread_each_and_hardly_
     assert figures["connected"] == 200
     assert figures["kib"] <= 60
     threads = figures["threads"]
-    threads.pop("wsnova-clock", None)  # where something was due
+    threads.pop("wsnova-clock", None)  # if something was due
     assert threads == {"wsnova-client": 200, "wsnova-keeper": 1}

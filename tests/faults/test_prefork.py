@@ -1,6 +1,6 @@
 """gunicorn: what its workers count arrives, however the application is loaded and however they end.
 
-The application is `shop.py`, which counts each request by itself and by an event; its flush interval is 10 s.
+The application is `shop.py`, which counts each request directly and by an event; its flush interval is 10 s.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Gunicorn(Program):
     def settle(self, ended: int) -> None:
         """Until four workers are ready, after at least so many have ended.
 
-        gunicorn may lose a signal to a worker that it has only just forked, and kills that one half a minute later.
+        gunicorn may lose a signal to a worker that it has only just forked, and kills that worker half a minute later.
         """
 
         def settled() -> bool:
@@ -66,7 +66,7 @@ def _went_well(ended: Ended, agent: DogStatsDReceiver, requests: int) -> None:
 
 @pytest.mark.parametrize("preload", [False, True], ids=["without --preload", "--preload"])
 def test_of_twenty_thousand_requests_to_four_workers_each_is_counted_once(preload: bool, tmp_path: Path) -> None:
-    """Over UDP, by threads that share a worker; what the master counted at its import is its own, and counted once."""
+    """Over UDP, by threads that share a worker; what the master counted at its import is counted once."""
     with DogStatsDReceiver() as agent, Gunicorn(agent, tmp_path, "gthread", preload) as server:
         assert server.requests(20_000) == 20_000
         _went_well(server.end(signal.SIGTERM), agent, 20_000)
@@ -93,8 +93,8 @@ def test_workers_that_are_recycled_and_reloaded_ship_what_they_counted(
         assert len({metric.tags for metric in agent.metrics("requests")}) > WORKERS
 
 
-def test_an_agent_that_reads_nothing_holds_no_worker_beyond_its_bound(tmp_path: Path) -> None:
-    """A Unix socket that nobody reads; workers and the master, which has preloaded, end in time and without a word."""
+def test_an_agent_that_reads_nothing_delays_no_worker_beyond_its_bound(tmp_path: Path) -> None:
+    """A Unix socket without a reader; workers and the master, which has preloaded, end in time and print nothing."""
     path = str(tmp_path / "dsd.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(path)

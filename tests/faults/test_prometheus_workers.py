@@ -98,7 +98,8 @@ def _up(page: dict[str, Metric]) -> set[str]:
 
 
 def test_the_page_is_exact_through_a_reload_and_workers_that_are_recycled(tmp_path: Path) -> None:
-    """A HUP ends every worker, later each ends after some requests; states of ended ones go with gunicorn's hook."""
+    """A HUP ends every worker, later each ends after some requests; gunicorn's hook removes the states of ended
+    ones."""
     with DogStatsDReceiver() as agent, Gunicorn(agent, tmp_path, "--max-requests", "150") as server:
         assert answered(server.path, 60, turns=1) == 60
         _exact(server.page(), 60)
@@ -107,7 +108,7 @@ def test_the_page_is_exact_through_a_reload_and_workers_that_are_recycled(tmp_pa
         server.signal(signal.SIGHUP)
         server.settle(WORKERS)
         _exact(server.page(), 60)
-        assert until(lambda: _up(server.page()) == set(), PATIENCE)  # the master has met those that ended
+        assert until(lambda: _up(server.page()) == set(), PATIENCE)  # the master has noticed those that ended
         assert answered(server.path, 600, turns=1) == 600
         server.settle(WORKERS + 3)
         after = server.connect_all()

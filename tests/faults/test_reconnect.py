@@ -1,4 +1,4 @@
-"""Reconnecting: by cause, with patience, told event by event; and by request."""
+"""Reconnecting: by cause, with growing pauses, emitted event by event; and by request."""
 
 import threading
 import time
@@ -60,7 +60,7 @@ def test_five_minutes_of_accept_then_close_are_bounded_by_the_profile(profile: w
 
 
 def test_twenty_drops_are_twenty_disconnected_and_one_and_twenty_completed() -> None:
-    """Each drop is told once, each new link too, and no attempt fails."""
+    """Each drop is emitted once, each new link too, and no attempt fails."""
     with WebSocketServer(echo) as server, capture_events("websockex_nova") as log:
         with ws.Client(server.url, profile=QUICK, on_message=_ignore):
             for number in range(1, 21):
@@ -119,7 +119,7 @@ def test_without_reconnect_the_client_ends_with_its_connection() -> None:
 @pytest.mark.parametrize("reconnect", [True, False])
 @pytest.mark.parametrize("iterated", [True, False])
 def test_reconnect_on_demand_drops_and_dials_at_once(reconnect: bool, iterated: bool) -> None:
-    """Reason local and no error; no wait before the dial; also for a client that does not reconnect by itself."""
+    """Reason local and no error; no wait before the dial; also for a client with reconnect=False."""
     profile = QUICK.replace(first_retry=20.0, retry_base=20.0, retry_cap=20.0)
     with WebSocketServer(echo) as server, capture_events("websockex_nova") as log:
         client = ws.Client(server.url, profile=profile, reconnect=reconnect, on_message=None if iterated else _ignore)
@@ -137,7 +137,7 @@ def test_reconnect_on_demand_drops_and_dials_at_once(reconnect: bool, iterated: 
 
 
 def test_reconnect_ends_the_wait_for_the_next_try() -> None:
-    """A client that waits a minute dials now, and the event tells how long it really waited."""
+    """A client that waits a minute dials now, and the event has the time it really waited."""
     profile = QUICK.replace(first_retry=60.0, retry_base=60.0, retry_cap=60.0)
     with WebSocketServer(echo) as server, capture_events("websockex_nova") as log:
         client = ws.Client(server.url, profile=profile, on_message=_ignore).start()
@@ -157,7 +157,7 @@ def test_reconnect_needs_a_started_client() -> None:
 
 
 def test_on_reconnect_is_called_once_per_new_link_and_may_send() -> None:
-    """Not for the first link; after reconnect.success; what it raises is told and costs nothing."""
+    """Not for the first link; after reconnect.success; what it raises is emitted and costs nothing."""
     order = list[str]()
 
     def again() -> None:

@@ -53,7 +53,8 @@ def _worker(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_closes_and_flushes(agent: DogStatsDReceiver, tmp_path: Path, number: int, status: int) -> None:
-    """Every message is counted, the links are closed as such, and it is over soon; the log is on stderr at INFO."""
+    """Every message is counted, the links are closed with reason shutdown, and the program ends soon; the log is on
+    stderr at INFO."""
     with WebSocketServer(send_messages(TICKS)) as server, _worker(agent, tmp_path, server.url) as program:
         program.wait_for("all", times=2)
         ended = program.end(number)
@@ -70,7 +71,7 @@ def test_a_signal_closes_and_flushes(agent: DogStatsDReceiver, tmp_path: Path, n
 
 
 def test_the_health_file_is_touched_while_the_feed_is_down(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """Nothing listens there from the beginning; the start does not wait for it, and SIGTERM ends it with status 0."""
+    """The feed does not run at first; the start does not wait for it, and SIGTERM ends it with status 0."""
     path = tmp_path / "alive"
     with _worker(agent, tmp_path, "ws://127.0.0.1:1", "--health-file", str(path)) as program:
         assert until(path.exists, PATIENCE), program.told()
@@ -104,7 +105,7 @@ def test_clients_that_close_themselves_end_it_with_status_0(agent: DogStatsDRece
 def test_a_client_that_ends_by_itself_is_status_1_and_a_sentence(
     agent: DogStatsDReceiver, tmp_path: Path, script: Script, last: str, options: str, why: str
 ) -> None:
-    """The last line on stderr says which one, and why; the other client is closed, what was counted arrives."""
+    """The last line on stderr names it and the reason; the other client is closed, what was counted arrives."""
     with (
         WebSocketServer(script) as server,
         _worker(agent, tmp_path, server.url, last=last, options=options) as program,
@@ -122,7 +123,7 @@ def test_a_client_that_ends_by_itself_is_status_1_and_a_sentence(
 def test_logging_and_telemetry_that_the_module_has_set_up_are_left_alone(
     agent: DogStatsDReceiver, tmp_path: Path
 ) -> None:
-    """Its own Monitor counts, once, with its own tag; its own format writes."""
+    """Its own Monitor counts, once, with its own tag; its own log format is used."""
     options = ")]\nimport logging\nlogging.basicConfig(level='INFO', format='MINE %(message)s')\n"
     options += "monitor = ws.Monitor('lightweight', reporter=ws.StatsdReporter(tags=['mine:1'])).start()\n#"
     made = FEEDS.replace(
@@ -145,7 +146,7 @@ def test_logging_and_telemetry_that_the_module_has_set_up_are_left_alone(
 
 
 def test_settings_come_from_the_environment(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """Tags and profile; a variable that is misspelled is refused before anything starts."""
+    """Tags and profile; a misspelled variable is refused before anything starts."""
     (tmp_path / "feeds.py").write_text(FEEDS.format(last="pass", options=""))
     with WebSocketServer(send_messages(TICKS)) as server:
         given = {"WSNOVA_STATSD_TAGS": "team:md", "WSNOVA_STATSD_PROFILE": "financial"}
@@ -162,7 +163,7 @@ def test_settings_come_from_the_environment(agent: DogStatsDReceiver, tmp_path: 
 
 
 def test_a_second_ctrl_c_waits_for_nothing(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """While a handler keeps the first one waiting."""
+    """While a handler delays the first one."""
     last = "__import__('time').sleep(60)"
     with WebSocketServer(send_messages(TICKS)) as server, _worker(agent, tmp_path, server.url, last=last) as program:
         program.wait_for("all", times=2)
@@ -176,7 +177,7 @@ def test_a_second_ctrl_c_waits_for_nothing(agent: DogStatsDReceiver, tmp_path: P
 
 
 def test_process_1_of_a_container_ends_in_order_too(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """There the kernel drops a signal that has no handler: this one has its own."""
+    """There the kernel drops a signal without a handler: the worker sets one."""
     with WebSocketServer(silent) as server, _worker(agent, tmp_path, server.url) as program:
         program.wait_for("running md-1, md-2")
         assert until(lambda: server.open_connections == 2, PATIENCE)

@@ -1,5 +1,5 @@
-"""Storms of real signals in the midst of what alerts and KPIs do. A handler that emits: all of it is counted, once. One
-that raises: it costs at most what it interrupts."""
+"""Storms of real signals within the code of alerts and KPIs. A handler that emits: all of it is counted, once. One
+that raises costs at most what it interrupts."""
 
 from tests.faults.support import run_script
 
@@ -136,7 +136,7 @@ print(emitted - interrupted <= messages["a"] <= emitted)
 """
 
 
-def test_interrupts_leave_no_lock_held_and_tell_no_alert_twice() -> None:
+def test_interrupts_leave_no_lock_held_and_send_no_alert_twice() -> None:
     assert run_script(_INTERRUPTS, 50.0) == (
         "True False 0\nslow_processing:last:t slow_processing:last:t True True\nTrue\nTrue\n"
     )

@@ -1,6 +1,6 @@
-"""Code of a signal's handler in the midst of counting, emitting and flushing: nothing hangs, is lost or counted twice.
+"""Code of a signal's handler during counting, emitting and flushing: nothing hangs, is lost or counted twice.
 
-First by a trace function, so that every line has its turn; then by real signals, as many as the machine can take.
+First by a trace function, so that every line is interrupted; then by real signals, as many as the machine can handle.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ DEADLINE = 5.0  # seconds for one call, which takes milliseconds
 
 @pytest.fixture(autouse=True)
 def _no_hang() -> Iterator[None]:
-    """Whatever waits for ever ends the run with the stacks of all threads: pytest's own alarm would wait, too."""
+    """An endless wait ends the run with the stacks of all threads: pytest's own alarm would wait, too."""
     faulthandler.dump_traceback_later(11 * DEADLINE, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
 
 class Bench:
-    """A reporter on a bus of its own, its receiver, and what was emitted."""
+    """A reporter on its own bus, its receiver, and what was emitted."""
 
     def __init__(self, receiver: DogStatsDReceiver) -> None:
         self.receiver = receiver
@@ -107,7 +107,7 @@ class Bench:
         self.reporter.start()
 
     def check(self, slack: int = 0) -> None:
-        """All that was emitted arrived, once; up to `slack` calls that were interrupted may have counted or not."""
+        """All that was emitted arrived, once; up to `slack` interrupted calls may have counted or not."""
         assert self.reporter.flush(DEADLINE)
         stats = self.reporter.stats
         assert (stats.pending, stats.lost, stats.flush_errors) == (0, {}, 0)
@@ -124,7 +124,7 @@ def bench() -> Iterator[Bench]:
     with DogStatsDReceiver() as receiver:
         made = Bench(receiver)
         with made.reporter:
-            for act in (made.emit, made.increment, made.flush):  # every kind of row is there
+            for act in (made.emit, made.increment, made.flush):  # every kind of row exists
                 act()
             yield made
 
@@ -138,8 +138,8 @@ ACTS = ("emit", "record", "emit_anew", "increment", "increment_anew", "event", "
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("interrupted", INTERRUPTED)
-def test_a_call_in_the_midst_of_another_counts_like_any_other(bench: Bench, interrupted: str, act: str) -> None:
-    """Before each line of the one the other runs, in the same thread: both are done, exactly once, and soon."""
+def test_a_call_during_another_counts_like_any_other(bench: Bench, interrupted: str, act: str) -> None:
+    """Before each line of the one the other runs, in the same thread: both finish, exactly once, and soon."""
     work, inner = getattr(bench, interrupted), getattr(bench, act)
     for line in itertools.count(1, 11 if act == "restart" else 1):  # a restart makes the next call a long one
         began = time.monotonic()
@@ -155,7 +155,7 @@ def test_a_call_in_the_midst_of_another_counts_like_any_other(bench: Bench, inte
 def test_an_exception_at_any_line_loses_and_doubles_nothing(
     bench: Bench, interrupted: str, error: BaseException
 ) -> None:
-    """What a signal's handler raises ends the call that it interrupts: no lock stays taken, the next call works, and
+    """An exception of a signal's handler ends the call that it interrupts: no lock stays held, the next call works, and
     only the interrupted call itself may have counted or not."""
     work = getattr(bench, interrupted)
     raised = 0
@@ -170,7 +170,7 @@ def test_an_exception_at_any_line_loses_and_doubles_nothing(
 
 
 def _storm(act: Callable[[], object], work: Callable[[], object], seconds: float = STORM) -> int:
-    """Run `work` over and over while real signals come as fast as their handler, which runs `act`, returns."""
+    """Run `work` repeatedly while real signals come as fast as their handler, which runs `act`, returns."""
     handled, inside = [0], [False]
 
     def on_signal(number: int, frame: object) -> None:
@@ -215,7 +215,7 @@ def test_in_a_storm_of_signals_what_arrives_is_what_was_counted(bench: Bench, ac
 
 @pytest.mark.parametrize("act", ["emit", "render"])
 def test_in_a_storm_of_signals_prometheus_totals_are_exact(act: str) -> None:
-    """Buckets and sums are counted by the emitting thread itself, by the hundred; a handler may come in the midst."""
+    """Buckets and sums are counted by the emitting thread itself, by the hundred; a handler may interrupt that."""
     bus, emitted = ws.Bus(), [0]
 
     def emit() -> None:
@@ -240,9 +240,9 @@ class _Ended(BaseException):
     """What the handler raises."""
 
 
-# What a handler raises in the midst of a weakref's callback, Python itself can only tell as unraisable.
+# What a handler raises within a weakref's callback Python can only report as unraisable.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_in_a_storm_of_exceptions_no_packet_leaves_twice(bench: Bench) -> None:
+def test_in_a_storm_of_exceptions_no_packet_is_sent_twice(bench: Bench) -> None:
     """A handler that raises ends one flush after the other; what was counted arrives once."""
 
     def on_signal(number: int, frame: object) -> None:

@@ -1,4 +1,5 @@
-"""Nothing ends a client in silence: whatever the platform or the user's code raises costs one try, or is told."""
+"""Nothing ends a client without a report: any exception of the platform or the user's code costs one try, or is
+reported."""
 
 import errno
 import logging
@@ -48,7 +49,7 @@ def _connected(told: list[Exception], **options: Any) -> Iterator[tuple[ws.Clien
 
 
 def _times(count: int, error: Exception, real: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that raises so many times, and then is the real one."""
+    """A function that raises so many times, and then calls the real one."""
     left = [error] * count
 
     def flaky(*given: Any, **options: Any) -> Any:
@@ -73,10 +74,11 @@ def _times(count: int, error: Exception, real: Callable[..., Any]) -> Callable[.
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("place", ["Dial", "connect", "upgrade", "watch"])
-def test_whatever_a_dial_raises_costs_one_try(
+def test_any_exception_of_a_dial_costs_one_try(
     monkeypatch: pytest.MonkeyPatch, place: str, error: Exception, on_message: Callable[[Any], object] | None
 ) -> None:
-    """Told, and tried again: in making the dial, in connecting, in the upgrade, and as the keeper is given the link."""
+    """Emitted, and retried: in making the dial, in connecting, in the upgrade, and when the link is passed to the
+    keeper."""
     told = list[Exception]()
     with _connected(told, on_message=on_message) as (client, server, log):
         with monkeypatch.context() as patched:
@@ -96,8 +98,8 @@ def test_whatever_a_dial_raises_costs_one_try(
             messages.join(5.0)
 
 
-def test_a_process_without_descriptors_dials_again_when_there_are_some() -> None:
-    """Its limit is met in a process of its own."""
+def test_a_process_without_descriptors_dials_again_when_some_are_free() -> None:
+    """Its limit is reached in a separate process."""
     out = run_script(
         """
 import resource, time
@@ -124,7 +126,7 @@ print("back")
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
-def test_a_handler_that_exits_ends_the_client_with_a_word(
+def test_a_handler_that_exits_ends_the_client_with_a_record(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A record with its traceback, on_error, a critical error, a close frame, and reason handler_exit; wait() ends."""
@@ -156,7 +158,7 @@ def test_a_handler_that_exits_ends_the_client_with_a_word(
 
 
 @pytest.mark.parametrize("place", ["on_error", "on_reconnect", "login"])
-def test_what_else_exits_ends_it_with_a_word_too(place: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_user_code_that_exits_ends_it_with_a_record_too(place: str, caplog: pytest.LogCaptureFixture) -> None:
     """Not only on_message is the user's code."""
     armed = threading.Event()
 
@@ -186,7 +188,7 @@ def test_what_else_exits_ends_it_with_a_word_too(place: str, caplog: pytest.LogC
     assert any("SystemExit" in one.getMessage() for one in caplog.records)
 
 
-def test_a_renewal_that_exits_ends_it_with_a_word(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_renewal_that_exits_ends_it_with_a_record(caplog: pytest.LogCaptureFixture) -> None:
     """Its thread is ours."""
     calls = list[int]()
 
@@ -214,7 +216,7 @@ def test_a_fault_while_reading_costs_the_link_only(
     of: type,
     method: str,
 ) -> None:
-    """A socket of another library that has no such method: logged, told as a lost connection, and made again."""
+    """A socket of another library without such a method: logged, emitted as a lost connection, and re-established."""
     told = list[Exception]()
     with _connected(told, on_message=on_message) as (client, _, log):
         error = AttributeError("'GreenSocket' object has no attribute 'recv_into'")
@@ -228,10 +230,10 @@ def test_a_fault_while_reading_costs_the_link_only(
         client.close()
 
 
-def test_a_thread_that_ends_unexpectedly_says_so(
+def test_a_thread_that_ends_unexpectedly_is_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fault that a new link does not mend: a record, on_error, a critical error; state and wait() report the end."""
+    """A fault that a new link does not fix: a record, on_error, a critical error; state and wait() report the end."""
     told = list[Exception]()
     with _connected(told) as (client, server, log):
         error = ValueError("a fault of ours")
@@ -264,10 +266,10 @@ def test_a_fault_while_a_link_is_dropped_is_logged(
 
 
 @pytest.mark.parametrize("on_message", [None, _ignore], ids=["iterated", "callback"])
-def test_a_client_without_a_thread_says_so_and_may_be_started_again(
+def test_a_client_without_a_thread_reports_it_and_may_be_started_again(
     monkeypatch: pytest.MonkeyPatch, on_message: Callable[[Any], object] | None
 ) -> None:
-    """start() raises where it needs one; in the background it is logged and tried again by the next call."""
+    """start() raises if it needs one; in the background it is logged and tried again by the next call."""
 
     def refuse(thread: threading.Thread) -> None:
         if thread.name.startswith("wsnova-client"):
@@ -290,7 +292,7 @@ def test_a_client_without_a_thread_says_so_and_may_be_started_again(
         client.close()
 
 
-def test_no_thread_is_left_to_renew_a_login_and_it_is_tried_again(
+def test_a_renewal_without_a_free_thread_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Logged, and done a little later."""
@@ -316,8 +318,8 @@ def test_no_thread_is_left_to_renew_a_login_and_it_is_tried_again(
     assert sum("cannot be renewed yet" in one.getMessage() for one in caplog.records) == 1
 
 
-def test_one_that_ends_during_its_login_is_told_by_the_servers_word() -> None:
-    """The link ended without a close frame, whoever noticed: close_1006, not the login's error."""
+def test_a_link_that_ends_during_its_login_has_the_reason_of_the_link() -> None:
+    """The link ended without a close frame, whichever side noticed: close_1006, not the login's error."""
     drops = [True]
 
     def script(connection: Any) -> None:

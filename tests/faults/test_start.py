@@ -1,4 +1,4 @@
-"""start(wait=False): a client that goes on trying in the background, whatever the answer is."""
+"""start(wait=False): a client that goes on trying in the background after any answer."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ class _Gate:
 
 @both
 def test_it_returns_at_once_and_connects_when_the_feed_is_up(on_message: Callable[[Any], object] | None) -> None:
-    """Nobody listens at first; each fault is passed to on_error, and the first one logged."""
+    """The feed does not run at first; each fault is passed to on_error, and the first one logged."""
     told, port = list[Exception](), LoopbackPort()
     client = ws.Client(
         f"ws://127.0.0.1:{port.port}", profile=QUICK, on_message=on_message, on_error=told.append, bus=ws.Bus()
@@ -45,7 +45,7 @@ def test_it_returns_at_once_and_connects_when_the_feed_is_up(on_message: Callabl
     began = time.monotonic()
     assert client.start(wait=False) is client
     assert time.monotonic() - began < 0.5
-    assert until(lambda: len(told) > QUICK.max_attempts)  # past what start() would take for the end
+    assert until(lambda: len(told) > QUICK.max_attempts)  # past what start() would treat as final
     assert client.state in (ws.State.CONNECTING, ws.State.WAITING)
     with WebSocketServer(echo, port=port.port):
         assert until(lambda: client.state is ws.State.CONNECTED)
@@ -68,7 +68,7 @@ def test_no_answer_ends_it(status: int, on_message: Callable[[Any], object] | No
 
 
 def test_each_cause_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """However often it is met."""
+    """However often it occurs."""
     gate = _Gate(*[404, 403] * 4)
     with gate.server as server:
         client = ws.Client(server.url, client_id="md-1", profile=QUICK, on_message=_ignore).start(wait=False)
@@ -90,7 +90,7 @@ def test_a_rejected_login_is_tried_again() -> None:
 
 
 def test_it_takes_no_timeout() -> None:
-    """It waits for nothing; and its own word is True or False."""
+    """It waits for nothing; and `wait` is True or False."""
     client = ws.Client("ws://127.0.0.1:1")
     with pytest.raises(errors.ConfigurationError, match="timeout"):
         client.start(1.0, wait=False)
@@ -99,7 +99,7 @@ def test_it_takes_no_timeout() -> None:
     assert client.state is ws.State.IDLE
 
 
-def test_a_client_that_is_iterated_dials_in_a_thread_of_its_own_until_its_link_stands() -> None:
+def test_a_client_that_is_iterated_dials_in_a_separate_thread_until_it_has_a_link() -> None:
     """Then no thread is left, and the loop gets what came meanwhile."""
     bus = ws.Bus()
     with WebSocketServer(send_messages(["1", "2"])) as server, capture_events("websockex_nova", bus=bus) as log:
@@ -116,7 +116,7 @@ def test_a_client_that_is_iterated_dials_in_a_thread_of_its_own_until_its_link_s
 
 
 def test_a_loop_over_it_waits_for_the_first_link() -> None:
-    """However many tries it takes."""
+    """For any number of tries."""
     gate = _Gate(*[404] * 5)
     with gate.server as server:
         client = ws.Client(server.url, profile=QUICK).start(wait=False)
@@ -127,7 +127,7 @@ def test_a_loop_over_it_waits_for_the_first_link() -> None:
 
 
 def test_receive_and_a_later_start_keep_their_timeouts_and_do_not_end_it() -> None:
-    """While nobody listens: TimeoutError and ConnectionFailed, and the client goes on trying."""
+    """While the feed does not run: TimeoutError and ConnectionFailed, and the client goes on trying."""
     port = LoopbackPort()
     client = ws.Client(f"ws://127.0.0.1:{port.port}", profile=QUICK).start(wait=False)
     for call, error in ((client.receive, TimeoutError), (client.start, errors.ConnectionFailed)):
@@ -142,7 +142,7 @@ def test_receive_and_a_later_start_keep_their_timeouts_and_do_not_end_it() -> No
 
 @both
 def test_close_ends_it_at_once(on_message: Callable[[Any], object] | None) -> None:
-    """In the midst of its tries; nothing is dialled after it."""
+    """Between its tries; nothing is dialled after it."""
     with TcpServer(refuses(404)) as server:
         client = ws.Client(server.url, profile=QUICK, on_message=on_message).start(wait=False)
         assert server.wait_for(lambda: server.connections > 2)
@@ -157,8 +157,8 @@ def test_close_ends_it_at_once(on_message: Callable[[Any], object] | None) -> No
 
 
 @pytest.mark.parametrize("place", ["login", "subscriptions", "wait"])
-def test_the_time_of_a_first_start_bounds_all_that_it_waits_for(place: str) -> None:
-    """A login that nobody answers, channels that nobody confirms, and the wait before a retry."""
+def test_the_timeout_of_a_first_start_bounds_all_that_it_waits_for(place: str) -> None:
+    """A login without an answer, channels without a confirmation, and the wait before a retry."""
 
     class Auth:
         def login(self, client: Any) -> None:

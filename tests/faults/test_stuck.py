@@ -1,4 +1,5 @@
-"""A handler that does not return: told while it still runs, once, with its stack, its type and its processor time."""
+"""A handler that does not return: emitted while it still runs, once, with its stack, its type and its processor
+time."""
 
 import gc
 import sys
@@ -38,7 +39,7 @@ def log(bus: ws.Bus) -> Iterator[EventLog]:
 
 
 class _Held:
-    """A handler that does not come back from the third message before it is let go."""
+    """A handler that does not return from the third message before it is released."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -71,10 +72,10 @@ MESSAGES = [f'{{"type": "{name}"}}' for name in ("first", "second", "third", "fo
 
 @USES
 @pytest.mark.parametrize("profile", ["financial", "standard", "lightweight"])
-def test_a_stuck_handler_is_told_once_while_it_still_runs(
+def test_a_stuck_handler_is_emitted_once_while_it_still_runs(
     use: Callable[..., ws.Client], profile: ProfileName, bus: ws.Bus, log: EventLog
 ) -> None:
-    """Whether messages are dealt with one by one or in runs, in every profile; the next messages come all the same."""
+    """Whether messages are handled one by one or in runs, in every profile; the next messages still come."""
     handle = _Held()
     with WebSocketServer(send_messages(MESSAGES)) as server:
         client = use(lambda **more: ws.Client(server.url, client_id="md-1", profile=profile, bus=bus, **more), handle)
@@ -93,7 +94,7 @@ def test_a_stuck_handler_is_told_once_while_it_still_runs(
 
 
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="a thread's processor time cannot be read here")
-def test_its_processor_time_tells_work_from_waiting(bus: ws.Bus, log: EventLog) -> None:
+def test_its_processor_time_distinguishes_work_from_waiting(bus: ws.Bus, log: EventLog) -> None:
     """The one computes, the other waits."""
 
     def handle(message: Any) -> None:
@@ -136,7 +137,7 @@ def test_many_messages_that_take_long_together_are_not_stuck(
 
 
 def test_a_handler_that_waits_for_a_reply_is_stuck_too(bus: ws.Bus, log: EventLog) -> None:
-    """It reads while it waits, and still is with its message."""
+    """It reads while it waits, and is still handling its message."""
 
     def handle(message: Any) -> None:
         with pytest.raises(ws.errors.RequestTimeout):
@@ -156,7 +157,7 @@ def test_a_handler_that_waits_for_a_reply_is_stuck_too(bus: ws.Bus, log: EventLo
 
 
 def test_a_client_that_waits_for_messages_or_is_polled_is_not_stuck(bus: ws.Bus, log: EventLog) -> None:
-    """Nobody handles a message there, for however long."""
+    """No message is being handled, for any length of time."""
     with (
         WebSocketServer(send_messages(MESSAGES)) as server,
         ws.Client(server.url, client_id="md-1", on_message=lambda message: None, bus=bus),
@@ -166,8 +167,8 @@ def test_a_client_that_waits_for_messages_or_is_polled_is_not_stuck(bus: ws.Bus,
         assert not log.wait_for(STUCK, 1, 0.6)
 
 
-def test_nobody_looks_where_nobody_hears(bus: ws.Bus) -> None:
-    """The clock's thread sleeps beside a handler that is busy, unless somebody is attached when its client starts."""
+def test_without_a_handler_nothing_is_checked(bus: ws.Bus) -> None:
+    """The clock's thread sleeps beside a busy callback, unless a handler is attached when its client starts."""
     release = threading.Event()
 
     def wakes() -> int:
@@ -189,7 +190,7 @@ def test_nobody_looks_where_nobody_hears(bus: ws.Bus) -> None:
 
 @pytest.mark.parametrize("heard", [True, False])
 def test_a_closed_client_is_forgotten(bus: ws.Bus, heard: bool) -> None:
-    """Nothing keeps it alive that looked after it."""
+    """The watchdog does not keep it alive."""
     with ExitStack() as stack:
         server = stack.enter_context(WebSocketServer(send_messages(MESSAGES)))
         if heard:

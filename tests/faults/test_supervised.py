@@ -1,4 +1,4 @@
-"""Scripts that others start and end: under systemd, as process 1 of a container, beside a plain StatsD server.
+"""Scripts that a supervisor starts and ends: under systemd, as process 1 of a container, beside a plain StatsD server.
 
 The programs are those of the pages; a feed that sends 100 trades on each connection.
 """
@@ -45,7 +45,7 @@ def _all_arrived(agent: DogStatsDReceiver) -> None:
 
 
 def test_a_script_that_systemd_stops_ends_in_time_with_nothing_lost(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """SIGTERM: the client says goodbye, all counts arrive, and the signal is what ends it."""
+    """SIGTERM: the client sends a close frame, all counts arrive, and the signal ends the process."""
     write("systemd.md", tmp_path)
     with feed() as source, Run(agent, source.url, tmp_path, str(tmp_path / "feed.py")) as program:
         program.wait_for("BTC 99")
@@ -57,8 +57,8 @@ def test_a_script_that_systemd_stops_ends_in_time_with_nothing_lost(agent: DogSt
 
 
 @pytest.mark.skipif(VERIFY is None, reason="no systemd-analyze here; it is in Debian's package systemd")
-def test_systemd_finds_nothing_to_say_about_the_unit(tmp_path: Path) -> None:
-    """But for the interpreter's path, which is that of this one."""
+def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
+    """Except for the interpreter's path, which is that of this one."""
     unit = files("systemd.md")["feed.service"]
     assert unit.count("/opt/feeds/venv/bin/python ") == 1
     path = tmp_path / "feed.service"
@@ -71,7 +71,7 @@ def test_systemd_finds_nothing_to_say_about_the_unit(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not _can_unshare(), reason="this user may not make a namespace of processes")
 def test_process_1_of_a_container_ends_by_sigterm_in_time(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """With status 143, though the kernel delivers process 1 no signal without a handler; nothing is lost."""
+    """With status 143, although the kernel delivers process 1 no signal without a handler; nothing is lost."""
     write("docker.md", tmp_path)
     say = "import os; print('process', os.getpid(), flush=True)\n"
     script = tmp_path / "feed.py"

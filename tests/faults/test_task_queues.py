@@ -1,7 +1,7 @@
 """Clients in the workers of Celery, RQ, Dramatiq, Huey and APScheduler: connections counted at the feed, counts at the
 Agent exact.
 
-Those of the pages as the pages have them; the others start their client where their module is loaded, and do nothing
+Those of the pages as on the pages; the others start their client when their module is loaded, and do nothing
 for the end. The feed sends 100 trades on each connection.
 """
 
@@ -20,7 +20,7 @@ from wsnova_statsd.testing.server import WebSocketServer
 PROCESSES = 2
 TASKS = 20
 RECEIVED = "websocket.message.received"
-# Counts leave at the end of a process, or not in time: the flush interval is 10 s.
+# Counts are sent at the end of a process, or too late: the flush interval is 10 s.
 HEAD = """
 import os
 import wsnova_statsd as ws
@@ -44,7 +44,7 @@ class Bench:
         return self.agent.count(name, tags)
 
     def ended(self, program: Run, number: int | None = signal.SIGTERM) -> Ended:
-        """Its end, after a signal if one is given; the Agent has read what arrived."""
+        """Its end, after a signal if one is passed; the Agent has read what arrived."""
         ended = program.end(number)
         self.agent.stop()
         assert "wsnova" not in ended.errors, ended.errors
@@ -65,7 +65,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.mark.needs_redis
 @pytest.mark.parametrize("options", [(), ("--max-tasks-per-child", "5")], ids=["warm shutdown", "max-tasks-per-child"])
 def test_each_process_of_celerys_pool_has_the_client_once(options: tuple[str, ...], redis: str, bench: Bench) -> None:
-    """And the process that forks them none; each that was replaced said goodbye, and nothing is lost."""
+    """And the process that forks them none; each replaced one closed its link, and nothing is lost."""
     write("celery.md", bench.folder)
     settings = {"BROKER_URL": f"redis+socket://{redis}"}
     worker = ("-m", "celery", "-A", "tasks", "worker", "--concurrency", str(PROCESSES), "--loglevel", "INFO", *options)
@@ -136,7 +136,7 @@ def test_dramatiqs_processes_need_nothing(redis: str, bench: Bench) -> None:
         assert until(lambda: done.exists() and len(done.read_bytes()) == TASKS, PATIENCE), program.told()
         ended = bench.ended(program)
     assert ended.code == 0
-    assert bench.feed.connections == PROCESSES + 1  # who sent the orders loaded the module, too
+    assert bench.feed.connections == PROCESSES + 1  # the sender of the orders loaded the module, too
     assert bench.count("orders") == TASKS
     assert bench.count("websocket.connection.disconnected", "reason:shutdown") >= PROCESSES
 

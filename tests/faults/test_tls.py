@@ -75,8 +75,8 @@ print(f"{time.monotonic() - began:.1f}")
     print(f"{out.strip()} s")
 
 
-def test_what_openssl_holds_back_is_read_by_the_keeper_at_once() -> None:
-    """One record of 16 KiB, of which the first read takes a quarter: no selector tells of the rest."""
+def test_what_openssl_buffers_is_read_by_the_keeper_at_once() -> None:
+    """One record of 16 KiB, of which the first read takes a quarter: no selector reports the rest."""
     server_side, client_side = tls_contexts()
     messages = 150
 

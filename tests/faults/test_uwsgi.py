@@ -2,7 +2,7 @@
 
 The flush thread needs `--enable-threads`, which is the default from 2.0.27 on: without it no thread of Python runs
 between two requests, and what was counted waits for a worker's end. The master runs no exit hooks at all; what an
-application counts at its import there leaves by the flush thread or not at all. The application is `shop.py`.
+application counts at its import there is sent by the flush thread or not at all. The application is `shop.py`.
 """
 
 import shutil
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.skipif(UWSGI is None, reason="there is no uwsgi here; p
 REQUESTS = 2_000
 WORKERS = 2
 HELD = 5.0  # seconds: one that the exit may take, uWSGI's own, and a busy machine
-# By itself SIGTERM reloads, or with die-on-term kills workers; a busy one then runs no exit hooks.
+# By default SIGTERM reloads, or with die-on-term kills workers; a busy one then runs no exit hooks.
 GRACEFUL = ("--hook-master-start", "unix_signal:15 gracefully_kill_them_all")
 EXEC = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Uwsgi(Program):
-    """A master and two workers on a Unix socket in this folder; lazy workers load the application each for itself."""
+    """A master and two workers on a Unix socket in this folder; lazy workers load the application separately."""
 
     def __init__(self, agent: DogStatsDReceiver, folder: Path, interval: int, lazy: bool, *more: str) -> None:
         self.path = str(folder / "http.socket")
@@ -42,7 +42,7 @@ class Uwsgi(Program):
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["preloaded", "--lazy-apps"])
 def test_what_workers_count_arrives_at_their_end_without_a_thread(lazy: bool, tmp_path: Path) -> None:
-    """2,000 requests in a moment, a flush interval of 10 s: workers ship what they counted before they are gone."""
+    """2,000 requests in a moment, a flush interval of 10 s: workers ship what they counted before they end."""
     with DogStatsDReceiver() as agent:
         with Uwsgi(agent, tmp_path, 10, lazy) as server:
             assert answered(server.path, REQUESTS, turns=1, timeout=PATIENCE) == REQUESTS

@@ -40,14 +40,14 @@ def page():
 @LOADED
 @pytest.mark.parametrize("down", [False, True], ids=["feed up", "feed down at boot"])
 def test_each_worker_has_the_client_once(down: bool, options: tuple[str, ...], tmp_path: Path) -> None:
-    """Two connections, two hundred messages, two goodbyes; a feed that is down at boot holds no request up."""
+    """Two connections, two hundred messages, two ends; a feed that is down at boot delays no request."""
     write("uwsgi.md", tmp_path)
     _runs(tmp_path, down, options)
 
 
 @LOADED
-def test_so_has_each_worker_of_a_flask_application(options: tuple[str, ...], tmp_path: Path) -> None:
-    """The extension asks for its clients where the module is loaded; they start after the fork."""
+def test_each_worker_of_a_flask_application_has_it_too(options: tuple[str, ...], tmp_path: Path) -> None:
+    """The extension requests its clients when the module is loaded; they start after the fork."""
     write("uwsgi.md", tmp_path)
     (tmp_path / "shop.py").write_text(FLASK, encoding="utf-8")
     _runs(tmp_path, False, options)

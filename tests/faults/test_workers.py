@@ -1,4 +1,4 @@
-"""Two processes whose clients have one id: each tells of itself, and neither hides what the other lives through."""
+"""Two processes whose clients have one id: each reports itself, and neither hides an outage of the other."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def _by_worker(agent: DogStatsDReceiver, name: str) -> dict[str, float]:
 
 
 def test_an_outage_of_one_of_two_workers_is_seen(tmp_path: Path) -> None:
-    """`up`, KPIs and checks of each stand apart, under the tag that its system figures have; counts add up."""
+    """`up`, KPIs and checks of each are separate, under the tag that its system figures have; counts add up."""
     with DogStatsDReceiver() as agent, WebSocketServer() as good, WebSocketServer() as bad:
         assert agent.port is not None
         workers = [
