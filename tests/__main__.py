@@ -1,8 +1,8 @@
 """`python -m tests`: style, spelling, types, rooms, then the tests with coverage; stops at the first failure.
 
 The tests run in two passes: those that share the machine in several processes, then those marked `alone` in one. What
-fails in the first is run again by itself, which tells a fault from a machine that was too busy; both are printed.
-Coverage is that of all. Arguments are handed to pytest. Every tool runs under this interpreter, so any virtual
+fails in the first is run again alone, which distinguishes a fault from a machine that was too busy; both are printed.
+Coverage is that of all. Arguments are passed to pytest. Every tool runs under this interpreter, so any virtual
 environment will do.
 """
 

@@ -1,6 +1,6 @@
-"""For every test: Hypothesis without its deadline, as a busy machine is no fault of the code; no client left over.
+"""For every test: Hypothesis without its deadline, as a busy machine is no fault of the code; no client is left.
 
-What the machine says of its own Agent is nobody's here.
+Settings of the machine's own Agent are ignored.
 """
 
 import functools
@@ -47,7 +47,7 @@ def _no_client_lives_on() -> Iterator[None]:
 
 @pytest.fixture
 def bus() -> ws.Bus:
-    """An isolated one."""
+    """An isolated bus."""
     return ws.Bus()
 
 

@@ -1,5 +1,5 @@
 """A stand-in for Datadog's API over HTTP: dashboards, monitors, SLOs and the metadata of metrics, as the real one has
-them. It adds ids, authors, dates and defaults to what it is given, pages its lists, and fails when a test says so.
+them. It adds ids, authors, dates and defaults to what it gets, pages its lists, and fails when a test says so.
 """
 
 import itertools
@@ -15,15 +15,15 @@ Json = dict[str, Any]
 API_KEY: Final = "0123456789abcdef0123456789abcdef"
 APP_KEY: Final = "0123456789abcdef0123456789abcdef01234567"
 _AUTHOR: Final = {"handle": "ops@example.com", "name": "Ops"}
-# What it sets where nothing was given; `{}` and None too, as the real one does.
+# What it sets if nothing was passed; `{}` and None too, as the real one does.
 _MONITOR_OPTIONS: Final = {"silenced": {}, "new_host_delay": 300, "notify_audit": False, "locked": False}
 _WIDGET: Final = {"title_size": "16", "title_align": "left", "legend_layout": "auto", "time": {}, "custom_links": []}
 _DASHBOARD: Final[Json] = {"notify_list": None, "template_variable_presets": [], "is_read_only": False, "tags": []}
 
 
 class DatadogApi:
-    """One organisation. `metrics` has the metadata of the metrics that it has seen, `requests` what was asked, `bodies`
-    what was sent."""
+    """One organisation. `metrics` has the metadata of the metrics that it has seen, `requests` what was requested,
+    `bodies` what was sent."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Json]] = {"dashboard": {}, "monitor": {}, "slo": {}}
@@ -32,7 +32,7 @@ class DatadogApi:
         self.bodies: list[Any] = []
         self.fails: Callable[[str, str], int | str | None] = lambda method, path: None
         self.hanging = threading.Event()  # set: what hangs ends
-        self.page_limit = 100  # objects of a page, whatever is asked for
+        self.page_limit = 100  # objects of a page, for any requested number
         self._numbers = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url: str = f"http://127.0.0.1:{self._server.server_port}"
@@ -54,8 +54,8 @@ class DatadogApi:
         self.metrics |= {name: {"type": None, "description": None, "unit": None, "per_unit": None} for name in metrics}
 
     def fail(self, how: int | str, method: str, path: str, after: int = 0) -> None:
-        """Answer requests of this kind, but for the first `after`, with this status, `break` off, `lose` the answer to
-        what was done, `hang`, or with this text as the body of a 200."""
+        """Answer requests of this kind, except for the first `after`, with this status, `break` off, `lose` the answer
+        to what was done, `hang`, or with this text as the body of a 200."""
         left = itertools.count(-after)
         self.fails = lambda *asked: how if asked == (method, path) and next(left) >= 0 else None
 
@@ -63,7 +63,7 @@ class DatadogApi:
     def writes(self) -> list[str]:
         return [one for one in self.requests if not one.startswith("GET")]
 
-    # -- what it makes of requests ------------------------------------------------------------------------------------
+    # -- how it answers requests --------------------------------------------------------------------------------------
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         kind, _, object_id = path.partition("/")

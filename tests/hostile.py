@@ -1,4 +1,5 @@
-"""What a rude caller or server may hand in, each with the text it is meant to become; and the cleaning rules once more.
+"""What a hostile caller or server may pass, each with the text it is meant to become; and the cleaning rules a second
+time.
 
 The rules are written from the protocol, character by character, and share no line with the emitter.
 """
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 
 class Raises:
-    """Raises whatever it is asked, even what class it is of."""
+    """Raises in every method, even when asked for its class."""
 
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -32,7 +33,7 @@ class Raises:
 
 
 class Says:
-    """Gives any text, and raises when compared."""
+    """Returns any text, and raises when compared."""
 
     def __init__(self, said: object) -> None:
         self._said = said
@@ -47,7 +48,7 @@ class Says:
 
 
 class LyingText(str):
-    """Holds one text and says another, by every method."""
+    """Holds one text and returns another, in every method."""
 
     def __str__(self) -> str:
         return "lie\nforged:1|c"
@@ -75,14 +76,14 @@ class LyingText(str):
 
 
 class LyingBytes(bytes):
-    """Holds one text and says another."""
+    """Holds one text and returns another."""
 
     def decode(self, *_: Any, **__: Any) -> str:
         return "lie\nforged:1|c"
 
 
 class LyingInt(int):
-    """Fits everywhere."""
+    """Compares as within any limits."""
 
     def __le__(self, other: object) -> bool:
         return True
@@ -91,7 +92,7 @@ class LyingInt(int):
 
 
 class LyingFloat(float):
-    """Fits everywhere."""
+    """Compares as within any limits."""
 
     def __le__(self, other: object) -> bool:
         return True
@@ -100,7 +101,7 @@ class LyingFloat(float):
 
 
 class Pretends:
-    """Says that it is of another class."""
+    """Claims to be of another class."""
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
@@ -195,7 +196,7 @@ texts = st.one_of(
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """What is handed in, and the text it stands for."""
+    """What is passed, and the text it stands for."""
 
     given: Any = field(repr=False)  # it may raise when shown
     said: str
@@ -207,7 +208,7 @@ things = st.one_of(
 
 
 def endless() -> dict[str, Any]:
-    """Tags that go on for ever, or end in an error, each made anew."""
+    """Tags that go on for ever, or end in an error, made anew each time."""
 
     def breaks_off() -> Iterator[str]:
         yield "kept:1"
@@ -222,7 +223,7 @@ def utf8(text: str) -> str:
 
 
 def name_of(text: str, prefix: str = "") -> str:
-    """The metric name that a text stands for behind a prefix; '' if it stands for none."""
+    """The metric name that a text becomes after a prefix; '' if it becomes none."""
     clean = "".join(char if char.isascii() and (char.isalnum() or char in "_.") else "_" for char in text[:250])
     while clean and (clean[0] == "." if prefix else not clean[0].isalpha()):
         clean = clean[1:]
@@ -230,12 +231,12 @@ def name_of(text: str, prefix: str = "") -> str:
 
 
 def is_collection(given: Any) -> bool:
-    """A list in a list of tags, or what says that it is one: such tags are refused."""
+    """A list in a list of tags, or what claims to be one: such tags are refused."""
     return issubclass(type(given), (list, tuple, set, frozenset, Mapping))
 
 
 def tag_of(text: str, *, own: bool = False) -> str:
-    """The tag that a text stands for; '' if it stands for none, or may not stand. `own`: of the program itself."""
+    """The tag that a text becomes; '' if it becomes none, or is not allowed. `own`: of the program itself."""
     clean = "".join(char if char.isalnum() or char in "_-:./" else "_" for char in utf8(text[:200]))
     while clean[:1] == ":":
         clean = clean[1:]
@@ -249,7 +250,7 @@ def tag_of(text: str, *, own: bool = False) -> str:
 
 
 def tags_of(texts: list[str], *, own: bool = False) -> tuple[str, ...]:
-    """The tags that these texts stand for, each once."""
+    """The tags that these texts become, each once."""
     found: list[str] = []
     for text in texts:
         tag = tag_of(text, own=own)

@@ -37,7 +37,7 @@ class Still:
 
 
 def moment() -> Snapshot:
-    """The demo when everything in it has happened."""
+    """The demo after everything in it has happened."""
     demo = Demo(_SECONDS, FINANCIAL, None)
     almost = threading.Event()
     seen: list[Snapshot] = []

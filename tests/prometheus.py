@@ -21,7 +21,7 @@ _DEADLINE = 20.0
 
 
 def program_of(name: str) -> str:
-    """`prometheus`, or the `promtool` beside it. Skips the test where there is none."""
+    """`prometheus`, or the `promtool` beside it. Skips the test if there is none."""
     named = os.environ.get("WSNOVA_PROMETHEUS")
     found = shutil.which(name) if named is None else shutil.which(str(Path(named).with_name(name)))
     if found is None:
@@ -86,7 +86,7 @@ class Prometheus:
 
     @property
     def log(self) -> str:
-        """What it said so far."""
+        """What it has logged so far."""
         return Path(self._log.name).read_text(encoding="utf-8")
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""RFC 6455 as tables, written from its text: the bytes a server sends, and what must come of them.
+"""RFC 6455 as tables, written from its text: the bytes a server sends, and what must result from them.
 
 Numbers such as 5.3 in the names are those of the Autobahn suite, where it has the case. `read` is the only place that
 knows how the frame reader is fed.
@@ -18,14 +18,14 @@ Frame = tuple[int, bytes]  # opcode and payload
 
 
 class Reading(NamedTuple):
-    """What a reader made of some bytes: messages and control frames, and the close code of what was wrong."""
+    """What a reader returned for some bytes: messages and control frames, and the close code of what was wrong."""
 
     frames: list[Frame]
     code: int | None
 
 
 def read(pieces: Iterable[bytes], limit: int = DEFAULT_LIMIT) -> Reading:
-    """Feed a new reader these pieces, one read each; and another that hands out the usual messages in bulk."""
+    """Feed a new reader these pieces, one read each; and another that returns the usual messages in bulk."""
     reader, other = FrameReader(limit), FrameReader(limit)
     frames: list[Frame] = []
     again: list[Frame] = []
@@ -161,7 +161,7 @@ FRAMING: Final = [
     _wrong("5.2-rfc 126 in eight more bytes", "82 7f 00 00 00 00 00 00 00 7e" + "00" * 126),
     _wrong("5.2-rfc 65535 in eight more bytes", "82 7f 00 00 00 00 00 00 ff ff" + "00" * 65535),
     _wrong("5.2-rfc a length with its top bit set", "82 7f 80 00 00 00 00 00 00 01 00"),
-    # Limits (section 10.4): told at the head, before the payload is here
+    # Limits (section 10.4): refused at the head, before the payload arrives
     _wrong("9.x one byte more than the limit", "82 7f 00 00 00 00 01 00 00 01", code=TOO_BIG),
     _wrong("9.x 2^62 bytes", "81 7f 40 00 00 00 00 00 00 00", code=TOO_BIG),
     _wrong("9.x fragments that pass the limit", "02 01 00 80 7f 00 00 00 00 01 00 00 00", code=TOO_BIG),

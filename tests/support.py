@@ -21,7 +21,7 @@ from wsnova_statsd.testing.capture import EventLog, capture_events
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LATE = 2.0  # seconds that a busy machine may be late by; what a test is to find takes longer
+LATE = 2.0  # seconds by which a busy machine may be late; what a test looks for takes longer
 
 Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]  # the server's and the client's
 
@@ -66,7 +66,7 @@ def what_is(descriptor: int) -> str:
 
 @contextmanager
 def socket_to(port: int) -> Iterator[socket.socket]:
-    """The one socket of this process that is connected to a TCP port, by a descriptor of the test's own."""
+    """The one socket of this process that is connected to a TCP port, by the test's own descriptor."""
     (descriptor,) = descriptors_to(port)
     with socket.socket(fileno=os.dup(descriptor)) as same:
         yield same
@@ -74,7 +74,7 @@ def socket_to(port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def logged(url: str | Callable[[], str], **options: Any) -> Iterator[tuple[ws.Client, EventLog]]:
-    """A client that is not started yet, on a bus of its own, and all its events; it is closed in the end."""
+    """A client that is not started yet, on its own bus, and all its events; it is closed at the end."""
     bus = ws.Bus()
     with capture_events(bus=bus) as log:
         client = ws.Client(url, **{"client_id": "md-1", "bus": bus, **options})
@@ -105,7 +105,7 @@ def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def take(transport: Transport, *most: int) -> bytes | None:
-    """Read what is there, and take it."""
+    """Read what has arrived, and take it over."""
     data = transport.recv(*most)
     data = None if data is None else bytes(data)
     del transport.got[:]

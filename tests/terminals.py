@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class Terminal:
-    """Runs a command; a context manager that kills what is left of it in the end."""
+    """Runs a command; a context manager that kills what is left of it at the end."""
 
     def __init__(
         self, command: Sequence[str], environ: Mapping[str, str], columns: int, rows: int, cwd: Path | None = None
@@ -36,7 +36,7 @@ class Terminal:
         while True:
             try:
                 chunk = os.read(self._ours, 65_536)
-            except OSError:  # how Linux tells that the other end is closed
+            except OSError:  # how Linux reports that the other end is closed
                 return
             self._written += chunk
 

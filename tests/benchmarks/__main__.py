@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [--only NAME ...] [--json FILE] [--svg FILE] [--quick]`: every figure beside its peer's.
 
 Needs the `test` extra; peers of the `bench` extra that are not installed are left out, with a sentence. Exits with 0
-whatever the figures are: they depend on the machine, and are for people to read.
+for any figures: they depend on the machine, and are for people to read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from . import (
 )
 from .harness import BENCHMARKS, Row, Run
 
-# Each registers its benchmark when it is imported; they run and are told in this order.
+# Each registers its benchmark when it is imported; they run and are printed in this order.
 MODULES = (
     paced,
     exchange,

@@ -1,9 +1,9 @@
 """An Agent that can be frozen, drained and killed, with every datagram accounted for: read, unread, or dropped.
 
-The reader is a process of its own. Its socket is made, and held on to, by the `Agent` in this one, so that a queue left
+The reader is a separate process. The `Agent` in this one makes its socket and keeps it open, so that a queue left
 behind by SIGKILL, which dies with a real Agent, can still be counted. It reads straight into a journal, memory that
-both share, so that not even the datagram in its hand is lost with it. What it read is parsed here, by the strict
-parser. Linux. An `Agent` is used from one thread.
+both share, so that not even the datagram that it was reading is lost with it. What it read is parsed here, by the
+strict parser. Linux. An `Agent` is used from one thread.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ LOOPBACK: Final = "127.0.0.1"
 _JOURNAL: Final = 2**28  # bytes, if all were used; the reader stops at half of it, the rest is room for its queue
 _READ: Final = 65536  # the largest datagram, and the NUL that ends it
 _RECEIVE_BUFFER: Final = 8 * 2**20
-_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; beyond net.core.rmem_max, for those who may
+_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; beyond net.core.rmem_max, with the permission for it
 _SO_MEMINFO: Final = 55  # nine unsigned ints; the last is how many datagrams found the queue full
 _PATIENCE: Final = 20.0  # seconds for a process to start or end on a busy machine
 
 
 def seal(sock: socket.socket) -> None:
-    """Refuse what comes from here on, and keep what is in the queue readable: how an Agent can go without loss."""
+    """Refuse what comes from here on, and keep what is in the queue readable: how an Agent can end without loss."""
     if sock.family == socket.AF_UNIX:
         sock.shutdown(socket.SHUT_RD)  # senders get EPIPE
     else:
-        sock.connect(sock.getsockname())  # whatever is not from itself finds nobody here: ECONNREFUSED
+        sock.connect(sock.getsockname())  # what is not from itself finds no receiver: ECONNREFUSED
 
 
 def drain(sock: socket.socket, take: Callable[[socket.socket], object]) -> None:
@@ -67,7 +67,7 @@ def read(fd: int, journal_fd: int) -> None:
         def take(sock: socket.socket) -> None:
             nonlocal used, touched
             while touched < used + _READ:
-                # A SIGKILL that meets the kernel on a page that is not there yet would cost half a datagram.
+                # A SIGKILL while the kernel writes to a page that is not mapped yet would cost half a datagram.
                 journal[touched] = 0
                 touched += mmap.PAGESIZE
             used += sock.recv_into(room[used : used + _READ]) + 1
@@ -85,7 +85,7 @@ def read(fd: int, journal_fd: int) -> None:
 
 @dataclass(slots=True)
 class Audit:
-    """What the lives of an Agent that are over came to. `read` and `unread` are sums of counters, by name and tags."""
+    """The totals of an Agent's past lives. `read` and `unread` are sums of counters, by name and tags."""
 
     read: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
     unread: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
@@ -99,7 +99,7 @@ class Audit:
 
     def take(self, datagrams: list[bytes], into: Counter[tuple[str, tuple[str, ...]]]) -> None:
         """Parse, and add up the counters."""
-        # Only the reader runs on -S, without site-packages; it must not meet this import.
+        # The reader runs with -S, without site-packages; it must not reach this import.
         from wsnova_statsd.testing.dogstatsd import DatagramError, Metric, parse_datagram
 
         for data in datagrams:
@@ -116,7 +116,7 @@ class Audit:
 class Agent:
     """A Datadog Agent on the Unix socket `address`, or on the UDP port `address` of the loopback interface.
 
-    `start()` unlinks and binds anew; between two lives nobody listens, and the socket file of the last one lies about.
+    `start()` unlinks and binds anew; between two lives nothing listens, and the socket file of the last one is left.
     """
 
     def __init__(self, address: Path | int) -> None:
@@ -156,7 +156,7 @@ class Agent:
 
     @property
     def running(self) -> bool:
-        """Whether somebody reads, or would when thawed."""
+        """Whether the reader reads, or would when thawed."""
         return self._process is not None and self._process.poll() is None
 
     def heard(self) -> bool:
@@ -172,7 +172,7 @@ class Agent:
             return False
 
     def freeze(self) -> None:
-        """The Agent stands still and reads nothing; its socket is there."""
+        """The Agent is frozen and reads nothing; its socket exists."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -180,7 +180,7 @@ class Agent:
         self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """SIGTERM: it refuses what is new, reads what came, and goes."""
+        """SIGTERM: it refuses what is new, reads what came, and ends."""
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
         self.audit.drained += 1
@@ -197,7 +197,7 @@ class Agent:
         self._process.send_signal(number)
 
     def _over(self) -> int:
-        """Account for the life that ends; how many datagrams lay unread."""
+        """Account for the life that ends; returns how many datagrams were unread."""
         assert self._process is not None
         assert self._process.stdout is not None
         assert self._socket is not None
@@ -207,7 +207,7 @@ class Agent:
         with self._socket as sock:
             seal(sock)
             drain(sock, lambda sock: unread.append(sock.recv(_READ)))
-            if sock.family == socket.AF_INET:  # of a Unix socket nothing is dropped: the sender is told
+            if sock.family == socket.AF_INET:  # a Unix socket drops nothing: the sender gets an error
                 self.audit.dropped += struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))[8]
         with open(self._journal, "rb") as journal:
             datagrams = _until_zeros(journal.read)
@@ -235,7 +235,7 @@ def _until_zeros(read: Callable[[int], bytes]) -> list[bytes]:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """A port that nobody is given while we do not listen on it: one below those the kernel gives away."""
+    """A port that no other program gets while we do not listen on it: one below those the kernel assigns."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
     deadline = time.monotonic() + _PATIENCE
     while True:

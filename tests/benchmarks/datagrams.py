@@ -47,7 +47,7 @@ def _peer(drain: Child, events: int) -> tuple[int, int, int]:
 
 @benchmark("datagrams")
 def datagrams(run: Run) -> Iterator[Row]:
-    """At least 50 times fewer datagrams. Nothing of it is a duration, so that one round tells it all."""
+    """At least 50 times fewer datagrams. None of it is a duration, so that one round is enough."""
     events = run.choose(1_000_000, 100_000)
     theirs = run.choose(50_000, 5_000)
     factor = events / theirs

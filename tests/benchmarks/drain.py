@@ -1,4 +1,4 @@
-"""A process that takes StatsD datagrams off a UDP port and counts them: the Agent's part, at the least cost.
+"""A process that reads StatsD datagrams from a UDP port and counts them: the Agent's part, at the least cost.
 
 It writes its port, and for every line on its input the datagrams and bytes since the last one.
 """

@@ -23,7 +23,7 @@ SIZE = 330  # bytes of a message
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A feed that runs; `scheme` is ws or wss, and `context` what a client has to trust."""
+    """A running feed; `scheme` is ws or wss, and `context` what a client has to trust."""
 
     scheme: str
     port: int
@@ -33,7 +33,7 @@ class Endpoint:
         return f"{self.scheme}://127.0.0.1:{self.port}/?{query}"
 
     def client(self, query: str, bus: ws.Bus, **options: Any) -> ws.Client:
-        """Ours: the financial profile, orjson both ways unless `protocol` is given."""
+        """Ours: the financial profile, orjson both ways unless `protocol` is passed."""
         options.setdefault("protocol", ws.JsonProtocol(loads=orjson.loads, dumps=orjson.dumps))
         return ws.Client(self.url(query), client_id="bench", profile=ws.FINANCIAL, ssl=self.context, bus=bus, **options)
 

@@ -1,4 +1,4 @@
-"""Sending, sending and hearing back, and asking: processor time of the whole process for each, on ws and on wss.
+"""Sending, echoes, and requests: processor time of the whole process for each, on ws and on wss.
 
 330 bytes of JSON each way, all events, the default metrics and a running reporter whose last flush is in the figure,
 against websocket-client and orjson by hand. The first tenth warms up each connection and is not in the figure.
@@ -88,7 +88,7 @@ def _by_hand(work: _Work, feed: Endpoint, n: int) -> Spent:
 
 
 def _rows(run: Run, work: _Work, n: int) -> Iterator[Row]:
-    """One for ws, which is judged, and one for wss, where both sides pay for the same encryption."""
+    """One for ws, which is judged, and one for wss, with the same encryption on both sides."""
     run = replace(run, rounds=run.choose(9, run.rounds))  # a busy neighbour changes the cost of a wake-up
     with endpoints() as feeds, Child("drain") as drain:
         for feed in feeds:

@@ -47,7 +47,7 @@ def by_datadogpy_fresh(client: DogStatsd, n: int) -> float:
 
 @benchmark("execute")
 def execute(run: Run) -> Iterator[Row]:
-    """At least 9x against the buffered client, also where every call makes its metadata or tags, as users write it; for
+    """At least 9x against the buffered client, also if every call makes its metadata or tags, as users write it; for
     information, the client that aggregates (not its default)."""
     with Child("drain") as drain:
         bus = ws.Bus()

@@ -1,8 +1,8 @@
 """One event that becomes one counter and one distribution, against two calls of other libraries, for information.
 
 None of them does the same. datadogpy unbuffered and statsd send two datagrams for each event, in the caller's thread;
-statsd has no tags, so they stand in its names. prometheus_client sends nothing and puts each value into a bucket; its
-time includes one exposition, as ours includes the last flush.
+statsd has no tags, so they are part of its names. prometheus_client sends nothing and puts each value into a bucket;
+its time includes one exposition, as ours includes the last flush.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A process that is the server of the benchmarks: it upgrades every connection, and its query says what comes then.
+"""A process that is the server of the benchmarks: it upgrades every connection, and the query says what it sends.
 
-It takes nothing, or the file of a certificate with its key (PEM) for TLS, and writes its port. All of them answer pings
-and the client's close frame.
+Its argument, if any, is the file of a certificate with its key (PEM) for TLS; it writes its port. All of them answer
+pings and the client's close frame.
 
 - `/?count=100000&size=330`: so many text messages of so many bytes as fast as it can, several frames in each send, 32
   different ones in turn; with `&together=1000` no connection gets any before so many are there;
@@ -51,7 +51,7 @@ def trade(number: int, size: int) -> bytes:
 
 
 def answer_close(connection: Connection) -> None:
-    """Answer pings until the client says goodbye, and say it too; else it would wait for that."""
+    """Answer pings until the client's close frame, and answer that too; otherwise the client would wait for it."""
     while True:
         opcode, payload = connection.read_frame()
         if opcode == CLOSE:
@@ -86,7 +86,7 @@ def _pace(connection: Connection, count: int, frames: list[bytes], rate: float) 
     """Write `count` messages, `rate` of them a second."""
     due = time.perf_counter()
     for index in range(count):
-        # One that is late moves all after it: caught up with, two would come at once and cost the client less.
+        # A late one delays all after it: if it caught up, two would come at once and cost the client less.
         due = max(due + 1 / rate, time.perf_counter())
         time.sleep(max(0.0, due - time.perf_counter()))
         connection.send(frames[index % _DIFFERENT])
@@ -105,7 +105,7 @@ def _received(connection: Connection) -> Iterator[tuple[int, bytes, bytes]]:
             extended = {126: 2, 127: 8}.get(length, 0)
             if extended:
                 length = int.from_bytes(buffer[at + 2 : at + 2 + extended])
-            start = at + 2 + extended + 4  # beyond the buffer where the head is not whole yet
+            start = at + 2 + extended + 4  # beyond the buffer if the head is not whole yet
             if len(buffer) < start + length:
                 break
             yield buffer[at] & 0x0F, buffer[start - 4 : start], buffer[start : start + length]
@@ -119,7 +119,7 @@ def _unmasked(mask: bytes, payload: bytes) -> bytes:
 
 
 def _listen(connection: Connection, answer: Callable[[bytes], bytes] | None) -> None:
-    """Send what `answer` makes of each text (None: nothing), until the client says goodbye."""
+    """Send what `answer` returns for each text (None: nothing), until the client's close frame."""
     for opcode, mask, payload in _received(connection):
         if opcode == TEXT and answer is not None:
             connection.send(server_frame(TEXT, answer(_unmasked(mask, payload))))

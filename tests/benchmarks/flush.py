@@ -119,7 +119,7 @@ def flush(run: Run) -> Iterator[Row]:
     for name, (definition, value, at_most) in kinds.items():
         values = [value() for _ in range(_SAMPLES)]
         took = [_format_ns(definition, values) for _ in range(run.choose(500, 50))]
-        # No peer would be slowed by whatever else runs: as with timeit, the lowest figure is the truest.
+        # No peer shares the disturbance of other processes: as with timeit, the lowest figure is the truest.
         note = f"the lowest of {len(took)}, median {median(took):.0f} ns; converted, written and cut into packets"
         yield Row(
             f"formatting of a packed distribution, per sample: {name}", "ns", min(took), at_most=at_most, note=note

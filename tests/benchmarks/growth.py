@@ -51,7 +51,8 @@ def _share(feed: int, drain: int, clients: int, n: int) -> float:
 
 
 def _spread(drain: int, series: int, n: int) -> float:
-    """Ns for each of `n` events that become a counter and a distribution, of so many series each, all there already."""
+    """Ns for each of `n` events that become a counter and a distribution, of so many series each, all of which exist
+    already."""
     bus = ws.Bus()
     clients = [{"client_id": f"client-{number}", "type": "trade"} for number in range(series)]
     metrics = [COUNTER, DURATION]
@@ -80,7 +81,7 @@ def growth(run: Run) -> Iterator[Row]:
     allow_files(4096)
     n = run.choose(100_000, 10_000)
     most = run.choose(_CLIENTS[-1], 100)
-    # The longer the fewer: a round of every size is to take about as long
+    # Fewer of the longer ones: a round of every size should take about as long
     items: Mapping[str, int] = {name: max(n // 500, n * 1024 // max(size, 1024)) for name, size in _SIZES.items()}
     with Child("feed") as feed, Child("drain") as drain:
         sizes = {name: partial(_sized, feed.port, drain.port, size) for name, size in _SIZES.items()}

@@ -1,7 +1,7 @@
 """What every benchmark is made of: rows, rounds in which ours and the peer take turns, and processes beside this one.
 
 A measurement is worth something only beside another one of the same minute, so a figure is the median of ratios, one
-ratio per round; the lowest and the highest are told with it. Everything here runs in the main thread.
+ratio per round; the lowest and the highest are printed with it. Everything here runs in the main thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ ROUNDS: Final = 5
 
 @dataclass(slots=True)
 class Costs:
-    """What one variant took in each round, in ns for each item: on the wall, and of processor time in this process."""
+    """What one variant took in each round, in ns for each item: by the wall clock, and of processor time in this
+    process."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -41,7 +42,7 @@ class Spent(NamedTuple):
 
 
 class Stopwatch:
-    """Measures from its making, on the wall and in processor time of the whole process."""
+    """Measures from its creation, by the wall clock and in processor time of the whole process."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter_ns(), time.process_time_ns()
@@ -56,8 +57,8 @@ class Stopwatch:
 class Row:
     """One line of the table; `what` is "subject | what it is compared with", or the subject alone. Less is better.
 
-    With `ratios` (one per round) their median is judged, else `ours` itself, as it is where the bound is `absolute`.
-    `cpu_ratios` are the same in processor time, which other processes of a busy machine disturb less. Where processor
+    With `ratios` (one per round) their median is judged, otherwise `ours` itself, as also if the bound is `absolute`.
+    `cpu_ratios` are the same in processor time, which other processes of a busy machine disturb less. If processor
     time is what a row is about, both are of that, and its unit says so.
     """
 
@@ -146,7 +147,7 @@ class Run:
         return quick if self.quick else full
 
     def peer(self, distribution: str, module: str) -> Any:
-        """The module of a peer from PyPI; None, and noted as missing, where it is not installed."""
+        """The module of a peer from PyPI; None, and noted as missing, if it is not installed."""
         try:
             return importlib.import_module(module)
         except ImportError:
@@ -164,7 +165,7 @@ class Run:
             variant(max(1, items[name] // 10))
         for index in range(self.rounds):
             for name in list(variants)[:: -1 if index % 2 else 1]:
-                gc.collect()  # what one variant left behind is not to be collected in the next one's time
+                gc.collect()  # what one variant left must not be collected in the next one's time
                 began = time.process_time_ns()
                 spent = variants[name](items[name])
                 if not isinstance(spent, Spent):
@@ -179,7 +180,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {}
 
 
 def benchmark(name: str) -> Callable[[Benchmark], Benchmark]:
-    """Register a function that measures and yields rows under the name that `--only` takes."""
+    """Register a function that measures and yields rows under the name for `--only`."""
 
     def register(function: Benchmark) -> Benchmark:
         BENCHMARKS[name] = function
@@ -189,7 +190,7 @@ def benchmark(name: str) -> Callable[[Benchmark], Benchmark]:
 
 
 class Child:
-    """A module of this package as a process of its own. It writes its port first, then one line per line it is sent,
+    """A module of this package as a separate process. It writes its port first, then one line per line it is sent,
     and ends with its input."""
 
     def __init__(self, module: str, *arguments: str) -> None:

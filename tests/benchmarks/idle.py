@@ -1,7 +1,7 @@
-"""What clients cost that hear nothing but pongs: memory, threads and processor time, against WebSocketApp.
+"""What clients cost that receive nothing but pongs: memory, threads and processor time, against WebSocketApp.
 
-Run as a module it is a process that holds such clients: it takes whose they are, the feed's port, their number, the
-seconds between two pings and the seconds to watch, and writes JSON. Each client has received 300 bytes by then.
+Run as a module it is a process that holds such clients: its arguments are their kind, the feed's port, their number,
+the seconds between two pings and the seconds to watch, and writes JSON. Each client has received 300 bytes by then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .receive import feed_url
 
 # Of the process, however many clients it has
 _SHARED_THREADS = ("MainThread", "wsnova-keeper", "wsnova-clock")
-# Dials once; calls back for the message, and returns a way to ask whether it is connected
+# Dials once; calls back for the message, and returns a function that says whether it is connected
 _Connect = Callable[[Callable[[], object]], Callable[[], bool]]
 
 
@@ -72,7 +72,7 @@ def _open(connect: _Connect, clients: int) -> list[Callable[[], bool]]:
 def main(side: str, port: int, clients: int, ping_interval: float, seconds: float) -> None:
     allow_files(4096)
     connect = _SIDES[side](feed_url(port, 1, 300), ping_interval)
-    opened = _open(connect, 1)  # what the first one imports and starts is not of the others
+    opened = _open(connect, 1)  # what the first one imports and starts does not count for the others
     before = resident()
     opened += _open(connect, clients - 1)
     memory = (resident() - before) / (clients - 1)
@@ -83,7 +83,7 @@ def main(side: str, port: int, clients: int, ping_interval: float, seconds: floa
     connected = sum(alive() for alive in opened)
     figures = {"KiB": memory / 1024, "threads": threads / clients, "%": share * 100, "connected": connected}
     print(json.dumps(figures), flush=True)
-    os._exit(0)  # a thousand good-byes are nothing to measure
+    os._exit(0)  # a thousand close handshakes are not measured
 
 
 @benchmark("idle")
@@ -94,7 +94,7 @@ def idle(run: Run) -> Iterator[Row]:
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in _SIDES}
     for index in range(rounds):
         for side in list(_SIDES)[:: -1 if index % 2 else 1]:
-            with Child("feed") as feed:  # a new one, that one side's leave is not the other's load
+            with Child("feed") as feed:  # a new one, so that the end of one side's clients does not slow the other's
                 arguments = (side, str(feed.port), str(clients), str(ping_interval), str(ping_interval))
                 found[side].append(json.loads(run_child("idle", *arguments)))
     least = {side: min(one["connected"] for one in figures) for side, figures in found.items()}

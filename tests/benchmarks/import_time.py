@@ -1,4 +1,4 @@
-"""How long `import wsnova_statsd` takes when its required libraries are there already."""
+"""How long `import wsnova_statsd` takes when its required libraries are imported already."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ print(time.perf_counter_ns() - began)
 
 @benchmark("import")
 def import_time(run: Run) -> Iterator[Row]:
-    """At most 40 ms: the lowest of some processes (no peer would be slowed by whatever else runs), after one that
+    """At most 40 ms: the lowest of some processes (no peer shares the disturbance of other processes), after one that
     writes the bytecode, as an installation does."""
     processes = run.choose(7, 5)
     with tempfile.TemporaryDirectory() as cache:

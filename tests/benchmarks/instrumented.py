@@ -53,7 +53,7 @@ def bare(feed: int, n: int) -> Spent:
 
 
 def uninstrumented(feed: int, n: int) -> Spent:
-    """The app that was instrumented, and is not any more."""
+    """The app that was instrumented, and no longer is."""
 
     def prepare(app: websocket.WebSocketApp) -> None:
         websocket_app.uninstrument(websocket_app.instrument(app, bus=ws.Bus()))
@@ -70,7 +70,7 @@ def instrumented(feed: int, drain: int, message_type: Any, n: int) -> Spent:
 
 @benchmark("instrumented")
 def instrument(run: Run) -> Iterator[Row]:
-    """At most 10 us for each message with the types that need no decoding; nothing once it is taken back."""
+    """At most 10 us for each message with the types that need no decoding; nothing once it is uninstrumented."""
     n = run.choose(20_000, 5_000)
     with Child("feed") as feed, Child("drain") as drain:
         measured = run.alternate(

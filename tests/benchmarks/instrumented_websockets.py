@@ -26,7 +26,7 @@ _MOST = 10_000  # ns
 
 
 def _run(connecting: Callable[..., ClientConnection], feed: int, n: int) -> Spent:
-    """A connection that hands out n messages, after a tenth more that are not measured."""
+    """A connection that yields n messages, after a tenth more that are not measured."""
     before = max(1, n // 10)
     options: dict[str, Any] = {"legacy": True, "compression": None, "close_timeout": 0.1}
     with closing(connecting(feed_url(feed, before + n, SIZE), **options)) as connection:

@@ -1,7 +1,7 @@
-"""What a reporter with 2,000 series adds to a process while a million events go through it, and what a series takes
-that nobody counts any more.
+"""What a reporter with 2,000 series adds to a process while it counts a million events, and the memory of a series
+that is no longer counted.
 
-Run as a module it is that process: it takes the port and the number of events, and writes bytes as JSON.
+Run as a module it is that process: its arguments are the port and the number of events, and it writes bytes as JSON.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 330-byte JSON trades, all events, the default metrics and a running reporter, against `recv` and orjson alone. A reader
 wakes for every message here, so what counts is the processor time of the whole process, its flushes included; the wall
-only tells the rate. The connection, the first tenth of the messages and the first flush are not in the figure.
+clock only gives the rate. The connection, the first tenth of the messages and the first flush are not in the figure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BARS = {("ws", 200): 0.9, ("ws", 2_000): 0.9, ("wss", 200): 1.0, ("wss", 2_000)
 
 
 def _query(rate: int, n: int) -> tuple[str, int]:
-    """What to ask the feed for, and how many of the messages come before those that are measured."""
+    """The query for the feed, and how many of the messages come before those that are measured."""
     before = max(1, n // 10)
     return f"count={before + n}&size={SIZE}&rate={rate}", before
 
@@ -93,7 +93,7 @@ def bare(feed: Endpoint, rate: int, n: int) -> Spent:
 @benchmark("paced")
 def paced(run: Run) -> Iterator[Row]:
     """In processor time at most 0.9x of the bare library on ws; on wss 1.0x at 200 and 0.95x at 2,000 a second."""
-    # A neighbour's minute changes the cost of a wake-up: many short rounds, of a flush or two each.
+    # Other load on the machine changes the cost of a wake-up: many short rounds, of a flush or two each.
     run = replace(run, rounds=run.choose(7, run.rounds))
     with endpoints() as feeds, Child("drain") as drain:
         for rate, seconds in ((200, 2), (2_000, 1)):

@@ -1,4 +1,4 @@
-"""The peers and their setting, in one place, so that every benchmark is as kind to them as the next."""
+"""The peers and their setting, in one place, so that every benchmark treats them alike."""
 
 from __future__ import annotations
 

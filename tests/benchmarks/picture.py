@@ -1,6 +1,6 @@
 """Rows as an SVG picture: for each subject a bar of ours and one for each peer, with the ratio beside it. Pure.
 
-Readable on light and on dark pages: it brings its own ground, and the colours follow what the reader's system prefers.
+Readable on light and on dark pages: it has its own background, and the colours follow what the reader's system prefers.
 It loads nothing and runs nothing, and every text in it is escaped.
 """
 
@@ -77,11 +77,11 @@ def _subject(rows: Sequence[Row], y: int) -> tuple[list[str], int]:
 
 
 def svg(rows: Iterable[Row], about: str) -> str:
-    """The picture of all rows that have a ratio; `about` tells the machine and the versions, below them."""
+    """The picture of all rows that have a ratio; `about` names the machine and the versions, below them."""
     rows = [row for row in rows if row.ratios]
     parts: list[str] = []
     y = 80
-    # One bar of ours stands for all rows of a subject only where all have the same figure of it
+    # One bar of ours stands for all rows of a subject only if all have the same figure of it
     for _, block in groupby(rows, key=lambda row: (row.subject, row.unit, row.ours)):
         more, y = _subject(list(block), y)
         parts += more

@@ -1,7 +1,7 @@
-"""What clients keep of a flood once it is quiet again: the memory of each.
+"""The memory that each client keeps after a flood.
 
-Run as a module it is a process that holds such clients: it takes the feed's port, their number, the messages of each
-and the seconds of quiet, and writes JSON. All of them are flooded at once, each in its own thread; there is no
+Run as a module it is a process that holds such clients: its arguments are the feed's port, their number, the messages
+of each and the seconds of quiet; it writes JSON. All of them are flooded at once, each in its own thread; there is no
 reporter, whose series are measured elsewhere.
 """
 
@@ -41,7 +41,7 @@ def _flood(port: int, clients: int, messages: int) -> list[ws.Client]:
 
 def main(port: int, clients: int, messages: int, quiet: float) -> None:
     allow_files(4096)
-    opened = _flood(port, 1, messages)  # what the first one imports and starts is not of the others
+    opened = _flood(port, 1, messages)  # what the first one imports and starts does not count for the others
     before = resident()
     opened += _flood(port, clients, messages)
     after = resident()
@@ -50,7 +50,7 @@ def main(port: int, clients: int, messages: int, quiet: float) -> None:
     connected = sum(client.state is ws.State.CONNECTED for client in opened) - 1
     figures = {"kept": (kept - before) / clients, "flooded": (after - before) / clients, "connected": connected}
     print(json.dumps(figures), flush=True)
-    os._exit(0)  # hundreds of good-byes are nothing to measure
+    os._exit(0)  # hundreds of close handshakes are not measured
 
 
 @benchmark("quiet")

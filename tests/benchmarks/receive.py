@@ -1,8 +1,8 @@
 """The receive loop with all its telemetry, against the same loop by hand and against loops without any.
 
 330-byte JSON trades from a process that writes as fast as it can. A measurement runs from the first message to the
-last, plus the last flush of whoever counts. The peers use websocket-client's fast setting (no UTF-8 check of its own,
-the text is decoded all the same); what its default setting takes is told for information.
+last, plus the last flush of what counts. The peers use websocket-client's fast setting (no UTF-8 check of its own,
+the text is still decoded); the figure of its default setting is for information.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def monitored(feed: int, drain: int, profile: ws.Profile, n: int) -> float:
 
 
 def unheard(feed: int, profile: ws.Profile, n: int) -> float:
-    """Ours, and nobody listens on the bus."""
+    """Ours, without a handler on the bus."""
     return our_loop(feed_url(feed, n), n, profile, ws.JsonProtocol(loads=orjson.loads), ws.Bus(), None)
 
 
@@ -136,8 +136,8 @@ def by_hand(feed: int, statsd: DogStatsd, n: int, trusting: bool = True) -> floa
 
 @benchmark("receive")
 def receive(run: Run) -> Iterator[Row]:
-    """8x by hand, 2x without telemetry, at most 2.6x of ours unheard; the standard profile at most 1.1x; a Monitor
-    with KPIs and alerts at most 1.1x of the reporter alone."""
+    """8x by hand, 2x without telemetry, at most 2.6x of ours without a handler; the standard profile at most 1.1x; a
+    Monitor with KPIs and alerts at most 1.1x of the reporter alone."""
     n = run.choose(100_000, 10_000)
     with Child("feed") as feed, Child("drain") as drain:
         statsd = dogstatsd(drain.port)
@@ -153,8 +153,8 @@ def receive(run: Run) -> Iterator[Row]:
             },
             n,
         )
-        # Half a second of each: the flush at the end weighs little more than the one a second does in life. A few
-        # percent are to be told apart: many rounds.
+        # Half a second of each: the flush at the end weighs little more than one flush a second does in use. A few
+        # percent must be distinguished: many rounds.
         standard = replace(run, rounds=run.choose(15, run.rounds)).alternate(
             {
                 "heard": lambda n: instrumented(feed.port, drain.port, ws.STANDARD, n),

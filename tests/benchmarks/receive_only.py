@@ -20,7 +20,7 @@ import wsnova_statsd as ws
 from .harness import Child, Row, Run, benchmark, times_faster
 from .receive import Tally, feed_url, our_loop
 
-_BARS = {"picows": 0.8}  # the others are told for information
+_BARS = {"picows": 0.8}  # the others are printed for information
 _Loop = Callable[[int, int, int], float]  # from the feed's port, size and number of messages to ns for each
 
 

@@ -17,7 +17,7 @@ from .harness import Row, Run, benchmark
 
 @benchmark("reconnect")
 def reconnect(run: Run) -> Iterator[Row]:
-    """At most 50 ms for 99 of 100 cuts; the financial profile, patient from the first second on."""
+    """At most 50 ms for 99 of 100 cuts; the financial profile."""
     cuts = run.choose(200, 30)
     upgraded: queue.SimpleQueue[Connection] = queue.SimpleQueue()
     restored: queue.SimpleQueue[int] = queue.SimpleQueue()

@@ -1,4 +1,5 @@
-"""What Prometheus costs: an event that both reporters count against one, as each has its default list; the page."""
+"""What Prometheus costs: an event that both reporters count against one that only one counts, each with its default
+list; the page."""
 
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ def shared_ns(n: int) -> float:
 
 @benchmark("scrape")
 def scrape(run: Run) -> Iterator[Row]:
-    """At most 1.5x for both reporters; a page of 2,000 series in 50 ms. For information: both reporters where a client
-    emits, whose recorders are made once, and multiprocess mode, where each event calls prometheus_client."""
+    """At most 1.5x for both reporters; a page of 2,000 series in 50 ms. For information: both reporters if a client
+    emits, with recorders that are made once, and multiprocess mode, where each event calls prometheus_client."""
     run.peer("prometheus-client", "prometheus_client")
     with Child("drain") as drain:
         alone, both = ws.Bus(), ws.Bus()

@@ -1,9 +1,9 @@
-"""`python -m tests.benchmarks.soak --minutes N [--seed S] [--json FILE]`: wear it all out, then add up.
+"""`python -m tests.benchmarks.soak --minutes N [--seed S] [--json FILE]`: stress everything, then add up.
 
 Processes churn clients, count in threads that come and go, and fork children that count too, while Agents (a Unix
 socket and a UDP port) are drained, killed and frozen at random, and the WebSocket server is killed, cut and restarted.
-In the end a balance sheet has to close to zero: exit status 0, or 1 if it does not. The seed decides what happens in
-which order; when, is the machine's.
+At the end a balance sheet has to add up to zero: exit status 0, or 1 if it does not. The seed decides what happens in
+which order; the machine decides when.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .soak_sheet import Sheet
 
 _WORKERS: Final = ("w1", "w2")
 _WARM_UP: Final = 0.3  # of the time
-_END: Final = 150.0  # seconds that the workers have to come to their end
+_END: Final = 150.0  # seconds that the workers have to end
 
 
 class Server:
@@ -74,7 +74,7 @@ class Soak:
         self._stack = stack
 
     def run(self, seconds: float) -> Sheet:
-        """Let it go wrong for so long, then bring everything back, and add up."""
+        """Cause faults for so long, then start everything again, and add up."""
         end = time.monotonic() + seconds
         where = {"url": self._server.url, "unix": str(self.unix.address), "port": self.udp.address}
         arguments = (self._seed, str(seconds * _WARM_UP), json.dumps(where))
@@ -85,7 +85,7 @@ class Soak:
         faults: dict[str, tuple[int, Callable[[], None]]] = {
             "Agent drained": (4, lambda: self._renew(self._either(), Agent.stop)),
             "Agent killed": (3, lambda: self._renew(self._either(), Agent.kill)),
-            # Of a UDP port nobody would be told that its queue is full.
+            # A UDP port would not report that its queue is full.
             "Agent frozen": (2, lambda: self._freeze(Agent.thaw)),
             "Agent frozen, then killed": (1, lambda: self._freeze(lambda agent: self._renew(agent, Agent.kill))),
             "server killed": (2, self._renew_server),
@@ -136,7 +136,7 @@ class Soak:
 
 
 def _python(module: str, *arguments: str) -> subprocess.Popen[str]:
-    # Python 3.12 and later warn of a fork beside threads; that is what this is about.
+    # Python 3.12 and later warn of a fork beside threads, which is intended here.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", f"tests.benchmarks.{module}", *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

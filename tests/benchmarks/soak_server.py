@@ -1,8 +1,8 @@
 """A WebSocket server for the soak, in a process that can be killed: numbered messages, acknowledgements, farewells.
 
-It is told its port, and takes `drop` (cut every connection) and `leave` (close every one) on its input. Each message it
-sends on a connection, but for acknowledgements, carries that connection's `link` and the next `n`, from 0. Whoever
-sends `bye` is told, in the last one, how many of them were sent, and how many messages received, on this connection.
+Its argument is its port; it reads `drop` (cut every connection) and `leave` (close every one) on its input. Each
+message it sends on a connection, except for acknowledgements, has that connection's `link` and the next `n`, from 0.
+The answer to `bye` says how many of them were sent, and how many messages were received, on this connection.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def talk(connection: ScriptedConnection) -> None:
         elif message["type"] == "bye":
             last = next(numbers)
             say("bye", last, sent=last + 1, received=received)
-            for _ in connection:  # until the client leaves
+            for _ in connection:  # until the client disconnects
                 pass
         else:
             say("echo", next(numbers))

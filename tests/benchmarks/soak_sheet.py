@@ -1,7 +1,8 @@
-"""The balance sheet of a soak: pure functions from what processes and Agents told to lines, and to what does not close.
+"""The balance sheet of a soak: pure functions from the reports of processes and Agents to lines, and to what does not
+add up.
 
-For each process and way: emitted = delivered + pending + lost by cause, as its own count and `reporter.stats` say; and
-delivered = received + unread in the queues of killed Agents, as the Agents say.
+For each process and way: emitted = delivered + pending + lost by cause, by its own count and `reporter.stats`; and
+delivered = received + unread in the queues of killed Agents, by the Agents' counts.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Line:
 
     @property
     def missing(self) -> float:
-        """Delivered, and nowhere; below zero: received twice."""
+        """Delivered, and received nowhere; below zero: received twice."""
         return self.delivered - self.received - self.unread
 
     def as_json(self) -> dict[str, object]:
@@ -61,14 +62,14 @@ def _by_process(found: Mapping[tuple[str, tuple[str, ...]], int]) -> dict[str, C
     """Sums by process and metric name; a client's id begins with its process."""
     sums: dict[str, Counter[str]] = {}
     for (name, tags), amount in found.items():
-        if not name.startswith("websocket.reporter."):  # what a reporter tells of itself
+        if not name.startswith("websocket.reporter."):  # what a reporter sends about itself
             client = next((tag for tag in tags if tag.startswith("client:")), "client:(none)-")
             sums.setdefault(client[7:].rpartition("-")[0], Counter())[name] += amount
     return sums
 
 
 class Sheet:
-    """`processes` are the sheets that workers and their children told, `audits` what the Agent of each way saw."""
+    """`processes` are the sheets of workers and their children, `audits` what the Agent of each way saw."""
 
     def __init__(self, processes: Iterable[Mapping[str, Any]], audits: Mapping[str, Audit]) -> None:
         told = list(processes)

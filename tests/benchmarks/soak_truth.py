@@ -1,7 +1,7 @@
-"""What a soaked process knows by itself, without the metrics: what it emitted, and what its links carried. Any thread.
+"""What a soaked process knows without the metrics: what it emitted, and what its links carried. Any thread.
 
-It listens on the bus beside the reporters and counts by metric name; it counts messages where they are handed on, and
-asks the server, which tells with its farewell what it sent and received on that connection.
+It is attached to the bus beside the reporters and counts by metric name; it counts messages where they are delivered,
+and asks the server, whose farewell says what it sent and received on that connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SUMS: Final = {one.name for one in REST if one.kind == "sum" and one.divisor is 
 
 
 class Truth:
-    """Counts of one process. A forked child makes one of its own, and attaches nothing: the bus came with it."""
+    """Counts of one process. A forked child makes its own, and attaches nothing: it inherits the bus."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the counts
@@ -38,7 +38,7 @@ class Truth:
             return self._counts.copy()
 
     def link(self, client_id: str) -> Link:
-        """What the next life of this client is measured with."""
+        """The counts for the next life of this client."""
         self._links[client_id] = link = Link(self)
         return link
 
@@ -62,7 +62,7 @@ assert all(one.keep is None for one in METRICS)
 
 
 class Link:
-    """A client's connection of the moment. Written by the thread that owns the client."""
+    """A client's current connection. Written by the thread that owns the client."""
 
     def __init__(self, truth: Truth) -> None:
         self._truth = truth

@@ -1,8 +1,8 @@
 """A process of the soak: clients that come and go, threads that count and end, flushes that race, children that count.
 
-It is told its name, a seed, the seconds that are warm-up, and as JSON where Agents and server are. It runs until its
-input ends, flushes until nothing is pending, and writes one line of JSON: a sheet for itself and each of its children.
-"""
+Its arguments are its name, a seed, the seconds of warm-up, and as JSON the addresses of Agents and server. It runs
+until its input ends, flushes until nothing is pending, and writes one line of JSON: a sheet for itself and each of its
+children."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Worker:
         self._bus = bus = ws.Bus()
         bus.attach_many("soak", {one.event for one in METRICS}, self._heard)
         udp: dict[str, Any] = {"host": "127.0.0.1", "port": port}
-        # Of what is no counter `stats` tells nothing; its sums are compared where they arrive.
+        # `stats` says nothing of metrics that are not counters; their sums are compared on arrival.
         self._rest = ws.StatsdReporter(REST, socket_path=unix, bus=bus)
         self._ways = {
             "unix": ws.StatsdReporter(COUNTERS, socket_path=unix, bus=bus),
@@ -79,7 +79,7 @@ class Worker:
             time.sleep(random.random() * 0.01)
 
     def brief_threads(self, random: Random) -> None:
-        """Threads that count a little, and leave their counts behind."""
+        """Threads that count a little, and end with counts pending."""
         while not self.ending.wait(random.random() * 0.1):
             brief = [threading.Thread(target=self.emit, args=(9, Random(random.random()), 1)) for _ in range(3)]
             for thread in brief:
@@ -104,7 +104,7 @@ class Worker:
             self.visit(f"{self.name}-c{number}", random)
 
     def visit(self, client_id: str, random: Random) -> None:
-        """A client's life: receive, send, subscribe, leave with a farewell or without. Outages are no fault."""
+        """A client's life: receive, send, subscribe, disconnect with a farewell or without. Outages are no fault."""
         link = self.truth.link(client_id)
         client = ws.Client(self._url, client_id=client_id, profile=_PROFILE, bus=self._bus)
         try:
@@ -124,7 +124,7 @@ class Worker:
             if random.random() < 0.7:
                 client.send({"type": "bye"}, wait=1.0)
                 begun = link.begun
-                while message["type"] != "bye" and link.begun == begun:  # the next connection knows of no farewell
+                while message["type"] != "bye" and link.begun == begun:  # the next connection has no farewell yet
                     message = client.receive(1.0)
                     link.handed(message)
                 if message["type"] == "bye" and link.begun == begun:
@@ -165,7 +165,7 @@ class Worker:
                 os.waitpid(pid, 0)
 
     def _live(self, name: str, seed: float, writes: int) -> None:
-        """In a child: count afresh, with reporters and bus as they were inherited, and tell the sheet."""
+        """In a child: count afresh, with the inherited reporters and bus, and write the sheet."""
         self.name, self.truth, self.ending = name, Truth(), threading.Event()
         random = Random(seed)
         threads = [threading.Thread(target=self.emit, args=(number, Random(seed), 20)) for number in range(2)]
@@ -180,7 +180,7 @@ class Worker:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def sheet(self) -> dict[str, Any]:
-        """Flush until nothing is pending, or time is up; what this process counted and its reporters tell."""
+        """Flush until nothing is pending, or time is up; what this process counted and its reporters report."""
         deadline, settled = time.monotonic() + _SETTLE, False
         while not settled and time.monotonic() < deadline:
             counters = [one.flush() and not one.stats.pending for one in self._ways.values()]
@@ -193,7 +193,7 @@ class Worker:
 
 
 def _told(reads: int) -> dict[str, Any] | None:
-    """What a child wrote until its end; None if that does not come in time, or says nothing."""
+    """What a child wrote until its end; None if that does not come in time, or is empty."""
     deadline, data = time.monotonic() + _CHILD, b""
     try:
         while select.select([reads], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -222,7 +222,7 @@ def main(name: str, seed: str, warm_up: float, where: dict[str, Any]) -> None:
         *((worker.churn, (number,)) for number in range(_CLIENTS)),
         *((one, ()) for one in (worker.brief_threads, worker.flush, worker.watch, worker.bear)),
     ]
-    # A generator each: which thread comes first is not in the seed.
+    # A generator each: the seed does not decide which thread comes first.
     threads = [threading.Thread(target=run, args=(*given, Random(random.random())), daemon=True) for run, given in work]
     for thread in threads:
         thread.start()

@@ -13,7 +13,7 @@ _GROWTH_HEAD = ("what", "with", "takes", "of the first (lowest..highest)")
 
 
 def number(value: float | None, unit: str) -> str:
-    """A figure with three digits that count, and its unit."""
+    """A figure with three significant digits, and its unit."""
     if value is None:
         return "-"
     text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
@@ -50,7 +50,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _subject_once(lines: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The first cell of a line is left empty where it is that of the line above."""
+    """The first cell of a line is left empty if it equals that of the line above."""
     return [
         ("" if index else subject, *line[1:])
         for subject, block in groupby(lines, key=lambda line: line[0])

@@ -1,6 +1,6 @@
 """`wsnova-statsd watch` under load: its screen of metrics open at 80x24, datagrams from another process.
 
-What it was sent has to be what it received and what the kernel dropped; how far behind it was and what share of a core
+What was sent must be what it received plus what the kernel dropped; how far behind it was and what share of a core
 it took are the figures.
 """
 
@@ -31,7 +31,7 @@ _ENDED: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a run came to. `lines` and `datagrams` are those that were received."""
+    """The result of a run. `lines` and `datagrams` are those that were received."""
 
     sent: int  # datagrams, as the next
     datagrams: int
@@ -44,7 +44,7 @@ class Load:
 
 
 def load(lines_per_s: int, seconds: float, *, forward: bool) -> Load:
-    """Start it, send to it for so long, leave it by its key; what it says in the end."""
+    """Start it, send to it for so long, quit it by its key; returns what it prints at the end."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, _Agent() as agent:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -70,7 +70,7 @@ def load(lines_per_s: int, seconds: float, *, forward: bool) -> Load:
 
 
 class _Agent:
-    """A socket that datagrams can be forwarded to; nobody reads it."""
+    """A socket that datagrams can be forwarded to, without a reader."""
 
     def __enter__(self) -> _Agent:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -89,7 +89,7 @@ def _cpu_s(pid: int) -> float:
 
 
 def datagrams() -> list[bytes]:
-    """Full ones, in which each of the series comes often: counts, gauges and distributions of ten clients."""
+    """Full ones, in which each of the series occurs often: counts, gauges and distributions of ten clients."""
     lines = [
         f"load.part{index % 5}.metric{index % 50}:{index % 97}.5|{'cgd'[index % 3]}|#client:md-{index // 50},env:test"
         for index in range(SERIES)

@@ -1,6 +1,6 @@
 """Two workers of one service for the board to show: logins, subscriptions, messages of each kind, outages, alerts.
 
-Clients, servers and datagrams are real; seconds are a fake clock's. What takes minutes to happen by itself - a stuck
+Clients, servers and datagrams are real; seconds are a fake clock's. What takes minutes in real life - a stuck
 handler, a renewed login, a feed that is too fast - is emitted on the bus by hand, as its emitter would.
 """
 
@@ -30,11 +30,11 @@ from wsnova_statsd.reporters.shipping import Shipper
 from wsnova_statsd.testing.clock import FakeClock
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
-# What a run has no time for: retries come in quick succession, the third one raises the alarm, no ping is due.
+# For a short run: retries come in quick succession, the third one raises the alarm, no ping is due.
 HASTE = {"first_retry": 0.0, "retry_base": 0.01, "retry_cap": 0.02, "max_attempts": 3, "stable_after": 0.0}
 TAGS = ["env:test", "service:feeds"]
 S = 1_000_000_000  # nanoseconds
-# So that each rule has its occasion within a minute of the fake clock.
+# So that each rule can fire within a minute of the fake clock.
 RULES = (
     ws.alerts.SlowProcessing(),
     ws.alerts.StuckHandler(),
@@ -57,7 +57,7 @@ class Happened(NamedTuple):
 
 
 class Feed(ws.JsonProtocol):
-    """Messages that say when they were sent."""
+    """Messages that carry the time at which they were sent."""
 
     def sent_at(self, message: Any) -> float | None:
         sent: float | None = message.get("at")
@@ -65,7 +65,7 @@ class Feed(ws.JsonProtocol):
 
 
 def _serve(connection: ScriptedConnection) -> None:
-    """Accept logins and subscriptions; everything else is taken without an answer."""
+    """Accept logins and subscriptions; everything else gets no answer."""
     for data in connection:
         message = json.loads(data)
         if message["type"] in ("login", "subscribe", "unsubscribe"):
@@ -90,7 +90,7 @@ class Telling(Shipper):
 
 
 class Link:
-    """One client with a server of its own."""
+    """One client with its own server."""
 
     def __init__(self, bus: ws.Bus, client_id: str, profile: ws.Profile) -> None:
         self.server = WebSocketServer(_serve)
@@ -105,7 +105,7 @@ class Link:
 
 
 class Worker:
-    """A process of the service: a bus, a reporter, KPIs, alerts and samples of its own, and its clients."""
+    """A process of the service: its own bus, reporter, KPIs, alerts and samples, and its clients."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Worker:
             self._sum_up(received=3, sent=3)
 
     def lose(self, client_id: str, *, alarm: bool = False) -> None:
-        """The server is gone, and the client knows; with an alarm it has given up hope."""
+        """The server is gone, and the client has noticed; with an alarm it has raised that, too."""
         link = self.links[client_id]
         link.server.stop(drop=True)
         assert until(lambda: link.client.state is not ws.State.CONNECTED)
@@ -185,7 +185,7 @@ class Worker:
         self._sum_up(sent=number)
 
     def _sum_up(self, **more: int) -> None:
-        """So many messages more are in the sums, which leave with the next beat."""
+        """So many messages more are in the sums, which are emitted with the next beat."""
         for direction, number in more.items():
             self._messages[direction] += number
             assert until(lambda direction=direction: self._summed(direction) == self._messages[direction], 20)  # type: ignore[misc]
@@ -224,7 +224,7 @@ class Service:
         self.a = Worker("a", profile, self.agent, clock, self._clockwork, made, "md-1")
         self.b = Worker("b", profile, self.agent, clock, self._clockwork, made, "md-1", "md-2")
         self.workers = (self.a, self.b)
-        # What each tracker says at the end of each window, by client and worker.
+        # What each tracker reports at the end of each window, by client and worker.
         self.kpis: dict[tuple[str, str], list[dict[str, float | None]]] = {}
         self.series: dict[str, int] = {}  # the most that each reporter has held at the end of a window
 
@@ -295,9 +295,9 @@ class Service:
             self.run(1)
 
     def end(self) -> None:
-        """The book is closed before the clients are."""
+        """The record ends before the clients are closed."""
         every = [event for worker in self.workers for event in worker.happened]
-        self.told = [event for event in every if event.window < self.agent.window]  # the present one is not shown yet
+        self.told = [event for event in every if event.window < self.agent.window]  # the current one is not shown yet
         self.alerted = [alert for worker in self.workers for alert in worker.alerted]
         self.stats = [worker.reporter.stats for worker in self.workers]
         for worker in self.workers:

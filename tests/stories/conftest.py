@@ -15,7 +15,7 @@ _BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys
 
 
 def _python(folder: Path, *arguments: str) -> None:
-    """Without PYTHONPATH, which would have the sources win over what is installed."""
+    """Without PYTHONPATH, which would make the sources win over what is installed."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=kept, capture_output=True, text=True, timeout=55, check=False

@@ -1,7 +1,7 @@
-"""What the Datadog Agent makes of datagrams: windows of ten seconds, on a clock that a test moves.
+"""What the Datadog Agent computes from datagrams: windows of ten seconds, on a clock that a test moves.
 
 Written from the Agent's documentation, sharing no aggregation with the package: counts are added up by series and
-window, of a gauge the last value of a window stays, samples are kept, and a counter that falls silent is 0 for 300 s,
+window, a gauge keeps the last value of a window, samples are kept, and a counter that falls silent is 0 for 300 s,
 then gone. A real UDP socket and no thread: on loopback a datagram has arrived when its sender has sent it.
 """
 
@@ -14,7 +14,7 @@ from wsnova_statsd.testing.dogstatsd import Event, Metric, ServiceCheck, parse_d
 
 WINDOW: Final = 10  # seconds
 FORGOTTEN_AFTER: Final = 300  # seconds without a value
-Windows = list[float | None]  # window by window, up to the one before the present one; None: no data
+Windows = list[float | None]  # window by window, up to the one before the current one; None: no data
 
 
 class DatadogAgent:
@@ -69,7 +69,7 @@ class DatadogAgent:
             self._samples[one.name, tags].setdefault(self.window, []).extend(one.values)
 
     def total(self, name: str, *tags: str) -> float:
-        """Of a counter, over all series with these tags, the present window too."""
+        """Of a counter, over all series with these tags, the current window too."""
         return sum(sum(windows.values()) for _, windows in self._series(name, tags))
 
     def sums(self, name: str, *tags: str) -> Windows:
@@ -84,7 +84,7 @@ class DatadogAgent:
         return [value for windows in found for values in windows.values() for value in values]
 
     def last(self, name: str, by: str, *tags: str) -> dict[str, Windows]:
-        """Of a gauge or a check, by the values of a tag. Of two series of one value a board would show a mixture."""
+        """Of a gauge or a check, by the values of a tag. For two series of one value a board would show a mixture."""
         found: dict[str, Windows] = {}
         for its_tags, windows in self._series(name, tags):
             value = next((tag.partition(":")[2] for tag in its_tags if tag.startswith(f"{by}:")), "")

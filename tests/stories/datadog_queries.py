@@ -1,7 +1,7 @@
 """Answers the queries of boards, monitors and SLOs as Datadog does, over the ten-second windows of a DatadogAgent.
 
-It knows the subset that is in use: one it cannot parse raises. Written from Datadog's documentation of queries, with
-no line of the package that writes them.
+It knows the subset that is in use: a query it cannot parse raises. Written from Datadog's documentation of queries,
+with no line of the package that writes them.
 """
 
 import math
@@ -191,12 +191,12 @@ class Formula:
         raise ValueError(f"no formula that is known here: {self._text}")
 
     def _zero(self, inner: Answer) -> Answer:
-        """0 where a group has no data; what is not grouped is there even if nothing ever came."""
+        """0 if a group has no data; what is not grouped exists even if nothing ever came."""
         filled: Answer = {group: [one or 0.0 for one in windows] for group, windows in inner.items()}
         return filled or {(): [0.0 for _ in range(self._windows)]}
 
     def _both(self, sign: str, left: Answer, right: Answer) -> Answer:
-        """Group by group; a side that is not grouped stands beside every group of the other."""
+        """Group by group; a side that is not grouped is combined with every group of the other."""
         nothing: Windows = [None] * self._windows
         found: Answer = {}
         for group in dict.fromkeys([*left, *right]):
@@ -213,7 +213,7 @@ class Formula:
 
 
 def inline(agent: DatadogAgent, text: str) -> Answer:
-    """A formula whose queries stand in it, as monitors and SLOs write it."""
+    """A formula that contains its queries, as monitors and SLOs write it."""
     answers: dict[str, Answer] = {}
 
     def named(found: re.Match[str]) -> str:

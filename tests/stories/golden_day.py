@@ -1,7 +1,7 @@
 """The golden list of a feed's day: every event but the batch sums, in order, with its metadata and its thread.
 
-`client_id` stands in every event and is left out here. <uri> is the server's address, #1 the first error's id. What an
-event measures is the same each time and stands in MEASUREMENTS.
+Every event has `client_id`, which is left out here. <uri> is the server's address, #1 the first error's id. What an
+event measures is the same each time and is in MEASUREMENTS.
 """
 
 from typing import Any, Final, NamedTuple
@@ -105,7 +105,7 @@ MORNING: Final = [
         for place, channel in enumerate(CHANNELS)
         for row in (
             *_subscribing(channel, restored=False),
-            # the thread that asks reads, as no other does: the answer, and at first that to the login
+            # the requesting thread reads, as no other does: the answer, and at first that to the login
             *_received("response") * (1 if place else 2),
             _subscribed(channel, restored=False),
         )

@@ -1,4 +1,4 @@
-"""The blocks and tables of a page of examples/, and how a block is run: as it stands there, but for the feed's URL."""
+"""The blocks and tables of a page of examples/, and how a block is run: unchanged, except for the feed's URL."""
 
 import inspect
 import re
@@ -36,12 +36,12 @@ class Page:
 
 
 def code(cells: list[str]) -> list[str]:
-    """What stands in these cells as code, in order."""
+    """The code of these cells, in order."""
     return [word for cell in cells for word in re.findall(r"`([^`]+)`", cell)]
 
 
 def shown_and_closed(shown: list[Any]) -> Any:
-    """A `print` that keeps what it is given, and closes the `client` of the function that called it."""
+    """A `print` that keeps its arguments, and closes the `client` of the function that called it."""
 
     def printed(*what: Any) -> None:
         shown.extend(what)

@@ -1,6 +1,7 @@
-"""A service of two processes, scraped by a real Prometheus every second: what happened in it, and what is answered.
+"""A service of two processes, scraped by a real Prometheus every second: what happened in it, and what Prometheus
+answers.
 
-It lives twice through the same. The first time brings every series up; what is asked is about the second time, between
+The same happens twice. The first time creates every series; the queries are about the second time, between
 two quiet moments, as a series' first value is no rise.
 """
 
@@ -20,8 +21,8 @@ from wsnova_statsd.dashboards.alert_rules import alert_rules
 from wsnova_statsd.reporters.families import NAMINGS
 
 JOBS = {"guide": "guide", "prometheus": "conventional"}  # by naming
-QUIET = 3.0  # seconds: sums have left, and two scrapes have seen them
-LONG = 8.0  # seconds before and after what is asked about: what a rise is stretched by is little of them
+QUIET = 3.0  # seconds: sums were emitted, and two scrapes have seen them
+LONG = 8.0  # seconds before and after what is asked about: a rise is stretched by a small part of them
 WORKERS = ("a", "b")
 
 
@@ -54,7 +55,7 @@ class Process:
 
 
 class Scraped:
-    """The service, its Prometheus, and what happened, as a story told once."""
+    """The service, its Prometheus, and what happened, lived through once."""
 
     def __init__(self, program: str, folder: Path, profile: ws.Profile) -> None:
         self.profile = profile
@@ -68,10 +69,10 @@ class Scraped:
         self.prometheus = Prometheus(program, folder, ports, "1s", rules)
 
     def live(self) -> None:
-        """Both times; then what each process has heard."""
+        """Both times; then the events of each process."""
         assert until(lambda: self.prometheus.number("sum(up)") == 4, 20), self.prometheus.log
         for command in ("start", "live"):
-            time.sleep(QUIET)  # the zeros are seen
+            time.sleep(QUIET)  # the zeros are scraped
             self._both(command)
         time.sleep(QUIET)
         self.began = time.time()

@@ -1,7 +1,7 @@
 """`python -m tests.stories.prometheus_worker NAME PROFILE`: one process of a service that Prometheus scrapes.
 
-Its Monitor shows a page by the guide's names, and a reporter beside it one by the conventional ones. Commands come as
-lines on its input, one JSON document goes out for each: `start` connects the clients; `live` lives through a good deal,
+Its Monitor serves a page by the guide's names, and a reporter beside it one by the conventional ones. Commands come as
+lines on its input, with one JSON document in answer to each: `start` connects the clients; `live` lives through a lot,
 with messages, slow and failing handlers, an undecodable one, a drop, and an outage that raises the alarm; `tell` tells
 every event so far, and when.
 """
@@ -23,7 +23,7 @@ TRADES = {"a": 20, "b": 7}
 
 
 class Worker:
-    """The process's clients, and what was heard on its bus."""
+    """The process's clients, and the events of its bus."""
 
     def __init__(self, name: str, profile: ws.Profile) -> None:
         self.name = name
@@ -54,7 +54,7 @@ class Worker:
         return {"guide": self.monitor.prometheus.port, "conventional": self.conventional.port}
 
     def live(self) -> None:
-        """A phase; every series that it counts for is there when it is over."""
+        """A phase; every series that it counts for exists when it is over."""
         for client_id, link in self.links.items():
             link.client.subscribe(f"trades.{client_id}")
             link.client.unsubscribe(f"trades.{client_id}")
@@ -89,7 +89,7 @@ class Worker:
         assert until(lambda: link.client.state is ws.State.CONNECTED, 20)
 
     def _by_hand(self, client_id: str) -> None:
-        """What takes minutes to happen by itself, emitted as its emitter would."""
+        """What takes minutes in real life, emitted as its emitter would."""
         for event, measurements, metadata in (
             (events.HEARTBEAT_SENT, {"system_time": S}, {}),
             (events.HEARTBEAT_RECEIVED, {"rtt": S // 100}, {}),
@@ -102,7 +102,7 @@ class Worker:
             self.bus.execute(event, measurements, {"client_id": client_id, **metadata})
 
     def tell(self) -> list[Any]:
-        """Every event so far; of metadata what is a word, a number or a truth."""
+        """Every event so far; of its metadata the texts, numbers and booleans."""
         plain = (str, int, float, bool)
         return [
             (at, event, measurements, {key: value for key, value in metadata.items() if isinstance(value, plain)})
@@ -111,7 +111,7 @@ class Worker:
 
 
 def main(name: str, profile: str) -> None:
-    """Obey until the input ends."""
+    """Run commands until the input ends."""
     worker = Worker(name, resolve(profile).replace(ping_interval=60.0, **HASTE))
     print(json.dumps(worker.ports), flush=True)
     for line in sys.stdin:

@@ -1,5 +1,5 @@
 """The alert rules for Prometheus, by its own promtool: each is read, and fires in an outage that is scripted for it:
-when it should, for whom it is about, and not before or after.
+when it should, for the clients concerned, and not before or after.
 """
 
 import json
@@ -23,7 +23,7 @@ FILES = [
 ]
 Script = tuple[str, dict[str, str], list[str], list[str]]  # an alert, a series, when it fires, when it does not
 WHO: Final = {"client_id": "md-1", "instance": "shop:9568"}
-# Steps of 30 s: all is well until the tenth, at 5 min, then it is not until the fortieth, at 20 min.
+# Steps of 30 s: all is well until the tenth, at 5 min, then not until the fortieth, at 20 min.
 WELL: Final = 10
 ILL: Final = 30
 
@@ -61,7 +61,7 @@ def _script(profile: ws.Profile, naming: Naming) -> Iterator[Script]:
             yield alert, _series(metric, _states(good, bad), scope="all"), [], ["10m30s"]
     up, health = "websockex_nova_connection_up", "websockex_nova_health"
     yield "WebSocketCheckCanConnect", _series(up, _states(1, 0)), ["6m", "19m30s"], ["4m30s", "5m", "21m"]
-    gone = _series(up, f"1x{WELL - 1} _x200")  # 10 min without a word
+    gone = _series(up, f"1x{WELL - 1} _x200")  # 10 min without a value
     yield "WebSocketCheckCanConnect", gone, ["16m", "60m"], ["14m", "70m"]
     yield "WebSocketCheckHealth", _series(health, _states(0, 2)), ["6m", "19m30s"], ["4m30s", "21m"]
     yield "WebSocketCheckHealth", _series(health, _states(0, 1)), [], ["6m"]
@@ -113,8 +113,8 @@ def test_promtool_reads_each_rule_and_each_fires_in_its_outage(
 
 
 @pytest.mark.needs_prometheus
-def test_an_outage_that_is_not_one_is_told(tmp_path: Path) -> None:
-    """The script can fail: a rule that is expected to fire by a series that is well does not."""
+def test_a_wrong_expectation_is_reported(tmp_path: Path) -> None:
+    """The script can fail: a rule that is expected to fire for a healthy series does not."""
     rules, file = _rules(ws.FINANCIAL, "guide"), tmp_path / "rules.json"
     file.write_text(json.dumps(alert_rules(ws.FINANCIAL)))
     series = _series("websockex_nova_connection_up", "1x60")
@@ -126,7 +126,7 @@ def test_an_outage_that_is_not_one_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("profile", "naming"), FILES)
 def test_there_is_a_rule_for_each_monitor_and_each_says_what_to_do_first(profile: ws.Profile, naming: Naming) -> None:
-    """By the words of Datadog's."""
+    """With the texts of Datadog's monitors."""
     rules = _rules(profile, naming)
     advice = {one.title: one.advice for one in watches(profile)}
     for one in list(rules.values())[: len(advice)]:
@@ -138,7 +138,8 @@ def test_there_is_a_rule_for_each_monitor_and_each_says_what_to_do_first(profile
 
 @pytest.mark.needs_prometheus
 def test_the_conventional_page_is_clean_by_promtools_own_rules(bus: ws.Bus) -> None:
-    """Every metric of the complete list, each with a value; the guide's names are not, which is why there are two."""
+    """Every metric of the complete list, each with a value; the guide's names are not, which is why there are two
+    namings."""
     complete = ws.prometheus_metrics(complete=True)
     for naming in NAMINGS:
         reporter = ws.PrometheusReporter(complete, naming=naming, bus=bus).start(port=None)

@@ -1,4 +1,4 @@
-"""A bad day with a real server: a slow handler, a stuck one, errors without end, a server that goes and comes back,
+"""A bad day with a real server: a slow handler, a stuck one, endless errors, a server that stops and comes back,
 refused credentials. The Datadog events that arrive and the KPI rows are compared with golden lists."""
 
 import threading
@@ -40,7 +40,7 @@ GOLDEN = {
         ("success", "Recovered: slow message processing for slow"),
     ],
     "stuck_handler:md-1:stuck": [("error", "Stuck handler: 2."), ("success", "Recovered: stuck handler for stuck")],
-    # What was stuck was slow as well, once it came back.
+    # What was stuck was slow as well, once it returned.
     "slow_processing:md-1:stuck": [
         ("warning", "Slow message processing: "),
         ("success", "Recovered: slow message processing for stuck"),
@@ -50,7 +50,7 @@ GOLDEN = {
     "auth_failed:md-2": [("error", "Login failed: rejected (initial)"), ("success", "Recovered: failed login")],
 }
 
-# By key: the verdict, and what it is made of where that is no matter of time.
+# By key: the verdict, and its values if they do not depend on time.
 GOLDEN_KPIS = {
     "connection_success_rate": (False, None),
     "connection_time_ms": (True, 2),  # the first connection, and the one after the outage
@@ -73,7 +73,7 @@ def agent() -> Iterator[DogStatsDReceiver]:
 
 
 class _Day:
-    """The feed, the handler that meets it, and what the Datadog side saw."""
+    """The feed, the handler of its messages, and what the Datadog side saw."""
 
     def __init__(self, agent: DogStatsDReceiver, bus: ws.Bus, url: str) -> None:
         self.agent = agent
@@ -91,7 +91,7 @@ class _Day:
                 raise ValueError("no such instrument")
 
     def event(self, title: str, *_arguments: Any, **_more: Any) -> None:
-        """A sink, called in the thread that handles messages: once the errors are told, there are no more."""
+        """A sink, called in the thread that handles messages: once the errors are reported, there are no more."""
         if title.startswith("Error rate"):
             self.failing = False
 
@@ -107,7 +107,7 @@ def _feed(connection: ScriptedConnection) -> None:
         pass
 
 
-def test_every_incident_of_a_bad_day_is_told_once_and_recovers_once(
+def test_every_incident_of_a_bad_day_is_reported_once_and_recovers_once(
     agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What follows within a cool-down is counted; every alert carries the numbers it stands for."""
@@ -158,7 +158,7 @@ def _slow_and_stuck(day: _Day, feed: WebSocketServer) -> None:
     for kind in ("fine", "slow", "stuck", "fine"):
         feed.send_all(f'{{"type": "{kind}"}}')
     day.await_told("stuck_handler:md-1:stuck", 1)
-    assert not day.go.is_set()  # told while the handler still runs
+    assert not day.go.is_set()  # reported while the handler still runs
     (stuck,) = day.told("stuck_handler:md-1:stuck")
     assert "_handle: assert self.go.wait(PATIENCE)" in stuck.text
     assert "Innermost frame first:" in stuck.text
@@ -168,7 +168,7 @@ def _slow_and_stuck(day: _Day, feed: WebSocketServer) -> None:
 
 
 def _errors_without_end(day: _Day, feed: WebSocketServer) -> None:
-    """The handler fails until that is told; the messages go on until it is over."""
+    """The handler fails until that is reported; the messages go on until it recovers."""
     deadline = time.monotonic() + PATIENCE
     while len(day.told("error_rate:md-1")) < 2:
         assert time.monotonic() < deadline
@@ -232,7 +232,7 @@ def test_ten_thousand_slow_messages_reach_datadog_as_two_events_with_the_right_n
     assert agent.count("websocket.alert.fired", ["rule:slow_processing"]) == 2
 
 
-def test_the_first_event_of_an_incident_leaves_at_once_and_the_next_flush_has_no_part_in_it(
+def test_the_first_event_of_an_incident_is_sent_at_once_without_the_next_flush(
     agent: DogStatsDReceiver,
 ) -> None:
     """A reporter that flushes every ten seconds; from the event to the Agent's socket at once."""

@@ -1,5 +1,5 @@
 """Every query of the board, of monitors and of SLOs, over the windows of a service with two workers: each is parsed,
-none is empty, and what it answers is what happened - with every variable at `*`, and with each at one value.
+none is empty, and its answer is what happened - with every variable at `*`, and with each at one value.
 """
 
 import itertools
@@ -25,7 +25,7 @@ CHOICES: Final = [ANY, *({**ANY, name: value} for name, value in ONE.items()), O
 IDS: Final = ["any", *ONE, "all"]
 MS: Final = 1e6  # nanoseconds
 
-# From a metric's name to its event and measurement, where they are not the same words.
+# From a metric's name to its event and measurement, if the words differ.
 _SPELLED: Final = {
     "connection.duration": (events.CONNECTION_COMPLETED, "duration"),
     "connection.lifetime": (events.CONNECTION_DISCONNECTED, "duration"),
@@ -56,7 +56,7 @@ _KEYS: Final = {"client": "client_id"}  # other tags have the name of their meta
 
 
 class Asked(NamedTuple):
-    """One query as it stands on the board, and the panel."""
+    """One query as it is on the board, and the panel."""
 
     panel: str
     text: str
@@ -64,7 +64,7 @@ class Asked(NamedTuple):
 
 @pytest.fixture(scope="module", params=PROFILES.values(), ids=list(PROFILES))
 def service(request: pytest.FixtureRequest) -> Service:
-    """The story is lived once in each profile, and asked about by all tests below."""
+    """The service runs once in each profile, and all tests below query it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         service = Service(monkeypatch, request.param)
         try:
@@ -92,7 +92,7 @@ def asked(profile: ws.Profile) -> list[Asked]:
     return found
 
 
-# -- what happened, told without the package's own tables -------------------------------------------------------------
+# -- what happened, without the package's own tables ------------------------------------------------------------------
 
 
 def truth(service: Service, query: Query) -> dict[Group, float]:
@@ -206,15 +206,15 @@ def overall(query: Query, text: str, answer: Answer, agent: Any) -> dict[Group, 
     return found
 
 
-# Faults that there were none of, so that 0 is the answer.
+# Faults that did not occur, so that 0 is the answer.
 _NONE: Final = tuple(f"websocket.reporter.{fault}" for fault in ("flush_errors", "flusher_restarts", "handler_errors"))
-# Counts of which it cannot tell the packet that tells them.
+# Counts that cannot include the packet that carries them.
 _NEARLY: Final = ("websocket.reporter.packets", "websocket.reporter.bytes", "websocket.reporter.samples")
 
 
 @pytest.mark.parametrize("variables", CHOICES, ids=IDS)
 def test_every_query_of_the_board_answers_what_happened(service: Service, variables: Mapping[str, str]) -> None:
-    """Group by group. A count of which nothing came is told as 0 by its formula, below."""
+    """Group by group. A count of which nothing came is shown as 0 by its formula, below."""
     for panel, text in asked(service.profile):
         query = parse(text, variables)
         told = overall(query, text, datadog_queries.answer(service.agent, query), service.agent)
@@ -232,7 +232,7 @@ def test_every_query_of_the_board_answers_what_happened(service: Service, variab
 
 @pytest.mark.parametrize("variables", CHOICES, ids=IDS)
 def test_no_line_of_the_board_is_empty(service: Service, variables: Mapping[str, str]) -> None:
-    """Each formula has data for somebody, in some window."""
+    """Each formula has data for some group, in some window."""
     for panel in _panels(service.profile):
         for request in panel.get("requests", []):
             if panel["type"] == "list_stream":
@@ -247,7 +247,7 @@ def test_no_line_of_the_board_is_empty(service: Service, variables: Mapping[str,
 
 
 def test_the_four_questions_of_the_guide(service: Service) -> None:
-    """Success rate, average connection time, throughput and error rate, as the overview and the sections ask them."""
+    """Success rate, average connection time, throughput and error rate, as in the overview and the sections."""
     happened = service.told
     started, completed = (
         [one for one in happened if one.event == event]
@@ -292,7 +292,7 @@ def _value(service: Service, request: Mapping[str, Any]) -> float | None:
     return Formula(request["formulas"][0]["formula"], answers, 1).value()[()][0]
 
 
-def test_each_alert_monitor_fires_for_whom_its_rule_fired_and_recovers(service: Service) -> None:
+def test_each_alert_monitor_fires_for_the_clients_of_its_rule_and_recovers(service: Service) -> None:
     """Within the five minutes after; then the count of the window is 0, below the recovery threshold."""
     fired = {(alert.rule, alert.client) for alert in service.alerted if alert.alert_type != "success"}
     assert {rule for rule, _ in fired} == {rule.name for rule in RULES}
@@ -342,7 +342,7 @@ def test_each_check_monitor_has_the_statuses_of_each_client_and_worker(service: 
 
 
 def test_monitors_and_slos_of_an_env_are_of_what_has_its_tag(service: Service) -> None:
-    """That of the service has the same numbers as all there are; another one has none but the 0 of no alerts."""
+    """That of the service has the same numbers as without a filter; another one has none but the 0 of no alerts."""
     every, of_one, of_other = (
         {**monitors(service.profile, RULES, env=env), **slos(service.profile, env=env)}
         for env in (None, "test", "staging")
@@ -355,7 +355,7 @@ def test_monitors_and_slos_of_an_env_are_of_what_has_its_tag(service: Service) -
 
 
 def _numbers(service: Service, document: dict[str, Any]) -> list[tuple[Group, object]]:
-    """What a monitor or an SLO has of each of its groups."""
+    """The value that a monitor or an SLO has for each of its groups."""
     if document["type"] == "service check":
         return [*check(service.agent, document["query"]).items()]
     if document["type"] == "query alert":

@@ -1,4 +1,4 @@
-"""The page about boards: its commands run against a stand-in for Datadog's API, and what it says is so."""
+"""The page about boards: its commands run against a stand-in for Datadog's API, and its statements hold."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def _blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DatadogApi]:
-    """One that runs, is what the environment names, and has seen all metrics but one; in a folder with shop.py."""
+    """A running one, which the environment names, and which has seen all metrics but one; in a folder with shop.py."""
     (tmp_path / "shop.py").write_text(_blocks("python")[0])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -60,8 +60,8 @@ def test_every_command_of_the_page_runs(api: DatadogApi, capsys: pytest.CaptureF
     ]
 
 
-def test_the_lines_that_it_shows_are_what_a_push_tells(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
-    """But for the ids."""
+def test_the_lines_that_it_shows_are_what_a_push_prints(api: DatadogApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Except for the ids."""
     (shown,) = _blocks("text")
     api.metrics.pop("websocket.auth.failed")
     assert main(["slos", "--push"]) == 0
@@ -84,7 +84,7 @@ def test_its_four_queries_are_on_the_board() -> None:
 
 
 def _written(request: dict[str, Any]) -> str:
-    """A formula with its queries in the place of their names."""
+    """A formula with its queries instead of their names."""
     if "formulas" not in request:
         return ""
     text: str = request["formulas"][0]["formula"]
@@ -93,7 +93,7 @@ def _written(request: dict[str, Any]) -> str:
     return text
 
 
-def test_what_it_says_of_the_board_is_so() -> None:
+def test_what_it_says_of_the_board_is_true() -> None:
     """Its variables, in their order, and the one line for Terraform, which is said to be untested."""
     said = " ".join(PAGE.split())
     names = [f"`{name}`" for name in VARIABLES]

@@ -31,7 +31,7 @@ def test_every_block_is_run_by_one_of_the_tests_below() -> None:
 
 
 @pytest.mark.parametrize("mark", [LOOP, "def consume"])
-def test_a_loop_is_handed_each_message_until_the_client_is_closed(mark: str) -> None:
+def test_a_loop_gets_each_message_until_the_client_is_closed(mark: str) -> None:
     """In the program itself, and in a thread of an asyncio loop."""
     shown: list[Any] = []
     with WebSocketServer(TRADES) as feed:
@@ -48,7 +48,7 @@ def test_a_client_with_a_function_sends_and_is_called() -> None:
     assert echoes.received == ['{"type":"hello"}']
 
 
-def test_a_refusal_is_known_by_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_recognized_by_its_status(capsys: pytest.CaptureFixture[str]) -> None:
     with TcpServer(refuses(404)) as server:
         PAGE.run("HandshakeRefused", server.url)
     assert capsys.readouterr().out == "refused with status 404\n"
@@ -102,7 +102,7 @@ def test_a_request_has_its_reply(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "1700000000\n"
 
 
-def test_what_is_sent_goes_out_as_its_kind() -> None:
+def test_what_is_sent_keeps_its_kind() -> None:
     with WebSocketServer() as server:
         PAGE.run("send_binary", server.url)
         assert server.wait_for(lambda: len(server.received) == 3)
@@ -124,7 +124,7 @@ def test_asyncio_gets_the_messages_in_its_own_thread(capsys: pytest.CaptureFixtu
 
 
 def test_the_page_names_every_argument_of_a_client() -> None:
-    """And the calls in its table are there, with these arguments."""
+    """And the calls in its table exist, with these arguments."""
     arguments = set(inspect.signature(ws.Client).parameters)
     assert {name for name in arguments if not re.search(rf"[`(]{name}\b|\b{name}=", PAGE.text)} == set()
     for name, given in (re.findall(r"(\w+)\((\w*)", cell[0])[0] for cell in PAGE.table("call")):

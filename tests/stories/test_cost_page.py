@@ -40,13 +40,13 @@ def _run(*arguments: str, folder: Path = ROOT / "examples") -> subprocess.Comple
 
 
 def _pattern(line: str) -> str:
-    """A line as it is shown, but for how much was judged: that grows with the board."""
+    """A line as it is shown, except for the number of judged items, which grows with the board."""
     return r"(?:.*\n)*" if line == "...\n" else re.sub(r"\d+(?=\\ (metrics|queries))", r"\\d+", re.escape(line))
 
 
 @pytest.mark.parametrize(("command", "output"), SHOWN, ids=[command for command, _ in SHOWN])
 def test_a_command_prints_what_the_page_shows(command: str, output: str) -> None:
-    """Line by line, with any number of lines where it has three dots; status 1 if it found a fault."""
+    """Line by line, with any number of lines for three dots; status 1 if it found a fault."""
     program, *arguments = shlex.split(command)
     assert program == "wsnova-statsd"
     done = _run("-m", "wsnova_statsd", *arguments)
@@ -61,7 +61,7 @@ def test_the_page_shows_each_command_once() -> None:
 
 
 def test_the_program_prints_the_same_and_counts_the_series_of_a_run() -> None:
-    """The example as it stands, of at most 40 lines."""
+    """The unchanged example, of at most 40 lines."""
     done = _run("cost.py")
     assert (done.returncode, done.stdout, done.stderr) == (0, PRINTED, "")
     assert len((ROOT / "examples" / "cost.py").read_text(encoding="utf-8").splitlines()) <= 40

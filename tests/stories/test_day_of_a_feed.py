@@ -1,5 +1,5 @@
 """A day of a feed with a real server: connect, log in, subscribe, a thousand messages, a cut, a reconnect with its
-restores, a token refresh, a refused channel, close. Every event it tells of is compared with the golden list."""
+restores, a token refresh, a refused channel, close. Every event of it is compared with the golden list."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ BATCH = ws.events.MESSAGE_BATCH_PROCESSED
 
 @dataclass(frozen=True)
 class Day:
-    """What a day left behind: its events, its messages, and what the exchange was told."""
+    """The record of a day: its events, its messages, and what was sent to the exchange."""
 
     log: list[CapturedEvent]
     uri: str
@@ -39,10 +39,10 @@ def _accepted(message: Any) -> bool | float | None:
 
 
 def _live(exchange: JsonRpcExchange, bus: ws.Bus, log: EventLog) -> Day:
-    """Live through the day. The golden list tells it in the same order."""
+    """Live through the day. The golden list has it in the same order."""
     numbers: list[int] = []
 
-    def back() -> None:  # the owner has asked for its channels again; what is published now comes behind their acks
+    def back() -> None:  # the owner has requested its channels again; what is published now comes after their acks
         exchange.expires_in = 900
         assert exchange.wait_for(lambda: all(exchange.subscribers(channel) == 1 for channel in CHANNELS))
         exchange.publish(CHANNELS[0], {"n": MESSAGES + 1})
@@ -81,7 +81,7 @@ def _live(exchange: JsonRpcExchange, bus: ws.Bus, log: EventLog) -> Day:
 
 @pytest.fixture(scope="module")
 def day() -> Iterator[Day]:
-    """One day, looked at by all tests below; its bus is its own."""
+    """One day for all tests below, on its own bus."""
     bus = ws.Bus()
     everything = (PREFIX.rstrip("."), ws.events.CLIENT_CLOSED, ws.events.HANDLER_FAILURE)
     exchange = JsonRpcExchange(
@@ -103,7 +103,7 @@ def _row(captured: CapturedEvent, uri: str, ids: dict[str, str]) -> Row:
 
 
 def test_every_event_comes_in_its_order_with_its_metadata(day: Day) -> None:
-    """The whole list, but the sums, is the golden one: names, order, metadata and thread."""
+    """The whole list, except for the sums, is the golden one: names, order, metadata and thread."""
     ids: dict[str, str] = {}
     told = [_row(captured, day.uri, ids) for captured in day.log if captured.event != BATCH]
     for place, (row, golden) in enumerate(zip(told, DAY, strict=False)):
@@ -113,7 +113,7 @@ def test_every_event_comes_in_its_order_with_its_metadata(day: Day) -> None:
 
 
 def test_every_event_has_each_of_its_measurements_and_no_other(day: Day) -> None:
-    """A measurement is a whole number that is not negative, whatever the event."""
+    """For every event a measurement is a whole number that is not negative."""
     for captured in day.log:
         name = captured.event.removeprefix(PREFIX)
         more = BACKLOG.split() if captured.metadata.get("direction") == "received" else []
@@ -136,7 +136,7 @@ def test_what_the_events_measure_is_what_happened(day: Day) -> None:
 
 
 def test_the_sums_are_those_of_the_single_messages(day: Day) -> None:
-    """When a batch is told depends on the clock; what all of them add up to does not."""
+    """When a batch is emitted depends on the clock; the total of all does not."""
     for direction, single in (("received", ws.events.MESSAGE_RECEIVED), ("sent", ws.events.MESSAGE_SENT)):
         batches = [one for one in day.log if one.event == BATCH and one.metadata["direction"] == direction]
         assert all(set(one.metadata) == {"client_id", "direction"} for one in batches)
@@ -150,7 +150,7 @@ def test_the_sums_are_those_of_the_single_messages(day: Day) -> None:
 
 
 def test_no_message_is_lost_or_comes_twice_on_one_link(day: Day) -> None:
-    """The loop got every message in order, the exchange every call, and the refused channel is wanted no more."""
+    """The loop got every message in order, the exchange every call, and the refused channel is no longer wanted."""
     assert day.numbers == list(range(1, MESSAGES + 3))
     assert (day.wanted, day.confirmed) == (list(CHANNELS), list(CHANNELS))
     asked = [(call["method"], *call["params"].get("channels", ())) for call in day.calls]

@@ -17,7 +17,7 @@ from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 pytestmark = pytest.mark.usefixtures("installed")
 
-CWD = ROOT / "examples"  # python -m looks here first: no place that has the package
+CWD = ROOT / "examples"  # python -m searches here first: a folder without the package
 DEMO = [sys.executable, "-m", "wsnova_statsd", "demo"]
 PROFILES = ("financial", "standard", "lightweight")
 ALERT = re.compile(r"Slow message processing: \d+\.\d+ms for trade")
@@ -46,7 +46,7 @@ def agent() -> Iterator[DogStatsDReceiver]:
 
 @pytest.fixture(scope="module")
 def runs(agent: DogStatsDReceiver) -> dict[str, Run]:
-    """All at once: each takes five seconds, but the one with nothing given."""
+    """All at once: each takes five seconds, except for the one without arguments."""
     started = {profile: _start("--seconds", "5", "--json", "--profile", profile) for profile in PROFILES}
     started["to"] = _start("--seconds", "5", "--json", "--to", f"127.0.0.1:{agent.port}")
     started["lines"] = _start()
@@ -89,7 +89,7 @@ def test_the_series_of_the_document_give_the_total_of_its_summary(runs: dict[str
 
 
 def test_with_to_the_demo_ships_to_an_agent_elsewhere(runs: dict[str, Run], agent: DogStatsDReceiver) -> None:
-    """The receiver there got every message that the summary tells of, and the alert."""
+    """The receiver there got every message that the summary counts, and the alert."""
     summary = _document(runs["to"])["summary"]
     assert summary["sent"] == summary["received"] == summary["counted"] > 300
     assert (summary["datagrams_received"], summary["pending"], summary["lost"]) == (None, 0, {})
@@ -112,7 +112,7 @@ def test_without_a_terminal_the_demo_prints_a_line_a_second_and_the_event(runs: 
 
 
 def test_the_sample_in_the_readme_is_what_the_demo_prints(runs: dict[str, Run]) -> None:
-    """Line by line, but for the figures, and for when an event comes between two seconds."""
+    """Line by line, except for the figures, and for when an event comes between two seconds."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (sample,) = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)
     shown, printed = (
@@ -121,8 +121,8 @@ def test_the_sample_in_the_readme_is_what_the_demo_prints(runs: dict[str, Run]) 
     assert sorted(shown) == sorted(printed)
 
 
-def test_an_agent_that_is_not_there_is_told_and_ends_in_status_1() -> None:
-    """A UDP port where nobody listens, and Ctrl-C after a second: what was counted waits, and the summary says so."""
+def test_an_agent_that_does_not_run_is_reported_and_ends_in_status_1() -> None:
+    """A UDP port without a listener, and Ctrl-C after a second: what was counted waits, and the summary says so."""
     process = _start("--to", "127.0.0.1:1")
     assert process.stdout is not None
     while not process.stdout.readline().startswith("  1 s"):
@@ -135,13 +135,13 @@ def test_an_agent_that_is_not_there_is_told_and_ends_in_status_1() -> None:
 
 
 def _in_terminal(command: list[str]) -> Terminal:
-    environ = {**environment(), "PYTHONWARNINGS": "default"}  # what the view's libraries warn of is theirs to mend
+    environ = {**environment(), "PYTHONWARNINGS": "default"}  # warnings of the view's libraries concern only them
     return Terminal(command, environ, 80, 24, CWD)
 
 
 @pytest.mark.alone
 def test_in_a_terminal_the_demo_opens_the_live_view_within_three_seconds_and_q_ends_it_with_the_summary() -> None:
-    """The terminal is given back as it was; nothing is drawn after it."""
+    """The terminal is restored; nothing is drawn after it."""
     began = time.monotonic()
     with _in_terminal(DEMO) as terminal:
         assert terminal.wait_for("1 metrics", 3.0), terminal.text
@@ -156,7 +156,7 @@ def test_in_a_terminal_the_demo_opens_the_live_view_within_three_seconds_and_q_e
     assert "The numbers add up:" in left
 
 
-def test_when_its_time_is_over_the_view_gives_way_to_the_alert_and_the_summary() -> None:
+def test_when_its_time_is_over_the_view_is_replaced_by_the_alert_and_the_summary() -> None:
     with _in_terminal([*DEMO, "--seconds", "5"]) as terminal:
         status, text = terminal.end(30)
     left = text.rpartition("\x1b[?1049l")[2]
@@ -174,7 +174,7 @@ def test_sigterm_ends_the_view_in_order() -> None:
     assert "The numbers add up:" in text.rpartition("\x1b[?1049l")[2]
 
 
-def test_without_the_extra_a_terminal_gets_plain_lines_and_is_told_how_to_see_more() -> None:
+def test_without_the_extra_a_terminal_gets_plain_lines_and_a_hint_how_to_see_more() -> None:
     code = "import sys; sys.modules['textual'] = None; from wsnova_statsd.cli.main import main; "
     code += "sys.exit(main(['demo', '--seconds', '5']))"
     with _in_terminal([sys.executable, "-c", code]) as terminal:

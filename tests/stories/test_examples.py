@@ -1,4 +1,4 @@
-"""Every file of examples/ runs by itself and says what it is there to show."""
+"""Every file of examples/ runs alone and says what it shows."""
 
 import ast
 import os
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = "WSNOVA_TESTS_SITE"  # names the folder of the installed wheel, set by the fixture `installed`
-EXAMPLES = sorted((ROOT / "examples").glob("0*.py"))  # those from 10 on have a test of their own
+EXAMPLES = sorted((ROOT / "examples").glob("0*.py"))  # those from 10 on have their own test
 
 # A pattern for the whole output of each.
 OUTPUT = {
@@ -51,7 +51,8 @@ OUTPUT = {
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the installed wheel before the checkout, and without an Agent that the variables name."""
+    """That of this process, with the installed wheel before the checkout, and without an Agent that the variables
+    name."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DD_", "DATADOG_"))}
     return {**kept, "PYTHONPATH": os.environ[SITE], "PYTHONWARNINGS": "error"}
 
@@ -72,7 +73,7 @@ def test_an_example_is_short_and_begins_with_what_it_shows(path: Path) -> None:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_and_prints_what_it_promises(path: Path, tmp_path: Path) -> None:
-    """In a process and a folder of its own; a warning is an error."""
+    """In a separate process and folder; a warning is an error."""
     command = [sys.executable, str(path)]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=40, check=False

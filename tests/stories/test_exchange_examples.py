@@ -1,4 +1,4 @@
-"""The examples that speak an exchange's dialect, each run by itself against its scripted exchange."""
+"""The examples that speak an exchange's dialect, each run alone against its scripted exchange."""
 
 import os
 import re
@@ -33,8 +33,8 @@ def _run(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_an_example_runs_by_itself_and_prints_what_it_received(name: str) -> None:
-    """Login, subscription and data of each dialect work from end to end; a lost link is all that stands on stderr."""
+def test_an_example_runs_alone_and_prints_what_it_received(name: str) -> None:
+    """Login, subscription and data of each dialect work from end to end; a lost link is all that is on stderr."""
     done = _run(name)
     assert (done.returncode, done.stdout) == (0, PRINTED[name])
     assert re.fullmatch(LOGGED.get(name, ""), done.stderr), done.stderr

@@ -1,4 +1,4 @@
-"""The page on programs that use websocket-client: its blocks run as they stand there, and its program."""
+"""The page on programs that use websocket-client: its blocks run unchanged, and its program."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ class _Enough(Exception):
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, as the variables say."""
+    """The Agent of this machine, named by the variables."""
     with DogStatsDReceiver() as receiver:
         monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
         yield receiver
@@ -37,10 +37,8 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
 
 
 @pytest.mark.parametrize(("number", "then", "received"), [(0, "wait", 10), (1, "drop", 30), (2, "wait", 1)])
-def test_a_block_of_the_page_runs_as_it_stands(
-    number: int, then: Ending, received: int, agent: DogStatsDReceiver
-) -> None:
-    """But for the address; one that runs for ever is ended when it sleeps for the third time, or has all messages."""
+def test_a_block_of_the_page_runs_unchanged(number: int, then: Ending, received: int, agent: DogStatsDReceiver) -> None:
+    """Except for the address; an endless one is ended when it sleeps for the third time, or has all messages."""
     turns = 0
     namespace: dict[str, object] = {}
 
@@ -72,7 +70,7 @@ def test_every_block_is_run() -> None:
     assert len(BLOCKS) == 3
 
 
-def test_the_page_names_what_there_is() -> None:
+def test_the_page_names_what_exists() -> None:
     """Each function of the module, and no other."""
     named = set(re.findall(r"websocket_app\.(\w+)\(", PAGE))
     assert named == set(websocket_app.__all__)
@@ -80,7 +78,7 @@ def test_the_page_names_what_there_is() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_the_program_of_the_page_runs_and_prints_what_it_promises(tmp_path: object) -> None:
-    """In a process and a folder of its own; what is lost is logged, and nothing else stands on stderr."""
+    """In a separate process and folder; a lost link is logged, and nothing else is on stderr."""
     path = ROOT / "examples" / "instrument_websocket_app.py"
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
     done = subprocess.run(

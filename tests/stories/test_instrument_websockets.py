@@ -1,4 +1,4 @@
-"""The page on programs that use the websockets library: its blocks run as they stand there, and its program."""
+"""The page on programs that use the websockets library: its blocks run unchanged, and its program."""
 
 import re
 import subprocess
@@ -31,7 +31,7 @@ class _Enough(Exception):
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, as the variables say."""
+    """The Agent of this machine, named by the variables."""
     with DogStatsDReceiver() as receiver:
         monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
         yield receiver
@@ -39,10 +39,8 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
 
 
 @pytest.mark.parametrize(("number", "then", "received"), [(0, "close", 10), (1, "drop", 30), (2, "wait", 1)])
-def test_a_block_of_the_page_runs_as_it_stands(
-    number: int, then: Ending, received: int, agent: DogStatsDReceiver
-) -> None:
-    """But for the address; one that runs for ever is ended when it sleeps for the third time."""
+def test_a_block_of_the_page_runs_unchanged(number: int, then: Ending, received: int, agent: DogStatsDReceiver) -> None:
+    """Except for the address; an endless one is ended when it sleeps for the third time."""
     turns = 0
 
     def sleep(_seconds: float) -> None:
@@ -65,7 +63,7 @@ def test_every_block_is_run() -> None:
     assert len(BLOCKS) == 3
 
 
-def test_the_page_names_what_there_is() -> None:
+def test_the_page_names_what_exists() -> None:
     """Each function of the module, and no other."""
     named = set(re.findall(r"websockets_sync\.(\w+)", PAGE))
     assert named | {"uninstrument_all"} == set(websockets_sync.__all__)
@@ -73,7 +71,7 @@ def test_the_page_names_what_there_is() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_the_program_of_the_page_runs_and_prints_what_it_promises(tmp_path: Path) -> None:
-    """In a process and a folder of its own; what is lost is logged, and nothing else stands on stderr."""
+    """In a separate process and folder; a lost link is logged, and nothing else is on stderr."""
     path = ROOT / "examples" / "instrument_websockets.py"
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
     command = [sys.executable, str(path)]

@@ -26,7 +26,7 @@ def _trade(number: int) -> str:
 
 
 def _feed(connection: ScriptedConnection) -> None:
-    """Says welcome, and to whoever subscribes what was traded."""
+    """Sends a welcome, and trades to each subscriber."""
     connection.send(WELCOME)
     for text in connection:
         connection.send(json.dumps({"type": "subscribed", "channel": json.loads(text)["channel"]}))
@@ -34,7 +34,7 @@ def _feed(connection: ScriptedConnection) -> None:
             connection.send(_trade(number))
 
 
-# A pattern for the whole stdout of each line. A confirmation that was asked for is delivered to nobody.
+# A pattern for the whole stdout of each line. A confirmation of a request is not delivered.
 OUTPUT = [
     re.escape(f"{WELCOME}\n"),
     re.escape("".join(f"{line}\n" for line in (WELCOME, _trade(0), _trade(1)))),
@@ -61,7 +61,7 @@ def test_every_command_line_has_its_output() -> None:
 def test_a_command_line_of_the_page_does_what_it_says(
     line: str, output: str, tmp_path: Path, agent: DogStatsDReceiver
 ) -> None:
-    """By the shell, as it stands there but for the addresses."""
+    """By the shell, unchanged except for the addresses."""
     command = Path(tmp_path, "bin")
     command.mkdir()
     program = Path(os.environ[SITE], "bin", "wsnova-statsd")
@@ -89,7 +89,7 @@ def test_a_command_line_of_the_page_does_what_it_says(
         assert agent.count("websocket.connection.completed") == 1
 
 
-def test_the_block_for_a_program_is_one_that_runs(tmp_path: Path) -> None:
+def test_the_block_for_a_program_runs(tmp_path: Path) -> None:
     """It prints a table, on stderr."""
     [block] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     done = subprocess.run(
@@ -105,7 +105,7 @@ def test_the_block_for_a_program_is_one_that_runs(tmp_path: Path) -> None:
     assert "wsnova_statsd standard: in all," in done.stderr
 
 
-def test_what_doctor_prints_is_shown_as_it_prints_it() -> None:
+def test_the_shown_output_of_doctor_is_what_it_prints() -> None:
     """The hops, in their order."""
     [shown] = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
     assert [line.split()[1] for line in shown.splitlines()[:-1]] == ["name", "TCP", "TLS", "upgrade", "message", "ping"]

@@ -28,7 +28,7 @@ def test_every_block_is_run_by_one_of_the_tests_below() -> None:
     assert PAGE.marked_once("log = ws.LogReporter", "class Json")
 
 
-def test_one_line_logs_what_the_level_asks_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_logs_what_the_level_selects(caplog: pytest.LogCaptureFixture) -> None:
     """And no message, which is below it."""
     with caplog.at_level("DEBUG"), PAGE.run("log = ws.LogReporter")["log"]:
         ws.telemetry.execute(ws.events.CONNECTION_COMPLETED, {"duration": 1_500_000}, {"client_id": "md-1"})
@@ -63,7 +63,7 @@ def test_the_table_of_lines_has_each_line() -> None:
 
 
 def test_the_loggers_of_the_other_table_are_those_of_modules() -> None:
-    """But for that of the sink for alerts."""
+    """Except for that of the sink for alerts."""
     names = {row[0].strip("`") for row in PAGE.table("logger")}
     assert ws.alerts.ToLog().logger.name in names
     modules = names - {ws.alerts.ToLog().logger.name}

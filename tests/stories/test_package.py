@@ -21,7 +21,7 @@ def _sources(folder: str) -> set[str]:
 
 
 def test_the_source_distribution_has_the_examples_and_the_pages(sdist: Path) -> None:
-    """All of the package and examples/, what changed, how to contribute and to report a vulnerability; no tests."""
+    """All of the package and examples/, the changelog, how to contribute and to report a vulnerability; no tests."""
     files = _files(sdist)
     assert files >= _sources("wsnova_statsd") | _sources("examples") | {"wsnova_statsd/py.typed"}
     assert files >= {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"}
@@ -29,7 +29,7 @@ def test_the_source_distribution_has_the_examples_and_the_pages(sdist: Path) -> 
 
 
 def test_the_wheel_has_the_package_its_plugin_and_nothing_else(installed: Path) -> None:
-    """The plugin lies at the top, where pytest finds it without importing the package."""
+    """The plugin is at the top, where pytest finds it without importing the package."""
     plugin = "wsnova_statsd/testing/plugin/wsnova_statsd_pytest.py"
     files = {name for name in _files(installed) if not re.match(r"wsnova_statsd-[^/]*\.dist-info/|bin/", name)}
     data = {"wsnova_statsd/py.typed", "wsnova_statsd/watch/templates/app_index.html"}
@@ -38,7 +38,7 @@ def test_the_wheel_has_the_package_its_plugin_and_nothing_else(installed: Path) 
 
 
 def test_the_stories_import_the_wheel_and_not_the_checkout(installed: Path, tmp_path: Path) -> None:
-    """Package, plugin, and the version that pip tells."""
+    """Package, plugin, and the version that pip reports."""
     script = (
         "import importlib.metadata as m, wsnova_statsd as ws, wsnova_statsd_pytest\n"
         "print(ws.__file__, wsnova_statsd_pytest.__file__, m.version('wsnova-statsd') == ws.__version__)"
@@ -52,7 +52,7 @@ def test_the_stories_import_the_wheel_and_not_the_checkout(installed: Path, tmp_
 
 
 def test_pip_installs_the_command(installed: Path, tmp_path: Path) -> None:
-    """`wsnova-statsd` is there and answers."""
+    """`wsnova-statsd` exists and answers."""
     command = [sys.executable, str(installed / "bin" / "wsnova-statsd"), "demo", "--help"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (0, "")
@@ -85,7 +85,7 @@ def _quiet(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=50)
 
 
-def test_the_description_on_an_index_leads_nowhere_that_is_not_there(sdist: Path, wheel: Path) -> None:
+def test_the_description_on_an_index_has_no_broken_links(sdist: Path, wheel: Path) -> None:
     """It is the README. Links into the repository are text that names the file; an index has no such file."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     done = _quiet(sys.executable, "-m", "zipfile", "-e", str(wheel), str(wheel.parent / "unpacked"))
@@ -109,7 +109,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md")), *sorted(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_reads_without_its_pictures(page: Path, request: pytest.FixtureRequest) -> None:
-    """Each has a text of five words or more that says what is seen, and no sentence needs what only it shows."""
+    """Each has a text of five words or more that says what it shows, and no sentence depends on a picture."""
     if page.name == "README.md" and page.parent == ROOT:
         request.applymarker(
             pytest.mark.xfail(strict=True, reason="until README.md is the front page; then remove these three lines")

@@ -1,4 +1,4 @@
-"""The pages of examples/ on platforms, feeds and the client: each has its parts, and what it names is there."""
+"""The pages of examples/ on platforms, feeds and the client: each has its parts, and what it names exists."""
 
 import re
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_a_page_on_a_program_names_it(name: str) -> None:
 
 @NAMING
 def test_the_variables_that_a_page_names_are_read(name: str) -> None:
-    """By the package; but for those of the Agent itself."""
+    """By the package; except for those of the Agent itself."""
     named = set(re.findall(r"\b(?:DD|WSNOVA_STATSD)_[A-Z_]+[A-Z]\b", _page(name))) - {"DD_DOGSTATSD_ORIGIN_DETECTION"}
     missing = {one for one in named if one not in SOURCES and one.removeprefix("WSNOVA_STATSD_") not in SOURCES.upper()}
     assert missing == set()
@@ -69,7 +69,7 @@ def test_the_metrics_that_a_page_names_are_sent(name: str) -> None:
 
 
 @NAMING
-def test_what_a_page_refers_to_is_there(name: str) -> None:
+def test_what_a_page_refers_to_exists(name: str) -> None:
     """Other pages, and files of examples/."""
     written = files(f"{name}.md")
     for other in set(re.findall(r"`([\w.]+\.(?:md|py))`", _page(name))):
@@ -78,7 +78,7 @@ def test_what_a_page_refers_to_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", GUIDES)
 def test_a_block_of_a_guide_has_at_most_40_lines(name: str) -> None:
-    """As a program of examples/ has."""
+    """Like a program of examples/."""
     sizes = [len(block.splitlines()) for block in Page(name).python]
     assert sizes
     assert max(sizes) <= 40

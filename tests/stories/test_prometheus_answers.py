@@ -28,7 +28,7 @@ from wsnova_statsd.dashboards.queries import PERCENTILES, Line, Query
 from wsnova_statsd.dashboards.watches import watches
 from wsnova_statsd.reporters.families import NAMINGS, Naming
 
-# Real seconds between scrapes: a machine that is busy leaves some out.
+# Real seconds between scrapes: a busy machine skips some.
 pytestmark = [pytest.mark.needs_prometheus, pytest.mark.alone, pytest.mark.timeout(240)]
 
 # A rise is stretched to the ends of its window, which lie up to a scrape beyond the first and last value in it.
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
 
 @pytest.fixture(scope="module", params=[ws.FINANCIAL, ws.STANDARD], ids=lambda profile: str(profile.name))
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """The story is lived once in each profile, and asked about by all tests below."""
+    """The service runs once in each profile, and all tests below query it."""
     service = Scraped(program_of("prometheus"), tmp_path_factory.mktemp("prometheus"), request.param)
     try:
         service.live()
@@ -56,7 +56,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def asked(profile: ws.Profile, naming: Naming) -> list[Asked]:
-    """Every line that the board has of the description; test_grafana has that these are its panels' queries."""
+    """Every line that the board has of the description; test_grafana checks that these are its panels' queries."""
     page = Page(naming)
     found = []
     for section in sections(profile):
@@ -70,7 +70,7 @@ def asked(profile: ws.Profile, naming: Naming) -> list[Asked]:
 
 
 def filled(query: str, naming: Naming, seconds: int) -> str:
-    """A query with every variable at All, and its windows as long as the story."""
+    """A query with every variable at All, and its windows as long as the run."""
     for variable in ("instance", "client", "type"):
         query = query.replace(f"${variable}", ".*")
     for window in ("$__rate_interval", "$__range", "$w"):
@@ -170,7 +170,7 @@ def rows(service: Scraped, page: Page) -> Iterator[Row]:
 
 
 def fits(service: Scraped, line: Line, known: float | None, told: float | None, page: Page) -> bool:
-    """Whether an answer is what happened. A count of which nothing came may be told as 0, or not at all."""
+    """Whether an answer is what happened. A count of which nothing came may be answered as 0, or not at all."""
     query = line.queries[0]
     if known is None or told is None:
         return not known and not told
@@ -197,7 +197,7 @@ def _in_bucket(service: Scraped, query: Query, told: float, page: Page) -> bool:
         for near in (max(1, at - 20), min(100, at + 20))
     )
     least = max((one for one in bounds if one < min(low)), default=0.0)
-    most = min(min(one for one in bounds if one >= max(high)), bounds[-2])  # no value is told beyond the last bound
+    most = min(min(one for one in bounds if one >= max(high)), bounds[-2])  # no value is given beyond the last bound
     return least <= told <= most * (1 + 1e-9)
 
 
@@ -207,7 +207,7 @@ def _asked_once(service: Scraped, name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_the_guides_four_queries_and_those_without_bias(service: Scraped, naming: Naming) -> None:
-    """As they stand on the board: over the whole story, as their series begin at 0; of types from a first value."""
+    """As they are on the board: over the whole run, as their series begin at 0; of types from a first value."""
     panels = {panel["title"]: panel.get("targets", []) for panel in board(service.profile, naming=naming)["panels"]}
 
     def number(title: str) -> float:
@@ -251,7 +251,7 @@ def _by(service: Scraped, query: str, *labels: str) -> dict[Group, float]:
     return {tuple(one["metric"].get(label, "") for label in labels): float(one["value"][1]) for one in found}
 
 
-def test_alerts_fire_for_whom_their_rules_fired_and_for_nobody_else(service: Scraped) -> None:
+def test_alerts_fire_for_the_clients_of_their_rules_and_no_others(service: Scraped) -> None:
     """By the rule files of both namings, evaluated every second by Prometheus itself."""
     firing = {
         (one["metric"]["alertname"], one["metric"]["client_id"])
@@ -263,8 +263,8 @@ def test_alerts_fire_for_whom_their_rules_fired_and_for_nobody_else(service: Scr
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
-def test_a_kpis_rule_holds_for_whom_it_misses_its_target(service: Scraped, naming: Naming) -> None:
-    """The condition, whose `for` takes minutes, by the last figures that each process told."""
+def test_a_kpis_rule_holds_for_clients_that_miss_its_target(service: Scraped, naming: Naming) -> None:
+    """Only the condition, as its `for` takes minutes, by the last figures of each process."""
     last: dict[tuple[str, str], dict[str, float]] = {}
     for one in service.all:
         if one.event == events.KPI_SAMPLED and "client_id" in one.metadata:
@@ -284,7 +284,7 @@ def test_a_kpis_rule_holds_for_whom_it_misses_its_target(service: Scraped, namin
 
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_the_rules_for_links_and_health_hold_while_they_should(service: Scraped, naming: Naming) -> None:
-    """The condition for links in the midst of each outage, and not at the end; that for health by the last verdicts."""
+    """The condition for links during each outage, and not at the end; that for health by the last verdicts."""
     rules = {one["alert"]: one["expr"] for one in alert_rules(service.profile, naming=naming)["groups"][0]["rules"]}
     outages = {
         one.worker: one.window
@@ -306,6 +306,6 @@ def test_the_rules_for_links_and_health_hold_while_they_should(service: Scraped,
 
 
 def _holding(service: Scraped, rule: str, naming: Naming, at: float) -> set[tuple[str, str]]:
-    """For whom a rule's condition holds, of one page."""
+    """The clients of one page for which a rule's condition holds."""
     found = service.prometheus.ask(f"({rule}) and on (instance) up{{job='{JOBS[naming]}'}}", at)
     return {(one["metric"]["client_id"], service.instances[one["metric"]["instance"]]) for one in found}

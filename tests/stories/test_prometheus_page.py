@@ -1,4 +1,4 @@
-"""The page about Prometheus and Grafana: its programs and commands run, and what it says of names is so."""
+"""The page about Prometheus and Grafana: its programs and commands run, and what it says of names is true."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def test_the_programs_of_the_page_run_and_show_their_metrics(monkeypatch: pytest
         assert client.client_id == "page"
 
 
-def test_the_commands_of_the_page_make_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_of_the_page_write_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for block in _blocks("sh") for line in block.splitlines() if line.startswith("wsnova-statsd")]
     made = []
     for line in lines:
@@ -71,7 +71,7 @@ def test_the_names_in_its_table_are_those_of_the_two_namings() -> None:
             assert any(re.fullmatch(pattern, name) for name in known), row[column]
 
 
-def test_its_rule_file_and_server_are_named_as_prometheus_has_them() -> None:
+def test_its_rule_file_and_server_are_configured_as_prometheus_expects() -> None:
     (config,) = _blocks("yaml")
     assert "scrape_configs:" in config
     assert "rule_files: [rules.json]" in config

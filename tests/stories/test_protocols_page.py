@@ -21,7 +21,7 @@ def test_every_block_is_run_by_one_of_the_tests_below() -> None:
 
 
 def test_the_complete_program_subscribes_and_receives(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each of its methods has a say: the heartbeat is answered, types are kinds, the lag is measured."""
+    """Each of its methods has an effect: the heartbeat is answered, types are kinds, the lag is measured."""
     with capture_metrics() as metrics, ws.Monitor("financial", reporter=metrics.reporter):
         names = PAGE.run("class Ticker")
     assert capsys.readouterr().out == "64000.5 ['trades.BTC']\n"
@@ -37,7 +37,7 @@ def test_orjson_reads_what_comes(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "{'price': 1.5}\n"
 
 
-def test_json_rpc_subscribes_in_one_request_and_asks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_rpc_subscribes_in_one_request_and_sends_requests(capsys: pytest.CaptureFixture[str]) -> None:
     def answer(text: Any) -> str:
         asked = json.loads(text)
         result = asked["params"]["channels"] if asked["method"] == "public/subscribe" else 1_700_000_000
@@ -49,8 +49,8 @@ def test_json_rpc_subscribes_in_one_request_and_asks(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "1700000000\n"
 
 
-def test_a_typed_client_gives_what_decode_made(capsys: pytest.CaptureFixture[str]) -> None:
-    """What checkers say of it is tested in tests/typing."""
+def test_a_typed_client_returns_what_decode_made(capsys: pytest.CaptureFixture[str]) -> None:
+    """The answers of type checkers are tested in tests/typing."""
     with WebSocketServer(send_messages(['{"price": 1.5}'])) as feed:
         names = PAGE.run("class Ticks", feed.url)
     assert names["tick"] == names["Tick"](1.5)
@@ -67,7 +67,7 @@ def test_the_table_of_methods_has_each_method_with_its_arguments() -> None:
 
 @pytest.mark.parametrize("heading", ["reading | json | orjson", "writing | json | orjson"])
 def test_the_differences_of_json_and_orjson_are_those_of_the_docstring(heading: str) -> None:
-    """Which are run with both, each by each."""
+    """Which are run with both, one by one."""
     rows = [" ".join(line.split()) for line in (ws.JsonProtocol.__doc__ or "").splitlines()]
     start = rows.index(f"| {heading} |") + 2
     shown = PAGE.table(heading)
@@ -82,7 +82,7 @@ def test_a_field_that_names_the_type_is_on_the_page(type_: str) -> None:
     assert f"`{type_}`" in sentence
 
 
-def test_a_plain_protocol_neither_subscribes_nor_asks() -> None:
+def test_a_plain_protocol_neither_subscribes_nor_sends_requests() -> None:
     with WebSocketServer() as echoes, ws.Client(echoes.url, protocol=ws.Protocol()) as client:
         for call in (client.subscribe, client.request):
             with pytest.raises(ws.errors.ConfigurationError, match="cannot"):

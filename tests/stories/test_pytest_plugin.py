@@ -1,4 +1,5 @@
-"""The pytest plugin, in test runs of somebody else: found by its entry point, light until used, at ease with xdist."""
+"""The pytest plugin, in test runs of another project: found by its entry point, light until used, working with
+xdist."""
 
 import os
 import re
@@ -86,27 +87,27 @@ def _run(folder: Path, source: str, *arguments: str) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["serial", "xdist"])
 def test_the_fixtures_work(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Each test has its own events, numbers, ports and Agent, in one process or in several, also where
+    """Each test has its own events, numbers, ports and Agent, in one process or in several, also if
     DD_DOGSTATSD_DISABLE keeps the machine's tests quiet; warnings are errors."""
     done = _run(tmp_path, USES, "-W", "error", *arguments)
     assert "8 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_plugin_imports_nothing_of_the_package_until_a_fixture_is_used(tmp_path: Path) -> None:
-    """Neither time nor coverage is taken from tests of something else."""
+    """Unrelated tests lose neither time nor coverage."""
     done = _run(tmp_path, LIGHT)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_it_is_switched_off_by_its_name(tmp_path: Path) -> None:
-    """As pytest says how."""
+    """In pytest's own way."""
     done = _run(tmp_path, USES, "-p", "no:wsnova_statsd")
     assert "fixture 'wsnova_events' not found" in done.stdout, done.stdout + done.stderr
     assert "passed" not in done.stdout
 
 
 def test_the_receivers_fixture_fails_a_test_that_sent_what_the_agent_would_drop(tmp_path: Path) -> None:
-    """In silence it would be lost."""
+    """Otherwise it would be lost without an error."""
     done = _run(tmp_path, MALFORMED)
     assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
     assert "bad number 'nan'" in done.stdout
@@ -120,8 +121,8 @@ def test_the_linter_fails_a_test_with_its_report(tmp_path: Path) -> None:
     assert "def judge" not in done.stdout
 
 
-def test_the_fixtures_have_names_that_are_nobody_elses(tmp_path: Path) -> None:
-    """All of them begin with the package's name, and the help tells what each is."""
+def test_the_fixtures_have_names_of_their_own(tmp_path: Path) -> None:
+    """All of them begin with the package's name, and the help says what each is."""
     told = _run(tmp_path, LIGHT, "--fixtures").stdout
     names = re.findall(r"^(\w+) -- \S*wsnova_statsd_pytest\.py:\d+\n    (?!no docstring)\w", told, re.MULTILINE)
     assert names == ["wsnova_events", "wsnova_metrics", "wsnova_receiver", "wsnova_server", "wsnova_lint"]

@@ -209,7 +209,7 @@ def test_the_table_of_the_log_has_its_lines() -> None:
     assert [[event, level, text.partition(";")[0]] for event, level, text in _table("Logs")] == rows
 
 
-def test_the_block_of_your_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:
+def test_the_block_of_ones_own_metrics_sends_what_it_says(agent: DogStatsDReceiver) -> None:
     _run(_block("ws.counter"), URL)
     agent.stop()
     assert agent.count("shop.orders", ["venue:XETR"]) == 1

@@ -1,4 +1,4 @@
-"""The recorder of examples/, as a program: what it writes, where gaps are, and how it ends."""
+"""The recorder of examples/, as a program: what it writes, how it marks gaps, and how it ends."""
 
 import gzip
 import json
@@ -45,7 +45,7 @@ def _recording(agent: DogStatsDReceiver, url: str, folder: Path, *channels: str)
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
-    """All that can be read by now, of each file in order; the end of one that is open is not there yet."""
+    """All that can be read so far, of each file in order; the end of an open one does not exist yet."""
     lines: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.jsonl.gz")):
         data = b""
@@ -84,7 +84,7 @@ def test_each_message_is_written_and_counted_and_a_signal_loses_none(
 
 
 def test_a_lost_link_is_a_line_from_when_to_when(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """Between the last message of the one link and the first of the next."""
+    """Between the last message of one link and the first of the next."""
     scripts = iter([send_messages(_messages(0, 10), then="drop"), send_messages(_messages(10, 10))])
 
     def script(connection: ScriptedConnection) -> None:
@@ -100,8 +100,8 @@ def test_a_lost_link_is_a_line_from_when_to_when(agent: DogStatsDReceiver, tmp_p
     assert lines[9]["at"] <= round(since, 6) <= round(until_then, 6) <= lines[11]["at"]
 
 
-def test_a_disk_that_takes_nothing_costs_its_time_and_no_more(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """The link stays; what could not be written is counted, and the file that begins then tells of the gap."""
+def test_a_full_disk_costs_its_time_and_no_more(agent: DogStatsDReceiver, tmp_path: Path) -> None:
+    """The link stays; what could not be written is counted, and the next file records the gap."""
     folder = tmp_path / "data"
     folder.touch()  # a file, where the folder should be
     with WebSocketServer(silent) as server, _recording(agent, server.url, folder) as program:
@@ -121,10 +121,10 @@ def test_a_disk_that_takes_nothing_costs_its_time_and_no_more(agent: DogStatsDRe
     assert agent.count("websocket.error.occurred", ["type:handler"]) == 5
 
 
-def test_what_was_flushed_outlives_a_kill_and_a_new_start_takes_another_file(
+def test_what_was_flushed_survives_a_kill_and_a_new_start_uses_another_file(
     agent: DogStatsDReceiver, tmp_path: Path
 ) -> None:
-    """The first file has no end, and can be read up to it all the same."""
+    """The first file has no end, and can still be read up to that point."""
     with WebSocketServer(silent) as server:
         for first in (0, 10):
             with _recording(agent, server.url, tmp_path) as program:
@@ -139,7 +139,7 @@ def test_what_was_flushed_outlives_a_kill_and_a_new_start_takes_another_file(
 
 
 def test_a_channel_that_is_refused_ends_it_with_the_reason(agent: DogStatsDReceiver, tmp_path: Path) -> None:
-    """Status 1, and the server's own words."""
+    """Status 1, and the server's own text."""
 
     def refusing(connection: ScriptedConnection) -> None:
         asked = json.loads(connection.recv())

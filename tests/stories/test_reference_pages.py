@@ -1,4 +1,5 @@
-"""The pages on metrics, configuration and deviations: their programs run, their numbers and names are the code's."""
+"""The pages on metrics, configuration and deviations: their programs run, their numbers and names are those of the
+code."""
 
 import inspect
 import re
@@ -104,7 +105,7 @@ def test_the_table_of_checks_has_the_checks_and_their_tags() -> None:
 
 
 def test_a_monitor_is_made_in_three_ways(agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of which an argument wins over its variable."""
+    """And an argument wins over its variable."""
     monkeypatch.setenv("WSNOVA_STATSD_KPIS", "true")
     made = []
     for line in CONFIGURED.splitlines()[2:]:
@@ -138,7 +139,7 @@ def test_the_caps_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("name", ["boards", "configuration", "cost", "deviations", "metrics", "prometheus"])
-def test_what_a_page_names_is_there(name: str) -> None:
+def test_what_a_page_names_exists(name: str) -> None:
     """Metrics, checks and events by their whole names; what `ws.` has; and other pages."""
     text, known = _page(f"{name}.md"), {*shipped(ws.statsd_metrics()), *CHECKS}
     for metric in re.findall(r"`(websocket\.[a-z0-9_.]+)`", text):
@@ -158,7 +159,7 @@ def test_the_guides_faults_are_what_the_command_prints(capsys: pytest.CaptureFix
 
 
 def test_the_deviations_count_the_guides_own() -> None:
-    """25 events: those of the catalogue but for what was added."""
+    """25 events: those of the catalogue except for what was added."""
     page = _page("deviations.md")
     added = [
         *(ws.events.HEARTBEAT_SENT, ws.events.HEARTBEAT_RECEIVED, ws.events.HEARTBEAT_MISSED),

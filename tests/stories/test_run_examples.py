@@ -1,4 +1,4 @@
-"""The pages on `wsnova-statsd run`: their command lines are accepted, their blocks run, their programs say what they
+"""The pages on `wsnova-statsd run`: their command lines are accepted, their blocks run, their programs print what they
 promise."""
 
 import re
@@ -39,7 +39,7 @@ def _page(name: str) -> str:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("name", OUTPUT)
 def test_a_program_runs_and_prints_what_it_promises(name: str, tmp_path: Path) -> None:
-    """In a process and a folder of its own; it is short, and its page tells of it."""
+    """In a separate process and folder; it is short, and its page names it."""
     command = [sys.executable, str(EXAMPLES / name)]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=50, check=False
@@ -52,7 +52,7 @@ def test_a_program_runs_and_prints_what_it_promises(name: str, tmp_path: Path) -
 
 
 def test_the_ticker_knows_nothing_of_this_library() -> None:
-    """But for the words that say so."""
+    """Except for the comment that says so."""
     source = _page("ticker.py")
     assert len(source.splitlines()) <= 30
     assert "wsnova_statsd" not in source.partition('"""\n')[2]
@@ -69,7 +69,7 @@ def test_every_command_line_of_a_page_is_accepted(name: str) -> None:
 
 
 def test_the_workers_block_makes_a_client() -> None:
-    """One that has not begun anything."""
+    """One that is not started."""
     [block] = re.findall(r"```python\n(.*?)```", _page("run_as_a_worker.md"), re.DOTALL)
     made: dict[str, object] = {}
     exec(compile(block, "the page", "exec"), made)

@@ -1,5 +1,5 @@
 """`wsnova-statsd run` with programs that know nothing of this library: each is run bare and under it, and both times it
-says, byte for byte, the same, and ends alike; what its clients lived through is at the Agent."""
+prints, byte for byte, the same, and ends alike; what happened to its clients is at the Agent."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.usefixtures("installed")
 
 
 def _run(python: str = sys.executable) -> list[str]:
-    """The command that pip installed: unlike python -m, it does not look for modules in the current folder."""
+    """The command that pip installed: unlike python -m, it does not search for modules in the current folder."""
     return [python, str(Path(os.environ[SITE], "bin", "wsnova-statsd")), "run"]
 
 
-# A stranger's program: it prints ticks, dials again whatever happens, and gives up in the end.
+# An unrelated program: it prints ticks, always dials again, and gives up at the end.
 STRANGER = '''\
 """Prints ticks."""
 import sys
@@ -62,7 +62,7 @@ HERE = "the one that is installed"
 
 
 class Ended(NamedTuple):
-    """What a program said, and how it ended."""
+    """What a program printed, and how it ended."""
 
     out: bytes
     errors: bytes
@@ -81,7 +81,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: DogStatsDReceiv
     for name, value in {**environment(), "DD_DOGSTATSD_URL": f"udp://{agent.host}:{agent.port}"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("WSNOVA_STATSD_PROFILE", "financial")
-    monkeypatch.delenv("PYTHONWARNINGS", raising=False)  # what a program leaves open is told with port numbers
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)  # warnings about what a program leaves open hold port numbers
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -96,7 +96,7 @@ def _end(command: Sequence[str], interrupt: int | None, said: bytes) -> Ended:
         first = b""
         if interrupt is not None:
             first = running.stdout.readline()
-            time.sleep(0.2)  # until it waits for what it will be interrupted in
+            time.sleep(0.2)  # until it waits in the call that is interrupted
             running.send_signal(interrupt)
         out, errors = running.communicate(said, timeout=40)
     return Ended(first + out, errors, running.returncode)
@@ -109,8 +109,8 @@ def _both(
     said: bytes = b"",
     python: str = sys.executable,
 ) -> Ended:
-    """Run this program bare, then under `run`; what it said both times. `bare` is the command if it is another one;
-    `interrupt` is sent once it has said its first line."""
+    """Run this program bare, then under `run`; returns what it printed both times. `bare` is the command if it differs;
+    `interrupt` is sent once it has printed its first line."""
     first = _end([python, *arguments] if bare is None else bare, interrupt, said)
     second = _end([*_run(python), *arguments], interrupt, said)
     assert second == first
@@ -121,7 +121,7 @@ def _both(
 @pytest.mark.parametrize(
     "release", [HERE, "websocket-client-1.6.4", "websocket-client-1.7.0", "websocket-client-1.8.0"]
 )
-def test_a_strangers_program_says_and_does_the_same_and_is_counted_exactly(
+def test_an_unrelated_program_prints_and_does_the_same_and_is_counted_exactly(
     agent: DogStatsDReceiver, release: str
 ) -> None:
     """Output, tracebacks and exit status; three links that are dropped, one that it closes, two dials that fail."""
@@ -178,10 +178,10 @@ connection.recv()
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("release", [HERE, "websockets-13.1", "websockets-15.0.1"])
-def test_a_program_on_the_websockets_library_says_the_same_and_is_counted(
+def test_a_program_on_the_websockets_library_prints_the_same_and_is_counted(
     agent: DogStatsDReceiver, release: str
 ) -> None:
-    """With a subclass of its own, iteration, a dial that fails and a receive on a connection that is over."""
+    """With its own subclass, iteration, a dial that fails and a receive on a closed connection."""
     Path("sync.py").write_text(SYNC)
 
     def three(connection: ScriptedConnection) -> None:
@@ -214,7 +214,7 @@ OWN = [
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("form", [("tells.py",), ("-m", "tells"), ("package",), ("-m", "package")])
-def test_all_that_follows_a_program_is_its_own(form: tuple[str, ...]) -> None:
+def test_all_that_follows_a_program_belongs_to_it(form: tuple[str, ...]) -> None:
     """Options that `run` has too, and --; argv, __file__, sys.path and what it can see of an import are as bare."""
     Path("package").mkdir()
     for name in ("tells.py", "package/__main__.py"):
@@ -224,7 +224,7 @@ def test_all_that_follows_a_program_is_its_own(form: tuple[str, ...]) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_a_command_is_run_with_its_arguments_and_the_signals_that_it_would_have() -> None:
-    """No Python: it ignores no signal that Python ignores for itself; its process is the one that was started."""
+    """Not a Python program: it ignores no signal that Python ignores; its process is the one that was started."""
     shell = ["sh", "-c", 'grep "^Sig[IC]" /proc/self/status; echo "$@"; kill -TERM $$', "--", *OWN]
     ended = _both("--", *shell, bare=shell)
     assert (ended.status, b"--help --port 3" in ended.out) == (-signal.SIGTERM, True)
@@ -264,7 +264,7 @@ def test_a_program_ends_as_it_does_bare(end: str, status: int) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_ctrl_c_ends_it_with_the_same_traceback() -> None:
-    """In the midst of recv and of run_forever."""
+    """During recv and run_forever."""
     begin = "import sys, websocket\nurl = sys.argv[1]\ndef ready(app=None): print('ready', flush=True)\n"
     for name, code in {
         "recv.py": "ws = websocket.create_connection(url)\nready()\nws.recv()\n",
@@ -278,15 +278,15 @@ def test_ctrl_c_ends_it_with_the_same_traceback() -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("custom", ["print('mine', __file__)", "raise ValueError('mine')", "import nowhere_at_all"])
-def test_a_sitecustomize_that_was_there_goes_first_and_is_the_programs(
+def test_an_existing_sitecustomize_runs_first_and_stays_the_programs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, custom: str
 ) -> None:
-    """Whatever it does; the program imports that one."""
+    """Whatever it does; the program imports it."""
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(f"name = 'mine'\n{custom}\n")
     monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}{os.pathsep}{folder}")
-    # The command itself is a Python too, which says what a sitecustomize says: it gets none.
+    # The command itself is a Python too, which would print what a sitecustomize prints: it gets none.
     Path("asks.py").write_text("import sitecustomize, websocket\nprint(sitecustomize.name, sitecustomize.__file__)\n")
     bare = _end([sys.executable, "asks.py"], None, b"")
     startup = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0], "wsnova_statsd", "contrib", "startup")
@@ -323,10 +323,10 @@ def test_a_child_is_instrumented_too(agent: DogStatsDReceiver) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_child_whose_port_for_prometheus_is_taken_is_counted_all_the_same(
+def test_a_child_whose_port_for_prometheus_is_taken_is_still_counted(
     agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its parent: only one of them can serve there, and all of them send to the Agent. A record says so."""
+    """Its parent serves there: only one process can, but all of them send to the Agent. A record says so."""
     Path("parent.py").write_text(
         "import subprocess, sys, websocket\n"
         "print(websocket.create_connection(sys.argv[1]).recv(), flush=True)\n"
@@ -341,7 +341,7 @@ def test_a_child_whose_port_for_prometheus_is_taken_is_counted_all_the_same(
 
 
 @pytest.mark.usefixtures("here")
-def test_gevent_patches_first_and_says_nothing(agent: DogStatsDReceiver) -> None:
+def test_gevent_patches_first_and_warns_of_nothing(agent: DogStatsDReceiver) -> None:
     """Nothing was imported before that it wants to patch."""
     Path("green.py").write_text(
         "from gevent import monkey\nmonkey.patch_all()\nimport sys, websocket\n"
@@ -354,7 +354,7 @@ def test_gevent_patches_first_and_says_nothing(agent: DogStatsDReceiver) -> None
 
 @pytest.mark.usefixtures("here")
 def test_gevent_that_patches_late_has_the_program_go_on_uninstrumented(agent: DogStatsDReceiver) -> None:
-    """As it would bare: what waited for a thread of ours would wait for ever."""
+    """As bare: code that waited for a thread of ours would wait for ever."""
     Path("late.py").write_text(
         "import sys, websocket\nfrom gevent import monkey\nmonkey.patch_all()\n"
         "ws = websocket.create_connection(sys.argv[1])\nprint(ws.recv())\nws.close()\n"
@@ -375,8 +375,8 @@ def test_a_library_that_cannot_be_imported_shows_its_own_traceback(fault: str) -
 
 
 @pytest.mark.usefixtures("here")
-def test_where_this_library_cannot_be_imported_the_program_runs_bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In another environment, say. With WSNOVA_STATSD_LOG it is told in one line."""
+def test_if_this_library_cannot_be_imported_the_program_runs_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example in another environment. With WSNOVA_STATSD_LOG it is logged in one line."""
     Path("wsnova_statsd.py").write_text("raise RuntimeError('not here')\n")
     Path("uses.py").write_text("import websocket, sys\nprint(websocket.WebSocketApp, 'wsnova_statsd' in sys.modules)\n")
     _both("uses.py")
@@ -387,7 +387,7 @@ def test_where_this_library_cannot_be_imported_the_program_runs_bare(monkeypatch
 
 
 @pytest.mark.usefixtures("here")
-def test_settings_that_are_not_usable_are_refused_and_a_childs_are_passed_over(
+def test_unusable_settings_are_refused_and_those_of_a_child_are_ignored(
     monkeypatch: pytest.MonkeyPatch, agent: DogStatsDReceiver
 ) -> None:
     """Before the program starts, in one sentence; within it nothing may fail."""
@@ -420,8 +420,8 @@ websocket.create_connection(sys.argv[1]).close()
 
 
 @pytest.mark.usefixtures("here")
-def test_records_go_where_the_program_has_them_written_or_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WSNOVA_STATSD_LOG has them on stderr, once."""
+def test_records_are_written_where_the_program_configures_it_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WSNOVA_STATSD_LOG writes them to stderr, once."""
     Path("logs.py").write_text(LOGS)
     with WebSocketServer(silent) as server:
         assert _both("logs.py", server.url)[:2] == (b"refused\n", b"")
@@ -436,7 +436,7 @@ def test_records_go_where_the_program_has_them_written_or_nowhere(monkeypatch: p
 
 @pytest.mark.usefixtures("here")
 def test_a_program_that_uses_this_library_itself_is_not_counted_twice(agent: DogStatsDReceiver) -> None:
-    """Whatever it imports first: its own Monitor takes the place of ours, with its own settings."""
+    """In any order of imports: its own Monitor replaces ours, with its own settings."""
     received = {"direction": "received"}
 
     def two(seen: DogStatsDReceiver) -> bool:
@@ -456,8 +456,8 @@ def test_a_program_that_uses_this_library_itself_is_not_counted_twice(agent: Dog
         assert agent.count("websocket.message.batch.count", {**received, "mine": "1"}) >= 1
 
 
-def test_a_prefork_server_has_each_worker_counted(here: Path, agent: DogStatsDReceiver) -> None:
-    """Gunicorn with two workers, whose application asks a feed for each request; SIGTERM ends it as ever."""
+def test_each_worker_of_a_prefork_server_is_counted(here: Path, agent: DogStatsDReceiver) -> None:
+    """Gunicorn with two workers of an application that calls a feed for each request; SIGTERM ends it as usual."""
     (here / "shop.py").write_text(
         "import os, websocket\n"
         "def app(environ, start):\n"

@@ -1,4 +1,4 @@
-"""Secrets planted wherever a client has or meets them, and a search through everything that comes out."""
+"""Secrets planted wherever a client has or receives them, and a search through everything that is sent or logged."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ QUICK = {"first_retry": 0.0, "retry_base": 0.01, "retry_cap": 0.05, "ping_interv
 
 
 def _everything(metadata: Any) -> Any:
-    """A metadata filter that lets everything through, and adds more."""
+    """A metadata filter that keeps everything, and adds more."""
     return {**metadata, "api_key": SECRET, "note": f"token={SECRET}", "nested": {"password": SECRET}}
 
 
@@ -36,7 +36,7 @@ PROFILES = {
 }
 
 
-# Where they are planted; each makes sure that its secret was there to be told
+# Where they are planted; each checks that its secret could have been shown
 
 
 def the_url(seen: Watched) -> None:
@@ -80,7 +80,7 @@ def headers_and_cookies(seen: Watched) -> None:
 
 
 def a_login_message(seen: Watched) -> None:
-    """Refused with a reply that repeats it, read by a function that raises, by a login of the user's own."""
+    """Refused with a reply that repeats it, read by a function that raises, by the user's own login."""
     message = {"type": "login", "token": SECRET}
     with WebSocketServer() as echo:
         seen.refused(echo.url, auth=ws.MessageAuth(message, lambda reply: False))
@@ -91,7 +91,7 @@ def a_login_message(seen: Watched) -> None:
 
 
 def a_subprotocol(seen: Watched) -> None:
-    """Some servers take a token there; this one chooses none, or another."""
+    """Some servers accept a token there; this one chooses none, or another."""
     with WebSocketServer() as server:
         seen.refused(server.url, subprotocols=[f"bearer.{SECRET}", "v1.feed"], require_subprotocol=True)
         assert SECRET in server.requests[0].headers["Sec-WebSocket-Protocol"]
@@ -100,7 +100,7 @@ def a_subprotocol(seen: Watched) -> None:
 
 
 def a_close_reason(seen: Watched) -> None:
-    """The server's own words at the end."""
+    """The server's own text at the end."""
     reasons = [f"token={SECRET} expired", f'{{"api_key": "{SECRET}"}}', f"see wss://u:{SECRET}@x.example/?k={SECRET}"]
     for number, reason in enumerate(reasons):
         with (
@@ -215,7 +215,7 @@ def refused_channels_and_requests(seen: Watched) -> None:
 
 
 def a_proxy(seen: Watched) -> None:
-    """Its user-info; refused, and not there any more."""
+    """Its user-info; refused, and no longer running."""
     with WebSocketServer() as echo, ConnectProxy(credentials=("user", "other")) as proxy:
         url = proxy.url.replace("//", f"//user:{SECRET}@")
         seen.refused(echo.url, proxy=url)
@@ -260,7 +260,7 @@ def others_on_the_bus(seen: Watched) -> None:
     seen.bus.execute(ws.events.ERROR_OCCURRED, {}, {"client_id": "md-1", "error": "plain", "note": f"token={SECRET}"})
     assert seen.bus.handler_errors == 1
     if seen.profile.metadata_filter is True:
-        seen.events.clear()  # told by the application itself, not by a client under a profile
+        seen.events.clear()  # emitted by the application itself, not by a client under a profile
 
 
 def _function(text: str) -> Callable[..., Any]:
@@ -297,15 +297,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 @pytest.mark.parametrize("plant", PLACES, ids=lambda one: str(one.__name__))
-def test_no_secret_comes_out(plant: Callable[[Watched], None], profile: ws.Profile) -> None:
+def test_no_secret_is_shown(plant: Callable[[Watched], None], profile: ws.Profile) -> None:
     """Not in an event that the filter has seen, a datagram, a log record, an alert, a report or a repr."""
     with watched(profile) as seen:
         plant(seen)
     assert seen.leaks(SECRET) == {}
 
 
-def test_the_search_finds_what_comes_out() -> None:
-    """In every output of the table: a client's id is no secret and stands in all of them."""
+def test_the_search_finds_what_is_shown() -> None:
+    """In every output of the table: a client's id is no secret and is in all of them."""
     with watched(PROFILES["standard"]) as seen, WebSocketServer() as echo:
         with seen.client(echo.url) as client:
             client.start(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""The pages on Django and Flask: their programs run as the page says, their command lines and blocks hold."""
+"""The pages on Django and Flask: their programs run as the page says, their command lines and blocks work."""
 
 import ast
 import json
@@ -34,7 +34,7 @@ def _page(name: str) -> str:
 
 
 def _place(library: str) -> str:
-    """Where the library is."""
+    """The folder of the library."""
     [place] = versions(library)[0].values
     return str(place)
 
@@ -66,7 +66,7 @@ def test_a_site_of_the_examples_does_what_its_page_promises(
 
 
 def _schema(value: Any) -> Any:
-    """What a JSON value is made of: the keys of objects, of which a list has one kind, and the kinds of the rest."""
+    """The structure of a JSON value: the keys of objects, of which a list has one kind, and the types of the rest."""
     if isinstance(value, dict):
         return {key: _schema(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -93,8 +93,8 @@ def test_the_health_pages_and_client_health_have_one_schema() -> None:
 
 
 @pytest.mark.parametrize(("library", "command"), WORKERS, ids=["django", "flask"])
-def test_its_worker_does_too(library: str, command: list[str]) -> None:
-    """The command that the page gives."""
+def test_its_worker_does_what_the_page_promises_too(library: str, command: list[str]) -> None:
+    """The command of the page."""
     with DogStatsDReceiver() as agent, WebSocketServer(send_messages(['{"n": 1}', '{"n": 2}'])) as feed:
         with _site(agent, library, feed.url, command) as site:
             site.wait_for("stored 2")
@@ -104,8 +104,8 @@ def test_its_worker_does_too(library: str, command: list[str]) -> None:
     assert line in _page(f"{library}.md")
 
 
-def test_a_flask_page_is_a_program_of_its_own(tmp_path: Path) -> None:
-    """Its block makes an application, whose health page has the fields that are shown on Django's page."""
+def test_a_flask_page_is_a_complete_program(tmp_path: Path) -> None:
+    """Its block makes an application with a health page that has the fields shown on Django's page."""
     place = _place("flask")
     [block] = re.findall(r"```python\n(.*?)```", _page("flask.md"), re.DOTALL)
     (tmp_path / "shop.py").write_text(block + "\nprint(create_app().test_client().get('/health').text)\n")
@@ -118,7 +118,7 @@ def test_a_flask_page_is_a_program_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", ["django", "flask"])
 def test_a_page_says_what_is_seen_and_what_goes_wrong(library: str) -> None:
-    """As every page does."""
+    """Like every page."""
     text = _page(f"{library}.md")
     for heading in (
         "Where the clients start",

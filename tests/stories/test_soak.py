@@ -1,4 +1,4 @@
-"""The soak, for some seconds: everything goes wrong at once, and the balance sheet closes to zero."""
+"""The soak, for some seconds: everything goes wrong at once, and the balance sheet adds up to zero."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.stories.test_examples import ROOT, environment
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_short_soak_closes_its_balance_sheet(tmp_path: Path) -> None:
+def test_the_balance_sheet_of_a_short_soak_adds_up(tmp_path: Path) -> None:
     """Agents and server killed, children forked, threads and clients by the dozen: every count is accounted for."""
     file = tmp_path / "sheet.json"
     command = [sys.executable, "-m", "tests.benchmarks.soak", "--minutes", "0.15", "--seed", "7", "--json", str(file)]
@@ -58,8 +58,8 @@ def _sheet(process: dict[str, Any], read: int = 8, unread: int = 0, **seen: Any)
     return Sheet([process], {"unix": audit})
 
 
-def test_a_sheet_closes_when_everything_is_in_its_place() -> None:
-    """Read, or unread at a kill; pending, or lost by a cause."""
+def test_a_sheet_adds_up_when_every_amount_is_accounted_for() -> None:
+    """Read, or unread at a kill; pending, or lost with a cause."""
     assert _sheet(_process()).faults == []
     assert _sheet(_process(), read=5, unread=3).faults == []
     waiting = {"delivered": 5, "pending": 2, "lost": {"unsendable": 1}}
@@ -83,7 +83,7 @@ def test_a_sheet_closes_when_everything_is_in_its_place() -> None:
         (_sheet(_grown(7)), "w1: threads grew from 4 to 7"),
     ],
 )
-def test_a_sheet_that_lacks_anything_does_not_close(sheet: Sheet, fault: str) -> None:
-    """And says what."""
+def test_a_sheet_that_lacks_anything_does_not_add_up(sheet: Sheet, fault: str) -> None:
+    """And names what."""
     assert any(fault in one for one in sheet.faults), sheet.faults
     assert "It does not close:" in sheet.text()

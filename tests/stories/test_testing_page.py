@@ -1,4 +1,4 @@
-"""The page about testing: its tests pass in a test run of their own, and its tables are those of the kit."""
+"""The page about testing: its tests pass in a separate test run, and its tables are those of the kit."""
 
 import os
 import re
@@ -18,7 +18,7 @@ PAGE = Page("testing")
 
 @pytest.mark.usefixtures("installed")
 def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
-    """As they stand there, where the wheel is installed; a warning is an error."""
+    """Unchanged, with the installed wheel; a warning is an error."""
     for number, block in enumerate(PAGE.python):
         (tmp_path / f"test_{number}.py").write_text(block, encoding="utf-8")
     kept = {name: value for name, value in environment().items() if not name.startswith("PYTEST_")}

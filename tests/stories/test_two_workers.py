@@ -32,7 +32,7 @@ GOOD, BAD = '{"type": "trade"}', "{"  # one that cannot be decoded is an error
 
 
 class Worker:
-    """A process of a service, with a bus, a client, a reporter and KPIs of its own, and a server to talk to."""
+    """A process of a service, with its own bus, client, reporter and KPIs, and a server to talk to."""
 
     def __init__(self, name: str, agent: DatadogAgent, clock: FakeClock) -> None:
         self.name = name
@@ -53,7 +53,7 @@ class Worker:
         self.client.start(timeout=20)
 
     def lose(self) -> None:
-        """The server is gone, and the client knows."""
+        """The server is gone, and the client has noticed."""
         self.server.stop(drop=True)
         assert until(lambda: self.client.state is not ws.State.CONNECTED)
 
@@ -65,7 +65,7 @@ class Worker:
         assert until(lambda: self.client.state is ws.State.CONNECTED)
 
     def receive(self, good: int, bad: int = 0) -> None:
-        """So many messages come, and their sums leave with the next beat."""
+        """So many messages come, and their sums are emitted with the next beat."""
         wanted = self._summed() + good + bad
         for message in [GOOD] * good + [BAD] * bad:
             self.server.send_all(message)
@@ -138,7 +138,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service() -> Service:
-    """The story is lived once, and asked about by all tests below."""
+    """The service runs once, and all tests below query it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         service = Service(monkeypatch)
         try:
@@ -190,7 +190,7 @@ def test_the_error_rate_is_by_type(service: Service) -> None:
 
 
 def test_reconnections_are_those_of_both(service: Service) -> None:
-    """How many outages ended, how many were given up, how long they took."""
+    """How many outages ended, how many raised the alarm, how long they took."""
     agent, events = service.agent, service.of(ws.events.CONNECTION_RECONNECT_SUCCESS)
     assert agent.total("websocket.connection.reconnect.success", CLIENT) == len(events) == 2
     assert agent.sums("websocket.connection.reconnect.failed", "final:true")[:7] == [0] * 7
@@ -198,8 +198,8 @@ def test_reconnections_are_those_of_both(service: Service) -> None:
     assert sorted(told) == pytest.approx(sorted(one.measurements["duration"] / 1e6 for one in events))
 
 
-def test_who_is_down_and_how_long(service: Service) -> None:
-    """`up` says who at the end of each window; only the sum sees the outage that is over before its window is."""
+def test_which_client_is_down_and_how_long(service: Service) -> None:
+    """`up` shows it at the end of each window; only the sum has an outage that is over before its window ends."""
     agent = service.agent
     up = agent.last("websocket.connection.up", "worker", CLIENT)
     assert {worker: windows[:7] for worker, windows in up.items()} == {
@@ -234,7 +234,8 @@ def test_counts_and_samples_carry_no_worker(service: Service) -> None:
 
 
 def test_nothing_falls_silent_while_nothing_happens(service: Service) -> None:
-    """Ten quiet minutes: states in every window, shares' counters at 0, and those of an occurrence end after 300 s."""
+    """Ten quiet minutes: states in every window, counters of shares at 0, and those of an occurrence end after 300
+    s."""
     agent = service.agent
     for name in ("websocket.connection.up", "websocket.kpi.blind_s"):
         for worker, windows in agent.last(name, "worker", CLIENT).items():

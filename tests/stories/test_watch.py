@@ -28,7 +28,7 @@ from wsnova_statsd.watch import recording
 
 pytestmark = pytest.mark.usefixtures("installed")
 
-CWD: Final = ROOT / "examples"  # python -m looks here first: no place that has the package
+CWD: Final = ROOT / "examples"  # python -m searches here first: a folder without the package
 COMMAND: Final = [sys.executable, "-m", "wsnova_statsd"]
 WATCH: Final = [*COMMAND, "watch"]
 SENT: Final = [
@@ -43,7 +43,7 @@ LABELS: Final = {
     "websocket.message.process.duration.distribution type:ticker",
     "websocket.connection.up",
 }
-# Sends to where it is told, again and again, and says so.
+# Sends repeatedly to the address it gets, and prints it.
 PROGRAM: Final = """
 import os, socket, sys, time
 to = os.environ["DD_AGENT_HOST"], int(os.environ["DD_DOGSTATSD_PORT"])
@@ -157,7 +157,7 @@ def test_what_is_recorded_is_text_and_replayed_without_a_terminal(tmp_path: Path
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_stream_that_the_shell_has_closed_changes_nothing_else(tmp_path: Path, closed: str) -> None:
-    """What goes to the other one is there, and so is the status."""
+    """The other stream's output is complete, and so is the status."""
     path = tmp_path / "feed.txt"
     path.write_text("0 shop.orders:4|c\n", encoding="utf-8")
     done = _run(["sh", "-c", f'exec "$@" {closed}', "sh", *WATCH, "--plain", "--replay", str(path)])
@@ -185,7 +185,7 @@ def _page() -> str:
     return (CWD / "watch.md").read_text(encoding="utf-8")
 
 
-def test_every_command_line_of_the_page_is_accepted_and_what_it_names_is_there() -> None:
+def test_every_command_line_of_the_page_is_accepted_and_what_it_names_exists() -> None:
     """By the command's own parser."""
     lines = re.findall(r"^wsnova-statsd .*$", _page(), re.MULTILINE)
     assert len(lines) == 9
@@ -200,8 +200,8 @@ def test_the_pages_block_replays_its_recording() -> None:
     assert _run([sys.executable, "-c", block]).stderr == ""
 
 
-def test_what_follows_the_dashes_is_the_commands_own() -> None:
-    """Dashes among it too."""
+def test_what_follows_the_dashes_belongs_to_the_command() -> None:
+    """Further dashes too."""
     parse = build_parser().parse_args
     assert parse(["watch", "--", "wsnova-statsd", "run", "--", "gunicorn", "--plain"]).argv[:4] == [
         "wsnova-statsd",
@@ -230,7 +230,7 @@ def test_a_program_that_knows_nothing_of_this_library_is_watched_unchanged() -> 
 
 
 def test_from_install_to_a_live_board_in_one_line() -> None:
-    """A program is started with its board beside it; its output is on a tab; q ends both, and says what came."""
+    """A program is started with its board beside it; its output is on a tab; q ends both, and prints what came."""
     command = [*WATCH, "--", sys.executable, "-c", PROGRAM, "shop.orders:3|c|#shop:one"]
     with Terminal(command, environment(), 80, 24, CWD) as terminal:
         assert terminal.wait_for("orders"), terminal.text
@@ -265,8 +265,8 @@ def _shown(tmux: list[str]) -> list[str]:
 @pytest.mark.needs_tmux
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 15), (200, 50)])
-def test_in_a_terminal_every_row_has_name_value_and_the_tags_that_tell_it_apart(columns: int, rows: int) -> None:
-    """Wherever it is scrolled to, every series is seen, by its whole name and the tags that differ."""
+def test_in_a_terminal_every_row_has_name_value_and_distinguishing_tags(columns: int, rows: int) -> None:
+    """At any scroll position every series is shown, with its whole name and the tags that differ."""
     port = _free_port()
     with _tmux(columns, rows, "--port", str(port)) as tmux:
         assert until(lambda: any("no metric has arrived" in line for line in _shown(tmux)), 20)
@@ -314,7 +314,7 @@ def test_bad_input_is_one_sentence_and_status_2(arguments: list[str], environ: d
     assert done.stderr.count("\n") == 1
 
 
-def test_a_taken_port_is_told_with_its_holder_and_the_way_round() -> None:
+def test_a_taken_port_is_refused_with_its_holder_and_the_remedy() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -345,7 +345,7 @@ def test_without_the_extra_it_is_named_and_plain_lines_need_none(gone: str, argu
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_rubbish_ends_nothing_and_is_a_row_of_lint() -> None:
+def test_garbage_ends_nothing_and_is_a_row_of_lint() -> None:
     port = _free_port()
     with _running("--json", "--port", str(port)) as process:
         assert process.stdout is not None

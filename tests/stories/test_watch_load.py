@@ -1,6 +1,6 @@
-"""The live view under load, its screen of metrics open: nothing is lost unsaid, and it keeps up.
+"""The live view under load, its screen of metrics open: every loss is reported, and it keeps up.
 
-The figures of a longer run are told by `python -m tests.benchmarks --only watch`.
+`python -m tests.benchmarks --only watch` prints the figures of a longer run.
 """
 
 import pytest
@@ -18,7 +18,7 @@ def test_the_load_is_full_datagrams_in_which_every_series_comes() -> None:
 @pytest.mark.alone
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("forward", [False, True])
-def test_at_100_000_lines_a_second_it_is_never_a_second_behind_and_tells_what_was_dropped(forward: bool) -> None:
+def test_at_100_000_lines_a_second_it_is_never_a_second_behind_and_counts_what_was_dropped(forward: bool) -> None:
     """Received plus dropped equals sent, to the datagram; what was received was passed on."""
     found = load(100_000, 4.0, forward=forward)
     assert found.datagrams + found.dropped == found.sent

@@ -1,5 +1,5 @@
-"""The board in the browser: the page opens with the token and refuses without, for pages of ours alone; in a real
-browser a metric appears, the filter works, and nothing is asked of another machine."""
+"""The board in the browser: the page opens with the token only, for our own pages only; in a real
+browser a metric appears, the filter works, and no request goes to another machine."""
 
 import base64
 import http.client
@@ -26,7 +26,7 @@ from tests.support import until
 
 pytestmark = pytest.mark.usefixtures("installed")
 
-CWD: Final = ROOT / "examples"  # python -m looks here first: no place that has the package
+CWD: Final = ROOT / "examples"  # python -m searches here first: a folder without the package
 CHROMIUM: Final = os.environ.get("WSNOVA_CHROMIUM") or shutil.which("chromium")
 DRIVER: Final = os.environ.get("WSNOVA_CHROMEDRIVER") or shutil.which("chromedriver")
 
@@ -75,7 +75,7 @@ def _page(web: int = 0) -> Iterator[Page]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "wsnova_statsd", "watch", "--port", str(port), "--web", str(web)]
-    # The server's and the board's libraries warn of what is theirs to mend.
+    # Warnings of the server's and the board's libraries concern only them.
     environ = {**environment(), "PYTHONWARNINGS": "default"}
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=CWD, env=environ, stdout=pipe, stderr=pipe, text=True)
@@ -99,7 +99,7 @@ def page() -> Iterator[Page]:
         yield running
 
 
-def test_the_page_opens_with_the_token_and_sends_nobody_its_address(page: Page) -> None:
+def test_the_page_opens_with_the_token_and_sends_its_address_nowhere(page: Page) -> None:
     status, headers, text = page.get(f"/?token={page.token}")
     assert status == 200
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -130,7 +130,7 @@ def test_the_page_opens_with_the_token_and_sends_nobody_its_address(page: Page) 
         ("/ws?token={token}", {"Origin": "http://localhost"}),
     ],
 )
-def test_whatever_lacks_the_token_or_comes_from_elsewhere_is_refused(
+def test_a_request_without_the_token_or_of_another_origin_is_refused(
     page: Page, path: str, headers: dict[str, str]
 ) -> None:
     """A page of another site, a name that leads here (DNS rebinding), or no browser at all."""
@@ -155,12 +155,12 @@ def test_at_port_80_which_a_browser_leaves_out_the_page_opens_too() -> None:
         page.tab().close()
 
 
-def test_there_is_nothing_to_download(page: Page) -> None:
+def test_nothing_can_be_downloaded(page: Page) -> None:
     assert page.get("/download/x")[0] == 404
 
 
-def test_two_tabs_show_the_same_and_four_are_the_most() -> None:
-    """Each in a process of its own, which binds nothing; the fifth is refused, until one is closed."""
+def test_two_tabs_show_the_same_and_at_most_four_are_allowed() -> None:
+    """Each in a separate process, which binds nothing; the fifth is refused, until one is closed."""
     with _page() as page:
         page.send("shop.orders:3|c")
         tabs = [page.tab() for _ in range(4)]
@@ -200,7 +200,7 @@ def _shows(tab: websocket.WebSocket, text: str) -> bool:
 
 
 def test_the_token_is_in_no_processs_arguments_or_environment_and_in_no_log() -> None:
-    """Only on the one line that tells the address; in the end no process and no file is left."""
+    """Only on the one line that prints the address; at the end no process and no file is left."""
     with _page() as page:
         tab = page.tab()
         assert _shows(tab, "metrics")
@@ -233,7 +233,7 @@ def _sockets(pid: int) -> set[str]:
 
 
 def _bound() -> set[str]:
-    """The inodes of all sockets that have an address of their own."""
+    """The inodes of all sockets that have their own address."""
     found = set()
     for name in ("tcp", "tcp6", "udp", "udp6"):
         found |= {line.split()[9] for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]}
@@ -290,7 +290,7 @@ def _browser() -> Iterator[Any]:
 
 
 class Traffic:
-    """What the page has asked for, and what its terminal was sent, which is drawn on a canvas and can be read nowhere
+    """What the page has requested, and what its terminal was sent, which is drawn on a canvas and can be read nowhere
     else."""
 
     def __init__(self, driver: Any) -> None:

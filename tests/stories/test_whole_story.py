@@ -42,7 +42,7 @@ def _alerts(agent: DogStatsDReceiver, count: int) -> list[Event]:
 def test_every_message_a_server_sends_is_counted_once_in_datadog(
     agent: DogStatsDReceiver, profile: ProfileName
 ) -> None:
-    """Single messages where the profile tells of them, and the sums in every profile."""
+    """Single messages if the profile emits them, and the sums in every profile."""
     bus = ws.Bus()
     messages = [f'{{"type": "trade", "n": {number}}}' for number in range(N)]
     reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
@@ -100,7 +100,7 @@ def test_the_slow_alert_fires_strictly_above_100_ms(
     assert agent.count("websocket.message.process.slow", ["client:a", "type:b"]) == 2
 
 
-def test_an_outage_is_told_from_its_loss_to_the_new_link(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
+def test_an_outage_is_counted_from_its_loss_to_the_new_link(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     """One disconnect, one attempt, one reconnect; what both links brought is counted once."""
     reporter = ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus)
     messages = ['{"type": "trade"}'] * 10

@@ -1,6 +1,6 @@
-"""Everything that comes out of the package while clients meet faults, and a search through all of it.
+"""Everything that the package sends or logs while clients meet faults, and a search through all of it.
 
-COLLECTORS is the table of what comes out: one line there adds an output to every test of secrets.
+COLLECTORS is the table of outputs: one line there adds an output to every test of secrets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Records(logging.Handler):
 
 
 class Watched:
-    """One bus with everything attached to it that tells of clients."""
+    """One bus with everything attached to it that reports on clients."""
 
     def __init__(self, profile: ws.Profile, bus: ws.Bus, agent: DogStatsDReceiver, events: EventLog) -> None:
         self.profile = profile
@@ -53,7 +53,7 @@ class Watched:
         self.alerts: list[Alert] = []
         self.records = _Records()
         self.shown: list[object] = []  # clients, logins, profiles
-        self.faults: list[BaseException] = []  # as on_error or the caller was told of them, unredacted
+        self.faults: list[BaseException] = []  # as on_error or the caller got them, unredacted
         self.reporter = ws.StatsdReporter(METRICS, host=agent.host, port=agent.port, bus=bus)
         self.sink_error: Exception | None = None  # what the function that gets the alerts raises
         sinks: list[Any] = [self.reporter, ws.alerts.ToLog(), self._sink]
@@ -69,7 +69,7 @@ class Watched:
 
     @contextmanager
     def client(self, url: Any, **options: Any) -> Iterator[ws.Client]:
-        """A client that is not started yet, and closed in the end."""
+        """A client that is not started yet, and closed at the end."""
         options = {"on_error": self.faults.append, "profile": self.profile, **options}
         client = ws.Client(url, client_id="md-1", bus=self.bus, **options)
         self.shown += [client, options.get("auth"), options["profile"]]
@@ -79,17 +79,17 @@ class Watched:
             client.close()
 
     def refused(self, url: Any, **options: Any) -> None:
-        """A client that does not get its connection; nothing that is told of it is kept in."""
+        """A client that does not get its connection; everything about it is emitted."""
         with self.client(url, reconnect=False, **options) as client:
             try:
                 client.start(timeout=PATIENCE)
             except ws.errors.WsnovaError as error:
-                self.faults.append(error)  # its caller alone hears of it
+                self.faults.append(error)  # raised to its caller only
                 return
         raise AssertionError("it was connected")
 
     def await_fault(self, secret: str) -> None:
-        """Until the user was given an error with this secret: it was there to be told."""
+        """Until the user got an error with this secret: it could have been shown."""
         assert until(lambda: any(secret in _chain(error) for error in self.faults), PATIENCE), self.faults
 
     def leaks(self, secret: str) -> dict[str, str]:
@@ -97,7 +97,7 @@ class Watched:
         found = {}
         for name, collect in COLLECTORS.items():
             if name == "events" and self.profile.metadata_filter is not True:
-                continue  # handlers see everything, or what the user's own filter leaves
+                continue  # handlers see everything, or what the user's own filter keeps
             text = collect(self)
             for form in _forms(secret):
                 at = text.find(form)
@@ -119,7 +119,7 @@ COLLECTORS: Mapping[str, Callable[[Watched], str]] = {
 
 @contextmanager
 def watched(profile: ws.Profile) -> Iterator[Watched]:
-    """Everything attached and started; when it ends, all of it has come out."""
+    """Everything attached and started; when it ends, all of it has been sent."""
     bus = ws.Bus()
     with DogStatsDReceiver() as agent, capture_events(bus=bus) as events:
         seen = Watched(profile, bus, agent, events)
@@ -145,6 +145,6 @@ def _chain(error: BaseException | None) -> str:
 
 
 def _forms(secret: str) -> list[str]:
-    """A secret as it may stand somewhere: as a URL, a header or a tag has it."""
+    """The forms in which a secret may appear: as in a URL, a header or a tag."""
     basic = base64.b64encode(f"user:{secret}".encode()).decode()
     return [secret, secret.lower(), urllib.parse.quote(secret), basic.rstrip("="), basic[8:-4]]

@@ -15,7 +15,7 @@ from wsnova_statsd.reporters.families import Family, families
 
 from .markdown import code, table
 
-# The part of a name behind `websocket.`: one table each.
+# The part of a name after `websocket.`: one table each.
 GROUPS: Final = ("connection", "message", "subscription", "error", "auth", "heartbeat")
 DESCRIBED: Final = ("kpi", "alert", "reporter")  # no event of a client, and in every profile
 # What people look at first, and the question that it answers.
@@ -122,7 +122,7 @@ def _profile_events() -> str:
 
 
 def _share(profile: Profile, specs: list[EventSpec]) -> str:
-    """All of these events, none, or those that leave."""
+    """All of these events, none, or those that are emitted."""
     left = [(spec, _part(profile, spec)) for spec in specs if profile.level_of(spec) != "none"]
     if not left:
         return "none"
@@ -133,7 +133,7 @@ def _share(profile: Profile, specs: list[EventSpec]) -> str:
 
 
 def _profile_values() -> str:
-    """What else the profiles differ in, in the words of a reader."""
+    """Other differences of the profiles, in the words of a reader."""
     rows: dict[str, Callable[[Profile], str]] = {
         "metadata is filtered for secrets": lambda one: "yes" if one.metadata_filter else "no",
         "ping every, s": lambda one: f"{one.ping_interval:g}",
@@ -149,7 +149,7 @@ def _profile_values() -> str:
 
 
 def _exposed(*, further: bool) -> str:
-    """The names of Prometheus in both namings: of the guide's list, or of what the complete one has beyond it."""
+    """The names of Prometheus in both namings: of the guide's list, or of what the complete one adds."""
     short, complete = ws.prometheus_metrics(), ws.prometheus_metrics(complete=True)
     known = {one.name for one in short}
     both = zip(families(complete, "guide").items(), families(complete, "prometheus").values(), strict=True)

@@ -28,7 +28,7 @@ _FROM_ENV: Final = (ws.Monitor, ws.StatsdReporter)
 ALWAYS: Final = ("profile", "console", "worker")
 # How a profile's docstring lists the three values, which have columns of their own.
 _VALUES: Final = re.compile(r": (?:True in all three|[\w.]+, [\w.]+, [\w.]+)(?=\.(?: |$))")
-# What the signatures do not say: who reads each of the others, and what it stands for.
+# What the signatures do not say: what reads each of the others, and its meaning.
 OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     "DD_DOGSTATSD_URL": ("`StatsdReporter`", "where the Agent is: `udp://host:port` or `unix:///path`"),
     "DD_AGENT_HOST": ("`StatsdReporter`", "the Agent's name or address, without `DD_DOGSTATSD_URL`"),

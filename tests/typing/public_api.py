@@ -55,7 +55,7 @@ SINGLE: Final[Mapping[str, tuple[str, ...]]] = {
     "wsnova_statsd.watch.recording": ("read",),
     "wsnova_statsd_pytest": tuple(f"wsnova_{one}" for one in ("events", "lint", "metrics", "receiver", "server")),
 }
-# Members without an underscore that only other files of the package use, or that make a test server what it is: no page
+# Members without an underscore that only other files of the package use, or that are internal to a test server: no page
 # names them, and they may change.
 INTERNAL: Final[Mapping[str, str]] = {
     "Alerts": "after_fork at_exit",
@@ -104,7 +104,7 @@ def _get(module: str, name: str) -> Any:
 
 
 def _of_name(name: str, value: Any, seen: dict[int, str], public: Collection[Any]) -> Iterator[str]:
-    """The lines of one public name; what is listed already is an alias."""
+    """The lines of one public name; a name that is listed already is an alias."""
     is_code = inspect.isclass(value) or inspect.isroutine(value)
     if is_code and id(value) in seen:
         yield f"{name} is {seen[id(value)]}"
@@ -113,7 +113,7 @@ def _of_name(name: str, value: Any, seen: dict[int, str], public: Collection[Any
         seen[id(value)] = name
     if isinstance(value, types.ModuleType):
         yield f"module {name}"
-    elif name.startswith("wsnova_statsd_pytest."):  # some releases of pytest make an object of it, some a function
+    elif name.startswith("wsnova_statsd_pytest."):  # an object in some releases of pytest, a function in others
         yield f"fixture {name}"
     elif inspect.isclass(value) and get_origin(value) is None:
         yield from _class(name, value, public)
@@ -130,7 +130,7 @@ def _of_name(name: str, value: Any, seen: dict[int, str], public: Collection[Any
 
 
 def _class(name: str, cls: type, public: Collection[Any]) -> Iterator[str]:
-    """What the class itself has, and what it has from bases that are not public; what the others have stands there."""
+    """Members of the class itself, and of its bases that are not public; public bases list their own."""
     bases = [one.__name__ for one in cls.__bases__ if one is not object and not one.__name__.startswith("_")]
     yield f"class {name}({', '.join(bases)})" if bases else f"class {name}"
     if issubclass(cls, enum.Enum):

@@ -1,4 +1,4 @@
-"""The public surface is frozen: it is what `public_api.txt` says, and a change of it is made knowingly."""
+"""The public surface is frozen: it is what `public_api.txt` says, and a change of it is deliberate."""
 
 import difflib
 import importlib
@@ -43,7 +43,7 @@ def test_the_public_surface_is_the_committed_one() -> None:
     ],
 )
 def test_a_change_of_the_surface_is_shown_with_what_to_do(change: str, line: str) -> None:
-    """A name that is gone or new, a default, a value; in an interpreter of its own."""
+    """A removed or new name, a default, a value; in a separate interpreter."""
     script = (
         "import wsnova_statsd as ws\n"
         f"{change}\n"
@@ -58,7 +58,7 @@ def test_a_change_of_the_surface_is_shown_with_what_to_do(change: str, line: str
 
 
 def test_every_module_that_lists_its_names_is_compared() -> None:
-    """But for what the instrumentations share; the alerts are reached as `ws.alerts`."""
+    """Except for what the instrumentations share; the alerts are reached as `ws.alerts`."""
     listing = re.compile(r"^__all__ = ", re.MULTILINE)
     package = ROOT / "wsnova_statsd"
     found = {
@@ -70,7 +70,7 @@ def test_every_module_that_lists_its_names_is_compared() -> None:
 
 
 def test_what_pages_and_examples_import_is_public() -> None:
-    """A reader who writes down what a page says relies on it."""
+    """A reader who copies a page relies on it."""
     public = public_api.names()
     imported = {
         (module, name)
@@ -85,7 +85,7 @@ def test_what_pages_and_examples_import_is_public() -> None:
 
 
 def test_no_page_names_a_member_that_is_internal() -> None:
-    """And each of them is there, so that the list does not outlive them."""
+    """And each of them exists, so that the list stays current."""
     text = "\n".join(page.read_text("utf-8") for page in PAGES)
     classes = {
         name: found

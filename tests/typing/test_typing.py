@@ -1,4 +1,5 @@
-"""What two strict checkers say of programs that use the package: nothing of good ones, of faults where they are."""
+"""What two strict checkers report for programs that use the package: nothing for correct ones, each fault in its
+line."""
 
 import inspect
 import json
@@ -50,7 +51,7 @@ def _of_the_page() -> str:
 
 
 def _pyright(folder: Path, *arguments: str) -> dict[str, Any]:
-    """What pyright answers, as it comes with basedpyright: its Node.js is part of the wheel, and nothing is fetched."""
+    """The answer of pyright, from basedpyright: its Node.js is part of the wheel, and nothing is fetched."""
     first = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(ROOT)}  # by which it finds this interpreter's
     environ = {**os.environ, **{key: os.pathsep.join([one, os.environ.get(key, "")]) for key, one in first.items()}}
     command = [sys.executable, "-m", "basedpyright", "--outputjson", *arguments]
@@ -62,17 +63,17 @@ def _pyright(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def _marked() -> dict[int, set[str]]:
-    """What mypy is to say of the lines of the programs that have to be refused."""
+    """What mypy has to report for the lines of the programs that have to be refused."""
     lines = enumerate((HERE / "refused.py").read_text(encoding="utf-8").splitlines(), 1)
     return {number: set(found[1].split(", ")) for number, line in lines if (found := _REFUSED.search(line))}
 
 
 def test_a_program_that_uses_the_package_well_passes(told: dict[str, Told]) -> None:
-    """Under --strict, without a None check for what was asked for, and with the types that it wrote."""
+    """Under --strict, without a None check for what was requested, and with the types that it wrote."""
     assert dict(told["accepted"]) == {}
 
 
-def test_the_typed_program_of_the_page_passes_as_it_stands(told: dict[str, Told]) -> None:
+def test_the_typed_program_of_the_page_passes_unchanged(told: dict[str, Told]) -> None:
     """And its client and message have the types that its comments say."""
     assert dict(told["page"]) == {}
 
@@ -83,8 +84,8 @@ def test_every_fault_is_found_in_its_line(told: dict[str, Told]) -> None:
     assert dict(told["refused"]) == _marked()
 
 
-def test_pyright_says_the_same(tmp_path: Path) -> None:
-    """It is what most editors show. Its lines are those of mypy, in other words."""
+def test_pyright_reports_the_same(tmp_path: Path) -> None:
+    """Most editors show its messages. Its lines are those of mypy, with other texts."""
     programs = [str(HERE / name) for name in _PROGRAMS]
     settings = {"typeCheckingMode": "strict", "include": programs, "pythonVersion": "3.11"}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -94,7 +95,7 @@ def test_pyright_says_the_same(tmp_path: Path) -> None:
 
 
 def test_the_types_of_the_package_are_complete(tmp_path: Path) -> None:
-    """Every name that a user's checker may meet says its type, so that no checker has to infer it in its own way."""
+    """Every name that a user's checker may meet has its type, so that no checker has to infer it in its own way."""
     told = _pyright(tmp_path, "--verifytypes", "wsnova_statsd", "--ignoreexternal")["typeCompleteness"]
     assert [one["name"] for one in told["symbols"] if one["isExported"] and not one["isTypeKnown"]] == []
     assert told["completenessScore"] == 1
@@ -102,7 +103,7 @@ def test_the_types_of_the_package_are_complete(tmp_path: Path) -> None:
     assert Path(told["pyTypedPath"]) == ROOT / "wsnova_statsd" / "py.typed"
 
 
-def test_the_options_of_a_monitor_that_a_checker_knows_are_all_that_it_takes() -> None:
+def test_the_options_of_a_monitor_that_a_checker_knows_are_all_its_options() -> None:
     """Beside `profile`, and `kpis`, by which `monitor.kpis` has its type."""
     taken = [name for name in inspect.signature(ws.Monitor).parameters if name not in ("profile", "kpis")]
     assert list(MonitorOptions.__annotations__) == taken
