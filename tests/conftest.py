@@ -18,7 +18,7 @@ from wsnova_statsd.testing.capture import EventLog, capture_events
 
 for _name in [one for one in os.environ if one.startswith(("DD_", "DATADOG_", "WSNOVA_STATSD_"))]:
     del os.environ[_name]
-os.environ["WSNOVA_STATSD_WORKER"] = "0"  # whatever else runs on this machine
+os.environ["WSNOVA_STATSD_WORKER"] = "0"  # for any other load on this machine
 
 settings.register_profile("wsnova", deadline=None)
 settings.load_profile("wsnova")

@@ -1,6 +1,6 @@
 """RFC 6455 as tables, written from its text: the bytes a server sends, and what must result from them.
 
-Numbers such as 5.3 in the names are those of the Autobahn suite, where it has the case. `read` is the only place that
+Numbers such as 5.3 in the names are those of the Autobahn suite, if it has the case. `read` is the only place that
 knows how the frame reader is fed.
 """
 

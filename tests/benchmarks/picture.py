@@ -18,7 +18,7 @@ from .table import number, ratio
 
 _WIDTH: Final = 800
 _MARGIN: Final = 24
-_BARS_AT: Final = 250  # where the bars begin; their names stand on the left
+_BARS_AT: Final = 250  # where the bars begin; their names are on the left
 _LONGEST: Final = 330
 _LINE: Final = 22
 _STYLE: Final = """

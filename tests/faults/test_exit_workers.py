@@ -51,7 +51,7 @@ def _totals(agent: DogStatsDReceiver) -> dict[str, float]:
     agent.stop()  # reads what has arrived
     totals = Counter[str]()
     for name, _, amount in agent.counts():
-        if not name.startswith("websocket.reporter."):  # of itself, where a child lives for seconds
+        if not name.startswith("websocket.reporter."):  # of its own, if a child lives for seconds
             totals[name] += int(amount)
     return dict(totals)
 

@@ -84,7 +84,7 @@ def test_what_openssl_buffers_is_read_by_the_keeper_at_once() -> None:
         connection.accept_upgrade()
         assert left_alone.wait(PATIENCE)
         connection.send(server_frame(PING, b"first"))
-        assert connection.read_frame() == (PONG, b"first")  # the keeper stands in by now
+        assert connection.read_frame() == (PONG, b"first")  # the keeper reads by now
         record = b"".join(server_frame(TEXT, b"x" * 100) for _ in range(messages))
         connection.send(record + server_frame(PING, b"last"))
         began = time.monotonic()

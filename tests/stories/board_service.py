@@ -81,7 +81,7 @@ def _handle(message: Any) -> None:
 
 
 class Telling(Shipper):
-    """Ships the figures of its reporter with each flush that is due for them, as it does in the thread of its own."""
+    """Ships the figures of its reporter with each flush that is due for them, as it does in its own thread."""
 
     figures: Callable[[], Stats] | None = None
 

@@ -79,7 +79,7 @@ def _running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def _run(command: list[str], environ: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Until it ends by itself, without a terminal."""
+    """Until it ends, without a terminal."""
     return subprocess.run(
         command,
         cwd=CWD,
@@ -137,7 +137,7 @@ def test_json_prints_a_document_a_second_each_on_one_line(number: signal.Signals
 
 
 def test_what_is_recorded_is_text_and_replayed_without_a_terminal(tmp_path: Path) -> None:
-    """A recording that was edited too; the replay ends by itself."""
+    """A recording that was edited too; the replay ends without a key."""
     port, path = _free_port(), tmp_path / "feed.txt"
     with _running("--json", "--port", str(port), "--record", str(path)) as process:
         assert process.stdout is not None

@@ -26,7 +26,7 @@ RULES: Final[tuple[type, ...]] = (
 _FROM_ENV: Final = (ws.Monitor, ws.StatsdReporter)
 # Read whenever an argument is left out; the others by Monitor.from_env(), and what calls it.
 ALWAYS: Final = ("profile", "console", "worker")
-# How a profile's docstring lists the three values, which have columns of their own.
+# How a profile's docstring lists the three values, which have their own columns.
 _VALUES: Final = re.compile(r": (?:True in all three|[\w.]+, [\w.]+, [\w.]+)(?=\.(?: |$))")
 # What the signatures do not say: what reads each of the others, and its meaning.
 OTHERS: Final[Mapping[str, tuple[str, str]]] = {

@@ -1,4 +1,4 @@
-"""Where generated tables stand in a page, and the table of each name. Pure except for the list of pages.
+"""Where generated tables are in a page, and the table of each name. Pure except for the list of pages.
 
 A table stands between two comments, `<!-- table: NAME -->` and `<!-- end -->`, which no reader of a page sees.
 """

@@ -21,7 +21,7 @@ WHO = {"client_id": "md-1", "type": "trade"}
 
 
 class Timers:
-    """Stands in for wsnova-clock: jobs run in the calling thread when the time comes to them."""
+    """Stands in for wsnova-clock: jobs run in the calling thread when they are due."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
@@ -102,7 +102,7 @@ class Bench:
 
     def advance(self, seconds: float) -> None:
         self.timers.advance(seconds)
-        self.alerts.at_exit(time.monotonic() + 10)  # functions are called in threads of their own
+        self.alerts.at_exit(time.monotonic() + 10)  # functions are called in their own threads
 
     def slow(self, ms: float, **metadata: Any) -> None:
         """One slow message."""

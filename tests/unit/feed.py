@@ -30,7 +30,7 @@ class Feed(Session):
         return self.loss
 
     def through(self, now: float, *frames: bytes) -> Loss | None:
-        """The same, and on the way there whatever is due is done at its moment."""
+        """The same, and everything that is due until then is done at its moment."""
         while self.loss is None and self.due < now:
             self.at(self.due)
         return self.at(now, *frames)

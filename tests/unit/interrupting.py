@@ -11,7 +11,7 @@ _LIMIT = 50.0  # seconds; a call that takes longer hangs, also on a busy machine
 
 def at_every_line(part: str, make: Callable[[], tuple[Callable[[], object], Callable[[], object]]], check: Any) -> int:
     """`make()` gives a call and what interrupts it, once, before a line of the files whose path holds `part`; then
-    `check()`. Returns how many lines there were. Runs in a thread of its own, so that a call that hangs is noticed."""
+    `check()`. Returns how many lines there were. Runs in a separate thread, so that a call that hangs is noticed."""
     lines, faults = 0, []
 
     def run() -> None:

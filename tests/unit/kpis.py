@@ -1,4 +1,4 @@
-"""A tracker on a bus of its own under a fake clock, and short methods for the events of clients."""
+"""A tracker on its own bus under a fake clock, and short methods for the events of clients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +70,7 @@ class Scene:
         way: str = "received",
         **more: int,
     ) -> None:
-        """Sums of messages; `ms` of processing in all, `longest` the slowest, `more` where the emitter knows more."""
+        """Sums of messages; `ms` of processing in all, `longest` the slowest, `more` if the emitter measures more."""
         sums = {"count": count, "total_size": count, "errors": errors, "window": S}
         sums |= {"process_time": round(ms * MS), "process_time_max": round(longest * MS)}
         self.emit(events.MESSAGE_BATCH_PROCESSED, client, sums | more, direction=way)

@@ -44,7 +44,7 @@ class Line:
         self.tried += 1
         if self.error is not None:
             if self.after == 0:
-                raise type(self.error)(*self.error.args)  # each with a traceback of its own
+                raise type(self.error)(*self.error.args)  # each with its own traceback
             self.after -= 1
         self.messages += parse_datagram(data)
         return len(data)

@@ -313,7 +313,7 @@ def test_what_a_closed_client_did_is_forgotten() -> None:
 
 
 def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None:
-    """As after a fork in the midst of an event: a rule at work in a thread that is not in the child, and a function
+    """As after a fork during an event: a rule is running in a thread that does not exist in the child, and a function
     that has not returned."""
     judging, calling, go = threading.Event(), threading.Event(), threading.Event()
 

@@ -70,7 +70,7 @@ def test_a_status_line_is_read(line: bytes, status: int, minor: int) -> None:
         "HTTP/1.1 \u0661\u0660\u0661 Yes".encode(),
     ],
 )
-def test_a_status_line_that_is_none_is_refused(line: bytes) -> None:
+def test_an_invalid_status_line_is_refused(line: bytes) -> None:
     """RFC 9112, section 4: three digits between two blanks, of which the second is there without a reason too."""
     assert _fails(line + b"\r\n\r\n") == (
         "the server's answer to the upgrade begins with no status line of HTTP/1.1; look for what writes it so"
@@ -147,7 +147,7 @@ def test_a_line_that_is_no_field_is_noted(line: bytes) -> None:
 
 
 def test_repeated_fields_are_one_list() -> None:
-    """RFC 9110, section 5.3; empty members are none."""
+    """RFC 9110, section 5.3; empty members are ignored."""
     answer = _read(_OK + b"Connection: keep-alive\r\nX: y\r\nconnection: , Upgrade,\r\n\r\n")
     assert answer.joined("connection") == "keep-alive, , Upgrade,"
     assert answer.tokens("connection") == ["keep-alive", "upgrade"]
@@ -158,7 +158,7 @@ def test_repeated_fields_are_one_list() -> None:
 
 
 def test_informational_answers_are_skipped() -> None:
-    """RFC 9110, section 15.2; 101 is the one that is none of them here."""
+    """RFC 9110, section 15.2; 101 is not one of them here."""
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     answer = _read(hints + _OK + b"A: b\r\n\r\n\x81\x00")
     assert (answer.status, answer.fields, answer.rest) == (101, (("a", "b"),), b"\x81\x00")
@@ -180,7 +180,7 @@ def test_any_cut_gives_the_same(ending: bytes) -> None:
     [(b"", ""), (ConnectionResetError(104, "Connection reset by peer"), ": [Errno 104] Connection reset by peer")],
 )
 def test_a_connection_that_ends_too_early_is_an_error(end: OSError | bytes, why: str) -> None:
-    """Before its first byte, and in the midst of a head that could be an upgrade's."""
+    """Before its first byte, and within a head that could be an upgrade's."""
     remedy = "check that the port is the right one, and look into its log"
     assert _fails(end) == f"the server ended the connection without an answer to the upgrade{why}; {remedy}"
     for begun in (b"HT", b"HTTP/1.1 503 Bus", b"HTTP/1.1 101 Yes\r\nA: b\r\n", b"HTTP/1.1 103 Hints\r\n"):
@@ -199,7 +199,7 @@ def test_a_refusal_whose_head_is_cut_keeps_its_status(end: OSError | bytes) -> N
 
 
 def test_a_cancelled_dial_is_reported_as_cancelled() -> None:
-    """Whatever had come by then."""
+    """At any point of the answer."""
     with pytest.raises(ConnectionFailed) as caught:
         _read(b"HTTP/1.1 503 Busy\r\n", ConnectionFailed("the dial was cancelled", cause="cancelled"))
     assert caught.value.cause == "cancelled"

@@ -65,7 +65,7 @@ def test_a_query_of_datadog_is_read_with_its_tags(
 
 
 def test_a_formula_of_datadog_asks_for_each_of_its_metrics() -> None:
-    """Whatever stands around them."""
+    """With any operators and functions around them."""
     text = "100 * default_zero(sum:a.b{*}.as_count()) / sum:a.c{*}.as_count()"
     assert [(one.metric, one.space) for one in _asked(text)] == [("a.b", "sum"), ("a.c", "sum")]
 
@@ -86,7 +86,7 @@ def test_any_other_text_is_promql() -> None:
     ],
 )
 def test_what_can_be_read_as_neither_is_refused(text: str, sentence: str) -> None:
-    """By the place where it stands."""
+    """With its place."""
     with pytest.raises(ConfigurationError) as refused:
         of_text("here", text)
     assert str(refused.value) == sentence

@@ -138,7 +138,7 @@ def test_no_message_is_lost_or_counted_twice(windows: list[list[Counts] | int]) 
         assert [sums[name] for name in _NONE] == [*map(sum, columns[:5]), max(columns[5]), sum(columns[6])]
 
 
-def test_what_a_signals_handler_counts_in_the_midst_of_any_line_is_counted_once() -> None:
+def test_what_a_signals_handler_counts_at_any_line_is_counted_once() -> None:
     """The handler counts, and takes the sums, at every line of `add` and `take`: what was emitted and what is left add
     up."""
     batch, counted, taken = Batch(), 0, list[int]()
@@ -240,7 +240,7 @@ def test_ctrl_c_while_sums_are_made_loses_none(many: int) -> None:
 
 
 @pytest.mark.parametrize("line", range(1, 60))
-def test_what_is_counted_in_the_midst_of_counting_and_taking_is_kept(line: int) -> None:
+def test_what_is_counted_during_counting_and_taking_is_kept(line: int) -> None:
     """A signal's handler that counts, or takes the sums, before any line of the other: each count is emitted once, and
     a window is open while any is pending."""
     for inner_takes in (False, True):

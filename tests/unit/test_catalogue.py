@@ -260,8 +260,8 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
         ws.statsd_metrics(profile="finanical")
 
 
-def test_a_lean_list_leaves_out_the_gauges_that_have_a_distribution_but_for_the_guides_line() -> None:
-    """Whatever the profile; counts, states and the distributions themselves stay, in the list's order."""
+def test_a_lean_list_leaves_out_the_gauges_that_have_a_distribution_except_the_guides() -> None:
+    """For every profile; counts, states and the distributions themselves stay, in the list's order."""
     guides = "websocket.message.process.duration"
     for profile in ("financial", "standard", "lightweight", None):
         whole, lean = ws.statsd_metrics(profile), ws.statsd_metrics(profile, lean=True)
@@ -336,7 +336,7 @@ def test_what_waits_is_measured_for_what_is_received_with_the_age_of_each_messag
     assert all(tags <= set(one.tags) for one in metrics.metrics() if one.name.startswith(about))
 
 
-def test_messages_that_only_sums_count_stand_beside_those_that_are_counted_by_type() -> None:
+def test_messages_that_only_sums_count_are_beside_those_that_are_counted_by_type() -> None:
     """By the same names, of type `all`, and only if there are any: in no profile both."""
     received, sent = (one for one in ws.prometheus_metrics() if one.fixed)
     for one, direction in ((received, "received"), (sent, "sent")):

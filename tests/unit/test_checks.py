@@ -167,7 +167,7 @@ def test_a_generator_is_refused_if_its_result_is_not_iterated() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("message",), ("event", "config")])
-def test_the_line_that_hands_over_to_a_loop_does_so(arguments: tuple[str, ...]) -> None:
+def test_the_line_that_passes_messages_to_a_loop_works(arguments: tuple[str, ...]) -> None:
     """The error's own line, run in another thread, puts the handler's message into the loop's queue."""
     with pytest.raises(ConfigurationError) as caught:
         checks.function("x", _coroutine, *arguments, answers=False)

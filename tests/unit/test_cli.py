@@ -195,7 +195,7 @@ def test_an_error_is_one_sentence_and_a_traceback_only_if_it_is_asked_for(
     sentence: str,
     arguments: list[str],
 ) -> None:
-    """--debug stands before the command or behind it; the sentence comes last."""
+    """--debug comes before or after the command; the sentence comes last."""
     _running(monkeypatch, error)
     assert _status(arguments) == status
     traceback, _, told = capsys.readouterr().err.rpartition("wsnova-statsd demo: ")

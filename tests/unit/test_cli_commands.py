@@ -31,7 +31,7 @@ def _parser(name: str) -> Parser:
 
 @WHOLE
 def test_help_says_what_it_does_by_examples_and_exit_statuses(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """With --help and `help` alike; each example is a line of its own, with a line that says what it is for."""
+    """With --help and `help` alike; each example is a separate line, with a line that says what it is for."""
     status, out, err = _ended(capsys, *([name] if name else []), "--help")
     assert (status, err) == (0, "")
     assert _ended(capsys, "help", *([name] if name else [])) == (0, out, "")
@@ -69,7 +69,7 @@ def test_an_unknown_argument_is_one_line_with_the_nearest(capsys: pytest.Capture
 
 
 @WHOLE
-def test_debug_stands_before_the_command_and_behind_it_and_version_before_it(
+def test_debug_is_accepted_before_and_after_the_command_and_version_before_it(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """--debug belongs to every command, --version to the program."""

@@ -143,7 +143,7 @@ def test_a_list_of_a_module_in_this_folder_is_judged(shop: Path, capsys: pytest.
 def test_what_cannot_be_judged_is_one_sentence_and_status_2(
     shop: Path, capsys: pytest.CaptureFixture[str], given: str, sentence: str
 ) -> None:
-    """Whatever is at fault."""
+    """For every kind of mistake."""
     status, out, err = _run(capsys, given)
     assert (status, out) == (2, "")
     assert err.startswith(f"wsnova-statsd lint: {sentence}")
@@ -166,7 +166,7 @@ def test_the_traceback_of_a_module_that_raises_is_shown_with_debug(
 
 
 def test_the_installed_command_finds_modules_of_the_folder_where_it_runs(tmp_path: Path) -> None:
-    """As a process of its own, which is not started by `python -m`."""
+    """As a separate process, which is not started by `python -m`."""
     (tmp_path / "my_metrics.py").write_text(GOOD)
     code = "import sys; sys.path.remove(''); from wsnova_statsd.cli.main import main; sys.exit(main())"
     done = subprocess.run(

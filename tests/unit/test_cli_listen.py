@@ -111,7 +111,7 @@ def test_a_protocol_of_your_own_is_a_class_a_function_or_an_object(
     ],
 )
 def test_without_a_protocol_any_message_can_be_read(data: Any, message: Any, kind: str) -> None:
-    """JSON where it is JSON, else the text."""
+    """As JSON if it is JSON, otherwise as text."""
     protocol = AnyProtocol()
     decoded = protocol.text_decoder()(data.encode()) if isinstance(data, str) else protocol.decode(data)
     assert decoded == message

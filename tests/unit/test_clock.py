@@ -21,7 +21,7 @@ DEADLINE = 10.0  # reached only by a failing test
 
 
 class _Time(FakeClock):
-    """Stands in for the module `time`. Once `over`, the clock's thread finds its end in it, quietly. The process's own
+    """Stands in for the module `time`. Once `over`, the clock's thread ends in it, without an error. The process's own
     clock, which a job of an earlier test may wake, goes by the real one: it would sleep for hours."""
 
     over = False
@@ -75,7 +75,7 @@ class _Bench:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Bench]:
-    """A clock of its own, whose thread ends with the test."""
+    """A separate clock, whose thread ends with the test."""
     time = _Time()
     monkeypatch.setattr(clock_module, "time", time)
     made = _Bench(time)
@@ -148,7 +148,7 @@ def test_a_cancelled_job_does_not_run(bench: _Bench) -> None:
     assert bench.ran == ["kept"]
 
 
-def test_a_cancelled_job_lets_go_of_its_work_at_once(bench: _Bench) -> None:
+def test_a_cancelled_job_releases_its_work_at_once(bench: _Bench) -> None:
     """What a job refers to does not live until its moment."""
     let_go, work = threading.Event(), bench.note("never")
     weakref.finalize(work, let_go.set)
@@ -160,7 +160,7 @@ def test_a_cancelled_job_lets_go_of_its_work_at_once(bench: _Bench) -> None:
 
 
 def test_an_idle_clock_keeps_nothing_of_what_it_ran(bench: _Bench) -> None:
-    """The last job and what it refers to are let go while the thread waits for the next."""
+    """The last job and what it refers to are released while the thread waits for the next."""
     let_go, work = threading.Event(), bench.note("last")
     weakref.finalize(work, let_go.set)
     bench.clock.call_later(0, work)
@@ -245,7 +245,7 @@ def test_an_interpreter_that_ends_accepts_the_job_without_an_error(
 
 
 def test_after_a_fork_neither_jobs_nor_thread_are_there(bench: _Bench) -> None:
-    """The child's clock is empty, and it starts a thread of its own with the next job."""
+    """The child's clock is empty, and it starts its own thread with the next job."""
     release = bench.hold()
     parent = bench.thread()
     bench.clock.call_later(-5, bench.note("the parent's"))
@@ -255,7 +255,7 @@ def test_after_a_fork_neither_jobs_nor_thread_are_there(bench: _Bench) -> None:
         bench.settle()
         assert bench.ran == ["the child's"]
         assert bench.thread() is not parent
-    finally:  # the parent's thread still runs in this test: let it work off its heap and stay behind
+    finally:  # the parent's thread still runs in this test: let it work off its heap and end
         release()
 
 
@@ -275,7 +275,7 @@ def test_a_thread_that_cannot_be_started_is_logged_and_tried_again(
     assert bench.ran == ["kept"]
 
 
-def test_a_job_may_be_planned_in_the_midst_of_planning_one(bench: _Bench) -> None:
+def test_a_job_may_be_planned_while_another_is_planned(bench: _Bench) -> None:
     """A signal's handler plans a job at every line of call_later: none hangs, and each job runs once."""
     release = bench.hold()
     own, planned = clock_module.Clock.call_later.__code__, itertools.count()

@@ -59,7 +59,7 @@ def test_the_same_source_is_compiled_and_kept_once() -> None:
 
 
 def test_sources_of_two_events_have_different_file_names() -> None:
-    """By the event's name, whatever it holds."""
+    """By the event's name, with any characters."""
     for event in ("a.b", "x'] + __import__('os') #\n\""):
         code = compiled.function("def count():\n    return 1 // 0\n", event, {})
         out = io.StringIO()

@@ -139,7 +139,7 @@ def test_an_alert_is_a_line_even_if_it_comes_late(bench: _Bench) -> None:
     assert bench.ended()[-1] == "md-2 alert: Recovered"
 
 
-def test_nothing_from_the_network_is_a_secret_or_a_line_of_its_own(bench: _Bench) -> None:
+def test_nothing_from_the_network_shows_a_secret_or_adds_a_line(bench: _Bench) -> None:
     """Or moves the cursor."""
     bench.emit(
         events.ERROR_OCCURRED,
@@ -220,7 +220,7 @@ def test_an_output_that_is_closed_or_not_there_ends_nothing() -> None:
 
 
 def test_a_fault_of_the_output_is_logged_once_and_the_next_line_is_printed(caplog: pytest.LogCaptureFixture) -> None:
-    """The thread lives on, whatever is raised."""
+    """The thread survives any exception."""
     bench, faults = _Bench(), [SystemExit(), RuntimeError("odd")]
 
     def out() -> TextIO:
@@ -258,7 +258,7 @@ def test_it_starts_and_stops_once_and_begins_again(bench: _Bench) -> None:
 
 
 @pytest.mark.parametrize("every", [0, 0.5, "often", float("nan")])
-def test_an_interval_that_is_none_is_refused(every: Any) -> None:
+def test_an_unusable_interval_is_refused(every: Any) -> None:
     """In a sentence that names the argument of a Monitor."""
     with pytest.raises(
         ConfigurationError, match=r"^console must be a number of seconds between two tables, at least 1"
@@ -300,7 +300,7 @@ def test_a_signal_may_come_before_each_of_its_lines() -> None:
 
     def hears_nothing(line: int) -> None:
         bench = benches[-1]
-        bench.console.stop()  # where it came before the start had begun
+        bench.console.stop()  # if it came before the start had begun
         assert bench.bus.list_handlers(events.PREFIX) == []
 
     assert at_every_line("wsnova_statsd/insight/console.py", starting, told_if_heard) > 5

@@ -108,7 +108,7 @@ def test_the_modules_that_its_commands_run_exist() -> None:
         assert (ROOT / script).is_file(), script
 
 
-def test_each_heading_stands_in_the_contents() -> None:
+def test_each_heading_is_in_the_contents() -> None:
     """A link for each, in order."""
     headings = re.findall(r"^## (.*)$", TEXT, re.MULTILINE)
     anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]

@@ -34,7 +34,7 @@ def _series(bill: Bill) -> dict[str, int]:
     ],
 )
 def test_a_series_is_billed_by_its_type(kind: Kind, once: int, with_percentiles: int) -> None:
-    """As Datadog's page has it, which is named where the factors are."""
+    """By Datadog's page, which is named beside the factors."""
     assert billed(kind, 1) == once
     assert (billed(kind, 7), billed(kind, 7, percentiles=True)) == (7 * once, 7 * with_percentiles)
     assert SOURCE in str(sys.modules[cost.__module__].__doc__)
@@ -145,7 +145,7 @@ def test_each_of_the_five_most_expensive_is_gone_if_it_is_dropped_as_advised(
 
 
 def test_a_gauge_with_a_distribution_is_dropped_by_the_lean_list() -> None:
-    """But for the guide's own line, which is left out by its name."""
+    """Except for the guide's own line, which is dropped by its name."""
     name = "websocket.message.process.duration"
     metrics = [one for one in ws.statsd_metrics() if one.name.startswith(name)]
     assert cost(ws.FINANCIAL, Shape(types=50), metrics).drops[name] == (

@@ -1,4 +1,4 @@
-"""The board for Datadog: its models take it, and what stands on it is what the profile fills."""
+"""The board for Datadog: its models accept it, and its panels are those that the profile fills."""
 
 import json
 import re
@@ -131,7 +131,7 @@ def test_panels_ask_for_counts_distributions_and_states_only(profile: ws.Profile
 
 @EVERY
 def test_a_panel_that_asks_for_percentiles_shows_mean_and_highest_beside_them(profile: ws.Profile) -> None:
-    """Each in a request of its own, so that none is empty before percentiles are switched on."""
+    """Each in a separate request, so that none is empty before percentiles are switched on."""
     for one in widgets(board(profile)):
         spaces = [
             request["queries"][0]["query"].split(":")[0] for request in one.get("requests", []) if "queries" in request
@@ -151,14 +151,14 @@ def test_what_a_profile_never_fills_is_left_out() -> None:
 
 
 def test_it_holds_nothing_of_an_account() -> None:
-    """No id, no author, no address; free widgets do not stand on an ordered board."""
+    """No id, no author, no address; an ordered board has no free widgets."""
     document = board(ws.FINANCIAL)
     assert not re.search(r'"(\w*_)?id"|author|url', json.dumps(document))
     assert {one["type"] for one in widgets(document)} == {"query_value", "check_status", "timeseries", "list_stream"}
 
 
-def test_zero_stands_where_nothing_is_an_answer() -> None:
-    """For counts, and for the part of a share; not for the whole, nor for a mean, of which there is none."""
+def test_zero_is_shown_if_nothing_is_an_answer() -> None:
+    """For counts, and for the part of a share; not for the whole, nor for a mean, which does not exist then."""
     shown = {
         one["title"]: [request["formulas"][0]["formula"] for request in one["requests"]]
         for one in widgets(board(ws.FINANCIAL))
@@ -172,7 +172,7 @@ def test_zero_stands_where_nothing_is_an_answer() -> None:
 
 
 @EVERY
-def test_kpis_stand_beside_their_targets(profile: ws.Profile) -> None:
+def test_kpis_are_shown_with_their_targets(profile: ws.Profile) -> None:
     """As a marker, in the unit of the KPI; one without a target has none."""
     known = {one["title"]: [mark["value"] for mark in one.get("markers", [])] for one in widgets(board(profile))}
     for key, target in profile.kpi_targets.items():
@@ -230,7 +230,7 @@ def test_the_board_of_one_env_shows_that_one_first() -> None:
 
 
 @EVERY
-def test_widgets_have_places_of_their_own(profile: ws.Profile) -> None:
+def test_widgets_do_not_overlap(profile: ws.Profile) -> None:
     """On twelve columns, none over another."""
     for group in board(profile)["widgets"]:
         taken: set[tuple[int, int]] = set()

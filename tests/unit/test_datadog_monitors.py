@@ -135,7 +135,7 @@ def test_checks_are_watched_by_client_and_worker() -> None:
 
 @EVERY
 def test_each_message_says_what_to_do_first(profile: ws.Profile) -> None:
-    """A sentence of its own for each; every panel that it names stands on the board of the profile."""
+    """Each has its own sentence; every panel that it names is on the board of the profile."""
     messages = [one["message"] for one in monitors(profile).values()]
     assert len(set(messages)) == len(messages)
     for message in messages:

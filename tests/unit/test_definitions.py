@@ -133,7 +133,7 @@ def test_only_a_gauge_states_a_number(make: Maker) -> None:
 
 @pytest.mark.parametrize("value", [True, math.nan, math.inf, [1]])
 def test_what_a_gauge_states_is_a_finite_number(value: object) -> None:
-    """A bool, NaN, an infinity or a list is none."""
+    """Not a bool, NaN, an infinity or a list."""
     assert repr(value) in _refused(ws.gauge, "up", EVENT, value)
 
 
@@ -204,7 +204,7 @@ def test_tags_are_a_list_or_a_mapping_and_none_appears_twice() -> None:
 
 @pytest.mark.parametrize("value", [http.HTTPStatus.GONE, Fraction(410), Decimal("410.0")])
 def test_a_gauges_own_number_may_be_of_another_class(value: Any) -> None:
-    """It stands in the handler's source, where an enum's text would be no number."""
+    """It is part of the handler's source, in which an enum's text would be no number."""
     bus = ws.Bus()
     with capture_metrics([ws.gauge("g", EVENT, value)], bus=bus) as metrics:
         bus.execute(EVENT, {}, {})

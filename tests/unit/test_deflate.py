@@ -107,7 +107,7 @@ def test_an_empty_fragment() -> None:
     [
         ("f3 48 cd c9 c9 07 00 f3 48 cd c9 c9 07 00 00", b"HelloHello"),  # final, final, the tail's header
         ("f3 48 cd c9 c9 07 00 f2 48 cd c9 c9 07 00", b"HelloHello"),  # final, then an ordinary end
-        ("f3 48 cd c9 c9 07 00", b"Hello"),  # no byte for the tail's header behind the final block
+        ("f3 48 cd c9 c9 07 00", b"Hello"),  # no byte for the tail's header after the final block
         ("f2 48 cd c9 c9 07 00 00 00 ff ff 01", b"Hello"),  # the tail itself is the final block
         ("03 00 03 00 03 00 00", b""),
     ],
@@ -267,7 +267,7 @@ def test_what_inflating_added_is_counted() -> None:
         "00 05 00 00 00 48 65 6c 6c 6f 00",  # a stored block whose length contradicts itself
         "f2 48 cd c9",  # cut within a block
         "00 05 00 fa ff 48 65",  # cut within a stored block
-        "03 00 ff",  # rubbish behind a final block
+        "03 00 ff",  # garbage after a final block
     ],
 )
 def test_broken_data_is_refused_with_1007(spelled: str) -> None:
@@ -291,7 +291,7 @@ def test_no_data_is_an_empty_message() -> None:
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.booleans())
 def test_no_bytes_raise(payloads: list[bytes], takeover: bool) -> None:
-    """Whatever a frame holds is a message within the limit or a violation with 1007 or 1009."""
+    """Any content of a frame is a message within the limit or a violation with 1007 or 1009."""
     reader = _reader(Deflate(server_takeover=takeover), limit=1000)
     for payload in payloads:
         assert all(len(message) <= 1000 for _, message in _feed(reader, server_frame(TEXT, payload, rsv=RSV1)))

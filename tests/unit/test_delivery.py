@@ -60,7 +60,7 @@ def test_a_function_that_takes_six_seconds_delays_no_other_of_the_same_alerts_an
     assert busy.threads == {"wsnova-alerts-Busy"}
 
 
-def test_stop_waits_for_an_alert_that_another_thread_is_handing_out() -> None:
+def test_stop_waits_for_an_alert_that_another_thread_is_delivering() -> None:
     """The reporter has it already, the function not yet: it is still called before stop returns."""
     entered, go = threading.Event(), threading.Event()
     bus, told = ws.Bus(), list[str]()

@@ -73,7 +73,7 @@ def _leaving(bench: Bench, emit: Emitter) -> set[str]:
 def test_every_event_is_emitted_while_it_lasts_and_the_profiles_own_before_and_after(
     bench: Bench, profile: ws.Profile
 ) -> None:
-    """Level detailed and all four toggles, whatever the profile has."""
+    """Level detailed and all four toggles, for any profile."""
     emit = bench.client("a", profile)
     usual = _leaving(bench, emit)
     bench.begin(60)

@@ -21,7 +21,7 @@ _ENTRY = re.compile(r"^    (\w+): (.+(?:\n        .+)*)", re.MULTILINE)
 
 
 def _told(one: Callable[..., Any]) -> dict[str, str]:
-    """What the list behind `Args:` says of each name."""
+    """What the list after `Args:` says of each name."""
     return {
         name: " ".join(text.split()) for name, text in _ENTRY.findall((inspect.getdoc(one) or "").partition("Args:")[2])
     }

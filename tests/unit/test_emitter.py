@@ -118,7 +118,7 @@ def test_the_minimal_level_has_the_major_events(
 def test_a_slot_has_no_handlers_for_an_event_that_the_profile_leaves_out(
     bus: Bus, log: EventLog, profile: Profile, heard: bool
 ) -> None:
-    """A hot path asks the slot for its handlers, and builds nothing when there are none."""
+    """A hot path asks the slot for its handlers, and builds nothing if there are none."""
     slot = Emitter(bus, profile, "md-1").slot(events.MESSAGE_RECEIVED)
     assert bool(slot.handlers) is heard
     slot.emit({"size": 1}, {"client_id": "md-1"})
@@ -255,7 +255,7 @@ def test_a_filter_of_your_own_may_change_its_argument(bus: Bus, log: EventLog) -
 def test_an_errors_text_is_redacted_unless_the_filter_is_off(
     bus: Bus, log: EventLog, profile: Profile, redacted: bool
 ) -> None:
-    """Class name and message, on one line where it is redacted."""
+    """Class name and message, on one line if it is redacted."""
     faults = Faults(Emitter(bus, profile, "md-1"), "md-1", profile.metadata_filter is not False, None)
     fault = faults.occurred(ValueError(f"password={SECRET}"), "connection", "error")
     faults.handled(fault, "continued")
@@ -344,7 +344,7 @@ def test_what_changes_while_a_state_is_emitted_is_emitted_once_more(bus: Bus) ->
 
 
 @pytest.mark.parametrize("profile", [FINANCIAL, FINANCIAL.replace(metadata_filter=lambda metadata: {})])
-def test_a_clients_own_tags_are_in_all_metadata_whatever_the_filter(bus: Bus, profile: Profile) -> None:
+def test_a_clients_own_tags_are_in_all_metadata_with_any_filter(bus: Bus, profile: Profile) -> None:
     """They are the user's words, not the server's. A recorder is bound to them once."""
     own = {"venue": "xetr"}
     emit = Emitter(bus, profile, "md-1", own)

@@ -85,7 +85,7 @@ def test_the_docstring_draws_the_same_tree() -> None:
 
 
 def test_every_error_says_in_a_docstring_what_happened() -> None:
-    """No class is without a docstring of its own."""
+    """Every class has its own docstring."""
     assert [name for name, found in _classes().items() if not vars(found).get("__doc__")] == []
 
 

@@ -37,7 +37,7 @@ def test_the_list_is_sorted_and_names_nothing_twice() -> None:
 
 
 def test_what_the_front_door_imports_it_exports() -> None:
-    """Every name that `__init__.py` imports from below stands in `__all__`, and no other."""
+    """Every name that `__init__.py` imports from below is in `__all__`, and no other."""
     tree = ast.parse(Path(ws.__file__).read_text(encoding="utf-8"))
     imported = {
         alias.asname or alias.name

@@ -115,8 +115,8 @@ def test_changes_wake_a_thread_that_waits_for_a_condition() -> None:
     assert changes.wait_for(lambda: True, 0.0)
 
 
-def test_a_turn_is_one_holders_until_it_is_given_back() -> None:
-    """Its holder may take it again; another thread cannot give it back."""
+def test_a_turn_has_one_holder_until_it_is_released() -> None:
+    """Its holder may take it again; another thread cannot release it."""
     turn = Turn()
     assert (turn.holder(), turn.take("a"), turn.take("b"), turn.take("a")) == (None, True, False, True)
     turn.give_back("b")

@@ -1,4 +1,4 @@
-"""The flush thread does not die of what it does, and another takes the place of one that did."""
+"""The flush thread survives exceptions, and a dead one is replaced."""
 
 import logging
 import threading

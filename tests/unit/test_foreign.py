@@ -162,7 +162,7 @@ def test_an_interrupted_dial_emits_no_event_of_its_own(bench: Bench) -> None:
     ],
 )
 def test_a_close_frame_is_read_as_a_client_of_ours_reads_it(payload: bytes, reason: str, detail: str) -> None:
-    """Bounded reasons, whatever the server sends."""
+    """Bounded reasons, for anything that the server sends."""
     assert closed_by(payload) == Loss(reason, detail)
 
 
@@ -323,7 +323,7 @@ def test_types_are_cleaned_and_bounded(bench: Bench) -> None:
     assert "t_0" in kinds
 
 
-def test_each_thread_counts_by_recorders_of_its_own(bench: Bench) -> None:
+def test_each_thread_counts_by_its_own_recorders(bench: Bench) -> None:
     """Eight threads that read and send at once: no event and no count is lost."""
     foreign = _linked(bench, profile="standard")
     foreign.emit_sums(2**63)

@@ -1,5 +1,5 @@
 """The frame reader: what follows a breach or a close frame, the limit, and what floods cost. The cases of RFC 6455
-stand in test_frames_rfc6455.py, any bytes in any reads in test_frames_splits.py."""
+are in test_frames_rfc6455.py, any bytes in any reads in test_frames_splits.py."""
 
 import tracemalloc
 
@@ -55,7 +55,7 @@ def test_frames_after_a_close_frame_in_one_read_are_ignored() -> None:
 
 
 def test_frames_after_a_close_frame_in_the_next_read_are_ignored() -> None:
-    """Where the reads are cut makes no difference."""
+    """The cut between reads makes no difference."""
     reader = FrameReader(LIMIT)
     assert _read(reader, _bytes("88 02 03 e8")) == [(CLOSE, b"\x03\xe8")]
     assert _read(reader, _bytes("81 01 61")) == []
@@ -107,7 +107,7 @@ def test_bulk_ends_where_another_message_would_be_overtaken() -> None:
     assert bulk == [b"a"]
     assert found == [(PING, b"", 7), (TEXT, b"b", 7), (BINARY, b"c", 7), (TEXT, b"d", 7)]
     assert reader.usual == TEXT
-    assert reader.others == 3  # the ping, the binary message, and the text behind it
+    assert reader.others == 3  # the ping, the binary message, and the text after it
 
 
 _READS = st.lists(
@@ -125,9 +125,9 @@ _READS = st.lists(
 
 
 @given(_READS, st.sampled_from([3, 125, 130, LIMIT]))
-def test_a_read_that_is_one_whole_message_is_the_same_by_itself(reads: list[bytes], limit: int) -> None:
-    """Whatever was read before it: where `single` takes the bytes, `feed` brings that message and nothing else, and
-    what it does not take it leaves as it was."""
+def test_a_read_that_is_one_whole_message_has_the_same_result_alone(reads: list[bytes], limit: int) -> None:
+    """After any earlier reads: if `single` accepts the bytes, `feed` returns that message and nothing else, and
+    what it does not accept it leaves unchanged."""
     plain, quick = FrameReader(limit), FrameReader(limit)
     for data in reads:
         usual = quick.usual

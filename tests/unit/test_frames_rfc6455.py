@@ -52,7 +52,7 @@ def test_every_length_form_is_read(opcode: int, length: int, size: int) -> None:
 
 
 def test_every_first_byte_is_accepted_or_refused() -> None:
-    """FIN or not, each reserved bit, each opcode, at the beginning of a message and in the midst of one."""
+    """FIN or not, each reserved bit, each opcode, at the beginning of a message and within one."""
     for first in range(256):
         opcode = first & 0x0F
         control = opcode in (CLOSE, PING, PONG) and first >= 0x80
@@ -63,7 +63,7 @@ def test_every_first_byte_is_accepted_or_refused() -> None:
 
 
 def test_every_masked_frame_is_refused() -> None:
-    """Section 5.1: whatever its length."""
+    """Section 5.1: of any length."""
     for second in range(128, 256):
         data = bytes([0x82, second]) + b"\x00" * 5 + b"\x01\x00\x00" + b"\x00" * 130
         assert read([data]) == Reading([], PROTOCOL_ERROR), hex(second)
@@ -117,7 +117,7 @@ def test_tiny_fragments_take_memory_by_the_message(size: int) -> None:
 
 @pytest.mark.parametrize("name", CLOSES, ids=names(CLOSES))
 def test_a_close_frame_is_judged_as_the_rfc_says(name: str) -> None:
-    """It is read whole, whatever it says; its payload is a code and a reason, nothing, or a breach."""
+    """It is read whole, with any content; its payload is a code and a reason, nothing, or a breach."""
     payload, answer = CLOSES[name]
     assert read([head(CLOSE, len(payload)) + payload]) == Reading([(CLOSE, payload)], None)
     parsed = parse_close(payload)
@@ -143,7 +143,7 @@ def test_every_close_code_is_allowed_or_not_by_its_range() -> None:
 @pytest.mark.parametrize("size", [1, 2, 2**20])
 @pytest.mark.parametrize("text", numbered(VALID | INVALID).values(), ids=names(numbered(VALID | INVALID)))
 def test_text_is_joined_byte_for_byte(text: bytes, size: int) -> None:
-    """Also where a fragment ends inside a character; that is no breach."""
+    """Also if a fragment ends inside a character; that is no breach."""
     size = max(size, len(text) // 100)
     assert read([fragments(TEXT, text, size)]) == Reading([(TEXT, text)], None)
 

@@ -227,7 +227,7 @@ def test_any_cut_of_hostile_bytes_gives_what_the_rfc_says(data: bytes, places: l
 
 
 @given(_hostile, _places, _places)
-def test_where_the_reads_are_cut_changes_nothing(data: bytes, one: list[int], other: list[int]) -> None:
+def test_the_cuts_between_reads_change_nothing(data: bytes, one: list[int], other: list[int]) -> None:
     """Neither the messages nor the close code, torn head or not."""
     whole = read([data], limit=_LIMIT)
     assert read(_cut(data, one), limit=_LIMIT) == whole

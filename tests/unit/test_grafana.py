@@ -136,7 +136,7 @@ def test_every_query_asks_for_metrics_of_the_page_by_labels_that_exist(profile: 
 def test_a_line_of_the_description_is_on_the_board_if_the_page_can_answer_it(
     profile: ws.Profile, naming: Naming
 ) -> None:
-    """In its panel; nothing else is, but for the guide's and the checks."""
+    """In its panel; nothing else is on it, except for the guide's queries and the checks."""
     page = Page(naming)
     wanted = {
         (panel.title, page.line(line, "$__range" if panel.shows == "value" else "$__rate_interval", variables=True))

@@ -93,7 +93,7 @@ def test_a_header_that_a_request_has_once_is_passed_once(name: str) -> None:
 
 @given(st.text(), st.text() | st.binary())
 def test_no_header_can_inject_another(name: str, value: str | bytes) -> None:
-    """Whatever name and value are: one printable line in latin-1 comes out, or an error."""
+    """For any name and value the result is one printable line in latin-1, or an error."""
     try:
         ((_, written),) = header_pairs({name: value})
     except ConfigurationError:

@@ -247,7 +247,7 @@ def test_no_argument_raises_and_the_next_call_counts(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_interrupt_goes_through_and_leaves_nothing_behind(method: str) -> None:
+def test_an_interrupt_is_raised_and_leaves_no_lock_held(method: str) -> None:
     """A Ctrl-C that lands in a user's own code reaches the user: no lock is held, no half of a count is left."""
 
     class Interrupted:
@@ -290,7 +290,7 @@ BAD: list[Callable[[ws.StatsdReporter], None]] = [
 
 
 @pytest.mark.parametrize("call", BAD)
-def test_strict_raises_for_whatever_would_be_changed(call: Callable[[ws.StatsdReporter], None]) -> None:
+def test_strict_raises_for_everything_that_would_be_changed(call: Callable[[ws.StatsdReporter], None]) -> None:
     """One sentence of ours, even about what cannot be shown; without strict the same call raises nothing."""
     with capture_metrics((), bus=ws.Bus(), strict=True) as metrics, pytest.raises(ConfigurationError):
         call(metrics.reporter)
@@ -299,7 +299,7 @@ def test_strict_raises_for_whatever_would_be_changed(call: Callable[[ws.StatsdRe
         call(metrics.reporter)
 
 
-def test_strict_takes_what_is_clean() -> None:
+def test_strict_accepts_what_is_clean() -> None:
     """Tags of any script, None and nothing as a value, numbers of other classes."""
     with capture_metrics((), bus=ws.Bus(), strict=True) as metrics:
         metrics.reporter.increment(
@@ -317,7 +317,7 @@ def test_strict_takes_what_is_clean() -> None:
 
 
 class _Raiser:
-    """As a value of metadata: raises when asked for its text, and may stand in a dict."""
+    """As a value of metadata: raises when asked for its text, and may be a key of a dict."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")

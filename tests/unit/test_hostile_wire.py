@@ -27,7 +27,7 @@ def _says_nothing(error: type[BaseException]) -> Any:
 @given(hostile.things)
 @settings(max_examples=300)
 def test_every_object_has_the_text_it_stands_for(thing: hostile.Thing) -> None:
-    """A plain str, whatever its class lies, raises or pretends; nothing in it that UTF-8 cannot carry."""
+    """A plain str, even if its class lies, raises or pretends; nothing in it that UTF-8 cannot carry."""
     given_object, said = thing.given, thing.said
     made = wire.text(given_object)
     assert type(made) is str
@@ -76,7 +76,7 @@ def test_tags_that_never_end_or_break_off_count_as_far_as_they_go() -> None:
 
 @pytest.mark.parametrize("key", ["", ":", "host", "dd.internal.entity_id", "Host:x"])
 def test_a_mappings_key_cannot_move_the_metric(key: str) -> None:
-    """Nor can a value behind an empty key."""
+    """Nor can a value after an empty key."""
     assert wire.clean_tags({key: "host:evil"}) == ()
     assert wire.clean_tags({key: "host:evil"}, host=True) == (("host:host:evil",) if key == "host" else ())
 

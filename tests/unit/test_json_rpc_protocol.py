@@ -77,7 +77,7 @@ def test_what_a_reply_says_went_wrong(reply: dict[str, Any], error: str | None) 
 @pytest.mark.parametrize("message", HOSTILE, ids=repr)
 @pytest.mark.parametrize("protocol", [RPC, JSON], ids=["rpc", "json"])
 def test_no_message_makes_a_protocol_raise(protocol: ws.Protocol, message: Any) -> None:
-    """Whatever JSON a server sends, it is no reply, no acknowledgement and no heartbeat."""
+    """Any other JSON of a server is no reply, no acknowledgement and no heartbeat."""
     assert protocol.reply_key(message) is None
     assert protocol.ack(message) is None
     assert protocol.heartbeat_answer(message) is None

@@ -121,7 +121,7 @@ def test_under_a_profile_without_message_events_none_is_handled(profile: Profile
 
 
 def test_the_recovery_rate_leaves_critical_errors_out(scene: Scene) -> None:
-    """Also where one is handled in the end."""
+    """Even if one is handled at the end."""
     scene.error("e1")
     scene.error("e2", severity="warning")
     scene.error("e3", severity="critical")

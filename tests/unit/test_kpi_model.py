@@ -180,7 +180,7 @@ def test_the_tracker_reports_what_the_full_list_gives(
         known = client in scene.tracker._clients
         entry = _tell(scene, client, what, values, number)
         if what == "closed" and not known:
-            continue  # a stranger's goodbye says nothing
+            continue  # the end of an unknown client does not count
         told.append((scene.clock(), client, what, entry))
     now = scene.clock()
     assert scene.values() == Naive(told, now, None).values()

@@ -35,12 +35,12 @@ def _interrupt(*_: object) -> Any:
 
 
 def _written(script: Script) -> list[tuple[int, bytes]]:
-    """The frames that went out, whole."""
+    """The frames that were sent, whole."""
     return Peer.unmasked(script.written)
 
 
 def _taken(link: Link, until: float) -> list[bytes]:
-    """What the next read brings, taken over: a run, or what stands in the inbox."""
+    """What the next read brings, taken over: a run, or what is in the inbox."""
     run = link.next_run(until)
     link.unclaimed = []
     if not run:
@@ -76,7 +76,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 
 def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
-    """The keeper cannot stand in for it then, and can afterwards."""
+    """The keeper cannot read in its place then, and can afterwards."""
     script, seen = Script(), list[tuple[Driver, bool]]()
     link = _link(script)
     script.arriving, script.on_wait = ONE, lambda: seen.append((link.driver, elsewhere(link.adopt)))
@@ -90,7 +90,7 @@ def test_the_owner_drives_while_it_reads_and_is_away_otherwise() -> None:
 
 
 def test_the_keeper_reads_until_the_owner_does() -> None:
-    """Not before it was asked to stand in, and not after the owner took over."""
+    """Not before it was asked to, and not after the owner took over."""
     script = Script(ONE)
     link = _link(script)
     assert not link.keep()
@@ -121,7 +121,7 @@ def test_what_the_owner_reads_in_bulk_does_not_overtake_what_the_keeper_has_just
 
 
 def test_a_run_that_was_not_taken_over_is_the_first_of_what_waits() -> None:
-    """A signal's handler raised just as it was handed over. An empty message is not mistaken for another one."""
+    """A signal's handler raised just as it was taken over. An empty message is not mistaken for another one."""
     empty = server_frame(TEXT, b"")
     link = _link(Script(ONE + empty + server_frame(PONG) + empty))
     assert link.next_run(time.monotonic() + 60) == [b"one", b""]
@@ -201,7 +201,7 @@ def test_an_owner_that_is_interrupted_over_a_breach_reads_no_more_and_the_keeper
 
 
 def test_what_a_callback_left_half_read_is_read_without_waiting() -> None:
-    """Its bytes are in OpenSSL, where no poll sees them."""
+    """Its bytes are in OpenSSL, and no poll sees them."""
     whole = server_frame(TEXT, b"message")
     script = Script()
     link = _link(script)

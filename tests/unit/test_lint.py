@@ -94,7 +94,7 @@ def test_what_is_judged_is_the_guides_own() -> None:
     assert len(ours) == 9
 
 
-def test_the_completed_list_answers_the_guides_queries_but_for_the_averages() -> None:
+def test_the_completed_list_answers_the_guides_queries_except_the_averages() -> None:
     """The counter that the first query reads is in our list."""
     rules = [one.rule for one in lint([*ws.prometheus_metrics(), guide.QUERIES]).findings]
     assert rules.count("unknown metric") == 0
@@ -201,7 +201,7 @@ def test_checks_of_boards_and_monitors_are_judged() -> None:
 
 
 def test_a_list_may_hold_definitions_texts_documents_and_lists() -> None:
-    """Titles are those of a mapping, or of a document; else queries are counted."""
+    """Titles are those of a mapping, or of a document; otherwise queries are numbered."""
     orders = ws.counter("shop.orders", "shop.order", tags=["client_id"])
     given = [
         [orders],
@@ -232,7 +232,7 @@ def test_queries_alone_are_judged_by_the_default_lists() -> None:
     ]
 
 
-def test_a_misspelled_name_is_found_behind_a_namespace_too() -> None:
+def test_a_misspelled_name_is_found_after_a_namespace_too() -> None:
     """Other queries reveal the namespace; other programs' metrics with such a word in their names are not judged."""
     others = ["sum:nginx.websocket.konnections{*}", '"nginx.websocket.helth".over("*").last(2).count_by_status()']
     assert _found(["sum:feeds.websocket.connection.started{*}", *others]) == []

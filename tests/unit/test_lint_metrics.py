@@ -237,7 +237,7 @@ def test_what_prometheus_would_refuse_is_found() -> None:
     ],
 )
 def test_a_tag_without_a_bound_is_found(event: str, key: str) -> None:
-    """Whatever the tag is called, and if an application's own event carries it, too."""
+    """With any name of the tag, and also if an application's own event carries it."""
     text = f"tag what has no bound: each new {key} adds a series; leave it out"
     assert _found(ws.counter("a.b", event, {"what": key})) == [("unbounded tag", "a.b", text)]
 

@@ -181,7 +181,7 @@ def test_a_type_that_is_no_text_is_unknown(raw: object) -> None:
 
 
 @pytest.mark.parametrize("raw", [_Loud("trade"), _Sly("trade")], ids=["hash", "case"])
-def test_a_text_with_methods_of_its_own_costs_no_message(raw: str) -> None:
+def test_a_text_with_overridden_methods_costs_no_message(raw: str) -> None:
     """Its tag is `unknown` or its own, and an ordinary text of the same name keeps its own."""
     given: list[Any] = ["trade", raw, raw, "trade"]
     one = made(_Typed(iter(given).__next__))

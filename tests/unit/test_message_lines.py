@@ -1,4 +1,4 @@
-"""A received message as a line: as it came, escaped where it would move a cursor, in colour on a terminal, or raw."""
+"""A received message as a line: as it came, escaped if it would move a cursor, in colour on a terminal, or raw."""
 
 import io
 import json

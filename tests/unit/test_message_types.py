@@ -50,7 +50,7 @@ def test_the_hundred_and_first_type_is_other() -> None:
     assert types("TYPE99") == "type99"
 
 
-def test_each_client_has_a_hundred_of_its_own() -> None:
+def test_each_client_has_its_own_hundred() -> None:
     """Two objects share no types."""
     crowded, fresh = MessageTypes(), MessageTypes()
     for number in range(200):

@@ -89,7 +89,7 @@ def test_the_refused_url_is_named() -> None:
     ],
 )
 def test_a_refused_url_keeps_its_secrets(url: object) -> None:
-    """Neither user-info nor query is in the message, whatever is wrong with the URL, text or bytes."""
+    """Neither user-info nor query is in the message, for any fault of the URL, text or bytes."""
     assert SECRET not in _refused(url=url)
 
 
@@ -309,6 +309,6 @@ def test_a_default_id_is_the_host_and_the_lowest_free_number() -> None:
     assert Client(lambda: "ws://ids.example").client_id.startswith("client-")
 
 
-def test_the_repr_of_a_client_is_one_line_whatever_its_id() -> None:
+def test_the_repr_of_a_client_is_one_line_for_any_id() -> None:
     """It is part of a warning when a client is collected."""
     assert repr(Client("ws://h/", client_id="a\nb")) == r"<wsnova_statsd.Client a\nb idle>"

@@ -88,7 +88,7 @@ def test_samples_that_a_stopped_flush_did_not_reach_wait_for_the_next() -> None:
 
 
 def test_one_large_distribution_fills_its_packets() -> None:
-    """But for the last one, each is full to a value's length."""
+    """Except for the last one, each is full to a value's length."""
     series = Series("m", "distribution", (), None, False)
     series.take_samples([i * 0.25 for i in range(5_000)], 5_000, 10**9)
     sizes = [len(_datagram(packet)) for packet in Packer("", (), 0, LIMIT).packets([series])]

@@ -200,7 +200,7 @@ def test_a_weight_without_a_rate_is_two_lines_and_a_flush_may_stop_between_them(
 
 @given(st.lists(st.text(max_size=30), max_size=5), st.sampled_from(["graphite", "influx"]))
 def test_no_tag_ends_the_name(tags: list[str], tag_format: TagFormat) -> None:
-    """Whatever it holds: there are as many pairs as tags, and neither a colon nor a bar."""
+    """With any content: there are as many pairs as tags, and neither a colon nor a bar."""
     separator = ";" if tag_format == "graphite" else ","
     name, *pairs = tagged_name("m", tags, tag_format).split(separator)
     assert (name, len(pairs)) == ("m", len(tags))

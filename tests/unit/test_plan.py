@@ -85,7 +85,7 @@ def test_every_kind_reads_its_measurement() -> None:
 
 
 def test_a_missing_measurement_omits_the_sample() -> None:
-    """It never becomes 0 or 1; the counter counts all the same, and nothing is invalid."""
+    """It never becomes 0 or 1; the counter still counts, and nothing is invalid."""
     bench = _Bench(COUNTER, *BY_MEASUREMENT)
     bench.emit({})
     bench.emit({"system_time": 7})
@@ -232,7 +232,7 @@ def test_a_gauge_may_state_its_own_number() -> None:
 
 
 def test_several_metrics_of_one_measurement_all_get_it() -> None:
-    """Two gauges, two sums and two distributions of the size, with tags of their own."""
+    """Two gauges, two sums and two distributions of the size, each with its own tags."""
     makers = (ws.gauge, ws.sum_, ws.distribution)
     bench = _Bench(
         *(make(f"{make.__name__}.{i}", EVENT, "size", tags) for make in makers for i, tags in enumerate([{}, TAGS]))

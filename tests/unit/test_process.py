@@ -177,7 +177,7 @@ def test_a_bus_whose_lock_was_held_works_in_the_child(fork: Callable[[], int], h
 
 @pytest.mark.parametrize("fork", FORKS)
 def test_the_clock_of_a_child_runs_its_own_jobs_only(fork: Callable[[], int]) -> None:
-    """It starts a thread of its own; what the parent planned runs in the parent."""
+    """It starts its own thread; what the parent planned runs in the parent."""
     ran: list[str] = []
     started = threading.Event()
     CLOCK.call_later(0, started.set)

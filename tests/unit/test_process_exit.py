@@ -49,7 +49,7 @@ def test_clients_are_closed_first_and_reporters_last_each_once(
 
 
 def test_the_hook_runs_after_those_of_the_application(ended: subprocess.CompletedProcess[str]) -> None:
-    """What an application counts in an atexit callback of its own, registered after the import, is still delivered."""
+    """What an application counts in its own atexit callback, registered after the import, is still delivered."""
     lines = ended.stdout.splitlines()
     assert lines[:2] == ["last line", "the application's, registered after the import"]
     assert lines[-1] == "the application's, registered before the import"

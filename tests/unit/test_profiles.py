@@ -67,7 +67,7 @@ def test_a_profile_has_the_targets_of_its_column(column: int, profile: Profile) 
 
 
 def test_a_profile_is_found_by_its_name() -> None:
-    """The three names, and a profile stands for itself."""
+    """The three names; a profile is returned as it is."""
     assert [resolve(name) for name in ("financial", "standard", "lightweight")] == [FINANCIAL, STANDARD, LIGHTWEIGHT]
     assert list(PROFILES) == ["financial", "standard", "lightweight"]
     own = STANDARD.replace(name="own")

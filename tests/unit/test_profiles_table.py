@@ -1,5 +1,5 @@
 """What is actually emitted: every event under every profile, level and toggle, by a real emitter on a real bus,
-compared with the notes' tables; and where a profile's name is accepted, which is everywhere."""
+compared with tables written by hand; and that a profile's name is accepted everywhere."""
 
 import inspect
 import re

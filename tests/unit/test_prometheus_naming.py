@@ -100,7 +100,7 @@ def test_two_metrics_that_become_one_name_are_refused(bus: ws.Bus) -> None:
 
 
 def test_messages_that_only_sums_count_are_of_type_all(bus: ws.Bus) -> None:
-    """Beside those that are counted by their type; a sum without any of its own makes no series."""
+    """Beside those that are counted by their type; a sum without such messages makes no series."""
     reporter = ws.PrometheusReporter(bus=bus).start(port=None)
     count = "websockex_nova_message_received_count"
     batch = {"count": 5, "untyped": 0}

@@ -181,7 +181,7 @@ def test_every_json_value_has_a_type(message: object) -> None:
 # JSON: encoding and decoding
 
 
-def test_json_goes_out_without_blanks() -> None:
+def test_json_is_written_without_blanks() -> None:
     """As text, and small."""
     assert JsonProtocol().encode({"a": [1, 2], "b": None}) == '{"a":[1,2],"b":null}'
 
@@ -228,7 +228,7 @@ def test_another_library_is_used_when_given() -> None:
 
 
 def test_integers_stay_exact_by_default() -> None:
-    """An order id of 30 digits is not made a float, whatever library is installed."""
+    """An order id of 30 digits is not made a float, with any installed library."""
     assert JsonProtocol().decode("123456789012345678901234567890") == 123456789012345678901234567890
 
 

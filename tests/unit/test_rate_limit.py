@@ -54,7 +54,7 @@ def test_a_refused_send_takes_nothing() -> None:
 
 
 def test_a_token_that_was_not_used_goes_to_the_next_sender() -> None:
-    """A token that is given back moves the later senders forward."""
+    """A returned token moves the later senders forward."""
     clock = FakeClock()
     bucket = TokenBucket(ws.RateLimit(1), clock())
     assert [bucket.take(clock()), bucket.take(clock())] == [0.0, 1.0]

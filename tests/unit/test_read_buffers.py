@@ -40,7 +40,7 @@ def test_a_lent_buffer_is_free_again_when_its_view_is_gone() -> None:
     assert buffers.take() is one
 
 
-def test_a_buffer_that_was_neither_lent_nor_given_back_is_replaced() -> None:
+def test_a_buffer_that_was_neither_lent_nor_returned_is_replaced() -> None:
     """Its reader was interrupted, and is gone."""
     buffers = ReadBuffers()
     held = _both(buffers)
@@ -50,7 +50,7 @@ def test_a_buffer_that_was_neither_lent_nor_given_back_is_replaced() -> None:
     _both(buffers)
 
 
-def test_a_forked_child_has_buffers_of_its_own() -> None:
+def test_a_forked_child_has_its_own_buffers() -> None:
     """A thread that does not exist in the child may have held the parent's."""
     buffers = ReadBuffers()
     held = _both(buffers)

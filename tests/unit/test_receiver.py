@@ -58,7 +58,7 @@ def test_messages_come_in_the_order_of_the_wire(heard: Sequence[str]) -> None:
 
 
 def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[str]) -> None:
-    """It is in the inbox with the rest of that read behind it."""
+    """It is in the inbox, followed by the rest of that read."""
     link = RunLink([run_of(1, 2), run_of(4, 5)], kept=[run_of(0), run_of(3)])
     client = Receiving(link, heard=heard)
     with capture_events(*heard, bus=client.bus):

@@ -95,7 +95,7 @@ def test_sensitive_keys_bodies_and_headers_are_dropped_at_every_depth() -> None:
 
 
 def test_kept_keys_stay_untouched() -> None:
-    """The catalogue's own bounded keys keep their very values, whatever they are called."""
+    """The catalogue's own bounded keys keep their exact values, whatever they are called."""
     value = {"token": "x"}
     filtered = filter_metadata({"session": value, "other": {"session": 1}}, keep=frozenset({"session"}))
     assert filtered["session"] is value
@@ -161,7 +161,7 @@ def test_cycles_and_depth_end() -> None:
 
 
 def test_shared_references_do_not_multiply() -> None:
-    """A thousand values in all are visited, and a kept key behind a million others still stays."""
+    """A thousand values in all are visited, and a kept key after a million others still stays."""
     wide: list[object] = ["x"] * 200
     for _ in range(5):
         wide = [wide] * 200

@@ -112,7 +112,7 @@ def test_a_version_that_another_commit_has_is_refused(repository: Repository) ->
 
 
 def test_the_script_runs_no_command_that_publishes_or_tags() -> None:
-    """The words are there only where they are printed."""
+    """The words appear only in printed text."""
     lines = SCRIPT.read_text(encoding="utf-8").splitlines()
     [start] = [number for number, line in enumerate(lines) if line.startswith("def print_commands")]
     [end] = [number for number, line in enumerate(lines) if line.startswith("def without_index")]

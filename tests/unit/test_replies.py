@@ -37,7 +37,7 @@ def _reply(key: Any, **fields: Any) -> dict[str, Any]:
 
 
 def test_a_reply_settles_its_request_and_no_other(requests: Replies) -> None:
-    """The id decides, whatever the order."""
+    """The id decides, in any order."""
     first, second = _asked(requests, 1), _asked(requests, "two")
     assert requests.offer(_reply("two"), ENTRY, owner=True)
     assert (first.done, second.done, second.result, second.answer) == (False, True, "ok", _reply("two"))

@@ -102,7 +102,7 @@ def test_a_page_is_compressed_for_a_client_that_accepts_gzip(reporter: ws.Promet
 
 @pytest.mark.parametrize("path", ["/health", "/metrics/health"])
 def test_health_says_whether_it_counts(reporter: ws.PrometheusReporter, path: str) -> None:
-    """Under whatever path the application is mounted."""
+    """Under any path at which the application is mounted."""
     assert _wsgi(reporter, path)[::2] == ("200 OK", b"counting\n")
     reporter.stop()
     assert _wsgi(reporter, path)[::2] == ("503 Service Unavailable", b"stopped: nothing is counted\n")

@@ -126,7 +126,7 @@ def test_a_masking_key_is_used_once() -> None:
     assert len(set(keys)) > 19_990  # of 2**32: a pair among them is no repetition
 
 
-def test_a_forked_child_has_keys_of_its_own() -> None:
+def test_a_forked_child_has_its_own_keys() -> None:
     """Keys that the parent drew stay with the parent."""
     reader, writer = os.pipe()
     data_frame(TEXT, b"")
@@ -175,7 +175,7 @@ def test_ready_text_is_emitted_as_what_is_encoded_and_bytes_as_sent_only() -> No
         ]
 
 
-def test_a_text_that_is_none_is_emitted_as_what_cannot_be_encoded() -> None:
+def test_an_invalid_text_is_emitted_as_a_message_that_cannot_be_encoded() -> None:
     """Refused, as by send: an error that is handled, one message in error each, and nothing is sent."""
     with _sending() as made, capture_events(*HEARD, events.ERROR_HANDLED, bus=made.bus) as log:
         for bad in ("\ud800", b"bytes", None):
@@ -296,7 +296,7 @@ def test_a_send_on_a_link_that_broke_is_an_error_and_not_sent() -> None:
 
 
 class _Steps:
-    """The steps of a frame: its lines, but those that no signal can come before; or what follows each call, where the
+    """The steps of a frame: its lines, except those that no signal can precede; or what follows each call, where the
     interpreter looks for signals."""
 
     def __init__(self, event: str) -> None:
@@ -391,7 +391,7 @@ def test_a_send_over_the_rate_that_may_not_wait_is_refused() -> None:
 
 
 def test_a_closed_client_ends_the_wait_for_the_rate() -> None:
-    """Nothing is sent; the token is given back."""
+    """Nothing is sent; the token is returned."""
     closing = Flag()
     closing.set()
     with _sending(rate_limit=ws.RateLimit(0.001), closing=closing) as made:

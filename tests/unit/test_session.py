@@ -45,7 +45,7 @@ def test_an_answer_gives_the_round_trip_and_the_rhythm_goes_on() -> None:
 
 
 def test_one_ping_at_a_time() -> None:
-    """No second ping goes out while the first may still be answered in time, if the timeout is the longer one."""
+    """No second ping is sent while the first may still be answered in time, if the timeout is the longer one."""
     session = Feed(1.0, 10.0)
     session.at(101.0)
     for now in (102.0, 105.0, 110.9):

@@ -65,7 +65,7 @@ def test_a_close_frame_without_a_code_is_answered_without_one() -> None:
 
 
 def test_the_answer_to_our_close_frame_is_no_fault() -> None:
-    """Whatever code it has; nothing more is owed."""
+    """With any code; nothing more is owed."""
     session = Feed()
     session.close_sent = True
     assert session.at(101.0, MESSAGE, server_frame(CLOSE, b"\x03\xe8")) == Loss("local", "", fault=False)
@@ -73,7 +73,7 @@ def test_the_answer_to_our_close_frame_is_no_fault() -> None:
 
 
 @pytest.mark.parametrize(("payload", "code"), [(b"\x03", 1002), (b"\x03\xed", 1002), (b"\x03\xe8\xff", 1007)])
-def test_a_close_frame_that_is_none_is_a_breach(payload: bytes, code: int) -> None:
+def test_an_invalid_close_frame_is_a_breach(payload: bytes, code: int) -> None:
     """Half a code, one that must not be sent, a reason that is no UTF-8."""
     session = Feed()
     session.at(101.0, server_frame(CLOSE, payload))
@@ -128,7 +128,7 @@ def test_an_end_after_a_breach_is_the_breach() -> None:
     assert session.loss.reason == "protocol_error"
 
 
-def test_an_end_after_the_servers_goodbye_is_the_goodbye() -> None:
+def test_an_end_after_the_servers_close_frame_has_its_reason() -> None:
     """The reset that follows does not matter."""
     session = Feed()
     session.at(101.0, GOODBYE)

@@ -1,4 +1,4 @@
-"""Counts for all processes of a prefork server: what is refused, signals in the midst of counting, caps, and that the
+"""Counts for all processes of a prefork server: what is refused, signals during counting, caps, and that the
 series are those of one process.
 """
 

@@ -256,7 +256,7 @@ def test_a_drift_is_over_when_the_mean_is_back() -> None:
 
 
 def test_without_a_baseline_or_messages_there_is_no_drift() -> None:
-    """A baseline shorter than the window is none; too few messages are no mean; what is sent has no latency."""
+    """A baseline shorter than the window does not count; too few messages give no mean; what is sent has no latency."""
     young = Bench(alerts.LatencyDrift(window_s=10, baseline_s=100, at_least=50))
     _drifting(young, 9, 1.0)
     _drifting(young, 10, 9.0)

@@ -39,7 +39,7 @@ def test_a_weight_stands_for_values_that_were_not_kept() -> None:
 
 
 def test_values_below_zero_come_in_their_order() -> None:
-    """So does zero, which has a bin of its own."""
+    """So does zero, which has its own bin."""
     spread = Spread()
     spread.add([-8.0, -2.0, 0.0, 0.0, 4.0], 1)
     figures = spread.figures()

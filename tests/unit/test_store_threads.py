@@ -252,7 +252,7 @@ def test_ten_thousand_threads_cost_no_memory() -> None:
 
 
 def test_a_thread_that_goes_on_keeps_its_shard() -> None:
-    """It is folded again and again, and the next thread gets one of its own."""
+    """It is folded again and again, and the next thread gets its own."""
     store = Store()
     handle = handler(store, METRICS).function
     for turn in range(1, 4):

@@ -88,7 +88,7 @@ def test_attach_many_attaches_one_handler_to_every_event_once() -> None:
 
 
 def test_an_id_is_used_once_per_bus() -> None:
-    """A second attachment under the id raises HandlerExists and changes nothing, whatever its event."""
+    """A second attachment under the id raises HandlerExists and changes nothing, for any event."""
     bus, first, second = Bus(), _Log(), _Log()
     bus.attach("id", "e", first)
     with pytest.raises(HandlerExists, match="'id' is attached already; detach it first"):

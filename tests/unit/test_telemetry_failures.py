@@ -139,7 +139,7 @@ def test_a_handler_that_is_attached_again_is_logged_again(bus: Bus, caplog: pyte
     assert _tracebacks(caplog) == ["cannot e"] * 2
 
 
-def test_a_handler_that_detaches_itself_and_raises_leaves_nothing_behind(bus: Bus) -> None:
+def test_a_handler_that_detaches_itself_and_raises_takes_no_memory(bus: Bus) -> None:
     """A thousand ids that come and fail do not fill the memory of the log's limit."""
 
     def once(_event: str, _measurements: Any, _metadata: Any, handler_id: int) -> None:

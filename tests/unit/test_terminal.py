@@ -1,4 +1,4 @@
-"""What may be printed, and where it is in colour."""
+"""What may be printed, and when it is in colour."""
 
 import io
 

@@ -92,7 +92,7 @@ def test_captures_nest(bus: telemetry.Bus, log: EventLog) -> None:
 
 
 def test_the_handler_is_detached_when_the_block_raises(bus: telemetry.Bus) -> None:
-    """An error leaves nothing attached behind."""
+    """An error leaves nothing attached."""
     with pytest.raises(LookupError), capture_events(bus=bus):
         raise LookupError
     assert bus.list_handlers() == []

@@ -72,7 +72,7 @@ def test_a_set_has_a_member_and_no_number() -> None:
 
 
 def test_a_gauge_counts_as_one_sample() -> None:
-    """Whatever its value, a gauge line is one sample."""
+    """With any value, a gauge line is one sample."""
     assert _metric("g:-42|g").count == 1.0
 
 

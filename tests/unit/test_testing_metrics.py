@@ -81,7 +81,7 @@ def test_a_state_gauge_is_sent_when_it_changes_and_no_more_after_the_block(bus: 
 
 
 def test_the_handlers_are_detached_when_the_block_raises(bus: ws.Bus) -> None:
-    """An error leaves nothing attached behind, and passes."""
+    """An error leaves nothing attached, and is raised."""
     with pytest.raises(LookupError), capture_metrics(bus=bus):
         raise LookupError
     assert bus.list_handlers() == []

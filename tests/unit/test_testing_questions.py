@@ -71,7 +71,7 @@ def test_the_failure_of_a_misspelt_name_shows_names_like_it() -> None:
 
 
 def test_the_failure_of_an_unknown_name_shows_what_exists() -> None:
-    """Or that there is nothing."""
+    """Or says that nothing was counted."""
     assert "  1  g" in _failure(LINES, "completely.else", 1)
     assert re.search(r"  6  ms$", _failure(LINES, "completely.else", 1), re.MULTILINE)
     with pytest.raises(AssertionError, match=r"^x: counted 0, expected 1\nnothing under this name .*, and no other$"):

@@ -64,7 +64,7 @@ def test_reads_are_long_while_they_are_full_and_short_when_it_is_quiet(pair: tup
     assert len(take(transport, READ) or b"") == SMALL
 
 
-def test_a_long_read_is_a_view_whose_buffer_is_given_back(pair: tuple[Transport, socket.socket]) -> None:
+def test_a_long_read_is_a_view_whose_buffer_is_returned(pair: tuple[Transport, socket.socket]) -> None:
     """Once the view is released, and at once if the read found nothing, or so little that it is copied."""
     transport, theirs = pair
     _fill(theirs)

@@ -66,7 +66,7 @@ def test_a_service_check_is_read_with_its_message() -> None:
 
 @given(st.binary(max_size=200) | st.from_regex(rb"(_e\{[0-9]{0,3},[0-9]{0,3}\}:|_sc\||a:)[^\n]{0,40}", fullmatch=True))
 def test_no_bytes_raise_and_none_can_move_a_cursor(raw: bytes) -> None:
-    """Everything that is shown later is printable, but for the line feeds of an event's text."""
+    """Everything that is shown later is printable, except for the line feeds of an event's text."""
     found = read_line(raw)
     texts = [getattr(found, name, "") for name in ("name", "title", "reason", "line", "message")]
     texts += [getattr(found, "text", "").replace("\n", ""), *getattr(found, "tags", ())]

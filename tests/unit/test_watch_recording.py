@@ -20,7 +20,7 @@ def _write(path: Path, datagrams: list[bytes]) -> None:
 
 @given(st.lists(st.binary(max_size=60) | st.text(max_size=30).map(str.encode)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_was_recorded_reads_back_byte_for_byte(tmp_path: Path, datagrams: list[bytes]) -> None:
+def test_any_recording_reads_back_byte_for_byte(tmp_path: Path, datagrams: list[bytes]) -> None:
     path = tmp_path / "recording"
     _write(path, datagrams)
     found = list(read(path))

@@ -187,7 +187,7 @@ def test_lint_shows_what_was_not_read_bad_names_two_types_and_the_cost() -> None
     assert told.index("two types") < told.index("cost all")
 
 
-def test_the_output_of_a_command_is_a_screen_of_its_own_and_its_end_is_seen() -> None:
+def test_the_output_of_a_command_is_a_separate_screen_and_its_end_is_shown() -> None:
     board = view(snapshot())
     assert board.screens == ("metrics", "clients", "events", "lint")
     board.show("output")

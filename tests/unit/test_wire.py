@@ -165,7 +165,7 @@ def test_two_texts_never_become_one_key(one: str, other: str) -> None:
     [("2xx", "http.", "2xx"), ("2xx", "", "xx"), (".2xx", "http.", "2xx"), ("_a", "http.", "_a"), ("|", "", "")],
 )
 def test_a_name_begins_with_a_letter_or_follows_a_prefix(name: str, prefix: str, clean: str) -> None:
-    """`http.2xx` is a good name, and `http..2xx` is none."""
+    """`http.2xx` is a good name, `http..2xx` is not."""
     assert wire.clean_name(name, prefix) == clean
 
 

@@ -107,14 +107,14 @@ def test_without_a_place_for_a_lock_the_number_is_0_and_one_warning_says_so(
     )
 
 
-def test_the_directory_is_the_users_own_or_else_the_one_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that is not absolute is none."""
+def test_the_directory_is_the_users_own_or_the_one_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that is not absolute is ignored."""
     monkeypatch.setattr("tempfile.tempdir", "/temporary")
     assert places({"XDG_RUNTIME_DIR": "/run/user/1000"}) == ["/run/user/1000", "/temporary"]
     assert places({"XDG_RUNTIME_DIR": "run"}) == places({}) == ["/temporary"]
 
 
-def test_a_forked_child_takes_a_number_of_its_own_and_holds_none_for_its_parent() -> None:
+def test_a_forked_child_takes_its_own_number_and_holds_none_for_its_parent() -> None:
     """Once the parent has ended its number is free, although the child that was forked from it lives on."""
     script = """
 import os, sys
@@ -157,7 +157,7 @@ def test_a_container_is_recognized_by_its_files(tmp_path: Path, name: str, text:
 
 
 def test_in_a_container_the_number_follows_the_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every pod has a 0 of its own."""
+    """Every pod has its own 0."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setattr(socket, "gethostname", lambda: "Feed.7f9c-x2k")
     assert Workers().number("md") == "feed-7f9c-x2k-0"

@@ -1,4 +1,4 @@
-"""Series of a client of which nothing has occurred: at 0, for whatever tags are known; a real one takes its place."""
+"""Series of a client of which nothing has occurred: at 0, for all known tags; a real one replaces it."""
 
 import gc
 import tracemalloc
@@ -76,7 +76,7 @@ def test_a_uri_that_a_function_gives_is_not_known() -> None:
     assert set(bench.read()) == {ERRORS}
 
 
-def test_a_real_series_takes_the_place_of_its_zero_and_is_as_old() -> None:
+def test_a_real_series_replaces_its_zero_and_is_as_old() -> None:
     """Otherwise the first value would be read as a counter that began anew."""
     bench = Bench()
     since = bench.clock()

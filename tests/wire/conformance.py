@@ -134,7 +134,7 @@ def conversation(iterated: bool = False, serving: tls.SSLContext | None = None, 
 
     def hear(client: Client, message: Any) -> None:
         heard.append(message)
-        with suppress(NotConnected):  # the server may have said goodbye since
+        with suppress(NotConnected):  # the server may have sent its close frame since
             client.send(message)
 
     with TcpServer(script, ssl=serving) as server:

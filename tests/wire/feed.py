@@ -14,7 +14,7 @@ SUBSCRIPTION = "websockex_nova.subscription"
 
 
 class Feed:
-    """`policy[channel]` is ok (the default), busy (ok, behind a message), refuse, silent or drop; or a list of these,
+    """`policy[channel]` is ok (the default), busy (ok, after a message), refuse, silent or drop; or a list of these,
     one for each request."""
 
     def __init__(self) -> None:

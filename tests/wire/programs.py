@@ -17,7 +17,7 @@ DEADLINE: Final = 15.0
 
 
 def unpacked(variable: str, program: str) -> Path:
-    """The folder under which a Debian package was unpacked, or that of the machine where it is installed."""
+    """The folder under which a Debian package was unpacked, or the root of the machine if it is installed."""
     home = Path(os.environ.get(variable, "/"))
     if not (home / "usr/sbin" / program).is_file():
         pytest.skip(f"{program} is not installed, and {variable} does not name the folder of its unpacked package")

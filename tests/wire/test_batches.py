@@ -87,7 +87,7 @@ def test_a_first_refusal_names_its_own_channel(as_error: bool, asked: list[list[
         with pytest.raises(errors.SubscriptionRejected, match="channel 'b'"):
             client.start(5.0)
         assert client.wanted == ["a", "c"]
-        assert until(lambda: _asked(exchange) == asked)  # it reads in a thread of its own
+        assert until(lambda: _asked(exchange) == asked)  # it reads in its own thread
 
 
 @pytest.mark.parametrize("as_error", [True, False])

@@ -229,7 +229,7 @@ def test_a_with_block_starts_and_closes(inbox: _Inbox) -> None:
             assert server.wait_for(lambda: server.open_connections == 0)
 
 
-def test_closing_says_goodbye(inbox: _Inbox) -> None:
+def test_closing_sends_a_close_frame(inbox: _Inbox) -> None:
     """The server sees close code 1000, masked, and the client waits for its answer."""
     seen: list[tuple[int, bytes]] = []
 

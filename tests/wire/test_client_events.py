@@ -165,7 +165,7 @@ def test_a_lost_link_and_the_next_one() -> None:
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1012, "restart"), (4000, "own")])
-def test_a_servers_goodbye_names_its_code(code: int, reason: str) -> None:
+def test_a_servers_close_frame_names_its_code(code: int, reason: str) -> None:
     """As a bounded reason; its text is the detail."""
 
     def script(connection: ScriptedConnection) -> None:

@@ -168,7 +168,7 @@ def _shipping(receiver: DogStatsDReceiver, **options: Any) -> Iterator[ws.Statsd
 def test_hostile_variables_are_tags_and_nothing_else(
     receiver: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, tags: tuple[str, ...]
 ) -> None:
-    """On every metric, event and check, once; none of them makes a line of its own."""
+    """On every metric, event and check, once; none of them adds a line."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, value)

@@ -210,7 +210,7 @@ def test_what_cannot_be_written_is_the_callers_error_only(message: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["\ud800", 5, None])
-def test_a_text_that_is_none_is_an_encode_error(text: Any) -> None:
+def test_an_invalid_text_is_an_encode_error(text: Any) -> None:
     """Also if no protocol is involved."""
     with sending(WebSocketServer(silent)) as (client, _), pytest.raises(errors.EncodeError):
         client.send_text(text)
@@ -246,7 +246,7 @@ class _Beating(ws.JsonProtocol):
 
 
 def test_a_heartbeat_is_answered_despite_the_rate_limit() -> None:
-    """An answer that came late would cost the connection; it takes no token either."""
+    """An answer that came late would cost the connection; it uses no token either."""
 
     def script(connection: ScriptedConnection) -> None:
         for _ in range(3):

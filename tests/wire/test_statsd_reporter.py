@@ -177,8 +177,8 @@ def test_two_reporters_on_one_bus_each_ship_everything() -> None:
     assert bus.list_handlers() == []
 
 
-def test_the_flush_thread_ships_by_itself() -> None:
-    """Within its interval, without a call."""
+def test_the_flush_thread_ships_without_a_call() -> None:
+    """Within its interval."""
     bus = ws.Bus()
     with DogStatsDReceiver() as receiver, _reporter(receiver, bus, flush_interval=1):
         bus.execute(RECEIVED, {"size": 2}, META)

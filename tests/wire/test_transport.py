@@ -281,7 +281,7 @@ def test_frames_sent_together_with_the_answer_are_not_lost(
         assert take(transport) is None
 
 
-def test_nothing_there_is_none_and_the_end_is_empty(
+def test_a_read_without_data_is_none_and_the_end_is_empty(
     tls: Contexts,
 ) -> None:
     """Reading never waits; waiting ends when bytes come."""

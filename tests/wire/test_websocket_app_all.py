@@ -46,7 +46,7 @@ class _Own(WebSocketApp):
         self.on_message = lambda app, message: app.close(timeout=0.5)
 
 
-def test_all_that_is_made_is_instrumented_whatever_was_imported_before(everything: EventLog) -> None:
+def test_all_that_is_made_is_instrumented_even_if_imported_before(everything: EventLog) -> None:
     """An app, one of a subclass that sets its callbacks later, a connection of create_connection: one client each."""
     with WebSocketServer(send_messages(["a"])) as server:
         WebSocketApp(server.url, on_message=lambda app, message: app.close(timeout=0.5)).run_forever()
@@ -188,7 +188,7 @@ app.close(timeout=0.2)
 """
 
 
-def test_a_forked_child_has_clients_of_its_own() -> None:
+def test_a_forked_child_has_its_own_clients() -> None:
     """The parent keeps its link; the same id is free in the child, and nothing is counted twice."""
 
     def script(connection: Any) -> None:
