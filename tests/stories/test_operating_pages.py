@@ -1,0 +1,269 @@
+"""The pages for who operates a program - operations, troubleshooting, the Monitor - say what the code does.
+
+Quoted log lines and errors are in the code, what they name exists, their Python runs, and each row on what is lost has
+the tests that show it.
+"""
+
+import ast
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wsnova_statsd as ws
+from tests.stories.page_blocks import blocks, page, rows, run
+from tests.stories.quoted import is_said, nearest
+from tests.stories.test_examples import ROOT
+from wsnova_statsd import environment
+from wsnova_statsd.cli.main import build_parser
+from wsnova_statsd.dashboards.lint import lint
+from wsnova_statsd.testing.receiver import DogStatsDReceiver
+
+PAGES = ("monitor", "operations", "troubleshooting", "plain_statsd")
+OPERATIONS, TROUBLESHOOTING = page("operations.md"), page("troubleshooting.md")
+PACKAGE = ROOT / "wsnova_statsd"
+SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+QUOTED = [
+    (path.name, line)
+    for path in sorted((ROOT / "examples").glob("*.md"))
+    for block in blocks(path.read_text(encoding="utf-8"), "log")
+    for line in block.splitlines()
+]
+each_page = pytest.mark.parametrize("name", PAGES)
+
+
+def _inline(name: str) -> list[str]:
+    """What stands between backticks in the prose of a page, code blocks left out."""
+    prose = re.sub(r"^```.*?^```$", "", page(f"{name}.md"), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`\n]+)`", prose)
+
+
+# -- what is quoted ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "line"), QUOTED, ids=lambda one: str(one)[:60])
+def test_a_quoted_line_is_what_the_code_says(name: str, line: str) -> None:
+    """Word by word; if the code says it otherwise by now, correct the page."""
+    assert is_said(line), f"{name} quotes: {line}\nthe code says: {nearest(line)}"
+
+
+def test_a_line_that_the_code_does_not_say_is_found() -> None:
+    """One word more, a place too few, or a text of few letters that would fit anything."""
+    said = "client <client>: no connection: HandshakeRefused: <error>"
+    assert is_said(said)
+    for wrong in (
+        said.replace("no ", "no good "),
+        said.replace("client <", "clients <"),
+        "a: b",
+        "x <y> z",
+        "hello there",
+    ):
+        assert not is_said(wrong), wrong
+
+
+def test_there_are_quoted_lines_and_troubleshooting_has_most() -> None:
+    """So that no test above is vacuous."""
+    assert len([name for name, _ in QUOTED if name == "troubleshooting.md"]) >= 40
+
+
+def test_the_monitor_for_silence_asks_what_datadog_has() -> None:
+    """By the package's own lint."""
+    (query,) = [text for text in blocks(TROUBLESHOOTING, "text") if text.startswith("sum(")]
+    assert lint({"silence": query.strip()}).findings == ()
+
+
+# -- what is named ----------------------------------------------------------------------------------------------------
+
+
+@each_page
+def test_the_metrics_that_a_page_names_are_sent(name: str) -> None:
+    """By the default list, or by the reporter or the KPIs themselves."""
+    known = {one.name for one in ws.statsd_metrics()} | {f"websocket.kpi.{key}" for key in ws.FINANCIAL.kpi_targets}
+    own = (
+        "websocket.health",
+        "websocket.can_connect",
+        "websocket.doctor",
+        "websocket.alert.fired",
+        "websocket.kpi.<key>",
+    )
+    for metric in (one.partition("{")[0] for one in _inline(name) if re.fullmatch(r"websocket\.[a-z_.<>]+", one)):
+        assert metric in known or metric in own or f'"{metric.removeprefix("websocket.reporter.")}"' in SOURCES, metric
+
+
+@each_page
+def test_the_variables_that_a_page_names_are_read(name: str) -> None:
+    """By the package; those after the prefix by from_env, or by an integration."""
+    for variable in set(re.findall(r"\b(?:DD|DATADOG|WSNOVA_STATSD)_[A-Z_]+[A-Z]\b", page(f"{name}.md"))):
+        short = variable.removeprefix(environment.PREFIX)
+        assert variable in SOURCES or short in environment.NAMES or f'"{short}"' in SOURCES, variable
+
+
+@each_page
+def test_the_attributes_and_arguments_that_a_page_names_exist(name: str) -> None:
+    """Of the package, a client, a Monitor and its parts, a reporter and its stats; and `name=` somewhere."""
+    monitor = ws.Monitor()
+    client = ws.Client("ws://127.0.0.1:1", client_id="named")
+    things = {"ws": ws, "client": client, "monitor": monitor, "reporter": monitor.reporter}
+    things["stats"] = monitor.reporter.stats
+    for text in _inline(name):
+        dotted = re.match(r"(?:print\()?(ws|client|monitor|reporter|stats)((?:\.\w+)+)", text)
+        if dotted is not None and not text.endswith((".py", ".md")):
+            thing: Any = things[dotted[1]]
+            for attribute in dotted[2].split(".")[1:]:
+                assert hasattr(thing, attribute), text
+                thing = getattr(thing, attribute)
+        for argument in re.findall(r"^([a-z_]+)=", text):
+            assert re.search(rf"\b{argument}\b\s*[:=]", SOURCES), text
+
+
+@each_page
+def test_the_commands_that_a_page_names_are_parsed(name: str) -> None:
+    """Ours, with their arguments; a module or program behind `--` is the reader's."""
+    commands = [text for text in _inline(name) if text.startswith("wsnova-statsd ") and "..." not in text]
+    commands += [
+        line for block in blocks(page(f"{name}.md"), "sh") for line in block.splitlines() if line.startswith("wsnova")
+    ]
+    for command in commands:
+        build_parser().parse_args(shlex.split(command)[1:])
+    assert commands or name == "monitor"
+
+
+def test_the_links_at_the_top_lead_to_every_symptom() -> None:
+    """Each heading once, by GitHub's rule for anchors."""
+    headings = re.findall(r"^## (.*)$", TROUBLESHOOTING, re.MULTILINE)
+    anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    top = TROUBLESHOOTING.split("\n## ")[0]
+    assert re.findall(r"\(#([^)]+)\)", top) == [one for one in _in_order_of(top, anchors) if one != "report-a-fault"]
+    assert len(anchors) == len(set(anchors))
+
+
+def _in_order_of(text: str, anchors: list[str]) -> list[str]:
+    return sorted(anchors, key=lambda one: text.find(f"(#{one})"))
+
+
+# -- what is lost -----------------------------------------------------------------------------------------------------
+
+
+def _causes() -> Iterator[str]:
+    """What the reporter's files give as the cause of a loss."""
+    for path in (PACKAGE / "reporters").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lose", "_log_once"):
+                texts = (one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str))
+                yield from (text for text in texts if text.isalpha())
+
+
+def test_every_cause_of_a_loss_is_listed() -> None:
+    """And each that is listed is one; `invalid` is counted by the store."""
+    listed = [re.findall("`(.*?)`", row[0])[0] for row in rows(OPERATIONS, "Read the accounting")]
+    assert sorted(listed) == sorted({*_causes(), "invalid"})
+    named = {
+        cause for row in rows(OPERATIONS, "What loses what") for cause in re.findall("cause `(.*?)`", " ".join(row))
+    }
+    assert named <= set(listed)
+
+
+# The tests that show each row, by its first words.
+SHOWN = {
+    "the Agent is away": [
+        "faults/test_agent_restarts.py::test_fifty_restarts_of_an_agent_that_drains_lose_nothing_and_double_nothing",
+        "wire/test_statsd_reporter_delivery.py::test_events_and_gauges_wait_and_samples_are_told_as_lost",
+        "unit/test_outbox.py::test_a_full_queue_keeps_the_first_of_an_incident",
+        "unit/test_outbox.py::test_what_is_too_old_is_counted_and_not_sent",
+    ],
+    "the Agent is killed": [
+        "faults/test_agent_restarts.py::test_an_agent_that_is_killed_takes_at_most_its_unread_queue_along",
+    ],
+    "the Agent is across": [],  # what a network loses, no test on one machine can show
+    "the connection to the feed": [
+        "faults/test_keeper.py::test_messages_that_nobody_read_yet_survive_a_redial",
+        "faults/test_keeper.py::test_unread_messages_of_a_client_that_does_not_reconnect_are_delivered_before_it_ends",
+    ],
+    "your handler raises": ["wire/test_client_events.py::test_a_handler_that_raises_costs_one_message"],
+    "your handler is slow": ["faults/test_keeper.py::test_a_full_buffer_stops_the_reading_tells_and_goes_on"],
+    "a process ends in order |": ["faults/test_exit.py::test_a_sigterm_whose_handler_exits_loses_nothing"],
+    "a process ends in order while": [
+        "wire/test_statsd_reporter_life.py::test_a_program_whose_agent_was_away_at_the_end_says_why",
+    ],
+    "a process is killed": [
+        "faults/test_exit.py::test_a_signal_without_a_handler_loses_what_was_counted_since_the_last_flush_and_no_more",
+        "faults/test_exit_sigterm.py::test_a_feed_loses_an_interval_at_most_of_what_was_counted_of_its_messages",
+    ],
+    "a fork": [
+        "faults/test_fork_reporter.py::test_a_child_counts_afresh_and_the_parent_goes_on",
+        "faults/test_fork_client.py::test_a_child_has_a_forked_client_and_the_parents_connection_lives_on",
+    ],
+    "a metric has more": ["unit/test_store_caps.py"],
+    "more than `max_samples`": ["unit/test_store_caps.py::test_half_of_the_samples_are_kept_where_there_is_no_room"],
+    "a reporter that was never": [
+        "wire/test_statsd_reporter_life.py::test_a_reporter_that_never_started_flushes",
+        "wire/test_statsd_reporter_life.py::test_a_program_that_ends_with_something_pending_says_so",
+    ],
+    "plain StatsD": ["wire/test_plain_statsd.py::test_without_a_format_the_first_gauge_of_a_name_is_sent"],
+}
+
+
+def test_each_row_on_what_is_lost_has_its_tests() -> None:
+    """Which are there; a row without one would be a promise."""
+    firsts = [f"{row[0]} |" for row in rows(OPERATIONS, "What loses what")]
+    assert len(firsts) == len(SHOWN)
+    assert [sum(first.startswith(row) for row in SHOWN) for first in firsts] == [1] * len(firsts)
+    for place in (place for places in SHOWN.values() for place in places):
+        file, _, function = place.partition("::")
+        source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in source, place
+
+
+# -- what runs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
+    """The Agent of this machine, found by the variable that operators set."""
+    with DogStatsDReceiver() as receiver:
+        monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
+        yield receiver
+
+
+def _block(mark: str) -> str:
+    (found,) = [one for one in blocks(OPERATIONS, "python") if mark in one]
+    return found
+
+
+def test_every_python_block_of_operations_is_run_by_one_of_the_tests_below() -> None:
+    marks = ("reporter.stats", "end_on_sigterm", "state_tags")
+    assert [sum(mark in one for mark in marks) for one in blocks(OPERATIONS, "python")] == [1] * len(marks)
+
+
+def test_the_accounting_adds_up(agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str]) -> None:
+    run(_block("reporter.stats"))
+    assert capsys.readouterr().out == "True\n3 0 {}\n0 0 {} None\n"
+    agent.stop()
+    assert agent.count("orders") == 3
+
+
+def test_a_sigterm_is_handled_once_it_is_asked_for() -> None:
+    """And what stood there before stands there afterwards, for the other tests."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        run(_block("end_on_sigterm"))
+        assert callable(signal.getsignal(signal.SIGTERM))
+        assert signal.getsignal(signal.SIGTERM) is not before
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_gauge_of_your_own_has_the_worker_if_it_is_passed(agent: DogStatsDReceiver) -> None:
+    run(_block("state_tags"))
+    agent.stop()
+    assert agent.last("shop.queue", ["queue:orders", "worker:web-1"]) == 12
+
+
+def test_the_pages_are_as_short_as_a_file_may_be() -> None:
+    """500 lines: who reads them is in a hurry."""
+    for name in PAGES:
+        assert len(Path(ROOT, "examples", f"{name}.md").read_text(encoding="utf-8").splitlines()) <= 500
