@@ -5,6 +5,7 @@ the tests that show it.
 """
 
 import ast
+import os
 import re
 import shlex
 import signal
@@ -18,10 +19,13 @@ import wsnova_statsd as ws
 from tests.stories.page_blocks import blocks, page, rows, run
 from tests.stories.quoted import is_said, nearest
 from tests.stories.test_examples import ROOT
+from tests.support import until
 from wsnova_statsd import environment
 from wsnova_statsd.cli.main import build_parser
 from wsnova_statsd.dashboards.lint import lint
+from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
+from wsnova_statsd.testing.server import WebSocketServer
 
 PAGES = ("monitor", "operations", "troubleshooting", "plain_statsd")
 OPERATIONS, TROUBLESHOOTING = page("operations.md"), page("troubleshooting.md")
@@ -137,7 +141,8 @@ def test_the_links_at_the_top_lead_to_every_symptom() -> None:
     headings = re.findall(r"^## (.*)$", TROUBLESHOOTING, re.MULTILINE)
     anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
     top = TROUBLESHOOTING.split("\n## ")[0]
-    assert re.findall(r"\(#([^)]+)\)", top) == [one for one in _in_order_of(top, anchors) if one != "report-a-fault"]
+    named = [one for one in _in_order_of(top, anchors) if one != "report-a-fault"]
+    assert re.findall(r"\(#([^)]+)\)", top) == named
     assert len(anchors) == len(set(anchors))
 
 
@@ -261,6 +266,25 @@ def test_a_gauge_of_your_own_has_the_worker_if_it_is_passed(agent: DogStatsDRece
     run(_block("state_tags"))
     agent.stop()
     assert agent.last("shop.queue", ["queue:orders", "worker:web-1"]) == 12
+
+
+def test_a_program_that_runs_can_be_asked(agent: DogStatsDReceiver, capfd: pytest.CaptureFixture[str]) -> None:
+    """By a signal: health, accounting and alerts, and every event for a while."""
+    before = signal.getsignal(signal.SIGUSR1)
+    (code,) = blocks(TROUBLESHOOTING, "python")
+    with WebSocketServer() as echo, capture_events("telemetry.detail") as events:
+        names = run(code, echo.url)
+        try:
+            assert until(lambda: names["client"].state is ws.State.CONNECTED)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            events.assert_count(ws.events.DETAIL_STARTED, 1)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+            names["client"].close()
+            names["monitor"].stop()
+    told = capfd.readouterr().err
+    for text in ("'client_id': 'md-1'", "'state': 'connected'", "Stats(series=", "Figures(told=0"):
+        assert text in told
 
 
 def test_the_pages_are_as_short_as_a_file_may_be() -> None:
