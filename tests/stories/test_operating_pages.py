@@ -1,4 +1,4 @@
-"""The pages for who operates a program - operations, troubleshooting, the Monitor - say what the code does.
+"""The pages for operators - Monitor, operations, troubleshooting, plain StatsD - say what the code does.
 
 Quoted log lines and errors are in the code, what they name exists, their Python runs, and each row on what is lost has
 the tests that show it.
@@ -212,12 +212,39 @@ SHOWN = {
 }
 
 
-def test_each_row_on_what_is_lost_has_its_tests() -> None:
+# The same for how processes end, by the first words of the first two cells.
+ENDS = {
+    "any process | last line": [
+        "faults/test_exit.py::test_a_program_that_ends_has_shipped_everything_to_a_unix_socket",
+        "faults/test_exit.py::test_an_interrupt_loses_nothing",
+    ],
+    "any process | SIGTERM after": [
+        "faults/test_exit_sigterm.py::test_what_was_counted_arrives_and_the_program_ends_by_the_signal",
+    ],
+    "gunicorn's": ["faults/test_prefork.py::test_workers_that_are_recycled_and_reloaded_ship_what_they_counted"],
+    "uvicorn": ["faults/test_exit_asgi.py::test_of_a_thousand_requests_each_is_counted"],
+    "uWSGI's workers | a graceful": [
+        "faults/test_uwsgi.py::test_what_workers_count_arrives_at_their_end_without_a_thread",
+    ],
+    "Celery's": ["faults/test_exit_celery.py::test_what_prefork_children_count_arrives"],
+    "RQ's": ["faults/test_exit_rq.py::test_of_a_thousand_counts_in_twenty_jobs_each_arrives"],
+    "`multiprocessing`": ["faults/test_exit_workers.py::test_what_children_count_arrives_whatever_starts_them"],
+    "a `multiprocessing.Pool`": [
+        "faults/test_exit_workers.py::test_a_pool_that_is_terminated_loses_at_most_what_no_flush_brought_home",
+    ],
+    "uWSGI's workers | killed": [],  # nothing of the process runs any more
+    "any process | SIGTERM without": [
+        "faults/test_exit.py::test_a_signal_without_a_handler_loses_what_was_counted_since_the_last_flush_and_no_more",
+    ],
+}
+
+
+@pytest.mark.parametrize(("heading", "shown"), [("What loses what", SHOWN), ("How processes end", ENDS)])
+def test_each_row_on_what_is_lost_has_its_tests(heading: str, shown: dict[str, list[str]]) -> None:
     """Which are there; a row without one would be a promise."""
-    firsts = [f"{row[0]} |" for row in rows(OPERATIONS, "What loses what")]
-    assert len(firsts) == len(SHOWN)
-    assert [sum(first.startswith(row) for row in SHOWN) for first in firsts] == [1] * len(firsts)
-    for place in (place for places in SHOWN.values() for place in places):
+    firsts = [f"{row[0]} | {row[1]}" for row in rows(OPERATIONS, heading)]
+    assert [sum(first.startswith(row) for row in shown) for first in firsts] == [1] * len(shown)
+    for place in (place for places in shown.values() for place in places):
         file, _, function = place.partition("::")
         source = (ROOT / "tests" / file).read_text(encoding="utf-8")
         assert not function or f"def {function}(" in source, place
@@ -288,6 +315,6 @@ def test_a_program_that_runs_can_be_asked(agent: DogStatsDReceiver, capfd: pytes
 
 
 def test_the_pages_are_as_short_as_a_file_may_be() -> None:
-    """500 lines: who reads them is in a hurry."""
+    """500 lines: their readers are in a hurry."""
     for name in PAGES:
         assert len(Path(ROOT, "examples", f"{name}.md").read_text(encoding="utf-8").splitlines()) <= 500
