@@ -1,41 +1,57 @@
-"""What a page of examples/ holds: its blocks by language, its tables by heading; and its Python, executed."""
+"""The blocks and tables of a page of examples/, and how a block is run: as it stands there, but for the feed's URL."""
 
+import inspect
 import re
 from typing import Any
 
-from tests.stories.test_examples import ROOT
+from tests.support import ROOT
 
+EXAMPLES = ROOT / "examples"
 URL = "wss://feed.example/ws"
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def page(name: str) -> str:
-    """The text of a page."""
-    return (ROOT / "examples" / name).read_text(encoding="utf-8")
+class Page:
+    """A page of examples/, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name: str = f"{name}.md"
+        self.text: str = (EXAMPLES / self.name).read_text(encoding="utf-8")
+        self.python: list[str] = self.blocks("python")
+
+    def blocks(self, language: str) -> list[str]:
+        """Its blocks of this language, in their order."""
+        return re.findall(rf"^```{language}\n(.*?)^```$", self.text, re.DOTALL | re.MULTILINE)
+
+    def marked_once(self, *marks: str) -> bool:
+        """Whether each block of Python has one of these marks, and each mark one block: so none is left out."""
+        return [[mark in block for mark in marks].count(True) for block in self.python] == [1] * len(marks)
+
+    def run(self, mark: str, url: str = URL, **names: Any) -> dict[str, Any]:
+        """Execute the block with this mark against the feed at this URL, given these names; its names afterwards."""
+        [block] = [block for block in self.python if mark in block]
+        assert "import wsnova_statsd as ws\n" in block
+        exec(compile(block.replace(URL, url), self.name, "exec"), names)
+        return names
+
+    def table(self, heading: str) -> list[list[str]]:
+        """The rows of the table whose first heading is this."""
+        rows = self.text.split(f"\n| {heading} |")[1].split("\n\n")[0].splitlines()
+        return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows[2:]]
 
 
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of this language, in their order."""
-    return [body for found, body in _BLOCK.findall(text) if found == language]
+def code(cells: list[str]) -> list[str]:
+    """What stands in these cells as code, in order."""
+    return [word for cell in cells for word in re.findall(r"`([^`]+)`", cell)]
 
 
-def block(text: str, mark: str) -> str:
-    """The one Python block that has this mark in it."""
-    (found,) = [one for one in blocks(text, "python") if mark in one]
-    return found
+def shown_and_closed(shown: list[Any]) -> Any:
+    """A `print` that keeps what it is given, and closes the `client` of the function that called it."""
 
+    def printed(*what: Any) -> None:
+        shown.extend(what)
+        frame = inspect.currentframe()
+        assert frame is not None
+        assert frame.f_back is not None
+        frame.f_back.f_locals["client"].close()
 
-def run(code: str, url: str = URL, **names: Any) -> dict[str, Any]:
-    """Execute a block, against the feed at `url`; its names afterwards."""
-    namespace: dict[str, Any] = dict(names)
-    exec(compile(code.replace(URL, url), "a page", "exec"), namespace)
-    return namespace
-
-
-def rows(text: str, heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading of level 2, without its head."""
-    section = f"\n{text}".split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    table = re.search(r"^\|.*?(?=^[^|]|\Z)", section, re.DOTALL | re.MULTILINE)
-    assert table is not None, heading
-    lines = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in table[0].splitlines()]
-    return [[cell.strip() for cell in line] for line in lines[2:]]
+    return printed

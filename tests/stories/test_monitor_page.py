@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from tests.stories.page_blocks import URL, block, blocks, page, rows, run
+from tests.stories.page_blocks import Page, shown_and_closed
 from wsnova_statsd import environment
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer
 
-PAGE = page("monitor.md")
+PAGE = Page("monitor")
 # One for each Python block: a test below has it in its name or runs it.
 MARKS = (
     *("with ws.Monitor", "prometheus_port=None", 'ws.init("financial")', "from_env", "detailed_for"),
@@ -30,35 +30,28 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
         yield receiver
 
 
-def _run(mark: str, url: str = URL) -> dict[str, Any]:
-    return run(block(PAGE, mark), url)
-
-
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
-    assert [sum(mark in one for mark in MARKS) for one in blocks(PAGE, "python")] == [1] * len(MARKS)
-    assert all("import wsnova_statsd as ws" in one for one in blocks(PAGE, "python"))
+    assert PAGE.marked_once(*MARKS)
 
 
-def test_the_first_block_receives_and_counts_by_the_monitors_profile(
-    agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Against a feed that says goodbye, and ends the loop: the client comes back, so its handler is what ends it."""
+def test_the_first_block_receives_and_counts_by_the_monitors_profile(agent: DogStatsDReceiver) -> None:
+    """Every event of a message, as the client has no profile of its own."""
 
     def talk(connection: ScriptedConnection) -> None:
         connection.send('{"type": "trade", "n": 1}')
         for _message in connection:
             pass
 
-    code = block(PAGE, "with ws.Monitor").replace("print(message)", "print(message), client.close()")
+    shown: list[Any] = []
     with WebSocketServer(talk) as feed:
-        run(code, feed.url)
+        PAGE.run("with ws.Monitor", feed.url, print=shown_and_closed(shown))
     agent.stop()
-    assert capsys.readouterr().out == "{'type': 'trade', 'n': 1}\n"
+    assert shown == [{"type": "trade", "n": 1}]
     assert agent.count("websocket.message.received", ["client:md-1", "type:trade"]) == 1
 
 
 def test_the_block_of_the_parts_has_them(agent: DogStatsDReceiver) -> None:
-    monitor = _run("prometheus_port=None")["monitor"]
+    monitor = PAGE.run("prometheus_port=None")["monitor"]
     assert monitor.profile is ws.FINANCIAL
     assert (monitor.system, monitor.prometheus, monitor.log, monitor.console) == (None, None, None, None)
 
@@ -66,7 +59,7 @@ def test_the_block_of_the_parts_has_them(agent: DogStatsDReceiver) -> None:
 def test_the_table_of_the_parts_names_the_monitors_attributes_and_arguments() -> None:
     """Every argument, but for the profile, the bus and the two that are of the parts' own."""
     monitor, named = ws.Monitor(), set()
-    for attribute, arguments, _ in rows(PAGE, "The parts"):
+    for attribute, arguments, _ in PAGE.table("part"):
         assert hasattr(monitor, attribute.strip("`").removeprefix("monitor."))
         named |= set(re.findall(r"`(\w+)=", arguments))
     assert named == set(inspect.signature(ws.Monitor).parameters) - {"profile", "bus"}
@@ -74,7 +67,7 @@ def test_the_table_of_the_parts_names_the_monitors_attributes_and_arguments() ->
 
 def test_the_methods_of_a_reporter_are_those_that_the_page_names() -> None:
     """For metrics of your own."""
-    named = re.search(r"for metrics of your own: (.*?) \(\[all", PAGE, re.DOTALL)
+    named = re.search(r"for metrics of your own: (.*?) \(\[all", PAGE.text, re.DOTALL)
     assert named is not None
     methods = re.findall(r"`(\w+)`", named[1])
     assert len(methods) == 10
@@ -83,7 +76,7 @@ def test_the_methods_of_a_reporter_are_those_that_the_page_names() -> None:
 
 def test_the_process_has_one_monitor(agent: DogStatsDReceiver) -> None:
     """The block twice, then other arguments."""
-    first, second = (_run('ws.init("financial")')["monitor"] for _ in range(2))
+    first, second = (PAGE.run('ws.init("financial")')["monitor"] for _ in range(2))
     try:
         assert first is second
         assert first.running
@@ -96,8 +89,8 @@ def test_the_process_has_one_monitor(agent: DogStatsDReceiver) -> None:
 def test_a_monitor_without_code_reads_the_variables(agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page lists every one of them, and an unknown one is refused."""
     monkeypatch.setenv("WSNOVA_STATSD_PROFILE", "lightweight")
-    assert _run("from_env")["monitor"].profile is ws.LIGHTWEIGHT
-    listed = [name for _, cell in rows(PAGE, "Without code") for name in re.findall("`([A-Z_]+)`", cell)]
+    assert PAGE.run("from_env")["monitor"].profile is ws.LIGHTWEIGHT
+    listed = [name for _, cell in PAGE.table("arguments of") for name in re.findall("`([A-Z_]+)`", cell)]
     assert listed == list(environment.NAMES)
     monkeypatch.setenv("WSNOVA_STATSD_KPI", "true")
     with pytest.raises(ws.errors.ConfigurationError, match="did you mean 'KPIS'"):
@@ -106,7 +99,7 @@ def test_a_monitor_without_code_reads_the_variables(agent: DogStatsDReceiver, mo
 
 def test_detail_begins_and_ends_early(agent: DogStatsDReceiver) -> None:
     """And is refused for an id that no client has."""
-    names = _run("detailed_for")
+    names = PAGE.run("detailed_for")
     try:
         assert not names["detail"].running
         assert names["detail"].seconds == 300
@@ -119,7 +112,7 @@ def test_detail_begins_and_ends_early(agent: DogStatsDReceiver) -> None:
 def test_the_block_of_the_alerts_watches_and_sends(
     agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with _run("SlowProcessing")["monitor"]:
+    with PAGE.run("SlowProcessing")["monitor"]:
         about = {"client_id": "md-1", "type": "trade"}
         for limit in (250, 251):
             ws.telemetry.execute(ws.events.MESSAGE_PROCESS_SLOW, {"duration": limit * 1_000_000}, about)
@@ -132,7 +125,7 @@ def test_the_block_of_the_alerts_watches_and_sends(
 
 
 def test_the_table_of_the_alerts_has_the_rules_and_their_defaults() -> None:
-    found = {re.match(r"`(\w+)\((.*)\)`", row[0]) for row in rows(PAGE, "Alerts")}
+    found = {re.match(r"`(\w+)\((.*)\)`", row[0]) for row in PAGE.table("rule")}
     for rule in found:
         assert rule is not None
         given = dict(pair.split("=") for pair in rule[2].split(", ") if pair)
@@ -143,14 +136,14 @@ def test_the_table_of_the_alerts_has_the_rules_and_their_defaults() -> None:
 
 
 def test_the_figures_of_the_alerts_are_those_that_the_page_names() -> None:
-    sentence = PAGE.split("`monitor.alerts.figures` has ")[1].split("\n\n")[0]
+    sentence = PAGE.text.split("`monitor.alerts.figures` has ")[1].split("\n\n")[0]
     assert re.findall(r"`(\w+)`", sentence) == [one.name for one in fields(ws.Monitor().alerts.figures)]
 
 
 def test_the_block_of_the_kpis_finds_what_was_late(
     agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run("KpiTracker")["late"] == ["connection_time_ms"]
+    assert PAGE.run("KpiTracker")["late"] == ["connection_time_ms"]
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["connection_time_ms", "612", "<", "500", "no", "1"] in printed
     agent.stop()
@@ -162,7 +155,7 @@ def test_the_block_of_the_kpis_finds_what_was_late(
 
 
 def test_the_kpi_table_has_the_profiles_targets() -> None:
-    found = {row[0].strip("`"): row[2:] for row in rows(PAGE, "KPIs")}
+    found = {row[0].strip("`"): row[2:] for row in PAGE.table("key")}
     assert list(found) == [*ws.FINANCIAL.kpi_targets, "blind_s"]
     for key in ws.FINANCIAL.kpi_targets:
         targets = [one.kpi_targets[key] for one in (ws.FINANCIAL, ws.STANDARD)]
@@ -171,12 +164,12 @@ def test_the_kpi_table_has_the_profiles_targets() -> None:
 
 
 def test_a_target_of_your_own_is_in_the_report(agent: DogStatsDReceiver) -> None:
-    (row,) = [one for one in _run("throughput_per_s")["monitor"].kpis.report() if one.key == "throughput_per_s"]
+    (row,) = [one for one in PAGE.run("throughput_per_s")["monitor"].kpis.report() if one.key == "throughput_per_s"]
     assert row.target == (">", 5)
 
 
 def test_the_block_of_the_system_metrics_starts_a_sampler(agent: DogStatsDReceiver) -> None:
-    names = _run("SystemSampler")
+    names = PAGE.run("SystemSampler")
     with names["reporter"], names["sampler"]:
         assert names["reporter"].running
         assert ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
@@ -186,7 +179,7 @@ def test_the_block_of_the_system_metrics_starts_a_sampler(agent: DogStatsDReceiv
 def test_the_table_of_the_system_metrics_names_all_of_them() -> None:
     named = [
         ("websocket.system" + name.removeprefix("websocket.system"), row[1])
-        for row in rows(PAGE, "System metrics")
+        for row in PAGE.table("figures")
         for name in re.findall(r"`([^`]*)`", row[0])
     ]
     existing = [one for one in ws.statsd_metrics() if one.event == ws.events.SYSTEM_SAMPLED]

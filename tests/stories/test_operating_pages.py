@@ -10,13 +10,12 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import wsnova_statsd as ws
-from tests.stories.page_blocks import blocks, page, rows, run
+from tests.stories.page_blocks import EXAMPLES, Page
 from tests.stories.quoted import is_said, nearest
 from tests.stories.test_examples import ROOT
 from tests.support import until
@@ -27,22 +26,22 @@ from wsnova_statsd.testing.capture import capture_events
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
 from wsnova_statsd.testing.server import WebSocketServer
 
-PAGES = ("monitor", "operations", "troubleshooting", "plain_statsd")
-OPERATIONS, TROUBLESHOOTING = page("operations.md"), page("troubleshooting.md")
+OPERATIONS, TROUBLESHOOTING = Page("operations"), Page("troubleshooting")
+PAGES = (Page("monitor"), OPERATIONS, TROUBLESHOOTING, Page("plain_statsd"))
 PACKAGE = ROOT / "wsnova_statsd"
 SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
 QUOTED = [
-    (path.name, line)
-    for path in sorted((ROOT / "examples").glob("*.md"))
-    for block in blocks(path.read_text(encoding="utf-8"), "log")
+    (name, line)
+    for name in sorted(path.stem for path in EXAMPLES.glob("*.md"))
+    for block in Page(name).blocks("log")
     for line in block.splitlines()
 ]
-each_page = pytest.mark.parametrize("name", PAGES)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def _inline(name: str) -> list[str]:
+def _inline(page: Page) -> list[str]:
     """What stands between backticks in the prose of a page, code blocks left out."""
-    prose = re.sub(r"^```.*?^```$", "", page(f"{name}.md"), flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^```.*?^```$", "", page.text, flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"`([^`\n]+)`", prose)
 
 
@@ -71,12 +70,12 @@ def test_a_line_that_the_code_does_not_say_is_found() -> None:
 
 def test_there_are_quoted_lines_and_troubleshooting_has_most() -> None:
     """So that no test above is vacuous."""
-    assert len([name for name, _ in QUOTED if name == "troubleshooting.md"]) >= 40
+    assert len([name for name, _ in QUOTED if name == "troubleshooting"]) >= 40
 
 
 def test_the_monitor_for_silence_asks_what_datadog_has() -> None:
     """By the package's own lint."""
-    (query,) = [text for text in blocks(TROUBLESHOOTING, "text") if text.startswith("sum(")]
+    (query,) = [text for text in TROUBLESHOOTING.blocks("text") if text.startswith("sum(")]
     assert lint({"silence": query.strip()}).findings == ()
 
 
@@ -84,7 +83,7 @@ def test_the_monitor_for_silence_asks_what_datadog_has() -> None:
 
 
 @each_page
-def test_the_metrics_that_a_page_names_are_sent(name: str) -> None:
+def test_the_metrics_that_a_page_names_are_sent(page: Page) -> None:
     """By the default list, or by the reporter or the KPIs themselves."""
     known = {one.name for one in ws.statsd_metrics()} | {f"websocket.kpi.{key}" for key in ws.FINANCIAL.kpi_targets}
     own = (
@@ -94,26 +93,26 @@ def test_the_metrics_that_a_page_names_are_sent(name: str) -> None:
         "websocket.alert.fired",
         "websocket.kpi.<key>",
     )
-    for metric in (one.partition("{")[0] for one in _inline(name) if re.fullmatch(r"websocket\.[a-z_.<>]+", one)):
+    for metric in (one.partition("{")[0] for one in _inline(page) if re.fullmatch(r"websocket\.[a-z_.<>]+", one)):
         assert metric in known or metric in own or f'"{metric.removeprefix("websocket.reporter.")}"' in SOURCES, metric
 
 
 @each_page
-def test_the_variables_that_a_page_names_are_read(name: str) -> None:
+def test_the_variables_that_a_page_names_are_read(page: Page) -> None:
     """By the package; those after the prefix by from_env, or by an integration."""
-    for variable in set(re.findall(r"\b(?:DD|DATADOG|WSNOVA_STATSD)_[A-Z_]+[A-Z]\b", page(f"{name}.md"))):
+    for variable in set(re.findall(r"\b(?:DD|DATADOG|WSNOVA_STATSD)_[A-Z_]+[A-Z]\b", page.text)):
         short = variable.removeprefix(environment.PREFIX)
         assert variable in SOURCES or short in environment.NAMES or f'"{short}"' in SOURCES, variable
 
 
 @each_page
-def test_the_attributes_and_arguments_that_a_page_names_exist(name: str) -> None:
+def test_the_attributes_and_arguments_that_a_page_names_exist(page: Page) -> None:
     """Of the package, a client, a Monitor and its parts, a reporter and its stats; and `name=` somewhere."""
     monitor = ws.Monitor()
     client = ws.Client("ws://127.0.0.1:1", client_id="named")
     things = {"ws": ws, "client": client, "monitor": monitor, "reporter": monitor.reporter}
     things["stats"] = monitor.reporter.stats
-    for text in _inline(name):
+    for text in _inline(page):
         dotted = re.match(r"(?:print\()?(ws|client|monitor|reporter|stats)((?:\.\w+)+)", text)
         if dotted is not None and not text.endswith((".py", ".md")):
             thing: Any = things[dotted[1]]
@@ -125,22 +124,20 @@ def test_the_attributes_and_arguments_that_a_page_names_exist(name: str) -> None
 
 
 @each_page
-def test_the_commands_that_a_page_names_are_parsed(name: str) -> None:
+def test_the_commands_that_a_page_names_are_parsed(page: Page) -> None:
     """Ours, with their arguments; a module or program behind `--` is the reader's."""
-    commands = [text for text in _inline(name) if text.startswith("wsnova-statsd ") and "..." not in text]
-    commands += [
-        line for block in blocks(page(f"{name}.md"), "sh") for line in block.splitlines() if line.startswith("wsnova")
-    ]
+    commands = [text for text in _inline(page) if text.startswith("wsnova-statsd ") and "..." not in text]
+    commands += [line for block in page.blocks("sh") for line in block.splitlines() if line.startswith("wsnova")]
     for command in commands:
         build_parser().parse_args(shlex.split(command)[1:])
-    assert commands or name == "monitor"
+    assert commands or page.name == "monitor.md"
 
 
 def test_the_links_at_the_top_lead_to_every_symptom() -> None:
     """Each heading once, by GitHub's rule for anchors."""
-    headings = re.findall(r"^## (.*)$", TROUBLESHOOTING, re.MULTILINE)
+    headings = re.findall(r"^## (.*)$", TROUBLESHOOTING.text, re.MULTILINE)
     anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
-    top = TROUBLESHOOTING.split("\n## ")[0]
+    top = TROUBLESHOOTING.text.split("\n## ")[0]
     named = [one for one in _in_order_of(top, anchors) if one != "report-a-fault"]
     assert re.findall(r"\(#([^)]+)\)", top) == named
     assert len(anchors) == len(set(anchors))
@@ -164,11 +161,9 @@ def _causes() -> Iterator[str]:
 
 def test_every_cause_of_a_loss_is_listed() -> None:
     """And each that is listed is one; `invalid` is counted by the store."""
-    listed = [re.findall("`(.*?)`", row[0])[0] for row in rows(OPERATIONS, "Read the accounting")]
+    listed = [re.findall("`(.*?)`", row[0])[0] for row in OPERATIONS.table("cause")]
     assert sorted(listed) == sorted({*_causes(), "invalid"})
-    named = {
-        cause for row in rows(OPERATIONS, "What loses what") for cause in re.findall("cause `(.*?)`", " ".join(row))
-    }
+    named = {cause for row in OPERATIONS.table("what happens") for cause in re.findall("cause `(.*?)`", " ".join(row))}
     assert named <= set(listed)
 
 
@@ -239,10 +234,10 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize(("heading", "shown"), [("What loses what", SHOWN), ("How processes end", ENDS)])
+@pytest.mark.parametrize(("heading", "shown"), [("what happens", SHOWN), ("what ends", ENDS)])
 def test_each_row_on_what_is_lost_has_its_tests(heading: str, shown: dict[str, list[str]]) -> None:
     """Which are there; a row without one would be a promise."""
-    firsts = [f"{row[0]} | {row[1]}" for row in rows(OPERATIONS, heading)]
+    firsts = [f"{row[0]} | {row[1]}" for row in OPERATIONS.table(heading)]
     assert [sum(first.startswith(row) for row in shown) for first in firsts] == [1] * len(shown)
     for place in (place for places in shown.values() for place in places):
         file, _, function = place.partition("::")
@@ -261,18 +256,13 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
         yield receiver
 
 
-def _block(mark: str) -> str:
-    (found,) = [one for one in blocks(OPERATIONS, "python") if mark in one]
-    return found
-
-
-def test_every_python_block_of_operations_is_run_by_one_of_the_tests_below() -> None:
-    marks = ("reporter.stats", "end_on_sigterm", "state_tags")
-    assert [sum(mark in one for mark in marks) for one in blocks(OPERATIONS, "python")] == [1] * len(marks)
+def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
+    assert OPERATIONS.marked_once("reporter.stats", "end_on_sigterm", "state_tags")
+    assert TROUBLESHOOTING.marked_once("SIGUSR1")
 
 
 def test_the_accounting_adds_up(agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str]) -> None:
-    run(_block("reporter.stats"))
+    OPERATIONS.run("reporter.stats")
     assert capsys.readouterr().out == "True\n3 0 {}\n0 0 {} None\n"
     agent.stop()
     assert agent.count("orders") == 3
@@ -282,7 +272,7 @@ def test_a_sigterm_is_handled_once_it_is_asked_for() -> None:
     """And what stood there before stands there afterwards, for the other tests."""
     before = signal.getsignal(signal.SIGTERM)
     try:
-        run(_block("end_on_sigterm"))
+        OPERATIONS.run("end_on_sigterm")
         assert callable(signal.getsignal(signal.SIGTERM))
         assert signal.getsignal(signal.SIGTERM) is not before
     finally:
@@ -290,7 +280,7 @@ def test_a_sigterm_is_handled_once_it_is_asked_for() -> None:
 
 
 def test_a_gauge_of_your_own_has_the_worker_if_it_is_passed(agent: DogStatsDReceiver) -> None:
-    run(_block("state_tags"))
+    OPERATIONS.run("state_tags")
     agent.stop()
     assert agent.last("shop.queue", ["queue:orders", "worker:web-1"]) == 12
 
@@ -298,9 +288,8 @@ def test_a_gauge_of_your_own_has_the_worker_if_it_is_passed(agent: DogStatsDRece
 def test_a_program_that_runs_can_be_asked(agent: DogStatsDReceiver, capfd: pytest.CaptureFixture[str]) -> None:
     """By a signal: health, accounting and alerts, and every event for a while."""
     before = signal.getsignal(signal.SIGUSR1)
-    (code,) = blocks(TROUBLESHOOTING, "python")
     with WebSocketServer() as echo, capture_events("telemetry.detail") as events:
-        names = run(code, echo.url)
+        names = TROUBLESHOOTING.run("SIGUSR1", echo.url)
         try:
             assert until(lambda: names["client"].state is ws.State.CONNECTED)
             os.kill(os.getpid(), signal.SIGUSR1)
@@ -316,5 +305,5 @@ def test_a_program_that_runs_can_be_asked(agent: DogStatsDReceiver, capfd: pytes
 
 def test_the_pages_are_as_short_as_a_file_may_be() -> None:
     """500 lines: their readers are in a hurry."""
-    for name in PAGES:
-        assert len(Path(ROOT, "examples", f"{name}.md").read_text(encoding="utf-8").splitlines()) <= 500
+    for page in PAGES:
+        assert len(page.text.splitlines()) <= 500, page.name
