@@ -15,7 +15,8 @@ from tests.support import ROOT
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _HEADING: Final = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
 _CODE: Final = re.compile(r"(`+)(?:(?!\1).)+?\1", re.DOTALL)
-_LINK: Final = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\]\([^)]*\))*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
+_PICTURE: Final = re.compile(r"!\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+_LINK: Final = re.compile(r"\[[^\[\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 _REFERENCE: Final = re.compile(r"^ {0,3}\[[^\]]+\]:\s*<?(\S+?)>?\s*$", re.MULTILINE)
 _ATTRIBUTE: Final = re.compile(r"<(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\"([^\"\s]+)[^\"]*\"", re.IGNORECASE)
 _ELSEWHERE: Final = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
@@ -70,7 +71,8 @@ def links(text: str) -> list[str]:
     found = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines(text))):
         plain = _CODE.sub(lambda code: "`" * len(code[0]), paragraph)  # code in a link's text is no target
-        found += _LINK.findall(plain) + _REFERENCE.findall(plain) + _ATTRIBUTE.findall(plain)
+        found += _PICTURE.findall(plain) + _LINK.findall(_PICTURE.sub("", plain))  # a picture may stand in a link
+        found += _REFERENCE.findall(plain) + _ATTRIBUTE.findall(plain)
     return [unquote(one) for one in found if not _ELSEWHERE.match(one)]
 
 

@@ -11,8 +11,6 @@ from tests.support import ROOT
 
 PAGES = pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 EXAMPLES = ROOT / "examples"
-# Programs that a page of the same name, or the one that is named, is about: the index names that page.
-_OF_ANOTHER = {"ticker.py": "run_a_program_unchanged.py"}
 
 
 def _text(page: Path) -> str:
@@ -48,12 +46,10 @@ def test_every_table_of_a_page_is_one(page: Path) -> None:
 
 
 def test_the_index_names_every_page_and_program_of_the_examples_once() -> None:
-    """In lists and tables, as links."""
-    index = Counter(link.partition("#")[0] for link in links(_text(EXAMPLES / "README.md")))
-    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".md", ".py")} - {"README.md", *_OF_ANOTHER}
-    named = {name: count for name, count in index.items() if "/" not in name}
-    assert named == dict.fromkeys(there, 1)
-    assert all(program in there for program in _OF_ANOTHER.values())
+    """As links."""
+    index = Counter(links(_text(EXAMPLES / "README.md")))
+    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".md", ".py")} - {"README.md"}
+    assert {name: count for name, count in index.items() if "/" not in name} == dict.fromkeys(there, 1)
 
 
 def test_the_pages_that_are_checked_are_all_there_are() -> None:
