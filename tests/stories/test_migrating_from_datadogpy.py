@@ -144,13 +144,20 @@ def test_what_the_table_says_of_datadogpy_is_so() -> None:
         official.increment("orders", tags="a:b")  # type: ignore[arg-type]
         official.increment("orders", None)  # type: ignore[arg-type]
         official.gauge("orders", 3)
+        official.gauge("queue", "abc")  # type: ignore[arg-type]
         official.increment("order count")
         official.service_check("db", 0)
         with pytest.raises(ValueError, match="too big"):
             official.event("Deployed", "x" * 9000)
         agent.stop()
     assert sorted(agent.datagrams) == sorted(
-        (b"shop.orders:1|c|#a,:,b\n", b"shop.orders:3|g\n", b"shop.order count:1|c\n", b"_sc|db|0\n")
+        [
+            b"shop.orders:1|c|#a,:,b\n",
+            b"shop.orders:3|g\n",
+            b"shop.queue:abc|g\n",
+            b"shop.order count:1|c\n",
+            b"_sc|db|0\n",
+        ]
     )
 
 
