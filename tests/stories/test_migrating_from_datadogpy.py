@@ -88,6 +88,8 @@ def test_an_agent_that_is_away_costs_datadogpy_the_count_and_the_reporter_nothin
         official.flush()
         assert reporter.flush()
         agent.stop()
+    official.close_socket()
+    reporter.stop()
     assert (agent.count("before"), agent.count("after")) == (0, 1)
 
 
@@ -149,6 +151,7 @@ def test_what_the_table_says_of_datadogpy_is_so() -> None:
         official.service_check("db", 0)
         with pytest.raises(ValueError, match="too big"):
             official.event("Deployed", "x" * 9000)
+        official.close_socket()
         agent.stop()
     assert sorted(agent.datagrams) == sorted(
         [
