@@ -19,7 +19,8 @@ from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 NAME = "migrating_from_datadogpy.md"
 PROGRAMS = files(NAME)
-TABLES = {heading: rows[2:] for heading, rows in tables((EXAMPLES / NAME).read_text(encoding="utf-8"))}
+PAGE = (EXAMPLES / NAME).read_text(encoding="utf-8")
+TABLES = {heading: rows[2:] for heading, rows in tables(PAGE)}
 # What datadogpy calls itself, at forks or by its own options.
 INNER = {
     *("disable_aggregation", "enable_aggregation", "disable_background_sender", "enable_background_sender"),
@@ -179,7 +180,23 @@ def test_every_method_and_option_of_datadogpy_has_a_row() -> None:
 def test_what_stands_beside_them_is_there() -> None:
     """Arguments of the reporter, and its methods."""
     ours = {*inspect.signature(ws.StatsdReporter).parameters}
-    assert {word for row in TABLES["Options"] for word in re.findall(r"`(\w+)=?[^`]*`", row[2])} <= ours | {"websocket"}
+    assert {word for row in TABLES["Options"] for word in re.findall(r"`(\w+)=?[^`]*`", row[2])} <= ours | {
+        "websocket",
+        "api",
+    }
     for row in TABLES["Methods"]:
         for word in re.findall(r"`(\w+)\(", row[1]):
             assert hasattr(ws.StatsdReporter, word), word
+
+
+def test_the_variables_that_both_read_are_in_the_sources_of_datadogpy() -> None:
+    """But for the last one."""
+    sentence = PAGE.split("\nBoth read ")[1].split("\n\n")[0]
+    *both, ours = re.findall(r"`(\w+)`", sentence)
+    official = "".join(path.read_text("utf-8") for path in Path(datadog.__file__).parent.rglob("*.py"))
+    own = (ROOT / "wsnova_statsd" / "reporters" / "settings.py").read_text("utf-8")
+    assert len(both) == 9
+    assert [name for name in both if name not in official] == []
+    assert ours == "DD_TAGS"
+    assert f'"{ours}"' not in official
+    assert f'"{ours}"' in own
