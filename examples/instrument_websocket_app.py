@@ -1,4 +1,4 @@
-"""A program around websocket-client's WebSocketApp: two lines are added, and the rest stays as it is."""
+"""A program around websocket-client's WebSocketApp: two lines are added, the rest stays as it is."""
 
 import json
 
