@@ -17,7 +17,7 @@ def on_message(app, message):
 
 
 def on_error(app, error):
-    print("the link was lost")
+    print("the connection was lost")
 
 
 trades = [f'{{"type": "trade", "n": {number}}}' for number in range(100)]
