@@ -27,7 +27,7 @@ from .scale_storm import SYN_WAITS, SYN_WAITS_DOUBLING, Listener, Setting, shipp
 
 WORKERS: Final = 10
 AGREES: Final = 0.2  # of what was measured
-_SEEDS: Final = 101
+SEEDS: Final = 101
 _PATIENCE: Final = 60.0  # seconds for all to be back
 _ATTEMPT: Final = ws.events.CONNECTION_RECONNECT_ATTEMPT
 _SUCCESS: Final = ws.events.CONNECTION_RECONNECT_SUCCESS
@@ -95,7 +95,7 @@ def simulated(situation: Situation, profile: ws.Profile) -> Figures:
     """The median of many storms of ten."""
     way = shipped(profile, situation.connect_timeout)
     setting = Setting(WORKERS, situation.away, round_trip=0.001, noticed=0.0)
-    found = [simulate(way, situation.listener, setting, seed) for seed in range(_SEEDS)]
+    found = [simulate(way, situation.listener, setting, seed) for seed in range(SEEDS)]
     return Figures.median_of(Figures(one.back[-1], one.attempts, one.refused, one.timed_out) for one in found)
 
 

@@ -147,4 +147,4 @@ def measure(clients: int, rate: int, seconds: float) -> Measured:
 
 
 if __name__ == "__main__":
-    main(*(int(one) for one in sys.argv[1:5]), float(sys.argv[5]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))

@@ -1,4 +1,4 @@
-"""A reconnect storm on a fake clock: workers that lost their links at one moment, and one listener that takes them back.
+"""A reconnect storm on a fake clock: workers that lose their links at one moment, and the listener they dial.
 
 A discrete-event simulation: no thread, no socket, no real time. How long a worker waits is not modelled: the shipped
 `RetryPolicy` is asked, with a shipped profile, as a client's connection asks it. The listener is modelled as Linux
@@ -102,7 +102,7 @@ class Outcome:
     dropped: int = 0  # SYNs that found the queue full, or a silent listener away
     wasted: int = 0  # upgrades answered for a worker that had hung up
     worst_queue: int = 0
-    dials: Counter[int] = field(default_factory=Counter)  # by second
+    dials: Counter[int] = field(default_factory=Counter)  # by tenth of a second
 
     @property
     def accepted(self) -> int:
@@ -112,14 +112,23 @@ class Outcome:
     def open(self) -> int:
         return self.attempts - self.accepted - self.refused - self.timed_out
 
-    @property
-    def peak(self) -> int:
-        """Dials in the busiest second."""
-        return max(self.dials.values(), default=0)
+    def busiest(self, tenths: int) -> int:
+        """The most dials in so many tenths of a second in a row."""
+        return max((sum(self.dials[at + more] for more in range(tenths)) for at in list(self.dials)), default=0)
 
     def when(self, share: float) -> float:
         """When this share of the workers that came back was back; 1 is the last one."""
         return self.back[max(0, round(len(self.back) * share) - 1)]
+
+    def as_json(self) -> dict[str, object]:
+        names = ("accepted", "attempts", "refused", "timed_out", "open", "dropped", "worst_queue", "wasted")
+        times = {"half": self.when(0.5), "last": self.when(1.0)} if self.back else {}
+        return {
+            **{name: getattr(self, name) for name in names},
+            **times,
+            "dials_in_1_s": self.busiest(10),
+            "dials_in_0.1_s": self.busiest(1),
+        }
 
 
 class _Dial:
@@ -170,7 +179,7 @@ class Storm:
 
     def _dial(self, pause: Pause) -> None:
         self.outcome.attempts += 1
-        self.outcome.dials[int(self.now)] += 1
+        self.outcome.dials[int(self.now * 10)] += 1
         self._send_syn(_Dial(pause))
 
     def _send_syn(self, dial: _Dial) -> None:
