@@ -17,17 +17,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, Final
 
-from wsnova_statsd.profiles import PROFILES
+from wsnova_statsd.profiles import PROFILES, STANDARD
 
 from . import scale_check, scale_clients
-from .scale_storm import WEBSOCKET_CLIENT, Listener, Outcome, Setting, Way, fixed, shipped, simulate
+from .scale_storm import CONNECT_TIMEOUT, WEBSOCKET_CLIENT, Listener, Outcome, Setting, Way, fixed, shipped, simulate
 from .table import aligned
 
-WAYS: Final[tuple[Way, ...]] = (
-    *(shipped(profile) for profile in PROFILES.values()),
-    *(fixed(seconds) for seconds in (0.0, 1.0, 5.0)),
-    WEBSOCKET_CLIENT,
-)
+_FIXED: Final = (0.0, 1.0, 5.0)
 _LISTENER: Final = Listener()
 _SETTING: Final = Setting()
 _STORM_HEAD: Final = (
@@ -42,9 +38,20 @@ _STORM_HEAD: Final = (
     "in 0.1 s",
     "SYNs dropped",
     "queue",
-    "for nobody",
+    "wasted",
 )
 _CHECK_HEAD: Final = ("situation", "profile", "", "last back", "dials", "refused", "timed out", "off", "within 20 %")
+
+
+def ways(connect_timeout: float = CONNECT_TIMEOUT, first_retry: float | None = None) -> list[Way]:
+    """The shipped profiles, one more with another first_retry if given, fixed delays, and websocket-client's."""
+    profiles = list(PROFILES.values())
+    if first_retry is not None:
+        name = f"standard, first_retry={first_retry:g}"
+        profiles.append(STANDARD.replace(name=name, first_retry=first_retry))
+    found = [shipped(profile, connect_timeout) for profile in profiles]
+    found += [fixed(seconds, connect_timeout=connect_timeout) for seconds in _FIXED]
+    return [*found, WEBSOCKET_CLIENT]
 
 
 def _storm_cells(name: str, found: Outcome) -> tuple[str, ...]:
@@ -66,7 +73,7 @@ def _storm_cells(name: str, found: Outcome) -> tuple[str, ...]:
 def storm(options: argparse.Namespace) -> int:
     """One table for each time that the listener is away."""
     listener = Listener(options.backlog, options.accepts, silent=options.silent)
-    told = []
+    storms = []
     for away in options.away:
         setting = Setting(options.workers, away, options.round_trip, horizon=options.horizon)
         least = away + options.workers / options.accepts
@@ -78,16 +85,17 @@ def storm(options: argparse.Namespace) -> int:
             end="\n\n",
             flush=True,
         )
-        rows = [(way.name, simulate(way, listener, setting, options.seed)) for way in options.ways]
+        chosen = ways(options.connect_timeout, options.first_retry)
+        rows = [(way.name, simulate(way, listener, setting, options.seed)) for way in chosen]
         print("\n".join(aligned(_STORM_HEAD, [[_storm_cells(*row) for row in rows]])))
-        told += [{"way": name, "away": away, **found.as_json()} for name, found in rows]
-    _write(options.json, {"seed": options.seed, "listener": asdict(listener), "storms": told})
+        storms += [{"way": name, "away": away, **found.as_json()} for name, found in rows]
+    _write(options.json, {"seed": options.seed, "listener": asdict(listener), "storms": storms})
     return 0
 
 
 def check(options: argparse.Namespace) -> int:
     """The groups of one situation and profile at once, one pair after the other."""
-    logging.getLogger("wsnova_statsd").setLevel(logging.CRITICAL)  # every failed dial is logged
+    logging.getLogger("wsnova_statsd").setLevel(logging.CRITICAL)  # each failed dial would be logged
     rows: list[scale_check.Row] = []
     for pair in itertools.product(scale_check.SITUATIONS, PROFILES.values()):
         rows += scale_check.check([pair], options.groups)
@@ -105,43 +113,60 @@ def check(options: argparse.Namespace) -> int:
 
 
 def clients(options: argparse.Namespace) -> int:
-    """Once without messages, once with one a second for each client."""
-    faults: list[str] = []
+    """Once without messages, once with one a second for each client, and that without a Monitor."""
     runs = []
-    for rate in (0, 1):
+    for rate, monitor in ((0, True), (1, True), (1, False)):
         began = time.monotonic()
-        print(f"{options.clients:,} clients, {rate} messages a second each ...", end="", file=sys.stderr, flush=True)
-        runs.append(scale_clients.measure(options.clients, rate, options.seconds))
+        watched = "with a Monitor" if monitor else "without"
+        print(f"{options.clients:,} clients, {rate} messages a second each, {watched} ...", end="", file=sys.stderr)
+        sys.stderr.flush()
+        runs.append(scale_clients.measure(options.clients, rate, options.seconds, monitor=monitor))
         print(f" {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-        faults += runs[-1].faults
-    head = (f"{options.clients:,} clients, standard profile, Monitor", "pings only", "a message a second each")
-    lines = zip(*(_client_cells(one) for one in runs), strict=True)
-    print("\n".join(aligned(head, [[(what, idle, loaded) for (what, idle), (_, loaded) in lines]])))
+    head = (f"{options.clients:,} clients, standard profile", "pings only", "a message a second each", "no Monitor")
+    print("\n".join(aligned(head, [list(zip(_CLIENT_LINES, *map(_client_cells, runs), strict=True))])))
+    faults = [fault for run in runs for fault in run.faults]
     print("\n".join(["It does not add up:", *faults] if faults else ["Every count arrived."]))
-    _write(options.json, [{**one.figures, "rate": one.rate, "faults": one.faults} for one in runs])
+    _write(
+        options.json, [{**one.figures, "rate": one.rate, "monitor": one.monitor, "faults": one.faults} for one in runs]
+    )
     return 1 if faults else 0
 
 
-def _client_cells(run: scale_clients.Measured) -> list[tuple[str, str]]:
+_CLIENT_LINES: Final = (
+    "time to connect all, one after the other",
+    "memory (RSS) beyond the imports",
+    "memory for each client",
+    "threads of clients",
+    "other threads",
+    "processor",
+    "messages handled in a second",
+    "processor time for each message, all included",
+    "series",
+    "datagrams in a second",
+    "bytes in a second",
+    "messages sent by the server, and handled",
+    "datagrams sent, and at the Agent",
+)
+
+
+def _client_cells(run: scale_clients.Measured) -> tuple[str, ...]:
     figures, threads = run.figures, run.figures["threads"]
-    others = [f"{name} {n}" for name, n in sorted(threads.items()) if name != "wsnova-client"]
-    messages = figures["messages"]
-    each = f"{figures['cpu'] / messages * 1e6:.0f} us" if messages else "-"
-    return [
-        ("time to connect all, one after the other", f"{figures['connecting']:.1f} s"),
-        ("memory (RSS) beyond the imports", f"{figures['memory'] / 2**20:.0f} MiB"),
-        ("memory for each client", f"{figures['memory'] / 2**10 / run.clients:.0f} KiB"),
-        ("threads of clients", f"{threads.get('wsnova-client', 0):,}"),
-        ("other threads", f"{sum(threads.values()) - threads.get('wsnova-client', 0)} ({', '.join(others)})"),
-        ("processor", f"{figures['cpu']:.1%} of a core"),
-        ("messages handled in a second", f"{messages:,.0f}"),
-        ("processor time for each message, all included", each),
-        ("series", f"{figures['series']:,}"),
-        ("datagrams in a second", f"{figures['datagrams']:,.0f}"),
-        ("bytes in a second", f"{figures['bytes'] / 1024:,.0f} KiB"),
-        ("messages sent by the server, and handled", f"{figures['sent']:,} and {figures['handled']:,}"),
-        ("datagrams sent, and at the Agent", f"{figures['packets']:,} and {run.datagrams:,}"),
-    ]
+    own, messages = threads.get("wsnova-client", 0), figures["messages"]
+    return (
+        f"{figures['connecting']:.1f} s",
+        f"{figures['memory'] / 2**20:.0f} MiB",
+        f"{figures['memory'] / 2**10 / run.clients:.0f} KiB",
+        f"{own:,}",
+        f"{sum(threads.values()) - own}",
+        f"{figures['cpu']:.1%} of a core",
+        f"{messages:,.0f}",
+        f"{figures['cpu'] / messages * 1e6:.0f} us" if messages else "-",
+        f"{figures['series']:,}",
+        f"{figures['datagrams']:,.0f}",
+        f"{figures['bytes'] / 1024:,.0f} KiB",
+        f"{figures['sent']:,} and {figures['handled']:,}",
+        f"{figures['packets']:,} and {run.datagrams:,}",
+    )
 
 
 def _write(where: str | None, report: Any) -> None:
@@ -152,13 +177,13 @@ def _write(where: str | None, report: Any) -> None:
             json.dump(report, file, indent=2)
 
 
-def _above(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+def _above(kind: Callable[[str], Any], *, zero: bool = False) -> Callable[[str], Any]:
     def number(text: str) -> Any:
-        if not kind(text) > 0:
+        if not (kind(text) > 0 or (zero and kind(text) == 0)):
             raise ValueError
         return kind(text)
 
-    number.__name__ = "number above 0"  # argparse says it of a value that is none
+    number.__name__ = "number from 0" if zero else "number above 0"  # argparse names it in its error message
     return number
 
 
@@ -166,11 +191,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     one = commands.add_parser("storm", help="simulate a reconnect storm")
-    one.set_defaults(run=storm, ways=WAYS)
+    one.set_defaults(run=storm)
     one.add_argument("--workers", type=_above(int), default=_SETTING.workers, metavar="N")
     one.add_argument("--backlog", type=_above(int), default=_LISTENER.backlog, metavar="N", help="of the listener")
     one.add_argument("--accepts", type=_above(float), default=_LISTENER.accepts, metavar="N", help="upgrades a second")
-    one.add_argument("--away", type=float, nargs="+", default=[0.0, 10.0], metavar="S", help="seconds; several: each")
+    away = _above(float, zero=True)
+    one.add_argument("--away", type=away, nargs="+", default=[0.0, 10.0], metavar="S", help="seconds; several: each")
+    one.add_argument("--connect-timeout", type=_above(float), default=CONNECT_TIMEOUT, metavar="S", help="of a dial")
+    one.add_argument("--first-retry", type=_above(float), metavar="S", help="one more row: standard with this one")
     one.add_argument("--silent", action="store_true", help="while it is away, dials are lost instead of refused")
     one.add_argument("--round-trip", type=_above(float), default=_SETTING.round_trip, metavar="S")
     one.add_argument("--horizon", type=_above(float), default=_SETTING.horizon, metavar="S", help="give up after this")

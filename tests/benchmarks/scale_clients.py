@@ -1,8 +1,8 @@
 """A thousand real clients in one process with a Monitor: what they take, and whether every count of theirs arrived.
 
 The server and the Agent are processes of their own. Run as a module it is the process that is measured: it takes the
-server's and the Agent's port, the number of clients, the messages each gets a second and the seconds to watch, and
-writes JSON. Without messages there are pings and pongs only.
+server's and the Agent's port, the number of clients, the messages each gets a second, the seconds to watch and whether
+there is a Monitor, and writes JSON. Without messages there are pings and pongs only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,13 +70,13 @@ def _watch(seconds: float, handled: _Handled, reporter: ws.StatsdReporter) -> di
     }
 
 
-def main(port: int, agent: int, clients: int, rate: int, seconds: float) -> None:
+def main(port: int, agent: int, clients: int, rate: int, seconds: float, *, monitor: bool) -> None:
     allow_files(clients + 200)
     total = round(rate * (seconds + 2 + clients * _CONNECTING))
     query = f"count={total}&size={SIZE}&rate={rate}" if rate else "take"
     handled, before = _Handled(clients), resident()
     reporter = ws.StatsdReporter(host="127.0.0.1", port=agent)
-    with ws.Monitor(profile="standard", reporter=reporter):
+    with ws.Monitor(profile="standard", reporter=reporter) if monitor else nullcontext():
         began = time.perf_counter()
         opened = [
             ws.Client(f"ws://127.0.0.1:{port}/?{query}", client_id=f"c{number}", on_message=handled.of(number)).start()
@@ -102,6 +103,7 @@ class Measured:
 
     clients: int
     rate: int
+    monitor: bool
     figures: Mapping[str, Any]
     datagrams: int
     dropped: int
@@ -112,17 +114,21 @@ class Measured:
     def faults(self) -> list[str]:
         """What does not add up: what was sent, handled, counted, and what arrived at the Agent."""
         figures = self.figures
-        compared = (
+        compared = [
             ("clients connected", figures["connected"], self.clients),
             ("messages handled, and sent by the server", figures["handled"], figures["sent"]),
+            ("datagrams at the Agent, and sent", self.datagrams, figures["packets"]),
+            ("datagrams that the kernel dropped", self.dropped, 0),
+            ("malformed datagrams", self.malformed, 0),
+            ("pending at the end", figures["pending"], 0),
+        ]
+        counted = (
             ("messages in batch sums at the Agent, and handled", self._of("message.batch.count"), figures["handled"]),
             ("connections at the Agent, and clients", self._of("connection.completed"), self.clients),
             ("ends of connections at the Agent, and clients", self._of("connection.disconnected"), self.clients),
-            ("datagrams at the Agent, and sent", self.datagrams, figures["packets"]),
-            ("pending at the end", figures["pending"], 0),
-            ("datagrams that the kernel dropped", self.dropped, 0),
-            ("malformed datagrams", self.malformed, 0),
         )
+        if self.monitor:
+            compared += counted
         lost = [f"lost: {amount:g} by {cause}" for cause, amount in figures["lost"].items() if amount]
         return [f"{what}: {one:,} and {other:,}" for what, one, other in compared if one != other] + lost
 
@@ -130,12 +136,12 @@ class Measured:
         return self.arrived.get(f"websocket.{metric}", 0)
 
 
-def measure(clients: int, rate: int, seconds: float) -> Measured:
+def measure(clients: int, rate: int, seconds: float, *, monitor: bool = True) -> Measured:
     """One run with a server and an Agent of its own."""
     with Child("feed") as feed:
         agent = Agent(free_port()).start()
         try:
-            arguments = map(str, (feed.port, agent.address, clients, rate, seconds))
+            arguments = map(str, (feed.port, agent.address, clients, rate, seconds, int(monitor)))
             figures = json.loads(run_child("scale_clients", *arguments, timeout=600.0))
         finally:
             agent.stop()
@@ -143,8 +149,9 @@ def measure(clients: int, rate: int, seconds: float) -> Measured:
     arrived: Counter[str] = Counter()
     for (name, _), amount in audit.read.items():
         arrived[name] += amount
-    return Measured(clients, rate, figures, audit.datagrams, audit.dropped, len(audit.malformed), arrived)
+    return Measured(clients, rate, monitor, figures, audit.datagrams, audit.dropped, len(audit.malformed), arrived)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
+    whole = [int(one) for one in sys.argv[1:5]]
+    main(whole[0], whole[1], whole[2], whole[3], float(sys.argv[5]), monitor=sys.argv[6] == "1")

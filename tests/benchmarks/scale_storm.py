@@ -3,7 +3,7 @@
 A discrete-event simulation: no thread, no socket, no real time. How long a worker waits is not modelled: the shipped
 `RetryPolicy` is asked, with a shipped profile, as a client's connection asks it. The listener is modelled as Linux
 keeps one: `backlog` + 1 connections wait, a SYN that finds no room is dropped without an answer, and the dialling
-kernel sends it again. The listener serves one after the other, and serves also what has hung up meanwhile.
+kernel sends it again. The listener answers one after the other, also those that have hung up meanwhile.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Listener:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What happens: all links are lost at zero, noticed within `noticed` seconds; the listener is `away` for so long.
-    `horizon`: seconds after which the simulation ends, whoever is back."""
+    `horizon`: seconds after which the simulation ends, even if workers are not back."""
 
     workers: int = 10_000
     away: float = 0.0

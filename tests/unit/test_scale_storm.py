@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wsnova_statsd as ws
-from tests.benchmarks.scale import WAYS
+from tests.benchmarks.scale import ways
 from tests.benchmarks.scale_storm import (
     CONNECT_TIMEOUT,
     SYN_WAITS,
@@ -33,7 +33,7 @@ def _sums(found: Outcome) -> tuple[int, int]:
     return found.attempts, found.accepted + found.refused + found.timed_out
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("way", ways(), ids=lambda way: way.name)
 @pytest.mark.parametrize("silent", [False, True], ids=["refuses", "silent"])
 def test_every_worker_ends_connected_and_every_dial_has_one_end(way: Way, silent: bool) -> None:
     """Accepted, refused or timed out; never more connections than the listener can have taken."""
@@ -113,7 +113,7 @@ def test_without_its_jitter_the_policy_makes_a_herd() -> None:
     ids=lambda given_: str(given_),
 )
 def test_another_number_of_the_profile_is_another_storm(changes: dict[str, Any], fewer: bool) -> None:
-    """Who waits longer dials less often while the listener is away."""
+    """A worker that waits longer dials less often while the listener is away."""
     found = simulate(shipped(ws.STANDARD), NARROW, SMALL)
     changed = simulate(shipped(ws.STANDARD.replace(**changes)), NARROW, SMALL)
     assert (changed.attempts < found.attempts) is fewer
@@ -151,7 +151,7 @@ def test_an_idle_listener_takes_a_worker_after_one_round_trip() -> None:
 
 
 def test_a_full_queue_drops_what_the_kernel_sends_again() -> None:
-    """One is served, backlog + 1 wait; the next one is heard of again after a second."""
+    """One is served, backlog + 1 wait; the SYN of the next one comes again after a second."""
     found = simulate(fixed(0.0), Listener(backlog=1, accepts=2.0), Setting(4, round_trip=0.0, noticed=0.0))
     assert (found.attempts, found.dropped, found.worst_queue) == (4, 1, 2)
     assert found.back == pytest.approx([0.5, 1.0, 1.5, 2.0])
@@ -166,7 +166,7 @@ def test_a_kernel_without_an_answer_gives_up_after_its_last_syn() -> None:
     assert found.back[0] == pytest.approx(5.0 + 131.0 + 5.0, abs=1.1)
 
 
-def test_whoever_hung_up_in_the_queue_is_served_all_the_same() -> None:
+def test_a_worker_that_hung_up_in_the_queue_is_answered_all_the_same() -> None:
     """That time is lost to the others, as it is with a real listener: three dial at ten, two at 21.5, one at 33."""
     setting = Setting(3, round_trip=0.0, noticed=0.0)
     found = simulate(fixed(10.0, connect_timeout=1.5), Listener(backlog=5, accepts=1.0), setting)
@@ -174,7 +174,7 @@ def test_whoever_hung_up_in_the_queue_is_served_all_the_same() -> None:
     assert (found.attempts, found.timed_out, found.wasted) == (6, 3, 3)
 
 
-def test_a_listener_that_is_away_refuses_at_once_and_a_silent_one_lets_wait() -> None:
+def test_a_listener_that_is_away_refuses_at_once_and_a_silent_one_costs_the_timeout() -> None:
     """A refusal is back after one round trip, a lost SYN costs the whole timeout."""
     refused = simulate(fixed(0.1), Listener(), Setting(1, away=1.0, round_trip=0.1, noticed=0.0))
     silent = simulate(fixed(0.1, connect_timeout=0.4), Listener(silent=True), Setting(1, 1.0, 0.1, 0.0))

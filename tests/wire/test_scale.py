@@ -36,13 +36,13 @@ def test_the_simulation_agrees_within_a_fifth_of_what_was_measured(last: float, 
 
 
 def test_every_count_of_real_clients_arrives(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A quick form: without messages, and with one a second for each client."""
+    """A quick form: without messages, with one a second for each client, and that without a Monitor."""
     file = tmp_path / "clients.json"
     assert main(["clients", "--clients", "20", "--seconds", "1", "--json", str(file)]) == 0
-    told = capsys.readouterr().out
-    assert "Every count arrived." in told
-    idle, loaded = json.loads(file.read_text(encoding="utf-8"))
-    for run in (idle, loaded):
+    printed = capsys.readouterr().out
+    assert "Every count arrived." in printed
+    idle, loaded, bare = json.loads(file.read_text(encoding="utf-8"))
+    for run in (idle, loaded, bare):
         assert run["connected"] == 20
         assert run["threads"]["wsnova-client"] == 20
         assert run["memory"] > 0
@@ -51,11 +51,15 @@ def test_every_count_of_real_clients_arrives(capsys: pytest.CaptureFixture[str],
     assert (idle["handled"], idle["messages"]) == (0, 0)
     assert loaded["handled"] == loaded["sent"] >= 60
     assert loaded["messages"] > 0
+    assert bare["handled"] == bare["sent"] == loaded["sent"]
+    assert (bare["packets"], bare["series"]) == (0, 0)
+    assert loaded["packets"] > 0
 
 
 RUN = scale_clients.Measured(
     clients=2,
     rate=1,
+    monitor=True,
     figures={"connected": 2, "handled": 6, "sent": 6, "packets": 9, "pending": 0, "lost": {}},
     datagrams=9,
     dropped=0,
@@ -92,15 +96,15 @@ def test_the_storm_prints_a_line_for_each_way_and_time_away(capsys: pytest.Captu
     file = tmp_path / "storm.json"
     small = ["--workers", "200", "--accepts", "100", "--backlog", "20", "--away", "0", "2", "--json", str(file)]
     assert main(["storm", *small]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     report = json.loads(file.read_text(encoding="utf-8"))
     assert len(report["storms"]) == 14
     for storm in report["storms"]:
         assert storm["accepted"] == 200
         assert storm["attempts"] == 200 + storm["refused"] + storm["timed_out"]
-        assert told.count(f"\n{storm['way']} ") == 2
-        assert f"{storm['last']:.1f} s" in told
-    assert main(["storm", *small[:-1], str(tmp_path / "again.json")]) == 0
+        assert printed.count(f"\n{storm['way']} ") == 2
+        assert f"{storm['last']:.1f} s" in printed
+    assert main(["storm", *small[:-1], str(tmp_path / "again.json")]) == 0  # the seed is the same
     assert json.loads((tmp_path / "again.json").read_text(encoding="utf-8")) == report
 
 
@@ -113,11 +117,12 @@ def test_a_storm_that_is_not_over_at_the_horizon_has_no_last_one(capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    "wrong", [["storm", "--workers", "0"], ["storm", "--accepts", "x"], ["check", "--groups", "-1"]]
+    "wrong",
+    [["storm", "--workers", "0"], ["storm", "--accepts", "x"], ["storm", "--away", "-1"], ["check", "--groups", "-1"]],
 )
 def test_a_number_that_makes_no_sense_is_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything runs."""
     with pytest.raises(SystemExit) as ended:
         main(wrong)
     assert ended.value.code == 2
-    assert "number above 0" in capsys.readouterr().err
+    assert "invalid number " in capsys.readouterr().err
