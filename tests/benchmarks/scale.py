@@ -54,7 +54,7 @@ def ways(connect_timeout: float = CONNECT_TIMEOUT, first_retry: float | None = N
     return [*found, WEBSOCKET_CLIENT]
 
 
-def _storm_cells(name: str, found: Outcome) -> tuple[str, ...]:
+def storm_cells(name: str, found: Outcome) -> tuple[str, ...]:
     amounts = (
         found.attempts,
         found.refused,
@@ -87,7 +87,7 @@ def storm(options: argparse.Namespace) -> int:
         )
         chosen = ways(options.connect_timeout, options.first_retry)
         rows = [(way.name, simulate(way, listener, setting, options.seed)) for way in chosen]
-        print("\n".join(aligned(_STORM_HEAD, [[_storm_cells(*row) for row in rows]])))
+        print("\n".join(aligned(_STORM_HEAD, [[storm_cells(*row) for row in rows]])))
         storms += [{"way": name, "away": away, **found.as_json()} for name, found in rows]
     _write(options.json, {"seed": options.seed, "listener": asdict(listener), "storms": storms})
     return 0
