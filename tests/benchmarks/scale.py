@@ -54,7 +54,8 @@ def ways(connect_timeout: float = CONNECT_TIMEOUT, first_retry: float | None = N
     return [*found, WEBSOCKET_CLIENT]
 
 
-def storm_cells(name: str, found: Outcome) -> tuple[str, ...]:
+def storm_cells(name: str, found: Outcome, horizon: float) -> tuple[str, ...]:
+    """The line of one way."""
     amounts = (
         found.attempts,
         found.refused,
@@ -66,7 +67,7 @@ def storm_cells(name: str, found: Outcome) -> tuple[str, ...]:
         found.wasted,
     )
     half = f"{found.when(0.5):.1f} s" if found.back else "-"
-    last = f"{found.back[-1]:.1f} s" if found.back and not found.open else "never"
+    last = f"{found.back[-1]:.1f} s" if not found.open else f"> {horizon:g} s"
     return (name, f"{found.accepted:,}", half, last, *(f"{amount:,}" for amount in amounts))
 
 
@@ -87,7 +88,7 @@ def storm(options: argparse.Namespace) -> int:
         )
         chosen = ways(options.connect_timeout, options.first_retry)
         rows = [(way.name, simulate(way, listener, setting, options.seed)) for way in chosen]
-        print("\n".join(aligned(_STORM_HEAD, [[storm_cells(*row) for row in rows]])))
+        print("\n".join(aligned(_STORM_HEAD, [[storm_cells(*row, options.horizon) for row in rows]])))
         storms += [{"way": name, "away": away, **found.as_json()} for name, found in rows]
     _write(options.json, {"seed": options.seed, "listener": asdict(listener), "storms": storms})
     return 0

@@ -48,7 +48,7 @@ def test_the_figures_of_the_page_are_those_of_the_shipped_policy_and_profiles(
     assert found[table].keys() >= set(names)
     for name in names:
         outcome = simulate(ways[name], listener, setting)
-        assert found[table][name] == [*scale.storm_cells(name, outcome)], name
+        assert found[table][name] == [*scale.storm_cells(name, outcome, setting.horizon)], name
 
 
 def test_the_profile_of_the_page_is_the_one_of_its_tables() -> None:
