@@ -164,14 +164,6 @@ def _table(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
-def test_the_ten_metrics_exist() -> None:
-    existing = {metric.name for metric in ws.statsd_metrics()}
-    existing |= {f"websocket.kpi.{key}" for key in (*ws.FINANCIAL.kpi_targets, "blind_s")}
-    named = [row[0].strip("`") for row in _table("What you see in Datadog")]
-    assert len(named) == 10
-    assert [name for name in named if name not in existing] == []
-
-
 def test_the_profiles_table_has_the_profiles_numbers() -> None:
     rows = {row[0]: row[1:] for row in _table("Profiles")}
     chosen = list(PROFILES.values())
