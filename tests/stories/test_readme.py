@@ -21,7 +21,7 @@ from wsnova_statsd.testing.server import ScriptedConnection, WebSocketServer, se
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 URL = "wss://feed.example/ws"
-LONGEST = 200  # lines of a front page
+LONGEST = 190  # lines of a front page
 
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 THREE_LINES, APP, CALLBACK, DJANGO = [text for language, text in BLOCKS if language == "python"]
@@ -86,7 +86,9 @@ def test_an_app_that_is_instrumented_keeps_its_callback_and_is_counted(agent: Do
             app.close()
 
     with WebSocketServer(send_messages(TICKS)) as feed:
-        _run(APP, feed.url, {"handle": handle})
+        app = websocket.WebSocketApp(feed.url, on_message=handle)
+        _run(APP, feed.url, {"app": app})
+        app.run_forever()
     ws.init("financial").stop()
     agent.stop()
     assert handled == TICKS
