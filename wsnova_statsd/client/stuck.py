@@ -138,7 +138,7 @@ class StuckWatchdog:
     def _stack(self, sight: _Sight) -> list[str]:
         """Before Python 3.11.9 a collection in the midst of sys._current_frames() may stop the whole process for ever:
         it holds a lock that the end of a threading.local takes again."""
-        if not gc.isenabled():
+        if sys.version_info >= (3, 11, 9) or not gc.isenabled():
             return stack_of(sight.frame())
         self._collects = False
         gc.disable()
