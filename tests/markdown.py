@@ -1,6 +1,6 @@
 """Markdown as GitHub reads it, as far as the project's pages use it: headings and their anchors, links, tables.
 
-Pure functions of a page's text. What stands in a fenced block or in code is no heading, link or table.
+Pure functions of a page's text. A fenced block or code holds no heading, link or table.
 """
 
 import re
@@ -27,13 +27,13 @@ Table = list[list[str]]  # rows of cells, the header first
 
 
 def pages() -> list[Path]:
-    """Every page of the project, in order; what is built or installed beside it is none."""
+    """Every page of the project, in order, without built or installed files."""
     folders = (one for one in ROOT.iterdir() if one.is_dir() and not any(one.match(name) for name in _NOT_OURS))
     return sorted([*ROOT.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))])
 
 
 def lines(text: str) -> Iterator[str]:
-    """The lines outside of fenced blocks; one that is inside is empty, so that nothing goes on over a block."""
+    """The lines outside of fenced blocks; lines inside are empty, so that nothing spans a block."""
     fence = ""
     for line in text.splitlines():
         found = _FENCE.match(line)
@@ -71,7 +71,7 @@ def links(text: str) -> list[str]:
     found = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines(text))):
         plain = _CODE.sub(lambda code: "`" * len(code[0]), paragraph)  # code in a link's text is no target
-        found += _PICTURE.findall(plain) + _LINK.findall(_PICTURE.sub("", plain))  # a picture may stand in a link
+        found += _PICTURE.findall(plain) + _LINK.findall(_PICTURE.sub("", plain))  # a picture may be inside a link
         found += _REFERENCE.findall(plain) + _ATTRIBUTE.findall(plain)
     return [unquote(one) for one in found if not _ELSEWHERE.match(one)]
 

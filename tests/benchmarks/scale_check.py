@@ -1,8 +1,8 @@
 """Ten real clients against a real listener, beside the simulation of ten with the same settings.
 
 The listener is a socket with the backlog given, whose one thread accepts and answers at the rate given; the queue, the
-dropped SYNs and the refusals are the kernel's, on the loopback interface. Several groups of ten, each with a listener
-of its own, run at once: what one group takes is a matter of chance, so medians are compared.
+dropped SYNs and the refusals are the kernel's, on the loopback interface. Several groups of ten, each with its own
+listener, run at once: the time of one group is random, so medians are compared.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Situation:
     connect_timeout: float
 
 
-# Few are taken in a second, and the last of the queue wait longer than they may; and a restart, with refusals.
+# Few are accepted in a second, and the last of the queue time out; and a restart, with refusals.
 CUT: Final = Situation("cut", Listener(4, 5.0, _syn_waits()), 0.0, 0.8)
 RESTART: Final = Situation("restart", Listener(2, 5.0, _syn_waits()), 1.0, 10.0)
 SITUATIONS: Final = (CUT, RESTART)
@@ -57,7 +57,7 @@ SITUATIONS: Final = (CUT, RESTART)
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of one group."""
+    """The result of one group."""
 
     last: float
     attempts: float
@@ -83,7 +83,7 @@ class Row:
 
     @property
     def off(self) -> float:
-        """How far the simulation is from what was measured, as a share of that."""
+        """How far the simulation is from the measurement, as a share of that."""
         return self.simulated.last / self.measured.last - 1
 
     @property
@@ -100,7 +100,7 @@ def simulated(situation: Situation, profile: ws.Profile) -> Figures:
 
 
 class RealListener:
-    """Takes as many links as there are workers, at once; from `storm` on it keeps to the settings.
+    """Accepts as many links as there are workers, at once; from `storm` on it keeps to the settings.
 
     One thread accepts at a time. `stop` ends it, and cuts all links.
     """
@@ -119,7 +119,7 @@ class RealListener:
         return f"ws://127.0.0.1:{self._port.port}"
 
     def storm(self) -> float:
-        """Cut all links; when, on time.monotonic()."""
+        """Cut all links; returns when, on time.monotonic()."""
         self._thread.join(_PATIENCE)
         if self._away:
             self._socket.close()
@@ -150,7 +150,7 @@ class RealListener:
             self._take(1.0 / self._settings.accepts)
 
     def _take(self, seconds: float) -> None:
-        """The next connection, which takes so long; also one whose client has hung up."""
+        """The next connection, which takes so long; also one whose client has disconnected."""
         try:
             link, _ = self._socket.accept()
         except TimeoutError:

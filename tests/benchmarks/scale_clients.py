@@ -1,6 +1,6 @@
-"""A thousand real clients in one process with a Monitor: what they take, and whether every count of theirs arrived.
+"""A thousand real clients in one process with a Monitor: what they cost, and whether every count of theirs arrived.
 
-The server and the Agent are processes of their own. Run as a module it is the process that is measured: it takes the
+The server and the Agent are separate processes. Run as a module it is the measured process: its arguments are the
 server's and the Agent's port, the number of clients, the messages each gets a second, the seconds to watch and whether
 there is a Monitor, and writes JSON. Without messages there are pings and pongs only.
 """
@@ -48,7 +48,7 @@ class _Handled:
 
 
 def _roles() -> Counter[str]:
-    """Threads by what they are for: the id of a client is left out."""
+    """Threads by their role: the id of a client is left out."""
     return Counter("-".join(thread.name.split("-")[:2]) for thread in threading.enumerate())
 
 
@@ -99,7 +99,7 @@ def main(port: int, agent: int, clients: int, rate: int, seconds: float, *, moni
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run: what the process said of itself, and what the Agent got."""
+    """One run: what the process reported, and what the Agent got."""
 
     clients: int
     rate: int
@@ -137,7 +137,7 @@ class Measured:
 
 
 def measure(clients: int, rate: int, seconds: float, *, monitor: bool = True) -> Measured:
-    """One run with a server and an Agent of its own."""
+    """One run with its own server and Agent."""
     with Child("feed") as feed:
         agent = Agent(free_port()).start()
         try:

@@ -1,9 +1,9 @@
 """A reconnect storm on a fake clock: workers that lose their links at one moment, and the listener they dial.
 
 A discrete-event simulation: no thread, no socket, no real time. How long a worker waits is not modelled: the shipped
-`RetryPolicy` is asked, with a shipped profile, as a client's connection asks it. The listener is modelled as Linux
+`RetryPolicy` is called, with a shipped profile, as a client's connection calls it. The listener is modelled as Linux
 keeps one: `backlog` + 1 connections wait, a SYN that finds no room is dropped without an answer, and the dialling
-kernel sends it again. The listener answers one after the other, also those that have hung up meanwhile.
+kernel sends it again. The listener answers one after the other, also those that have disconnected meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ Pause = Callable[[ConnectionFailed], float]  # seconds from a failure to the nex
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How workers come back: `pauses` makes what one worker asks for its next wait; the timeout is of one dial."""
+    """How workers come back: `pauses` makes the function that one worker calls for its next wait; the timeout is of one
+    dial."""
 
     name: str
     pauses: Callable[[Random], Pause]
@@ -93,14 +94,14 @@ class Setting:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a storm came to. Each dial is accepted, refused or timed out, or was open when the horizon was reached."""
+    """The result of a storm. Each dial is accepted, refused or timed out, or was open when the horizon was reached."""
 
     back: list[float] = field(default_factory=list)  # when each worker was connected, in order
     attempts: int = 0
     refused: int = 0
     timed_out: int = 0
     dropped: int = 0  # SYNs that found the queue full, or a silent listener away
-    wasted: int = 0  # upgrades answered for a worker that had hung up
+    wasted: int = 0  # upgrades answered for a worker that had disconnected
     worst_queue: int = 0
     dials: Counter[int] = field(default_factory=Counter)  # by tenth of a second
 

@@ -226,8 +226,8 @@ def test_a_stack_is_bounded_and_begins_with_the_innermost_frame() -> None:
 def test_a_client_starts_without_the_frames_of_all_threads(
     monkeypatch: pytest.MonkeyPatch, bus: ws.Bus, log: EventLog
 ) -> None:
-    """They are asked for when a handler is stuck, and then without the garbage collector, which runs again afterwards:
-    before Python 3.11.9 a collection in the midst of it can stop the process for ever."""
+    """They are read when a handler is stuck, and then without the garbage collector, which runs again afterwards:
+    before Python 3.11.9 a collection during that can stop the process for ever."""
     collects, frames = list[bool](), sys._current_frames
 
     def asked() -> dict[int, Any]:

@@ -1,4 +1,4 @@
-"""Sentences that pages quote, as the code has them: what a log record or an error says, `<...>` for what differs.
+"""Sentences that pages quote, as in the code: the text of a log record or an error, `<...>` for what differs.
 
 A quoted line is found if a text of the code is the whole of it, with `<...>` or another text of the code, a number or
 the name of an error in each of its places (`%s`, `{...}`).
@@ -16,7 +16,7 @@ from tests.stories.test_examples import ROOT
 _PLACE = "\0"
 _PERCENT = re.compile(r"%(?:\.\d+)?[sdrgf]")
 _ERROR = re.compile(rf"(?:{'|'.join(ws.errors.__all__)}): ")
-_LETTERS = 6  # that a text has beside its places; one of fewer would be found in anything
+_LETTERS = 6  # that a text has beside its places; one with fewer would match anything
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:
@@ -38,13 +38,13 @@ def texts() -> frozenset[str]:
 
 @functools.cache
 def _sentences() -> list[tuple[re.Pattern[str], list[str]]]:
-    """Those that have places: a pattern to look for, and what stands between the places."""
+    """Those that have places: a pattern to look for, and the text between the places."""
     found = [one for one in texts() if _PLACE in one and sum(map(str.isalpha, one)) >= _LETTERS]
     return [(re.compile(".*?".join(map(re.escape, one.split(_PLACE))), re.DOTALL), one.split(_PLACE)) for one in found]
 
 
 def _in_places(between: list[str], line: str) -> Iterator[tuple[str, ...]]:
-    """Each way to put something into the places so that the line comes out."""
+    """Each way to fill the places so that the line results."""
     first, *others = between
     rest = line[len(first) :]
     if not line.startswith(first) or not others:
@@ -57,7 +57,7 @@ def _in_places(between: list[str], line: str) -> Iterator[tuple[str, ...]]:
 
 
 def is_said(line: str) -> bool:
-    """Whether the code says this line."""
+    """Whether the code can log this line."""
     return _is_said(re.sub(r"<[^<>]*>", _PLACE, line))
 
 
@@ -72,6 +72,6 @@ def _is_said(line: str) -> bool:
 
 
 def nearest(line: str) -> str:
-    """The text of the code that is most like it, for whoever has to correct the page."""
+    """The text of the code that is most like it, to help correct the page."""
     readable = [one.replace(_PLACE, "<...>") for one in texts() if len(one) > 20]
     return next(iter(difflib.get_close_matches(line, readable, 1, 0.3)), "nothing like it")

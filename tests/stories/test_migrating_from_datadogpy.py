@@ -1,4 +1,4 @@
-"""The page for users of datadogpy: the Agent gets the same from both programs, and what differs differs so."""
+"""The page for users of datadogpy: the Agent gets the same from both programs, and the differences are as listed."""
 
 import inspect
 import re
@@ -21,7 +21,7 @@ NAME = "migrating_from_datadogpy.md"
 PROGRAMS = files(NAME)
 PAGE = (EXAMPLES / NAME).read_text(encoding="utf-8")
 TABLES = {heading: rows[2:] for heading, rows in tables(PAGE)}
-# What datadogpy calls itself, at forks or by its own options.
+# Methods that datadogpy calls itself, at forks or by its own options.
 INNER = {
     *("disable_aggregation", "enable_aggregation", "disable_background_sender", "enable_background_sender"),
     *("disable_telemetry", "enable_telemetry", "get_socket", "close_socket", "set_socket_timeout", "resolve_host"),
@@ -31,7 +31,7 @@ Series = tuple[str, str, tuple[str, ...]]
 
 
 def _run(program: str) -> DogStatsDReceiver:
-    """What an Agent gets of a program of the page, which runs in a process of its own."""
+    """What an Agent gets from a program of the page, which runs in a separate process."""
     with DogStatsDReceiver() as agent:
         block = PROGRAMS[program].replace('"localhost"', repr(agent.host)).replace("8125", str(agent.port))
         command = [sys.executable, "-c", f"def check_out(): pass\n{block}"]
@@ -80,7 +80,7 @@ def test_what_modules_share_is_counted_before_it_is_started(monkeypatch: pytest.
     assert agent.count("shop.orders", ["team:md"]) == 1
 
 
-def test_an_agent_that_is_away_costs_datadogpy_the_count_and_the_reporter_nothing(tmp_path: Path) -> None:
+def test_an_unreachable_agent_costs_datadogpy_the_count_and_the_reporter_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "dsd.socket")
     official, reporter = DogStatsd(socket_path=path, disable_telemetry=True), ws.StatsdReporter([], socket_path=path)
     official.increment("before")
@@ -102,7 +102,7 @@ def test_an_agent_that_is_away_costs_datadogpy_the_count_and_the_reporter_nothin
     ],
 )
 def test_a_process_that_ends_sends_what_the_reporter_holds(statsd: str, arrives: int) -> None:
-    """And not what datadogpy buffers, unless that is flushed."""
+    """But not what datadogpy buffers, unless that is flushed."""
     imports = "import wsnova_statsd as ws\nfrom datadog.dogstatsd.base import DogStatsd"
     with DogStatsDReceiver() as agent:
         text = f"{imports}\nhost, port = {agent.host!r}, {agent.port}\nstatsd = {statsd}\nstatsd.increment('orders')"
@@ -111,8 +111,8 @@ def test_a_process_that_ends_sends_what_the_reporter_holds(statsd: str, arrives:
     assert agent.count("orders") == arrives
 
 
-def test_what_the_table_says_of_the_reporter_is_so(caplog: pytest.LogCaptureFixture) -> None:
-    """Tags that are a string, a value that is none, a name of two types, a name that is cleaned; ms; the worker."""
+def test_what_the_table_says_of_the_reporter_is_true(caplog: pytest.LogCaptureFixture) -> None:
+    """Tags that are a string, an invalid value, a name of two types, a name that is cleaned; ms; the worker."""
     with DogStatsDReceiver() as agent:
         with ws.StatsdReporter([], host=agent.host, port=agent.port, namespace="shop") as reporter:
             reporter.increment("orders", tags="a:b")
@@ -141,7 +141,7 @@ def test_what_the_table_says_of_the_reporter_is_so(caplog: pytest.LogCaptureFixt
         ws.StatsdReporter([], strict=True).increment("orders", tags="a:b")
 
 
-def test_what_the_table_says_of_datadogpy_is_so() -> None:
+def test_what_the_table_says_of_datadogpy_is_true() -> None:
     with DogStatsDReceiver() as agent:
         official = DogStatsd(agent.host, agent.port, namespace="shop", disable_telemetry=True)
         official.increment("orders", tags="a:b")  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def test_every_method_and_option_of_datadogpy_has_a_row() -> None:
     assert _words("Options", 1) <= {*inspect.signature(DogStatsd).parameters}
 
 
-def test_what_stands_beside_them_is_there() -> None:
+def test_what_replaces_them_exists() -> None:
     """Arguments of the reporter, and its methods."""
     ours = {*inspect.signature(ws.StatsdReporter).parameters}
     assert {word for row in TABLES["Options"] for word in re.findall(r"`(\w+)=?[^`]*`", row[2])} <= ours | {
@@ -190,7 +190,7 @@ def test_what_stands_beside_them_is_there() -> None:
 
 
 def test_the_variables_that_both_read_are_in_the_sources_of_datadogpy() -> None:
-    """But for the last one."""
+    """Except for the last one."""
     sentence = PAGE.split("\nBoth read ")[1].split("\n\n")[0]
     *both, ours = re.findall(r"`(\w+)`", sentence)
     official = "".join(path.read_text("utf-8") for path in Path(datadog.__file__).parent.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""The page for users of websocket-client: before and after store the same, and its tables name what there is."""
+"""The page for users of websocket-client: before and after store the same, and its tables name what exists."""
 
 import builtins
 import inspect
@@ -32,7 +32,7 @@ class _Enough(Exception):
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, as the variables say; what the programs start is stopped."""
+    """The Agent of this machine, named by the variables; what the programs start is stopped."""
     with DogStatsDReceiver() as receiver:
         monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
         yield receiver
@@ -108,7 +108,7 @@ def test_a_bare_connection_ends_with_its_link_before_and_goes_on_after(agent: Do
     assert _received(agent) == 33
 
 
-def test_the_two_lines_leave_the_program_as_it_is_and_count_it(agent: DogStatsDReceiver) -> None:
+def test_the_two_lines_leave_the_program_unchanged_and_count_it(agent: DogStatsDReceiver) -> None:
     with WebSocketServer(send_messages([f'{{"type": "trade", "n": {n}}}' for n in range(5)], then="drop")) as feed:
         assert _run("two_lines.py", feed, 10, lambda names: names["app"].close()) == [*range(5), *range(5)]
     ws.init("financial").stop()
@@ -117,7 +117,7 @@ def test_the_two_lines_leave_the_program_as_it_is_and_count_it(agent: DogStatsDR
 
 
 def test_the_handler_in_place_of_on_close_gets_the_servers_code_and_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """With `reconnect=False` on_error has the same as its cause, and the loop ends."""
+    """With `reconnect=False` on_error gets the same as the cause, and the loop ends."""
     faults: list[Exception] = []
     try:
         exec(compile(PROGRAMS["closed.py"], "the page", "exec"), {})
@@ -152,7 +152,7 @@ def _words(heading: str, column: int, pattern: str = r"\b([a-z_]\w*)") -> set[st
     ],
 )
 def test_each_argument_of_websocket_client_has_a_row(heading: str, function: Any) -> None:
-    """And each argument of ours that stands beside it is one."""
+    """And each argument of ours beside it exists."""
     assert {*inspect.signature(function).parameters} - {"self"} <= _words(heading, 0)
     known = {*inspect.signature(ws.Client).parameters, *(one.name for one in fields(ws.Profile)), "text_errors"}
     given = _words(heading, 1, r"(?<![\"\w])(\w+)=")
@@ -185,7 +185,7 @@ def test_the_methods_and_errors_of_both_sides_exist() -> None:
         ("ws://127.0.0.1:1/", {}, "refused"),
     ],
 )
-def test_the_causes_of_the_errors_table_are_so(url: str, options: dict[str, Any], cause: str) -> None:
+def test_the_causes_of_the_errors_table_are_true(url: str, options: dict[str, Any], cause: str) -> None:
     once = ws.STANDARD.replace(max_attempts=1, first_retry=0.0, retry_base=0.01, retry_cap=0.01)
     with pytest.raises(ws.errors.ConnectionFailed) as raised:
         ws.Client(url, client_id="md-1", profile=once, bus=ws.Bus(), **options).start()

@@ -21,13 +21,13 @@ PROGRAMS = files(NAME)
 PAGE = (EXAMPLES / NAME).read_text(encoding="utf-8")
 TABLES = {heading: rows[2:] for heading, rows in tables(PAGE)}
 PROMISED = "What the guide promises, and what the library emits"
-# Beyond the guide's list: a row that names all events of a kind is of the guide's.
+# Beyond the guide's list: a row that names all events of a kind belongs to the guide's.
 BEYOND = {"message.process.slow", "message.process.stuck"}
 
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, as the variables say."""
+    """The Agent of this machine, named by the variables."""
     with DogStatsDReceiver() as receiver:
         monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
         yield receiver
@@ -84,7 +84,7 @@ def test_each_of_the_guides_definitions_is_in_the_default_list() -> None:
     assert set(guide.DEFINITIONS) <= set(ws.prometheus_metrics())
 
 
-def test_what_the_page_names_of_this_package_is_there() -> None:
+def test_what_the_page_names_of_this_package_exists() -> None:
     for owner, dotted in re.findall(r"`[^`]*?\b(ws|client)\.([a-zA-Z_.]+)", PAGE):
         found: Any = {"ws": ws, "client": ws.Client}[owner]
         for part in dotted.rstrip(".").split("."):

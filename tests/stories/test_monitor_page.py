@@ -57,7 +57,7 @@ def test_the_block_of_the_parts_has_them(agent: DogStatsDReceiver) -> None:
 
 
 def test_the_table_of_the_parts_names_the_monitors_attributes_and_arguments() -> None:
-    """Every argument, but for the profile, the bus and the two that are of the parts' own."""
+    """Every argument, except for the profile, the bus and the two that belong to the parts."""
     monitor, named = ws.Monitor(), set()
     for attribute, arguments, _ in PAGE.table("part"):
         assert hasattr(monitor, attribute.strip("`").removeprefix("monitor."))

@@ -40,7 +40,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def _inline(page: Page) -> list[str]:
-    """What stands between backticks in the prose of a page, code blocks left out."""
+    """The text between backticks in the prose of a page, without code blocks."""
     prose = re.sub(r"^```.*?^```$", "", page.text, flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"`([^`\n]+)`", prose)
 
@@ -49,12 +49,12 @@ def _inline(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "line"), QUOTED, ids=lambda one: str(one)[:60])
-def test_a_quoted_line_is_what_the_code_says(name: str, line: str) -> None:
-    """Word by word; if the code says it otherwise by now, correct the page."""
+def test_a_quoted_line_is_in_the_code(name: str, line: str) -> None:
+    """Word by word; if the code has changed, correct the page."""
     assert is_said(line), f"{name} quotes: {line}\nthe code says: {nearest(line)}"
 
 
-def test_a_line_that_the_code_does_not_say_is_found() -> None:
+def test_a_line_that_is_not_in_the_code_is_found() -> None:
     """One word more, a place too few, or a text of few letters that would fit anything."""
     said = "client <client>: no connection: HandshakeRefused: <error>"
     assert is_said(said)
@@ -73,7 +73,7 @@ def test_there_are_quoted_lines_and_troubleshooting_has_most() -> None:
     assert len([name for name, _ in QUOTED if name == "troubleshooting"]) >= 40
 
 
-def test_the_monitor_for_silence_asks_what_datadog_has() -> None:
+def test_the_monitor_for_silence_queries_what_datadog_has() -> None:
     """By the package's own lint."""
     (query,) = [text for text in TROUBLESHOOTING.blocks("text") if text.startswith("sum(")]
     assert lint({"silence": query.strip()}).findings == ()
@@ -125,7 +125,7 @@ def test_the_attributes_and_arguments_that_a_page_names_exist(page: Page) -> Non
 
 @each_page
 def test_the_commands_that_a_page_names_are_parsed(page: Page) -> None:
-    """Ours, with their arguments; a module or program behind `--` is the reader's."""
+    """Ours, with their arguments; a module or program after `--` is the reader's."""
     commands = [text for text in _inline(page) if text.startswith("wsnova-statsd ") and "..." not in text]
     commands += [line for block in page.blocks("sh") for line in block.splitlines() if line.startswith("wsnova")]
     for command in commands:
@@ -151,7 +151,7 @@ def _in_order_of(text: str, anchors: list[str]) -> list[str]:
 
 
 def _causes() -> Iterator[str]:
-    """What the reporter's files give as the cause of a loss."""
+    """What the reporter's files pass as the cause of a loss."""
     for path in (PACKAGE / "reporters").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lose", "_log_once"):
@@ -160,7 +160,7 @@ def _causes() -> Iterator[str]:
 
 
 def test_every_cause_of_a_loss_is_listed() -> None:
-    """And each that is listed is one; `invalid` is counted by the store."""
+    """And each that is listed exists; the store counts `invalid`."""
     listed = [re.findall("`(.*?)`", row[0])[0] for row in OPERATIONS.table("cause")]
     assert sorted(listed) == sorted({*_causes(), "invalid"})
     named = {cause for row in OPERATIONS.table("what happens") for cause in re.findall("cause `(.*?)`", " ".join(row))}
@@ -178,7 +178,7 @@ SHOWN = {
     "the Agent is killed": [
         "faults/test_agent_restarts.py::test_an_agent_that_is_killed_loses_at_most_its_unread_queue",
     ],
-    "the Agent is across": [],  # what a network loses, no test on one machine can show
+    "the Agent is across": [],  # no test on one machine can show what a network loses
     "the connection to the feed": [
         "faults/test_keeper.py::test_unread_messages_survive_a_redial",
         "faults/test_keeper.py::test_unread_messages_of_a_client_that_does_not_reconnect_are_delivered_before_it_ends",
@@ -229,7 +229,7 @@ ENDS = {
     "a `multiprocessing.Pool`": [
         "faults/test_exit_workers.py::test_a_pool_that_is_terminated_loses_at_most_what_no_flush_delivered",
     ],
-    "uWSGI's workers | killed": [],  # nothing of the process runs any more
+    "uWSGI's workers | killed": [],  # no code of the process runs any more
     "any process | SIGTERM without": [
         "faults/test_exit.py::test_a_signal_without_a_handler_loses_what_was_counted_since_the_last_flush_and_no_more",
     ],
@@ -238,7 +238,7 @@ ENDS = {
 
 @pytest.mark.parametrize(("heading", "shown"), [("what happens", SHOWN), ("what ends", ENDS)])
 def test_each_row_on_what_is_lost_has_its_tests(heading: str, shown: dict[str, list[str]]) -> None:
-    """Which are there; a row without one would be a promise."""
+    """The tests exist; a row without one would be a mere promise."""
     firsts = [f"{row[0]} | {row[1]}" for row in OPERATIONS.table(heading)]
     assert [sum(first.startswith(row) for row in shown) for first in firsts] == [1] * len(shown)
     for place in (place for places in shown.values() for place in places):
@@ -270,8 +270,8 @@ def test_the_accounting_adds_up(agent: DogStatsDReceiver, capsys: pytest.Capture
     assert agent.count("orders") == 3
 
 
-def test_a_sigterm_is_handled_once_it_is_asked_for() -> None:
-    """And what stood there before stands there afterwards, for the other tests."""
+def test_a_sigterm_is_handled_on_request() -> None:
+    """The previous handler is restored afterwards, for the other tests."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         OPERATIONS.run("end_on_sigterm")
@@ -287,7 +287,7 @@ def test_a_gauge_of_your_own_has_the_worker_if_it_is_passed(agent: DogStatsDRece
     assert agent.last("shop.queue", ["queue:orders", "worker:web-1"]) == 12
 
 
-def test_a_program_that_runs_can_be_asked(agent: DogStatsDReceiver, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_running_program_can_be_queried(agent: DogStatsDReceiver, capfd: pytest.CaptureFixture[str]) -> None:
     """By a signal: health, accounting and alerts, and every event for a while."""
     before = signal.getsignal(signal.SIGUSR1)
     with WebSocketServer() as echo, capture_events("telemetry.detail") as events:
@@ -306,6 +306,6 @@ def test_a_program_that_runs_can_be_asked(agent: DogStatsDReceiver, capfd: pytes
 
 
 def test_the_pages_are_as_short_as_a_file_may_be() -> None:
-    """500 lines: their readers are in a hurry."""
+    """At most 500 lines: their readers are in a hurry."""
     for page in PAGES:
         assert len(page.text.splitlines()) <= 500, page.name

@@ -1,4 +1,4 @@
-"""The page on many workers: its figures are those that the simulation gives, its block runs, its commands are there."""
+"""The page on many workers: its figures are those of the simulation, its block runs, its commands exist."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def _tables() -> list[dict[str, list[str]]]:
 
 
 def _storms() -> Iterator[tuple[int, Listener, Setting, float, list[str]]]:
-    """Those of the page, but for the ways that take long: by table, with the ways to simulate."""
+    """Those of the page, except for the ways that take long: by table, with the ways to simulate."""
     shipped = ["financial", "standard", "lightweight"]
     sized = [*shipped, "standard, first_retry=20", "fixed 1 s", "fixed 5 s"]
     yield 0, Listener(), Setting(), CONNECT_TIMEOUT, sized
@@ -52,7 +52,7 @@ def test_the_figures_of_the_page_are_those_of_the_shipped_policy_and_profiles(
 
 
 def test_the_profile_of_the_page_is_the_one_of_its_tables() -> None:
-    """Its block runs, and makes the client that the fourth row is about."""
+    """Its block runs, and makes the client of the fourth row."""
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(block, "scale.md", "exec"), names)
@@ -63,7 +63,7 @@ def test_the_profile_of_the_page_is_the_one_of_its_tables() -> None:
 @pytest.mark.parametrize(
     "command", sorted(set(re.findall(r"python -m tests\.benchmarks\.(.*?)(?: *#.*| --json.*)?$", PAGE, re.MULTILINE)))
 )
-def test_a_command_of_the_page_is_understood(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_of_the_page_is_accepted(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With its options; --help keeps it from running."""
     name, *arguments = command.split()
     with pytest.raises(SystemExit) as ended:

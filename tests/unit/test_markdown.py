@@ -1,5 +1,5 @@
-"""The pages hold together: every link leads to a file and a heading, every table has as many cells in each row, and the
-index of examples/ names each page and program once."""
+"""The pages are consistent: every link leads to a file and a heading, every table has as many cells in each row, and
+the index of examples/ names each page and program once."""
 
 from collections import Counter
 from pathlib import Path
@@ -32,12 +32,12 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 
 @PAGES
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    """To a file of the project and, behind `#`, to one of its headings as GitHub names them."""
+    """To a file of the project and, after `#`, to one of its headings as GitHub names them."""
     assert _missing(page) == []
 
 
 @PAGES
-def test_every_table_of_a_page_is_one(page: Path) -> None:
+def test_every_table_of_a_page_is_well_formed(page: Path) -> None:
     """A header, a delimiter row, and rows of as many cells."""
     for heading, rows in tables(_text(page)):
         assert len(rows) >= 3, f"{heading}: {rows[0]}"
@@ -52,7 +52,7 @@ def test_the_index_names_every_page_and_program_of_the_examples_once() -> None:
     assert {name: count for name, count in index.items() if "/" not in name} == dict.fromkeys(there, 1)
 
 
-def test_the_pages_that_are_checked_are_all_there_are() -> None:
+def test_the_pages_that_are_checked_are_all_pages() -> None:
     """Those of the top level, of examples/ and of tests/ among them, and nothing that is installed."""
     found = {page.relative_to(ROOT).as_posix() for page in pages()}
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"} <= found
@@ -65,7 +65,7 @@ def test_anchors_are_those_of_github() -> None:
     assert anchors(text) == {"a-bc-d-e_f", "same", "same-1", "linked--more"}
 
 
-def test_links_are_found_where_github_finds_them() -> None:
+def test_links_are_found_as_github_finds_them() -> None:
     """In text, around pictures, as references and in HTML; not in code, and not those to other places."""
     text = (
         "[a](a.md) and ![b](b.svg) and [![c](c.svg)](c.md#x) `[no](no.md)` [d](https://d.example/) [`e`](e.md)\n"
@@ -83,7 +83,7 @@ def test_a_bar_in_a_cell_is_escaped_also_in_code() -> None:
     assert cells(r"| a | b \|") == ["a", r"b \|"]
 
 
-def test_a_table_without_a_delimiter_row_is_none() -> None:
+def test_a_table_without_a_delimiter_row_is_found() -> None:
     (heading, rows), (_, others) = tables("## T\n\n| a | b |\n| c | d |\n\n| a |\n|:-:|\n| b |\n")
     assert heading == "T"
     assert not is_delimiter(rows[1])

@@ -58,10 +58,10 @@ def test_every_worker_ends_connected_and_every_dial_has_one_end(way: Way, silent
     st.integers(0, 99),
 )
 @settings(max_examples=40)
-def test_whatever_the_setting_no_dial_is_lost(
+def test_no_dial_is_lost_in_any_setting(
     name: str, workers: int, backlog: int, accepts: float, away: float, silent: bool, seed: int
 ) -> None:
-    """Also where the end is not reached: the rest is open, one dial for each worker at most."""
+    """Also if the end is not reached: the rest is open, at most one dial for each worker."""
     setting = Setting(workers, away, horizon=30.0)
     found = simulate(shipped(PROFILES[name], 1.0), Listener(backlog, accepts, silent=silent), setting, seed)
     attempts, ended = _sums(found)
@@ -72,14 +72,14 @@ def test_whatever_the_setting_no_dial_is_lost(
 
 
 def test_a_seed_decides_everything() -> None:
-    """The same one gives the same storm, another one another."""
+    """The same seed gives the same storm, another seed another one."""
     one, same, other = (simulate(shipped(ws.STANDARD), NARROW, SMALL, seed) for seed in (1, 1, 2))
     assert one == same
     assert one.back != other.back
 
 
-def test_the_global_generator_is_not_asked() -> None:
-    """Of the policy's chance neither: each storm has its own."""
+def test_the_global_generator_is_not_used() -> None:
+    """Not for the policy's random numbers either: each storm has its own generator."""
     before = chance.getstate()
     simulate(shipped(ws.FINANCIAL), NARROW, SMALL)
     assert chance.getstate() == before
@@ -99,7 +99,7 @@ def test_another_delay_of_the_policy_is_another_storm(monkeypatch: pytest.Monkey
 
 
 def test_without_its_jitter_the_policy_makes_a_herd() -> None:
-    """All dials in one tenth of a second, where the shipped jitter has a fraction of them there."""
+    """All dials are in one tenth of a second; with the shipped jitter only a fraction of them."""
     setting = Setting(workers=1000)
     spread = simulate(shipped(ws.STANDARD), Listener(), setting)
     herd = simulate(fixed(ws.STANDARD.first_retry), Listener(), setting)
@@ -136,7 +136,7 @@ def test_the_retries_of_a_worker_are_counted_as_a_connection_counts_them() -> No
 
 
 def test_the_timeout_of_a_dial_is_a_clients_default() -> None:
-    """As its options say."""
+    """Of its options."""
     assert CONNECT_TIMEOUT == 10.0
     assert shipped(ws.STANDARD).connect_timeout == CONNECT_TIMEOUT
 
@@ -166,15 +166,15 @@ def test_a_kernel_without_an_answer_gives_up_after_its_last_syn() -> None:
     assert found.back[0] == pytest.approx(5.0 + 131.0 + 5.0, abs=1.1)
 
 
-def test_a_worker_that_hung_up_in_the_queue_is_answered_all_the_same() -> None:
-    """That time is lost to the others, as it is with a real listener: three dial at ten, two at 21.5, one at 33."""
+def test_a_worker_that_disconnected_in_the_queue_is_still_answered() -> None:
+    """The others lose that time, as with a real listener: three dial at ten, two at 21.5, one at 33."""
     setting = Setting(3, round_trip=0.0, noticed=0.0)
     found = simulate(fixed(10.0, connect_timeout=1.5), Listener(backlog=5, accepts=1.0), setting)
     assert found.back == pytest.approx([11.0, 22.5, 34.0])
     assert (found.attempts, found.timed_out, found.wasted) == (6, 3, 3)
 
 
-def test_a_listener_that_is_away_refuses_at_once_and_a_silent_one_costs_the_timeout() -> None:
+def test_a_stopped_listener_refuses_at_once_and_a_silent_one_costs_the_timeout() -> None:
     """A refusal is back after one round trip, a lost SYN costs the whole timeout."""
     refused = simulate(fixed(0.1), Listener(), Setting(1, away=1.0, round_trip=0.1, noticed=0.0))
     silent = simulate(fixed(0.1, connect_timeout=0.4), Listener(silent=True), Setting(1, 1.0, 0.1, 0.0))

@@ -14,8 +14,8 @@ from tests.benchmarks.scale_check import CUT, RESTART, Figures, Row
 
 
 @pytest.mark.alone
-def test_ten_real_clients_are_back_when_the_simulation_says() -> None:
-    """Within 20 %: cut with a listener that takes few, so that dials time out in its queue; and over a restart."""
+def test_ten_real_clients_are_back_when_the_simulation_predicts() -> None:
+    """Within 20 %: cut with a listener that accepts few, so that dials time out in its queue; and over a restart."""
     pairs = [(CUT, ws.FINANCIAL), (CUT, ws.LIGHTWEIGHT), (RESTART, ws.FINANCIAL), (RESTART, ws.STANDARD)]
     rows = scale_check.check(pairs, groups=5)
     for row in rows:
@@ -86,7 +86,7 @@ RUN = scale_clients.Measured(
     ],
 )
 def test_a_count_that_did_not_arrive_is_a_fault(changes: dict[str, Any], fault: str) -> None:
-    """And says which."""
+    """And is named."""
     assert RUN.faults == []
     assert any(fault in one for one in replace(RUN, **changes).faults)
 
@@ -109,7 +109,7 @@ def test_the_storm_prints_a_line_for_each_way_and_time_away(capsys: pytest.Captu
 
 
 def test_a_storm_that_is_not_over_at_the_horizon_has_no_last_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the queue takes longer than a dial may, it is served for those that have hung up."""
+    """If the queue takes longer than a dial may, the listener serves those that have disconnected."""
     slow = ["--workers", "300", "--accepts", "5", "--backlog", "200", "--away", "0", "--horizon", "100"]
     assert main(["storm", *slow]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("fixed 0 s"))
@@ -120,7 +120,7 @@ def test_a_storm_that_is_not_over_at_the_horizon_has_no_last_one(capsys: pytest.
     "wrong",
     [["storm", "--workers", "0"], ["storm", "--accepts", "x"], ["storm", "--away", "-1"], ["check", "--groups", "-1"]],
 )
-def test_a_number_that_makes_no_sense_is_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_number_is_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything runs."""
     with pytest.raises(SystemExit) as ended:
         main(wrong)
