@@ -241,7 +241,7 @@ def test_a_unix_socket_excludes_what_belongs_to_another_way() -> None:
     """A proxy, and an address to dial from."""
     for other in ({"proxy": "env"}, {"source_address": ("192.0.2.7", 0)}):
         text = _refused(unix_socket="/run/feed.sock", **other)
-        assert text == f"unix_socket and {next(iter(other))} exclude each other; leave one of them out"
+        assert text == f"unix_socket and {next(iter(other))} exclude each other; pass only one of them"
 
 
 @pytest.mark.parametrize(

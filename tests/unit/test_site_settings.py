@@ -50,7 +50,7 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
     [
         ("_CLIENT", {}, "WSNOVA_STATSD_CLIENT is no setting; there are: WSNOVA_STATSD_CLIENTS, "),
         ("_CLIENTS", ["ws://a"], "WSNOVA_STATSD_CLIENTS is ['ws://a']; give a mapping of names to URLs or dotted"),
-        ("_CLIENTS", {"": "ws://a"}, "WSNOVA_STATSD_CLIENTS['']: client_id is ''; give 1 to 200 characters"),
+        ("_CLIENTS", {"": "ws://a"}, "WSNOVA_STATSD_CLIENTS['']: client_id is ''; pass 1 to 200 characters"),
         ("_CLIENTS", {"a": ""}, "WSNOVA_STATSD_CLIENTS['a']: it is ''; give a URL such as wss://feed.example/ws, or"),
         ("_CLIENTS", {"a": "make"}, "WSNOVA_STATSD_CLIENTS['a']: it is 'make'; give a URL such as "),
         ("_CLIENTS", {"a": 5}, "WSNOVA_STATSD_CLIENTS['a']: it is 5; give a URL such as "),

@@ -157,7 +157,7 @@ def test_the_end_of_the_link_interrupts_at_once(options: dict[str, Any], end: st
         else:
             with pytest.raises(errors.RequestInterrupted):
                 client.request({"method": "drop"}, timeout=30.0)
-        with pytest.raises(errors.RequestInterrupted, match="may have had effect"):
+        with pytest.raises(errors.RequestInterrupted, match="may have taken effect"):
             waiting.result(10.0)
         assert time.monotonic() - began < 3.0
 

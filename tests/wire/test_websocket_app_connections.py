@@ -50,8 +50,8 @@ def test_what_cannot_be_instrumented_is_refused_with_a_sentence(bus: ws.Bus) -> 
     for options, sentence in (
         ({"profile": "finacial"}, "profile is 'finacial'; allowed"),
         ({"message_type": "xml"}, "message_type is 'xml'; allowed: None, 'json'"),
-        ({"client_id": ""}, "client_id is ''; give 1 to 200 characters"),
-        ({"tags": {"client": "x"}}, "'client', which is not a client's own"),
+        ({"client_id": ""}, "client_id is ''; pass 1 to 200 characters"),
+        ({"tags": {"client": "x"}}, "'client', which is reserved"),
         ({"tags": []}, "tags is \\[\\]; give a mapping"),
         ({"bus": 1}, "bus is 1; give a ws.Bus"),
         ({"clientid": "x"}, "clientid"),

@@ -123,7 +123,7 @@ class Foreign(ForeignMessages):
         """A Monitor with this profile begins: emit the state. True if this client keeps another profile."""
         if not self._begun or self.over:
             return False
-        self.emit.tell_state()
+        self.emit.emit_state()
         return self.given.profile is None and self.profile != profile
 
     def pending(self) -> Foreign | None:
@@ -171,7 +171,7 @@ class Foreign(ForeignMessages):
         if not up:
             self._downtime.begins()
         DETAILS.join(self.emit)
-        self.emit.tell_state()
+        self.emit.emit_state()
         CLOCK.start()
 
     def connecting(self, url: str) -> None:
@@ -208,7 +208,7 @@ class Foreign(ForeignMessages):
         self.state = State.CONNECTED
         if self._begun:
             self.emit.up = 1
-            self.emit.tell_state()
+            self.emit.emit_state()
         else:
             self._begin(1)
         self._linked()

@@ -38,7 +38,7 @@ class Roster:
 
     def after_fork(self) -> None:
         """In a child: the clients are the parent's."""
-        self._lock = threading.RLock()  # guards the fields below; again for a signal's handler
+        self._lock = threading.RLock()  # guards the fields below; re-entrant for a signal's handler
         self._clients: dict[tuple[Bus, str], Foreign] = {}
         self._reserved: dict[tuple[Bus, str], weakref.ref[Seat]] = {}  # by those that are to dial, and have not yet
 

@@ -44,7 +44,7 @@ class Driver(Enum):
     KEEPER = "keeper"  # the owner is away for long: the keeper reads
 
 
-_OWNER, _AWAY, _KEEPER = Driver  # a look-up in an enum takes as long as a call
+_OWNER, _AWAY, _KEEPER = Driver  # an enum look-up costs as much as a call
 
 
 class Due(Protocol):

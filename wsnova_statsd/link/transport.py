@@ -97,7 +97,7 @@ class Transport:
         self._lent: Lent | None = None  # until it was taken
         self._size = SMALL  # of the next read; FLOOD while reads are full
         self.ready: bool = True  # bytes may be here that no poll would show, or the last read left some
-        self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # again for a signal's handler
+        self._tls = threading.RLock() if isinstance(sock, ssl.SSLSocket) else None  # re-entrant for a signal's handler
         self._recv: Callable[[int, int], bytes] = sock.recv
         self._read: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
         self._blocking = _waits_within_reads(sock)
