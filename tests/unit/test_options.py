@@ -195,7 +195,7 @@ def test_a_subprotocol_is_offered_once() -> None:
 def test_what_a_request_has_once_is_given_once_by_headers_and_credentials(name: str) -> None:
     """Where both are constants it is told at once, as no attempt could succeed; other headers may come twice."""
     auth = HeaderAuth({name: "a", "X-Key": "a"})
-    assert f"header {name!r} is given twice" in _refused(headers={name.lower(): "b"}, auth=auth)
+    assert f"header {name!r} is passed twice" in _refused(headers={name.lower(): "b"}, auth=auth)
     assert _options(headers={"X-Key": "b"}, auth=auth).auth is auth
     _options(headers=lambda: {name: "b"}, auth=auth)
 

@@ -52,7 +52,7 @@ def test_what_cannot_be_instrumented_is_refused_with_a_sentence(bus: ws.Bus) -> 
         ({"message_type": "xml"}, "message_type is 'xml'; allowed: None, 'json'"),
         ({"client_id": ""}, "client_id is ''; pass 1 to 200 characters"),
         ({"tags": {"client": "x"}}, "'client', which is reserved"),
-        ({"tags": []}, "tags is \\[\\]; give a mapping"),
+        ({"tags": []}, "tags is \\[\\]; pass a mapping"),
         ({"bus": 1}, "bus is 1; give a ws.Bus"),
         ({"clientid": "x"}, "clientid"),
     ):
