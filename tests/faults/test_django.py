@@ -213,7 +213,7 @@ def test_settings_that_are_not_usable_are_told_by_the_system_checks(
         ended = site.end()
     assert ended.code == 1
     for sentence in (
-        "WSNOVA_STATSD_PROFIL is no setting; there are: ",
+        "WSNOVA_STATSD_PROFIL is no setting; allowed: ",
         "WSNOVA_STATSD_FLUSH_INTERVAL: flush_interval ",
         "WSNOVA_STATSD_START is 'always'; allowed: auto, never",
         "WSNOVA_STATSD_CLIENTS['a']: it is None; give a URL",
