@@ -220,7 +220,7 @@ def test_settings_that_are_not_usable_are_told_by_the_system_checks(
         "WSNOVA_STATSD_CLIENTS['b']: ",
         "WSNOVA_STATSD_CLIENTS['c']: feeds.live has no 'mak'; its clients: none; did you mean 'make'?",
         "WSNOVA_STATSD_CLIENTS['d']: there is no module 'fees'",
-        "the name given to on_message is 'md-1'; allowed: c, d",
+        "the name passed to on_message is 'md-1'; allowed: c, d",
     ):
         assert f"(wsnova_statsd.E001) {sentence}" in ended.errors, ended.errors
     assert "Traceback" not in ended.errors

@@ -290,7 +290,7 @@ def test_seconds_that_are_none_are_refused_at_once(bench: Bench, seconds: Any) -
     bench.client("a")
     with capture_events("telemetry.detail", bus=bench.bus) as log, pytest.raises(ConfigurationError) as caught:
         bench.begin(seconds)
-    told = f"seconds must be a positive number, at most 86400, got {shown(seconds)}; the longest is a day"
+    told = f"seconds must be a positive number, at most 86400, got {shown(seconds)}; the limit is one day"
     assert str(caught.value) == told
     assert (len(log), bench.timers.waiting) == (0, 0)
 

@@ -175,7 +175,7 @@ def test_what_is_wrong_is_told_all_at_once() -> None:
     mine, module, handler = made.problems()
     assert mine == "mine"
     assert module.startswith("WSNOVA_STATSD_CLIENTS['a']: there is no module 'nowhere' in ")
-    assert handler == "the name given to on_message is 'aa'; allowed: a"
+    assert handler == "the name passed to on_message is 'aa'; allowed: a"
     with pytest.raises(ConfigurationError, match="mine"):
         made.listen([])
     with pytest.raises(ConfigurationError, match="WSNOVA_STATSD_CLIENTS names no client"):

@@ -221,7 +221,7 @@ def test_an_id_that_is_awaited_already_is_refused() -> None:
     with talking() as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.request, {"method": "hold", "id": 3}, 20.0)
         assert [_echo(client, number) for number in range(5)] == list(range(5))
-        with pytest.raises(errors.ConfigurationError, match="awaited already"):
+        with pytest.raises(errors.ConfigurationError, match="already awaited"):
             client.request({"method": "echo", "id": 3})
         client.request({"method": "release"})
         assert waiting.result(5.0)["result"] == "late"

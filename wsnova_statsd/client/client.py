@@ -61,7 +61,7 @@ class Client(Generic[Message]):
         profile: "financial", "standard", "lightweight" or a ws.Profile. Default: None, the profile of the Monitor that
             runs on the bus at the start, or "standard" without one.
         protocol: How messages are encoded and decoded. Default: ws.JsonProtocol().
-        on_message: Called with each message, in the client's own thread. Default: None, to iterate or receive.
+        on_message: Called with each message, in the client's own thread. Default: None: iterate or call receive().
         on_error: Called with each fault, in the thread where it occurs. Default: None.
         headers: Headers of the upgrade: a mapping, pairs, lines, or a function that returns them, called for every
             attempt. Host, Origin and User-Agent replace the client's own; None removes one. Default: none.
@@ -274,7 +274,7 @@ class Client(Generic[Message]):
             return
         lifecycle = self._own()
         if lifecycle is not None and lifecycle.let_go():
-            warnings.warn(f"{self!r} was not closed; its connection is", ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(f"{self!r} was not closed; it is now", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         return f"<wsnova_statsd.Client {one_line(self.client_id)} {self._state_of(self._lifecycle).value}>"

@@ -352,7 +352,7 @@ class Connection:
         self.changed.wait_for(self._up_or_over, wait)
         link = self.link
         if link is None or link.loss is not None:
-            raise NotConnected(f"the client is {self.state.value}; nothing was sent (wait= waits for the link)")
+            raise NotConnected(f"the client is {self.state.value}; nothing was sent; pass wait= to wait for a link")
         return link
 
     def _up_or_over(self) -> bool:

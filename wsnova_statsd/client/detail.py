@@ -93,7 +93,7 @@ class Details:
 
     def begin(self, seconds: float, client_id: str | None, bus: Bus) -> Detail:
         """See `detailed`."""
-        checks.number("seconds", seconds, above=0, most=LONGEST, hint="the longest is a day")
+        checks.number("seconds", seconds, above=0, most=LONGEST, hint="the limit is one day")
         with self._own_lock():
             live = sorted({one.client_id for one in list(self._emitters) if one.live and one.bus is bus})
         if client_id is not None and client_id not in live:

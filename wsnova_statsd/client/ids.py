@@ -41,7 +41,7 @@ class Ids:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the clients are the parent's."""
+        """In a forked child: the clients are the parent's."""
         self._lock = threading.RLock()  # guards the holders; re-entrant for a signal's handler
         self._holders: weakref.WeakValueDictionary[tuple[Bus, str], Holder] = weakref.WeakValueDictionary()
 

@@ -140,7 +140,7 @@ class Login:
             try:
                 threading.Thread(target=self._refresh, args=(number,), name=name, daemon=True).start()
             except RuntimeError as error:  # no thread can start, or the interpreter exits
-                self._faults.log("a login cannot be renewed yet", error)
+                self._faults.log("the renewal of a login cannot start and is retried", error)
                 self._in(_AGAIN, number)
 
     def _refresh(self, number: int) -> None:

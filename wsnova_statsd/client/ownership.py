@@ -103,7 +103,7 @@ class Ownership:
                     "this client is already being iterated in another thread; only one thread may iterate at a time"
                 )
             if until is not None and time.monotonic() >= until:
-                raise TimeoutError("no message in time; the client is connecting")
+                raise TimeoutError("no message within the timeout; the client is still connecting")
 
     def _take(self, hold: Hold, wait: float) -> bool:
         until = time.monotonic() + wait

@@ -134,7 +134,7 @@ class Requests:
         try:
             asked = self.begin(pending)
             if asked is None:
-                raise ConfigurationError(f"an answer to {pending.key!r} is awaited already; wait for it first")
+                raise ConfigurationError(f"an answer to {pending.key!r} is already awaited; wait for it first")
             link = self._sender.send(message, 0.0)
             if link is not asked.link:  # lost and made anew meanwhile
                 asked.link, asked.scanned, asked.last = link, 0, None

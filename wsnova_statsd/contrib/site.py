@@ -146,7 +146,7 @@ class Site:
             except ConfigurationError as error:
                 problems.append(str(error))
         for name in self._handlers.keys() - self.settings.clients.keys():
-            problems.append(str(one_of("the name given to on_message", name, self.settings.clients)))
+            problems.append(str(one_of("the name passed to on_message", name, self.settings.clients)))
         return problems
 
     def listen(self, names: Sequence[str], health_file: str | None = None) -> int:

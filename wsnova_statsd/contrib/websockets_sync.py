@@ -179,7 +179,7 @@ def instrument_all(
 def uninstrument_all() -> None:
     """Stop instrumenting connections that are dialled from now on."""
     if not _all:
-        raise ConfigurationError("not all connections are instrumented; call instrument_all() first")
+        raise ConfigurationError("instrument_all() is not in effect; call it first")
     _all.clear()
     ClientConnection.handshake = _handshake  # type: ignore[method-assign]
     if _Loop is not None:

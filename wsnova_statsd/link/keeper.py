@@ -25,7 +25,7 @@ from ..redaction import log_fault
 from .link import Driver, Link
 from .transport import polling
 
-AWAY: Final = 0.25  # seconds, and between two looks
+AWAY: Final = 0.25  # seconds until an owner counts as away, and between two looks
 _CALM: Final = 1.0  # seconds between two looks while all owners read
 _LONGEST: Final = 3600.0  # seconds of one wait, with no link to keep
 _LONG: Final = 1.0  # seconds after which another thread emits what the owner should

@@ -37,14 +37,14 @@ _wall_ns = time.time_ns
 
 
 class Driver(Enum):
-    """Who drives a link's reading."""
+    """The thread that reads a link."""
 
     OWNER = "owner"  # the owner reads, or waits for input, right now
     AWAY = "away"  # the owner is not reading, since `away_since`
     KEEPER = "keeper"  # the owner has been away for long: the keeper reads
 
 
-_OWNER, _AWAY, _KEEPER = Driver  # a look-up in an enum takes as long as a call
+_OWNER, _AWAY, _KEEPER = Driver  # an enum look-up costs as much as a call
 
 
 class Due(Protocol):
