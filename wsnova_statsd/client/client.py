@@ -327,7 +327,7 @@ class Client(Generic[Message]):
         self._running().subscriptions.subscribe(channel, timeout)
 
     def unsubscribe(self, channel: Any, timeout: float = 5.0) -> None:
-        """Stop wanting a channel. Raises RequestTimeout, RequestInterrupted, SubscriptionRejected, NotConnected."""
+        """Unsubscribe a channel. Raises RequestTimeout, RequestInterrupted, SubscriptionRejected, NotConnected."""
         self._running().subscriptions.unsubscribe(channel, timeout)
 
     @property

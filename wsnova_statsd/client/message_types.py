@@ -1,9 +1,9 @@
 """Message types as tags: cleaned, and limited in number. The server's name for a message is hostile input.
 
 A new type gets one of a client's 100 places; later ones become `other`. Places are freed at the end of a period, five
-minutes or more: it ends when an unknown type is looked up, or when `tidy` is called, and the types that were not seen
-in it are forgotten. To see which types are in use, all are looked up again: code that keeps what it created for a type
-(the owner its recorders) drops that when `periods` has changed.
+minutes or more: it ends when a type is looked up that is not cached, or when `tidy` is called, and the types that were
+not seen in it are forgotten. To see which types are in use, all are looked up again: code that keeps what it created
+for a type (the owner its recorders) drops that when `periods` has changed.
 Used by the owner's thread and by senders; a lost race costs one extra cleaning.
 """
 

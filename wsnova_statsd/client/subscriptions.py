@@ -179,7 +179,7 @@ class Subscriptions:
         )
 
     def unsubscribe(self, channel: Any, timeout: float) -> None:
-        """Stop wanting a channel and wait for the confirmation. Raises like subscribe; it is unwanted in any case."""
+        """Unsubscribe a channel and wait for the confirmation. Raises like subscribe; it is unwanted in any case."""
         until = deadline(timeout)
         self._table.unwant(check_channel(channel))
         (talk,) = self._begin("unsubscribe", [channel], until, None)

@@ -139,8 +139,8 @@ def _commands(site: Site) -> click.Group:
             raise click.ClickException(str(error)) from error
 
     name = click.Argument(["names"], metavar="[NAME]...", nargs=-1)
-    health = "Touched every 5 s while the clients' threads live."
-    file = click.Option(["--health-file"], metavar="PATH", help=health)
+    touched = "Touched every 5 s while the clients' threads live."
+    file = click.Option(["--health-file"], metavar="PATH", help=touched)
     what = "Run the named clients of WSNOVA_STATSD_CLIENTS, or all, until SIGTERM (status 0) or Ctrl-C (130)."
     command = click.Command("listen", callback=listen, params=[name, file], help=what)
     return click.Group("wsnova", commands=[command], help="WebSocket clients of this application.")

@@ -186,7 +186,7 @@ class Session:
     # -- time in ------------------------------------------------------------------------------------------------------
 
     def judges(self, now: float) -> bool:
-        """True if `tick` would check for silence now, and must be told whether bytes wait to be read."""
+        """True if `tick` would check for silence now, and needs to know whether bytes wait to be read."""
         idle = self._idle_timeout != NEVER and now >= self._idle_at()
         return idle or now >= self._deadline or self.write_fault is not None
 
