@@ -310,7 +310,7 @@ class Requests:
         """Owner, on every new link: send the protocol's greeting."""
         try:
             for message in self._protocol.greeting():
-                self._say(message)
+                self._send_unasked(message)
         except NotConnected:  # the owner emits the loss
             pass
         except Exception as error:
@@ -319,23 +319,23 @@ class Requests:
     def answer_heartbeat(self, answer: Any) -> None:
         """Owner: send this answer to an application heartbeat."""
         try:
-            self._say(answer, urgent=True)
+            self._send_unasked(answer, urgent=True)
         except NotConnected:
             pass
         except Exception as error:
             self._refused("a heartbeat could not be answered", error)
 
-    def _say(self, message: Any, *, urgent: bool = False) -> None:
+    def _send_unasked(self, message: Any, *, urgent: bool = False) -> None:
         """Send a message as it is. No thread waits for its answer; a reply to it is not delivered."""
         asked, key = None, self._protocol.sent_key(message)
         if key is not None:
-            asked = self.begin(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._said))
+            asked = self.begin(Pending(("reply", key), time.monotonic() + _ANSWER_TIMEOUT, on_done=self._reply_arrived))
         if asked is None:
             self._sender.send(message, 0.0, urgent=urgent)
         else:
             self.send(asked, message, urgent=urgent)
 
-    def _said(self, pending: Pending) -> None:
+    def _reply_arrived(self, pending: Pending) -> None:
         if pending.result == "rejected":
             refusal = RequestRejected(f"the server refused {pending.key!r}: {pending.detail}")
             self._refused("the server refused", refusal)

@@ -160,7 +160,7 @@ class ForeignMessages:
         return self._sent.counts.append
 
     @property
-    def booking(self) -> Callable[[Iterable[Counts]], None]:
+    def counting(self) -> Callable[[Iterable[Counts]], None]:
         """The same for an iterable that sends as it is consumed."""
         return self._sent.counts.extend
 

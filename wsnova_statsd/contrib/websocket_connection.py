@@ -372,7 +372,7 @@ class Connection:
         sent, lengths = tee(map(original, (frame,)))
         try:
             if whole:
-                foreign.booking(compress(((1, size, 0, 0, 0, 0, 0),), sent))
+                foreign.counting(compress(((1, size, 0, 0, 0, 0, 0),), sent))
             length = next(lengths)
         except Exception as error:
             foreign.unsent()

@@ -121,10 +121,10 @@ class Connection:
     def send(self, call: Callable[[Any], None], message: Any, text: bool | None) -> None:
         """Send a whole message by this call of the library. The step that sends it also counts it as sent."""
         opcode, size, data = self._measured(message, text)
-        booked = zip(map(call, (message,)), ((1, size, 0, 0, 0, 0, 0),), strict=True)
+        counted = zip(map(call, (message,)), ((1, size, 0, 0, 0, 0, 0),), strict=True)
         was_open = not self.over
         try:
-            self.client.booking(map(_second, booked))
+            self.client.counting(map(_second, counted))
         except BaseException:
             self._unsent(was_open)
             raise

@@ -44,8 +44,8 @@ class FrameWriter:
         self.unsent = self._transport.unsent()
         return self.unsent
 
-    def send(self, frame: bytes, patience: float, book: Callable[[Any], object] = bool, entry: object = None) -> None:
-        """Write one data frame, and `book` its entry if it was sent, whatever is raised; the caller holds `sending`.
+    def send(self, frame: bytes, patience: float, count: Callable[[Any], object] = bool, entry: object = None) -> None:
+        """Write one data frame, and `count` its entry if it was sent, whatever is raised; the caller holds `sending`.
         Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
         session, transport, size, out = self._session, self._transport, len(frame), 0
         left: list[int] = []
@@ -66,7 +66,7 @@ class FrameWriter:
                 transport.send(frame, patience, left)
                 out = size
             if session.pongs_owed or session.ping_due or session.close_owed is not None:
-                self._say(_monotonic())
+                self._send_owed(_monotonic())
         except WriteFailed as error:
             self._write_failed(error)
             raise NotConnected(str(error)) from error.__cause__
@@ -79,7 +79,7 @@ class FrameWriter:
             try:
                 if out == size:
                     self.sent += 1
-                    book(entry)
+                    count(entry)
             finally:
                 self.busy = False
 
@@ -88,30 +88,30 @@ class FrameWriter:
         self._session.write_failed(loss)
         self._transport.shutdown()  # half a frame may have been sent; wakes the reader, which reads what has arrived
 
-    def speak(self, now: float) -> None:
+    def send_owed(self, now: float) -> None:
         """Send what is owed, unless another frame is being sent: then its thread does."""
         session = self._session
         if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
             self.retry_at = NEVER
-        elif not holding(self.sending, 0.0, lambda: self.say_alone(now)):
+        elif not holding(self.sending, 0.0, lambda: self.send_owed_alone(now)):
             self._again(now)
 
     def _again(self, now: float) -> None:
         self.retry_at, self._session.stirred = now + AGAIN, True
 
-    def say_alone(self, now: float) -> bool:
+    def send_owed_alone(self, now: float) -> bool:
         """Send what is owed, unless this is a signal's handler inside a frame: then that sender does. Holds
         `sending`."""
         if self.busy:
             return False
         try:
             self.busy = True
-            self._say(now)
+            self._send_owed(now)
         finally:
             self.busy = False
         return True
 
-    def _say(self, now: float) -> None:
+    def _send_owed(self, now: float) -> None:
         """Send what is owed, as far as possible without waiting. Holds `sending`; `busy` is set."""
         session, self.retry_at = self._session, NEVER
         if session.close_sent or self.over or session.write_fault is not None:

@@ -192,7 +192,7 @@ class Link:
             if run and not direct:
                 self.reclaim()
             if session.close_owed is not None:
-                self.writer.speak(now)
+                self.writer.send_owed(now)
         if self.disposed:
             self.give_back()
         return run
@@ -221,7 +221,7 @@ class Link:
             session.ended()
         if as_owner and not (run or self.inbox):
             session.judge()
-        self.writer.speak(now)
+        self.writer.send_owed(now)
         self._drop_heartbeats()
 
     def _broken(self, error: Exception) -> None:
@@ -338,7 +338,7 @@ class Link:
             if before - unsent >= LIFE:
                 session.moved(now)
         session.tick(now, dry=dry)
-        self.writer.speak(now)
+        self.writer.send_owed(now)
         self._drop_heartbeats()
 
     def _read(self, now: float) -> None:
@@ -383,7 +383,7 @@ class Link:
     def breach(self, violation: Violation) -> None:
         """Owner: report a violation that the session cannot see, a text that is not UTF-8."""
         self.session.breach(violation)
-        self.writer.speak(_monotonic())
+        self.writer.send_owed(_monotonic())
 
     # -- writing, and the end -----------------------------------------------------------------------------------------
 
@@ -392,7 +392,7 @@ class Link:
         if self.session.close_owed is None:
             self.session.close_owed = code.to_bytes(2, "big")
         # If it is not free in time, the sending thread sends the close after its own frame.
-        holding(self.sending, timeout, lambda: self.writer.say_alone(_monotonic()))
+        holding(self.sending, timeout, lambda: self.writer.send_owed_alone(_monotonic()))
         if self.disposed:
             self.give_back()
 
