@@ -10,6 +10,7 @@ the clock, which looks only while there is a client to watch and the event has a
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import sys
 import threading
@@ -18,8 +19,9 @@ import traceback
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol
 
 from .. import events, process
@@ -66,11 +68,14 @@ class StuckWatchdog:
     """The clients of this process that handle messages."""
 
     def __init__(self) -> None:
+        self._collects = True  # False while the clock has the garbage collector off
         self._reset()
         process.on_fork(self)
 
     def after_fork(self) -> None:
         """In a forked child: the clients are the parent's."""
+        if not self._collects:
+            self._collect()
         self._reset()
 
     def _reset(self) -> None:
@@ -119,7 +124,7 @@ class StuckWatchdog:
 
     def _emit(self, client: Watched, sight: _Sight, message: Any) -> None:
         began = sight.mark[0]
-        stack = stack_of(sight.frame())
+        stack = self._stack(sight)
         spent, duration = _cpu_ns(sight.clock_id), time.monotonic_ns() - began
         kind = client.kind_of(message)
         if client.in_hand()[:2] != sight.mark:  # the handler returned just now
@@ -130,17 +135,39 @@ class StuckWatchdog:
             measurements["cpu_time"] = spent - sight.cpu_ns
         client.emit(events.MESSAGE_PROCESS_STUCK, measurements, type=kind, stack=stack)
 
+    def _stack(self, sight: _Sight) -> list[str]:
+        """Before Python 3.11.9 a collection in the midst of sys._current_frames() may stop the whole process for ever:
+        it holds a lock that the end of a threading.local takes again."""
+        if sys.version_info >= (3, 11, 9) or not gc.isenabled():
+            return stack_of(sight.frame())
+        self._collects = False
+        gc.disable()
+        try:
+            frame = sight.frame()
+        finally:
+            self._collect()
+        return stack_of(frame)
+
+    def _collect(self) -> None:
+        gc.enable()
+        self._collects = True
+
 
 def _owner() -> tuple[Callable[[], FrameType | None], int | None]:
     """A function that finds the frame of the calling thread, and the thread's processor clock. Determined here, in that
     thread, because asking for an ended thread's clock is fatal. So it is for a greenlet's id, which gevent and eventlet
     return as the thread's."""
     ident = threading.get_ident()
-    if ident in sys._current_frames():
-        return (lambda: sys._current_frames().get(ident)), _clock_id(ident)
+    # Not by the frames: that would create those of all threads, and there may be thousands.
+    if isinstance(threading.get_ident, BuiltinFunctionType):  # a patch replaces it by a Python function
+        return partial(_frame_of, ident), _clock_id(ident)
     greenlet = sys.modules.get("greenlet")  # None if another library patched threading
     current = weakref.ref(greenlet.getcurrent()) if greenlet is not None else lambda: None
     return (lambda: getattr(current(), "gr_frame", None)), None
+
+
+def _frame_of(ident: int) -> FrameType | None:
+    return sys._current_frames().get(ident)
 
 
 def _clock_id(ident: int) -> int | None:

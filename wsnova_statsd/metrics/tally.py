@@ -172,9 +172,10 @@ class TallyStore(Store):
         return True
 
     def added_row(self) -> None:
-        """Threads come and go although no reader comes: fold what ended ones left, now and then."""
+        """Threads come and go although no reader comes: fold what ended ones left, now and then. A reader that is under
+        way does so itself, and no emitting thread waits for it."""
         super().added_row()
-        if len(self._arrived) >= self._fold_at:
+        if len(self._arrived) >= self._fold_at and not self.lock.locked():
             process.unsignalled(self.fold, _PATIENCE, self.series)
             self._fold_at = self._rows + _UNFOLDED
 
