@@ -3,7 +3,6 @@
 A feed that sends 100 trades on each connection; applications of FastAPI and Starlette, and one without a framework.
 """
 
-import importlib.util
 import os
 import signal
 from collections.abc import Iterator
@@ -31,8 +30,6 @@ from wsnova_statsd.contrib.asgi import lifespan
 client = ws.Client(os.environ["FEED_URL"], client_id="prices", profile="financial", on_message=lambda message: None)
 app = Starlette(routes=[Route("/", lambda request: JSONResponse({"feed": client.health()}))], lifespan=lifespan(client))
 """
-NEEDED = ("uvicorn", "starlette", "fastapi")
-pytestmark = pytest.mark.skipif(not all(map(importlib.util.find_spec, NEEDED)), reason="pip install uvicorn fastapi")
 
 
 @pytest.fixture

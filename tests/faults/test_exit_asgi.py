@@ -3,7 +3,6 @@
 uvicorn raises SIGTERM again after its shutdown, so that no exit hook runs. The applications are in `asgi_shop.py`.
 """
 
-import importlib.util
 import signal
 from pathlib import Path
 
@@ -18,10 +17,6 @@ REQUESTS = 1_000
 WORKERS = 2
 HELD = 8.0  # seconds: one of ours, the end of two servers in a row, and a busy machine
 KIND = ("--worker-class", "uvicorn_worker.UvicornWorker", "--no-control-socket")
-NEEDED = ("uvicorn", "uvicorn_worker", "gunicorn")
-pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, NEEDED)), reason="pip install uvicorn uvicorn-worker gunicorn"
-)
 
 
 class Server(Program):

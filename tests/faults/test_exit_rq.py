@@ -4,7 +4,6 @@ Needs Debian's package redis-server: WSNOVA_REDIS names its program. The jobs ar
 10 s.
 """
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -35,10 +34,7 @@ WORKERS = {
     "imported by the worker": "import tests.faults.jobs; tests.faults.jobs.reporter.increment('parent', 7); " + RQ,
 }
 
-pytestmark = [
-    pytest.mark.needs_redis,
-    pytest.mark.skipif(importlib.util.find_spec("rq") is None, reason="pip install rq"),
-]
+pytestmark = pytest.mark.needs_redis
 
 
 def _enqueued(path: str) -> None:

@@ -4,7 +4,6 @@ time.
 Two workers for a plain WSGI application, a feed that sends 100 trades on each connection.
 """
 
-import importlib.util
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ WORKERS = 2
 RECEIVED = "websocket.message.received"
 LINE = "from wsnova_statsd.contrib.gunicorn import post_worker_init, worker_exit"
 PRELOAD = pytest.mark.parametrize("options", [(), ("--preload",)], ids=["loaded by each worker", "--preload"])
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("gunicorn") is None, reason="pip install gunicorn")
 
 
 class Gunicorn:

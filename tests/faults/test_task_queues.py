@@ -5,7 +5,6 @@ Those of the pages as the pages have them; the others start their client where t
 for the end. The feed sends 100 trades on each connection.
 """
 
-import importlib.util
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +27,6 @@ import wsnova_statsd as ws
 monitor = ws.init("financial", reporter=ws.StatsdReporter(flush_interval=10))
 client = ws.Client(os.environ["FEED_URL"], client_id="prices", on_message=lambda message: None).start(wait=False)
 """
-
-
-def _needs(*names: str) -> pytest.MarkDecorator:
-    there = all(map(importlib.util.find_spec, names))
-    return pytest.mark.skipif(not there, reason=f"pip install {' '.join(names)}")
 
 
 class Bench:
@@ -68,7 +62,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 # -- the pages --------------------------------------------------------------------------------------------------------
 
 
-@_needs("celery")
 @pytest.mark.needs_redis
 @pytest.mark.parametrize("options", [(), ("--max-tasks-per-child", "5")], ids=["warm shutdown", "max-tasks-per-child"])
 def test_each_process_of_celerys_pool_has_the_client_once(options: tuple[str, ...], redis: str, bench: Bench) -> None:
@@ -94,7 +87,6 @@ def test_each_process_of_celerys_pool_has_the_client_once(options: tuple[str, ..
         assert bench.count(RECEIVED) == PROCESSES * len(MESSAGES)
 
 
-@_needs("rq")
 @pytest.mark.needs_redis
 def test_each_job_of_rq_opens_its_connection_and_closes_it(redis: str, bench: Bench) -> None:
     """Five jobs, five connections, each closed by the client; what each counted arrives."""
@@ -129,7 +121,6 @@ def order():
 """
 
 
-@_needs("dramatiq")
 @pytest.mark.needs_redis
 def test_dramatiqs_processes_need_nothing(redis: str, bench: Bench) -> None:
     """Each has its client from the module it loads; SIGTERM ends them in order."""
@@ -162,7 +153,6 @@ def order():
 """
 
 
-@_needs("huey")
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_hueys_consumer_needs_nothing(kind: str, bench: Bench) -> None:
     """Its client is that of the consumer's process; SIGINT, its graceful end, loses nothing."""
@@ -205,7 +195,6 @@ if __name__ == "__main__":
 """
 
 
-@_needs("apscheduler")
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_apscheduler_needs_the_one_line_for_sigterm(kind: str, bench: Bench) -> None:
     """Jobs count in the scheduler's own process, or in those of its pool, which load the module, and so have a client,

@@ -3,7 +3,6 @@
 A plain WSGI application, loaded by the master or by each worker; a feed that sends 100 trades on each connection.
 """
 
-import importlib.util
 import signal
 import sys
 from pathlib import Path
@@ -47,7 +46,6 @@ def test_each_worker_has_the_client_once(down: bool, options: tuple[str, ...], t
 
 
 @LOADED
-@pytest.mark.skipif(importlib.util.find_spec("flask") is None, reason="pip install flask")
 def test_so_has_each_worker_of_a_flask_application(options: tuple[str, ...], tmp_path: Path) -> None:
     """The extension asks for its clients where the module is loaded; they start after the fork."""
     write("uwsgi.md", tmp_path)

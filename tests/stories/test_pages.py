@@ -1,4 +1,4 @@
-"""The pages of examples/ on platforms, feeds and the recorder: each has its parts, and what it names is there."""
+"""The pages of examples/ on platforms, feeds and the client: each has its parts, and what it names is there."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,16 @@ import pytest
 
 import wsnova_statsd as ws
 from tests.faults.pages import files
+from tests.stories.page_blocks import Page
 from tests.stories.test_examples import ROOT
 
 EXAMPLES = ROOT / "examples"
 # A page for each place where programs run, and what its heading calls the numbers.
 PLATFORMS = ["asgi", "celery", "docker", "gunicorn", "kubernetes", "plain_statsd", "rq", "systemd", "uwsgi"]
 FEEDS = ["10_json_rpc_exchange", "12_combined_streams", "13_binary_gateway", "recorder"]
+GUIDES = ["client", "logging", "protocols", "secrets", "testing"]
 PAGES = pytest.mark.parametrize("name", [*PLATFORMS, *FEEDS])
+NAMING = pytest.mark.parametrize("name", [*PLATFORMS, *FEEDS, *GUIDES])
 SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "wsnova_statsd").rglob("*.py"))
 _METRIC = re.compile(r"`(?:[a-z0-9_(]*[(:])?(websocket\.[a-z_.]+)")
 
@@ -49,7 +52,7 @@ def test_a_page_on_a_program_names_it(name: str) -> None:
     assert (EXAMPLES / f"{name}.py").is_file()
 
 
-@PAGES
+@NAMING
 def test_the_variables_that_a_page_names_are_read(name: str) -> None:
     """By the package; but for those of the Agent itself."""
     named = set(re.findall(r"\b(?:DD|WSNOVA_STATSD)_[A-Z_]+[A-Z]\b", _page(name))) - {"DD_DOGSTATSD_ORIGIN_DETECTION"}
@@ -57,7 +60,7 @@ def test_the_variables_that_a_page_names_are_read(name: str) -> None:
     assert missing == set()
 
 
-@PAGES
+@NAMING
 def test_the_metrics_that_a_page_names_are_sent(name: str) -> None:
     """By the default list."""
     known = {definition.name for definition in ws.statsd_metrics()}
@@ -65,9 +68,17 @@ def test_the_metrics_that_a_page_names_are_sent(name: str) -> None:
         assert {metric, metric.removesuffix(".distribution"), metric.removesuffix(".count")} & known, metric
 
 
-@PAGES
+@NAMING
 def test_what_a_page_refers_to_is_there(name: str) -> None:
     """Other pages, and files of examples/."""
     written = files(f"{name}.md")
     for other in set(re.findall(r"`([\w.]+\.(?:md|py))`", _page(name))):
         assert other in written or Path(EXAMPLES / other).is_file(), other
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_block_of_a_guide_has_at_most_40_lines(name: str) -> None:
+    """As a program of examples/ has."""
+    sizes = [len(block.splitlines()) for block in Page(name).python]
+    assert sizes
+    assert max(sizes) <= 40

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
+from tests.stories.page_blocks import Page
 from wsnova_statsd.monitor import MonitorOptions
 
 HERE = Path(__file__).parent
@@ -30,14 +31,22 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     """The codes of mypy's errors by file and line."""
     cache = tmp_path_factory.mktemp("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(cache)]
-    command += ["--follow-imports=silent", "--python-version=3.11", *(str(HERE / name) for name in _PROGRAMS)]
+    (cache / "page.py").write_text(_of_the_page(), encoding="utf-8")
+    programs = [*(str(HERE / name) for name in _PROGRAMS), "page.py"]
+    command += ["--follow-imports=silent", "--python-version=3.11", *programs]
     environ = {**os.environ, "MYPYPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=cache, env=environ, timeout=170)
     assert done.returncode == 1, done.stdout + done.stderr
-    found: dict[str, Told] = {"accepted": defaultdict(set), "refused": defaultdict(set)}
+    found: dict[str, Told] = {name: defaultdict(set) for name in ("accepted", "refused", "page")}
     for one in _SAID.finditer(done.stdout):
         found[one["file"]][int(one["line"])].add(one["code"])
     return found
+
+
+def _of_the_page() -> str:
+    """The typed program of the page on protocols, and what its reader is promised of its types."""
+    [block] = [block for block in Page("protocols").python if "class Ticks" in block]
+    return f"from typing import assert_type\n\n{block}\nassert_type(client, ws.Client[Tick])\nassert_type(tick, Tick)\n"
 
 
 def _pyright(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -61,6 +70,11 @@ def _marked() -> dict[int, set[str]]:
 def test_a_program_that_uses_the_package_well_passes(told: dict[str, Told]) -> None:
     """Under --strict, without a None check for what was asked for, and with the types that it wrote."""
     assert dict(told["accepted"]) == {}
+
+
+def test_the_typed_program_of_the_page_passes_as_it_stands(told: dict[str, Told]) -> None:
+    """And its client and message have the types that its comments say."""
+    assert dict(told["page"]) == {}
 
 
 def test_every_fault_is_found_in_its_line(told: dict[str, Told]) -> None:

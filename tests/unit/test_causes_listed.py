@@ -1,4 +1,4 @@
-"""README lists every `cause` of a failed dial and every `reason` of an end, and none that the code has not."""
+"""The page on the client lists every `cause` of a failed dial and every `reason` of an end, and no other."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from typing import Final
 
 _ROOT: Final = Path(__file__).parents[2]
 _PACKAGE: Final = _ROOT / "wsnova_statsd"
-_UPGRADE: Final = (_ROOT / "README.md").read_text(encoding="utf-8").split("### The upgrade\n")[1].split("\n### ")[0]
+_PAGE: Final = (_ROOT / "examples" / "client.md").read_text(encoding="utf-8")
 _ROOMS: Final = ("dial", "link", "client")
 _ENDS: Final = ("close", "ask_close")  # their `reason` is that of the end
 
@@ -85,7 +85,7 @@ def _auth_reasons() -> set[str]:
 
 def _listed(heading: str) -> set[str]:
     """The first column of the table of this heading; `<>` for what stands for a number."""
-    table = _UPGRADE.split(f"| `{heading}` |")[1].split("\n\n")[0]
+    table = _PAGE.split(f"| `{heading}` |")[1].split("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines()[2:]]
     return {re.sub("<.*?>", "<>", word) for row in rows for word in re.findall("`([^`]+)`", row)}
 
@@ -102,6 +102,6 @@ def test_every_reason_of_an_end_is_listed() -> None:
 
 def test_every_reason_of_a_failed_login_is_listed() -> None:
     """In the sentence about it."""
-    sentence = re.search(r"^`auth\.failed` has the `reason` (.*)\.$", _UPGRADE, re.MULTILINE)
+    sentence = re.search(r"^`auth\.failed` has the `reason` (.*)\.$", _PAGE, re.MULTILINE)
     assert sentence is not None
     assert set(re.findall("`([a-z]+)`", sentence[1])) == _auth_reasons()

@@ -1,6 +1,7 @@
 """Grafana's board: read by Grafana's own library, which drops what it does not know, and made of the description."""
 
 import copy
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -42,9 +43,9 @@ def _filled(query: str) -> str:
 
 def _read(document: dict[str, Any]) -> Any:
     """What Grafana's library makes of a dashboard, as JSON again."""
-    sdk = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
-    encoder = pytest.importorskip("grafana_foundation_sdk.cog.encoder")
-    pytest.importorskip("grafana_foundation_sdk.cog.plugins").register_default_plugins()
+    sdk = importlib.import_module("grafana_foundation_sdk.models.dashboard")
+    encoder = importlib.import_module("grafana_foundation_sdk.cog.encoder")
+    importlib.import_module("grafana_foundation_sdk.cog.plugins").register_default_plugins()
     return json.loads(encoder.JSONEncoder().encode(sdk.Dashboard.from_json(copy.deepcopy(document))))
 
 

@@ -13,7 +13,7 @@ from wsnova_statsd.dashboards.queries import Line, Query
 from wsnova_statsd.metrics import guide
 from wsnova_statsd.metrics.definitions import Definition
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "examples" / "prometheus.md").read_text(encoding="utf-8")
 PROFILES = [ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT]
 PREFIX = "websockex_nova."
 URI = "tag uri has no bound: each new uri adds a series; leave it out"
@@ -85,9 +85,9 @@ def test_the_report_on_the_guide_is_exactly_this(
 
 
 def test_what_is_judged_is_the_guides_own() -> None:
-    """Its queries as the README quotes them, its nine definitions as the default list has them."""
+    """Its queries as the page quotes them, its nine definitions as the default list has them."""
     for title, query in guide.QUERIES.items():
-        assert f"# {title}\n{query}" in README
+        assert f"# {title}\n{query}" in PAGE
     default = [one for one in ws.prometheus_metrics() if not one.fixed]  # the others are of what only sums count
     ours = [one for one in default if one.name != f"{PREFIX}connection.completed.count"]
     assert ours == list(guide.DEFINITIONS)

@@ -1,6 +1,5 @@
 """Conventional names; messages that only sums count; states that end with their client; a page while others emit."""
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -149,26 +148,3 @@ def test_the_states_of_a_client_end_with_it(bus: ws.Bus) -> None:
     bus.execute(events.CLIENT_OPENED, {}, {"client_id": "a", "started": True})
     bus.execute(events.CONNECTION_COMPLETED, {}, {"client_id": "a"})
     assert _value(reporter, up, {"client_id": "a"}) == 1
-
-
-def test_who_emits_never_waits_for_a_page_that_is_being_made(bus: ws.Bus) -> None:
-    """A scrape that stands still half way: emitters go on, also to new series, and the next page has it all."""
-    registry = CollectorRegistry()
-    reporter = ws.PrometheusReporter(bus=bus, registry=registry).start(port=None)
-    bus.execute(RECEIVED, {"size": 1}, KIND)
-    half_way = registry.collect()
-    next(iter(half_way))
-    done = []
-
-    def emit() -> None:
-        for number in range(1000):
-            bus.execute(RECEIVED, {"size": 1}, {"client_id": "md-1", "type": f"t{number % 7}"})
-        done.append(True)
-
-    thread = threading.Thread(target=emit, daemon=True)
-    thread.start()
-    thread.join(20)
-    assert done
-    list(half_way)
-    total = sum(v for (name, _), v in _samples(reporter).items() if name == "websockex_nova_message_received_count")
-    assert total == 1001

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from prometheus_client.openmetrics import parser as strict_parser
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 import wsnova_statsd as ws
+from tests.unit.interrupting import at_every_line
 from wsnova_statsd.reporters.scrape_page import OPENMETRICS, PLAIN, TYPES, format_of
 
 RECEIVED = ws.events.MESSAGE_RECEIVED
@@ -122,3 +124,36 @@ def test_alone_under_a_server_the_asgi_application_takes_part_in_its_lifespan(re
     sent = _asgi(reporter, {"type": "lifespan"}, *phases)
     assert [one["type"] for one in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert _asgi(reporter, {"type": "websocket", "path": "/"}) == [{"type": "websocket.close"}]
+
+
+def test_a_page_under_way_keeps_no_emitting_thread_waiting() -> None:
+    """Halted before any line of its making, another thread counts what is known, what is new, and a new client."""
+    reporters: list[ws.PrometheusReporter] = []
+    few = [ws.counter(f"{RECEIVED}.count", tags=["client_id", "type"]), ws.distribution(f"{RECEIVED}.size")]
+
+    def emit(bus: ws.Bus, new: str) -> None:
+        bus.execute(ws.events.CLIENT_OPENED, {"system_time": 1}, {"client_id": new, "started": True})
+        for kind in ("trade", new):
+            bus.execute(RECEIVED, {"size": 330}, {"client_id": "md-1", "type": kind})
+
+    def make() -> tuple[Any, Any]:
+        bus = ws.Bus()
+        reporters[:] = [ws.PrometheusReporter(few, bus=bus)]
+        reporters[0].start(port=None)
+        emit(bus, "before")
+
+        def interrupt() -> None:
+            emitting = threading.Thread(target=emit, args=(bus, "meanwhile"), daemon=True)
+            emitting.start()
+            emitting.join(10.0)
+            assert not emitting.is_alive(), "an emitting thread waits for the page"
+
+        return reporters[0].render, interrupt
+
+    def check(line: int) -> None:
+        page = reporters[0].render().splitlines()
+        assert f'{COUNT}{{client_id="md-1",type="trade"}} 2.0' in page
+        assert f'{COUNT}{{client_id="md-1",type="meanwhile"}} 1.0' in page
+        reporters[0].stop()
+
+    assert at_every_line("wsnova_statsd/", make, check) > 100

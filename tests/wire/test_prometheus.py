@@ -26,7 +26,7 @@ from tests.support import until
 from wsnova_statsd.reporters.scrape_server import ScrapeServer
 from wsnova_statsd.testing.server import WebSocketServer, echo
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "examples" / "prometheus.md").read_text(encoding="utf-8")
 DEADLINE = 20.0
 RECEIVED = ws.events.MESSAGE_RECEIVED
 KIND = {"client_id": "md-1", "type": "trade"}
@@ -329,7 +329,7 @@ def test_the_guides_queries_return_numbers_in_a_real_prometheus(
         errors = prometheus.ask(QUERIES["Error Rate"])
         assert [one["metric"] for one in errors] == [{"error_type": "decode"}]
         assert float(errors[0]["value"][1]) > 0
-        own = _readme_queries()
+        own = _queries_of_the_page()
         assert prometheus.number(own["Average connection time, every dial alike"]) == pytest.approx(30)
         assert 10 < prometheus.number(own["95th percentile of the same"]) <= 100
 
@@ -349,7 +349,7 @@ def test_one_dial_and_the_first_error_have_an_answer_in_a_real_prometheus(
         assert until(lambda: prometheus.number(started) == 0, DEADLINE), prometheus.log
         client.start(timeout=DEADLINE)
         assert until(lambda: prometheus.number(started) == 1, DEADLINE), prometheus.log
-        queries = QUERIES | _readme_queries()
+        queries = QUERIES | _queries_of_the_page()
         assert until(lambda: prometheus.number(queries["Connection Success Rate"]) == pytest.approx(1), DEADLINE)
         for name in ("Average Connection Time", "Average connection time, every dial alike"):
             assert 0 < prometheus.number(queries[name]) < 10_000
@@ -378,12 +378,11 @@ def test_a_client_that_is_older_than_the_reporter_has_its_zeros(bus: ws.Bus) -> 
     assert elsewhere.state is ws.State.IDLE
 
 
-def _readme_queries() -> dict[str, str]:
-    """The queries of the README by the comment before each."""
-    section = README.split("## Prometheus\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"^```promql\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+def _queries_of_the_page() -> dict[str, str]:
+    """By the comment before each."""
+    blocks = re.findall(r"^```promql\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     return dict(re.findall(r"^# (.*)\n((?:[^#\n].*\n)+)", "\n".join(blocks), re.MULTILINE))
 
 
-def test_the_readme_has_the_guides_queries_character_for_character() -> None:
-    assert {name: query for name, query in _readme_queries().items() if name in QUERIES} == QUERIES
+def test_the_page_has_the_guides_queries_character_for_character() -> None:
+    assert {name: query for name, query in _queries_of_the_page().items() if name in QUERIES} == QUERIES

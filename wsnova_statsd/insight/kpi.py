@@ -53,13 +53,19 @@ class KpiSink(Protocol):
 
 
 class KpiTracker:
-    """The KPIs of all clients on `bus`, against the targets of `profile`, over the last `window_s` seconds (from 10;
-    up to a thirtieth less, because time is divided into slices).
+    """The KPIs of all clients on a bus, against the targets of a profile, over a rolling window.
 
-    With a `reporter` they are sent: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
-    `websocket.can_connect`, tagged by client or, overall, `scope:all`. 1,000 clients have their own figures; the
-    overall figures include the messages and errors of further clients, but not their links. `clock` returns monotonic
-    nanoseconds. Raises ConfigurationError at once for an invalid argument.
+    1,000 clients have their own figures; the overall figures include the messages and errors of further clients, but
+    not their links. Raises ConfigurationError at once for an invalid argument.
+
+    Args:
+        profile: "financial", "standard", "lightweight" or a ws.Profile, whose targets are used.
+        bus: The ws.Bus whose clients are measured. Default: that of ws.telemetry.
+        reporter: A ws.StatsdReporter that sends gauges `websocket.kpi.<key>` and the checks `websocket.health` (the
+            worst verdict) and `websocket.can_connect`, tagged by client or, overall, `scope:all`. Default: None,
+            nothing is sent.
+        window_s: Seconds of the window, from 10; up to a thirtieth less, because it moves in slices. Default: 300.
+        clock: A function that returns monotonic nanoseconds, for tests. Default: time.monotonic_ns.
     """
 
     @checks.by_name

@@ -104,6 +104,9 @@ class Rule:
     At most one alert is sent per incident in `cool_down` seconds. With `passes`, an incident without a breach for a
     whole cool-down is over; without it, `judge` has to return CALM. Raises ConfigurationError at once for an invalid
     value.
+
+    Args:
+        cool_down: Seconds in which an incident sends at most one alert, from 0. Default: 60.
     """
 
     cool_down: float = field(default=COOL_DOWN, kw_only=True)
@@ -171,12 +174,16 @@ def rounded(value: float, digits: int = 4) -> str:
 
 @dataclass(frozen=True)
 class When(Rule):
-    """Your own rule from a function. If `source` is a metric definition, it is called as `fires(value)`, with the value
-    in the metric's unit; if it is an event's name, as `fires(measurements, metadata)`. The rule fires if the function
-    returns True or a title; CALM ends the incident.
+    """Your own rule from a function. An incident is of one client, message type and value of each of `by`.
 
-    An incident is of one client, message type and value of each of `by`: tags of the metric, or keys of the metadata;
-    None: all of the metric's tags. The metric is sent too.
+    Args:
+        title: The title of its alerts.
+        source: A metric definition, whose metric is sent too, or the name of an event.
+        fires: A function of the value in the metric's unit, or of the event's measurements and metadata. If it returns
+            True, or a title, the rule fires; CALM ends the incident.
+        alert_type: "error", "warning" or "info". Default: "warning".
+        by: Tags of the metric, or keys of the metadata, whose values are separate incidents. Default: None, all tags
+            of the metric.
     """
 
     title: str

@@ -172,9 +172,10 @@ class TallyStore(Store):
         return True
 
     def added_row(self) -> None:
-        """Without a reader, threads may still start and end: fold the rows of ended threads from time to time."""
+        """Without a reader, threads may still start and end: fold the rows of ended threads from time to time. Skipped
+        while a reader folds, so that no emitting thread waits for it."""
         super().added_row()
-        if len(self._arrived) >= self._fold_at:
+        if len(self._arrived) >= self._fold_at and not self.lock.locked():
             process.unsignalled(self.fold, _PATIENCE, self.series)
             self._fold_at = self._rows + _UNFOLDED
 
