@@ -294,7 +294,7 @@ _SPECS = (
         "minimal",
         "attempt duration",
         "uri",
-        "upgraded, and authenticated where that is required; duration from the loss to usable",
+        "upgraded and, if required, authenticated; duration from the loss to usable",
     ),
     _spec(
         CONNECTION_RECONNECT_FAILED,
