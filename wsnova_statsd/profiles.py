@@ -81,7 +81,7 @@ class Profile:
         retry_cap: Seconds that no wait exceeds, from retry_base: 2, 30, 60.
         max_attempts: Tries since the link was last stable before the alarm is raised, from 1: 20, 10, 5.
         stable_after: Seconds after which a link counts as stable, from 0: 5, 10, 10.
-        kpi_targets: KPIs and their targets: (">", limit), ("<", limit) or None. The README has the numbers.
+        kpi_targets: KPIs and their targets: (">", limit), ("<", limit) or None; examples/monitor.md lists them.
         give_up: Whether the alarm ends the client. Default: False, it keeps trying.
         slow_after: A message that takes longer than this many seconds emits `process.slow`, from 0. Default: 0.1.
     """
