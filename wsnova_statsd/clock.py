@@ -52,7 +52,7 @@ class Clock:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the parent's jobs and thread are not here."""
+        """In a child: the parent's jobs and thread do not exist here."""
         self._reset()
 
     def _reset(self) -> None:

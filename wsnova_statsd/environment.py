@@ -46,7 +46,7 @@ _REPORTER: Final[Mapping[str, _Reading]] = {
     "PORT": ("port", int, "a whole number"),
     "SOCKET_PATH": ("socket_path", str, "a path"),
     "NAMESPACE": ("namespace", str, "a name"),
-    "TAGS": ("tags", partial(split_tags, f"{PREFIX}TAGS"), "tags with commas between them"),
+    "TAGS": ("tags", partial(split_tags, f"{PREFIX}TAGS"), "tags separated by commas"),
     "FLUSH_INTERVAL": ("flush_interval", float, "seconds: 1, 2, 5 or 10"),
     "MAX_SERIES": ("max_series", int, "a whole number"),
     "MAX_SAMPLES": ("max_samples", int, "a whole number"),

@@ -108,7 +108,8 @@ _LATER: Final = "the server is unreachable or busy; the request is not at fault:
 _REMEDIES: Final = {
     400: "check scheme, host, port and path of the URL, and whether a proxy in between removes the upgrade",
     401: "check the credentials",
-    403: "check the credentials, and whether the server allows this Origin (another: headers={'Origin': '...'})",
+    403: "check the credentials, and whether the server allows this Origin (set another with "
+    "headers={'Origin': '...'})",
     404: _PATH,
     405: _PATH,
     407: "the proxy requires credentials: set proxy='http://user:password@host:port'",

@@ -129,7 +129,8 @@ class Profile:
                 checks.seconds(f"a profile's {key}", getattr(self, key), zero=zero)
         if self.retry_cap < self.retry_base:
             raise ConfigurationError(
-                f"a profile's retry_cap is {self.retry_cap}, below its retry_base {self.retry_base}"
+                f"a profile's retry_cap is {self.retry_cap}, below its retry_base {self.retry_base}; "
+                "set it to retry_base or more"
             )
         checks.whole("a profile's max_attempts", self.max_attempts)
         if not isinstance(self.kpi_targets, Mapping):

@@ -407,7 +407,7 @@ class Bus:
 
     def report_failure(self, event: str, handler_id: Hashable, config: Any, error: Exception) -> None:
         """Count, log and emit that a handler raised. For a failing handler of that very event: only count and log."""
-        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+        if not process.ALIVE[0]:  # a child forked without hooks: a thread of the parent may have held the lock
             process.in_child()
         with self._lock:
             self.handler_errors += 1

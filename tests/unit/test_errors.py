@@ -128,12 +128,12 @@ _SAID = "the server answered the WebSocket upgrade with HTTP"
         (
             HandshakeRefused(403, origin="https://app.example"),
             f"{_SAID} 403, not 101, to a request with Origin https://app.example; check the credentials, and "
-            "whether the server allows this Origin (another: headers={'Origin': '...'})",
+            "whether the server allows this Origin (set another with headers={'Origin': '...'})",
         ),
         (
             HandshakeRefused(403),
             f"{_SAID} 403, not 101, to a request with no Origin; check the credentials, and whether the server allows "
-            "this Origin (another: headers={'Origin': '...'})",
+            "this Origin (set another with headers={'Origin': '...'})",
         ),
         (HandshakeRefused(404), f"{_SAID} 404, not 101; check the path of the URL"),
         (

@@ -314,7 +314,7 @@ _FAILED: Final = "the server failed; check its log, or try again later"
             refuses(403),
             403,
             ", to a request with Origin http://127.0.0.1:{port}; check the credentials, and whether the server allows "
-            "this Origin (another: headers={{'Origin': '...'}})",
+            "this Origin (set another with headers={{'Origin': '...'}})",
         ),
         (refuses(404), 404, "; check the path of the URL"),
         (

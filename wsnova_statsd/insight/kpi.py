@@ -80,7 +80,12 @@ class KpiTracker:
     ) -> None:
         self.profile: Profile = profiles.resolve(profile)
         window = checks.number(
-            "window_s", window_s, least=_SHORTEST, most=checks.LONGEST, unit="seconds", hint="verdicts come as often"
+            "window_s",
+            window_s,
+            least=_SHORTEST,
+            most=checks.LONGEST,
+            unit="seconds",
+            hint="a verdict is sent every 10 s",
         )
         for method in ("gauge", "service_check") if reporter is not None else ():
             if not callable(getattr(reporter, method, None)):

@@ -66,7 +66,9 @@ class HandlerRegistry:
                 )
             members = self._by_event.setdefault(definition.event, [])
             if definition in members:
-                raise ConfigurationError(f"metric {definition.name!r} is defined twice for {definition.event!r}")
+                raise ConfigurationError(
+                    f"metric {definition.name!r} is defined twice for {definition.event!r}; list it once"
+                )
             members.append(definition)
             if self._bus is not None:
                 self._attach_locked(definition.event)

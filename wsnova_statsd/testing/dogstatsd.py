@@ -215,7 +215,7 @@ def _sections(sections: list[str], prefixes: tuple[str, ...]) -> dict[str, str]:
         prefix = next((known for known in prefixes if section.startswith(known)), None)
         if prefix is None:
             raise DatagramError(f"unknown section {section[:80]!r}")
-        _check(prefix not in found, f"section {prefix!r} stands twice")
+        _check(prefix not in found, f"section {prefix!r} occurs twice")
         found[prefix] = section[len(prefix) :]
         _check(bool(found[prefix]) or prefix in ("#", "m:"), f"empty section {prefix!r}")
     return found
@@ -230,10 +230,10 @@ def _tags(found: dict[str, str]) -> tuple[str, ...]:
         _check(len(tag) <= MAX_TAG, f"tag over {MAX_TAG} characters")
         _check(not tag.endswith(":"), "tag ends in ':'")
         _check(_CONTROL.search(tag) is None, "control character in a tag")
-        _check(_NOT_IN_TAG.search(tag) is None, "a character that no tag may hold")
+        _check(_NOT_IN_TAG.search(tag) is None, "a character that no tag may contain")
         moves = tag == "host" or (tag.startswith("dd.internal.") and not tag.startswith(_ENTITY))
         _check(not moves, "a tag that moves its metric to another pod")
-    _check(len(set(tags)) == len(tags), "a tag stands twice")
+    _check(len(set(tags)) == len(tags), "a tag occurs twice")
     return tags
 
 
