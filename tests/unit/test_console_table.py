@@ -37,8 +37,8 @@ def test_the_heading_says_of_how_long_and_whether_the_agent_takes_it() -> None:
 def test_an_agent_that_takes_nothing_is_told_with_its_fault() -> None:
     """Not one that had a fault and takes what is sent by now."""
     stats = replace(STATS, last_error="refused: Connection refused")
-    assert "takes nothing: refused: Connection refused" in _lines(stats=stats, sent=0)[1]
-    assert "takes nothing" not in _lines(stats=stats, sent=1)[1]
+    assert "accepts nothing: refused: Connection refused" in _lines(stats=stats, sent=0)[1]
+    assert "accepts nothing" not in _lines(stats=stats, sent=1)[1]
 
 
 def test_a_count_has_a_rate_and_samples_have_figures() -> None:

@@ -285,7 +285,7 @@ def test_a_redirect_tells_where_to_without_credentials(location: str, shown: str
     """A relative one is seen from the URL; what is no address is not shown."""
     error = _refused(302, f"Location: {location}")
     assert error.location == shown
-    assert f"redirects to {shown or 'no address that is one'};" in str(error)
+    assert f"redirects to {shown or 'an invalid address'};" in str(error)
     assert "hunter2" not in str(error)
     assert _refused(404, "Location: /x").location is None
 

@@ -54,7 +54,7 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
         ("_CLIENTS", {"a": ""}, "WSNOVA_STATSD_CLIENTS['a']: it is ''; use a URL such as wss://feed.example/ws, or"),
         ("_CLIENTS", {"a": "make"}, "WSNOVA_STATSD_CLIENTS['a']: it is 'make'; use a URL such as "),
         ("_CLIENTS", {"a": 5}, "WSNOVA_STATSD_CLIENTS['a']: it is 5; use a URL such as "),
-        ("_CLIENTS", {"a": lambda url: url}, "WSNOVA_STATSD_CLIENTS['a']: it takes (url), and is called with ()"),
+        ("_CLIENTS", {"a": lambda url: url}, "WSNOVA_STATSD_CLIENTS['a']: it takes (url), but is called with ()"),
         ("_START", True, "WSNOVA_STATSD_START is True; allowed: auto, never"),
         (
             "_UNHEALTHY_AFTER",
@@ -62,7 +62,7 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
             "WSNOVA_STATSD_UNHEALTHY_AFTER must be a positive number of seconds",
         ),
         ("_PROFILE", "finacial", "WSNOVA_STATSD_PROFILE: profile is 'finacial'; allowed: "),
-        ("_PORT", "http", "WSNOVA_STATSD_PORT is 'http'; give a whole number"),
+        ("_PORT", "http", "WSNOVA_STATSD_PORT is 'http'; set it to a whole number"),
         ("_MAX_SERIES", 0, "WSNOVA_STATSD_MAX_SERIES: max_series must be a whole number, at least 1, got 0"),
         (" _KPIS", True, "WSNOVA_STATSD _KPIS is no setting"),
     ],

@@ -118,7 +118,7 @@ def test_constant_tags_that_fill_a_datagram_are_named_with_the_remedy() -> None:
         json_form = _doctor(DD_TAGS='{"env": "prod"}', **where)
     assert [refused.returncode, json_form.returncode] == [1, 1]
     assert "FAIL  tags     the 400 constant tags take" in refused.stdout
-    assert "JSON; give tags with commas" in json_form.stdout
+    assert "JSON; set it to tags separated by commas" in json_form.stdout
 
 
 def test_a_refused_port_is_status_1_and_says_what_to_do(closed_port: int) -> None:

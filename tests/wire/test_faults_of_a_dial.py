@@ -291,36 +291,36 @@ def test_an_answer_that_is_no_upgrade(script: Callable[[Connection], object], te
         assert _told(server.url) == (text, "handshake")
 
 
-_LATER: Final = "the server is away or busy, not the request wrong: try again later"
-_FAILED: Final = "the server failed; look into its log, or try again later"
+_LATER: Final = "the server is unreachable or busy; the request is not at fault: try again later"
+_FAILED: Final = "the server failed; check its log, or try again later"
 
 
 @pytest.mark.parametrize(
     ("script", "status", "text"),
     [
-        (refuses(200), 200, "; an ordinary page is served here, no WebSocket; check the path of the URL"),
+        (refuses(200), 200, "; the URL leads to an ordinary page, not a WebSocket; check the path of the URL"),
         (
             redirects("wss://u:p@other.example/v2?k=1"),
             302,
-            ", and redirects to wss://other.example/v2; give that as the URL if the feed is there, with wss:// for https://",
+            ", and redirects to wss://other.example/v2; use that as the URL if the feed is there, with wss:// for https://",
         ),
         (
             refuses(400),
             400,
-            "; check scheme, host, port and path of the URL, and whether a proxy between takes the upgrade out",
+            "; check scheme, host, port and path of the URL, and whether a proxy in between removes the upgrade",
         ),
         (refuses(401), 401, "; check the credentials"),
         (
             refuses(403),
             403,
             ", to a request with Origin http://127.0.0.1:{port}; check the credentials, and whether the server allows "
-            "this Origin (another: headers={{'Origin': '...'}})",
+            "this Origin (set another with headers={{'Origin': '...'}})",
         ),
         (refuses(404), 404, "; check the path of the URL"),
         (
             refuses(426),
             426,
-            "; check the path of the URL, and whether a proxy between takes the upgrade out",
+            "; check the path of the URL, and whether a proxy in between removes the upgrade",
         ),
         (
             refuses(429, {"Retry-After": "7"}),

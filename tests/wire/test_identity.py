@@ -159,7 +159,7 @@ def test_a_later_monitor_says_once_which_clients_keep_another_profile(
     with caplog.at_level(logging.WARNING), ws.Monitor("financial", reporter=_reporter(agent, bus), bus=bus):
         assert [record.getMessage() for record in caplog.records] == [
             "clients a, b were started before this Monitor and keep the profile they have, not financial, until they "
-            "are started again; start the Monitor first, or give them a profile"
+            "are restarted; start the Monitor first, or pass profile= to the clients"
         ]
     caplog.clear()
     with ws.Monitor("standard", reporter=_reporter(agent, bus), bus=bus):

@@ -185,9 +185,9 @@ def test_haproxy_passes_the_upgrade_on(haproxy: tuple[int, int, trustme.CA]) -> 
         ("forbidden", 403, None, "to a request with Origin http://127.0.0.1:{port};"),
         ("moved", 302, None, "redirects to ws://127.0.0.1:{port}/feed;"),
         ("many", 429, 7.0, "asks to wait 7 s; too many connections or requests"),
-        ("busy", 503, 3.0, "asks to wait 3 s; the server is away or busy"),
-        ("away", 503, None, "the server is away or busy"),
-        ("silent", 504, None, "the server is away or busy"),
+        ("busy", 503, 3.0, "asks to wait 3 s; the server is unreachable or busy"),
+        ("away", 503, None, "the server is unreachable or busy"),
+        ("silent", 504, None, "the server is unreachable or busy"),
     ],
 )
 def test_haproxy_refuses(
