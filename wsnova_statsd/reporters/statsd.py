@@ -46,7 +46,6 @@ from .worker import WORKERS, Worker, given_name, tagged
 _SOCKET_TIMEOUT: Final = 0.2  # seconds; with 0 even a healthy receiver with a short queue refuses most of a burst
 _PATIENCE: Final = 10.0  # seconds for a start, and for a flush of the flush thread, for which no caller waits
 _log = logging.getLogger(__name__)
-_LATE: Final = "the time for the last flush is over"
 _IDLE: Final = "it is not running; call start(), use `with`, or call flush() at the end"
 _GRACE: Final = 1.0  # seconds to wait beyond a caller's timeout, for work that itself keeps to the timeout
 
@@ -290,11 +289,10 @@ class StatsdReporter(ApplicationMetrics):
         self.stop()
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, in the exiting thread: flush what was counted, and log what is left. Starts no
-        thread."""
-        if self._running:
-            self._last_flush(deadline)
-        if self._enabled:
+        """At interpreter exit, in the exiting thread: flush what was counted, and log what could not be sent. Starts no
+        thread. What other threads count even after this flush is not logged: the Agent took all that there was."""
+        flushed = self._running and (self._last_flush(deadline) or self._stats().last_error is None)
+        if self._enabled and not flushed:
             self._log_unsent()
 
     def _log_unsent(self) -> None:
@@ -305,7 +303,7 @@ class StatsdReporter(ApplicationMetrics):
             unsent = f"{plain(pending)} counts, sums and samples" + (f", {gauges} gauges" if gauges else "")
             _log.warning(
                 "the StatsdReporter for %s ends with %s and %d events and checks unsent: %s",
-                *(self.address, unsent, waiting, stats.last_error or (_LATE if self._running else _IDLE)),
+                *(self.address, unsent, waiting, stats.last_error or _IDLE),
             )
 
     def _new_row(self) -> None:
