@@ -324,7 +324,7 @@ def test_a_taken_port_is_told_with_its_holder_and_the_way_round() -> None:
         )
     assert done.returncode == 2
     assert f"pid {os.getpid()} (" in done.stderr
-    assert f"use --port {port + 1}, and DD_DOGSTATSD_PORT={port + 1}" in done.stderr
+    assert f"use --port {port + 1}, and set DD_DOGSTATSD_PORT={port + 1}" in done.stderr
 
 
 @pytest.mark.parametrize(("gone", "arguments"), [("textual", []), ("textual_serve", ["--web", "0"])])
