@@ -46,7 +46,7 @@ if not getattr(_sys, "_is_gil_enabled", lambda: True)():  # Python 3.13 and late
         stacklevel=2,
     )
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "FINANCIAL",

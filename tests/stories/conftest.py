@@ -35,13 +35,19 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where pip put the wheel; it comes before the checkout for whoever runs with `environment()`."""
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the source distribution."""
     folder = tmp_path_factory.mktemp("wheel")
     _python(sdist, "-c", _BUILD, "build_wheel", str(folder))
-    [wheel] = folder.glob("*.whl")
-    site = folder / "site"
+    [built] = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path) -> Path:
+    """The folder where pip put the wheel; with `environment()` it comes before the checkout."""
+    site = wheel.parent / "site"
     options = ("--no-index", "--no-deps", "--no-compile", "--disable-pip-version-check", "--quiet")
-    _python(folder, "-m", "pip", "install", *options, "--target", str(site), str(wheel))
+    _python(wheel.parent, "-m", "pip", "install", *options, "--target", str(site), str(wheel))
     os.environ[SITE] = str(site)
     return site

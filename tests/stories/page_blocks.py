@@ -16,7 +16,11 @@ class Page:
     def __init__(self, name: str) -> None:
         self.name: str = f"{name}.md"
         self.text: str = (EXAMPLES / self.name).read_text(encoding="utf-8")
-        self.python: list[str] = re.findall(r"^```python\n(.*?)^```$", self.text, re.DOTALL | re.MULTILINE)
+        self.python: list[str] = self.blocks("python")
+
+    def blocks(self, language: str) -> list[str]:
+        """Its blocks of this language, in their order."""
+        return re.findall(rf"^```{language}\n(.*?)^```$", self.text, re.DOTALL | re.MULTILINE)
 
     def marked_once(self, *marks: str) -> bool:
         """Whether each block of Python has one of these marks, and each mark one block: so none is left out."""

@@ -2,7 +2,6 @@
 
 import configparser
 import importlib.util
-import inspect
 import logging
 import re
 import shlex
@@ -64,6 +63,7 @@ def test_every_python_block_compiles_and_imports_what_it_uses(number: int) -> No
 
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
+    """Or, of the Monitor and its parts, by those of their page."""
     marks = (
         *(THREE_LINES, "on_message=print", "prometheus_port=None", "SlowProcessing", "KpiTracker", "SystemSampler"),
         *("LogReporter", "ws.counter", "capture_metrics"),
@@ -105,90 +105,6 @@ def test_the_block_with_a_thread_connects_and_sends(
     agent.stop()
     assert agent.count("websocket.message.batch.count", ["client:worker-1", "direction:sent"]) == 1
     assert "'type': 'trade'" in capsys.readouterr().out
-
-
-def test_the_block_of_the_alerts_watches_and_tells(
-    agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    with _run(_block("SlowProcessing"), URL)["monitor"]:
-        about = {"client_id": "md-1", "type": "trade"}
-        for limit in (250, 251):
-            ws.telemetry.execute(ws.events.MESSAGE_PROCESS_SLOW, {"duration": limit * 1_000_000}, about)
-        ws.telemetry.execute(ws.events.HEARTBEAT_RECEIVED, {"rtt": 201_000_000}, {"client_id": "md-1"})
-    slow, far = "Slow message processing: 251.0ms for trade", "Feed is far"
-    assert capsys.readouterr().out == f"warning {slow} 1 251.0\nerror {far} 1 201.0\n"
-    assert [record.getMessage().partition(": client")[0] for record in caplog.records] == [slow, far]
-    agent.stop()
-    assert agent.count("websocket.alert.fired", ["client:md-1"]) == 2
-
-
-def test_the_table_of_the_alerts_has_the_rules_and_their_defaults() -> None:
-    rules = {re.match(r"`(\w+)\((.*)\)`", row[0]): row for row in _table("Alerts")}
-    for found in rules:
-        assert found is not None
-        given = dict(pair.split("=") for pair in found[2].split(", ") if pair)
-        rule = getattr(ws.alerts, found[1])()
-        assert {key: str(getattr(rule, key)).removesuffix(".0") for key in given} == given
-    assert {found[1] for found in rules if found} == {
-        type(rule).__name__ for rule in ws.Monitor("financial").alerts.rules
-    }
-
-
-def test_the_block_of_the_kpis_finds_what_was_late(
-    agent: DogStatsDReceiver, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _run(_block("KpiTracker"), URL)["late"] == ["connection_time_ms"]
-    assert any(
-        line.split() == ["connection_time_ms", "612", "<", "500", "no", "1"]
-        for line in capsys.readouterr().out.splitlines()
-    )
-    agent.stop()
-    assert agent.last("websocket.kpi.connection_time_ms", ["client:md-1"]) == 612
-    assert [(check.name, check.status) for check in agent.checks] == [
-        ("websocket.health", 2),
-        ("websocket.can_connect", 0),
-    ]
-
-
-def test_the_kpi_table_has_the_profiles_targets() -> None:
-    rows = {row[0].strip("`"): row[2:] for row in _table("KPIs")}
-    assert list(rows) == [*ws.FINANCIAL.kpi_targets, "blind_s"]
-    for key in ws.FINANCIAL.kpi_targets:
-        targets = [one.kpi_targets[key] for one in (ws.FINANCIAL, ws.STANDARD)]
-        assert rows[key] == ["" if one is None else f"{one[0]} {one[1]:g}" for one in targets]
-    assert ws.STANDARD.kpi_targets == ws.LIGHTWEIGHT.kpi_targets
-
-
-def test_the_block_of_the_monitor_has_its_parts(agent: DogStatsDReceiver) -> None:
-    monitor = _run(_block("prometheus_port=None"), URL)["monitor"]
-    assert monitor.profile is ws.FINANCIAL
-    assert (monitor.system, monitor.prometheus, monitor.log) == (None, None, None)
-
-
-def test_the_table_of_the_monitor_names_its_attributes_and_arguments() -> None:
-    monitor = ws.Monitor()
-    for attribute, arguments, _ in _table("The Monitor"):
-        assert hasattr(monitor, attribute.strip("`").removeprefix("monitor."))
-        for argument in re.findall(r"`(\w+)=", arguments):
-            assert argument in inspect.signature(ws.Monitor).parameters
-
-
-def test_the_block_of_the_system_metrics_starts_a_sampler(agent: DogStatsDReceiver) -> None:
-    names = _run(_block("SystemSampler"), URL)
-    with names["reporter"], names["sampler"]:
-        assert names["reporter"].running
-        assert ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
-    assert not ws.telemetry.list_handlers(ws.events.HEARTBEAT_MISSED)
-
-
-def test_the_table_of_the_system_metrics_names_all_of_them() -> None:
-    named = [
-        ("websocket.system" + name.removeprefix("websocket.system"), row[1])
-        for row in _table("System metrics")
-        for name in re.findall(r"`([^`]*)`", row[0])
-    ]
-    existing = [one for one in ws.statsd_metrics() if one.event == ws.events.SYSTEM_SAMPLED]
-    assert sorted(named) == sorted((one.name, ", ".join(tag for tag, _ in one.tags)) for one in existing)
 
 
 def test_the_block_of_the_log_tells_a_person(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """The benchmarks run on demand and tell their figures; the figures themselves are never tested."""
 
 import json
+import re
 import select
 import subprocess
 import sys
@@ -32,6 +33,49 @@ from tests.benchmarks.receive import feed_url
 from wsnova_statsd.testing.tcp import CLOSE, PONG, TcpServer
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+PAGE = (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+_BENCHMARK_COMMANDS = re.findall(r"^\.venv/bin/python -m (tests\.benchmarks\S*) (.*)$", PAGE, re.MULTILINE)
+
+
+def _rows(head: str) -> list[list[str]]:
+    """The rows of the page's table with this head."""
+    table = PAGE.split(f"\n{head}\n")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+
+
+def test_the_page_names_every_benchmark_in_the_order_in_which_they_run() -> None:
+    assert [row[0].strip("`") for row in _rows("| name | measures |")] == ORDER
+
+
+def test_the_commands_of_the_page_exist() -> None:
+    """With the options that they are given; the picture is where one of them writes it."""
+    options = {
+        "tests.benchmarks": {"--only", "--json", "--svg", "--quick"},
+        "tests.benchmarks.soak": {"--minutes", "--seed"},
+    }
+    assert {module for module, _ in _BENCHMARK_COMMANDS} == set(options)
+    for module, arguments in _BENCHMARK_COMMANDS:
+        assert find_spec(module) is not None
+        assert {one for one in arguments.split() if one.startswith("--")} <= options[module]
+        only = re.search(r"--only ((?:[a-z_]+ ?)+)", arguments)
+        assert only is None or set(only[1].split()) <= set(ORDER)
+    assert "--svg tests/benchmarks/figures.svg" in PAGE
+    assert (ROOT / "tests/benchmarks/figures.svg").is_file()
+
+
+def test_what_the_page_says_is_not_reached_is_in_bold_and_nothing_else() -> None:
+    """In both tables of ratios; a figure for wss is judged where the page has a bound for wss."""
+    judged = []
+    for _, _, bound, plain, secure in _rows("| what | against | to reach | ws | wss |"):
+        bounds = [float(one) for one in re.findall(r"[\d.]+", bound)]
+        judged += [(cell, float(cell.strip("*")) <= most) for cell, most in zip((plain, secure), bounds, strict=False)]
+    for _, _, bound, measured in _rows("| what | against | to reach | measured |"):
+        figure, reach = float(measured.strip("*").replace(",", "")), float(bound.split()[0])
+        judged.append((measured, figure <= reach if "cost" in bound else figure >= reach))
+    assert len(judged) >= 20
+    assert [cell for cell, reached in judged if cell.startswith("**") == reached] == []
 
 
 def test_a_quick_run_of_one_benchmark_tells_its_ratio_as_json(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ import pytest
 import wsnova_statsd as ws
 from wsnova_statsd import testing
 
-LARGE: list[Callable[..., Any]] = [ws.Client, ws.Profile, ws.Monitor, ws.StatsdReporter]
+LARGE: list[Callable[..., Any]] = [
+    *(ws.Client, ws.Profile, ws.Monitor, ws.StatsdReporter),
+    *(ws.PrometheusReporter, ws.LogReporter, ws.KpiTracker, ws.SystemSampler),
+]
 DEFINITIONS: list[Callable[..., Any]] = [ws.counter, ws.sum_, ws.gauge, ws.summary, ws.distribution]
 BOTH = pytest.mark.parametrize("one", [*LARGE, *DEFINITIONS], ids=lambda one: one.__name__)
 _ENTRY = re.compile(r"^    (\w+): (.+(?:\n        .+)*)", re.MULTILINE)

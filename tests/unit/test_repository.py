@@ -127,6 +127,22 @@ def test_the_topmost_version_of_the_changelog_is_the_packages_version() -> None:
     assert versions[0] == _version()
 
 
+def test_a_version_of_the_changelog_has_the_day_it_was_published() -> None:
+    """So nothing stands under "unreleased" when the version says it is done."""
+    heads = [line for line in _lines("CHANGELOG.md") if line.startswith("## ")]
+    assert [line for line in heads if not re.fullmatch(r"## \[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", line)] == []
+
+
+def test_no_address_is_invented_and_there_is_one_place_for_them() -> None:
+    """In setup.cfg, in comments until there is a repository; the changelog has no links."""
+    lines = _lines("setup.cfg")
+    [start] = [number for number, line in enumerate(lines) if re.match(r"(# )?project_urls =", line)]
+    assert "The one place for addresses" in lines[start - 1]
+    if lines[start].startswith("#"):
+        for name in ("setup.cfg", "setup.py", "CHANGELOG.md"):
+            assert [line for line in _lines(name) if re.search(r"://\w", line)] == []
+
+
 def test_the_top_level_holds_only_what_the_design_allows() -> None:
     ignored = [line.strip("/") for line in _lines(".gitignore") if line]
     found = {path.name for path in ROOT.iterdir()}

@@ -122,11 +122,11 @@ def test_constant_tags_that_fill_a_datagram_are_named_with_the_remedy() -> None:
 
 
 def test_a_refused_port_is_status_1_and_says_what_to_do(closed_port: int) -> None:
-    """The hops before it are right, and what is behind it is not tried: line by line as the README shows it."""
+    """The hops before it are right, and what is behind it is not tried: line by line as its page shows it."""
     done = _doctor(DD_AGENT_HOST="127.0.0.1", DD_DOGSTATSD_PORT=str(closed_port), DD_DOGSTATSD_SOCKET="/s")
     assert (done.returncode, done.stderr) == (1, "")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    sample = re.findall(r"^    ((?:ok  |FAIL|Not all).*)$", readme, re.MULTILINE)
+    page = (ROOT / "examples" / "troubleshooting.md").read_text(encoding="utf-8")
+    sample = re.findall(r"^(?:ok  |FAIL|Not all).*$", page, re.MULTILINE)
     shown, printed = (
         [re.sub(r"[\d.]+\d", "N", line) for line in lines] for lines in (sample, done.stdout.splitlines())
     )

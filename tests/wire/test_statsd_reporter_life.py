@@ -214,14 +214,17 @@ def test_a_program_that_ends_with_something_pending_says_so(use: str, told: str 
         assert (receiver.count("orders") == 0) == (told is not None or not use)
 
 
-def test_a_program_whose_agent_was_away_at_the_end_says_why() -> None:
-    """It did call stop(); what it could not send is named with the fault of the way."""
-    use = "with reporter: reporter.increment('orders')"
+@pytest.mark.parametrize(
+    "use",
+    ["with reporter: reporter.increment('orders')", "reporter.start(); reporter.increment('orders')"],
+    ids=["stopped", "runs at the exit"],
+)
+def test_a_program_whose_agent_was_away_at_the_end_says_why(use: str) -> None:
+    """What could not be sent is named with its number and the cause, once."""
     command = [sys.executable, "-c", PROGRAM.format(use=use), str(free_port())]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=10 * LATE, check=True)
-    assert "ends with 1 counts, sums and samples and 0 events and checks unsent: refused: Connection refused" in (
-        ended.stderr
-    )
+    said = "ends with 1 counts, sums and samples and 0 events and checks unsent: refused: Connection refused"
+    assert ended.stderr.count(said) == 1
 
 
 def test_what_is_no_number_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,13 @@ from .. import checks
 @checks.named_fields
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `per_second` messages on average and `burst` at once; a send over it waits, or raises with wait=False."""
+    """At most `per_second` messages on average and `burst` at once; a send over it waits, or raises with wait=False.
+
+    Args:
+        per_second: Messages a second on average, above 0.
+        burst: Messages that may be sent at once, from 1. Default: 1.
+        wait: False raises RateLimited instead of waiting. Default: True.
+    """
 
     per_second: float
     burst: int = 1

@@ -27,6 +27,8 @@ try:
 except ImportError as _missing:
     raise MissingExtra("flask", "flask") from _missing
 
+__all__ = ["WSNova", "health"]
+
 _NAME: Final = "wsnova_statsd"  # of the extension and of the blueprint
 
 if [int(part) for part in importlib.metadata.version("flask").split(".")[:2]] < [2, 3]:

@@ -53,13 +53,19 @@ class KpiSink(Protocol):
 
 
 class KpiTracker:
-    """The KPIs of all clients on `bus`, against the targets of `profile`, over the last `window_s` seconds (from 10;
-    less by up to a thirtieth, as time leaves it in slices).
+    """The KPIs of all clients on a bus, against the targets of a profile, over a rolling window.
 
-    With a `reporter` they are shipped: gauges `websocket.kpi.<key>`, checks `websocket.health` (the worst verdict) and
-    `websocket.can_connect`, tagged by client or, overall, `scope:all`. 1,000 clients have figures of their own; of the
-    rest all but the links is in the overall ones. `clock` gives monotonic nanoseconds. Raises ConfigurationError at
-    once.
+    1,000 clients have their own figures; the rest are counted in the overall figures, except for their links. Raises
+    ConfigurationError at once for an invalid argument.
+
+    Args:
+        profile: "financial", "standard", "lightweight" or a ws.Profile, whose targets hold.
+        bus: The ws.Bus whose clients are measured. Default: that of ws.telemetry.
+        reporter: A ws.StatsdReporter that sends gauges `websocket.kpi.<key>` and the checks `websocket.health` (the
+            worst verdict) and `websocket.can_connect`, tagged by client or, overall, `scope:all`. Default: None,
+            nothing is sent.
+        window_s: Seconds of the window, from 10; up to a thirtieth less, as it moves in slices. Default: 300.
+        clock: A function that returns monotonic nanoseconds, for tests. Default: time.monotonic_ns.
     """
 
     @checks.by_name

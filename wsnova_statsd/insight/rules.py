@@ -102,6 +102,9 @@ class Rule:
 
     At most one alert leaves per incident and `cool_down` seconds. `passes`: an incident without a breach for a whole
     cool-down is over; else `judge` has to return CALM. Raises ConfigurationError for what is not usable, at once.
+
+    Args:
+        cool_down: Seconds in which an incident sends at most one alert, from 0. Default: 60.
     """
 
     cool_down: float = field(default=COOL_DOWN, kw_only=True)
@@ -169,11 +172,16 @@ def rounded(value: float, digits: int = 4) -> str:
 
 @dataclass(frozen=True)
 class When(Rule):
-    """A rule of your own from a function. With a metric definition it is called with the value in the metric's unit,
-    `fires(value)`; with an event's name `fires(measurements, metadata)`. True, or a title, fires; CALM ends it.
+    """A rule of your own from a function. An incident is of one client, message type and value of each of `by`.
 
-    An incident is of one client, message type and value of each of `by`: tags of the metric, or keys of the metadata;
-    None: all of the metric's tags. The metric is shipped as well.
+    Args:
+        title: The title of its alerts.
+        source: A metric definition, whose metric is sent as well, or the name of an event.
+        fires: A function of the value in the metric's unit, or of the event's measurements and metadata. If it returns
+            True, or a title, the rule fires; CALM ends the incident.
+        alert_type: "error", "warning" or "info". Default: "warning".
+        by: Tags of the metric, or keys of the metadata, whose values are separate incidents. Default: None, all tags
+            of the metric.
     """
 
     title: str

@@ -23,7 +23,11 @@ _QUIET: Final = 2 * SAMPLING  # without sums for longer than this, a client has 
 
 @dataclass(frozen=True)
 class SlowProcessing(Rule):
-    """`message.process.slow` with a duration strictly above `threshold_ms` (the guide's custom handler: 100 ms)."""
+    """`message.process.slow` with a duration strictly above `threshold_ms` (the guide's custom handler: 100 ms).
+
+    Args:
+        threshold_ms: Milliseconds that a message may take, from the profile's slow_after. Default: 100.
+    """
 
     threshold_ms: float = 100.0
 
@@ -114,7 +118,12 @@ def _stack(seen: Seen) -> str:
 @dataclass(frozen=True)
 class RetriesExhausted(Rule):
     """`connection.reconnect.failed` with final=true: the alarm of an outage. Over when a link has been up for
-    `stable_s` seconds, or was ended on purpose. `stable_s` None: the profile's stable_after."""
+    `stable_s` seconds, or was ended on purpose.
+
+    Args:
+        stable_s: Seconds after which a link that is back ends the incident, from 0. Default: None, the profile's
+            stable_after.
+    """
 
     stable_s: float | None = None
 
@@ -187,7 +196,14 @@ class AuthFailed(Rule):
 @dataclass(frozen=True)
 class ErrorRate(Rule):
     """The share of messages with an error, both directions, is above `limit` for a whole window of `window_s` seconds
-    with `at_least` messages. A burst that is shorter than the window does not fire. `limit` None: the profile's."""
+    with `at_least` messages. A burst that is shorter than the window does not fire.
+
+    Args:
+        window_s: Seconds of the window, from 1. Default: 60.
+        limit: The share of messages that may fail, from 0 to below 1. Default: None, the profile's target for
+            message_error_rate.
+        at_least: Messages that the window needs for a verdict, from 1. Default: 100.
+    """
 
     window_s: float = 60.0
     limit: float | None = None
@@ -235,7 +251,14 @@ class ErrorRate(Rule):
 @dataclass(frozen=True)
 class LatencyDrift(Rule):
     """The mean processing time of the last `window_s` seconds is above `factor` times that of the `baseline_s` seconds
-    before them, with `at_least` messages in each. The baseline has to be as long as the window, at least."""
+    before them, with `at_least` messages in each.
+
+    Args:
+        window_s: Seconds of the window, from 1. Default: 60.
+        baseline_s: Seconds of the baseline before it, from window_s. Default: 900.
+        factor: How many times the baseline's mean the window's mean may be, from 1. Default: 3.
+        at_least: Messages that window and baseline need for a verdict, from 1. Default: 200.
+    """
 
     window_s: float = 60.0
     baseline_s: float = 900.0
@@ -286,7 +309,12 @@ class _Stretch:
 class FallingBehind(Rule):
     """A client has not kept up with its feed for `for_s` seconds without interruption: what waits takes more than
     `behind_ms` to deal with, or messages are older than that on average when they are handed out (where the protocol
-    knows `sent_at`), or the reader never had to wait for input. Over when none of this holds."""
+    knows `sent_at`), or the reader never had to wait for input. Over when none of this holds.
+
+    Args:
+        behind_ms: Milliseconds that a client may be behind, from 0. Default: 1000.
+        for_s: Seconds without interruption after which the rule fires, from 0. Default: 10.
+    """
 
     behind_ms: float = 1000.0
     for_s: float = 10.0

@@ -95,12 +95,16 @@ class _Beats:
 
 
 class SystemSampler:
-    """Emits figures of the process and its clients' connections on `bus`, every `every` seconds (from 1).
+    """Emits figures of the process and its clients' connections.
 
-    `worker` names the process in tags; without it the name does that its reporter has, or would have (see
-    reporters/worker.py). `clock` calls back.
-    Raises ConfigurationError, and MissingExtra without psutil, at once. A figure that cannot be read is left out of
-    its event and counted in `failed`; a heartbeat without a usable rtt in `skipped`.
+    Raises at once: MissingExtra without psutil, ConfigurationError for an invalid argument. A figure that cannot be
+    read is left out of its event and counted in `failed`; a heartbeat without a usable rtt in `skipped`.
+
+    Args:
+        every: Seconds between two samples, from 1. Default: 10.
+        bus: The ws.Bus on which samples are emitted. Default: that of ws.telemetry.
+        worker: The name of the process in tags. Default: None, the name that its reporter has or would have.
+        clock: What calls the sampler after a time, for tests. Default: the clock of the process.
     """
 
     @checks.by_name

@@ -104,13 +104,16 @@ def _said(key: str, fields: dict[str, object]) -> object:
 
 
 class LogReporter:
-    """Writes events as log records: the guide's three, and three more (LINES). A context manager.
+    """Logs events: the guide's three, and three more (LINES). A context manager.
 
-    `logger` is a logging.Logger or its name, `wsnova_statsd.events` by default; `level` the lowest level it writes, by
-    name or number. Each record has `event_name` and the event's measurements and metadata as attributes, unrounded,
-    redacted in every profile; one that LogRecord has itself, such as `name`, gets an underscore: `name_`. So does
-    `event`, which is the text's key in structured logging.
-    Raises ConfigurationError at once.
+    Each record has `event_name` and the event's measurements and metadata as attributes, not rounded, redacted in every
+    profile. A name that LogRecord itself uses, such as `name`, gets an underscore: `name_`; so does `event`, which is
+    the text's key in structured logging. Raises ConfigurationError at once for an invalid argument.
+
+    Args:
+        logger: A logging.Logger or its name. Default: `wsnova_statsd.events`.
+        level: The lowest level that is logged, by name or number, from 0. Default: 10, DEBUG.
+        bus: The ws.Bus whose events are logged. Default: that of ws.telemetry.
     """
 
     @checks.by_name

@@ -135,14 +135,20 @@ def _bound(limit: float) -> str:
 
 
 class PrometheusReporter:
-    """Shows `metrics` (None: the guide's list, `ws.prometheus_metrics()`) to Prometheus.
+    """Serves metrics to Prometheus. Call every method from any thread.
 
-    `naming` is "guide", the names of the guide, or "prometheus", the conventional ones: `_total`, seconds, bytes.
-    `registry`: one of prometheus_client, such as its REGISTRY, in which the metrics stand between start and stop, for
-    the server of that one; without it they are served alone. `max_series` is per metric name. `multiprocess`: whether
-    all processes of a prefork server count together, by conventional names; None: where PROMETHEUS_MULTIPROC_DIR is
-    set. Raises MissingExtra without prometheus_client and ConfigurationError for what is not usable, at once. Every
-    method from any thread.
+    Raises at once: MissingExtra without prometheus_client, ConfigurationError for an invalid argument.
+
+    Args:
+        metrics: Definitions of what is counted. Default: the guide's list, ws.prometheus_metrics().
+        bus: The ws.Bus whose events are counted. Default: that of ws.telemetry.
+        naming: "guide", the names of the guide, or "prometheus", the conventional ones: `_total`, seconds, bytes.
+            Default: "guide".
+        registry: A prometheus_client registry, such as its REGISTRY, that has the metrics between start and stop, to be
+            served with its other metrics. Default: None, they are served alone.
+        max_series: Combinations of labels for each metric name, from 1. Default: 2000.
+        multiprocess: Whether all processes of a prefork server count together, by conventional names. Default: None,
+            if PROMETHEUS_MULTIPROC_DIR is set.
     """
 
     @checks.by_name

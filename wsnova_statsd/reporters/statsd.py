@@ -46,6 +46,7 @@ from .worker import WORKERS, Worker, given_name, tagged
 _SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
 _PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
 _log = logging.getLogger(__name__)
+_LATE: Final = "the time for the last flush is over"
 _IDLE: Final = "it does not run; call start(), use `with`, or call flush() at the end"
 _GRACE: Final = 1.0  # seconds more than a caller gave, for work that keeps that time itself
 
@@ -287,10 +288,11 @@ class StatsdReporter(ApplicationMetrics):
         self.stop()
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, in the exiting thread: flush what has been counted. Starts no thread."""
+        """At interpreter exit, in the exiting thread: flush what has been counted, and log what is left. Starts no
+        thread."""
         if self._running:
             self._last_flush(deadline)
-        elif self._enabled:
+        if self._enabled:
             self._tell_of_rest()
 
     def _tell_of_rest(self) -> None:
@@ -301,7 +303,7 @@ class StatsdReporter(ApplicationMetrics):
             told = f"{plain(pending)} counts, sums and samples" + (f", {gauges} gauges" if gauges else "")
             _log.warning(
                 "the StatsdReporter for %s ends with %s and %d events and checks unsent: %s",
-                *(self.address, told, waiting, stats.last_error or _IDLE),
+                *(self.address, told, waiting, stats.last_error or (_LATE if self._running else _IDLE)),
             )
 
     def _new_row(self) -> None:

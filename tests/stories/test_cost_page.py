@@ -15,7 +15,7 @@ from wsnova_statsd.dashboards.findings import Rule
 
 pytestmark = pytest.mark.usefixtures("installed")
 
-PAGE = (ROOT / "examples" / "lint_and_cost.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "examples" / "cost.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^```sh\n(.*)\n```\n\n```text\n((?:.*\n)*?)```$", PAGE, re.MULTILINE)
 TEST = re.findall(r"^```python\n((?:.*\n)*?)```$", PAGE, re.MULTILINE)
 LINT = SHOWN[1][1]  # of the program's list
@@ -62,9 +62,9 @@ def test_the_page_shows_each_command_once() -> None:
 
 def test_the_program_prints_the_same_and_counts_the_series_of_a_run() -> None:
     """The example as it stands, of at most 40 lines."""
-    done = _run("lint_and_cost.py")
+    done = _run("cost.py")
     assert (done.returncode, done.stdout, done.stderr) == (0, PRINTED, "")
-    assert len((ROOT / "examples" / "lint_and_cost.py").read_text(encoding="utf-8").splitlines()) <= 40
+    assert len((ROOT / "examples" / "cost.py").read_text(encoding="utf-8").splitlines()) <= 40
 
 
 def test_the_test_of_the_page_fails_with_the_report(tmp_path: Path) -> None:

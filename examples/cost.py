@@ -19,7 +19,7 @@ BOARD = {
 
 
 def everything() -> list[object]:
-    """For the command: wsnova-statsd lint lint_and_cost:everything"""
+    """For the command: wsnova-statsd lint cost:everything"""
     return [*METRICS, BOARD]
 
 

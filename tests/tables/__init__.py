@@ -1,0 +1,1 @@
+"""The tables of README.md and examples/ that are made from the code's own definitions and signatures."""
