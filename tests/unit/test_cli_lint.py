@@ -154,7 +154,7 @@ def test_two_things_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> N
     """By name."""
     status, out, err = _run(capsys, "--guide", "a:b")
     assert (status, out) == (2, "")
-    assert err == "wsnova-statsd lint: --guide is given beside a:b; give one of the two\n"
+    assert err == "wsnova-statsd lint: --guide is given together with a:b; pass one of the two\n"
 
 
 def test_the_traceback_of_a_module_that_raises_is_shown_if_asked_for(

@@ -316,7 +316,7 @@ def test_a_push_that_is_interrupted_says_how_far_it_came(api: DatadogApi, capsys
     api.fails = interrupted
     run = Run(capsys, "slos", "--push")
     assert (run.status, run.words) == (130, ["created"])
-    assert run.err == "wsnova-statsd slos: cut short. 1 done; run it again to go on\n"
+    assert run.err == "wsnova-statsd slos: interrupted. 1 done; run it again to continue\n"
     api.fails = lambda *asked: None
     assert Run(capsys, "slos", "--push").words == ["unchanged", "created"]
 
