@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 
 _ROOT = Path(__file__).parent
-_LINK = re.compile(r"(!?)\[([^\]\n]+)\]\(([^)\s:#]+)(?:#[^)\s]*)?\)")
+_LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s:#]+)(?:#[^)\s]*)?\)")
 
 
 def _as_text(link: re.Match[str]) -> str:

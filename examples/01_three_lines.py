@@ -1,4 +1,4 @@
-"""Three lines: a client that survives its connection, and all it lives through in Datadog."""
+"""Three lines: a client that survives a lost connection, and sends its telemetry to Datadog."""
 
 import os
 
@@ -12,11 +12,11 @@ stored = []
 def store(message):
     stored.append(message)
     if len(stored) == 100:
-        client.close()  # a real feed goes on; closing ends the loop
+        client.close()  # ends the loop; a real feed has no end
 
 
 with DogStatsDReceiver() as agent, WebSocketServer(send_messages(['{"type": "trade"}'] * 100)) as feed:
-    os.environ["DD_DOGSTATSD_URL"] = f"udp://127.0.0.1:{agent.port}"  # where a Datadog Agent runs, it is found without
+    os.environ["DD_DOGSTATSD_URL"] = f"udp://127.0.0.1:{agent.port}"  # a local Datadog Agent needs no setting
 
     with ws.Monitor(profile="financial"), ws.Client(feed.url, client_id="md-1", profile="financial") as client:
         for message in client:

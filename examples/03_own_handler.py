@@ -1,4 +1,4 @@
-"""A handler of your own on the bus: the custom handler of the guide, a gauge and an alert by hand."""
+"""Attach your own handler to the bus: the custom handler of the guide, which sends a gauge and raises an alert."""
 
 import time
 
@@ -10,7 +10,7 @@ operations = []
 
 
 def message_duration_handler(event, measurements, metadata, reporter):
-    """Runs in the thread that emits, for every message: keep it short."""
+    """Runs in the thread that emits the event, for every message: keep it short."""
     duration = measurements["duration"]  # nanoseconds
     tags = {"client": metadata["client_id"], "type": metadata["type"]}
     reporter.gauge("app.message.process.duration", duration / 1_000_000, tags=tags)

@@ -1,4 +1,4 @@
-"""Metrics of your own go the way of ours, with tags alike: from events by definitions, or straight by name."""
+"""Send your own metrics with the same tags as the built-in ones: defined on events, or directly by name."""
 
 import time
 
@@ -23,7 +23,7 @@ with ws.StatsdReporter(metrics, host=agent.host, port=agent.port, tags=["team:md
         measurements = {"value": 2.5, "open": 10 - number, "duration": time.monotonic_ns() - began}
         ws.telemetry.execute(FILLED, measurements, {"client_id": "md-1", "venue": "XETR", "order_id": number})
 
-    reporter.increment("myapp.logins", tags={"client": "md-1"})  # no event, no definition
+    reporter.increment("myapp.logins", tags={"client": "md-1"})  # without an event or a definition
     reporter.gauge("myapp.queue", 12, tags={"client": "md-1"})
     reporter.distribution("myapp.basket", 19.9)
 agent.stop()

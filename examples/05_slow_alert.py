@@ -24,6 +24,6 @@ with DogStatsDReceiver() as agent, WebSocketServer(send_messages(messages)) as f
         client.wait(timeout=10)
 
 slow = agent.count("websocket.message.process.slow", tags=["type:book"])
-print(f"{slow:g} slow messages, {len(agent.events)} event: within a minute the next ones are counted, not told")
+print(f"{slow:g} slow messages, {len(agent.events)} event: for a minute, further ones are counted and send no event")
 for event in agent.events:
     print(event.alert_type, event.title, event.tags)

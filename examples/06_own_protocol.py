@@ -1,4 +1,4 @@
-"""A feed with a dialect of its own: say how a message is written, read and named; the rest stays."""
+"""A protocol for a feed's own dialect: define how a message is encoded, decoded and named."""
 
 import wsnova_statsd as ws
 from wsnova_statsd.testing.receiver import DogStatsDReceiver
@@ -14,7 +14,7 @@ class Bars(ws.Protocol):
         return "|".join(message)
 
     def decode(self, data):
-        kind, symbol, price = data.split("|")  # what this raises is one decode error, and never ends the connection
+        kind, symbol, price = data.split("|")  # an exception here is one decode error, and never ends the connection
         return NAMES[kind], symbol, float(price)
 
     def message_type(self, message):

@@ -1,4 +1,4 @@
-"""What a client lives through as log records, for people: the guide's log handler, with its fields for machines."""
+"""The events of a client as log records: the guide's log handler, with text for people and fields for machines."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from wsnova_statsd.testing.server import WebSocketServer, send_messages
 
 
 class Fields(logging.Formatter):
-    """The text, and what the record knows beside it; a JSON formatter shows every field by itself."""
+    """The text, and some fields of the record; a JSON formatter writes every field separately."""
 
     def format(self, record):
         return f"{record.levelname} {record.getMessage()} [{record.event_name} client_id={record.client_id}]"
@@ -27,7 +27,7 @@ def handle(message):
 
 
 messages = ['{"type": "trade"}', "no JSON", '{"type": "last"}']
-# level="INFO" leaves the messages out, and costs nothing for them
+# level="INFO" logs no messages, and costs nothing for them
 with WebSocketServer(send_messages(messages)) as feed, ws.LogReporter(logger, level="DEBUG"):
     client = ws.Client(feed.url, client_id="md-1", profile="financial", on_message=handle)
     client.start()

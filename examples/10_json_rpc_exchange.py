@@ -10,7 +10,7 @@ TICKERS = [f"ticker.BTC-{strike}-C.100ms" for strike in range(60_000, 72_000, 10
 
 
 class Exchange(ws.JsonRpcProtocol):
-    def greeting(self):  # sent on every new link, once it is logged in
+    def greeting(self):  # sent on every new connection, after the login
         return [{"jsonrpc": "2.0", "id": "beat", "method": "public/set_heartbeat", "params": {"interval": 30}}]
 
     def message_type(self, message):  # the `type` tag: ticker, trades, book rather than subscription
@@ -18,13 +18,13 @@ class Exchange(ws.JsonRpcProtocol):
         return message["params"]["channel"].split(".")[0] if data else super().message_type(message)
 
 
-def login():  # asked for every login, so that a rotated secret is picked up
+def login():  # called for every login, so a rotated secret is picked up
     secret = os.environ.get("EXCHANGE_SECRET", "demo")
     params = {"grant_type": "client_credentials", "client_id": "demo", "client_secret": secret}
     return {"jsonrpc": "2.0", "id": "login", "method": "public/auth", "params": params}
 
 
-def accepted(message):  # how many seconds the login holds; it is renewed before
+def accepted(message):  # returns how many seconds the login is valid; the client renews it before
     if message.get("id") != "login":
         return None
     return message["result"]["expires_in"] if "result" in message else False

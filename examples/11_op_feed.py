@@ -1,4 +1,4 @@
-"""A protocol of one's own: a feed of ops and events, its acks, its login, its text heartbeats; scripted."""
+"""Your own protocol for a feed of ops and events, with its acks, login and text heartbeats; scripted."""
 
 import wsnova_statsd as ws
 from wsnova_statsd.client.protocol import Ack

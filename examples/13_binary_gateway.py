@@ -1,4 +1,4 @@
-"""A gateway of binary frames: fixed fields, a login, heartbeats, and data whose numbers tell what was missed."""
+"""A gateway of binary frames: fixed fields, a login, heartbeats, and numbered data that shows what was missed."""
 
 import struct
 
@@ -11,7 +11,7 @@ TRADE = struct.Struct(">cQQ8sqI")  # kind, number, ns since the epoch, instrumen
 
 
 class Gateway(ws.Protocol):
-    def decode(self, data):  # what it raises is one decode error, and never ends the connection
+    def decode(self, data):  # an exception here is one decode error, and never ends the connection
         return TRADE.unpack(data) if data[:1] == b"D" else data
 
     def message_type(self, message):
@@ -29,7 +29,7 @@ class Gateway(ws.Protocol):
 
 auth, price = ws.MessageAuth(b"Ldemo    secret          ", {b"A": True, b"J": False}.get), struct.pack(">qI", 9125, 3)
 with BinaryGateway(credentials={"demo": "secret"}, login_required=True) as gateway, DogStatsDReceiver() as agent:
-    gateway.publish("BTCUSD", price)  # number 1, which nobody hears
+    gateway.publish("BTCUSD", price)  # number 1, before the client is subscribed
     monitor = ws.Monitor("financial", reporter=ws.StatsdReporter(host=agent.host, port=agent.port))
     options = {"client_id": "gate-1", "protocol": Gateway(), "auth": auth, "subscriptions": ["BTCUSD"]}
     with monitor, ws.Client(gateway.url, **options) as client:

@@ -1,4 +1,4 @@
-"""A Django site whose serving process has a WebSocket client: the settings, a handler and the health page."""
+"""A Django site with a WebSocket client in its serving process: the settings, a handler and the health page."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A Flask site whose serving process has a WebSocket client: the configuration, a handler and the health page."""
+"""A Flask site with a WebSocket client in its serving process: the configuration, a handler and the health page."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A program around websocket-client's WebSocketApp: two lines are added, and the rest stays as it is."""
+"""A program around websocket-client's WebSocketApp: two lines are added, the rest stays as it is."""
 
 import json
 
@@ -17,7 +17,7 @@ def on_message(app, message):
 
 
 def on_error(app, error):
-    print("the link was lost")
+    print("the connection was lost")
 
 
 trades = [f'{{"type": "trade", "n": {number}}}' for number in range(100)]

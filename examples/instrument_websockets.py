@@ -1,4 +1,4 @@
-"""A program that reads its feed with the websockets library: one import changes, and the rest stays as it is."""
+"""A program that reads its feed with the websockets library: one import changes, the rest stays as it is."""
 
 from websockets.exceptions import ConnectionClosed
 

@@ -1,4 +1,4 @@
-"""The same program twice, bare and under `wsnova-statsd run`: it says the same, and the second time it is counted."""
+"""The same program twice, bare and under `wsnova-statsd run`: its output is the same, and the second run is counted."""
 
 import os
 import subprocess

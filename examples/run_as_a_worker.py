@@ -1,4 +1,4 @@
-"""Clients of your own as a worker: `wsnova-statsd run run_as_a_worker:client`, here as a supervisor would run it."""
+"""Your own clients as a worker: `wsnova-statsd run run_as_a_worker:client`, here started as by a supervisor."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A program that knows nothing of wsnova_statsd: it prints trades, and dials again when the feed is lost."""
+"""A program without wsnova_statsd: it prints trades, and dials again when the connection is lost."""
 
 import json
 import sys

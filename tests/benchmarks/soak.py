@@ -28,6 +28,7 @@ from .soak_sheet import Sheet
 
 _WORKERS: Final = ("w1", "w2")
 _WARM_UP: Final = 0.3  # of the time
+_WORD: Final = 600.0  # seconds between two lines that say how far a long run is
 _END: Final = 150.0  # seconds that the workers have to come to their end
 
 
@@ -93,7 +94,12 @@ class Soak:
             "connections closed": (1, lambda: self._server.tell("leave")),
         }
         weights = [weight for weight, _ in faults.values()]
+        word = time.monotonic() + _WORD
         while time.monotonic() < end:
+            if time.monotonic() >= word:
+                word += _WORD
+                left = (end - time.monotonic()) / 60
+                print(f"{sum(self.done.values()):,} faults so far, {left:.0f} minutes to go", flush=True)
             time.sleep(min(self._random.uniform(0.1, 0.8), max(0.0, end - time.monotonic())))
             (name,) = self._random.choices(list(faults), weights)
             faults[name][1]()

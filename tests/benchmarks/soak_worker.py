@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from .soak_truth import COUNTERS, EVENT, METRICS, OWN, REST, Truth
 _CLIENTS: Final = 3
 _EMITTERS: Final = 3
 _SETTLE: Final = 15.0  # seconds that a process takes at most to flush what is pending at its end
+_NAMES: Final = 20  # of children, in turn: a night has thousands, and sheets and Agents' sums are kept by name
 _CHILD: Final = 40.0  # seconds after which a child, or a thread at the end, hangs
 _PROFILE: Final = ws.FINANCIAL.replace(
     name="soak", ping_interval=1.0, pong_timeout=5.0, retry_base=0.02, retry_cap=0.2, max_attempts=1000
@@ -43,7 +45,7 @@ class Worker:
         self.name = name
         self.truth = Truth()
         self.ending = threading.Event()
-        self.children: list[dict[str, Any]] = []
+        self.children: dict[str, dict[str, Any]] = {}  # by name; those that hung by process id
         self._url = url
         self._bus = bus = ws.Bus()
         bus.attach_many("soak", {one.event for one in METRICS}, self._heard)
@@ -138,9 +140,10 @@ class Worker:
 
     def bear(self, random: Random) -> None:
         """A child every now and then, by os.fork and by multiprocessing in turn."""
+        number = -1
         while not self.ending.wait(random.uniform(0.2, 1.5)):
-            number = len(self.children)
-            name, seed = f"{self.name}.f{number}", random.random()
+            number += 1
+            name, seed = f"{self.name}.f{number % _NAMES}", random.random()
             reads, writes = os.pipe()
             child = multiprocessing.get_context("fork").Process(target=self._live, args=(name, seed, writes))
             pid = 0
@@ -155,10 +158,13 @@ class Worker:
                     finally:
                         os._exit(0)
             os.close(writes)
-            self.children.append(_told(reads) or {"process": name, "hung": True})
-            with suppress(ProcessLookupError):
-                if self.children[-1].get("hung"):
+            told = _told(reads)
+            if told is None:
+                self.children[str(pid)] = {"process": name, "hung": True}
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            else:
+                self.children[name] = together(self.children[name], told) if name in self.children else told
             if number % 2:
                 child.join()
             else:
@@ -190,6 +196,17 @@ class Worker:
             stats = reporter.stats
             ways[way] = {"delivered": stats.delivered, "pending": stats.pending, "lost": dict(stats.lost)}
         return {"process": self.name, "counts": self.truth.counts(), "ways": ways, "settled": settled}
+
+
+def together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The sheet of two processes of one name, the second after the first."""
+    ways = {}
+    for way, first in one["ways"].items():
+        second = other["ways"][way]
+        lost = dict(Counter(first["lost"]) + Counter(second["lost"]))
+        ways[way] = {key: first[key] + second[key] for key in ("delivered", "pending")} | {"lost": lost}
+    counts = dict(Counter(one["counts"]) + Counter(other["counts"]))
+    return {**one, "counts": counts, "ways": ways, "settled": one["settled"] and other["settled"]}
 
 
 def _told(reads: int) -> dict[str, Any] | None:
@@ -237,7 +254,7 @@ def main(name: str, seed: str, warm_up: float, where: dict[str, Any]) -> None:
     if stuck:
         faulthandler.dump_traceback(all_threads=True)
     sheet = worker.sheet() | {"start": start, "end": _size(), "stuck": stuck}
-    print(json.dumps([sheet, *worker.children]), flush=True)
+    print(json.dumps([sheet, *worker.children.values()]), flush=True)
 
 
 if __name__ == "__main__":

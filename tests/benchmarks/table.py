@@ -58,7 +58,7 @@ def _subject_once(lines: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     ]
 
 
-def _aligned(head: tuple[str, ...], blocks: Iterable[Sequence[tuple[str, ...]]]) -> list[str]:
+def aligned(head: tuple[str, ...], blocks: Iterable[Sequence[tuple[str, ...]]]) -> list[str]:
     """Columns as wide as they have to be, an empty line between two blocks."""
     blocks = [[head], *blocks]
     widths = [max(len(line[column]) for block in blocks for line in block) for column in range(len(head))]
@@ -75,7 +75,7 @@ def _aligned(head: tuple[str, ...], blocks: Iterable[Sequence[tuple[str, ...]]])
 def comparisons(benchmarks: Mapping[str, Iterable[Row]]) -> str:
     """A block for each benchmark; the notes below, then how many figures were reached."""
     rows = [row for block in benchmarks.values() for row in block]
-    lines = _aligned(_HEAD, [_subject_once(map(_cells, block)) for block in benchmarks.values()])
+    lines = aligned(_HEAD, [_subject_once(map(_cells, block)) for block in benchmarks.values()])
     lines += [f"{row.subject}: {row.note}" for row in rows if row.note]
     judged = [row.ok for row in rows if row.ok is not None]
     if judged:
@@ -89,4 +89,4 @@ def growth(rows: Iterable[Row]) -> str:
         _subject_once((row.subject, row.against, number(row.ours, row.unit), _spread(row)) for row in block)
         for _, block in groupby(rows, key=lambda row: row.subject)
     ]
-    return "\n".join(_aligned(_GROWTH_HEAD, blocks)).rstrip()
+    return "\n".join(aligned(_GROWTH_HEAD, blocks)).rstrip()

@@ -220,3 +220,27 @@ def test_a_stack_is_bounded_and_begins_with_the_innermost_frame() -> None:
     assert len(stack) == 30
     assert all(line.startswith(f"{__file__}:") and " deeper: return deeper(left - 1)" in line for line in stack)
     assert stack_of(None) == []
+
+
+def test_a_client_starts_without_the_frames_of_all_threads(
+    monkeypatch: pytest.MonkeyPatch, bus: ws.Bus, log: EventLog
+) -> None:
+    """They are asked for when a handler is stuck, and then without the garbage collector, which runs again afterwards:
+    before Python 3.11.9 a collection in the midst of it can stop the process for ever."""
+    collects, frames = list[bool](), sys._current_frames
+
+    def asked() -> dict[int, Any]:
+        collects.append(gc.isenabled())
+        return frames()
+
+    monkeypatch.setattr(sys, "_current_frames", asked)
+    handle = _Held()
+    with WebSocketServer(send_messages(MESSAGES)) as server:
+        client = ws.Client(server.url, on_message=handle, bus=bus).start()
+        assert until(lambda: handle.handled == 2, PATIENCE)
+        assert collects == []
+        assert log.wait_for(STUCK, timeout=PATIENCE)
+        handle.go.set()
+        client.close()
+    assert collects == [False]
+    assert until(gc.isenabled)

@@ -111,10 +111,10 @@ def test_without_a_terminal_the_demo_prints_a_line_a_second_and_the_event(runs: 
     assert "The numbers add up:" in lines
 
 
-def test_the_sample_in_the_readme_is_what_the_demo_prints(runs: dict[str, Run]) -> None:
+def test_the_sample_on_its_page_is_what_the_demo_prints(runs: dict[str, Run]) -> None:
     """Line by line, but for the figures, and for when an event comes between two seconds."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (sample,) = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)
+    page = (ROOT / "examples" / "watch.md").read_text(encoding="utf-8")
+    (sample,) = re.findall(r"## The demo\n.*?```text\n(.*?)```", page, re.DOTALL)
     shown, printed = (
         [re.sub(r"\d[\d,.]*", "N", line) for line in text.splitlines()] for text in (sample, runs["lines"].stdout)
     )

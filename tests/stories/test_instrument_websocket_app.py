@@ -94,7 +94,7 @@ def test_the_program_of_the_page_runs_and_prints_what_it_promises(tmp_path: obje
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        "the link was lost\n" * 3
+        "the connection was lost\n" * 3
         + "stored 300, Datadog counted 300 trades\n"
         + "connection.completed 3\nconnection.reconnect.success 2\nconnection.disconnected 3\n"
         + "('client:md-1', 'reason:close_1006')\n"

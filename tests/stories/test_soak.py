@@ -11,6 +11,7 @@ import pytest
 
 from tests.benchmarks.agent import Audit
 from tests.benchmarks.soak_sheet import Sheet
+from tests.benchmarks.soak_worker import together
 from tests.stories.test_examples import ROOT, environment
 
 
@@ -87,3 +88,14 @@ def test_a_sheet_that_lacks_anything_does_not_close(sheet: Sheet, fault: str) ->
     """And says what."""
     assert any(fault in one for one in sheet.faults), sheet.faults
     assert "It does not close:" in sheet.text()
+
+
+def test_the_sheets_of_children_of_one_name_are_added_up() -> None:
+    """A night has thousands of them: what is kept is bounded, and the sums still have to close."""
+    lost = {"delivered": 5, "pending": 2, "lost": {"unsendable": 1}}
+    one = together(_process(ways={"unix": lost}, settled=False), _process())
+    assert one["ways"]["unix"] == {"delivered": 13, "pending": 2, "lost": {"unsendable": 1}}
+    assert one["counts"] == {"soak.events": 16, "to_hand": 6, "handed": 6}
+    assert (one["process"], one["settled"]) == ("w1", False)
+    assert _sheet(one, read=13).faults == []
+    assert _sheet(one, read=12).faults == ["w1 by unix: 1 delivered and missing"]

@@ -34,6 +34,7 @@ MODULES: Final = (
     "wsnova_statsd.insight.alerts",
     "wsnova_statsd.contrib.asgi",
     "wsnova_statsd.contrib.django",
+    "wsnova_statsd.contrib.django.urls",
     "wsnova_statsd.contrib.flask",
     "wsnova_statsd.contrib.gunicorn",
     "wsnova_statsd.contrib.serving",

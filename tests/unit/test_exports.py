@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -63,6 +64,9 @@ def test_what_watches_is_imported_when_it_is_asked_for() -> None:
     assert done.stdout.splitlines() == [" ".join(sorted(LATER)), "False", "True True False"]
 
 
+ROOT = Path(ws.__file__).parents[1]
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_the_four_modules_are_reached_through_it(name: str) -> None:
     """`ws.errors`, `ws.events`, `ws.telemetry` and `ws.alerts` are modules of this package and exported."""
@@ -117,15 +121,19 @@ def test_each_public_module_lists_its_names_in_order(module: types.ModuleType) -
     assert [name for name in names if not hasattr(module, name)] == []
 
 
-def test_a_module_that_the_readme_sends_users_to_lists_its_names() -> None:
+def test_a_module_that_the_pages_send_users_to_lists_its_names() -> None:
     """All that stand below `testing` and `contrib`; logger names are no modules for users."""
-    readme = (Path(ws.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    readme = readme.replace("from wsnova_statsd.contrib import ", "wsnova_statsd.contrib.")
-    names = set(re.findall(r"\bwsnova_statsd\.(?:contrib|testing)(?:\.[a-z_]+)*", readme))
+    pages = [ROOT / "README.md", *(ROOT / "examples").glob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    text = text.replace("from wsnova_statsd.contrib import ", "wsnova_statsd.contrib.")
+    names = set(re.findall(r"\bwsnova_statsd\.(?:contrib|testing)(?:\.[a-z_]+)*", text))
     assert {"wsnova_statsd.contrib.asgi", "wsnova_statsd.testing.exchanges"} <= names
-    for module in map(importlib.import_module, names):
-        assert [name for name in module.__all__ if not hasattr(module, name)] == [], module
-        assert list(module.__all__) == sorted(module.__all__, key=_kind_then_name), module
+    for name in names:
+        if not isinstance(named := pkgutil.resolve_name(name), types.ModuleType):
+            name, _, last = name.rpartition(".")
+            assert last in (named := importlib.import_module(name)).__all__
+        assert [one for one in named.__all__ if not hasattr(named, one)] == [], name
+        assert list(named.__all__) == sorted(named.__all__, key=_kind_then_name), name
 
 
 _POSITIONS = {

@@ -130,9 +130,9 @@ class RetryPolicy(wait_base):
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         """Tenacity's question for the next wait."""
         outcome = retry_state.outcome
-        return self._pause(outcome.exception() if outcome is not None else None)
+        return self.pause(outcome.exception() if outcome is not None else None)
 
-    def _pause(self, error: BaseException | None) -> float:
+    def pause(self, error: BaseException | None) -> float:
         """Seconds to wait after this failure. At the cap after an answer, which is no outage: asking often does
         not help."""
         at_once, self._at_once = self._at_once, False
@@ -178,7 +178,7 @@ class RetryPolicy(wait_base):
         if outage is not None and not closing.is_set():
             if gives_up():
                 raise outage
-            sleep(self._pause(outage))
+            sleep(self.pause(outage))
         retrying = tenacity.Retrying(
             wait=self,
             stop=lambda retry_state: closing.is_set() or gives_up(),

@@ -10,6 +10,7 @@ the clock, which looks only while there is a client to look at and a handler of 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import sys
 import threading
@@ -18,8 +19,9 @@ import traceback
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol
 
 from .. import events, process
@@ -66,11 +68,14 @@ class StuckWatchdog:
     """The clients of this process that handle messages."""
 
     def __init__(self) -> None:
+        self._collects = True  # False while the clock has the garbage collector off
         self._reset()
         process.on_fork(self)
 
     def after_fork(self) -> None:
         """In a child: the clients are the parent's."""
+        if not self._collects:
+            self._collect()
         self._reset()
 
     def _reset(self) -> None:
@@ -119,7 +124,7 @@ class StuckWatchdog:
 
     def _emit(self, client: Watched, sight: _Sight, message: Any) -> None:
         began = sight.mark[0]
-        stack = stack_of(sight.frame())
+        stack = self._stack(sight)
         spent, duration = _cpu_ns(sight.clock_id), time.monotonic_ns() - began
         kind = client.kind_of(message)
         if client.in_hand()[:2] != sight.mark:  # it came back just now
@@ -130,16 +135,38 @@ class StuckWatchdog:
             measurements["cpu_time"] = spent - sight.cpu_ns
         client.emit(events.MESSAGE_PROCESS_STUCK, measurements, type=kind, stack=stack)
 
+    def _stack(self, sight: _Sight) -> list[str]:
+        """Before Python 3.11.9 a collection in the midst of sys._current_frames() may stop the whole process for ever:
+        it holds a lock that the end of a threading.local takes again."""
+        if sys.version_info >= (3, 11, 9) or not gc.isenabled():
+            return stack_of(sight.frame())
+        self._collects = False
+        gc.disable()
+        try:
+            frame = sight.frame()
+        finally:
+            self._collect()
+        return stack_of(frame)
+
+    def _collect(self) -> None:
+        gc.enable()
+        self._collects = True
+
 
 def _owner() -> tuple[Callable[[], FrameType | None], int | None]:
     """What finds the frame of the calling thread, and its processor clock; asked there, because asking for an ended
     thread's is fatal, as it is for the id of a greenlet, which gevent and eventlet give for the thread's."""
     ident = threading.get_ident()
-    if ident in sys._current_frames():
-        return (lambda: sys._current_frames().get(ident)), _clock_id(ident)
+    # Not by the frames: those of all threads are made for it, and there may be thousands.
+    if isinstance(threading.get_ident, BuiltinFunctionType):  # what patches it has a function of Python's
+        return partial(_frame_of, ident), _clock_id(ident)
     greenlet = sys.modules.get("greenlet")  # none with a patch of somebody else
     current = weakref.ref(greenlet.getcurrent()) if greenlet is not None else lambda: None
     return (lambda: getattr(current(), "gr_frame", None)), None
+
+
+def _frame_of(ident: int) -> FrameType | None:
+    return sys._current_frames().get(ident)
 
 
 def _clock_id(ident: int) -> int | None:

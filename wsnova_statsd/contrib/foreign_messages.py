@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .. import events, process
-from ..client.batch import Behind, ClockedBatch, Counts
+from ..client.batch import MANY, Behind, ClockedBatch, Counts
 from ..client.emitter import Emitter
 from ..client.faults import Faults
 from ..client.message_events import ERROR, OK, UNHEARD, Recorders, TypedMessages
@@ -32,15 +32,8 @@ _RECEIVED: Final = ("", events.MESSAGE_RECEIVED, events.MESSAGE_PROCESS_STARTED,
 _SENT: Final = ("", events.MESSAGE_SENT, "", "")
 
 
-class Span:
-    """A received message, from its arrival to the end of its processing."""
-
-    __slots__ = ("began", "message", "recorders")
-
-    def __init__(self, message: tuple[int, bytes], recorders: Recorders) -> None:
-        self.message: tuple[int, bytes] = message
-        self.recorders: Recorders = recorders
-        self.began: int = 0  # when its processing began, ns of the monotonic clock
+# A received message, from its arrival to the end of its processing: its opcode and payload, and its recorders.
+Span = tuple[tuple[int, bytes], Recorders]
 
 
 class _Here(threading.local):
@@ -100,7 +93,7 @@ class ForeignMessages:
         if not _alive[0]:
             process.in_child()
         if self.over:
-            return Span(message, UNHEARD)
+            return message, UNHEARD
         messages, batch = self._here.received, self._received
         if messages.version != self.bus.version and messages.attend():
             WATCHDOG.watch(self)
@@ -116,28 +109,32 @@ class ForeignMessages:
         link = self._link
         if link is not None:
             link.heard = _clock()
-        return Span(message, recorders)
+        return message, recorders
 
-    def begin(self, span: Span) -> None:
-        """Its processing begins, in the same thread."""
-        if span.recorders.started is not None:
-            span.recorders.started(_wall())
+    def begin(self, span: Span) -> int:
+        """Its processing begins, in the same thread; the moment, ns of the monotonic clock."""
+        message, recorders = span
+        if recorders.started is not None:
+            recorders.started(_wall())
         self._number += 1
-        span.began = began = _clock()
-        self._hand = (began, self._number, span.message)
+        began = _clock()
+        self._hand = (began, self._number, message)
+        return began
 
     def processed(self, span: Span, took: int, *, failed: bool = False) -> None:
         """Its processing is over, after so many ns; `failed`: it raised."""
-        messages, recorders = self._here.received, span.recorders
+        messages, batch, (message, recorders) = self._here.received, self._received, span
         try:
             if not self.over:
-                self._received.count((0, 0, int(failed), 1, took, took, 0))
+                batch.counts.append((0, 0, int(failed), 1, took, took, 0))
+                if batch.due != batch.flushed_at or len(batch.counts) >= MANY:
+                    batch.plan()
             if failed:
-                messages.failed(span.message, recorders, took)
+                messages.failed(message, recorders, took)
             elif recorders.completed is not None:
                 recorders.completed(took)
             if took > messages.slow_ns:
-                messages.slow(span.message, recorders, took, ERROR if failed else OK)
+                messages.slow(message, recorders, took, ERROR if failed else OK)
         finally:
             # Last: another thread that closes the client meanwhile leaves the end to this one.
             self._hand = (0, 0, None)
@@ -152,7 +149,7 @@ class ForeignMessages:
     def ignored(self, span: Span) -> None:
         """Nothing handles it."""
         if not self.over:
-            self._here.received.ignored(span.message, span.recorders)
+            self._here.received.ignored(*span)
 
     @property
     def sending(self) -> Callable[[Counts], None]:

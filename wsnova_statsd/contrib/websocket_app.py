@@ -282,6 +282,7 @@ class _Watched(Owner):
         self._ending = 0  # the thread that is in on_error or on_close
         self._inside = False  # a callback that handles messages runs
         self._has = dict.fromkeys(_HANDLERS, False)  # which of them are set
+        self.handles: dict[bool, bool] = dict.fromkeys((False, True), False)
         self._kind: type = type(app)  # its own class
         self._inherited: set[str] = set()  # callbacks that its class has, as methods say, and it itself had not
 
@@ -335,6 +336,8 @@ class _Watched(Owner):
             self._inherited.discard(name)
             if name in _HANDLERS:
                 self._has[name] = value is not None
+                for continued, own in ((False, "on_message"), (True, "on_cont_message")):
+                    self.handles[continued] = self._has["on_data"] or self._has[own]
             if callable(value) and getattr(value, "of", None) is not self:
                 return self._wrapped(name, value)
         return value
@@ -387,10 +390,6 @@ class _Watched(Owner):
                 fault = None  # its traceback holds this frame
 
         return called
-
-    def handled(self, continued: bool) -> bool:
-        """Whether any callback handles it."""
-        return self._has["on_data"] or self._has["on_cont_message" if continued else "on_message"]
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

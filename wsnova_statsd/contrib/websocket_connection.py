@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress, tee
@@ -55,6 +55,8 @@ class Owner:
         self.foreign: Foreign | None = None
         self._connections: tuple[weakref.ref[Connection], ...] = ()  # replaced as a whole: any thread may look
         self.reading: Connection | None = None  # whose message callbacks are given
+        # Whether a callback handles a message and, by True, a fragment that continues one; None if that cannot be seen.
+        self.handles: Mapping[bool, bool] | None = None
 
     @property
     def connections(self) -> list[Connection]:
@@ -72,10 +74,6 @@ class Owner:
     def busy(self) -> bool:
         """Whether it has a link, dials, or may dial again by itself. Any thread."""
         return any(one.link is not None or one.dialling for one in self.connections)
-
-    def handled(self, continued: bool) -> bool | None:
-        """Whether a callback handles a message, or a fragment that continues one; None if that cannot be seen."""
-        return None
 
     def why(self) -> Loss | None:
         """Why the connection is closed, if not because the program wants to."""
@@ -261,7 +259,7 @@ class Connection:
     def _recv(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
         if self._began or self._span is not None:
             self._settle()
-        since = self._idle_since or self._waits(_clock())
+        since = self._idle_since or self._waiting_since(_clock())
         try:
             result = original(*arguments, **named)
         except Exception as error:
@@ -276,7 +274,17 @@ class Connection:
                 self._pending = None
                 waited, drained = _clock() - since, self._drained
                 self._drained = False
-                self._data(foreign, opcode, frame, waited if drained or waited >= _WAIT else 0)
+                waited = waited if drained or waited >= _WAIT else 0
+                if self._part is None and frame.fin:
+                    span: Span | None = foreign.received(frame.data, opcode, waited)
+                else:
+                    span = self._fragment(foreign, opcode, frame, waited)
+                self.continued = opcode == CONTINUATION
+                handles = self.owner.handles
+                if handles is not None and handles[self.continued]:
+                    self._span, self.owner.reading = span, self
+                elif span is not None:
+                    self._unhandled(foreign, span)
             elif opcode == PONG:
                 foreign.ponged()
             elif opcode == CLOSE:
@@ -288,7 +296,7 @@ class Connection:
         app everything is."""
         if self.link is None:
             return
-        loss, app = self._library.loss(error), self.owner.handled(False) is not None
+        loss, app = self._library.loss(error), self.owner.handles is not None
         if isinstance(error, self._library.timeouts):
             if app:
                 self._pending = Loss("error", loss.detail)
@@ -297,28 +305,20 @@ class Connection:
         else:
             self._pending = loss
 
-    def _data(self, foreign: Foreign, opcode: int, frame: Any, waited: int) -> None:
-        """A message, or a fragment of one, was read: they come alone only to an app with on_cont_message."""
-        payload, part = frame.data, self._part
-        span: Span | None = None
-        if part is None and frame.fin:
-            span = foreign.received(payload, opcode, waited)
-        else:
-            part = self._part = part or _Part(opcode)
-            part.add(payload, foreign.given.message_type is not None)
-            if frame.fin:
-                span = foreign.received(b"".join(part.pieces), part.opcode, waited, part.size)
-        self.continued = opcode == CONTINUATION
-        handled = self.owner.handled(self.continued)
-        if handled:
-            self._span, self.owner.reading = span, self
-        elif span is not None:
-            self._part = None
-            if handled is not None:
-                foreign.ignored(span)
-                self._idle_since = self._waits(_clock())
+    def _fragment(self, foreign: Foreign, opcode: int, frame: Any, waited: int) -> Span | None:
+        """A fragment of a message was read: they come alone only to an app with on_cont_message."""
+        part = self._part = self._part or _Part(opcode)
+        part.add(frame.data, foreign.given.message_type is not None)
+        return foreign.received(b"".join(part.pieces), part.opcode, waited, part.size) if frame.fin else None
 
-    def _waits(self, now: int) -> int:
+    def _unhandled(self, foreign: Foreign, span: Span) -> None:
+        """A whole message that no callback handles, or none that can be seen."""
+        self._part = None
+        if self.owner.handles is not None:
+            foreign.ignored(span)
+            self._idle_since = self._waiting_since(_clock())
+
+    def _waiting_since(self, now: int) -> int:
         """The reader waits for what comes next from now on; the same time. Looks now and then whether it has to: at a
         fast feed each wait is as short as a read, and only a reader that keeps up finds nothing there."""
         link = self.link
@@ -329,9 +329,8 @@ class Connection:
     def begin(self) -> None:
         """A callback begins, in the thread that reads."""
         if not self._began:
-            if self._span is not None and self._foreign is not None:
-                self._foreign.begin(self._span)
-            self._began = _clock()
+            span, foreign = self._span, self._foreign
+            self._began = _clock() if span is None or foreign is None else foreign.begin(span)
 
     def handled(self, *, failed: bool, last: bool) -> None:
         """It returned, or raised; `last`: none is to follow."""
@@ -342,9 +341,12 @@ class Connection:
 
     def _settle(self) -> None:
         """What was read last is processed."""
-        span, part, took, failed = self._span, self._part, self._ended - self._began, self._failed
+        span, part, ended, failed = self._span, self._part, self._ended, self._failed
         began, self._began, self._span, self._failed = self._began, 0, None, False
-        self._idle_since, self.owner.reading = self._waits(self._ended), None
+        took = ended - began
+        self._idle_since, self.owner.reading = ended, None
+        if ended - self._looked >= _LOOK_EVERY:
+            self._waiting_since(ended)
         if part is not None:
             part.spent += took if began else 0
         if span is not None:

@@ -490,8 +490,8 @@ def _timed(messages: Iterator[Any], known: Connection) -> Iterator[Any]:
         if span is None:  # of a recv() that is not ours
             yield message
             continue
-        known.client.begin(span)
+        began = known.client.begin(span)
         try:
             yield message
         finally:
-            known.client.processed(span, _clock() - span.began)
+            known.client.processed(span, _clock() - began)

@@ -11,6 +11,8 @@ from django.views.decorators.http import require_safe
 
 from .clients import site
 
+__all__ = ["app_name", "health", "urlpatterns"]
+
 
 def health(request: Any, *, live: bool = False) -> Any:
     """200 with `status` ok or degraded; 503 if a client is closed or forked or, unless `live`, away for too long."""
