@@ -248,7 +248,7 @@ class _Incoming:
         if self._link.loss is not None:
             text = f"the server closed the connection: {one_line(self._link.loss.detail or self._link.loss.reason)}"
             return Hop("message", FAILED, text, "it may require a login or a subscription first; see its documentation")
-        advice = "check the channel's name" if asked else "many feeds send only what is subscribed: use --subscribe CH"
+        advice = "check the channel's name" if asked else "many feeds send only to subscribers: use --subscribe CH"
         return Hop("message", UNSURE, "none arrived", advice)
 
     def ping(self) -> Hop:

@@ -30,7 +30,7 @@ def register(subparsers: Any) -> None:
         "Runs a Python program unchanged, and measures the clients of websocket-client and websockets that it creates: "
         "this process becomes the program, and all arguments after it are the program's. Or runs the clients of your "
         "own module (MODULE:NAME, a ws.Client, a list of them, or a function that returns either) until SIGTERM or "
-        "Ctrl-C. The variables DD_* say where the Agent is, WSNOVA_STATSD_* are all other settings.",
+        "Ctrl-C. The variables DD_* name the Agent, WSNOVA_STATSD_* are all other settings.",
         usage="[--health-file PATH] MODULE:NAME | SCRIPT [ARGS] | -m MODULE [ARGS] | -- COMMAND [ARGS]",
         examples={
             "wsnova-statsd run feed.py --port 80": "python feed.py --port 80, instrumented",

@@ -1,4 +1,4 @@
-"""Renders what is watched for Prometheus: alert rules, as the document of a rule file.
+"""Renders watches for Prometheus: alert rules, as the document of a rule file.
 
 Each corresponds to the monitor of the same name: a rule decides in the process and its alerts are counted; a KPI is a
 state that has to miss its target for several minutes. A process that has ended is known by its last scrapes. Pure

@@ -1,4 +1,4 @@
-"""Renders what is asked for Datadog: the text of a query, and the board as the JSON document that its API accepts.
+"""Renders queries for Datadog: the text of a query, and the board as the JSON document that its API accepts.
 
 The keys are those of Datadog's API for dashboards (v1). The board needs no id of an account: every widget queries by
 metric, check or tag. Pure functions, no thread.

@@ -1,4 +1,4 @@
-"""Renders what is asked for Prometheus: each metric of the description by its name on a page, and queries as PromQL.
+"""Renders queries for Prometheus: finds each metric of the description on a page, and writes queries as PromQL.
 
 The description names metrics as the StatsD list does. Here each is found by what it counts - event, measurement and
 kind - among the definitions of a PrometheusReporter, and gets the name and labels of its page. A metric that is not on

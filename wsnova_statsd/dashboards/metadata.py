@@ -14,7 +14,7 @@ from .shipped import Shipped, shipped
 # As Datadog stores them. The Agent sends counts as rates over its window: `count` here would make each too small.
 _TYPES: Final = {"counter": "rate", "sum": "rate", "gauge": "gauge", "distribution": "distribution"}
 _WINDOW: Final = 10  # seconds
-# Datadog's word for what a value counts, where it has one (docs.datadoghq.com/metrics/units).
+# Datadog's word for what a value counts, if it has one (docs.datadoghq.com/metrics/units).
 _UNITS: Final = {
     "nanosecond": "nanosecond",
     "native": "nanosecond",

@@ -1,4 +1,4 @@
-"""Renders what is watched for Datadog: monitors and SLOs as the JSON documents that its API accepts.
+"""Renders watches for Datadog: monitors and SLOs as the JSON documents that its API accepts.
 
 Pure functions, no thread.
 """
@@ -107,7 +107,7 @@ def _monitor(
 def _slo(one: Objective, of: _Set) -> Json:
     document: Json = {
         "name": of.title(one.title),
-        "description": f"{one.told} Made by wsnova-statsd for profile {of.profile.name}.",
+        "description": f"{one.meaning} Made by wsnova-statsd for profile {of.profile.name}.",
         "tags": of.tags,
         "thresholds": [{"timeframe": _DAYS, "target": one.target, "warning": one.warning}],
     }

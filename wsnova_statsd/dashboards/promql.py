@@ -208,7 +208,7 @@ class _Reader:
         return self._selector(name)
 
     def _call(self, name: str, depth: int) -> _Node:
-        """A function or an aggregation, whose grouping stands before or behind its arguments."""
+        """A function or an aggregation, whose grouping comes before or after its arguments."""
         labels, parts = self._grouping(), []
         self._take("(")
         while not self._skip(")"):

@@ -32,7 +32,7 @@ class NotTaken(PushFailed):
 
 @dataclass(slots=True)
 class Push:
-    """One run: `tell` is called with a line for each object. `refused` counts what was left alone. `dry`: send none."""
+    """One run: `tell` is called with a line for each object. `refused` counts what was left alone; `dry`: send none."""
 
     api: Api
     tell: Callable[[str], object]

@@ -57,7 +57,7 @@ _KPIS: Final[Mapping[str, tuple[str, str, str]]] = {  # the unit, the event that
 _FIGURES: Final[Mapping[str, tuple[Kind, str, str]]] = {  # the kind, the unit, and the description
     "series": ("gauge", "series", "series that the reporter holds"),
     "flush_ms": ("gauge", "millisecond", "how long the last flush took"),
-    "samples": ("counter", "samples", "samples that the Agent has taken"),
+    "samples": ("counter", "samples", "samples that the Agent has accepted"),
     "packets": ("counter", "packets", "packets that were sent"),
     "bytes": ("counter", "bytes", "bytes that were sent"),
     "lost": ("counter", "occurrences", "what will never be delivered, by cause"),

@@ -68,7 +68,7 @@ class Objective:
 
     name: str
     title: str
-    told: str
+    meaning: str
     good: Line
     all_: Line | None
     limit: float | None

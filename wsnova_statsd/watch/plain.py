@@ -20,7 +20,7 @@ _NAME: Final = 60  # characters that names are padded to
 
 
 class Lines:
-    """Makes the lines of `--plain`: events and changed checks as they come, then every series that has a new value."""
+    """Makes the lines of `--plain`: events and changed checks as they arrive, then every series with a new value."""
 
     def __init__(self, needle: str = "") -> None:
         self._needle = needle

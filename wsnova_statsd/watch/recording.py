@@ -127,7 +127,7 @@ def _escaped(one: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """The recorded text as bytes; a backslash that escapes nothing stands for itself."""
+    """The recorded text as bytes; a backslash that escapes nothing is kept."""
     parts, last = [], 0
     for found in _BYTE.finditer(text):
         parts += [text[last : found.start()].encode(), _byte(found[1])]
