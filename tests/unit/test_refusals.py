@@ -68,7 +68,7 @@ def test_a_coroutine_function_is_accepted_nowhere(what: str, make: Callable[[], 
 
 def test_what_stands_in_the_place_of_a_protocols_method_has_to_be_one() -> None:
     """None is no way to say that a feed has no such thing; the defaults are."""
-    with pytest.raises(ConfigurationError, match=r"^_NoProtocol\.sent_at is None; give a method$"):
+    with pytest.raises(ConfigurationError, match=r"^_NoProtocol\.sent_at is None; define a method$"):
         ws.Client(URL, protocol=_NoProtocol())
 
 

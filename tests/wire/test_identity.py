@@ -61,7 +61,7 @@ def test_a_second_client_of_an_id_is_refused_while_the_first_runs(server: WebSoc
 def test_the_refusal_names_the_state_of_the_other(bus: ws.Bus) -> None:
     """One that waits for its next try holds its id like a connected one."""
     ws.Client("ws://127.0.0.1:9/", client_id="md-1", on_message=print, bus=bus).start(wait=False)
-    with pytest.raises(ws.errors.ClientIdInUse, match=r"which is (waiting|connecting); close that one, or give this"):
+    with pytest.raises(ws.errors.ClientIdInUse, match=r"which is (waiting|connecting); close that client, or pass"):
         ws.Client("ws://127.0.0.1:9/", client_id="md-1", bus=bus).start()
 
 

@@ -48,7 +48,7 @@ _AS_A_CLIENT: Final[Mapping[str, Any]] = {
     "max_buffered_bytes": _MOST_BYTES,
     "reconnect": False,
 }
-_GIVEN_IN_CODE: Final = "give ssl=ssl.create_default_context(cafile=...)"
+_GIVEN_IN_CODE: Final = "pass ssl=ssl.create_default_context(cafile=...)"
 _GIVEN_HERE: Final = f"name its file in SSL_CERT_FILE; in a program {_GIVEN_IN_CODE}"
 _DAY: Final = 86_400.0
 
