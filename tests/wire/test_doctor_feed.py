@@ -112,7 +112,7 @@ def test_a_certificate_that_nobody_trusts_is_a_failure_with_what_to_do() -> None
         hop = _hops(f"wss://localhost:{server.port}/")[-1]
     assert (hop.name, hop.result) == ("TLS", FAILED)
     assert "certificate verify failed" in hop.message
-    assert "name its file in SSL_CERT_FILE" in hop.advice
+    assert "set SSL_CERT_FILE to its file" in hop.advice
 
 
 def test_each_hop_may_fail_and_is_the_last_then(nobody: str) -> None:

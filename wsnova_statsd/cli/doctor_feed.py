@@ -49,7 +49,7 @@ _AS_A_CLIENT: Final[Mapping[str, Any]] = {
     "reconnect": False,
 }
 _GIVEN_IN_CODE: Final = "pass ssl=ssl.create_default_context(cafile=...)"
-_GIVEN_HERE: Final = f"name its file in SSL_CERT_FILE; in a program {_GIVEN_IN_CODE}"
+_GIVEN_HERE: Final = f"set SSL_CERT_FILE to its file; in a program {_GIVEN_IN_CODE}"
 _DAY: Final = 86_400.0
 
 

@@ -60,7 +60,7 @@ def register(subparsers: Any) -> None:
             "above 100; every message is counted, at this Agent",
         },
         statuses={
-            DONE: "--count messages were printed, the time after the end of the input was over, or SIGTERM",
+            DONE: "--count messages were printed, the time of --eof-wait was over, or SIGTERM",
             FAILED: "there was no connection, which the last line says; or the output was closed by its reader",
         },
     )

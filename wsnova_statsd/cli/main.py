@@ -39,7 +39,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="wsnova-statsd",
         usage="wsnova-statsd COMMAND [ARGUMENTS]",
-        description="What a WebSocket client lives through, as StatsD metrics.",
+        description="Measures WebSocket clients, for Datadog, StatsD and Prometheus.",
     )
     parser.add_argument("--version", action="version", version=f"wsnova-statsd {__version__}")
     parser.set_defaults(parser=parser, whole=parser, debug=False)
