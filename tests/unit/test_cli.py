@@ -180,7 +180,7 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
         (
             OSError("the disk\nis full"),
             1,
-            "wsnova-statsd demo: OSError: the disk is full; --debug shows the traceback\n",
+            "wsnova-statsd demo: OSError: the disk is full; use --debug for the traceback\n",
         ),
     ],
 )

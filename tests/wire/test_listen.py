@@ -228,7 +228,7 @@ def test_a_line_that_is_no_utf_8_is_told_and_the_next_one_sent(listen: Listen) -
         listener.process.stdin.flush()
         assert listener.ended() == 0
         assert server.received == ["fine"]
-    assert "wsnova-statsd listen: a line is no UTF-8, and was not sent" in listener.err
+    assert "wsnova-statsd listen: a line is not UTF-8, and was not sent" in listener.err
 
 
 def test_a_feed_of_rubbish_moves_no_cursor_and_fills_no_screen(listen: Listen) -> None:
