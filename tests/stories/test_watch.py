@@ -188,10 +188,10 @@ def _page() -> str:
 def test_every_command_line_of_the_page_is_accepted_and_what_it_names_is_there() -> None:
     """By the command's own parser."""
     lines = re.findall(r"^wsnova-statsd .*$", _page(), re.MULTILINE)
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line in lines:
         args, unknown = build_parser().parse_known_args(shlex.split(line)[1:])
-        assert (args.command, unknown) == ("watch", [])
+        assert (args.command in ("watch", "demo"), unknown) == (True, [])
     assert all((CWD / name).exists() for name in re.findall(r"\]\((\S+)\)", _page()))
 
 

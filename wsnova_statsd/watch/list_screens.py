@@ -12,13 +12,16 @@ from .snapshot import SeenCheck, SeenEvent, Snapshot
 from .text import SEVERITIES, STATUSES, Item, Line, Page, item, matches, paragraph, wrap
 
 _INDENT = 2
+_URGENCY = (2, 1, 3, 0)  # statuses of checks: critical first, ok last
 
 
 def events_page(snapshot: Snapshot, needle: str, width: int) -> Page:
-    """Service checks with their latest status, then events, the latest first."""
+    """Service checks with their latest status, the worst first, then events, the latest first."""
     checks = [one for one in snapshot.checks if matches(needle, one.name, one.message, *one.tags)]
     events = [one for one in snapshot.events if matches(needle, one.title, one.text, one.alert_type, *one.tags)]
-    items = [_check(one, width) for one in sorted(checks, key=lambda one: (-one.status % 4, one.name, one.tags))]
+    items = [
+        _check(one, width) for one in sorted(checks, key=lambda one: (_URGENCY.index(one.status), one.name, one.tags))
+    ]
     items += [_event(one, width) for one in reversed(events)]
     return Page([], items, f"no event or check contains {needle!r}" if needle else "no event or check has arrived yet")
 
